@@ -1,0 +1,48 @@
+# Everything a checkout of tierfs needs: `make help` lists the targets.
+# PYTHON=/path/to/python3 chooses the interpreter (3.11 or newer); else the first good one is found.
+# SYSTEM_PACKAGES= and TEST_PACKAGES= (empty) leave the system alone, where apt is not to be used.
+
+PYTHON ?=
+SYSTEM_PACKAGES ?= fuse3 libfuse3-dev pkg-config gcc libc6-dev
+TEST_PACKAGES ?= attr acl rsync git fio stress-ng strace sqlite3 tar gcc bindfs
+BIN := .venv/bin
+export PYTHON SYSTEM_PACKAGES
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-test check format test demo clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+
+setup: .venv/.ready ## install what is missing: system packages, .venv, tierfs in it
+
+setup-test: .venv/.ready-test ## setup, and the programs that the tests run on a mount
+
+check: setup ## formatting, lint, types, import layers; changes nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup ## format the code and fix what ruff can fix
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: setup-test ## the whole test suite; ARGS="-k name" narrows it
+	$(BIN)/python -m pytest $(ARGS)
+
+demo: setup ## the main job on a real directory tree, start to end
+	$(BIN)/python -m tierfs.demo $(ARGS)
+
+clean: ## remove all that these targets made in the checkout
+	rm -rf .venv build dist tierfs.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find tierfs tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps: set-up runs again only when what it depends on has changed.
+.venv/.ready: pyproject.toml .ci/setup
+	.ci/setup venv
+	@touch $@
+
+.venv/.ready-test: .venv/.ready
+	.ci/setup packages $(TEST_PACKAGES)
+	@touch $@
