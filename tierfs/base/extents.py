@@ -1,0 +1,68 @@
+"""Offset arithmetic alone: which bytes of a file are on flash and which on disk.
+
+A file's ``prefix`` P says it all: bytes ``[0, P)`` are on flash, bytes ``[P, size)`` on disk.
+Byte N of the file is at offset N of either object, so a split never shifts an offset.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+KIB = 1024
+WHOLE_FILE = 2**63 - 1
+"""The prefix of a file that is on flash whole, whatever its size."""
+
+MAX_FILE_SIZE = 2**63 - 1
+"""The largest file in bytes: MAX_LFS_FILESIZE of Linux (include/linux/fs.h)."""
+
+
+class Extent(NamedTuple):
+    """``length`` bytes from ``offset``; both in bytes."""
+
+    offset: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        """The first byte behind the extent."""
+        return self.offset + self.length
+
+
+class Split(NamedTuple):
+    """The two parts of an extent; a part without a byte is None."""
+
+    flash: Extent | None
+    disk: Extent | None
+
+
+def split(extent: Extent, prefix: int) -> Split:
+    """Cut ``extent`` at ``prefix``."""
+    offset, length = extent
+    if length <= 0:
+        return Split(None, None)
+    if offset + length <= prefix:
+        return Split(extent, None)
+    if offset >= prefix:
+        return Split(None, extent)
+    return Split(Extent(offset, prefix - offset), Extent(prefix, offset + length - prefix))
+
+
+def clip(extent: Extent, size: int) -> Extent:
+    """The part of ``extent`` inside a file of ``size`` bytes; of length 0 at or behind its end."""
+    return Extent(extent.offset, max(0, min(extent.length, size - extent.offset)))
+
+
+class Lengths(NamedTuple):
+    """How long the two objects of a file are, in bytes; 0: there is no object."""
+
+    flash: int
+    disk: int
+
+
+def object_lengths(size: int, prefix: int) -> Lengths:
+    """The lengths that the objects of a file of ``size`` bytes must have.
+
+    An object may be longer, with what a crash left behind the end, but never shorter:
+    that is how a lost byte is told from a hole.
+    """
+    return Lengths(min(size, prefix), size if size > prefix else 0)

@@ -1,0 +1,102 @@
+"""Every metric tierfs exports, in one table.
+
+Names follow https://prometheus.io/docs/practices/naming/: base units, ``_total`` on counters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple, cast
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+LATENCY_BUCKETS = (
+    25e-6,
+    50e-6,
+    1e-4,
+    25e-5,
+    5e-4,
+    1e-3,
+    25e-4,
+    5e-3,
+    1e-2,
+    5e-2,
+    0.1,
+    0.5,
+    1.0,
+    5.0,
+)
+"""Seconds: from an answer out of memory to a disk in trouble."""
+
+
+class Metric(NamedTuple):
+    """One row of the table: what is exported under ``tierfs_NAME``."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    labels: tuple[str, ...]
+    help: str
+
+
+TABLE = (
+    Metric(
+        "requests",
+        "counter",
+        ("operation", "result"),
+        "Requests answered; result is ok or an errno's name.",
+    ),
+    Metric("request_seconds", "histogram", ("operation",), "Time to answer a request."),
+    Metric("read_bytes", "counter", ("tier",), "Bytes read from a tier for applications."),
+    Metric("written_bytes", "counter", ("tier",), "Bytes written to a tier for applications."),
+    Metric("moved_bytes", "counter", ("source", "target"), "Bytes moved between the tiers."),
+    Metric(
+        "index_transactions",
+        "counter",
+        ("result",),
+        "Transactions on the metadata index; commit or rollback.",
+    ),
+    Metric("damage", "counter", (), "Operations that found an object missing or short."),
+    Metric("handler_failures", "counter", (), "Requests that ended in an unexpected exception."),
+    Metric("reclaimed_files", "counter", (), "Unlinked files whose objects were removed."),
+    Metric("index_wal_bytes", "gauge", (), "Size of the index's write-ahead log."),
+    Metric(
+        "tier_free_bytes",
+        "gauge",
+        ("tier",),
+        "Free bytes of a tier's directory, at the time of the scrape.",
+    ),
+)
+
+
+class Metrics:
+    """The metrics of one daemon, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = self._counter("requests")
+        self.request_seconds = cast("Histogram", self._make("request_seconds"))
+        self.read_bytes = self._counter("read_bytes")
+        self.written_bytes = self._counter("written_bytes")
+        self.moved_bytes = self._counter("moved_bytes")
+        self.index_transactions = self._counter("index_transactions")
+        self.damage = self._counter("damage")
+        self.handler_failures = self._counter("handler_failures")
+        self.reclaimed_files = self._counter("reclaimed_files")
+        self.index_wal_bytes = self._gauge("index_wal_bytes")
+        self.tier_free_bytes = self._gauge("tier_free_bytes")
+
+    def _counter(self, name: str) -> Counter:
+        return cast("Counter", self._make(name))
+
+    def _gauge(self, name: str) -> Gauge:
+        return cast("Gauge", self._make(name))
+
+    def _make(self, name: str) -> Counter | Gauge | Histogram:
+        row = next(metric for metric in TABLE if metric.name == name)
+        full = f"tierfs_{row.name}"
+        if row.kind == "histogram":
+            return Histogram(
+                full, row.help, row.labels, registry=self.registry, buckets=LATENCY_BUCKETS
+            )
+        kind: Callable[..., Counter | Gauge] = Counter if row.kind == "counter" else Gauge
+        return kind(full, row.help, row.labels, registry=self.registry)

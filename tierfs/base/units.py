@@ -1,0 +1,112 @@
+"""Sizes as people write them: ``64KiB``, ``1.5 GiB``, ``500GB``, or a bare number of bytes.
+
+Binary units follow IEC 80000-13 (KiB = 1024 bytes), decimal ones the SI (kB = 1000 bytes).
+Spellings that readers take for either (``64K``, ``64KB``) are refused, with both offered.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+TIB = 1024 * GIB
+PIB = 1024 * TIB
+
+BINARY_UNITS = {"B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB, "TiB": TIB, "PiB": PIB}
+"""Bytes in each unit that `format_size` writes, smallest first."""
+
+DECIMAL_UNITS = {"kB": 1000, "MB": 1000**2, "GB": 1000**3, "TB": 1000**4, "PB": 1000**5}
+
+UNITS = BINARY_UNITS | DECIMAL_UNITS
+"""Bytes in each unit that `parse_size` reads."""
+
+MAX_SIZE = 2**63 - 1
+"""The largest file offset of Linux (a signed 64-bit ``off_t``), in bytes."""
+
+# Twenty digits hold more than MAX_SIZE; a bound keeps int() away from absurdly long input.
+_SIZE = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,20})?)\s{0,8}([A-Za-z]{0,8})")
+_EXACT_CHARACTERS = 5
+_DIGITS = 3
+_LONGEST_SHOWN = 40
+
+
+def parse_size(text: str | int) -> int:
+    """The bytes that ``text`` names; a bare number is bytes.
+
+    Raises:
+        ValueError: no such size; the message is meant for the person who wrote it.
+    """
+    match = _SIZE.fullmatch(str(text).strip()[: _LONGEST_SHOWN + 10])
+    if match is None:
+        message = f"{_shown(str(text))} is not a size; write a number and a unit, such as 64KiB"
+        raise ValueError(message)
+    number, unit = match.groups()
+    size = Fraction(number) * _bytes_in(unit or "B", number)
+    return _whole(size, match.group())
+
+
+def format_size(size: int) -> str:
+    """``size`` bytes in a few characters: exact where that is short, else three significant digits.
+
+    Raises:
+        ValueError: ``size`` is negative.
+    """
+    if size < 0:
+        message = f"a size cannot be negative: {size}"
+        raise ValueError(message)
+    exact = [(number, unit) for unit in BINARY_UNITS if (number := _exactly(size, unit))]
+    # The units run upwards, so that of two equally short numbers the larger unit is taken.
+    number, unit = min(reversed(exact), key=lambda found: len(found[0]), default=("", ""))
+    return number + unit or _roughly(size)
+
+
+def _shown(text: str) -> str:
+    short = text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 3] + "..."
+    return '"' + "".join(c if c.isprintable() else "?" for c in short) + '"'
+
+
+def _bytes_in(unit: str, number: str) -> int:
+    if unit in UNITS:
+        return UNITS[unit]
+    meant = [known for known in UNITS if unit.upper() in _misspellings(known)]
+    if meant:
+        choice = " or ".join(f"{number}{known} ({UNITS[known]} bytes each)" for known in meant)
+        message = f'"{unit}" is not clear; write {choice}'
+    else:
+        message = f'"{unit}" is not a unit of size; use one of {", ".join(UNITS)}'
+    raise ValueError(message)
+
+
+def _misspellings(unit: str) -> set[str]:
+    letter = unit[0].upper()
+    return {unit.upper(), letter, f"{letter}B"}
+
+
+def _whole(size: Fraction, text: str) -> int:
+    if size.denominator != 1:
+        message = f'"{text}" is not a whole number of bytes; write it in a smaller unit'
+        raise ValueError(message)
+    if size > MAX_SIZE:
+        message = f'"{text}" is larger than any file can be; the limit is 8191PiB'
+        raise ValueError(message)
+    return int(size)
+
+
+def _exactly(size: int, unit: str) -> str | None:
+    """How many ``unit`` make ``size``, with at most two decimals, if that is exact and short."""
+    width = BINARY_UNITS[unit]
+    hundredths, rest = divmod(size * 100, width)
+    if rest or (size < width and unit != "B"):
+        return None
+    number = f"{hundredths // 100}.{hundredths % 100:02}".rstrip("0").rstrip(".")
+    return number if len(number) < _EXACT_CHARACTERS else None
+
+
+def _roughly(size: int) -> str:
+    unit = [name for name, width in BINARY_UNITS.items() if width <= size][-1]
+    value = size / BINARY_UNITS[unit]
+    decimals = max(0, _DIGITS - len(f"{value:.0f}"))
+    return f"{value:.{decimals}f}{unit}"
