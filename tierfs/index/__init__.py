@@ -1,0 +1,1 @@
+"""The metadata index: every name, attribute and extended attribute, in SQLite."""

@@ -1,0 +1,172 @@
+"""The connection to SQLite: pragmas, transactions, migrations, durability.
+
+One connection writes; a lock makes it safe for threads. In WAL mode a commit is a write to
+the log without a sync: a killed process loses nothing, and ``sync`` is what makes it safe from
+a power cut (https://www.sqlite.org/wal.html, https://www.sqlite.org/pragma.html#pragma_synchronous).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from tierfs.base.errors import IndexFailed, VolumeRefused
+from tierfs.base.metrics import Metrics
+from tierfs.base.osio import Os
+from tierfs.index.schema import MIGRATIONS, VERSION
+
+PRAGMAS = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = NORMAL",
+    "PRAGMA wal_autocheckpoint = 0",  # a checkpoint in the middle of a request would stall it
+    "PRAGMA foreign_keys = OFF",
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA cache_size = -65536",  # 64 MiB
+    "PRAGMA mmap_size = 268435456",  # 256 MiB of address space: a page read costs no call
+    "PRAGMA busy_timeout = 10000",
+)
+Row = tuple[Any, ...]
+"""The columns of a row, in the order of the query."""
+
+WAL_RESTART_BYTES = 64 * 1024 * 1024
+"""A log longer than this is checkpointed whole, even if writers must wait for it."""
+
+
+class Database:
+    """SQLite behind a lock. Every method may be called from any thread.
+
+    Raises from every method:
+        IndexFailed: SQLite failed; its errno is ENOSPC when there was no room, else EIO.
+    """
+
+    def __init__(
+        self, path: Path, os_: Os, metrics: Metrics, on_rollback: Callable[[], None]
+    ) -> None:
+        self.path = path
+        self._os = os_
+        self._metrics = metrics
+        self._on_rollback = on_rollback
+        self.lock = threading.RLock()
+        self._depth = 0
+        self._commits = metrics.index_transactions.labels("commit")
+        self._rollbacks = metrics.index_transactions.labels("rollback")
+        with _translated():
+            self._connection = _connect(path)
+        try:
+            with _translated():
+                _migrate(self._connection, path)
+            self._wal = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def close(self) -> None:
+        """Fold the log into the database and close it."""
+        with self.lock, _translated():
+            os.close(self._wal)
+            self._connection.close()
+
+    def rows(self, statement: str, *args: object) -> list[Row]:
+        """Every row of a query."""
+        with self.lock, _translated():
+            return self._connection.execute(statement, args).fetchall()
+
+    def row(self, statement: str, *args: object) -> Row | None:
+        """The first row of a query, or None."""
+        with self.lock, _translated():
+            row: Row | None = self._connection.execute(statement, args).fetchone()
+            return row
+
+    def execute(self, statement: str, *args: object) -> int:
+        """Run a statement inside a transaction; returns the number of rows it changed."""
+        with _translated():
+            return self._connection.execute(statement, args).rowcount
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing: commits at the end, rolls back on any exception. May be nested."""
+        with self.lock:
+            if self._depth:
+                yield
+                return
+            self.execute("BEGIN IMMEDIATE")
+            self._depth = 1
+            try:
+                yield
+                self._os.call("index.commit", self.execute, "COMMIT")
+            except BaseException:
+                self._roll_back()
+                raise
+            finally:
+                self._depth = 0
+            self._commits.inc()
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            self.execute("ROLLBACK")
+        self._on_rollback()
+        self._rollbacks.inc()
+
+    def sync(self) -> None:
+        """Make every commit so far survive a power cut.
+
+        The log alone is synced: SQLite reads committed frames back from it.
+
+        Raises:
+            OSError: the sync failed.
+        """
+        self._os.call("index.sync", os.fdatasync, self._wal)
+
+    def checkpoint(self) -> None:
+        """Copy the log into the database, on a connection of its own, beside the writer."""
+        size = self.wal_size()
+        mode = "TRUNCATE" if size > WAL_RESTART_BYTES else "PASSIVE"
+        with _translated(), closing(_connect(self.path)) as connection:
+            connection.execute(f"PRAGMA wal_checkpoint({mode})")
+        self._metrics.index_wal_bytes.set(self.wal_size())
+
+    def wal_size(self) -> int:
+        """Bytes of the write-ahead log."""
+        return os.fstat(self._wal).st_size
+
+    def scan(self, statement: str) -> list[Row]:
+        """The rows of a long query, on a connection of its own, so that nothing waits for it."""
+        with _translated(), closing(_connect(self.path)) as connection:
+            return connection.execute(statement).fetchall()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, cached_statements=256
+    )
+    for pragma in PRAGMAS:
+        connection.execute(pragma)
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > VERSION:
+        raise VolumeRefused(
+            f"{path}: the index has schema {version}, this tierfs knows {VERSION}: "
+            "use the newer tierfs that wrote it"
+        )
+    for number in range(version, VERSION):
+        connection.executescript(
+            f"BEGIN;\n{MIGRATIONS[number]}\nPRAGMA user_version = {number + 1};\nCOMMIT;"
+        )
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as exc:
+        full = getattr(exc, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
+        raise IndexFailed(errno.ENOSPC if full else errno.EIO, f"metadata index: {exc}") from exc

@@ -1,0 +1,123 @@
+"""The index as the core sees it: three tables, transactions, serials."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import NamedTuple
+
+from tierfs.base.errors import VolumeRefused
+from tierfs.base.metrics import Metrics
+from tierfs.base.osio import Os
+from tierfs.index.database import Database
+from tierfs.index.entries import Entries
+from tierfs.index.inodes import Inodes
+from tierfs.index.xattrs import Xattrs
+
+SERIAL_BLOCK = 4096
+"""Serials reserved by one write; at most as many are skipped by a crash."""
+
+DEFAULT_CACHE_ENTRIES = 65_536
+"""Inodes kept in memory: about 40 MiB."""
+
+_USAGE = """
+SELECT count(*),
+       coalesce(sum(mode & 0xF000 = 0x8000), 0),
+       coalesce(sum((mode & 0xF000 = 0x8000) * min(size, prefix)), 0),
+       coalesce(sum((mode & 0xF000 = 0x8000) * max(size - prefix, 0)), 0),
+       coalesce(sum(mode & 0xF000 = 0x8000 AND size > 0 AND prefix > 0), 0),
+       coalesce(sum(mode & 0xF000 = 0x8000 AND size > prefix), 0)
+FROM inode
+"""
+
+
+class IndexUsage(NamedTuple):
+    """What the index counts: inodes, regular files, and files and bytes by tier."""
+
+    inodes: int
+    files: int
+    flash_bytes: int
+    disk_bytes: int
+    flash_files: int
+    disk_files: int
+
+
+class Index:
+    """Names, attributes and xattrs of one volume.
+
+    Raises from every method:
+        IndexFailed: SQLite failed.
+    """
+
+    def __init__(
+        self, path: Path, os_: Os, metrics: Metrics, cache_entries: int = DEFAULT_CACHE_ENTRIES
+    ) -> None:
+        self._database = Database(path, os_, metrics, self._rolled_back)
+        self.inodes = Inodes(self._database, cache_entries)
+        self.entries = Entries(self._database, self.inodes)
+        self.xattrs = Xattrs(self._database)
+        self._next = self._limit = self._reserved_serial()
+
+    @property
+    def path(self) -> Path:
+        """The database file."""
+        return self._database.path
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All changes inside are committed together, or none; other threads wait."""
+        return self._database.transaction()
+
+    def new_serial(self) -> int:
+        """A number never handed out before, larger than all; inside a transaction."""
+        if self._next == self._limit:
+            self._limit += SERIAL_BLOCK
+            self._database.execute("UPDATE volume SET next_serial = ?", self._limit)
+        self._next += 1
+        return self._next - 1
+
+    def bind(self, volume: uuid.UUID) -> None:
+        """Make the index belong to a volume, or check that it does.
+
+        Raises:
+            VolumeRefused: it belongs to another.
+        """
+        ((owner,),) = self._database.rows("SELECT uuid FROM volume")
+        if owner == str(volume):
+            return
+        if owner:
+            raise VolumeRefused(
+                f"{self.path}: this index belongs to volume {owner}, not to {volume}: "
+                "check 'index' in the volume file"
+            )
+        with self.transaction():
+            self._database.execute("UPDATE volume SET uuid = ?", str(volume))
+
+    def sync(self) -> None:
+        """Make every commit so far survive a power cut (OSError when the sync fails)."""
+        self._database.sync()
+
+    def checkpoint(self) -> None:
+        """Fold the write-ahead log into the database; may take seconds, holds nobody up."""
+        self._database.checkpoint()
+
+    def usage(self) -> IndexUsage:
+        """Counts over the whole table; reads all of it, beside the writer."""
+        return IndexUsage._make(self._database.scan(_USAGE)[0])
+
+    def size(self) -> int:
+        """Bytes of the database and its log."""
+        return self.path.stat().st_size + self._database.wal_size()
+
+    def close(self) -> None:
+        """Close; nothing may be called afterwards."""
+        self._database.close()
+
+    def _reserved_serial(self) -> int:
+        return int(self._database.rows("SELECT next_serial FROM volume")[0][0])
+
+    def _rolled_back(self) -> None:
+        self.inodes.forget_cached()
+        # A reservation made in the transaction is undone, and the inodes numbered from it.
+        self._limit = self._reserved_serial()
+        self._next = min(self._next, self._limit)
