@@ -1,0 +1,1 @@
+"""The object stores: one directory for flash, one for disk."""

@@ -1,0 +1,128 @@
+"""The marker in each directory of a volume: which volume, which tier, which format.
+
+It keeps a wrong pairing, a foreign directory and a newer format from ever being mounted, and its
+lock keeps a second daemon out.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from tierfs.base.errors import VolumeBusy, VolumeRefused
+
+MARKER = ".tierfs"
+"""The marker's name in a tier's directory."""
+
+FORMAT = 1
+"""The version of the layout on flash and disk; docs/reference/on-disk-format.md."""
+
+Tier = Literal["flash", "disk"]
+
+IGNORED = frozenset({"lost+found"})
+"""What a fresh filesystem holds: a directory with only this is empty."""
+
+
+class Marker(NamedTuple):
+    """What a marker says."""
+
+    volume: uuid.UUID
+    tier: Tier
+
+
+def check_formattable(directory: Path, tier: Tier) -> None:
+    """Refuse a directory that is missing, not a directory, or not empty.
+
+    Raises:
+        VolumeRefused: with the reason and what to do.
+    """
+    if not directory.exists():
+        raise VolumeRefused(
+            f"{directory}: the {tier} directory does not exist: make it, or correct the path"
+        )
+    if not directory.is_dir():
+        raise VolumeRefused(f"{directory}: is no directory, so it cannot hold the {tier} tier")
+    if (directory / MARKER).exists():
+        raise VolumeRefused(
+            f"{directory}: already belongs to a tierfs volume (it holds {MARKER}): "
+            "mount that one, or choose another directory"
+        )
+    others = sorted({entry.name for entry in directory.iterdir()} - IGNORED)
+    if others:
+        raise VolumeRefused(
+            f"{directory}: is not empty (it holds {others[0]!r}): choose an empty directory"
+        )
+
+
+def write_marker(directory: Path, marker: Marker) -> None:
+    """Make ``directory`` a tier of the volume, durably.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    content = {"format": FORMAT, "volume": str(marker.volume), "tier": marker.tier}
+    path = directory / MARKER
+    with path.open("x", encoding="utf-8") as file:
+        json.dump(content, file)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory_fd)
+    finally:
+        os.close(directory_fd)
+
+
+def read_marker(directory: Path, tier: Tier) -> Marker:
+    """The marker of ``directory``, which must be a ``tier``.
+
+    Raises:
+        VolumeRefused: there is none, it is damaged, of a newer format or of the other tier.
+    """
+    path = directory / MARKER
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        marker = Marker(uuid.UUID(content["volume"]), content["tier"])
+        layout = int(content["format"])
+    except FileNotFoundError:
+        raise VolumeRefused(
+            f"{directory}: is not the {tier} directory of a tierfs volume (no {MARKER} in it): "
+            "is its filesystem mounted? A new volume is made by 'tierfs init'"
+        ) from None
+    except OSError as exc:
+        raise VolumeRefused(f"{path}: {exc.strerror}") from exc
+    except (ValueError, KeyError, TypeError) as exc:
+        raise VolumeRefused(f"{path}: the marker is damaged ({exc})") from exc
+    if layout > FORMAT:
+        raise VolumeRefused(
+            f"{path}: format {layout} is newer than the {FORMAT} this tierfs knows: upgrade tierfs"
+        )
+    if marker.tier != tier:
+        raise VolumeRefused(
+            f"{directory}: holds the {marker.tier} tier, not the {tier} tier: are the two swapped?"
+        )
+    return marker
+
+
+class VolumeLock:
+    """Holds a volume for one daemon, by flock(2) on a marker; gone with the process."""
+
+    def __init__(self, directory: Path) -> None:
+        path = directory / MARKER
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._fd)
+            raise VolumeBusy(
+                f"{directory}: the volume is in use by another tierfs: unmount that one first"
+            ) from None
+
+    def release(self) -> None:
+        """Let another daemon in."""
+        os.close(self._fd)

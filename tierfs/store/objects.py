@@ -1,0 +1,174 @@
+"""A directory of objects, one a file, named by inode number.
+
+``ROOT/KIND/ab/cd/INODE``: ``ab`` and ``cd`` are bits of the inode number, so that 1,024
+consecutive inodes share a directory and neighbours in time are neighbours on disk.
+
+Nothing is kept open between two calls: no descriptor can be taken for another file's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple, ParamSpec, TypeVar
+
+from tierfs.base.osio import Os
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+FILES_PER_DIRECTORY_BITS = 10
+OBJECT_MODE = 0o600
+DIRECTORY_MODE = 0o700
+
+CALLS = (
+    "open",
+    "pread",
+    "pwrite",
+    "ftruncate",
+    "fdatasync",
+    "fsync_directory",
+    "unlink",
+    "stat",
+    "mkdir",
+    "statvfs",
+)
+"""The labelled calls of a store: ``flash.pwrite`` and the like."""
+
+
+class Space(NamedTuple):
+    """Room in a tier's filesystem, in bytes and inodes; ``available`` is what a user may take."""
+
+    capacity: int
+    free: int
+    available: int
+    files: int
+    files_free: int
+
+
+def object_path(ino: int) -> str:
+    """Where an inode's object is, relative to the store."""
+    group = ino >> FILES_PER_DIRECTORY_BITS
+    return f"{group >> 8 & 0xFF:02x}/{group & 0xFF:02x}/{ino}"
+
+
+class ObjectStore:
+    """Objects under ``root``; offsets and lengths in bytes. Thread-safe: it holds no state.
+
+    Raises from every method:
+        OSError: the call on the backing directory failed.
+    """
+
+    def __init__(self, name: str, root: Path, os_: Os) -> None:
+        self.name = name
+        self.root = root
+        self._os = os_
+        self._labels = {call: f"{name}.{call}" for call in CALLS}
+        root.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+        self._directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        os.close(self._directory)
+
+    def read(self, ino: int, offset: int, length: int) -> bytes:
+        """Up to ``length`` bytes, fewer only at its end; FileNotFoundError: no object."""
+        with self._open(object_path(ino), os.O_RDONLY) as fd:
+            data = self._call("pread", os.pread, fd, length, offset)
+            while 0 < len(data) < length:
+                more = self._call("pread", os.pread, fd, length - len(data), offset + len(data))
+                if not more:
+                    break
+                data += more
+            return data
+
+    def write(self, ino: int, offset: int, data: bytes | memoryview) -> None:
+        """Write all of ``data``, making the object if there is none."""
+        view = memoryview(data)
+        with self._create(ino) as fd:
+            while view:
+                written = self._call("pwrite", os.pwrite, fd, view, offset)
+                view = view[written:]
+                offset += written
+
+    def resize(self, ino: int, length: int) -> None:
+        """Cut the object or extend it with a hole, making it if there is none."""
+        with self._create(ino) as fd:
+            self._call("ftruncate", os.ftruncate, fd, length)
+
+    def remove(self, ino: int) -> None:
+        """Remove the object; no object is fine."""
+        try:
+            self._call("unlink", os.unlink, object_path(ino), dir_fd=self._directory)
+        except FileNotFoundError:
+            return
+
+    def length(self, ino: int) -> int | None:
+        """The object's length, or None when there is no object."""
+        try:
+            return self._call("stat", os.stat, object_path(ino), dir_fd=self._directory).st_size
+        except FileNotFoundError:
+            return None
+
+    def sync(self, ino: int) -> None:
+        """Make the object's bytes, length and name survive a power cut."""
+        with self._open(object_path(ino), os.O_RDONLY) as fd:
+            self._call("fdatasync", os.fdatasync, fd)
+        self._sync_directory(os.path.dirname(object_path(ino)))
+
+    def space(self) -> Space:
+        """What statvfs says of the directory."""
+        stat = self._call("statvfs", os.fstatvfs, self._directory)
+        unit = stat.f_frsize
+        return Space(
+            stat.f_blocks * unit,
+            stat.f_bfree * unit,
+            stat.f_bavail * unit,
+            stat.f_files,
+            stat.f_ffree,
+        )
+
+    def inodes(self) -> Iterator[int]:
+        """The inode number of every object, in no order; for checks."""
+        for path in self.root.glob("*/*/*"):
+            yield int(path.name)
+
+    @contextmanager
+    def _open(self, path: str, flags: int) -> Iterator[int]:
+        fd = self._call(
+            "open", os.open, path, flags | os.O_CLOEXEC, OBJECT_MODE, dir_fd=self._directory
+        )
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def _create(self, ino: int) -> AbstractContextManager[int]:
+        path = object_path(ino)
+        if not self._has_directory(path):
+            self._make_directories(path)
+        return self._open(path, os.O_WRONLY | os.O_CREAT)
+
+    def _has_directory(self, path: str) -> bool:
+        try:
+            self._call("stat", os.stat, os.path.dirname(path), dir_fd=self._directory)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _make_directories(self, path: str) -> None:
+        """Make ``ab`` and ``ab/cd`` durably, once for 1,024 files: ``sync`` needs only the last."""
+        upper, lower, _ = path.split("/")
+        for parent, name in ((".", upper), (upper, f"{upper}/{lower}")):
+            with suppress(FileExistsError):
+                self._call("mkdir", os.mkdir, name, DIRECTORY_MODE, dir_fd=self._directory)
+                self._sync_directory(parent)
+
+    def _sync_directory(self, path: str) -> None:
+        with self._open(path, os.O_RDONLY | os.O_DIRECTORY) as fd:
+            self._call("fsync_directory", os.fsync, fd)
+
+    def _call(self, call: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._os.call(self._labels[call], function, *args, **kwargs)
