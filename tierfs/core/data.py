@@ -1,0 +1,202 @@
+"""The bytes of files: read, write, truncate, fsync.
+
+Order of steps, so that a crash at any point leaves every file whole:
+
+* growing: objects first, then the index. A crash between leaves bytes behind the file's end,
+  which nobody reads and which are cut before a hole could show them.
+* shrinking: the index first; the reclaimer cuts the objects when that is durable.
+* spilling to disk: copy, sync, commit the new prefix, and only then free the flash object.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import stat
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+from tierfs.base.clock import Clock
+from tierfs.base.errors import Damage, FsError
+from tierfs.base.extents import MAX_FILE_SIZE, Extent, clip
+from tierfs.base.metrics import Metrics
+from tierfs.core.locks import InodeLocks, WouldBlock
+from tierfs.core.modes import without_set_id
+from tierfs.core.paths import path_of
+from tierfs.core.placement import Placement
+from tierfs.core.reclaimer import Reclaimer
+from tierfs.core.tiers import NO_ROOM, FlashFull, Tiers
+from tierfs.index.index import Index
+from tierfs.index.inodes import Inode
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class _Change(NamedTuple):
+    """``data`` goes to ``offset`` of ``inode``, which then has ``size`` bytes."""
+
+    inode: Inode
+    size: int
+    offset: int
+    data: bytes
+    keep_set_id: bool = False
+
+    @property
+    def leaves_hole(self) -> bool:
+        """Whether bytes become readable that nobody wrote."""
+        return self.offset > self.inode.size or (not self.data and self.size > self.inode.size)
+
+
+class Data:
+    """Bytes by inode number; offsets and sizes in bytes. Thread-safe.
+
+    With ``wait=False`` a call that would wait for the disk or for another thread raises
+    ``WouldBlock`` instead; the same call with ``wait=True`` then does it all.
+
+    Raises from every method:
+        FsError: ESTALE no such inode, EISDIR or EINVAL no regular file, EIO damage, ENOSPC.
+        OSError: a call on a backing directory failed.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        tiers: Tiers,
+        placement: Placement,
+        locks: InodeLocks,
+        reclaimer: Reclaimer,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._index = index
+        self._tiers = tiers
+        self._placement = placement
+        self._locks = locks
+        self._reclaimer = reclaimer
+        self._clock = clock
+        self._damage = metrics.damage
+
+    def read(self, ino: int, offset: int, length: int, *, wait: bool = True) -> bytes:
+        """The bytes at ``offset``; fewer than ``length`` only at the end of the file."""
+        extent = Extent(offset, length)
+        return self._settled(
+            ino, lambda inode: self._tiers.read(inode, clip(extent, inode.size), wait=wait)
+        )
+
+    def write(self, ino: int, offset: int, data: bytes, *, wait: bool = True) -> int:
+        """Write all of ``data``; between the end of the file and ``offset`` is a hole then.
+
+        Clears set-user-ID and set-group-ID (write(2)), since FUSE does not tell whether the writer
+        might keep them.
+        """
+        end = offset + len(data)
+        if end > MAX_FILE_SIZE:
+            raise FsError(errno.EFBIG)
+        if data:
+            with self._locks.hold(ino, wait=wait):
+                inode = self._placed(self._file(ino))
+                self._put(_Change(inode, max(inode.size, end), offset, data), wait=wait)
+        return len(data)
+
+    def truncate(self, ino: int, size: int, *, keep_set_id: bool = True, wait: bool = True) -> None:
+        """Cut the file or extend it with a hole (truncate(2)). Marks mtime and ctime."""
+        with self._locks.hold(ino, wait=wait):
+            inode = self._placed(self._file(ino))
+            if size > inode.size:
+                self._put(_Change(inode, size, inode.size, b"", keep_set_id), wait=wait)
+            else:
+                self._commit(inode, size, keep_set_id=keep_set_id)
+                if size < inode.size:
+                    self._reclaimer.add(ino)
+
+    def sync(self, ino: int) -> None:
+        """Make the file survive a power cut: flash object, disk object, index (fsync(2))."""
+        self._settled(ino, self._tiers.sync)
+        self._index.sync()
+
+    def _settled(self, ino: int, operation: Callable[[Inode], T]) -> T:
+        """Run ``operation``; damage counts only if the file was not moved meanwhile."""
+        while True:
+            inode = self._file(ino)
+            try:
+                return operation(inode)
+            except Damage as exc:
+                now = self._index.inodes.get(ino)
+                if (now.prefix, now.size, now.version) == (inode.prefix, inode.size, inode.version):
+                    self._report(inode, exc)
+                    raise
+
+    def _report(self, inode: Inode, exc: Damage) -> None:
+        self._damage.inc()
+        log.error("%s: %s", path_of(self._index, inode), exc)
+
+    def _file(self, ino: int) -> Inode:
+        inode = self._index.inodes.get(ino)
+        if not stat.S_ISREG(inode.mode):
+            raise FsError(errno.EISDIR if stat.S_ISDIR(inode.mode) else errno.EINVAL)
+        return inode
+
+    def _placed(self, inode: Inode) -> Inode:
+        """A file without a byte goes where there is room now."""
+        if inode.size or inode.prefix == 0:
+            return inode
+        return inode._replace(prefix=self._placement.fit(inode.prefix))
+
+    def _put(self, change: _Change, *, wait: bool) -> None:
+        if change.leaves_hole:
+            self._clear_behind_end(change.inode, wait=wait)
+        try:
+            self._put_somewhere(change, wait=wait)
+        except OSError as exc:
+            # The disk is full. What was unlinked a moment ago may still be there.
+            if exc.errno not in NO_ROOM or not self._reclaimer.drain():
+                raise
+            self._put_somewhere(change._replace(inode=self._file(change.inode.ino)), wait=wait)
+
+    def _put_somewhere(self, change: _Change, *, wait: bool) -> None:
+        inode, size, offset, data, keep_set_id = change
+        try:
+            self._tiers.write(inode, size, offset, data, wait=wait)
+        except FlashFull:
+            if not wait:
+                raise WouldBlock from None
+            inode = self._spill(inode)
+            self._tiers.write(inode, size, offset, data, wait=wait)
+        self._commit(inode, size, keep_set_id=keep_set_id)
+
+    def _clear_behind_end(self, inode: Inode, *, wait: bool) -> None:
+        """Cut what lies behind the file's end before a hole makes it readable."""
+        if self._tiers.leftovers(inode):
+            if not wait:
+                raise WouldBlock
+            self._index.sync()
+            self._tiers.trim(inode)
+
+    def _spill(self, inode: Inode) -> Inode:
+        """Move the head to disk, where there is room; returns the inode as it is then."""
+        self._tiers.spill(inode)
+        with self._index.transaction():
+            row = self._index.inodes.get(inode.ino)
+            row = row._replace(prefix=0, version=row.version + 1)
+            self._index.inodes.update(row)
+        if inode.size:
+            self._index.sync()
+        self._tiers.flash.remove(inode.ino)
+        return row
+
+    def _commit(self, inode: Inode, size: int, *, keep_set_id: bool) -> None:
+        """Store the new size and times; attributes that others changed meanwhile are kept."""
+        now = self._clock()
+        with self._index.transaction():
+            row = self._index.inodes.get(inode.ino)
+            self._index.inodes.update(
+                row._replace(
+                    size=size,
+                    prefix=inode.prefix,
+                    mode=row.mode if keep_set_id else without_set_id(row.mode),
+                    mtime=now,
+                    ctime=now,
+                    version=row.version + 1,
+                )
+            )

@@ -1,0 +1,96 @@
+"""The checks and steps that every change of a directory is made of; inside a transaction."""
+
+from __future__ import annotations
+
+import errno
+import stat
+
+from tierfs.base.clock import Clock
+from tierfs.base.errors import FsError
+from tierfs.index.index import Index
+from tierfs.index.inodes import Inode
+
+NAME_MAX = 255
+"""Bytes of a name (limits.h)."""
+
+LINK_MAX = 2**31 - 1
+"""Hard links of an inode: XFS_MAXLINK of Linux."""
+
+
+def is_directory(inode: Inode) -> bool:
+    """Whether the inode is a directory."""
+    return stat.S_ISDIR(inode.mode)
+
+
+def check_name(name: bytes) -> None:
+    """Refuse what no directory may hold.
+
+    Raises:
+        FsError: ENAMETOOLONG, or EINVAL for a name that is empty, ``.``, ``..`` or holds / or NUL.
+    """
+    if len(name) > NAME_MAX:
+        raise FsError(errno.ENAMETOOLONG)
+    if name in {b"", b".", b".."} or b"/" in name or b"\0" in name:
+        raise FsError(errno.EINVAL)
+
+
+class Directories:
+    """Directories of one index, and the link counts and times that go with their entries."""
+
+    def __init__(self, index: Index, clock: Clock) -> None:
+        self._index = index
+        self._clock = clock
+
+    def get(self, ino: int) -> Inode:
+        """The directory (ENOTDIR, ESTALE)."""
+        inode = self._index.inodes.get(ino)
+        if not is_directory(inode):
+            raise FsError(errno.ENOTDIR)
+        return inode
+
+    def find(self, parent: int, name: bytes) -> Inode | None:
+        """What ``name`` is, or None (ENAMETOOLONG, EINVAL)."""
+        check_name(name)
+        return self._index.entries.find(parent, name)
+
+    def entry(self, parent: int, name: bytes) -> Inode:
+        """What ``name`` is (ENOENT, ENAMETOOLONG, EINVAL)."""
+        inode = self.find(parent, name)
+        if inode is None:
+            raise FsError(errno.ENOENT)
+        return inode
+
+    def with_room_for(self, parent: int, name: bytes) -> Inode:
+        """The directory, in which ``name`` is free (EEXIST; ENOENT when it is removed)."""
+        directory = self.get(parent)
+        if self.find(parent, name) is not None:
+            raise FsError(errno.EEXIST)
+        if directory.nlink == 0:
+            raise FsError(errno.ENOENT)
+        return directory
+
+    def check_removable(self, inode: Inode) -> None:
+        """Refuse to remove what is no directory (ENOTDIR) or no empty one (ENOTEMPTY)."""
+        if not is_directory(inode):
+            raise FsError(errno.ENOTDIR)
+        if not self._index.entries.is_empty(inode.ino):
+            raise FsError(errno.ENOTEMPTY)
+
+    def touch(self, ino: int, *, links: int = 0) -> None:
+        """Mark a directory changed; ``links`` subdirectories were added or removed."""
+        directory = self._index.inodes.get(ino)
+        now = self._clock()
+        self._index.inodes.update(
+            directory._replace(nlink=directory.nlink + links, mtime=now, ctime=now)
+        )
+
+    def mark_changed(self, inode: Inode, *, parent: int) -> None:
+        """Set the ctime of an inode that got a name in ``parent``."""
+        self._index.inodes.update(inode._replace(ctime=self._clock(), parent=parent))
+
+    def drop_link(self, inode: Inode) -> Inode:
+        """One name less; a directory, whose only name it was, loses . too."""
+        nlink = 0 if is_directory(inode) else inode.nlink - 1
+        inode = inode._replace(nlink=nlink, ctime=self._clock())
+        self._index.inodes.update(inode)
+        return inode

@@ -1,0 +1,88 @@
+"""The filesystem put together: each group of calls is an attribute."""
+
+from __future__ import annotations
+
+import uuid
+from typing import NamedTuple
+
+from tierfs.base.clock import Clock, system_clock
+from tierfs.base.metrics import Metrics
+from tierfs.core.attributes import Attributes
+from tierfs.core.data import Data
+from tierfs.core.directories import NAME_MAX, Directories
+from tierfs.core.listing import Listing
+from tierfs.core.locks import InodeLocks
+from tierfs.core.names import Names
+from tierfs.core.placement import Placement
+from tierfs.core.reclaimer import Reclaimer
+from tierfs.core.references import References
+from tierfs.core.tiers import Tiers
+from tierfs.core.xattrs import ExtendedAttributes
+from tierfs.index.index import Index
+from tierfs.store.objects import ObjectStore
+
+BLOCK = 4096
+
+
+class StatFs(NamedTuple):
+    """What statvfs(3) shows; blocks of BLOCK bytes of the disk tier, which alone can be full."""
+
+    blocks: int
+    blocks_free: int
+    blocks_available: int
+    files: int
+    files_free: int
+    name_max: int
+
+
+class FileSystem:
+    """POSIX semantics by inode number, over an index and two object stores."""
+
+    def __init__(
+        self,
+        *,
+        index: Index,
+        flash: ObjectStore,
+        disk: ObjectStore,
+        head: int,
+        volume: uuid.UUID,
+        metrics: Metrics,
+        clock: Clock = system_clock,
+    ) -> None:
+        tiers = Tiers(flash, disk, metrics)
+        locks = InodeLocks()
+        placement = Placement(head, flash)
+        directories = Directories(index, clock)
+        self._index = index
+        self._tiers = tiers
+        self.references = References()
+        self.reclaimer = Reclaimer(index, tiers, locks, metrics)
+        self.names = Names(index, placement, self.references, self.reclaimer, clock)
+        self.data = Data(index, tiers, placement, locks, self.reclaimer, clock, metrics)
+        self.attributes = Attributes(index, self.data, clock)
+        self.xattrs = ExtendedAttributes(index, volume, clock)
+        self.listing = Listing(index, directories, self.references)
+
+    def statfs(self) -> StatFs:
+        """Capacity and room.
+
+        Raises:
+            OSError: statvfs failed on a tier's directory.
+        """
+        disk, flash = self._tiers.disk.space(), self._tiers.flash.space()
+        return StatFs(
+            blocks=disk.capacity // BLOCK,
+            blocks_free=disk.free // BLOCK,
+            blocks_available=disk.available // BLOCK,
+            files=flash.files,
+            files_free=flash.files_free,
+            name_max=NAME_MAX,
+        )
+
+    def sync_index(self) -> None:
+        """Make every name and attribute survive a power cut: fsync(2) of a directory.
+
+        Raises:
+            OSError: the sync failed.
+        """
+        self._index.sync()

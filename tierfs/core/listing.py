@@ -1,0 +1,45 @@
+"""Directory listings that go on where they were, whatever was made or removed meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tierfs.core.directories import Directories
+from tierfs.core.references import References
+from tierfs.index.entries import Entry
+from tierfs.index.index import Index
+
+DOT = b"."
+DOTDOT = b".."
+DOT_COOKIE = 1
+DOTDOT_COOKIE = 2
+
+
+class Listing:
+    """Entries by directory and cookie; a cookie stays good for as long as the directory lives."""
+
+    def __init__(self, index: Index, directories: Directories, references: References) -> None:
+        self._index = index
+        self._directories = directories
+        self._references = references
+
+    def after(self, ino: int, cookie: int = 0) -> Iterator[Entry]:
+        """The entries behind ``cookie``; 0: all of them, ``.`` and ``..`` first (getdents(2)).
+
+        No reference is taken: ``refer`` to each entry that the kernel is told of.
+
+        Raises:
+            FsError: ENOTDIR, ESTALE.
+        """
+        directory = self._directories.get(ino)
+        if cookie < DOT_COOKIE:
+            yield Entry(DOT, DOT_COOKIE, directory)
+        if cookie < DOTDOT_COOKIE:
+            parent = self._index.inodes.find(directory.parent) or directory
+            yield Entry(DOTDOT, DOTDOT_COOKIE, parent)
+        yield from self._index.entries.after(ino, max(cookie, DOTDOT_COOKIE))
+
+    def refer(self, entry: Entry) -> None:
+        """Take a reference on a listed inode, as READDIRPLUS does; not on ``.`` and ``..``."""
+        if entry.cookie > DOTDOT_COOKIE:
+            self._references.add(entry.inode.ino)

@@ -1,0 +1,187 @@
+"""Names: look up, make, link, unlink, rename. Each change is one transaction on the index.
+
+Checks that the kernel's VFS makes first are made here again: the core stands on its own, and so
+do its tests.
+"""
+
+from __future__ import annotations
+
+import errno
+import stat
+from typing import NamedTuple
+
+from tierfs.base.clock import Clock
+from tierfs.base.errors import FsError
+from tierfs.core import acl
+from tierfs.core.directories import LINK_MAX, Directories, is_directory
+from tierfs.core.placement import Placement
+from tierfs.core.reclaimer import Reclaimer
+from tierfs.core.references import References
+from tierfs.core.renames import Renames
+from tierfs.index.index import Index
+from tierfs.index.inodes import Inode
+
+DIRECTORY_SIZE = 4096
+
+
+class Owner(NamedTuple):
+    """Whom a new inode belongs to."""
+
+    uid: int
+    gid: int
+
+
+class Names:
+    """The tree of names. A returned inode holds a reference, to be given back by ``forget``.
+
+    Raises from every method:
+        FsError: with the errno that the man page of the system call names.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        placement: Placement,
+        references: References,
+        reclaimer: Reclaimer,
+        clock: Clock,
+    ) -> None:
+        self._index = index
+        self._placement = placement
+        self._references = references
+        self._reclaimer = reclaimer
+        self._clock = clock
+        self._directories = Directories(index, clock)
+        self._renames = Renames(index, self._directories)
+
+    def lookup(self, parent: int, name: bytes) -> Inode:
+        """What ``name`` is in the directory (path_resolution(7))."""
+        self._directories.get(parent)
+        return self._referred(self._directories.entry(parent, name))
+
+    def make(
+        self,
+        parent: int,
+        name: bytes,
+        mode: int,
+        owner: Owner,
+        *,
+        rdev: int = 0,
+        target: bytes | None = None,
+    ) -> Inode:
+        """Make an inode of the type in ``mode`` under a new name.
+
+        Serves open(2) with O_CREAT, mkdir(2), mknod(2) and symlink(2).
+        """
+        with self._index.transaction():
+            directory = self._directories.with_room_for(parent, name)
+            inherited = acl.inherit(self._index.xattrs.find(parent, acl.DEFAULT), mode)
+            inode = self._new_inode(directory, inherited.mode, owner)._replace(
+                rdev=rdev, target=target
+            )
+            if target is not None:
+                inode = inode._replace(size=len(target))
+            self._index.inodes.insert(inode)
+            self._index.entries.insert(parent, name, inode.ino, inode.ino)
+            self._store_acls(inode.ino, inherited)
+            self._directories.touch(parent, links=is_directory(inode))
+        return self._referred(inode)
+
+    def link(self, ino: int, parent: int, name: bytes) -> Inode:
+        """Give an inode a further name (link(2))."""
+        with self._index.transaction():
+            inode = self._linkable(ino)
+            self._directories.with_room_for(parent, name)
+            inode = inode._replace(nlink=inode.nlink + 1, ctime=self._clock(), parent=parent)
+            self._index.inodes.update(inode)
+            self._index.entries.insert(parent, name, ino, self._index.new_serial())
+            self._directories.touch(parent)
+        return self._referred(inode)
+
+    def unlink(self, parent: int, name: bytes) -> None:
+        """Remove a name of anything but a directory (unlink(2))."""
+        with self._index.transaction():
+            self._directories.get(parent)
+            inode = self._directories.entry(parent, name)
+            if is_directory(inode):
+                raise FsError(errno.EISDIR)
+            self._index.entries.delete(parent, name)
+            dropped = self._directories.drop_link(inode)
+            self._directories.touch(parent)
+        self._release(dropped)
+
+    def rmdir(self, parent: int, name: bytes) -> None:
+        """Remove an empty directory (rmdir(2))."""
+        with self._index.transaction():
+            self._directories.get(parent)
+            inode = self._directories.entry(parent, name)
+            self._directories.check_removable(inode)
+            self._index.entries.delete(parent, name)
+            dropped = self._directories.drop_link(inode)
+            self._directories.touch(parent, links=-1)
+        self._release(dropped)
+
+    def rename(
+        self, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int = 0
+    ) -> None:
+        """Move a name, replacing what has the new one (rename(2), renameat2(2)).
+
+        ``flags``: 0, RENAME_NOREPLACE or RENAME_EXCHANGE.
+        """
+        with self._index.transaction():
+            replaced = self._renames.rename((parent, name), (new_parent, new_name), flags)
+        self._release(replaced)
+
+    def forget(self, ino: int, count: int = 1) -> None:
+        """Give references back; an unlinked inode is freed with its last one."""
+        if self._references.drop(ino, count):
+            self._reclaimer.add(ino)
+
+    def _referred(self, inode: Inode) -> Inode:
+        self._references.add(inode.ino)
+        return inode
+
+    def _release(self, inode: Inode | None) -> None:
+        """Free an inode that lost its last name, now or when the kernel forgets it."""
+        if inode is not None and inode.nlink == 0 and self._references.orphan(inode.ino):
+            self._reclaimer.add(inode.ino)
+
+    def _linkable(self, ino: int) -> Inode:
+        inode = self._index.inodes.get(ino)
+        if is_directory(inode):
+            raise FsError(errno.EPERM)
+        if inode.nlink == 0:
+            raise FsError(errno.ENOENT)
+        if inode.nlink >= LINK_MAX:
+            raise FsError(errno.EMLINK)
+        return inode
+
+    def _new_inode(self, directory: Inode, mode: int, owner: Owner) -> Inode:
+        """A new row; a set-group-ID directory passes its group on (inode_init_owner)."""
+        now = self._clock()
+        gid = owner.gid
+        is_dir = stat.S_ISDIR(mode)
+        if directory.mode & stat.S_ISGID:
+            gid = directory.gid
+            mode |= stat.S_ISGID if is_dir else 0
+        return Inode(
+            ino=self._index.new_serial(),
+            mode=mode,
+            uid=owner.uid,
+            gid=gid,
+            nlink=2 if is_dir else 1,
+            size=DIRECTORY_SIZE if is_dir else 0,
+            rdev=0,
+            atime=now,
+            mtime=now,
+            ctime=now,
+            prefix=self._placement.head,
+            version=0,
+            parent=directory.ino,
+            target=None,
+        )
+
+    def _store_acls(self, ino: int, inherited: acl.Inherited) -> None:
+        for name, value in ((acl.ACCESS, inherited.access), (acl.DEFAULT, inherited.default)):
+            if value is not None:
+                self._index.xattrs.put(ino, name, value)

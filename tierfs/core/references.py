@@ -1,0 +1,66 @@
+"""How often the kernel knows each inode, so that an unlinked one lives until it is forgotten.
+
+The kernel counts every answer that carried an inode and gives the count back with FORGET
+(``fuse_lowlevel.h``, ``forget``). The counts live in small arrays, 8 bytes an inode: a fraction
+of what the kernel spends on the same inode.
+"""
+
+from __future__ import annotations
+
+import threading
+from array import array
+
+PAGE_BITS = 7
+PAGE = 1 << PAGE_BITS
+_EMPTY_PAGE = array("Q", bytes(8 * PAGE))
+
+
+class References:
+    """Reference counts of inodes, and which of those inodes are unlinked. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pages: dict[int, array[int]] = {}
+        self._orphans: set[int] = set()
+
+    def add(self, ino: int) -> None:
+        """The kernel is told of the inode once more."""
+        with self._lock:
+            page = self._pages.get(ino >> PAGE_BITS)
+            if page is None:
+                page = self._pages[ino >> PAGE_BITS] = array("Q", _EMPTY_PAGE)
+            page[ino & PAGE - 1] += 1
+
+    def drop(self, ino: int, count: int) -> bool:
+        """Forget ``count`` references; True when an unlinked inode lost its last one."""
+        with self._lock:
+            page = self._pages.get(ino >> PAGE_BITS)
+            if page is None:
+                return False
+            left = page[ino & PAGE - 1] = max(0, page[ino & PAGE - 1] - count)
+            if left == 0 and page == _EMPTY_PAGE:
+                del self._pages[ino >> PAGE_BITS]
+            return left == 0 and self._take_orphan(ino)
+
+    def orphan(self, ino: int) -> bool:
+        """The inode lost its last name; True when the kernel does not know it either."""
+        with self._lock:
+            if self._count(ino) == 0:
+                return True
+            self._orphans.add(ino)
+            return False
+
+    def count(self, ino: int) -> int:
+        """References held on an inode."""
+        with self._lock:
+            return self._count(ino)
+
+    def _count(self, ino: int) -> int:
+        page = self._pages.get(ino >> PAGE_BITS)
+        return 0 if page is None else page[ino & PAGE - 1]
+
+    def _take_orphan(self, ino: int) -> bool:
+        if ino in self._orphans:
+            self._orphans.remove(ino)
+            return True
+        return False

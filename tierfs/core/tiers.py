@@ -1,0 +1,167 @@
+"""Both object stores together: bytes of one file at their places. Knows no index and no lock."""
+
+from __future__ import annotations
+
+import errno
+from typing import NamedTuple
+
+from tierfs.base.errors import Damage
+from tierfs.base.extents import Extent, object_lengths, split
+from tierfs.base.metrics import Metrics
+from tierfs.core.locks import WouldBlock
+from tierfs.index.inodes import Inode
+from tierfs.store.objects import ObjectStore
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+COPY_CHUNK = 1024 * 1024
+
+
+class FlashFull(Exception):
+    """Flash has no room for these bytes: they belong on disk."""
+
+
+class _Share(NamedTuple):
+    """What one operation means for one store."""
+
+    store: ObjectStore
+    extent: Extent | None
+    old_length: int
+    new_length: int
+
+
+class Tiers:
+    """The bytes of files, split at their prefix.
+
+    Raises from every method:
+        OSError: a call on a backing directory failed.
+    """
+
+    def __init__(self, flash: ObjectStore, disk: ObjectStore, metrics: Metrics) -> None:
+        self.flash = flash
+        self.disk = disk
+        self._read = {store.name: metrics.read_bytes.labels(store.name) for store in (flash, disk)}
+        self._written = {
+            store.name: metrics.written_bytes.labels(store.name) for store in (flash, disk)
+        }
+        self._spilled = metrics.moved_bytes.labels(flash.name, disk.name)
+
+    def read(self, inode: Inode, extent: Extent, *, wait: bool) -> bytes:
+        """The bytes of an extent that lies inside the file.
+
+        Raises:
+            Damage: an object is missing or too short.
+            WouldBlock: some bytes are on disk, and ``wait`` is False.
+        """
+        on_flash, on_disk = split(extent, inode.prefix)
+        if on_disk is None:
+            return b"" if on_flash is None else self._read_from(self.flash, inode, on_flash)
+        if not wait:
+            raise WouldBlock
+        head = b"" if on_flash is None else self._read_from(self.flash, inode, on_flash)
+        return head + self._read_from(self.disk, inode, on_disk)
+
+    def write(self, inode: Inode, new_size: int, offset: int, data: bytes, *, wait: bool) -> None:
+        """Put ``data`` at ``offset`` and give both objects the lengths for ``new_size`` bytes.
+
+        ``inode`` is the file as the index has it; between its end and ``offset`` is a hole then.
+
+        Raises:
+            FlashFull: flash had no room; bytes beyond the file's end may have been written.
+            WouldBlock: the disk is needed, and ``wait`` is False.
+        """
+        flash, disk = self._shares(inode, new_size, Extent(offset, len(data)))
+        if not wait and (disk.extent or disk.new_length != disk.old_length):
+            raise WouldBlock
+        view = memoryview(data)
+        try:
+            self._apply(flash, inode.ino, view, offset)
+        except OSError as exc:
+            if exc.errno in NO_ROOM:
+                raise FlashFull from exc
+            raise
+        self._apply(disk, inode.ino, view, offset)
+
+    def spill(self, inode: Inode) -> None:
+        """Copy the flash part of a file into its disk object, durably.
+
+        Raises:
+            Damage: the flash object is missing or too short.
+        """
+        end = min(inode.size, inode.prefix)
+        for offset in range(0, end, COPY_CHUNK):
+            chunk = self._read_from(
+                self.flash, inode, Extent(offset, min(COPY_CHUNK, end - offset))
+            )
+            self.disk.write(inode.ino, offset, chunk)
+        if end:
+            self.disk.sync(inode.ino)
+        self._spilled.inc(end)
+
+    def trim(self, inode: Inode) -> None:
+        """Free what the objects hold beyond what the index says."""
+        for store, length in zip(
+            (self.flash, self.disk), object_lengths(inode.size, inode.prefix), strict=True
+        ):
+            if length == 0:
+                store.remove(inode.ino)
+            elif (store.length(inode.ino) or 0) > length:
+                store.resize(inode.ino, length)
+
+    def remove(self, inode: Inode) -> None:
+        """Remove both objects."""
+        self.flash.remove(inode.ino)
+        self.disk.remove(inode.ino)
+
+    def sync(self, inode: Inode) -> None:
+        """Make every byte survive a power cut, flash first.
+
+        Raises:
+            Damage: an object is missing.
+        """
+        for store, length in zip(
+            (self.flash, self.disk), object_lengths(inode.size, inode.prefix), strict=True
+        ):
+            if length:
+                try:
+                    store.sync(inode.ino)
+                except FileNotFoundError:
+                    raise Damage(inode.ino, f"its {store.name} object is missing") from None
+
+    def leftovers(self, inode: Inode) -> bool:
+        """Whether an object is longer than the index says: cut down, but not yet trimmed."""
+        lengths = object_lengths(inode.size, inode.prefix)
+        return any(
+            (store.length(inode.ino) or 0) > length
+            for store, length in zip((self.flash, self.disk), lengths, strict=True)
+        )
+
+    def _shares(self, inode: Inode, new_size: int, extent: Extent) -> tuple[_Share, _Share]:
+        old = object_lengths(inode.size, inode.prefix)
+        new = object_lengths(new_size, inode.prefix)
+        parts = split(extent, inode.prefix)
+        return (
+            _Share(self.flash, parts.flash, old.flash, new.flash),
+            _Share(self.disk, parts.disk, old.disk, new.disk),
+        )
+
+    def _apply(self, share: _Share, ino: int, data: memoryview, data_offset: int) -> None:
+        store, extent, old_length, new_length = share
+        if extent is not None:
+            start = extent.offset - data_offset
+            store.write(ino, extent.offset, data[start : start + extent.length])
+            self._written[store.name].inc(extent.length)
+        elif new_length > old_length:
+            store.resize(ino, new_length)
+
+    def _read_from(self, store: ObjectStore, inode: Inode, extent: Extent) -> bytes:
+        try:
+            data = store.read(inode.ino, extent.offset, extent.length)
+        except FileNotFoundError:
+            raise Damage(inode.ino, f"its {store.name} object is missing") from None
+        if len(data) < extent.length:
+            end = extent.offset + len(data)
+            raise Damage(
+                inode.ino, f"its {store.name} object ends at byte {end}, before byte {extent.end}"
+            )
+        self._read[store.name].inc(len(data))
+        return data

@@ -1,0 +1,223 @@
+"""A volume: two directories and an index that belong together; made, opened, closed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import time
+import uuid
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from tierfs.base.clock import Clock, system_clock
+from tierfs.base.errors import FsError, VolumeRefused
+from tierfs.base.metrics import Metrics
+from tierfs.base.osio import SYSTEM, Os
+from tierfs.core.filesystem import FileSystem
+from tierfs.core.names import DIRECTORY_SIZE
+from tierfs.index.index import Index, IndexUsage
+from tierfs.index.inodes import ROOT, Inode
+from tierfs.policy.volume_file import VolumeFile
+from tierfs.store.markers import (
+    MARKER,
+    Marker,
+    VolumeLock,
+    check_formattable,
+    read_marker,
+    write_marker,
+)
+from tierfs.store.objects import ObjectStore, Space
+
+log = logging.getLogger(__name__)
+
+HEADS = "heads"
+OBJECTS = "objects"
+ROOT_MODE = stat.S_IFDIR | 0o755
+
+
+class Usage(NamedTuple):
+    """What a volume holds and where; bytes."""
+
+    counts: IndexUsage
+    flash: Space
+    disk: Space
+    index_bytes: int
+
+
+def format_volume(settings: VolumeFile) -> uuid.UUID:
+    """Make both directories a new, empty volume and return its UUID.
+
+    Raises:
+        VolumeRefused: a directory is not empty, missing or of a volume, or the index exists.
+        OSError: a directory could not be written.
+    """
+    check_formattable(settings.flash, "flash")
+    check_formattable(settings.disk, "disk")
+    if settings.index.exists():
+        raise VolumeRefused(
+            f"{settings.index}: the index exists already: remove it, or name another with --index"
+        )
+    volume = uuid.uuid4()
+    try:
+        _write_empty_index(settings.index, volume)
+        write_marker(settings.disk, Marker(volume, "disk"))
+        write_marker(settings.flash, Marker(volume, "flash"))
+    except BaseException:
+        _undo_format(settings)
+        raise
+    return volume
+
+
+def _write_empty_index(path: Path, volume: uuid.UUID) -> None:
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except OSError as exc:
+        raise VolumeRefused(f"{path}: the index cannot be made there: {exc.strerror}") from exc
+    index = Index(path, SYSTEM, Metrics())
+    try:
+        index.bind(volume)
+        with index.transaction():
+            index.inodes.insert(_root(time.time_ns()))
+    finally:
+        index.close()
+
+
+def _root(now: int) -> Inode:
+    return Inode(
+        ino=ROOT,
+        mode=ROOT_MODE,
+        uid=os.getuid(),
+        gid=os.getgid(),
+        nlink=2,
+        size=DIRECTORY_SIZE,
+        rdev=0,
+        atime=now,
+        mtime=now,
+        ctime=now,
+        prefix=0,
+        version=0,
+        parent=ROOT,
+        target=None,
+    )
+
+
+def _undo_format(settings: VolumeFile) -> None:
+    """Leave the directories empty again: the next attempt must not find half a volume."""
+    for path in (settings.flash / MARKER, settings.disk / MARKER, settings.index):
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def volume_uuid(settings: VolumeFile) -> uuid.UUID:
+    """The UUID that both directories agree on.
+
+    Raises:
+        VolumeRefused: they are no volume, or not of the same one.
+    """
+    flash = read_marker(settings.flash, "flash").volume
+    disk = read_marker(settings.disk, "disk").volume
+    if flash != disk:
+        raise VolumeRefused(
+            f"{settings.path}: {settings.flash} belongs to volume {flash}, "
+            f"{settings.disk} to volume {disk}: check 'flash' and 'disk' in the volume file"
+        )
+    return flash
+
+
+class Volume:
+    """An open volume; nobody else can open it until it is closed."""
+
+    def __init__(
+        self,
+        settings: VolumeFile,
+        metrics: Metrics,
+        *,
+        os_: Os = SYSTEM,
+        clock: Clock = system_clock,
+    ) -> None:
+        self.settings = settings
+        self.uuid = volume_uuid(settings)
+        with ExitStack() as resources:
+            for directory in (settings.flash, settings.disk):
+                resources.callback(VolumeLock(directory).release)
+            self.index = _open_index(settings, self.uuid, os_, metrics)
+            resources.callback(self.index.close)
+            self._flash = _open_store("flash", settings.flash / HEADS, os_, resources)
+            self._disk = _open_store("disk", settings.disk / OBJECTS, os_, resources)
+            self.fs = FileSystem(
+                index=self.index,
+                flash=self._flash,
+                disk=self._disk,
+                head=settings.head,
+                volume=self.uuid,
+                metrics=metrics,
+                clock=clock,
+            )
+            self._resources = resources.pop_all()
+
+    def recover(self) -> int:
+        """Free what a crash left: files that were unlinked while open. Returns how many.
+
+        Raises:
+            FsError, OSError: the index could not be read or synced.
+        """
+        orphans = self.fs.reclaimer.add_orphans()
+        self.fs.reclaimer.drain()
+        return orphans
+
+    def usage(self) -> Usage:
+        """Counts and room by tier; reads the whole inode table, beside the writer."""
+        return Usage(self.index.usage(), self._flash.space(), self._disk.space(), self.index.size())
+
+    def close(self) -> None:
+        """Free what is unlinked, make everything durable, let go of the volume."""
+        with self._resources:
+            try:
+                self.recover()
+                self.index.checkpoint()
+            except (FsError, OSError) as exc:
+                log.warning("volume %s: closing left work to the next mount: %s", self.uuid, exc)
+
+
+def open_volume(
+    settings: VolumeFile, *, metrics: Metrics, os_: Os = SYSTEM, clock: Clock = system_clock
+) -> Volume:
+    """Open a volume for one daemon and recover it.
+
+    Raises:
+        VolumeRefused: the directories are not this volume.
+        VolumeBusy: another daemon has it.
+        FsError, OSError: the index or a directory cannot be used.
+    """
+    volume = Volume(settings, metrics, os_=os_, clock=clock)
+    try:
+        orphans = volume.recover()
+    except BaseException:
+        volume.close()
+        raise
+    if orphans:
+        log.info("volume %s: freed %d files that were unlinked while open", volume.uuid, orphans)
+    return volume
+
+
+def _open_index(settings: VolumeFile, volume: uuid.UUID, os_: Os, metrics: Metrics) -> Index:
+    if not settings.index.exists():
+        raise VolumeRefused(
+            f"{settings.index}: the index is missing: is its filesystem mounted? "
+            "Restore it, or correct 'index' in the volume file"
+        )
+    index = Index(settings.index, os_, metrics)
+    try:
+        index.bind(volume)
+    except BaseException:
+        index.close()
+        raise
+    return index
+
+
+def _open_store(name: str, root: Path, os_: Os, resources: ExitStack) -> ObjectStore:
+    store = ObjectStore(name, root, os_)
+    resources.callback(store.close)
+    return store

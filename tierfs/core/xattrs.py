@@ -1,0 +1,134 @@
+"""Extended attributes, those that are stored and those that tell where a file's bytes are."""
+
+from __future__ import annotations
+
+import errno
+import stat
+import uuid
+from collections.abc import Callable, Mapping
+
+from tierfs.base.clock import Clock
+from tierfs.base.errors import FsError
+from tierfs.base.extents import WHOLE_FILE
+from tierfs.core import acl
+from tierfs.index.index import Index
+from tierfs.index.inodes import ROOT, Inode
+
+VALUE_MAX = 65536
+"""Bytes of a value (XATTR_SIZE_MAX, limits.h)."""
+
+NAMESPACES = (b"user.", b"trusted.", b"security.")
+VIRTUAL = b"tierfs."
+XATTR_CREATE = 1
+XATTR_REPLACE = 2
+
+
+def _prefix(inode: Inode) -> bytes | None:
+    if not stat.S_ISREG(inode.mode):
+        return None
+    return b"all" if inode.prefix == WHOLE_FILE else b"%d" % inode.prefix
+
+
+def _location(inode: Inode) -> bytes | None:
+    if not stat.S_ISREG(inode.mode):
+        return None
+    if inode.prefix == 0:
+        return b"disk"
+    return b"flash" if inode.size <= inode.prefix else b"split"
+
+
+VIRTUAL_VALUES: Mapping[bytes, Callable[[Inode], bytes | None]] = {
+    b"tierfs.prefix": _prefix,
+    b"tierfs.location": _location,
+    b"tierfs.inode": lambda inode: b"%d" % inode.ino,
+}
+"""Virtual attributes: read like others, never listed, never set."""
+
+
+class ExtendedAttributes:
+    """Attributes by inode number and full name (xattr(7)).
+
+    Raises from every method:
+        FsError: ENODATA no such attribute, EOPNOTSUPP no such namespace, ESTALE no such inode.
+    """
+
+    def __init__(self, index: Index, volume: uuid.UUID, clock: Clock) -> None:
+        self._index = index
+        self._volume = str(volume).encode()
+        self._clock = clock
+
+    def get(self, ino: int, name: bytes) -> bytes:
+        """The value (getxattr(2))."""
+        value = (
+            self._virtual(ino, name)
+            if name.startswith(VIRTUAL)
+            else self._index.xattrs.find(ino, name)
+        )
+        if value is None:
+            raise FsError(errno.ENODATA)
+        return value
+
+    def names(self, ino: int, *, privileged: bool = True) -> list[bytes]:
+        """The names stored (listxattr(2)); ``trusted.`` is for the privileged (CAP_SYS_ADMIN)."""
+        names = self._index.xattrs.names(ino)
+        return names if privileged else [name for name in names if not name.startswith(b"trusted.")]
+
+    def set(self, ino: int, name: bytes, value: bytes, flags: int = 0) -> None:
+        """Set a value; ``flags``: 0, XATTR_CREATE (or EEXIST), XATTR_REPLACE (or ENODATA)."""
+        _check_writable(name)
+        if len(value) > VALUE_MAX:
+            raise FsError(errno.E2BIG)
+        with self._index.transaction():
+            inode = self._index.inodes.get(ino)
+            self._check_flags(ino, name, flags)
+            if name in acl.NAMES:
+                self._set_acl(inode, name, value)
+            else:
+                self._index.xattrs.put(ino, name, value)
+                self._changed(inode)
+
+    def remove(self, ino: int, name: bytes) -> None:
+        """Remove a value (removexattr(2))."""
+        _check_writable(name)
+        with self._index.transaction():
+            inode = self._index.inodes.get(ino)
+            if not self._index.xattrs.delete(ino, name) and name not in acl.NAMES:
+                raise FsError(errno.ENODATA)
+            self._changed(inode)
+
+    def _virtual(self, ino: int, name: bytes) -> bytes | None:
+        if name == b"tierfs.volume":
+            return self._volume if ino == ROOT else None
+        value_of = VIRTUAL_VALUES.get(name)
+        return None if value_of is None else value_of(self._index.inodes.get(ino))
+
+    def _check_flags(self, ino: int, name: bytes, flags: int) -> None:
+        if flags:
+            exists = self._index.xattrs.find(ino, name) is not None
+            if flags & XATTR_CREATE and exists:
+                raise FsError(errno.EEXIST)
+            if flags & XATTR_REPLACE and not exists:
+                raise FsError(errno.ENODATA)
+
+    def _set_acl(self, inode: Inode, name: bytes, value: bytes) -> None:
+        """Store an access control list; an access list also sets the mode."""
+        entries = acl.parse(value)
+        if name == acl.DEFAULT and not stat.S_ISDIR(inode.mode):
+            raise FsError(errno.EACCES)
+        if name == acl.ACCESS:
+            inode = inode._replace(mode=acl.mode_of(entries, inode.mode))
+        if name == acl.ACCESS and acl.is_minimal(entries):
+            self._index.xattrs.delete(inode.ino, name)
+        else:
+            self._index.xattrs.put(inode.ino, name, value)
+        self._changed(inode)
+
+    def _changed(self, inode: Inode) -> None:
+        self._index.inodes.update(inode._replace(ctime=self._clock()))
+
+
+def _check_writable(name: bytes) -> None:
+    if name.startswith(VIRTUAL):
+        raise FsError(errno.EPERM)
+    if not name.startswith(NAMESPACES) and name not in acl.NAMES:
+        raise FsError(errno.EOPNOTSUPP)
