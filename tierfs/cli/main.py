@@ -1,0 +1,101 @@
+"""The command ``tierfs``: one file of this package for each verb."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from importlib import import_module
+from types import MappingProxyType
+from typing import Final
+
+import click
+
+from tierfs.base.errors import ConfigError, ExitCode, TierfsError
+from tierfs.cli.verb import write_examples
+
+VERBS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "init": "tierfs.cli.init",
+        "mount": "tierfs.cli.mount",
+        "umount": "tierfs.cli.umount",
+        "status": "tierfs.cli.status",
+        "install-helpers": "tierfs.cli.install_helpers",
+        "version": "tierfs.cli.version",
+    }
+)
+"""Each verb's module, whose ``command`` it is; imported only when asked for."""
+
+DEBUG: Final = "TIERFS_DEBUG"
+INTERRUPTED: Final = 130
+"""What a shell reports for a program ended by Ctrl-C: 128 + SIGINT."""
+
+
+class Verbs(click.Group):
+    """Finds the verbs in ``VERBS``."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """The verbs in the order in which people meet them."""
+        return list(VERBS)
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a verb."""
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = import_module(VERBS[cmd_name]).command
+        return command
+
+    def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples."""
+        write_examples(formatter, self.epilog or "")
+
+
+EXAMPLES = """
+tierfs init images.yaml --flash /nvme/images --disk /raid/images
+tierfs mount images.yaml /mnt/images
+tierfs status /mnt/images
+tierfs umount /mnt/images
+"""
+
+
+@click.group(cls=Verbs, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+def tierfs() -> None:
+    """A filesystem over two directories: the head of every file on flash, the rest on disk."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command line; returns its exit code, after a message on stderr if it failed."""
+    try:
+        wished = tierfs.main(arguments, prog_name="tierfs", standalone_mode=False)
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001 - the last resort: a line for people, no traceback
+        return failed(error)
+    return wished or ExitCode.OK
+
+
+def failed(error: Exception) -> int:
+    """Say on stderr what happened; returns the exit code."""
+    if os.environ.get(DEBUG):
+        traceback.print_exception(error)
+    click.echo(_for_people(error), err=True)
+    return error.exit_code if isinstance(error, TierfsError) else ExitCode.UNEXPECTED
+
+
+def _for_people(error: Exception) -> str:
+    if isinstance(error, ConfigError):
+        return str(error)  # its lines begin with the name of the bad file, as a compiler's do
+    if isinstance(error, TierfsError | OSError):
+        return f"tierfs: {error}"
+    return (
+        f"tierfs: unexpected {type(error).__name__}: {error}; this is a mistake in tierfs. "
+        f"Run it again with {DEBUG}=1 for where it happened"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The FUSE mount: pyfuse3 and trio, and the daemon around them."""

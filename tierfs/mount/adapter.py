@@ -1,0 +1,279 @@
+"""pyfuse3's requests, handed to the core: a few lines each.
+
+Metadata and flash are served on the event loop, where a thread would cost more than the work.
+What must wait for the disk runs in threads, so that a slow read delays nobody else.
+
+There is no per-open state: the file handle is the inode number.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import stat
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+import pyfuse3
+import trio
+
+from tierfs.base.errors import FsError
+from tierfs.base.metrics import Metrics
+from tierfs.core.filesystem import FileSystem
+from tierfs.core.locks import WouldBlock
+from tierfs.mount.replies import (
+    absent,
+    changes,
+    entry_attributes,
+    owner,
+    statvfs_data,
+)
+from tierfs.mount.requests import request
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+ROOT_UID = 0
+SYMLINK_MODE = stat.S_IFLNK | 0o777
+DISK_THREADS = 64
+"""Calls on the disk tier at a time; further ones wait their turn."""
+
+SYNC_THREADS = 16
+"""Calls of fsync(2) and statfs(2) at a time."""
+
+
+class Waiting(Protocol[T_co]):
+    """A call of the core that can be told not to wait."""
+
+    def __call__(self, *, wait: bool) -> T_co:
+        """Raises WouldBlock when it would have to wait and ``wait`` is False."""
+
+
+class Adapter(pyfuse3.Operations):
+    """Serves one mounted volume."""
+
+    supports_dot_lookup = False  # no lookup by number: an unlinked inode can never come back
+    enable_acl = True
+
+    def __init__(
+        self,
+        fs: FileSystem,
+        metrics: Metrics,
+        *,
+        writeback: bool,
+        initialised: Callable[[], None],
+    ) -> None:
+        super().__init__()
+        self.fs = fs
+        self.metrics = metrics
+        self.enable_writeback_cache = writeback
+        self._initialised = initialised
+        self._disk = trio.CapacityLimiter(DISK_THREADS)
+        self._syncs = trio.CapacityLimiter(SYNC_THREADS)
+
+    def init(self) -> None:
+        """The kernel has agreed on the protocol: the mount answers."""
+        self._initialised()
+
+    # ---------------------------------------------------------------- names
+
+    @request
+    async def lookup(
+        self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        """LOOKUP; that there is no such name is remembered by the kernel as well."""
+        try:
+            return entry_attributes(self.fs.names.lookup(parent_inode, name))
+        except FsError as exc:
+            if exc.errno != errno.ENOENT:
+                raise
+            return absent()
+
+    async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
+        """FORGET and BATCH_FORGET; has no reply, and must not raise."""
+        for ino, count in inode_list:
+            self.fs.names.forget(ino, count)
+
+    @request
+    async def mknod(
+        self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        """MKNOD."""
+        made = self.fs.names.make(parent_inode, name, mode, owner(ctx), rdev=rdev)
+        return entry_attributes(made)
+
+    @request
+    async def mkdir(
+        self, parent_inode: int, name: bytes, mode: int, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        """MKDIR."""
+        return entry_attributes(self.fs.names.make(parent_inode, name, mode, owner(ctx)))
+
+    @request
+    async def symlink(
+        self, parent_inode: int, name: bytes, target: bytes, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        """SYMLINK."""
+        made = self.fs.names.make(parent_inode, name, SYMLINK_MODE, owner(ctx), target=target)
+        return entry_attributes(made)
+
+    @request
+    async def link(
+        self, inode: int, new_parent_inode: int, new_name: bytes, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        """LINK."""
+        return entry_attributes(self.fs.names.link(inode, new_parent_inode, new_name))
+
+    @request
+    async def unlink(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
+        """UNLINK."""
+        self.fs.names.unlink(parent_inode, name)
+
+    @request
+    async def rmdir(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
+        """RMDIR."""
+        self.fs.names.rmdir(parent_inode, name)
+
+    @request
+    async def rename(
+        self,
+        parent_inode_old: int,
+        name_old: bytes,
+        parent_inode_new: int,
+        name_new: bytes,
+        flags: int,
+        ctx: pyfuse3.RequestContext,
+    ) -> None:
+        """RENAME2."""
+        self.fs.names.rename(parent_inode_old, name_old, parent_inode_new, name_new, flags)
+
+    @request
+    async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
+        """OPENDIR."""
+        return inode
+
+    @request
+    async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+        """READDIRPLUS."""
+        for entry in self.fs.listing.after(fh, start_id):
+            attributes = entry_attributes(entry.inode)
+            if not pyfuse3.readdir_reply(token, entry.name, attributes, entry.cookie):
+                return
+            self.fs.listing.refer(entry)
+
+    @request
+    async def releasedir(self, fh: int) -> None:
+        """RELEASEDIR; there is nothing to release."""
+
+    @request
+    async def fsyncdir(self, fh: int, datasync: bool) -> None:
+        """FSYNCDIR."""
+        await self._in_thread(self._syncs, self.fs.sync_index)
+
+    # ---------------------------------------------------------------- attributes
+
+    @request
+    async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        """GETATTR."""
+        return entry_attributes(self.fs.attributes.get(inode))
+
+    @request
+    async def setattr(
+        self,
+        inode: int,
+        attr: pyfuse3.EntryAttributes,
+        fields: pyfuse3.SetattrFields,
+        fh: int | None,
+        ctx: pyfuse3.RequestContext,
+    ) -> pyfuse3.EntryAttributes:
+        """SETATTR: chmod, chown, truncate, utimens."""
+        change = functools.partial(
+            self.fs.attributes.set, inode, changes(attr, fields), privileged=ctx.uid == ROOT_UID
+        )
+        return entry_attributes(await self._soon(change))
+
+    @request
+    async def readlink(self, inode: int, ctx: pyfuse3.RequestContext) -> bytes:
+        """READLINK."""
+        return self.fs.attributes.readlink(inode)
+
+    @request
+    async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
+        """STATFS."""
+        return statvfs_data(await self._in_thread(self._syncs, self.fs.statfs))
+
+    # ---------------------------------------------------------------- bytes
+
+    @request
+    async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
+        """OPEN; with O_TRUNC, which libfuse asks the kernel to leave to us."""
+        if flags & os.O_TRUNC:
+            privileged = ctx.uid == ROOT_UID
+            cut = functools.partial(self.fs.data.truncate, inode, 0, keep_set_id=privileged)
+            await self._soon(cut)
+        return pyfuse3.FileInfo(fh=inode, keep_cache=True)
+
+    @request
+    async def create(
+        self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: pyfuse3.RequestContext
+    ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
+        """CREATE: the kernel holds the directory locked and knows that the name is free."""
+        inode = self.fs.names.make(parent_inode, name, mode, owner(ctx))
+        return pyfuse3.FileInfo(fh=inode.ino, keep_cache=True), entry_attributes(inode)
+
+    @request
+    async def read(self, fh: int, off: int, size: int) -> bytes:
+        """READ."""
+        return await self._soon(functools.partial(self.fs.data.read, fh, off, size))
+
+    @request
+    async def write(self, fh: int, off: int, buf: bytes) -> int:
+        """WRITE."""
+        return await self._soon(functools.partial(self.fs.data.write, fh, off, buf))
+
+    @request
+    async def fsync(self, fh: int, datasync: bool) -> None:
+        """FSYNC; must never be answered ENOSYS, which the kernel would take for success."""
+        await self._in_thread(self._syncs, functools.partial(self.fs.data.sync, fh))
+
+    @request
+    async def release(self, fh: int) -> None:
+        """RELEASE; there is nothing to release."""
+
+    # ---------------------------------------------------------------- extended attributes
+
+    @request
+    async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
+        """GETXATTR."""
+        return self.fs.xattrs.get(inode, name)
+
+    @request
+    async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> list[bytes]:
+        """LISTXATTR."""
+        return self.fs.xattrs.names(inode, privileged=ctx.uid == ROOT_UID)
+
+    @request
+    async def setxattr(
+        self, inode: int, name: bytes, value: bytes, ctx: pyfuse3.RequestContext
+    ) -> None:
+        """SETXATTR; pyfuse3 has checked XATTR_CREATE and XATTR_REPLACE, the inode being locked."""
+        self.fs.xattrs.set(inode, name, value)
+
+    @request
+    async def removexattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
+        """REMOVEXATTR."""
+        self.fs.xattrs.remove(inode, name)
+
+    # ---------------------------------------------------------------- where it runs
+
+    async def _soon(self, call: Waiting[T]) -> T:
+        """The result of ``call``: at once when it need not wait, else from a thread."""
+        try:
+            return call(wait=False)
+        except WouldBlock:
+            return await self._in_thread(self._disk, functools.partial(call, wait=True))
+
+    @staticmethod
+    async def _in_thread(limiter: trio.CapacityLimiter, call: Callable[[], T]) -> T:
+        return await trio.to_thread.run_sync(call, limiter=limiter)

@@ -1,0 +1,192 @@
+"""The control socket of a mount: one JSON line asks, one JSON line answers.
+
+A request is ``{"verb": "status"}``; the reply ``{"result": {...}}`` or ``{"error": "why"}``.
+The daemon listens on ``/run/tierfs/UUID.sock`` when root runs it, else on
+``$XDG_RUNTIME_DIR/tierfs/UUID.sock``; only its own user, and root, may connect.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import stat
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+import trio
+
+from tierfs.base.errors import MountFailed, NotMounted
+from tierfs.mount.mountinfo import Mount
+from tierfs.mount.mountpoint import ANSWER_SECONDS, tierfs_at, within
+
+log = logging.getLogger(__name__)
+
+Verb = Callable[[], dict[str, Any]]
+
+VOLUME_XATTR: Final = "tierfs.volume"
+"""On the root directory of a mount: the volume's UUID in ASCII."""
+MAX_LINE: Final = 64 * 1024
+REQUEST_SECONDS: Final = 5.0
+REPLY_SECONDS: Final = 60.0
+"""A verb may have to read the whole index."""
+BACKLOG: Final = 16
+
+
+def socket_path(volume: UUID, owner: int | None = None) -> Path:
+    """The control socket of ``volume`` when the user ``owner`` (default: this one) mounts it."""
+    uid = os.geteuid() if owner is None else owner
+    return _runtime_directory(uid) / f"{volume}.sock"
+
+
+async def serve_control(
+    volume: UUID,
+    verbs: Mapping[str, Verb],
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Answer requests with what ``verbs`` return, each called in a thread, until cancelled.
+
+    The caller holds the volume's lock, so that a socket left by a killed daemon can be replaced.
+
+    Raises:
+        MountFailed: the socket cannot be made.
+    """
+    with _listening(socket_path(volume)) as listening:
+        listener = trio.SocketListener(listening)
+        task_status.started()
+        await trio.serve_listeners(partial(_converse, verbs), [listener])
+
+
+def ask(mountpoint: Path, verb: str) -> dict[str, Any]:
+    """What the daemon of the mount at ``mountpoint`` answers to ``verb``.
+
+    Raises:
+        NotMounted: no tierfs mount is there, or its daemon does not answer or refuses.
+    """
+    mount = tierfs_at(mountpoint)
+    path = socket_path(volume_of(mount), mount.owner)
+    try:
+        answer = json.loads(_exchange(path, json.dumps({"verb": verb}).encode() + b"\n"))
+    except PermissionError:
+        raise NotMounted(
+            f"{mount.path} was mounted by another user; ask as that user or root"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise NotMounted(f"{mount.path} is mounted, but {path} does not answer: {error}") from error
+    if "result" not in answer:
+        raise NotMounted(f"the daemon of {mount.path} refused: {answer.get('error')}")
+    result: dict[str, Any] = answer["result"]
+    return result
+
+
+def volume_of(mount: Mount) -> UUID:
+    """The UUID of the volume at ``mount``, as its daemon tells it.
+
+    Raises:
+        NotMounted: the daemon is gone or does not answer.
+    """
+    try:
+        name = within(ANSWER_SECONDS, lambda: os.getxattr(mount.path, VOLUME_XATTR))
+        return UUID(name.decode("ascii"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise NotMounted(
+            f"{mount.path} is mounted, but its daemon does not answer: {reason}"
+        ) from error
+
+
+async def _converse(verbs: Mapping[str, Verb], stream: trio.SocketStream) -> None:
+    """One request; the verb runs in a thread, for it may take as long as it likes."""
+    async with stream:
+        with suppress(trio.BrokenResourceError, trio.TooSlowError):
+            with trio.fail_after(REQUEST_SECONDS):
+                line = await _read_line(stream)
+            reply = await trio.to_thread.run_sync(_reply, verbs, line)
+            with trio.fail_after(REQUEST_SECONDS):
+                await stream.send_all(json.dumps(reply).encode() + b"\n")
+
+
+async def _read_line(stream: trio.SocketStream) -> bytes:
+    """The first line of ``stream``, without its end; cut at ``MAX_LINE``."""
+    line = b""
+    while b"\n" not in line and len(line) < MAX_LINE:
+        more = await stream.receive_some(MAX_LINE)
+        if not more:
+            break
+        line += more
+    return line.partition(b"\n")[0]
+
+
+def _reply(verbs: Mapping[str, Verb], line: bytes) -> dict[str, Any]:
+    try:
+        name = json.loads(line)["verb"]
+        verb = verbs[name]
+    except (ValueError, LookupError, TypeError):
+        return {"error": f"a request is one JSON line with a verb of: {', '.join(sorted(verbs))}"}
+    try:
+        return {"result": verb()}
+    except Exception as error:
+        log.exception("the control verb %r failed", name)
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+@contextmanager
+def _listening(path: Path) -> Iterator[trio.socket.SocketType]:
+    try:
+        _make_private(path.parent)
+        with suppress(FileNotFoundError):
+            path.unlink()
+        raw = _bound(path)
+    except OSError as error:
+        raise MountFailed(f"control socket {path}: {error.strerror}") from error
+    with trio.socket.from_stdlib_socket(raw) as listening:
+        try:
+            yield listening
+        finally:
+            with suppress(FileNotFoundError):
+                path.unlink()
+
+
+def _bound(path: Path) -> socket.socket:
+    raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        raw.bind(os.fspath(path))
+        path.chmod(0o600)
+        raw.listen(BACKLOG)
+    except OSError:
+        raw.close()
+        raise
+    return raw
+
+
+def _exchange(path: Path, request: bytes) -> bytes:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.settimeout(REPLY_SECONDS)
+        asking.connect(os.fspath(path))
+        asking.sendall(request)
+        with asking.makefile("rb") as answer:
+            return answer.readline()
+
+
+def _runtime_directory(uid: int) -> Path:
+    if uid == 0:
+        return Path("/run/tierfs")
+    if uid == os.geteuid() and (own := os.environ.get("XDG_RUNTIME_DIR")):
+        return Path(own) / "tierfs"
+    session = Path(f"/run/user/{uid}")
+    return session / "tierfs" if session.is_dir() else Path(tempfile.gettempdir(), f"tierfs-{uid}")
+
+
+def _make_private(directory: Path) -> None:
+    """Make ``directory``; in /tmp another user may have made it first, to listen in our place."""
+    directory.mkdir(mode=0o700, exist_ok=True)
+    found = directory.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise PermissionError(None, f"{directory} belongs to another user")

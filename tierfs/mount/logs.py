@@ -1,0 +1,180 @@
+"""Where the daemon's log goes and what a line of it looks like.
+
+Text for people, JSON for collectors, or the journal by systemd's native protocol.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from logging.handlers import WatchedFileHandler
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+from pythonjsonlogger.json import JsonFormatter
+
+from tierfs.base.errors import ConfigError
+from tierfs.policy.volume_file import LogSettings
+
+JOURNAL: Final = Path("/run/systemd/journal/socket")
+TEXT: Final = "%(asctime)s.%(msecs)03dZ %(levelname)-7s %(name)s: %(message)s"
+JSON: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
+JSON_NAMES: Final = {"asctime": "time", "levelname": "level", "name": "logger"}
+SECONDS: Final = "%Y-%m-%dT%H:%M:%S"
+TAIL_LINES: Final = 15
+SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
+"""journald maps a file only if its sender can no longer change it."""
+
+_PRIORITIES: Final = (
+    (logging.CRITICAL, 2),
+    (logging.ERROR, 3),
+    (logging.WARNING, 4),
+    (logging.INFO, 6),
+    (logging.DEBUG, 7),
+)
+"""Python's levels as those of syslog(3)."""
+
+
+def start_logging(settings: LogSettings, *, level: str | None = None, echo: bool = False) -> None:
+    """Send every record of this process to where ``settings`` say; without a file, to stderr.
+
+    ``level`` overrides that of the settings; with ``echo`` records go to stderr as well, until
+    ``stop_echo``.
+
+    Raises:
+        ConfigError: the log file or the journal cannot be opened.
+    """
+    root = logging.getLogger()
+    handlers = [_handler(settings), *([_echo()] if echo else [])]
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+        old.close()
+    for new in handlers:
+        root.addHandler(new)
+    root.setLevel((level or settings.level).upper())
+    logging.captureWarnings(capture=True)
+
+
+def stop_echo(log_file: Path | None) -> None:
+    """End the echo and send what libraries print on stdout and stderr to ``log_file``."""
+    root = logging.getLogger()
+    for echo in [h for h in root.handlers if type(h) is logging.StreamHandler]:
+        root.removeHandler(echo)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    descriptor = os.open(log_file or os.devnull, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+
+def default_log_file(volume: UUID) -> Path:
+    """Where a daemon's log goes when the volume file does not say."""
+    if os.geteuid() == 0:
+        return Path(f"/var/log/tierfs/{volume}.log")
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
+    return Path(state) / "tierfs" / f"{volume}.log"
+
+
+def tail(text: str, lines: int = TAIL_LINES) -> str:
+    """The last ``lines`` lines of ``text`` that are not blank."""
+    return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])
+
+
+class JournalHandler(logging.Handler):
+    """Writes to journald: https://systemd.io/JOURNAL_NATIVE_PROTOCOL/."""
+
+    def __init__(self, path: Path = JOURNAL) -> None:
+        super().__init__()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            self._socket.connect(os.fspath(path))
+        except OSError:
+            self._socket.close()
+            raise
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send ``record``, by a memory file when it is too large for a datagram."""
+        try:
+            self._send(b"".join(self._fields(record)))
+        except OSError:
+            self.handleError(record)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+        super().close()
+
+    def _send(self, datagram: bytes) -> None:
+        try:
+            self._socket.send(datagram)
+        except OSError as error:
+            if error.errno != errno.EMSGSIZE:
+                raise
+            self._send_file(datagram)
+
+    def _send_file(self, data: bytes) -> None:
+        descriptor = os.memfd_create("tierfs-log", os.MFD_ALLOW_SEALING)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, SEALS)
+            socket.send_fds(self._socket, [b""], [descriptor])
+
+    def _fields(self, record: logging.LogRecord) -> Iterator[bytes]:
+        priority = next((p for level, p in _PRIORITIES if record.levelno >= level), 7)
+        yield _field("MESSAGE", self.format(record))
+        yield _field("PRIORITY", str(priority))
+        yield _field("SYSLOG_IDENTIFIER", "tierfs")
+        yield _field("LOGGER", record.name)
+        yield _field("CODE_FILE", record.pathname)
+        yield _field("CODE_LINE", str(record.lineno))
+        yield _field("CODE_FUNC", record.funcName or "")
+
+
+def _field(name: str, value: str) -> bytes:
+    """A field of the native protocol; a value of several lines comes with its length."""
+    data = value.encode("utf-8", "surrogateescape")
+    if b"\n" not in data:
+        return name.encode() + b"=" + data + b"\n"
+    return name.encode() + b"\n" + len(data).to_bytes(8, "little") + data + b"\n"
+
+
+def _handler(settings: LogSettings) -> logging.Handler:
+    try:
+        if settings.format == "journald":
+            return JournalHandler()
+        handler = _file_handler(settings.file) if settings.file else logging.StreamHandler()
+    except OSError as error:
+        where = "the journal" if settings.format == "journald" else f"log file {settings.file}"
+        raise ConfigError(f"{where} cannot be opened: {error.strerror}") from error
+    handler.setFormatter(_formatter(settings.format))
+    return handler
+
+
+def _echo() -> logging.Handler:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_formatter("text"))
+    return handler
+
+
+def _file_handler(path: Path) -> logging.Handler:
+    """A handler that opens ``path`` again when logrotate(8) has moved it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return WatchedFileHandler(path, encoding="utf-8", errors="backslashreplace")
+
+
+def _formatter(style: str) -> logging.Formatter:
+    if style == "json":
+        formatter: logging.Formatter = JsonFormatter(JSON, SECONDS + "Z", rename_fields=JSON_NAMES)
+    else:
+        formatter = logging.Formatter(TEXT, SECONDS)
+    formatter.converter = time.gmtime
+    return formatter

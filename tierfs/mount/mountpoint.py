@@ -1,0 +1,180 @@
+"""What lies at a mountpoint, making way for a new mount there, and unmounting."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+import stat
+import subprocess
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Final, TypeVar
+
+from tierfs.base.errors import MountFailed, NotMounted
+from tierfs.mount.mountinfo import Mount, mount_above, mount_at
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+SYSTEM_PATH: Final = "/usr/bin:/bin:/usr/sbin:/sbin"
+"""Searched as well: mount(8) may run us with hardly any PATH."""
+ANSWER_SECONDS: Final = 10.0
+STACKED_AT_MOST: Final = 16
+UNMOUNT_SECONDS: Final = 600.0
+"""An unmount writes back what the kernel still holds, which may take its time."""
+
+
+def within(seconds: float, work: Callable[[], T]) -> T:
+    """The result of ``work``, done in a thread: a mount that hangs must not hang the caller.
+
+    Raises:
+        OSError: what ``work`` raised.
+        TimeoutError: ``work`` is not done after ``seconds``; its thread is left behind.
+    """
+    future: Future[T] = Future()
+    threading.Thread(target=_fulfil, args=(future, work), daemon=True).start()
+    try:
+        return future.result(timeout=seconds)
+    except TimeoutError:
+        raise TimeoutError(f"no answer within {seconds:g} s") from None
+
+
+def is_stale(path: Path) -> bool:
+    """Whether a FUSE mount at ``path`` lost its daemon; one that merely hangs did not."""
+    try:
+        ask_daemon(path)
+    except OSError as error:
+        return error.errno == errno.ENOTCONN
+    return False
+
+
+def ask_daemon(path: Path, seconds: float = ANSWER_SECONDS) -> None:
+    """Return when the daemon of the mount at ``path`` answers.
+
+    Asked with statvfs(3), whose answer the kernel, unlike that of stat(2), never remembers.
+
+    Raises:
+        OSError: the daemon is gone (ENOTCONN), or its file system does not let us in.
+        TimeoutError: no answer within ``seconds``.
+    """
+    within(seconds, lambda: os.statvfs(path))
+
+
+def tierfs_at(path: Path) -> Mount:
+    """The tierfs mount at ``path``.
+
+    Raises:
+        NotMounted: something else or nothing is mounted there.
+    """
+    real = Path(os.path.realpath(path))
+    found = mount_at(real)
+    if found is not None and found.is_tierfs:
+        return found
+    around = mount_above(real)
+    hint = f"; it lies in the tierfs mount {around.path}" if around and around.is_tierfs else ""
+    raise NotMounted(f"{real} is not a tierfs mountpoint{hint}")
+
+
+def prepare(mountpoint: Path, keep_clear: Iterable[Path]) -> Path:
+    """The real path of ``mountpoint``, free of dead tierfs mounts and fit for a new one.
+
+    ``keep_clear`` are the daemon's own files and directories: a mount over or under one of
+    them would make the daemon wait for itself.
+
+    Raises:
+        MountFailed: it is missing, no directory, in use by a live mount, or overlaps.
+    """
+    real = Path(os.path.realpath(mountpoint))
+    _clear_stale(real)
+    _require_free(real)
+    _require_directory(real)
+    for own in keep_clear:
+        _require_apart(real, Path(os.path.realpath(own)))
+    return real
+
+
+def unmount(path: Path, *, lazy: bool = False) -> None:
+    """Unmount the topmost mount at ``path``; ``lazy`` detaches it even while in use.
+
+    Raises:
+        MountFailed: with what umount(8) or fusermount3(1) said.
+    """
+    words = ["umount", *(["--lazy"] if lazy else [])]
+    if os.geteuid() != 0:
+        words = ["fusermount3", "-u", *(["-z"] if lazy else [])]
+    program = find_program(words[0])
+    done = subprocess.run(
+        [program, *words[1:], os.fspath(path)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=UNMOUNT_SECONDS,
+    )
+    if done.returncode != 0:
+        raise MountFailed(_why_not_unmounted(path, done.stderr.strip()))
+
+
+def find_program(name: str) -> str:
+    """The path of a system program.
+
+    Raises:
+        MountFailed: it is not installed.
+    """
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}")
+    if found is None:
+        raise MountFailed(f"the program {name!r} is missing; install the package fuse3")
+    return found
+
+
+def _fulfil(future: Future[T], work: Callable[[], T]) -> None:
+    try:
+        future.set_result(work())
+    except OSError as error:
+        future.set_exception(error)
+
+
+def _clear_stale(path: Path) -> None:
+    for _ in range(STACKED_AT_MOST):
+        if not is_stale(path):
+            return
+        dead = mount_at(path)
+        if dead is None or not dead.is_tierfs:
+            kind = f"a dead {dead.fstype} mount" if dead else "a dead mount"
+            raise MountFailed(f"{kind} is in the way at {path}; remove it: umount --lazy {path}")
+        log.warning("unmounting %s, whose tierfs daemon is gone", path)
+        unmount(path, lazy=True)
+
+
+def _require_directory(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise MountFailed(f"mountpoint {path} does not exist; make it: mkdir {path}") from None
+    except OSError as error:
+        raise MountFailed(f"mountpoint {path}: {error.strerror}") from error
+    if not stat.S_ISDIR(mode):
+        raise MountFailed(f"mountpoint {path} is not a directory")
+
+
+def _require_free(path: Path) -> None:
+    found = mount_at(path)
+    if found is not None and found.is_tierfs:
+        raise MountFailed(f"{found.source} is already mounted on {path}")
+
+
+def _require_apart(mountpoint: Path, own: Path) -> None:
+    if mountpoint in (own, *own.parents):
+        raise MountFailed(f"a mount on {mountpoint} would hide {own}, which tierfs itself uses")
+    if own in mountpoint.parents:
+        raise MountFailed(f"mountpoint {mountpoint} lies in {own}, which is tierfs's own")
+
+
+def _why_not_unmounted(path: Path, said: str) -> str:
+    if "busy" in said:
+        return f"{path} is in use; see by whom: fuser -vm {path} (or unmount it with --lazy)"
+    return f"{path} cannot be unmounted: {said or 'no reason given'}"

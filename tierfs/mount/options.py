@@ -1,0 +1,239 @@
+r"""Mount options: the names and meanings of mount(8) and mount.fuse3(8), and tierfs's own.
+
+Pure: ``parse_options`` reads the words of ``-o``, ``for_kernel`` adds what every tierfs mount
+has. Of options that contradict each other the last wins, as in mount(8).
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from tierfs.base.errors import UsageError
+
+GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
+    "access": ("rw", "ro"),
+    "set-user-ID": ("suid", "nosuid"),
+    "devices": ("dev", "nodev"),
+    "programs": ("exec", "noexec"),
+    "writes": ("async", "sync"),
+    "directory writes": ("dirsync",),
+    "access times": ("atime", "noatime", "relatime", "norelatime", "strictatime", "nostrictatime"),
+    "other users": ("allow_other", "allow_root"),
+    "write cache": ("writeback", "nowriteback"),
+    "missing volume": ("fail", "nofail"),
+}
+"""Options that exclude each other."""
+
+IMPLIED: Final[Mapping[str, tuple[str, ...]]] = {
+    "user": ("noexec", "nosuid", "nodev"),
+    "users": ("noexec", "nosuid", "nodev"),
+    "owner": ("nosuid", "nodev"),
+    "group": ("nosuid", "nodev"),
+}
+"""mount(8): these options of an fstab line imply others, which later ones may take back."""
+
+WITHOUT_EFFECT: Final = frozenset(
+    {
+        *("defaults", "auto", "noauto", "nouser", "noowner", "nogroup", "_netdev"),
+        *("silent", "loud", "mand", "nomand", "iversion", "noiversion"),
+        *("diratime", "nodiratime", "lazytime", "nolazytime", "default_permissions"),
+    }
+)
+"""Read by mount(8) or systemd alone, or always so here; accepted, so that fstab lines work."""
+
+NOT_PASSED_ON: Final = frozenset(
+    {
+        *("atime", "relatime", "norelatime", "strictatime", "nostrictatime"),
+        *GROUPS["write cache"],
+        *GROUPS["missing volume"],
+    }
+)
+"""What libfuse 3.14 would not understand, and tierfs keeps to itself."""
+
+WITH_VALUE: Final = ("max_read", "log_level")
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+SMALLEST_MAX_READ: Final = 4096
+COMMENTS: Final = ("x-", "X-", "comment=", "user=", "uhelper=", "helper=")
+"""Beginnings of words that are notes to other programs (mount(8), systemd.mount(5))."""
+
+_WORD: Final = re.compile(r'(?:\\.|"[^"]*"|[^,\\"]|["\\])+')
+
+
+class FuseOption(str):
+    """An option for ``pyfuse3.init``, which encodes options as ASCII: a path may hold any byte."""
+
+    __slots__ = ()
+
+    def encode(self, *_: object, **__: object) -> bytes:
+        """The bytes as in a file name, whatever encoding is asked for."""
+        return os.fsencode(str(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Privileges:
+    """What the mounting user may do."""
+
+    root: bool
+    user_allow_other: bool
+    """``user_allow_other`` stands in /etc/fuse.conf."""
+
+    @classmethod
+    def current(cls, fuse_conf: Path = Path("/etc/fuse.conf")) -> Privileges:
+        """The privileges of this process."""
+        try:
+            lines = fuse_conf.read_text(errors="replace").splitlines()
+        except OSError:
+            lines = []
+        return cls(os.geteuid() == 0, "user_allow_other" in map(str.strip, lines))
+
+    @property
+    def may_allow_others(self) -> bool:
+        """Whether fusermount3 will accept ``allow_other``."""
+        return self.root or self.user_allow_other
+
+
+@dataclass(frozen=True, slots=True)
+class MountOptions:
+    """Parsed options; ``fuse`` goes to ``pyfuse3.init``."""
+
+    fuse: frozenset[str] = frozenset()
+    shown: tuple[str, ...] = ()
+    """The options for people, in the order of ``GROUPS``."""
+    read_only: bool = False
+    noatime: bool = False
+    writeback: bool = False
+    nofail: bool = False
+    log_level: str | None = None
+
+
+def parse_options(arguments: Iterable[str]) -> MountOptions:
+    """The meaning of the arguments of ``-o``, each a comma-separated list.
+
+    Raises:
+        UsageError: an option is unknown, lacks a value or has a bad one.
+    """
+    chosen = _last_of_each_group(word for text in arguments for word in split_words(text))
+    words = tuple(chosen.values())
+    return MountOptions(
+        fuse=frozenset(word for word in words if _goes_to_fuse(word)),
+        shown=words,
+        read_only="ro" in words,
+        noatime="noatime" in words,
+        writeback="writeback" in words,
+        nofail="nofail" in words,
+        log_level=chosen.get("log_level", "").partition("=")[2] or None,
+    )
+
+
+def split_words(text: str) -> list[str]:
+    r"""The words between commas; a comma in quotes or after ``\`` belongs to the word."""
+    return [word for word in _WORD.findall(text) if word]
+
+
+def known_words(words: Iterable[str]) -> list[str]:
+    """Those of ``words`` that ``parse_options`` takes: the sloppy mode of mount(8)."""
+    known = []
+    for word in words:
+        with suppress(UsageError):
+            parse_options([word])
+            known.append(word)
+    return known
+
+
+def for_kernel(options: MountOptions, volume_file: Path, privileges: Privileges) -> MountOptions:
+    """The options a mount of ``volume_file`` by a user with ``privileges`` really gets.
+
+    Raises:
+        UsageError: ``allow_other`` or ``allow_root`` is not this user's to give.
+    """
+    added = _defaults(set(options.shown), privileges)
+    named = {
+        "default_permissions",
+        "subtype=tierfs",
+        FuseOption(f"fsname={_escaped(os.fspath(volume_file))}"),
+    }
+    return replace(
+        options,
+        fuse=options.fuse | set(added) | named,
+        shown=_in_order({*options.shown, *added, "default_permissions"}),
+    )
+
+
+def _defaults(given: set[str], privileges: Privileges) -> list[str]:
+    """``rw``; for root suid and dev as in mount(8); and allow_other where it is allowed."""
+    sharing = given & set(GROUPS["other users"])
+    if sharing and not privileges.may_allow_others:
+        raise UsageError(
+            f"mount option {sharing.pop()!r} is for root, or for everyone once the line "
+            "'user_allow_other' stands in /etc/fuse.conf"
+        )
+    wanted = [] if "ro" in given else ["rw"]
+    if privileges.root:
+        wanted += [word for word in ("suid", "dev") if not given & {word, f"no{word}"}]
+    if privileges.may_allow_others and not sharing:
+        wanted.append("allow_other")
+    return wanted
+
+
+def _last_of_each_group(words: Iterable[str]) -> dict[str, str]:
+    chosen: dict[str, str] = {}
+    for word in words:
+        for meant in IMPLIED.get(word, (word,)):
+            _choose(chosen, meant)
+    return {key: chosen[key] for key in (*GROUPS, *WITH_VALUE) if key in chosen}
+
+
+def _choose(chosen: dict[str, str], word: str) -> None:
+    name, equals, value = word.partition("=")
+    group = _group_of(word)
+    if group is not None:
+        chosen[group] = word
+    elif name in WITH_VALUE:
+        _check_value(name, value)
+        chosen[name] = word
+    elif word not in WITHOUT_EFFECT and not word.startswith(COMMENTS):
+        raise UsageError(_unknown(name, equals))
+
+
+def _group_of(word: str) -> str | None:
+    return next((group for group, words in GROUPS.items() if word in words), None)
+
+
+def _check_value(name: str, value: str) -> None:
+    if name == "log_level" and value not in LOG_LEVELS:
+        raise UsageError(f"mount option 'log_level' takes one of {', '.join(LOG_LEVELS)}")
+    if name == "max_read" and not (value.isdecimal() and int(value) >= SMALLEST_MAX_READ):
+        raise UsageError(f"mount option 'max_read' takes bytes, {SMALLEST_MAX_READ} or more")
+
+
+def _unknown(name: str, equals: str) -> str:
+    known = [word for words in GROUPS.values() for word in words]
+    known += [*IMPLIED, *WITHOUT_EFFECT, *WITH_VALUE]
+    if equals and name in known:
+        return f"mount option {name!r} takes no value"
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"unknown mount option {name!r}{hint}"
+
+
+def _goes_to_fuse(word: str) -> bool:
+    known = _group_of(word) is not None and word not in NOT_PASSED_ON
+    return known or word.startswith("max_read=")
+
+
+def _in_order(words: set[str]) -> tuple[str, ...]:
+    """``words`` in the order of ``GROUPS``, the rest after them by name."""
+    ranks = {word: rank for rank, word in enumerate(w for ws in GROUPS.values() for w in ws)}
+    return tuple(sorted(words, key=lambda word: (ranks.get(word, len(ranks)), word)))
+
+
+def _escaped(value: str) -> str:
+    r"""``value`` as libfuse's option parser reads it: ``\`` keeps a comma in the value."""
+    return value.replace("\\", "\\\\").replace(",", "\\,")

@@ -1,0 +1,157 @@
+"""From an unmounted volume to a served mount and back."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import prometheus_client
+import pyfuse3
+import trio
+
+from tierfs.base.errors import FsError, MountFailed
+from tierfs.base.metrics import Metrics
+from tierfs.core.volume import Volume, open_volume
+from tierfs.mount.adapter import Adapter
+from tierfs.mount.control import serve_control
+from tierfs.mount.mountpoint import unmount
+from tierfs.mount.options import MountOptions
+from tierfs.mount.status import status
+from tierfs.policy.volume_file import VolumeFile
+
+log = logging.getLogger(__name__)
+
+TASKS = 10_000
+"""Requests under way at a time: more than the kernel queues, so none waits behind a slow one."""
+
+RECLAIM_EVERY_S = 0.5
+CHECKPOINT_EVERY_S = 1.0
+LAST_USERS_S = 10.0
+"""How long after SIGTERM programs that still use the mount are waited for."""
+
+
+def serve(
+    settings: VolumeFile, mountpoint: Path, options: MountOptions, ready: Callable[[], None]
+) -> None:
+    """Mount a volume, call ``ready`` when the mount answers, and serve until it is unmounted.
+
+    SIGTERM and SIGINT unmount; programs that still use the mount have ten seconds to finish.
+
+    Raises:
+        VolumeRefused, VolumeBusy: the volume cannot be opened.
+        MountFailed: the kernel refused the mount, or the metrics' address is taken.
+    """
+    metrics = Metrics()
+    volume = _open(settings, metrics)
+    try:
+        trio.run(_Server(volume, mountpoint, options, metrics, ready).run)
+    finally:
+        volume.close()
+
+
+def _open(settings: VolumeFile, metrics: Metrics) -> Volume:
+    try:
+        return open_volume(settings, metrics=metrics)
+    except (FsError, OSError) as exc:
+        raise MountFailed(f"{settings.path}: the volume cannot be opened: {exc}") from exc
+
+
+class _Server:
+    def __init__(
+        self,
+        volume: Volume,
+        mountpoint: Path,
+        options: MountOptions,
+        metrics: Metrics,
+        ready: Callable[[], None],
+    ) -> None:
+        self._volume = volume
+        self._mountpoint = mountpoint
+        self._options = options
+        self._metrics = metrics
+        self._ready = ready
+        self._started = time.monotonic()
+
+    async def run(self) -> None:
+        self._export_metrics()
+        adapter = Adapter(
+            self._volume.fs,
+            self._metrics,
+            writeback=self._options.writeback,
+            initialised=self._ready,
+        )
+        self._mount(adapter)
+        try:
+            async with trio.open_nursery() as helpers:
+                await helpers.start(serve_control, self._volume.uuid, {"status": self._status})
+                helpers.start_soon(self._reclaim)
+                helpers.start_soon(self._checkpoint)
+                helpers.start_soon(self._unmount_on_signal)
+                await pyfuse3.main(max_tasks=TASKS)
+                helpers.cancel_scope.cancel()
+        finally:
+            pyfuse3.close()
+
+    def _mount(self, adapter: Adapter) -> None:
+        try:
+            pyfuse3.init(adapter, os.fspath(self._mountpoint), set(self._options.fuse))
+        except RuntimeError as exc:
+            # libfuse has printed the reason on standard error.
+            raise MountFailed(f"{self._mountpoint}: the kernel refused the mount ({exc})") from exc
+
+    def _export_metrics(self) -> None:
+        listen = self._volume.settings.metrics_listen
+        if listen is None:
+            return
+        host, port = listen
+        try:
+            prometheus_client.start_http_server(port, addr=host, registry=self._metrics.registry)
+        except OSError as exc:
+            path = self._volume.settings.path
+            raise MountFailed(f"{path}: metrics: listen: {host}:{port}: {exc.strerror}") from exc
+
+    def _status(self) -> dict[str, object]:
+        uptime = time.monotonic() - self._started
+        return status(self._volume, self._mountpoint, self._options, uptime)
+
+    async def _reclaim(self) -> None:
+        """Free what was unlinked or cut, in batches."""
+        reclaimer = self._volume.fs.reclaimer
+        while True:
+            await trio.sleep(RECLAIM_EVERY_S)
+            if not reclaimer.idle:
+                await _in_background(reclaimer.drain)
+
+    async def _checkpoint(self) -> None:
+        """Keep the index's log short."""
+        while True:
+            await trio.sleep(CHECKPOINT_EVERY_S)
+            await _in_background(self._volume.index.checkpoint)
+
+    async def _unmount_on_signal(self) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for number in signals:
+                log.info("%s: unmounting", signal.Signals(number).name)
+                await self._unmount()
+
+    async def _unmount(self) -> None:
+        """Unmount; when the mount is in use, hide it and end with its last user, or soon."""
+        try:
+            await trio.to_thread.run_sync(unmount, self._mountpoint)
+        except MountFailed as exc:
+            log.warning("%s; its users have %g s to finish", exc, LAST_USERS_S)
+            await trio.to_thread.run_sync(lambda: unmount(self._mountpoint, lazy=True))
+            await trio.sleep(LAST_USERS_S)
+            pyfuse3.terminate()
+
+
+async def _in_background(work: Callable[[], object]) -> None:
+    """Run ``work`` in a thread; what fails is tried again the next time."""
+    try:
+        await trio.to_thread.run_sync(work)
+    except (FsError, OSError) as exc:
+        log.warning("in the background: %s", exc)

@@ -1,0 +1,92 @@
+"""The daemon's life: read, check, log, serve, and tell whoever waits how it went."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from tierfs.base.errors import TierfsError, VolumeBusy
+from tierfs.core.volume import volume_uuid
+from tierfs.mount.daemon import Request
+from tierfs.mount.handshake import Herald
+from tierfs.mount.logs import default_log_file, start_logging, stop_echo
+from tierfs.mount.mountinfo import tierfs_mounts_of
+from tierfs.mount.mountpoint import prepare
+from tierfs.mount.options import Privileges, for_kernel, parse_options
+from tierfs.mount.serve import serve
+from tierfs.policy.volume_file import VolumeFile, load_volume_file
+
+log = logging.getLogger(__name__)
+
+LEAVING_SECONDS: Final = 20.0
+"""How long a daemon that is already unmounted may take to close its volume."""
+RETRY_SECONDS: Final = 0.1
+
+
+def run(request: Request, herald: Herald) -> None:
+    """Serve ``request`` until it is unmounted; ``herald`` learns when the mount is up, or why not.
+
+    Raises:
+        TierfsError: the mount did not come about; ``herald`` has been told.
+    """
+    try:
+        _run(request, herald)
+    except TierfsError as error:
+        herald.failed(error.exit_code, str(error))
+        raise
+
+
+def _run(request: Request, herald: Herald) -> None:
+    options = parse_options(request.options)
+    options = for_kernel(options, request.volume_file, Privileges.current())
+    settings = load_volume_file(request.volume_file)
+    if herald.pending:
+        settings = _with_log_file(settings)
+    start_logging(settings.log, level=options.log_level, echo=herald.pending)
+    mountpoint = prepare(request.mountpoint, _own_paths(settings))
+
+    def up() -> None:
+        log.info("%s is mounted on %s (%s)", settings.path, mountpoint, ",".join(options.shown))
+        if herald.pending:
+            stop_echo(settings.log.file)
+            herald.ready()
+
+    serve_when_free(settings, lambda: serve(settings, mountpoint, options, up))
+    log.info("%s is unmounted from %s", settings.path, mountpoint)
+
+
+def serve_when_free(
+    settings: VolumeFile, serving: Callable[[], None], *, seconds: float = LEAVING_SECONDS
+) -> None:
+    """Call ``serving``; again while the volume is held by a daemon that is just going away.
+
+    umount(8) returns before the daemon has closed its volume. To the person who mounts again
+    right after it that is not a second mount.
+
+    Raises:
+        VolumeBusy: the volume is mounted, or still held after ``seconds``.
+    """
+    deadline = time.monotonic() + seconds
+    while not tierfs_mounts_of(settings.path) and time.monotonic() < deadline:
+        with suppress(VolumeBusy):
+            return serving()
+        time.sleep(RETRY_SECONDS)
+    return serving()
+
+
+def _with_log_file(settings: VolumeFile) -> VolumeFile:
+    if settings.log.file or settings.log.format == "journald":
+        return settings
+    return replace(
+        settings, log=replace(settings.log, file=default_log_file(volume_uuid(settings)))
+    )
+
+
+def _own_paths(settings: VolumeFile) -> list[Path]:
+    every = (settings.flash, settings.disk, settings.index, settings.log.file)
+    return [path for path in every if path is not None]
