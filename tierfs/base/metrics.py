@@ -85,6 +85,10 @@ class Metrics:
         self.index_wal_bytes = self._gauge("index_wal_bytes")
         self.tier_free_bytes = self._gauge("tier_free_bytes")
 
+    def watch_space(self, tier: str, available: Callable[[], int]) -> None:
+        """Export what ``available`` returns, in bytes, as the room in a tier."""
+        self.tier_free_bytes.labels(tier).set_function(available)
+
     def _counter(self, name: str) -> Counter:
         return cast("Counter", self._make(name))
 

@@ -35,6 +35,9 @@ class Tag(IntEnum):
     OTHER = 0x20
 
 
+_TAGS = frozenset(Tag)
+
+
 class Ace(NamedTuple):
     """One entry: ``tag`` or the user or group ``id`` may ``perm`` (rwx as 4, 2, 1)."""
 
@@ -62,7 +65,10 @@ def parse(value: bytes) -> Acl:
     """
     if value[:4] != _VERSION or (len(value) - 4) % _ENTRY.size:
         raise FsError(errno.EINVAL)
-    return tuple(Ace._make(fields) for fields in _ENTRY.iter_unpack(value[4:]))
+    entries = tuple(Ace._make(fields) for fields in _ENTRY.iter_unpack(value[4:]))
+    if not _TAGS.issuperset(entry.tag for entry in entries):
+        raise FsError(errno.EINVAL)
+    return entries
 
 
 def render(acl: Acl) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import stat
 from typing import NamedTuple
 
 from tierfs.base.clock import Clock
@@ -86,7 +85,7 @@ def _changed(inode: Inode, changes: Changes) -> Inode:
         inode = inode._replace(
             uid=inode.uid if changes.uid is None else changes.uid,
             gid=inode.gid if changes.gid is None else changes.gid,
-            mode=without_set_id(inode.mode) if not stat.S_ISDIR(inode.mode) else inode.mode,
+            mode=without_set_id(inode.mode),
         )
     if changes.mode is not None:
         inode = inode._replace(mode=with_permissions(inode.mode, changes.mode))

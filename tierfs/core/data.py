@@ -108,7 +108,7 @@ class Data:
             else:
                 self._commit(inode, size, keep_set_id=keep_set_id)
                 if size < inode.size:
-                    self._reclaimer.add(ino)
+                    self._reclaimer.add_cut(ino)
 
     def sync(self, ino: int) -> None:
         """Make the file survive a power cut: flash object, disk object, index (fsync(2))."""
@@ -144,8 +144,19 @@ class Data:
         return inode._replace(prefix=self._placement.fit(inode.prefix))
 
     def _put(self, change: _Change, *, wait: bool) -> None:
-        if change.leaves_hole:
-            self._clear_behind_end(change.inode, wait=wait)
+        try:
+            if change.leaves_hole:
+                self._clear_behind_end(change.inode, wait=wait)
+            self._put_making_room(change, wait=wait)
+        except Damage as exc:
+            self._report(change.inode, exc)
+            raise
+        except OSError:
+            # What was written behind the end takes room for nothing.
+            self._reclaimer.add_cut(change.inode.ino)
+            raise
+
+    def _put_making_room(self, change: _Change, *, wait: bool) -> None:
         try:
             self._put_somewhere(change, wait=wait)
         except OSError as exc:
@@ -175,13 +186,15 @@ class Data:
 
     def _spill(self, inode: Inode) -> Inode:
         """Move the head to disk, where there is room; returns the inode as it is then."""
+        with self._index.transaction():
+            self._index.cuts.add(inode.ino)  # whichever copy is the one too many in the end
+        self._reclaimer.add_cut(inode.ino)
         self._tiers.spill(inode)
         with self._index.transaction():
             row = self._index.inodes.get(inode.ino)
             row = row._replace(prefix=0, version=row.version + 1)
             self._index.inodes.update(row)
-        if inode.size:
-            self._index.sync()
+        self._index.sync()
         self._tiers.flash.remove(inode.ino)
         return row
 
@@ -190,6 +203,8 @@ class Data:
         now = self._clock()
         with self._index.transaction():
             row = self._index.inodes.get(inode.ino)
+            if size < row.size:
+                self._index.cuts.add(inode.ino)
             self._index.inodes.update(
                 row._replace(
                     size=size,

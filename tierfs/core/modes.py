@@ -13,7 +13,7 @@ def without_set_id(mode: int) -> int:
     Set-user-ID goes; set-group-ID goes where it is no mandatory-locking mark, that is, where the
     group may execute (``should_remove_suid``, fs/attr.c of Linux).
     """
-    if not stat.S_ISREG(mode):
+    if stat.S_ISDIR(mode):
         return mode
     mode &= ~stat.S_ISUID
     return mode & ~stat.S_ISGID if mode & stat.S_IXGRP else mode

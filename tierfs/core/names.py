@@ -90,8 +90,8 @@ class Names:
     def link(self, ino: int, parent: int, name: bytes) -> Inode:
         """Give an inode a further name (link(2))."""
         with self._index.transaction():
-            inode = self._linkable(ino)
             self._directories.with_room_for(parent, name)
+            inode = self._linkable(ino)
             inode = inode._replace(nlink=inode.nlink + 1, ctime=self._clock(), parent=parent)
             self._index.inodes.update(inode)
             self._index.entries.insert(parent, name, ino, self._index.new_serial())

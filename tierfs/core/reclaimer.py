@@ -33,68 +33,129 @@ class Reclaimer:
         self._reclaimed = metrics.reclaimed_files
         self._working = threading.Lock()
         self._mutex = threading.Lock()
-        self._queue: set[int] = set()
+        self._unlinked: set[int] = set()
+        self._cut: set[int] = set()
 
     def add(self, ino: int) -> None:
-        """The inode was unlinked and forgotten, or truncated: free what it does not need."""
+        """The inode was unlinked and the kernel forgot it: remove it."""
         with self._mutex:
-            self._queue.add(ino)
+            self._unlinked.add(ino)
 
-    def add_orphans(self) -> int:
-        """Queue every unlinked inode of the index, as after a crash; returns how many."""
-        orphans = self._index.inodes.orphans()
+    def add_cut(self, ino: int) -> None:
+        """The file was cut or moved, and its row in ``cut`` committed: trim its objects."""
         with self._mutex:
-            self._queue.update(orphans)
+            self._cut.add(ino)
+
+    def add_leftovers(self) -> int:
+        """Queue all that a crash left; returns how many inodes were unlinked.
+
+        Only for when the kernel knows no inode.
+        """
+        orphans, cuts = self._index.inodes.orphans(), self._index.cuts.all()
+        with self._mutex:
+            self._unlinked.update(orphans)
+            self._cut.update(cuts)
         return len(orphans)
 
     @property
     def idle(self) -> bool:
         """Whether nothing waits."""
-        return not self._queue
+        return not (self._unlinked or self._cut)
 
     def drain(self) -> bool:
-        """Free everything queued, but inodes that are locked; tells whether there was anything.
+        """Free what is queued, and tell whether there was anything.
+
+        What somebody holds the lock of stays queued.
 
         Raises:
-            FsError, OSError: the index could not be made durable; nothing was freed.
+            FsError, OSError: the index could not be made durable or changed; all stays queued.
         """
         with self._working:
-            inodes = [inode for ino in self._take() if (inode := self._index.inodes.find(ino))]
-            if any(stat.S_ISREG(inode.mode) for inode in inodes):
-                self._index.sync()
-            for start in range(0, len(inodes), BATCH):
-                self._free(inodes[start : start + BATCH])
-            return bool(inodes)
+            unlinked, cut = self._take()
+            try:
+                return self._work_off(self._rows(unlinked), self._rows(cut - unlinked))
+            except BaseException:
+                self._put_back(unlinked, cut)
+                raise
 
-    def _take(self) -> list[int]:
-        """The queue in inode order, which is about disk order; it is empty afterwards."""
+    def _take(self) -> tuple[set[int], set[int]]:
         with self._mutex:
-            queue, self._queue = sorted(self._queue), set()
-            return queue
+            taken = self._unlinked, self._cut
+            self._unlinked, self._cut = set(), set()
+            return taken
 
-    def _free(self, inodes: list[Inode]) -> None:
-        freed = [inode.ino for inode in inodes if self._free_objects(inode) and inode.nlink == 0]
+    def _put_back(self, unlinked: set[int], cut: set[int]) -> None:
+        with self._mutex:
+            self._unlinked |= unlinked
+            self._cut |= cut
+
+    def _rows(self, numbers: set[int]) -> list[Inode]:
+        """The inodes as the index has them, in their order, which is about disk order."""
+        return [inode for ino in sorted(numbers) if (inode := self._index.inodes.find(ino))]
+
+    def _work_off(self, unlinked: list[Inode], cut: list[Inode]) -> bool:
+        if cut or any(stat.S_ISREG(inode.mode) for inode in unlinked):
+            self._index.sync()
+        for start in range(0, len(unlinked), BATCH):
+            self._remove(unlinked[start : start + BATCH])
+        for start in range(0, len(cut), BATCH):
+            self._trim(cut[start : start + BATCH])
+        return bool(unlinked or cut)
+
+    def _remove(self, inodes: list[Inode]) -> None:
+        freed = [inode.ino for inode in inodes if self._remove_objects(inode)]
         with self._index.transaction():
             for ino in freed:
                 self._index.xattrs.delete_all(ino)
+                self._index.cuts.delete(ino)
                 self._index.inodes.delete(ino)
         self._reclaimed.inc(len(freed))
 
-    def _free_objects(self, inode: Inode) -> bool:
+    def _remove_objects(self, inode: Inode) -> bool:
         if not stat.S_ISREG(inode.mode):
             return True
         try:
             with self._locks.hold(inode.ino, wait=False):
-                current = self._index.inodes.find(inode.ino) or inode
-                (self._tiers.remove if current.nlink == 0 else self._tiers.trim)(current)
+                self._tiers.remove(inode)
         except WouldBlock:
             self.add(inode.ino)
             return False
         except OSError as exc:
-            log.warning(
-                "inode %d: its objects could not be freed (%s); the next mount tries again",
-                inode.ino,
-                exc,
-            )
+            self._give_up(inode, exc)
             return False
         return True
+
+    def _trim(self, inodes: list[Inode]) -> None:
+        trimmed = [inode for inode in inodes if self._trim_objects(inode)]
+        with self._index.transaction():
+            for inode in trimmed:
+                if self._is_as_it_was(inode):
+                    self._index.cuts.delete(inode.ino)
+                else:
+                    self.add_cut(inode.ino)
+
+    def _trim_objects(self, inode: Inode) -> bool:
+        """Trim to what was made durable, unless the file has changed since; then later."""
+        try:
+            with self._locks.hold(inode.ino, wait=False):
+                if self._is_as_it_was(inode):
+                    self._tiers.trim(inode)
+        except WouldBlock:
+            self.add_cut(inode.ino)
+            return False
+        except OSError as exc:
+            self._give_up(inode, exc)
+            return False
+        return True
+
+    def _is_as_it_was(self, inode: Inode) -> bool:
+        current = self._index.inodes.find(inode.ino)
+        return current is not None and current.version == inode.version
+
+    @staticmethod
+    def _give_up(inode: Inode, exc: OSError) -> None:
+        log.warning(
+            "inode %d: its objects could not be freed (%s); the next mount tries again",
+            inode.ino,
+            exc,
+        )

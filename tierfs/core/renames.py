@@ -42,14 +42,18 @@ class Renames:
         Raises:
             FsError: as rename(2).
         """
+        if flags not in {0, NOREPLACE, EXCHANGE}:
+            raise FsError(errno.EINVAL)
         move = self._plan(source, target)
+        if move.other is not None and flags == NOREPLACE:
+            raise FsError(errno.EEXIST)
+        if move.other is None and flags == EXCHANGE:
+            raise FsError(errno.ENOENT)
+        if is_directory(move.inode) and self._is_inside(target[0], move.inode.ino):
+            raise FsError(errno.EINVAL)
         if flags == EXCHANGE:
             self._exchange(move)
             return None
-        if flags not in {0, NOREPLACE}:
-            raise FsError(errno.EINVAL)
-        if move.other is not None and flags == NOREPLACE:
-            raise FsError(errno.EEXIST)
         return self._move(move)
 
     def _plan(self, source: Place, target: Place) -> _Move:
@@ -59,8 +63,6 @@ class Renames:
         other = self._directories.find(*target)
         if directory.nlink == 0:
             raise FsError(errno.ENOENT)
-        if is_directory(inode) and self._is_inside(target[0], inode.ino):
-            raise FsError(errno.EINVAL)
         return _Move(source, inode, target, other)
 
     def _is_inside(self, directory: int, ancestor: int) -> bool:
@@ -100,12 +102,10 @@ class Renames:
 
     def _exchange(self, move: _Move) -> None:
         source, inode, target, other = move
-        if other is None:
-            raise FsError(errno.ENOENT)
+        if other is None or other.ino == inode.ino:
+            return
         if is_directory(other) and self._is_inside(source[0], other.ino):
             raise FsError(errno.EINVAL)
-        if other.ino == inode.ino:
-            return
         self._index.entries.point(*source, other.ino)
         self._index.entries.point(*target, inode.ino)
         self._directories.mark_changed(inode, parent=target[0])

@@ -10,7 +10,7 @@ from tierfs.base.extents import Extent, object_lengths, split
 from tierfs.base.metrics import Metrics
 from tierfs.core.locks import WouldBlock
 from tierfs.index.inodes import Inode
-from tierfs.store.objects import ObjectStore
+from tierfs.store.objects import ObjectLost, ObjectStore
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 COPY_CHUNK = 1024 * 1024
@@ -66,7 +66,8 @@ class Tiers:
         ``inode`` is the file as the index has it; between its end and ``offset`` is a hole then.
 
         Raises:
-            FlashFull: flash had no room; bytes beyond the file's end may have been written.
+            FlashFull: flash had no room; some of the bytes may have been written.
+            Damage: an object is missing or too short, and a write would hide that.
             WouldBlock: the disk is needed, and ``wait`` is False.
         """
         flash, disk = self._shares(inode, new_size, Extent(offset, len(data)))
@@ -85,14 +86,14 @@ class Tiers:
         """Copy the flash part of a file into its disk object, durably.
 
         Raises:
-            Damage: the flash object is missing or too short.
+            Damage: an object is missing or too short.
         """
-        end = min(inode.size, inode.prefix)
+        end, on_disk = object_lengths(inode.size, inode.prefix)
         for offset in range(0, end, COPY_CHUNK):
             chunk = self._read_from(
                 self.flash, inode, Extent(offset, min(COPY_CHUNK, end - offset))
             )
-            self.disk.write(inode.ino, offset, chunk)
+            self._put(self.disk, inode.ino, offset, chunk, on_disk)
         if end:
             self.disk.sync(inode.ino)
         self._spilled.inc(end)
@@ -148,10 +149,27 @@ class Tiers:
         store, extent, old_length, new_length = share
         if extent is not None:
             start = extent.offset - data_offset
-            store.write(ino, extent.offset, data[start : start + extent.length])
+            part = data[start : start + extent.length]
+            self._put(store, ino, extent.offset, part, old_length)
             self._written[store.name].inc(extent.length)
         elif new_length > old_length:
-            store.resize(ino, new_length)
+            self._resize(store, ino, new_length, old_length)
+
+    @staticmethod
+    def _put(
+        store: ObjectStore, ino: int, offset: int, data: bytes | memoryview, holds: int
+    ) -> None:
+        try:
+            store.write(ino, offset, data, holds=holds)
+        except ObjectLost as exc:
+            raise Damage(ino, str(exc)) from None
+
+    @staticmethod
+    def _resize(store: ObjectStore, ino: int, length: int, holds: int) -> None:
+        try:
+            store.resize(ino, length, holds=holds)
+        except ObjectLost as exc:
+            raise Damage(ino, str(exc)) from None
 
     def _read_from(self, store: ObjectStore, inode: Inode, extent: Extent) -> bytes:
         try:

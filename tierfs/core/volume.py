@@ -15,6 +15,7 @@ from tierfs.base.clock import Clock, system_clock
 from tierfs.base.errors import FsError, VolumeRefused
 from tierfs.base.metrics import Metrics
 from tierfs.base.osio import SYSTEM, Os
+from tierfs.core.checkpoints import Checkpoints
 from tierfs.core.filesystem import FileSystem
 from tierfs.core.names import DIRECTORY_SIZE
 from tierfs.index.index import Index, IndexUsage
@@ -80,6 +81,7 @@ def _write_empty_index(path: Path, volume: uuid.UUID) -> None:
         index.bind(volume)
         with index.transaction():
             index.inodes.insert(_root(time.time_ns()))
+        index.give_serials_back()
     finally:
         index.close()
 
@@ -155,15 +157,20 @@ class Volume:
                 metrics=metrics,
                 clock=clock,
             )
+            self.checkpoints = Checkpoints(self.index, self._flash, self._disk)
+            metrics.watch_space("flash", lambda: self._flash.space().available)
+            metrics.watch_space("disk", lambda: self._disk.space().available)
             self._resources = resources.pop_all()
 
     def recover(self) -> int:
-        """Free what a crash left: files that were unlinked while open. Returns how many.
+        """Free what a crash left: files unlinked while open, ends that were cut off.
+
+        Returns how many files were unlinked.
 
         Raises:
             FsError, OSError: the index could not be read or synced.
         """
-        orphans = self.fs.reclaimer.add_orphans()
+        orphans = self.fs.reclaimer.add_leftovers()
         self.fs.reclaimer.drain()
         return orphans
 
@@ -176,7 +183,8 @@ class Volume:
         with self._resources:
             try:
                 self.recover()
-                self.index.checkpoint()
+                self.index.give_serials_back()
+                self.checkpoints.make()
             except (FsError, OSError) as exc:
                 log.warning("volume %s: closing left work to the next mount: %s", self.uuid, exc)
 

@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tierfs.base.errors import IndexFailed, VolumeRefused
+from tierfs.base.errors import IndexFailed, VolumeRefused, errno_of
 from tierfs.base.metrics import Metrics
 from tierfs.base.osio import Os
 from tierfs.index.schema import MIGRATIONS, VERSION
@@ -31,11 +31,10 @@ PRAGMAS = (
     "PRAGMA mmap_size = 268435456",  # 256 MiB of address space: a page read costs no call
     "PRAGMA busy_timeout = 10000",
 )
+NO_LIMIT = 2**63
+
 Row = tuple[Any, ...]
 """The columns of a row, in the order of the query."""
-
-WAL_RESTART_BYTES = 64 * 1024 * 1024
-"""A log longer than this is checkpointed whole, even if writers must wait for it."""
 
 
 class Database:
@@ -54,6 +53,9 @@ class Database:
         self._on_rollback = on_rollback
         self.lock = threading.RLock()
         self._depth = 0
+        self.commits = 0
+        self.hard_log_limit = NO_LIMIT
+        self._sync_failed = False
         self._commits = metrics.index_transactions.labels("commit")
         self._rollbacks = metrics.index_transactions.labels("rollback")
         with _translated():
@@ -95,6 +97,8 @@ class Database:
             if self._depth:
                 yield
                 return
+            if self.wal_size() > self.hard_log_limit:
+                self.checkpoint(0)
             self.execute("BEGIN IMMEDIATE")
             self._depth = 1
             try:
@@ -106,6 +110,7 @@ class Database:
             finally:
                 self._depth = 0
             self._commits.inc()
+            self.commits += 1
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:
@@ -116,19 +121,30 @@ class Database:
     def sync(self) -> None:
         """Make every commit so far survive a power cut.
 
-        The log alone is synced: SQLite reads committed frames back from it.
+        The log alone is synced: SQLite reads committed frames back from it. After a failure no
+        later sync succeeds: the kernel drops what it could not write and reports that once only.
 
         Raises:
-            OSError: the sync failed.
+            IndexFailed: the sync failed, now or earlier.
         """
-        self._os.call("index.sync", os.fdatasync, self._wal)
+        if self._sync_failed:
+            detail = "an earlier sync of the metadata index failed; mount the volume again"
+            raise IndexFailed(errno.EIO, detail)
+        try:
+            self._os.call("index.sync", os.fdatasync, self._wal)
+        except OSError as exc:
+            self._sync_failed = True
+            raise IndexFailed(errno_of(exc), f"metadata index: {exc}") from exc
 
-    def checkpoint(self) -> None:
-        """Copy the log into the database, on a connection of its own, beside the writer."""
-        size = self.wal_size()
-        mode = "TRUNCATE" if size > WAL_RESTART_BYTES else "PASSIVE"
+    def checkpoint(self, log_limit: int) -> None:
+        """Copy the log into the database, on a connection of its own, beside the writer.
+
+        Only if the log is longer than ``log_limit`` bytes even so, writers wait until it is empty.
+        """
         with _translated(), closing(_connect(self.path)) as connection:
-            connection.execute(f"PRAGMA wal_checkpoint({mode})")
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            if self.wal_size() > log_limit:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._metrics.index_wal_bytes.set(self.wal_size())
 
     def wal_size(self) -> int:

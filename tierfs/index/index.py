@@ -1,4 +1,4 @@
-"""The index as the core sees it: three tables, transactions, serials."""
+"""The index as the core sees it: its tables, transactions, serials."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from typing import NamedTuple
 from tierfs.base.errors import VolumeRefused
 from tierfs.base.metrics import Metrics
 from tierfs.base.osio import Os
+from tierfs.index.cuts import Cuts
 from tierfs.index.database import Database
 from tierfs.index.entries import Entries
 from tierfs.index.inodes import Inodes
 from tierfs.index.xattrs import Xattrs
 
-SERIAL_BLOCK = 4096
-"""Serials reserved by one write; at most as many are skipped by a crash."""
+SERIAL_BLOCK = 1 << 16
+"""Serials reserved at a time, and skipped by a crash at most. The next block is reserved when half
+of one is left: long before it is needed, a checkpoint has made that durable."""
 
 DEFAULT_CACHE_ENTRIES = 65_536
 """Inodes kept in memory: about 40 MiB."""
@@ -24,12 +26,13 @@ DEFAULT_CACHE_ENTRIES = 65_536
 _USAGE = """
 SELECT count(*),
        coalesce(sum(mode & 0xF000 = 0x8000), 0),
-       coalesce(sum((mode & 0xF000 = 0x8000) * min(size, prefix)), 0),
-       coalesce(sum((mode & 0xF000 = 0x8000) * max(size - prefix, 0)), 0),
+       CAST(total((mode & 0xF000 = 0x8000) * min(size, prefix)) AS INTEGER),
+       CAST(total((mode & 0xF000 = 0x8000) * max(size - prefix, 0)) AS INTEGER),
        coalesce(sum(mode & 0xF000 = 0x8000 AND size > 0 AND prefix > 0), 0),
        coalesce(sum(mode & 0xF000 = 0x8000 AND size > prefix), 0)
 FROM inode
 """
+"""Sums of bytes by total(), since sum() fails on a few sparse files of the largest size."""
 
 
 class IndexUsage(NamedTuple):
@@ -57,7 +60,13 @@ class Index:
         self.inodes = Inodes(self._database, cache_entries)
         self.entries = Entries(self._database, self.inodes)
         self.xattrs = Xattrs(self._database)
-        self._next = self._limit = self._reserved_serial()
+        self.cuts = Cuts(self._database)
+        self._next = self._limit = 0
+        try:
+            self._reserve_serials()
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def path(self) -> Path:
@@ -70,9 +79,9 @@ class Index:
 
     def new_serial(self) -> int:
         """A number never handed out before, larger than all; inside a transaction."""
-        if self._next == self._limit:
+        if self._limit - self._next < SERIAL_BLOCK // 2:
             self._limit += SERIAL_BLOCK
-            self._database.execute("UPDATE volume SET next_serial = ?", self._limit)
+            self._store_next_serial(self._limit)
         self._next += 1
         return self._next - 1
 
@@ -94,12 +103,28 @@ class Index:
             self._database.execute("UPDATE volume SET uuid = ?", str(volume))
 
     def sync(self) -> None:
-        """Make every commit so far survive a power cut (OSError when the sync fails)."""
+        """Make every commit so far survive a power cut."""
         self._database.sync()
 
-    def checkpoint(self) -> None:
-        """Fold the write-ahead log into the database; may take seconds, holds nobody up."""
-        self._database.checkpoint()
+    @property
+    def commits(self) -> int:
+        """Transactions committed since the index was opened."""
+        return self._database.commits
+
+    def log_size(self) -> int:
+        """Bytes of the write-ahead log."""
+        return self._database.wal_size()
+
+    def limit_log(self, limit: int) -> None:
+        """A transaction that finds the log longer than ``limit`` bytes empties it first."""
+        self._database.hard_log_limit = limit
+
+    def checkpoint(self, log_limit: int) -> None:
+        """Fold the write-ahead log into the database; may take seconds, holds nobody up.
+
+        Only a log that stays longer than ``log_limit`` bytes is emptied at the writers' cost.
+        """
+        self._database.checkpoint(log_limit)
 
     def usage(self) -> IndexUsage:
         """Counts over the whole table; reads all of it, beside the writer."""
@@ -107,17 +132,34 @@ class Index:
 
     def size(self) -> int:
         """Bytes of the database and its log."""
-        return self.path.stat().st_size + self._database.wal_size()
+        return self.path.stat().st_size + self.log_size()
+
+    def give_serials_back(self) -> None:
+        """Give back the serials reserved and not used: the index is about to be closed in peace."""
+        with self.transaction():
+            self._limit = self._next
+            self._store_next_serial(self._limit)
 
     def close(self) -> None:
         """Close; nothing may be called afterwards."""
         self._database.close()
 
-    def _reserved_serial(self) -> int:
+    def _reserve_serials(self) -> None:
+        """Reserve the first block durably: a power cut must not make numbers come twice."""
+        self._next = self._stored_next_serial()
+        self._limit = self._next + SERIAL_BLOCK
+        with self.transaction():
+            self._store_next_serial(self._limit)
+        self.sync()
+
+    def _stored_next_serial(self) -> int:
         return int(self._database.rows("SELECT next_serial FROM volume")[0][0])
+
+    def _store_next_serial(self, serial: int) -> None:
+        self._database.execute("UPDATE volume SET next_serial = ?", serial)
 
     def _rolled_back(self) -> None:
         self.inodes.forget_cached()
         # A reservation made in the transaction is undone, and the inodes numbered from it.
-        self._limit = self._reserved_serial()
+        self._limit = self._stored_next_serial()
         self._next = min(self._next, self._limit)

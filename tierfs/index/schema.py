@@ -52,6 +52,12 @@ CREATE TABLE inode (
 -- Unlinked inodes are few: this index finds them at mount without a scan.
 CREATE INDEX inode_orphan ON inode (ino) WHERE nlink = 0;
 
+-- One row a file that was cut or moved, until its objects are trimmed: a crash leaks nothing.
+CREATE TABLE cut (
+    -- inode number
+    ino INTEGER PRIMARY KEY
+) STRICT;
+
 -- One row a directory entry; . and .. have none.
 CREATE TABLE entry (
     -- inode number of the directory

@@ -118,14 +118,15 @@ class LocalPath:
     def read(self, value: Value, _problems: Problems) -> Path:
         """The path as written, with its home directory put in."""
         text = one_text(value)
-        if not text.strip():
+        if not text:
             raise BadValue("is an empty path")
         if isinstance(value, Scalar) and value.kind != "str":
             raise BadValue(
                 f"must be a path, but YAML reads {quote(text)} as {value.kind}", _QUOTE_IT
             )
         try:
-            return Path(text).expanduser()
+            # Only then: Path drops the "./" that keeps "./~" from being a home directory.
+            return Path(text).expanduser() if text.startswith("~") else Path(text)
         except RuntimeError as exc:
             hint = "write the path out"
             raise BadValue(

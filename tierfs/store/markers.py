@@ -11,7 +11,7 @@ import json
 import os
 import uuid
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from tierfs.base.errors import VolumeBusy, VolumeRefused
 
@@ -86,9 +86,7 @@ def read_marker(directory: Path, tier: Tier) -> Marker:
     """
     path = directory / MARKER
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        marker = Marker(uuid.UUID(content["volume"]), content["tier"])
-        layout = int(content["format"])
+        marker = _parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise VolumeRefused(
             f"{directory}: is not the {tier} directory of a tierfs volume (no {MARKER} in it): "
@@ -96,17 +94,32 @@ def read_marker(directory: Path, tier: Tier) -> Marker:
         ) from None
     except OSError as exc:
         raise VolumeRefused(f"{path}: {exc.strerror}") from exc
+    except _Newer as exc:
+        raise VolumeRefused(
+            f"{path}: format {exc} is newer than the {FORMAT} this tierfs knows: upgrade tierfs"
+        ) from None
     except (ValueError, KeyError, TypeError) as exc:
         raise VolumeRefused(f"{path}: the marker is damaged ({exc})") from exc
-    if layout > FORMAT:
-        raise VolumeRefused(
-            f"{path}: format {layout} is newer than the {FORMAT} this tierfs knows: upgrade tierfs"
-        )
     if marker.tier != tier:
         raise VolumeRefused(
             f"{directory}: holds the {marker.tier} tier, not the {tier} tier: are the two swapped?"
         )
     return marker
+
+
+class _Newer(Exception):
+    """The format of a marker that only a newer tierfs can read."""
+
+
+def _parse(text: str) -> Marker:
+    content = json.loads(text)
+    layout = int(content["format"])
+    if layout > FORMAT:
+        raise _Newer(layout)
+    tier = content["tier"]
+    if layout != FORMAT or tier not in get_args(Tier):
+        raise ValueError(f"format {layout}, tier {tier}")
+    return Marker(uuid.UUID(str(content["volume"])), tier)
 
 
 class VolumeLock:

@@ -8,6 +8,7 @@ Nothing is kept open between two calls: no descriptor can be taken for another f
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -34,6 +35,7 @@ CALLS = (
     "stat",
     "mkdir",
     "statvfs",
+    "syncfs",
 )
 """The labelled calls of a store: ``flash.pwrite`` and the like."""
 
@@ -46,6 +48,19 @@ class Space(NamedTuple):
     available: int
     files: int
     files_free: int
+
+
+class ObjectLost(Exception):
+    """An object is missing or shorter than it must be."""
+
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def _syncfs(fd: int) -> None:
+    if _LIBC.syncfs(fd) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def object_path(ino: int) -> str:
@@ -84,18 +99,30 @@ class ObjectStore:
                 data += more
             return data
 
-    def write(self, ino: int, offset: int, data: bytes | memoryview) -> None:
-        """Write all of ``data``, making the object if there is none."""
+    def write(self, ino: int, offset: int, data: bytes | memoryview, *, holds: int = 0) -> None:
+        """Write all of ``data`` to an object that ``holds`` so many bytes already.
+
+        0: it is made if there is none.
+
+        Raises:
+            ObjectLost: it does not hold them.
+        """
         view = memoryview(data)
-        with self._create(ino) as fd:
+        with self._writable(ino, holds) as fd:
             while view:
                 written = self._call("pwrite", os.pwrite, fd, view, offset)
                 view = view[written:]
                 offset += written
 
-    def resize(self, ino: int, length: int) -> None:
-        """Cut the object or extend it with a hole, making it if there is none."""
-        with self._create(ino) as fd:
+    def resize(self, ino: int, length: int, *, holds: int = 0) -> None:
+        """Cut an object that ``holds`` so many bytes, or extend it with a hole.
+
+        0: it is made if there is none.
+
+        Raises:
+            ObjectLost: it does not hold them.
+        """
+        with self._writable(ino, holds) as fd:
             self._call("ftruncate", os.ftruncate, fd, length)
 
     def remove(self, ino: int) -> None:
@@ -117,6 +144,10 @@ class ObjectStore:
         with self._open(object_path(ino), os.O_RDONLY) as fd:
             self._call("fdatasync", os.fdatasync, fd)
         self._sync_directory(os.path.dirname(object_path(ino)))
+
+    def flush(self) -> None:
+        """Make everything in the directory's filesystem survive a power cut (syncfs(2))."""
+        self._call("syncfs", _syncfs, self._directory)
 
     def space(self) -> Space:
         """What statvfs says of the directory."""
@@ -145,6 +176,23 @@ class ObjectStore:
         finally:
             os.close(fd)
 
+    def _writable(self, ino: int, holds: int) -> AbstractContextManager[int]:
+        return self._existing(ino, holds) if holds else self._create(ino)
+
+    @contextmanager
+    def _existing(self, ino: int, holds: int) -> Iterator[int]:
+        """Open to write, unless bytes are lost: a new object would show zeros for them."""
+        try:
+            with self._open(object_path(ino), os.O_WRONLY) as fd:
+                length = self._call("stat", os.fstat, fd).st_size
+                if length < holds:
+                    raise ObjectLost(
+                        f"its {self.name} object ends at byte {length}, before byte {holds}"
+                    )
+                yield fd
+        except FileNotFoundError:
+            raise ObjectLost(f"its {self.name} object is missing") from None
+
     def _create(self, ino: int) -> AbstractContextManager[int]:
         path = object_path(ino)
         if not self._has_directory(path):
@@ -164,7 +212,16 @@ class ObjectStore:
         for parent, name in ((".", upper), (upper, f"{upper}/{lower}")):
             with suppress(FileExistsError):
                 self._call("mkdir", os.mkdir, name, DIRECTORY_MODE, dir_fd=self._directory)
-                self._sync_directory(parent)
+                self._sync_made(parent, name)
+
+    def _sync_made(self, parent: str, name: str) -> None:
+        """Sync the entry of a new directory; when that fails, the next attempt makes it again."""
+        try:
+            self._sync_directory(parent)
+        except OSError:
+            with suppress(OSError):
+                os.rmdir(name, dir_fd=self._directory)
+            raise
 
     def _sync_directory(self, path: str) -> None:
         with self._open(path, os.O_RDONLY | os.O_DIRECTORY) as fd:

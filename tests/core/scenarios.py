@@ -1,0 +1,253 @@
+"""A small volume, and every operation that calls the operating system more than once on it.
+
+Each operation says what its file may hold when it was interrupted, so that one list serves the
+tests that let calls fail and those that kill the process.
+"""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.core.consistency import content
+from tests.support.faulty_os import Point
+from tests.support.fixtures import directory
+from tests.support.volumes import LooseVolume, make_tiers, volume_settings
+from tierfs.core.attributes import Changes
+from tierfs.core.names import Owner
+from tierfs.core.volume import format_volume
+from tierfs.index.inodes import ROOT, Inode
+
+HEAD = 4096
+ME = Owner(0, 0)
+FILE_MODE = stat.S_IFREG | 0o644
+
+
+def pattern(length: int, seed: int = 0) -> bytes:
+    """Bytes none of which is zero, different for each seed at every position."""
+    return bytes(1 + (at * 7 + at // 251 + seed * 101) % 255 for at in range(length))
+
+
+FILES: Mapping[bytes, bytes] = {
+    b"empty": b"",
+    b"small": pattern(1000, 1),
+    b"exact": pattern(HEAD, 2),
+    b"large": pattern(10_000, 3),
+    b"other": pattern(9_000, 4),
+}
+"""What is on the volume before; ``other`` is never touched."""
+
+
+def make(volume: LooseVolume, name: bytes, parent: int = ROOT) -> Inode:
+    """Make an empty file that the kernel has forgotten again."""
+    inode = volume.fs.names.make(parent, name, FILE_MODE, ME)
+    volume.fs.names.forget(inode.ino)
+    return inode
+
+
+def populate(volume: LooseVolume) -> None:
+    """Make the files of ``FILES``, and one to be cut."""
+    for name, data in {**FILES, b"cut": pattern(9000, 5)}.items():
+        volume.fs.data.write(make(volume, name).ino, 0, data)
+
+
+def is_there(volume: LooseVolume, name: bytes) -> bool:
+    """Whether the root has this name."""
+    return volume.index.entries.find(ROOT, name) is not None
+
+
+def before() -> dict[bytes, bytes]:
+    """The content of every file of ``populate``."""
+    return {**FILES, b"cut": pattern(500, 5)}
+
+
+def contents(volume: LooseVolume) -> dict[bytes, bytes]:
+    """The content of every file in the root."""
+    names = [entry.name for entry in volume.fs.listing.after(ROOT)][2:]
+    return {name: content(volume, name) for name in names}
+
+
+Files = Mapping[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """Something done to a file; ``after`` gives all files as they are when it succeeded."""
+
+    do: Callable[[LooseVolume], object]
+    after: Callable[[Files], Files]
+    overwrites: range = range(0)
+    """Bytes of ``subject`` that may be old or new, each for itself, when it was interrupted."""
+    subject: bytes = b""
+    halfway: Callable[[Files], Files] | None = None
+    """How the files may be, too, when it was interrupted."""
+    full: Collection[str] = ()
+    """Labels of calls that find no room, all the time."""
+
+    def allows(self, old: Files, found: Files) -> bool:
+        """Whether the files may be so when the operation was interrupted."""
+        new = self.after(old)
+        if found in (old, new) or (self.halfway and found == self.halfway(old)):
+            return True
+        others = found.keys() - {self.subject}
+        if found.keys() != old.keys() or any(found[name] != old[name] for name in others):
+            return False
+        return self._is_mixed(old[self.subject], new[self.subject], found[self.subject])
+
+    def _is_mixed(self, old: bytes, new: bytes, found: bytes) -> bool:
+        if len(found) != len(old):
+            return False
+        return all(
+            byte == old[at] or (at in self.overwrites and byte == new[at])
+            for at, byte in enumerate(found)
+        )
+
+
+@contextmanager
+def template() -> Iterator[LooseVolume]:
+    """A populated volume to be copied, not open."""
+    with directory(Path(tempfile.gettempdir())) as home:
+        volume = LooseVolume(volume_settings(home / "template", HEAD))
+        make_tiers(volume.settings)
+        format_volume(volume.settings)
+        volume.open()
+        populate(volume)
+        volume.close()
+        yield volume
+
+
+@contextmanager
+def prepared(template: LooseVolume, home: Path) -> Iterator[LooseVolume]:
+    """A copy of the template, open; the file to be cut is cut, and not yet trimmed."""
+    volume = template.copy(home)
+    volume.open()
+    volume.fs.data.truncate(volume.find(b"cut").ino, 500)
+    volume.os.clear()
+    try:
+        yield volume
+    finally:
+        volume.abandon()
+        shutil.rmtree(home)
+
+
+def points(template: LooseVolume, home: Path, operation: Operation) -> list[Point]:
+    """Every call that the operation makes; asserts that it does what it says."""
+    with prepared(template, home / "recorded") as volume:
+        volume.os.full = operation.full
+        operation.do(volume)
+        found = volume.os.points()
+        assert contents(volume) == operation.after(before())
+    return found
+
+
+NO_FLASH = ("flash.pwrite",)
+
+
+def write(name: bytes, offset: int, data: bytes, full: Collection[str] = ()) -> Operation:
+    def after(files: Files) -> Files:
+        old = files[name].ljust(offset, b"\0")
+        return {**files, name: old[:offset] + data + old[offset + len(data) :]}
+
+    def do(volume: LooseVolume) -> int:
+        return volume.fs.data.write(volume.find(name).ino, offset, data)
+
+    return Operation(do, after, range(offset, offset + len(data)), name, full=full)
+
+
+def truncate(name: bytes, size: int, full: Collection[str] = ()) -> Operation:
+    def after(files: Files) -> Files:
+        return {**files, name: files[name][:size].ljust(size, b"\0")}
+
+    def do(volume: LooseVolume) -> object:
+        return volume.fs.attributes.set(volume.find(name).ino, Changes(size=size))
+
+    return Operation(do, after, subject=name, full=full)
+
+
+def fsync(name: bytes) -> Operation:
+    return Operation(lambda volume: volume.fs.data.sync(volume.find(name).ino), lambda files: files)
+
+
+def create_and_write() -> Operation:
+    """The first bytes of a new file; the file may be there, empty, when they did not come."""
+    data = pattern(6000, 7)
+
+    def do(volume: LooseVolume) -> object:
+        made = volume.find(b"new") if is_there(volume, b"new") else make(volume, b"new")
+        return volume.fs.data.write(made.ino, 0, data)
+
+    return Operation(
+        do,
+        lambda files: {**files, b"new": data},
+        halfway=lambda files: {**files, b"new": b""},
+    )
+
+
+def unlink(name: bytes) -> Operation:
+    """Remove a name, and free what the file took."""
+
+    def do(volume: LooseVolume) -> None:
+        if is_there(volume, name):  # else only the freeing is to be repeated
+            volume.fs.names.unlink(ROOT, name)
+        volume.fs.reclaimer.drain()
+
+    return Operation(do, lambda files: {k: v for k, v in files.items() if k != name})
+
+
+def replace(source: bytes, target: bytes) -> Operation:
+    """Rename onto a file that is freed then."""
+
+    def do(volume: LooseVolume) -> None:
+        if is_there(volume, source):
+            volume.fs.names.rename(ROOT, source, ROOT, target)
+        volume.fs.reclaimer.drain()
+
+    return Operation(
+        do,
+        lambda files: {k: v for k, v in files.items() if k != source} | {target: files[source]},
+    )
+
+
+def drain() -> Operation:
+    """Trim the file that was cut before."""
+    return Operation(lambda volume: volume.fs.reclaimer.drain(), lambda files: files)
+
+
+OPERATIONS: Mapping[str, Operation] = {
+    "create and write": create_and_write(),
+    "write the head": write(b"large", 100, pattern(900, 8)),
+    "write across P": write(b"large", HEAD - 500, pattern(1000, 8)),
+    "write the tail": write(b"large", HEAD + 500, pattern(1000, 8)),
+    "append on flash": write(b"small", 1000, pattern(700, 8)),
+    "append from flash to disk": write(b"small", 900, pattern(6000, 8)),
+    "append at P": write(b"exact", HEAD, pattern(100, 8)),
+    "append on disk": write(b"large", 9900, pattern(3000, 8)),
+    "write far behind the end": write(b"small", 8000, pattern(100, 8)),
+    "write behind an end that was cut": write(b"cut", 600, pattern(100, 8)),
+    "write across P behind an end that was cut": write(b"cut", 4000, pattern(400, 8)),
+    "cut to nothing": truncate(b"large", 0),
+    "cut to the head": truncate(b"large", 700),
+    "cut to P": truncate(b"large", HEAD),
+    "cut on disk": truncate(b"large", 6000),
+    "extend on flash": truncate(b"small", 3000),
+    "extend from flash to disk": truncate(b"small", 9000),
+    "extend on disk": truncate(b"large", 20_000),
+    "extend what was cut": truncate(b"cut", 8000),
+    "fsync": fsync(b"large"),
+    "unlink": unlink(b"large"),
+    "unlink what was cut": unlink(b"cut"),
+    "rename onto a file": replace(b"small", b"large"),
+    "trim": drain(),
+    "spill: append on flash": write(b"small", 1000, pattern(700, 8), NO_FLASH),
+    "spill: append from flash to disk": write(b"small", 900, pattern(6000, 8), NO_FLASH),
+    "spill: first bytes": write(b"empty", 0, pattern(6000, 8), NO_FLASH),
+    "spill: overwrite across P": write(b"large", 4000, pattern(1000, 8), NO_FLASH),
+    "spill: write far behind the end": write(b"small", 8000, pattern(100, 8), NO_FLASH),
+    "spill: write behind an end that was cut": write(b"cut", 900, pattern(100, 8), NO_FLASH),
+    "spill: extend": truncate(b"small", 9000, ("flash.ftruncate",)),
+}

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from tests.core.calls import file_of, make
+from tests.core.consistency import check
+from tests.core.scenarios import HEAD, pattern
+from tests.support.faulty_os import Point
+from tests.support.volumes import LooseVolume
+from tierfs.core.placement import MIB, SPACE_VALID_S, Placement, is_short, reserve
+from tierfs.store.objects import Space
+
+GIB = 1024 * MIB
+DATA = pattern(10_000)
+
+
+@pytest.mark.parametrize(
+    ("capacity", "kept"),
+    [(0, 0), (20 * MIB, 10 * MIB), (100 * MIB, 16 * MIB), (GIB, GIB // 20), (100 * GIB, GIB)],
+)
+def test_the_reserve(capacity: int, kept: int) -> None:
+    assert reserve(capacity) == kept
+
+
+@pytest.mark.parametrize(
+    ("space", "short"),
+    [
+        (Space(100 * GIB, GIB, GIB, 1000, 10), False),
+        (Space(100 * GIB, GIB, GIB - 1, 1000, 10), True),
+        (Space(100 * GIB, 50 * GIB, 50 * GIB, 1000, 0), True),
+        (Space(100 * GIB, 50 * GIB, 50 * GIB, 0, 0), False),  # btrfs counts no inodes
+    ],
+)
+def test_when_flash_is_short(space: Space, *, short: bool) -> None:
+    assert is_short(space) == short
+
+
+def test_the_filesystem_is_asked_now_and_then(small: LooseVolume) -> None:
+    now = [0.0]
+    placement = Placement(HEAD, small.volume._flash, lambda: now[0])
+    small.os.clear()
+    for step in range(100):
+        now[0] = step * SPACE_VALID_S / 10
+        assert placement.fit(HEAD) == HEAD
+    assert 9 <= small.os.labels.count("flash.statvfs") <= 11
+
+
+def full(volume: LooseVolume) -> None:
+    """Make flash answer ENOSPC to every write, as a full filesystem does."""
+    volume.os.full = {"flash.pwrite", "flash.mkdir"}
+
+
+def test_the_first_bytes_go_to_disk_when_flash_is_short(
+    small: LooseVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ino = make(small, b"file").ino
+    monkeypatch.setattr(Placement, "fit", lambda _self, _prefix: 0)
+    small.os.clear()
+    small.fs.data.write(ino, 0, DATA)
+    assert not any(label.startswith("flash.p") for label in small.os.labels)
+    assert small.fs.attributes.get(ino).prefix == 0
+    assert small.fs.data.read(ino, 0, 10**6) == DATA
+    assert not small.flash_object(ino).exists()
+
+
+def test_a_full_flash_fails_no_write(volume: LooseVolume) -> None:
+    data = pattern(2 * volume.head + 10)
+    full(volume)
+    ino = file_of(volume, data)
+    assert volume.fs.data.read(ino, 0, 10**6) == data
+    assert volume.disk_object(ino).read_bytes() == data
+    assert not volume.flash_object(ino).exists()
+    assert volume.fs.attributes.get(ino).prefix == 0
+    check(volume)
+
+
+def test_a_file_that_outgrows_flash_moves_to_disk_whole(small: LooseVolume) -> None:
+    ino = file_of(small, DATA[:2000])
+    full(small)
+    small.fs.data.write(ino, 2000, DATA[2000:])
+    assert small.disk_object(ino).read_bytes() == DATA
+    assert not small.flash_object(ino).exists()
+    moved = small.metrics.registry.get_sample_value(
+        "tierfs_moved_bytes_total", {"source": "flash", "target": "disk"}
+    )
+    assert moved == 2000
+
+
+def test_a_move_syncs_the_copy_and_the_index_before_it_frees(small: LooseVolume) -> None:
+    ino = file_of(small, DATA[:2000])
+    small.os.clear()
+    full(small)
+    small.fs.data.write(ino, 1000, b"new")
+    steps = ("disk.pwrite", "disk.fdatasync", "index.commit", "index.sync", "flash.unlink")
+    order = [label for label in small.os.labels if label in steps]
+    first = order.index("disk.pwrite")
+    expected = ["disk.pwrite", "disk.fdatasync", "index.commit", "index.sync", "flash.unlink"]
+    assert order[first : first + 5] == expected
+
+
+def test_a_moved_file_can_be_emptied_and_goes_on_there(small: LooseVolume) -> None:
+    full(small)
+    ino = file_of(small, DATA)
+    small.os.full = ()
+    small.fs.data.truncate(ino, 0)
+    small.fs.data.write(ino, 0, DATA[::-1])
+    assert small.fs.data.read(ino, 0, 10**6) == DATA[::-1]
+    small.reopen()
+    check(small, trimmed=True)
+
+
+def test_a_full_disk_is_enospc_and_what_was_there_is_intact(small: LooseVolume) -> None:
+    ino = file_of(small, DATA)
+    small.os.full = {"disk.pwrite"}
+    with pytest.raises(OSError, match="No space left") as failed:
+        small.fs.data.write(ino, 9_000, pattern(5000, 1))
+    assert failed.value.errno == errno.ENOSPC
+    small.os.full = ()
+    assert small.fs.data.read(ino, 0, 10**6) == DATA
+    small.reopen()
+    check(small, trimmed=True)
+
+
+def test_both_full_is_enospc_and_what_was_there_is_intact(small: LooseVolume) -> None:
+    ino = file_of(small, DATA[:2000])
+    small.os.full = {"flash.pwrite", "disk.pwrite"}
+    with pytest.raises(OSError, match="No space left"):
+        small.fs.data.write(ino, 2000, b"more")
+    small.os.full = ()
+    assert small.fs.data.read(ino, 0, 10**6) == DATA[:2000]
+    check(small)
+
+
+def test_flash_without_inodes_is_full_too(small: LooseVolume) -> None:
+    ino = make(small, b"file").ino
+    small.os.clear()
+    small.os.fail(Point("flash.open", 1), errno.ENOSPC)
+    small.os.fail(Point("flash.open", 2), errno.ENOSPC)
+    small.fs.data.write(ino, 0, DATA)
+    assert small.fs.data.read(ino, 0, 10**6) == DATA
+
+
+def test_a_quota_is_a_full_flash_too(small: LooseVolume) -> None:
+    ino = make(small, b"file").ino
+    small.os.clear()
+    small.os.fail(Point("flash.pwrite"), errno.EDQUOT)
+    small.fs.data.write(ino, 0, DATA)
+    assert small.disk_object(ino).read_bytes() == DATA

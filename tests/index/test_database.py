@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import errno
+import sqlite3
+import uuid
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.index.conftest import OpenIndex
+from tests.index.rows import add, inode
+from tests.support.faulty_os import FaultyOs, Point
+from tierfs.base.errors import IndexFailed, VolumeRefused
+from tierfs.base.metrics import Metrics
+from tierfs.index.index import Index, IndexUsage
+
+
+def pragma(index: Index, name: str) -> object:
+    return index._database.rows(f"PRAGMA {name}")[0][0]
+
+
+def test_the_log_is_written_ahead_and_never_checkpointed_in_a_request(index: Index) -> None:
+    assert pragma(index, "journal_mode") == "wal"
+    assert pragma(index, "wal_autocheckpoint") == 0
+
+
+def test_a_commit_is_in_the_file_before_the_reply(index: Index) -> None:
+    made = add(index, b"a")
+    with closing(sqlite3.connect(index.path)) as other:
+        assert other.execute("SELECT ino FROM entry").fetchall() == [(made.ino,)]
+
+
+def test_sync_syncs_the_log(open_index: OpenIndex) -> None:
+    faulty = FaultyOs()
+    index = open_index(faulty)
+    faulty.clear()
+    add(index, b"a")
+    index.sync()
+    assert faulty.labels == ["index.commit", "index.sync"]
+
+
+def test_no_sync_is_believed_after_one_that_failed(open_index: OpenIndex) -> None:
+    faulty = FaultyOs()
+    index = open_index(faulty)
+    faulty.clear()
+    faulty.fail(Point("index.sync"), errno.EIO)
+    with pytest.raises(IndexFailed, match="Input/output error"):
+        index.sync()
+    with pytest.raises(IndexFailed, match="mount the volume again"):
+        index.sync()
+
+
+def test_a_log_at_its_limit_is_emptied_by_the_next_transaction(index: Index) -> None:
+    for number in range(100):
+        add(index, b"%0200d" % number)
+    index.limit_log(index.log_size() - 1)
+    add(index, b"next")
+    assert index.log_size() < 10 * 4096
+
+
+def test_a_checkpoint_folds_the_log_into_the_database(index: Index) -> None:
+    before = index.path.stat().st_size
+    for number in range(300):
+        add(index, b"%0200d" % number)
+    assert index.path.stat().st_size == before
+    index.checkpoint(1 << 30)
+    assert index.path.stat().st_size > before
+    # The log is used again from its beginning.
+    log = index._database.wal_size()
+    for number in range(300):
+        with index.transaction():
+            index.entries.delete(1, b"%0200d" % number)
+    index.checkpoint(1 << 30)
+    assert index._database.wal_size() <= 2 * log
+
+
+def test_a_checkpoint_beside_an_open_transaction_waits_for_nothing(index: Index) -> None:
+    add(index, b"a")
+    with index.transaction():
+        index.inodes.insert(inode(5000))
+        index.checkpoint(1 << 30)
+    assert index.inodes.get(5000)
+
+
+def test_transactions_are_counted(home: Path) -> None:
+    metrics = Metrics()
+    with closing(Index(home / "index.db", FaultyOs(), metrics)) as index:
+        add(index, b"a")
+        with suppress(ZeroDivisionError), index.transaction():
+            _ = 1 // 0
+    counted = {
+        result: metrics.registry.get_sample_value(
+            "tierfs_index_transactions_total", {"result": result}
+        )
+        for result in ("commit", "rollback")
+    }
+    assert counted == {"commit": 2, "rollback": 1}  # one reserves serials
+
+
+def test_a_full_database_is_enospc(index: Index) -> None:
+    index._database._connection.execute("PRAGMA max_page_count = 20")
+
+    def fill() -> None:
+        for number in range(10_000):
+            with index.transaction():
+                index.xattrs.put(number, b"user.big", bytes(4000))
+
+    with pytest.raises(IndexFailed) as failed:
+        fill()
+    assert failed.value.errno == errno.ENOSPC
+    assert index.xattrs.find(0, b"user.big") == bytes(4000)
+
+
+def test_a_statement_that_fails_is_eio(index: Index) -> None:
+    with pytest.raises(IndexFailed) as failed:
+        index._database.rows("SELECT * FROM nowhere")
+    assert failed.value.errno == errno.EIO
+
+
+def test_an_index_belongs_to_one_volume(open_index: OpenIndex) -> None:
+    mine, other = uuid.uuid4(), uuid.uuid4()
+    index = open_index()
+    index.bind(mine)
+    index.bind(mine)
+    with pytest.raises(VolumeRefused, match=f"belongs to volume {mine}, not to {other}"):
+        open_index().bind(other)
+
+
+def test_usage_counts_by_tier(index: Index) -> None:
+    with index.transaction():
+        index.inodes.insert(inode(1, mode=0o040755, size=4096))
+        index.inodes.insert(inode(20))
+        index.inodes.insert(inode(21, size=100))
+        index.inodes.insert(inode(22, size=4096))
+        index.inodes.insert(inode(23, size=5000))
+        index.inodes.insert(inode(24, size=7, prefix=0))
+        index.inodes.insert(inode(25, size=10**12, prefix=2**63 - 1))
+    assert index.usage() == IndexUsage(
+        inodes=7,
+        files=6,
+        flash_bytes=100 + 4096 + 4096 + 10**12,
+        disk_bytes=904 + 7,
+        flash_files=4,
+        disk_files=2,
+    )
+
+
+def test_usage_survives_files_of_any_size(index: Index) -> None:
+    with index.transaction():
+        for ino in range(20, 24):
+            index.inodes.insert(inode(ino, size=2**63 - 1, prefix=0))
+    assert index.usage().disk_files == 4
+
+
+def test_xattrs_are_those_of_their_inode(index: Index) -> None:
+    with index.transaction():
+        index.xattrs.put(20, b"user.b\xff", b"\x00value")
+        index.xattrs.put(20, b"user.a", b"")
+        index.xattrs.put(21, b"user.a", b"other")
+        index.xattrs.put(20, b"user.a", b"new")
+    assert index.xattrs.names(20) == [b"user.a", b"user.b\xff"]
+    assert index.xattrs.find(20, b"user.a") == b"new"
+    with index.transaction():
+        assert index.xattrs.delete(20, b"user.a")
+        assert not index.xattrs.delete(20, b"user.a")
+        index.xattrs.delete_all(20)
+    assert index.xattrs.names(20) == []
+    assert index.xattrs.find(21, b"user.a") == b"other"
+
+
+def test_the_cuts_are_a_set(index: Index) -> None:
+    with index.transaction():
+        index.cuts.add(7)
+        index.cuts.add(7)
+        index.cuts.add(8)
+    assert index.cuts.all() == [7, 8]
+    with index.transaction():
+        index.cuts.delete(7)
+        index.cuts.delete(7)
+    assert index.cuts.all() == [8]

@@ -1,0 +1,1 @@
+"""What the tests that need a mount or a real program share."""

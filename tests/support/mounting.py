@@ -1,0 +1,169 @@
+"""A volume on two temporary directories, formatted, mounted and unmounted as a person would."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.support.daemon_log import DaemonLog
+from tests.support.proc import (
+    Argument,
+    ProgramFailed,
+    kill_process,
+    processes_naming,
+    run,
+    running,
+    wait_until,
+)
+from tests.support.volume_file import set_key
+
+HEAD = 64 * 1024
+"""Bytes of a file that a volume of these tests keeps on flash unless it says otherwise."""
+
+LAYERS = 8
+"""Mounts upon one another that a teardown takes away at most."""
+
+
+def tierfs(*arguments: Argument, timeout: float = 60, statuses: Sequence[int] = (0,)) -> str:
+    """Run the command `tierfs` and return what it wrote, standard error after standard output."""
+    program = [sys.executable, "-m", "tierfs"]
+    done = run([*program, *arguments], timeout=timeout, statuses=statuses)
+    return done.stdout + done.stderr
+
+
+class Mount:
+    """One volume in `home`: its volume file, its tiers, its mountpoint and its daemon."""
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        flash: Path | None = None,
+        disk: Path | None = None,
+        index: Path | None = None,
+        head: int = HEAD,
+    ) -> None:
+        """Format a volume. The tiers are `flash` and `disk` in `home` if not given."""
+        self.path = home / "mnt"
+        self.flash = flash or home / "flash"
+        self.disk = disk or home / "disk"
+        self.volume_file = home / "volume.yaml"
+        self.head = head
+        self.log = DaemonLog(home / "daemon.log")
+        self.metrics_port = 0
+        self.options: tuple[str, ...] = ()
+        self.pid = 0
+        for directory in (self.path, self.flash, self.disk):
+            directory.mkdir(parents=True, exist_ok=True)
+        index_option: list[Argument] = ["--index", index] if index else []
+        tiers: list[Argument] = ["--flash", self.flash, "--disk", self.disk]
+        tierfs("init", self.volume_file, *tiers, "--head", f"{head}", *index_option)
+        self.configure("log", f"{{file: {json.dumps(str(self.log.path))}}}")
+
+    def configure(self, key: str, value: str) -> None:
+        """Set a key of the volume file; the next mount reads it."""
+        set_key(self.volume_file, key, value)
+
+    def mount(self, *options: str) -> None:
+        """Mount with `-o` and these options; returns when the mount answers."""
+        chosen = ["-o", ",".join(options)] if options else []
+        tierfs("mount", self.volume_file, self.path, *chosen)
+        self.options = options
+        self.pid = int(self.status()["pid"])
+
+    def unmount(self) -> None:
+        """Unmount and wait for the daemon's end, which is when the volume is free again."""
+        tierfs("umount", self.path)
+        self.wait_for_daemon()
+
+    def remount(self, *options: str) -> None:
+        """Unmount and mount again: the kernel's and the daemon's memory of the files is gone."""
+        self.unmount()
+        self.mount(*options)
+
+    def renew(self) -> None:
+        """Be mounted without options, alive and empty, whatever an earlier test left."""
+        self.log.forget()
+        if self.options or not (running(self.pid) and self.is_mounted()):
+            self.abort()
+            self.mount()
+        run(["find", self.path, "-mindepth", "1", "-delete"])
+
+    def kill(self) -> None:
+        """Kill the daemon with SIGKILL; the mountpoint stays behind, stale."""
+        kill_process(self.pid)
+
+    def status(self) -> dict[str, Any]:
+        """What `tierfs status --json` says."""
+        status = json.loads(tierfs("status", self.path, "--json"))
+        assert isinstance(status, dict)
+        return status
+
+    def wait_for_daemon(self, timeout: float = 20) -> None:
+        """Wait until the daemon has ended."""
+        wait_until(lambda: not running(self.pid), what="the daemon ends", timeout=timeout)
+
+    def is_mounted(self) -> bool:
+        """Whether anything is mounted at the mountpoint, be it dead."""
+        return mounts_at(self.path) > 0
+
+    def flash_object(self, inode: int) -> Path:
+        """Where the head of the file with this inode number is, or would be, on flash."""
+        return _object(self.flash / "heads", inode)
+
+    def disk_object(self, inode: int) -> Path:
+        """Where the tail of the file with this inode number is, or would be, on disk."""
+        return _object(self.disk / "objects", inode)
+
+    def abort(self) -> None:
+        """End daemon and mount by force, so that nobody waits for them any longer."""
+        for pid in processes_naming(str(self.volume_file)):
+            # A daemon that hangs in the kernel ends when its mount is taken away below.
+            with contextlib.suppress(AssertionError):
+                kill_process(pid, timeout=2)
+        unmount_by_force(self.path)
+
+    def close(self) -> None:
+        """Unmount, by force if need be, then check the log; AssertionError if either is wrong."""
+        try:
+            if self.is_mounted() and running(self.pid):
+                self.unmount()
+        finally:
+            self.abort()
+        self.log.check()
+
+
+def mounts_at(path: Path) -> int:
+    """How many mounts lie upon one another at `path`."""
+    wanted = os.fsencode(path)
+    table = Path("/proc/self/mountinfo").read_bytes()
+    return [_unescaped(line.split(b" ")[4]) for line in table.splitlines()].count(wanted)
+
+
+def unmount_by_force(path: Path) -> None:
+    """Take every mount at `path` away, whether or not it answers and is in use."""
+    for _ in range(LAYERS):
+        if not mounts_at(path):
+            return
+        # Forced: the kernel ends the connection, and whoever waits for an answer gets an error.
+        for program in ("umount -f", "umount -l", "fusermount3 -uz"):
+            with contextlib.suppress(ProgramFailed):
+                run([*program.split(), path], timeout=10)
+                break
+    assert not mounts_at(path), f"{path} stays mounted"
+
+
+def _object(root: Path, inode: int) -> Path:
+    """Look the object up by its name; the two directories above it are the store's own affair."""
+    found = list(root.glob(f"*/*/{inode}"))
+    return found[0] if found else root / "missing" / f"{inode}"
+
+
+def _unescaped(field: bytes) -> bytes:
+    return re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), field)
