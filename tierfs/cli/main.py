@@ -12,7 +12,8 @@ from typing import Final
 
 import click
 
-from tierfs.base.errors import ConfigError, ExitCode, TierfsError
+from tierfs.base.errors import ExitCode, TierfsError
+from tierfs.cli.messages import message
 from tierfs.cli.verb import write_examples
 
 VERBS: Final[Mapping[str, str]] = MappingProxyType(
@@ -87,10 +88,8 @@ def failed(error: Exception) -> int:
 
 
 def _for_people(error: Exception) -> str:
-    if isinstance(error, ConfigError):
-        return str(error)  # its lines begin with the name of the bad file, as a compiler's do
     if isinstance(error, TierfsError | OSError):
-        return f"tierfs: {error}"
+        return message("tierfs", error)
     return (
         f"tierfs: unexpected {type(error).__name__}: {error}; this is a mistake in tierfs. "
         f"Run it again with {DEBUG}=1 for where it happened"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -10,8 +12,8 @@ from tierfs.cli.verb import Verb
 from tierfs.mount.daemon import START_SECONDS, Request, start_daemon
 from tierfs.mount.handshake import Herald
 from tierfs.mount.options import parse_options
-from tierfs.mount.session import run
 
+SESSION: Final = "tierfs.mount.session"
 EXAMPLES = """
 tierfs mount /etc/tierfs/images.yaml /mnt/images
 tierfs mount images.yaml /mnt/images -o ro,nosuid
@@ -51,7 +53,8 @@ def command(
     """
     request = Request.of(volume_file, mountpoint, options)
     if foreground:
-        run(request, Herald(ready_pipe))
+        # Everything that serves is loaded only here: the waiting command does without.
+        import_module(SESSION).run(request, Herald(ready_pipe))
     else:
         parse_options(options)
         start_daemon(request, seconds=timeout)

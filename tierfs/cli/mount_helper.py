@@ -16,7 +16,8 @@ from typing import Final
 
 import click
 
-from tierfs.base.errors import ConfigError, TierfsError, UsageError
+from tierfs.base.errors import TierfsError, UsageError
+from tierfs.cli.messages import message
 from tierfs.mount.daemon import Request, start_daemon
 from tierfs.mount.options import MountOptions, known_words, parse_options, split_words
 from tierfs.policy.volume_file import load_volume_file
@@ -49,13 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         call = parse(sys.argv[1:] if arguments is None else arguments)
     except UsageError as error:
-        return _failed(f"mount.tierfs: {error}", MountExit.USAGE)
+        return _failed(error, MountExit.USAGE)
     try:
         perform(call)
-    except ConfigError as error:
-        return _failed(str(error), MountExit.FAILED)
     except (TierfsError, OSError) as error:
-        return _failed(f"mount.tierfs: {error}", MountExit.FAILED)
+        return _failed(error, MountExit.FAILED)
     return MountExit.OK
 
 
@@ -119,13 +118,13 @@ def _missing(volume_file: Path) -> Path | None:
     return next((path for path in (settings.flash, settings.disk) if not path.exists()), None)
 
 
-def _say(call: Call, message: str) -> None:
+def _say(call: Call, text: str) -> None:
     if call.verbose:
-        click.echo(f"mount.tierfs: {message}")
+        click.echo(f"mount.tierfs: {text}")
 
 
-def _failed(message: str, code: MountExit) -> int:
-    click.echo(message, err=True)
+def _failed(error: Exception, code: MountExit) -> int:
+    click.echo(message("mount.tierfs", error), err=True)
     return code
 
 

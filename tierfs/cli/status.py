@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from tierfs.base.units import format_size
 from tierfs.cli.verb import Verb
-from tierfs.mount.control import ask
+from tierfs.mount.asking import ask
 
 EXAMPLES = """
 tierfs status /mnt/images
@@ -30,43 +28,38 @@ def command(mountpoint: Path, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(status, indent=2))
         return
-    console = Console(soft_wrap=True, highlight=False)
-    console.print(facts(status))
-    console.print()
-    console.print(tiers(status))
+    for line in [*aligned(facts(status)), "", *aligned(tiers(status), numbers=4)]:
+        click.echo(line)
 
 
-def facts(status: dict[str, Any]) -> Table:
-    """The mount's properties, one a line."""
+def facts(status: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The mount's properties, name and value."""
     index = status["index"]
-    table = Table.grid(padding=(0, 2))
-    for name, value in (
+    return [
         ("volume", status["volume"]),
         ("UUID", status["uuid"]),
         ("mounted on", status["mountpoint"]),
-        ("daemon", f"process {status['pid']}, up {duration(status['uptime_s'])}"),
+        ("daemon", f"process {status['pid']}, up {timedelta(seconds=int(status['uptime_s']))}"),
         ("options", ",".join(status["options"])),
         ("head", format_size(status["head"])),
         ("index", f"{index['path']}, {format_size(index['bytes'])}, {index['inodes']:,} inodes"),
-        ("log", status["log"] or "standard error or the journal"),
-    ):
-        table.add_row(name, str(value))
-    return table
+        ("log", status["log"] or "the journal, or standard error in the foreground"),
+    ]
 
 
-def tiers(status: dict[str, Any]) -> Table:
-    """A row for each tier."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("tier")
-    table.add_column("directory", overflow="fold")
-    for name in ("capacity", "free", "files", "bytes"):
-        table.add_column(name, justify="right")
+def tiers(status: dict[str, Any]) -> list[tuple[str, ...]]:
+    """A row for each tier, below its headings."""
+    rows: list[tuple[str, ...]] = [("tier", "directory", "capacity", "free", "files", "bytes")]
     for name, tier in status["tiers"].items():
-        sizes = [format_size(tier[key]) for key in ("capacity", "free", "bytes")]
-        table.add_row(name, tier["directory"], *sizes[:2], f"{tier['files']:,}", sizes[2])
-    return table
+        room = [format_size(tier[key]) for key in ("capacity", "free")]
+        held = [f"{tier['files']:,}", format_size(tier["bytes"])]
+        rows.append((name, tier["directory"], *room, *held))
+    return rows
 
 
-def duration(seconds: float) -> str:
-    """``seconds`` as ``2 days, 3:04:05``."""
-    return str(timedelta(seconds=int(seconds)))
+def aligned(rows: list[tuple[str, ...]], *, numbers: int = 0) -> list[str]:
+    """The rows as lines; the last ``numbers`` columns end, the others begin, at one place."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    signs = ["<"] * (len(widths) - numbers) + [">"] * numbers
+    form = "  ".join(f"{{:{sign}{width}}}" for sign, width in zip(signs, widths, strict=True))
+    return [form.format(*row).rstrip() for row in rows]

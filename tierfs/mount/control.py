@@ -12,7 +12,6 @@ import logging
 import os
 import socket
 import stat
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -22,27 +21,16 @@ from uuid import UUID
 
 import trio
 
-from tierfs.base.errors import MountFailed, NotMounted
-from tierfs.mount.mountinfo import Mount
-from tierfs.mount.mountpoint import ANSWER_SECONDS, tierfs_at, within
+from tierfs.base.errors import MountFailed
+from tierfs.mount.asking import socket_path
 
 log = logging.getLogger(__name__)
 
 Verb = Callable[[], dict[str, Any]]
 
-VOLUME_XATTR: Final = "tierfs.volume"
-"""On the root directory of a mount: the volume's UUID in ASCII."""
 MAX_LINE: Final = 64 * 1024
 REQUEST_SECONDS: Final = 5.0
-REPLY_SECONDS: Final = 60.0
-"""A verb may have to read the whole index."""
 BACKLOG: Final = 16
-
-
-def socket_path(volume: UUID, owner: int | None = None) -> Path:
-    """The control socket of ``volume`` when the user ``owner`` (default: this one) mounts it."""
-    uid = os.geteuid() if owner is None else owner
-    return _runtime_directory(uid) / f"{volume}.sock"
 
 
 async def serve_control(
@@ -62,44 +50,6 @@ async def serve_control(
         listener = trio.SocketListener(listening)
         task_status.started()
         await trio.serve_listeners(partial(_converse, verbs), [listener])
-
-
-def ask(mountpoint: Path, verb: str) -> dict[str, Any]:
-    """What the daemon of the mount at ``mountpoint`` answers to ``verb``.
-
-    Raises:
-        NotMounted: no tierfs mount is there, or its daemon does not answer or refuses.
-    """
-    mount = tierfs_at(mountpoint)
-    path = socket_path(volume_of(mount), mount.owner)
-    try:
-        answer = json.loads(_exchange(path, json.dumps({"verb": verb}).encode() + b"\n"))
-    except PermissionError:
-        raise NotMounted(
-            f"{mount.path} was mounted by another user; ask as that user or root"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise NotMounted(f"{mount.path} is mounted, but {path} does not answer: {error}") from error
-    if "result" not in answer:
-        raise NotMounted(f"the daemon of {mount.path} refused: {answer.get('error')}")
-    result: dict[str, Any] = answer["result"]
-    return result
-
-
-def volume_of(mount: Mount) -> UUID:
-    """The UUID of the volume at ``mount``, as its daemon tells it.
-
-    Raises:
-        NotMounted: the daemon is gone or does not answer.
-    """
-    try:
-        name = within(ANSWER_SECONDS, lambda: os.getxattr(mount.path, VOLUME_XATTR))
-        return UUID(name.decode("ascii"))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise NotMounted(
-            f"{mount.path} is mounted, but its daemon does not answer: {reason}"
-        ) from error
 
 
 async def _converse(verbs: Mapping[str, Verb], stream: trio.SocketStream) -> None:
@@ -145,7 +95,7 @@ def _listening(path: Path) -> Iterator[trio.socket.SocketType]:
             path.unlink()
         raw = _bound(path)
     except OSError as error:
-        raise MountFailed(f"control socket {path}: {error.strerror}") from error
+        raise MountFailed(f"control socket {path}: {error.strerror or error}") from error
     with trio.socket.from_stdlib_socket(raw) as listening:
         try:
             yield listening
@@ -164,24 +114,6 @@ def _bound(path: Path) -> socket.socket:
         raw.close()
         raise
     return raw
-
-
-def _exchange(path: Path, request: bytes) -> bytes:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
-        asking.settimeout(REPLY_SECONDS)
-        asking.connect(os.fspath(path))
-        asking.sendall(request)
-        with asking.makefile("rb") as answer:
-            return answer.readline()
-
-
-def _runtime_directory(uid: int) -> Path:
-    if uid == 0:
-        return Path("/run/tierfs")
-    if uid == os.geteuid() and (own := os.environ.get("XDG_RUNTIME_DIR")):
-        return Path(own) / "tierfs"
-    session = Path(f"/run/user/{uid}")
-    return session / "tierfs" if session.is_dir() else Path(tempfile.gettempdir(), f"tierfs-{uid}")
 
 
 def _make_private(directory: Path) -> None:

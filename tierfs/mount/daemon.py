@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -15,13 +14,14 @@ from typing import IO, Final
 
 from tierfs.base.errors import ExitCode, MountFailed, TierfsError
 from tierfs.mount.handshake import Report, read_report
-from tierfs.mount.logs import tail
+from tierfs.mount.interpreter import module_command
 from tierfs.mount.mountinfo import mount_at
 from tierfs.mount.mountpoint import ask_daemon, unmount
 
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 5.0
 POLL_SECONDS: Final = 0.01
+TAIL_LINES: Final = 15
 
 # A Popen object that is collected while its process runs warns about it; these shall run on.
 _left_running: list[subprocess.Popen[bytes]] = []
@@ -50,9 +50,7 @@ class Request:
 
     def command(self, ready_pipe: int) -> list[str]:
         """The command line of its daemon."""
-        # -P: the current directory of whoever mounts must not provide modules to import.
-        words = [sys.executable, "-P", "-m", "tierfs", "mount", "--foreground"]
-        words += [f"--ready-pipe={ready_pipe}"]
+        words = [*module_command("tierfs"), "mount", "--foreground", f"--ready-pipe={ready_pipe}"]
         words += [f"--options={text}" for text in self.options]
         return [*words, "--", os.fspath(self.volume_file), os.fspath(self.mountpoint)]
 
@@ -177,8 +175,8 @@ def _too_slow(seconds: float) -> str:
 
 
 def _with_tail(message: str, printed: IO[bytes]) -> str:
-    last = tail(_text(printed))
-    return f"{message}; its last words:\n{last}" if last else message
+    last = [line for line in _text(printed).splitlines() if line.strip()][-TAIL_LINES:]
+    return "\n".join([f"{message}; its last words:", *last]) if last else message
 
 
 def _said_by_fuse(printed: IO[bytes]) -> list[str]:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from tierfs.base.errors import MountFailed, NotMounted
-from tierfs.mount.control import ask
+from tierfs.mount.asking import ask
 from tierfs.mount.mountpoint import is_stale, tierfs_at, unmount
 
-END_SECONDS: Final = 60.0
+END_SECONDS: Final = 600.0
 
 
 def leave(mountpoint: Path, *, lazy: bool = False, seconds: float = END_SECONDS) -> None:

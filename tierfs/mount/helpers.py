@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from tierfs.base.errors import TierfsError, UsageError
+from tierfs.mount.interpreter import module_command
 
 SBIN: Final = Path("/sbin")
 NAMES: Final = ("mount.tierfs", "mount.fuse.tierfs")
@@ -52,11 +52,11 @@ def remove(directory: Path = SBIN) -> list[Path]:
 
 
 def script() -> str:
-    """The helper: it runs the Python that runs now, with no module from the current directory."""
+    """The helper: it runs the Python and the tierfs that run now."""
     return f"""\
 #!/bin/sh
 {SIGNATURE}
-exec {shlex.quote(sys.executable)} -P -m tierfs.cli.mount_helper "$@"
+exec {shlex.join(module_command("tierfs.cli.mount_helper"))} "$@"
 """
 
 

@@ -28,7 +28,6 @@ TEXT: Final = "%(asctime)s.%(msecs)03dZ %(levelname)-7s %(name)s: %(message)s"
 JSON: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
 JSON_NAMES: Final = {"asctime": "time", "levelname": "level", "name": "logger"}
 SECONDS: Final = "%Y-%m-%dT%H:%M:%S"
-TAIL_LINES: Final = 15
 SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 """journald maps a file only if its sender can no longer change it."""
 
@@ -81,11 +80,6 @@ def default_log_file(volume: UUID) -> Path:
         return Path(f"/var/log/tierfs/{volume}.log")
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
     return Path(state) / "tierfs" / f"{volume}.log"
-
-
-def tail(text: str, lines: int = TAIL_LINES) -> str:
-    """The last ``lines`` lines of ``text`` that are not blank."""
-    return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])
 
 
 class JournalHandler(logging.Handler):

@@ -104,6 +104,9 @@ def unmount(path: Path, *, lazy: bool = False) -> None:
     Raises:
         MountFailed: with what umount(8) or fusermount3(1) said.
     """
+    found = mount_at(Path(os.path.realpath(path)))
+    if found is not None and os.geteuid() not in (0, found.owner):
+        raise MountFailed(f"{path} was mounted by the user with ID {found.owner}, not by you")
     words = ["umount", *(["--lazy"] if lazy else [])]
     if os.geteuid() != 0:
         words = ["fusermount3", "-u", *(["-z"] if lazy else [])]

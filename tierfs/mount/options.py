@@ -57,9 +57,15 @@ NOT_PASSED_ON: Final = frozenset(
 )
 """What libfuse 3.14 would not understand, and tierfs keeps to itself."""
 
-WITH_VALUE: Final = ("max_read", "log_level")
+REFUSED: Final[Mapping[str, str]] = {
+    "remount": "unmount, and mount again with the other options",
+    "max_read": "pyfuse3 does not let libfuse agree to it",
+    "auto_unmount": "a mount whose daemon was killed is replaced by mounting again",
+}
+"""Options of mount(8) and FUSE that cannot be kept, and what to do or why."""
+
+LOG_LEVEL: Final = "log_level"
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
-SMALLEST_MAX_READ: Final = 4096
 COMMENTS: Final = ("x-", "X-", "comment=", "user=", "uhelper=", "helper=")
 """Beginnings of words that are notes to other programs (mount(8), systemd.mount(5))."""
 
@@ -128,7 +134,7 @@ def parse_options(arguments: Iterable[str]) -> MountOptions:
         noatime="noatime" in words,
         writeback="writeback" in words,
         nofail="nofail" in words,
-        log_level=chosen.get("log_level", "").partition("=")[2] or None,
+        log_level=chosen.get(LOG_LEVEL, "").partition("=")[2] or None,
     )
 
 
@@ -153,7 +159,10 @@ def for_kernel(options: MountOptions, volume_file: Path, privileges: Privileges)
     Raises:
         UsageError: ``allow_other`` or ``allow_root`` is not this user's to give.
     """
-    added = _defaults(set(options.shown), privileges)
+    given = set(options.shown)
+    if not privileges.root:
+        given -= {"suid", "dev"}  # fusermount3 grants them to nobody
+    added = _defaults(given, privileges)
     named = {
         "default_permissions",
         "subtype=tierfs",
@@ -161,8 +170,8 @@ def for_kernel(options: MountOptions, volume_file: Path, privileges: Privileges)
     }
     return replace(
         options,
-        fuse=options.fuse | set(added) | named,
-        shown=_in_order({*options.shown, *added, "default_permissions"}),
+        fuse=frozenset({word for word in given if _goes_to_fuse(word)} | {*added} | named),
+        shown=_in_order({*given, *added, "default_permissions"}),
     )
 
 
@@ -175,8 +184,8 @@ def _defaults(given: set[str], privileges: Privileges) -> list[str]:
             "'user_allow_other' stands in /etc/fuse.conf"
         )
     wanted = [] if "ro" in given else ["rw"]
-    if privileges.root:
-        wanted += [word for word in ("suid", "dev") if not given & {word, f"no{word}"}]
+    privileged = [word for word in ("suid", "dev") if not given & {word, f"no{word}"}]
+    wanted += [word if privileges.root else f"no{word}" for word in privileged]
     if privileges.may_allow_others and not sharing:
         wanted.append("allow_other")
     return wanted
@@ -187,35 +196,32 @@ def _last_of_each_group(words: Iterable[str]) -> dict[str, str]:
     for word in words:
         for meant in IMPLIED.get(word, (word,)):
             _choose(chosen, meant)
-    return {key: chosen[key] for key in (*GROUPS, *WITH_VALUE) if key in chosen}
+    return {key: chosen[key] for key in (*GROUPS, LOG_LEVEL) if key in chosen}
 
 
 def _choose(chosen: dict[str, str], word: str) -> None:
-    name, equals, value = word.partition("=")
     group = _group_of(word)
     if group is not None:
         chosen[group] = word
-    elif name in WITH_VALUE:
-        _check_value(name, value)
-        chosen[name] = word
     elif word not in WITHOUT_EFFECT and not word.startswith(COMMENTS):
-        raise UsageError(_unknown(name, equals))
+        raise UsageError(_why_refused(word))
 
 
 def _group_of(word: str) -> str | None:
+    """The options that ``word`` excludes."""
+    if word in [f"{LOG_LEVEL}={level}" for level in LOG_LEVELS]:
+        return LOG_LEVEL
     return next((group for group, words in GROUPS.items() if word in words), None)
 
 
-def _check_value(name: str, value: str) -> None:
-    if name == "log_level" and value not in LOG_LEVELS:
-        raise UsageError(f"mount option 'log_level' takes one of {', '.join(LOG_LEVELS)}")
-    if name == "max_read" and not (value.isdecimal() and int(value) >= SMALLEST_MAX_READ):
-        raise UsageError(f"mount option 'max_read' takes bytes, {SMALLEST_MAX_READ} or more")
-
-
-def _unknown(name: str, equals: str) -> str:
+def _why_refused(word: str) -> str:
+    name, equals, _ = word.partition("=")
+    if name == LOG_LEVEL:
+        return f"mount option {name!r} takes one of {', '.join(LOG_LEVELS)}"
+    if name in REFUSED:
+        return f"mount option {name!r} is not supported: {REFUSED[name]}"
     known = [word for words in GROUPS.values() for word in words]
-    known += [*IMPLIED, *WITHOUT_EFFECT, *WITH_VALUE]
+    known += [*IMPLIED, *WITHOUT_EFFECT, LOG_LEVEL]
     if equals and name in known:
         return f"mount option {name!r} takes no value"
     close = difflib.get_close_matches(name, known, n=1)
@@ -224,8 +230,7 @@ def _unknown(name: str, equals: str) -> str:
 
 
 def _goes_to_fuse(word: str) -> bool:
-    known = _group_of(word) is not None and word not in NOT_PASSED_ON
-    return known or word.startswith("max_read=")
+    return _group_of(word) not in (None, LOG_LEVEL) and word not in NOT_PASSED_ON
 
 
 def _in_order(words: set[str]) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ TASKS = 10_000
 """Requests under way at a time: more than the kernel queues, so none waits behind a slow one."""
 
 RECLAIM_EVERY_S = 0.5
-CHECKPOINT_EVERY_S = 1.0
+CHECKPOINT_CHECK_S = 1.0
 LAST_USERS_S = 10.0
 """How long after SIGTERM programs that still use the mount are waited for."""
 
@@ -45,6 +45,12 @@ def serve(
         VolumeRefused, VolumeBusy: the volume cannot be opened.
         MountFailed: the kernel refused the mount, or the metrics' address is taken.
     """
+    if settings.policy is not None:
+        log.warning(
+            "%s: policy: tier policies are not supported yet; %s is not read",
+            settings.path,
+            settings.policy,
+        )
     metrics = Metrics()
     volume = _open(settings, metrics)
     try:
@@ -127,16 +133,21 @@ class _Server:
                 await _in_background(reclaimer.drain)
 
     async def _checkpoint(self) -> None:
-        """Keep the index's log short."""
+        """Make everything durable now and then, and keep the index's log short."""
+        checkpoints = self._volume.checkpoints
         while True:
-            await trio.sleep(CHECKPOINT_EVERY_S)
-            await _in_background(self._volume.index.checkpoint)
+            await trio.sleep(CHECKPOINT_CHECK_S)
+            if checkpoints.is_due():
+                await _in_background(checkpoints.make)
 
     async def _unmount_on_signal(self) -> None:
+        """The first signal unmounts; later ones, until that is done, change nothing."""
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            async for number in signals:
-                log.info("%s: unmounting", signal.Signals(number).name)
-                await self._unmount()
+            async with trio.open_nursery() as unmounting:
+                async for number in signals:
+                    log.info("%s: unmounting", signal.Signals(number).name)
+                    if not unmounting.child_tasks:
+                        unmounting.start_soon(self._unmount)
 
     async def _unmount(self) -> None:
         """Unmount; when the mount is in use, hide it and end with its last user, or soon."""

@@ -23,7 +23,7 @@ from tierfs.policy.volume_file import VolumeFile, load_volume_file
 
 log = logging.getLogger(__name__)
 
-LEAVING_SECONDS: Final = 20.0
+LEAVING_SECONDS: Final = 60.0
 """How long a daemon that is already unmounted may take to close its volume."""
 RETRY_SECONDS: Final = 0.1
 
@@ -38,6 +38,9 @@ def run(request: Request, herald: Herald) -> None:
         _run(request, herald)
     except TierfsError as error:
         herald.failed(error.exit_code, str(error))
+        raise
+    except Exception:
+        log.critical("the daemon failed unexpectedly", exc_info=True)
         raise
 
 
@@ -56,7 +59,7 @@ def _run(request: Request, herald: Herald) -> None:
             stop_echo(settings.log.file)
             herald.ready()
 
-    serve_when_free(settings, lambda: serve(settings, mountpoint, options, up))
+    serve_when_free(settings, lambda: _alone(lambda: serve(settings, mountpoint, options, up)))
     log.info("%s is unmounted from %s", settings.path, mountpoint)
 
 
@@ -77,6 +80,17 @@ def serve_when_free(
             return serving()
         time.sleep(RETRY_SECONDS)
     return serving()
+
+
+def _alone(serving: Callable[[], None]) -> None:
+    """Call ``serving``; what one of its tasks raises comes out without the event loop's groups."""
+    try:
+        serving()
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        raise error from None
 
 
 def _with_log_file(settings: VolumeFile) -> VolumeFile:

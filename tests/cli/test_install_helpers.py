@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tierfs.base.errors import ExitCode
+from tierfs.cli.main import main
+from tierfs.mount.helpers import NAMES
+
+
+def test_in_and_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = []
+    for more in ([], [], ["--remove"], ["--remove"]):
+        assert main(["install-helpers", "--sbin", str(tmp_path), *more]) == 0
+        said.append(capsys.readouterr().out.splitlines())
+    paths = [tmp_path / name for name in NAMES]
+    assert said == [
+        [f"wrote {path}" for path in paths],
+        ["already in place"],
+        [f"removed {path}" for path in paths],
+        ["nothing to remove"],
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_foreign_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / NAMES[0]).write_text("something else")
+    assert main(["install-helpers", "--sbin", str(tmp_path)]) == ExitCode.USAGE
+    assert "was not made by tierfs" in capsys.readouterr().err

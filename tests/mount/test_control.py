@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID, uuid4
+
+import pytest
+import trio
+
+from tests.guards.logs import ExpectLog
+from tierfs.base.errors import MountFailed, NotMounted
+from tierfs.mount import asking, control
+from tierfs.mount.asking import ask, socket_path
+from tierfs.mount.control import serve_control
+from tierfs.mount.mountinfo import Mount
+
+T = TypeVar("T")
+VOLUME = UUID("00000000-0000-4000-8000-000000000001")
+
+
+@pytest.fixture(autouse=True)
+def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A directory with a short name: the path of a socket holds 107 bytes."""
+    with tempfile.TemporaryDirectory() as home:
+        directory = Path(home, "run")
+        monkeypatch.setattr(asking, "_runtime_directory", lambda _uid: directory)
+        yield directory
+
+
+@pytest.fixture
+def mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory that looks like the mount of VOLUME."""
+    found = Mount(tmp_path, "fuse.tierfs", "/v.yaml", "rw", f"rw,user_id={os.geteuid()}")
+    monkeypatch.setattr(asking, "tierfs_at", lambda _path: found)
+    monkeypatch.setattr(asking, "volume_of", lambda _mount: VOLUME)
+    return tmp_path
+
+
+def broken() -> dict[str, Any]:
+    raise RuntimeError("out of order")
+
+
+VERBS = {"status": lambda: {"pid": 7, "name": "\N{SNOWMAN}"}, "broken": broken}
+
+
+def served(client: Callable[[], T]) -> T:
+    """What `client` returns, called in a thread while the socket is served."""
+
+    async def run() -> T:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(serve_control, VOLUME, VERBS)
+            result = await trio.to_thread.run_sync(client)
+            nursery.cancel_scope.cancel()
+        return result
+
+    return trio.run(run)
+
+
+def raw(request: bytes) -> dict[str, Any]:
+    def exchange() -> bytes:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+            asking.connect(os.fspath(socket_path(VOLUME)))
+            asking.sendall(request)
+            asking.shutdown(socket.SHUT_WR)
+            return asking.makefile("rb").read()
+
+    reply: dict[str, Any] = json.loads(served(exchange))
+    return reply
+
+
+def test_a_verb_is_answered(mount: Path) -> None:
+    assert served(lambda: ask(mount, "status")) == {"pid": 7, "name": "\N{SNOWMAN}"}
+
+
+def test_an_unknown_verb_is_refused(mount: Path) -> None:
+    def wrong() -> None:
+        with pytest.raises(NotMounted, match=r"refused: .* broken, status"):
+            ask(mount, "stop")
+
+    served(wrong)
+
+
+def test_a_verb_that_fails_is_logged_and_answered(mount: Path, expect_log: ExpectLog) -> None:
+    expect_log("control verb 'broken' failed")
+
+    def wrong() -> None:
+        with pytest.raises(NotMounted, match="RuntimeError: out of order"):
+            ask(mount, "broken")
+
+    served(wrong)
+
+
+@pytest.mark.parametrize(
+    "request_", [b"\n", b"nonsense\n", b"[]\n", b"7\n", b'{"verb": []}\n', b"", b"\xff\n"]
+)
+def test_nonsense_is_answered(request_: bytes) -> None:
+    assert "one JSON line" in raw(request_)["error"]
+
+
+def test_a_line_without_end_is_cut() -> None:
+    assert "one JSON line" in raw(b"x" * control.MAX_LINE)["error"]
+
+
+def test_a_silent_client_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "REQUEST_SECONDS", 0.05)
+
+    def silent() -> bytes:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+            asking.connect(os.fspath(socket_path(VOLUME)))
+            return asking.recv(1)
+
+    assert served(silent) == b""
+
+
+def test_the_socket_is_private_and_goes_away(runtime: Path) -> None:
+    modes = served(lambda: [p.stat().st_mode & 0o777 for p in (runtime, *runtime.iterdir())])
+    assert modes == [0o700, 0o600]
+    assert list(runtime.iterdir()) == []
+
+
+def test_a_socket_left_behind_is_replaced(mount: Path, runtime: Path) -> None:
+    runtime.mkdir()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as dead:
+        dead.bind(os.fspath(socket_path(VOLUME)))
+    assert served(lambda: ask(mount, "status"))["pid"] == 7
+
+
+def test_no_daemon_is_told(mount: Path) -> None:
+    with pytest.raises(NotMounted, match="does not answer"):
+        ask(mount, "status")
+
+
+def test_another_users_directory_is_not_trusted(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime.mkdir()
+    uid = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: uid + 1)
+
+    def serve() -> None:
+        trio.run(serve_control, uuid4(), VERBS)
+
+    with pytest.raises(MountFailed, match="control socket"):
+        serve()
+
+
+def test_a_path_too_long_for_a_socket_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory() as home:
+        deep = Path(home, "x" * 100)
+        monkeypatch.setattr(asking, "_runtime_directory", lambda _uid: deep)
+        with pytest.raises(ExceptionGroup) as caught:
+            served(lambda: None)
+        assert caught.group_contains(MountFailed, match="path too long")
+
+
+def test_a_plain_directory_is_not_a_mount(tmp_path: Path) -> None:
+    with pytest.raises(NotMounted, match="is not a tierfs mountpoint"):
+        ask(tmp_path, "status")

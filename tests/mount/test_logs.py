@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+from uuid import UUID
+
+import pytest
+
+from tierfs.base.errors import ConfigError
+from tierfs.mount import logs
+from tierfs.mount.logs import JournalHandler, default_log_file, start_logging
+from tierfs.policy.volume_file import LogSettings
+
+LOG = logging.getLogger("tierfs.test")
+
+
+@pytest.fixture(autouse=True)
+def own_root_logger() -> Iterator[None]:
+    """Give the test a root logger without handlers, and put back what was there."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    root.handlers.clear()
+    yield
+    for handler in root.handlers[:]:
+        root.removeHandler(handler)
+        handler.close()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(capture=False)
+
+
+def written(tmp_path: Path, style: Literal["text", "json"], level: str = "info") -> str:
+    file = tmp_path / "deep" / "down.log"
+    start_logging(LogSettings(style, level, file))
+    LOG.debug("a detail")
+    LOG.info("hello %s", "world")
+    return file.read_text()
+
+
+def test_text(tmp_path: Path) -> None:
+    line = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z INFO    tierfs\.test: hello world\n"
+    assert re.fullmatch(line, written(tmp_path, "text"))
+
+
+def test_json(tmp_path: Path) -> None:
+    record = json.loads(written(tmp_path, "json"))
+    assert record.pop("time").endswith("Z")
+    assert record == {"level": "INFO", "logger": "tierfs.test", "message": "hello world"}
+
+
+def test_level(tmp_path: Path) -> None:
+    assert "a detail" in written(tmp_path, "text", "debug")
+
+
+def test_the_level_of_the_mount_options_wins(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    start_logging(LogSettings("text", "debug", file), level="error")
+    LOG.info("quiet")
+    assert file.read_text() == ""
+
+
+def test_a_rotated_file_is_opened_anew(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    start_logging(LogSettings("text", "info", file))
+    LOG.info("one")
+    file.rename(tmp_path / "log.1")
+    LOG.info("two")
+    assert "two" in file.read_text()
+
+
+def test_names_that_are_no_utf8_do_not_hurt(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    start_logging(LogSettings("text", "info", file))
+    LOG.info("name %s", "\udcff")
+    assert r"name \udcff" in file.read_text()
+
+
+def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"log file .* cannot be opened: "):
+        start_logging(LogSettings("text", "info", tmp_path / "file" / "log"))
+
+
+def test_no_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(JournalHandler.__init__, "__defaults__", (tmp_path / "none",))
+    with pytest.raises(ConfigError, match="the journal cannot be opened"):
+        start_logging(LogSettings("journald", "info", None))
+
+
+@pytest.fixture
+def journal() -> Iterator[socket.socket]:
+    with (
+        tempfile.TemporaryDirectory() as home,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening,
+    ):
+        listening.bind(os.fspath(Path(home, "journal")))
+        listening.settimeout(5)
+        yield listening
+
+
+@pytest.fixture
+def handler(journal: socket.socket) -> Iterator[JournalHandler]:
+    handler = JournalHandler(Path(journal.getsockname()))
+    yield handler
+    handler.close()
+
+
+def record(message: str, level: int = logging.ERROR) -> logging.LogRecord:
+    return logging.LogRecord("tierfs.x", level, "/x.py", 7, message, (), None, "work")
+
+
+def test_journal_fields(journal: socket.socket, handler: JournalHandler) -> None:
+    handler.emit(record("it broke"))
+    assert journal.recv(4096).splitlines() == [
+        b"MESSAGE=it broke",
+        b"PRIORITY=3",
+        b"SYSLOG_IDENTIFIER=tierfs",
+        b"LOGGER=tierfs.x",
+        b"CODE_FILE=/x.py",
+        b"CODE_LINE=7",
+        b"CODE_FUNC=work",
+    ]
+
+
+def test_journal_lines(journal: socket.socket, handler: JournalHandler) -> None:
+    handler.emit(record("a\nb"))
+    assert journal.recv(4096).startswith(b"MESSAGE\n\3\0\0\0\0\0\0\0a\nb\nPRIORITY=3\n")
+
+
+def test_a_large_record_comes_as_a_sealed_file(
+    journal: socket.socket, handler: JournalHandler
+) -> None:
+    handler.emit(record("x" * 2_000_000))
+    _, descriptors, _, _ = socket.recv_fds(journal, 16, 1)
+    with os.fdopen(descriptors[0], "rb") as file:
+        assert file.seek(0, os.SEEK_END) > 2_000_000
+        file.seek(0)
+        assert file.read(11) == b"MESSAGE=xxx"
+        with pytest.raises(PermissionError):
+            os.truncate(file.fileno(), 0)
+
+
+def test_the_default_file_of_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    volume = UUID(int=1)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setenv("XDG_STATE_HOME", os.fspath(tmp_path))
+    assert default_log_file(volume) == tmp_path / "tierfs" / f"{volume}.log"
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert default_log_file(volume) == Path(f"/var/log/tierfs/{volume}.log")
+
+
+def test_echo_ends_on_demand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr(os, "dup2", lambda _from, to: taken.append(to))
+    file = tmp_path / "log"
+    start_logging(LogSettings("text", "info", file), echo=True)
+    assert len(logging.getLogger().handlers) == 2
+    logs.stop_echo(file)
+    assert len(logging.getLogger().handlers) == 1
+    assert taken == [1, 2]

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.guards.logs import ExpectLog
+from tierfs.base.errors import ConfigError, MountFailed, VolumeBusy
+from tierfs.cli.main import main
+from tierfs.mount import session
+from tierfs.mount.daemon import Request
+from tierfs.mount.handshake import Herald, Report, read_report
+from tierfs.mount.mountinfo import Mount
+from tierfs.mount.options import MountOptions
+from tierfs.mount.session import run, serve_when_free
+from tierfs.policy.volume_file import VolumeFile, load_volume_file
+
+Serve = Callable[[VolumeFile, Path, MountOptions, Callable[[], None]], None]
+
+
+@pytest.fixture
+def request_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Request:
+    """A volume to mount, with a log of its own; nothing touches this process's logging."""
+    for name in ("flash", "disk", "mnt"):
+        (tmp_path / name).mkdir()
+    tiers = ["--flash", str(tmp_path / "flash"), "--disk", str(tmp_path / "disk")]
+    assert main(["init", str(tmp_path / "v.yaml"), *tiers]) == 0
+    monkeypatch.setattr(session, "start_logging", lambda *_args, **_kwargs: None)
+    monkeypatch.setattr(session, "stop_echo", lambda _file: None)
+    return Request.of(tmp_path / "v.yaml", tmp_path / "mnt", ("noatime",))
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, Herald]]:
+    reading, writing = os.pipe()
+    herald = Herald(writing)
+    yield reading, herald
+    herald.ready()
+    os.close(reading)
+
+
+def serving(monkeypatch: pytest.MonkeyPatch, serve: Serve) -> None:
+    monkeypatch.setattr(session, "serve", serve)
+
+
+def test_who_waits_hears_of_the_mount(
+    request_: Request, pipe: tuple[int, Herald], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[VolumeFile] = []
+
+    def serve(
+        settings: VolumeFile, mountpoint: Path, options: MountOptions, up: Callable[[], None]
+    ) -> None:
+        assert mountpoint == request_.mountpoint
+        assert f"fsname={request_.volume_file}" in options.fuse
+        seen.append(settings)
+        up()
+
+    serving(monkeypatch, serve)
+    run(request_, pipe[1])
+    assert read_report(pipe[0], 5) == Report(ready=True)
+    log = seen[0].log.file
+    assert log is not None
+    assert log.parent.name == "tierfs"
+
+
+def test_who_waits_hears_what_went_wrong(request_: Request, pipe: tuple[int, Herald]) -> None:
+    request_.volume_file.write_text("nonsense: 1\n")
+    with pytest.raises(ConfigError):
+        run(request_, pipe[1])
+    report = read_report(pipe[0], 5)
+    assert report is not None
+    assert f"{request_.volume_file}:1:1: " in report.message
+
+
+def test_the_error_of_a_task_comes_out_alone(
+    request_: Request, pipe: tuple[int, Herald], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def serve(*_: object) -> None:
+        raise ExceptionGroup("outer", [ExceptionGroup("inner", [MountFailed("no socket")])])
+
+    serving(monkeypatch, serve)
+    with pytest.raises(MountFailed, match="no socket"):
+        run(request_, pipe[1])
+    report = read_report(pipe[0], 5)
+    assert report is not None
+    assert report.message == "no socket"
+
+
+def test_what_nobody_expected_is_logged(
+    request_: Request, monkeypatch: pytest.MonkeyPatch, expect_log: ExpectLog
+) -> None:
+    expect_log("failed unexpectedly")
+
+    def serve(*_: object) -> None:
+        raise RuntimeError("odd")
+
+    serving(monkeypatch, serve)
+    with pytest.raises(RuntimeError):
+        run(request_, Herald(None))
+
+
+def test_a_daemon_that_goes_away_is_waited_for(request_: Request) -> None:
+    tries = []
+
+    def serve() -> None:
+        tries.append(1)
+        if len(tries) < 3:
+            raise VolumeBusy("still closing")
+
+    serve_when_free(load_volume_file(request_.volume_file), serve)
+    assert len(tries) == 3
+
+
+def test_a_daemon_that_stays_is_not_waited_for(
+    request_: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mount = Mount(Path("/m"), "fuse.tierfs", str(request_.volume_file), "rw", "rw")
+    monkeypatch.setattr(session, "tierfs_mounts_of", lambda _path: [mount])
+    tries = []
+
+    def serve() -> None:
+        tries.append(1)
+        raise VolumeBusy("mounted")
+
+    with pytest.raises(VolumeBusy):
+        serve_when_free(load_volume_file(request_.volume_file), serve)
+    assert tries == [1]
+
+
+def test_waiting_ends(request_: Request) -> None:
+    def serve() -> None:
+        raise VolumeBusy("for ever")
+
+    with pytest.raises(VolumeBusy):
+        serve_when_free(load_volume_file(request_.volume_file), serve, seconds=0.3)

@@ -1,0 +1,119 @@
+"""A disk that makes one reader wait makes nobody else wait.
+
+The slow disk is a file lease. Whoever holds a write lease on a file (fcntl(2), F_SETLEASE) makes
+every open(2) of it by another process wait until the lease is given up, and gets a signal when
+that happens. So the daemon's access to one object hangs exactly as long as the test wants, the
+test knows that it hangs, and nothing depends on the speed of the machine: no device mapper, no
+second FUSE filesystem, no tracing. The kernel ends the wait itself after 45 seconds
+(/proc/sys/fs/lease-break-time), so a failing test hangs nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.mounting import Mount
+from tests.support.proc import run, start, stop
+
+DATA = bytes(range(256)) * 1024
+"""Four heads."""
+
+DIGEST = hashlib.sha256(DATA).hexdigest()
+
+SOON = 10
+"""Seconds in which what waits for nothing is done, far below the time after which a lease ends."""
+
+READERS = 6
+"""Readers that wait for the same object."""
+
+OTHERS = (
+    "stat slow && ls -l",
+    "cat small",
+    "cat other | cmp - other",
+    "echo new > created && mv created renamed && rm renamed",
+    "mkdir folder && setfattr -n user.a -v b folder && rmdir folder",
+    "dd if=/dev/zero of=large bs=100k count=4 conv=fsync 2>&1",
+    "head -c 1000 small | cmp - small",
+)
+"""What must not wait: attributes, heads and tails of other files, and every kind of change."""
+
+
+@pytest.fixture
+def cold(mounted: Mount) -> Mount:
+    """A mount with some files that neither kernel nor daemon has read or opened."""
+    for name in ("slow", "other"):
+        (mounted.path / name).write_bytes(DATA)
+    (mounted.path / "small").write_bytes(DATA[:1000])
+    mounted.remount()
+    return mounted
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[threading.Event]:
+    """Make whoever opens `path` wait inside the block; the event tells that somebody does."""
+    asked = threading.Event()
+    before = signal.signal(signal.SIGIO, lambda _number, _frame: asked.set())
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        yield asked
+    finally:
+        os.close(descriptor)
+        signal.signal(signal.SIGIO, before)
+
+
+def test_others_go_on_while_one_read_waits(cold: Mount) -> None:
+    inode = (cold.path / "slow").stat().st_ino
+    with held(cold.disk_object(inode)) as waiting:
+        reader = start(["sha256sum", cold.path / "slow"])
+        assert waiting.wait(SOON), "the tail is not read from its object"
+        for command in OTHERS:
+            run(["sh", "-c", command], cwd=cold.path, timeout=SOON)
+        assert reader.poll() is None, "the read did not wait for its object"
+    assert answer(reader) == DIGEST
+
+
+def test_head_of_the_waiting_file_is_there(cold: Mount) -> None:
+    """The head comes from flash: who needs no more of the file does not wait for the disk."""
+    inode = (cold.path / "slow").stat().st_ino
+    with held(cold.disk_object(inode)), (cold.path / "slow").open("rb", buffering=0) as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        assert os.pread(file.fileno(), 4096, 0) == DATA[:4096]
+
+
+def test_many_waiting_readers_all_get_their_data(cold: Mount) -> None:
+    inode = (cold.path / "slow").stat().st_ino
+    with held(cold.disk_object(inode)) as waiting:
+        readers = [start(["sha256sum", cold.path / "slow"]) for _ in range(READERS)]
+        assert waiting.wait(SOON)
+        run(["cmp", "small", "small"], cwd=cold.path, timeout=SOON)
+    assert [answer(reader) for reader in readers] == [DIGEST] * READERS
+
+
+def test_lease_makes_a_native_reader_wait(tmp_path: Path) -> None:
+    """The proof of the mechanism itself."""
+    path = tmp_path / "file"
+    path.write_bytes(DATA)
+    with held(path) as waiting:
+        reader = start(["sha256sum", path])
+        assert waiting.wait(SOON)
+        assert reader.poll() is None
+    assert answer(reader) == DIGEST
+
+
+def answer(reader: subprocess.Popen[str]) -> str:
+    """The digest that a reader prints once it may read on."""
+    try:
+        return reader.communicate(timeout=SOON)[0].split()[0]
+    finally:
+        stop(reader)

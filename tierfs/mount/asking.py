@@ -1,0 +1,89 @@
+"""Asking the daemon of a mount; the other side is ``tierfs.mount.control``.
+
+Apart from it, so that a command that only asks need not load an event loop.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+from tierfs.base.errors import NotMounted
+from tierfs.mount.mountinfo import Mount
+from tierfs.mount.mountpoint import ANSWER_SECONDS, tierfs_at, within
+
+VOLUME_XATTR: Final = "tierfs.volume"
+"""On the root directory of a mount: the volume's UUID in ASCII."""
+REPLY_SECONDS: Final = 60.0
+"""A verb may have to read the whole index."""
+
+
+def ask(mountpoint: Path, verb: str) -> dict[str, Any]:
+    """What the daemon of the mount at ``mountpoint`` answers to ``verb``.
+
+    Raises:
+        NotMounted: no tierfs mount is there, or its daemon does not answer or refuses.
+    """
+    mount = tierfs_at(mountpoint)
+    path = socket_path(volume_of(mount), mount.owner)
+    try:
+        answer = json.loads(_exchange(path, json.dumps({"verb": verb}).encode() + b"\n"))
+    except PermissionError:
+        raise NotMounted(_not_ours(mount)) from None
+    except (OSError, ValueError) as error:
+        raise NotMounted(f"{mount.path} is mounted, but {path} does not answer: {error}") from error
+    if "result" not in answer:
+        raise NotMounted(f"the daemon of {mount.path} refused: {answer.get('error')}")
+    result: dict[str, Any] = answer["result"]
+    return result
+
+
+def volume_of(mount: Mount) -> UUID:
+    """The UUID of the volume at ``mount``, as its daemon tells it.
+
+    Raises:
+        NotMounted: the daemon is gone or does not answer.
+    """
+    try:
+        name = within(ANSWER_SECONDS, lambda: os.getxattr(mount.path, VOLUME_XATTR))
+        return UUID(name.decode("ascii"))
+    except PermissionError:
+        raise NotMounted(_not_ours(mount)) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise NotMounted(
+            f"{mount.path} is mounted, but its daemon does not answer: {reason}"
+        ) from error
+
+
+def socket_path(volume: UUID, owner: int | None = None) -> Path:
+    """The control socket of ``volume`` when the user ``owner`` (default: this one) mounts it."""
+    uid = os.geteuid() if owner is None else owner
+    return _runtime_directory(uid) / f"{volume}.sock"
+
+
+def _not_ours(mount: Mount) -> str:
+    return f"{mount.path} belongs to the user with ID {mount.owner}; ask as that user"
+
+
+def _exchange(path: Path, request: bytes) -> bytes:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.settimeout(REPLY_SECONDS)
+        asking.connect(os.fspath(path))
+        asking.sendall(request)
+        with asking.makefile("rb") as answer:
+            return answer.readline()
+
+
+def _runtime_directory(uid: int) -> Path:
+    if uid == 0:
+        return Path("/run/tierfs")
+    if uid == os.geteuid() and (own := os.environ.get("XDG_RUNTIME_DIR")):
+        return Path(own) / "tierfs"
+    session = Path(f"/run/user/{uid}")
+    return session / "tierfs" if session.is_dir() else Path(tempfile.gettempdir(), f"tierfs-{uid}")
