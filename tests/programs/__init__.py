@@ -1,0 +1,1 @@
+"""Programs that people use every day, run on a mounted volume."""
