@@ -119,9 +119,11 @@ def directory(fallback: Path) -> Iterator[Path]:
     usable = MEMORY.is_dir() and os.access(MEMORY, os.W_OK)
     path = Path(tempfile.mkdtemp(prefix="tierfs-test-", dir=MEMORY)) if usable else fallback
     path.chmod(0o755)  # other users must get through to the mountpoint
-    yield path
-    # Whatever a test left mounted below stays in the way here, and so gets noticed.
-    shutil.rmtree(path)
+    try:
+        yield path
+    finally:
+        # Whatever a test left mounted below stays in the way here, and so gets noticed.
+        shutil.rmtree(path)
 
 
 @contextlib.contextmanager

@@ -146,7 +146,9 @@ class Adapter(pyfuse3.Operations):
         ctx: pyfuse3.RequestContext,
     ) -> None:
         """RENAME2."""
-        self.fs.names.rename(parent_inode_old, name_old, parent_inode_new, name_new, flags)
+        self.fs.names.rename(
+            parent_inode_old, name_old, parent_inode_new, name_new, flags, owner(ctx)
+        )
 
     @request
     async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:

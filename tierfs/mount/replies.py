@@ -63,7 +63,8 @@ def changes(attr: pyfuse3.EntryAttributes, fields: pyfuse3.SetattrFields) -> Cha
         gid=attr.st_gid if fields.update_gid else None,
         size=attr.st_size if fields.update_size else None,
         atime=attr.st_atime_ns if fields.update_atime else None,
-        mtime=attr.st_mtime_ns if fields.update_mtime else None,
+        # With a size comes the present, which truncation marks by itself.
+        mtime=attr.st_mtime_ns if fields.update_mtime and not fields.update_size else None,
     )
 
 

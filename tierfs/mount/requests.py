@@ -20,6 +20,10 @@ from tierfs.base.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
+TOLD_TO_CALLERS = frozenset({errno.EFBIG, errno.ENOSPC, errno.EDQUOT})
+"""Errors of a backing directory that callers are told of, request by request; one line each in
+the log would only fill another disk."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -58,9 +62,9 @@ def request(handler: Handler[S, P, T]) -> Handler[S, P, T]:
 def _errno_of(exc: Exception, operation: str, metrics: Metrics) -> int:
     if isinstance(exc, pyfuse3.FUSEError):
         return exc.errno
-    if isinstance(exc, OSError):
+    if isinstance(exc, OSError) and exc.errno not in TOLD_TO_CALLERS:
         log.error("%s failed on a backing directory: %s", operation, exc)
-    elif not isinstance(exc, TierfsError):
+    elif not isinstance(exc, OSError | TierfsError):
         metrics.handler_failures.inc()
         log.error("%s failed unexpectedly; the request got EIO", operation, exc_info=exc)
     return errno_of(exc)

@@ -21,6 +21,7 @@ from tierfs.mount.control import serve_control
 from tierfs.mount.mountpoint import unmount
 from tierfs.mount.options import MountOptions
 from tierfs.mount.status import status
+from tierfs.mount.tuning import tune
 from tierfs.policy.volume_file import VolumeFile
 
 log = logging.getLogger(__name__)
@@ -97,6 +98,7 @@ class _Server:
                 helpers.start_soon(self._reclaim)
                 helpers.start_soon(self._checkpoint)
                 helpers.start_soon(self._unmount_on_signal)
+                helpers.start_soon(self._tune)
                 await pyfuse3.main(max_tasks=TASKS)
                 helpers.cancel_scope.cancel()
         finally:
@@ -139,6 +141,10 @@ class _Server:
             await trio.sleep(CHECKPOINT_CHECK_S)
             if checkpoints.is_due():
                 await _in_background(checkpoints.make)
+
+    async def _tune(self) -> None:
+        """Only a thread may look at our own mount: the answer comes from the event loop."""
+        await trio.to_thread.run_sync(tune, self._mountpoint, abandon_on_cancel=True)
 
     async def _unmount_on_signal(self) -> None:
         """The first signal unmounts; later ones, until that is done, change nothing."""
