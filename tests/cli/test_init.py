@@ -57,7 +57,12 @@ def test_a_directory_in_use_is_refused(home: Path, capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize(
     ("head", "message"),
-    [("lots", '"lots" is not a size'), ("5KiB", "multiple of 4KiB"), ("2GiB", "1GiB")],
+    [
+        ("lots", '"lots" is not a size'),
+        ("5KiB", '"5KiB" is not a multiple of 4KiB'),
+        ("0", '"0" is not a multiple'),
+        ("2GiB", "from 4KiB to 1GiB"),
+    ],
 )
 def test_a_bad_head_leaves_nothing(
     home: Path, capsys: pytest.CaptureFixture[str], head: str, message: str
@@ -66,6 +71,21 @@ def test_a_bad_head_leaves_nothing(
     assert message in capsys.readouterr().err
     assert [list((home / tier).iterdir()) for tier in ("flash", "disk")] == [[], []]
     assert not (home / "v.yaml").exists()
+
+
+def test_tiers_that_overlap(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "v.yaml", "--flash", "flash", "--disk", "flash/in"]) == ExitCode.USAGE
+    said = capsys.readouterr().err
+    assert said.startswith(f'tierfs: "disk" is inside "flash", {home}/flash; ')
+    assert "v.yaml" not in said
+    assert not (home / "v.yaml").exists()
+
+
+@pytest.mark.parametrize("tier", ["flash", "disk"])
+def test_a_volume_file_in_a_tier(home: Path, capsys: pytest.CaptureFixture[str], tier: str) -> None:
+    assert init(name=f"{tier}/v.yaml") == ExitCode.USAGE
+    assert f"{tier}/v.yaml would lie in {tier}" in capsys.readouterr().err
+    assert list((home / tier).iterdir()) == []
 
 
 @pytest.mark.usefixtures("home")

@@ -81,8 +81,16 @@ def test_an_interrupt_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["version"]) == 0
+def test_a_slip_in_a_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["moutn", "x"]) == ExitCode.USAGE
+    assert "No such command 'moutn'. Did you mean 'mount'?\n" in capsys.readouterr().err
+    assert main(["frobnicate"]) == ExitCode.USAGE
+    assert "Did you mean" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", ["version", "--version"])
+def test_version(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([word]) == 0
     assert f"pyfuse3 {version_of('pyfuse3')}\n" in capsys.readouterr().out
 
 

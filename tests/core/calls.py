@@ -21,6 +21,22 @@ SYMLINK = stat.S_IFLNK | 0o777
 FIFO = stat.S_IFIFO | 0o600
 
 
+class Somebody:
+    """A caller without any capability, in these groups."""
+
+    def __init__(self, *groups: int) -> None:
+        self._groups = groups
+
+    def keeps_set_id(self) -> bool:
+        return False
+
+    def in_group(self, gid: int) -> bool:
+        return gid in self._groups
+
+    def administers(self) -> bool:
+        return False
+
+
 @contextmanager
 def fails(code: int) -> Iterator[None]:
     """What is inside ends with this errno."""

@@ -5,12 +5,37 @@ import stat
 
 import pytest
 
-from tests.core.calls import DIRECTORY, FIFO, FILE, ME, SYMLINK, fails, file_of, make
+from tests.core.calls import (
+    DIRECTORY,
+    FIFO,
+    FILE,
+    ME,
+    SYMLINK,
+    Somebody,
+    fails,
+    file_of,
+    make,
+)
 from tests.support.volumes import LooseVolume
 from tierfs.core.attributes import Changes
-from tierfs.core.modes import without_set_id
+from tierfs.core.callers import PRIVILEGED
+from tierfs.core.modes import after_writing, set_by, without_set_id
 from tierfs.core.names import Owner
 from tierfs.index.inodes import ROOT
+
+FIRST = -(2**31) * 10**9
+LAST = 9_223_372_036 * 10**9
+TIMES = {
+    -1: -1,
+    1_700_000_000_123_456_789: 1_700_000_000_123_456_789,
+    FIRST + 10**9: FIRST + 10**9,
+    FIRST + 7: FIRST,
+    -(2**70): FIRST,
+    LAST - 1: LAST - 1,
+    LAST + 7: LAST,
+    2**70: LAST,
+}
+"""What is kept of a time, in nanoseconds."""
 
 SET_ID = stat.S_ISUID | stat.S_ISGID
 
@@ -28,27 +53,45 @@ SET_ID = stat.S_ISUID | stat.S_ISGID
     ],
 )
 def test_what_is_left_of_set_id(before: int, after: int) -> None:
-    assert without_set_id(before) == after
+    assert without_set_id(before, 5, PRIVILEGED) == after
+    assert without_set_id(before, 5, Somebody(5)) == after
+    assert after_writing(before, 5, PRIVILEGED) == before
+    assert after_writing(before, 5, Somebody(5)) == after
 
 
-@pytest.mark.parametrize("act", ["write", "truncate", "chown", "chgrp"])
-def test_set_id_does_not_survive(small: LooseVolume, act: str) -> None:
+def test_set_group_id_is_for_members() -> None:
+    assert without_set_id(0o102745, 5, Somebody()) == 0o100745
+    assert set_by(0o102755, 5, Somebody()) == 0o100755
+    assert set_by(0o102755, 5, Somebody(5)) == 0o102755
+
+
+ACTS = {
+    "truncate": Changes(size=3),
+    "chown": Changes(uid=7),
+    "chgrp": Changes(gid=7),
+    "what precedes a write": Changes(),
+}
+
+
+@pytest.mark.parametrize("act", ACTS.values(), ids=ACTS.keys())
+def test_set_id_does_not_survive(small: LooseVolume, act: Changes) -> None:
     ino = file_of(small, b"program")
     small.fs.attributes.set(ino, Changes(mode=0o6755))
-    if act == "write":
-        small.fs.data.write(ino, 0, b"P")
-    elif act == "truncate":
-        small.fs.attributes.set(ino, Changes(size=3), privileged=False)
-    else:
-        owner = Changes(uid=7) if act == "chown" else Changes(gid=7)
-        small.fs.attributes.set(ino, owner)
+    small.fs.attributes.set(ino, act, caller=Somebody())
     assert small.fs.attributes.get(ino).mode == stat.S_IFREG | 0o755
+
+
+def test_a_strangers_chmod_sets_no_group_id(small: LooseVolume) -> None:
+    ino = make(small, b"file").ino
+    inode = small.fs.attributes.set(ino, Changes(mode=0o6644), caller=Somebody())
+    assert inode.mode == stat.S_IFREG | 0o4644
 
 
 def test_set_id_survives_where_it_may(small: LooseVolume) -> None:
     ino = file_of(small, b"program")
     small.fs.attributes.set(ino, Changes(mode=0o6755))
-    small.fs.attributes.set(ino, Changes(size=3), privileged=True)
+    small.fs.attributes.set(ino, Changes(size=3), caller=PRIVILEGED)
+    small.fs.data.write(ino, 0, b"P")
     small.fs.attributes.set(ino, Changes(atime=5, mtime=6))
     small.fs.data.read(ino, 0, 3)
     assert small.fs.attributes.get(ino).mode & SET_ID == SET_ID
@@ -78,14 +121,13 @@ def test_a_set_group_id_directory_passes_its_group_on(small: LooseVolume) -> Non
     assert make(small, b"elsewhere").gid == ME.gid
 
 
-def test_times_are_nanoseconds_and_clamped(small: LooseVolume) -> None:
+@pytest.mark.parametrize(("time", "kept"), TIMES.items())
+def test_times_are_nanoseconds_and_clamped(small: LooseVolume, time: int, kept: int) -> None:
     ino = make(small, b"file").ino
-    inode = small.fs.attributes.set(ino, Changes(atime=-1, mtime=1_700_000_000_123_456_789))
-    assert (inode.atime, inode.mtime) == (-1, 1_700_000_000_123_456_789)
-    inode = small.fs.attributes.set(ino, Changes(atime=-(10**30), mtime=10**30))
+    inode = small.fs.attributes.set(ino, Changes(atime=time, mtime=time))
     small.reopen()
     assert small.fs.attributes.get(ino) == inode
-    assert (inode.atime, inode.mtime) == (-(2**63), 2**63 - 1)
+    assert (inode.atime, inode.mtime) == (kept, kept)
 
 
 def test_a_new_inode_is_what_was_asked_for(small: LooseVolume) -> None:

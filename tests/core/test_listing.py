@@ -60,6 +60,19 @@ def shared() -> Iterator[LooseVolume]:
         volume.close()
 
 
+def test_what_is_made_or_renamed_meanwhile_is_not_listed_for_ever(small: LooseVolume) -> None:
+    """One new name and one rename for each entry that a program reads: the listing ends."""
+    for number in range(200):
+        make(small, b"%d" % number)
+    seen = []
+    for entry in small.fs.listing.after(ROOT, 2):
+        seen.append(entry.name)
+        small.fs.names.rename(ROOT, entry.name, ROOT, b"renamed-" + entry.name)
+        make(small, b"new-" + entry.name)
+        assert len(seen) <= 200
+    assert sorted(seen) == sorted(b"%d" % number for number in range(200))
+
+
 names = st.sampled_from([b"%d" % number for number in range(8)])
 changes = st.one_of(
     st.tuples(st.just("create"), names, names),

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import uuid
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +18,9 @@ from tests.support.faulty_os import Point
 from tests.support.volumes import LooseVolume, MakeVolume, make_tiers, volume_settings
 from tierfs.base.errors import FsError, VolumeBusy, VolumeRefused
 from tierfs.base.metrics import Metrics
+from tierfs.base.osio import SYSTEM
 from tierfs.core.volume import format_volume, open_volume
+from tierfs.index.index import Index
 from tierfs.index.inodes import ROOT
 from tierfs.policy.volume_file import VolumeFile
 from tierfs.store.markers import MARKER, Marker, write_marker
@@ -151,6 +155,35 @@ def test_a_missing_index(settings: VolumeFile) -> None:
     settings.index.unlink()
     refuses(settings, "the index is missing")
     assert not settings.index.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [(b"", "is an empty file: restore"), (b"SQLite format 4\0", "is not an index: restore")],
+)
+def test_an_index_that_is_none(settings: VolumeFile, content: bytes, match: str) -> None:
+    format_volume(settings)
+    settings.index.write_bytes(content)
+    refuses(settings, match)
+    assert settings.index.read_bytes() == content
+
+
+def test_the_database_of_another_program(settings: VolumeFile) -> None:
+    format_volume(settings)
+    settings.index.unlink()
+    with closing(sqlite3.connect(settings.index)) as other, other:
+        other.execute("CREATE TABLE theirs (id INTEGER)")
+    content = settings.index.read_bytes()
+    refuses(settings, "is not an index: restore")
+    assert settings.index.read_bytes() == content
+
+
+def test_a_new_index_is_not_taken_for_the_lost_one(small: LooseVolume) -> None:
+    file_of(small, b"precious")
+    small.close()
+    small.settings.index.unlink()
+    Index(small.settings.index, SYSTEM, Metrics()).close()
+    refuses(small.settings, "belongs to no volume")
 
 
 def test_a_volume_of_its_own_for_each_format(home: Path) -> None:

@@ -5,10 +5,11 @@ import os
 
 import pytest
 
-from tests.core.calls import DIRECTORY, FIFO, SYMLINK, fails, file_of, make
+from tests.core.calls import DIRECTORY, FIFO, SYMLINK, Somebody, fails, file_of, make
 from tests.core.scenarios import HEAD, pattern
 from tests.support.volumes import LooseVolume
 from tierfs.base.extents import WHOLE_FILE
+from tierfs.core import acl
 from tierfs.core.xattrs import VALUE_MAX, VIRTUAL_VALUES
 from tierfs.index.inodes import ROOT
 
@@ -34,8 +35,27 @@ def test_every_namespace(small: LooseVolume, ino: int, name: bytes) -> None:
 def test_no_other_namespace(small: LooseVolume, ino: int, name: bytes) -> None:
     with fails(errno.EOPNOTSUPP):
         small.fs.xattrs.set(ino, name, b"v")
-    with fails(errno.EOPNOTSUPP):
-        small.fs.xattrs.remove(ino, name)
+    for call in (small.fs.xattrs.get, small.fs.xattrs.remove):
+        with fails(errno.EOPNOTSUPP):
+            call(ino, name)
+
+
+@pytest.mark.parametrize("name", [b"user.", b"trusted.", b"security."])
+def test_a_namespace_is_no_name(small: LooseVolume, ino: int, name: bytes) -> None:
+    for call in (small.fs.xattrs.get, small.fs.xattrs.remove):
+        with fails(errno.EINVAL):
+            call(ino, name)
+    with fails(errno.EINVAL):
+        small.fs.xattrs.set(ino, name, b"v")
+
+
+def test_what_stays_the_same_is_no_change(small: LooseVolume, ino: int) -> None:
+    small.fs.xattrs.set(ino, b"user.a", b"v")
+    before = small.fs.attributes.get(ino)
+    small.clock.tick()
+    small.fs.xattrs.set(ino, b"user.a", b"v")
+    small.fs.xattrs.remove(ino, acl.ACCESS)
+    assert small.fs.attributes.get(ino) == before
 
 
 def test_create_and_replace(small: LooseVolume, ino: int) -> None:
@@ -71,7 +91,7 @@ def test_trusted_is_for_the_privileged(small: LooseVolume, ino: int) -> None:
     for name in (b"user.a", b"trusted.b", b"security.c"):
         small.fs.xattrs.set(ino, name, b"v")
     assert small.fs.xattrs.names(ino) == [b"security.c", b"trusted.b", b"user.a"]
-    assert small.fs.xattrs.names(ino, privileged=False) == [b"security.c", b"user.a"]
+    assert small.fs.xattrs.names(ino, Somebody()) == [b"security.c", b"user.a"]
 
 
 @pytest.mark.parametrize(

@@ -121,10 +121,12 @@ def test_a_statement_that_fails_is_eio(index: Index) -> None:
 def test_an_index_belongs_to_one_volume(open_index: OpenIndex) -> None:
     mine, other = uuid.uuid4(), uuid.uuid4()
     index = open_index()
+    with pytest.raises(VolumeRefused, match="belongs to no volume: restore"):
+        index.require(mine)
     index.bind(mine)
-    index.bind(mine)
+    index.require(mine)
     with pytest.raises(VolumeRefused, match=f"belongs to volume {mine}, not to {other}"):
-        open_index().bind(other)
+        open_index().require(other)
 
 
 def test_usage_counts_by_tier(index: Index) -> None:

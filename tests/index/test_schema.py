@@ -78,7 +78,9 @@ def test_the_version_counts_the_migrations() -> None:
 
 PLANS = {
     "a lookup": "SELECT ino FROM entry WHERE parent = 1 AND name = x'61'",
-    "a page of a listing": "SELECT name FROM entry WHERE parent = 1 AND cookie > 5 ORDER BY cookie",
+    "a page of a listing": (
+        "SELECT name FROM entry WHERE parent = 1 AND cookie < 5 ORDER BY cookie DESC"
+    ),
     "the orphans": "SELECT ino FROM inode WHERE nlink = 0",
     "the attributes of a file": "SELECT name FROM xattr WHERE ino = 1 ORDER BY name",
     "whether a directory is empty": "SELECT 1 FROM entry WHERE parent = 1 LIMIT 1",

@@ -51,7 +51,7 @@ def test_text(tmp_path: Path) -> None:
 
 def test_json(tmp_path: Path) -> None:
     record = json.loads(written(tmp_path, "json"))
-    assert record.pop("time").endswith("Z")
+    assert re.fullmatch(r"[-\d]{10}T[:\d]{8}\.\d{3}Z", record.pop("time"))
     assert record == {"level": "INFO", "logger": "tierfs.test", "message": "hello world"}
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tierfs.mount.mountinfo import Mount, mount_above, mount_at, mounts, parse, tierfs_mounts_of
+from tierfs.mount.mountinfo import Mount, mount_above, mount_at, mounts, parse
 
 TABLE = rb"""27 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard
 40 27 0:40 / /mnt/a\040b\134c rw,nosuid shared:5 - fuse.tierfs /im\054ages.yaml rw,user_id=1000,a=b
@@ -56,11 +56,6 @@ def test_mount_above(table: list[Mount]) -> None:
     assert inner is not None
     assert outer is not None
     assert (inner.source, outer.path) == ("/etc/x.yaml", Path("/"))
-
-
-def test_mounts_of_a_volume(table: list[Mount]) -> None:
-    assert tierfs_mounts_of(Path("/etc/x.yaml"), table) == [table[3]]
-    assert tierfs_mounts_of(Path("/etc/y.yaml"), table) == []
 
 
 def test_the_real_table_is_read() -> None:

@@ -118,14 +118,14 @@ def test_a_daemon_that_stays_is_not_waited_for(
     request_: Request, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mount = Mount(Path("/m"), "fuse.tierfs", str(request_.volume_file), "rw", "rw")
-    monkeypatch.setattr(session, "tierfs_mounts_of", lambda _path: [mount])
+    monkeypatch.setattr(session, "mounts", lambda: [mount])
     tries = []
 
     def serve() -> None:
         tries.append(1)
         raise VolumeBusy("mounted")
 
-    with pytest.raises(VolumeBusy):
+    with pytest.raises(VolumeBusy, match="is mounted on /m: unmount it first"):
         serve_when_free(load_volume_file(request_.volume_file), serve)
     assert tries == [1]
 
@@ -134,5 +134,5 @@ def test_waiting_ends(request_: Request) -> None:
     def serve() -> None:
         raise VolumeBusy("for ever")
 
-    with pytest.raises(VolumeBusy):
+    with pytest.raises(VolumeBusy, match=r"unmounted lazily.*fuser -v .*/flash/\.tierfs"):
         serve_when_free(load_volume_file(request_.volume_file), serve, seconds=0.3)

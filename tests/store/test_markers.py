@@ -46,6 +46,8 @@ def test_a_marker_is_never_overwritten(home: Path) -> None:
 def test_a_foreign_directory_is_refused(home: Path) -> None:
     with pytest.raises(VolumeRefused, match=rf"{home}: is not the disk directory.*mounted\?"):
         read_marker(home, "disk")
+    with pytest.raises(VolumeRefused, match=r"\(it does not exist\)"):
+        read_marker(home / "gone", "disk")
 
 
 def test_the_other_tier_is_refused(home: Path) -> None:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from pathlib import Path
 
 import click
 
-from tierfs.base.errors import UsageError
-from tierfs.base.units import parse_size
+from tierfs.base.errors import ConfigError, UsageError
+from tierfs.base.units import GIB, parse_size
 from tierfs.cli.verb import Verb
 from tierfs.core.volume import format_volume
-from tierfs.policy.volume_file import load_volume_file, render_volume_file
+from tierfs.policy.volume_file import (
+    HEAD_STEP,
+    VolumeFile,
+    load_volume_file,
+    render_volume_file,
+)
 
 
-class SizeType(click.ParamType[int]):
-    """A size with a unit, in bytes."""
+class HeadType(click.ParamType[int]):
+    """The length of the heads: a size with a unit, in bytes."""
 
     name = "size"
 
@@ -24,9 +30,12 @@ class SizeType(click.ParamType[int]):
     ) -> int:
         """``64KiB`` as 65536; click shows what is wrong with a bad one."""
         try:
-            return parse_size(value)
+            size = parse_size(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+        if size % HEAD_STEP or not HEAD_STEP <= size <= GIB:
+            self.fail(f'"{value}" is not a multiple of 4KiB from 4KiB to 1GiB', param, ctx)
+        return size
 
 
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
@@ -46,7 +55,7 @@ tierfs init /etc/tierfs/images.yaml --flash /nvme/images --disk /raid/images
 @click.option("--disk", required=True, type=DIRECTORY, help="Empty directory for the rest.")
 @click.option(
     "--head",
-    type=SizeType(),
+    type=HeadType(),
     default="64KiB",
     show_default=True,
     help="How much of each file's start lies on flash: 4KiB to 1GiB, a multiple of 4KiB.",
@@ -56,6 +65,7 @@ tierfs init /etc/tierfs/images.yaml --flash /nvme/images --disk /raid/images
 )
 def command(volume_file: Path, flash: Path, disk: Path, head: int, index: Path | None) -> None:
     """Make a volume of two empty directories, and write VOLUME.yaml, which describes it."""
+    _require_apart(volume_file, (flash, disk))
     text = render_volume_file(
         flash=flash.absolute(),
         disk=disk.absolute(),
@@ -64,12 +74,27 @@ def command(volume_file: Path, flash: Path, disk: Path, head: int, index: Path |
     )
     _write_new(volume_file, text)
     try:
-        uuid = format_volume(load_volume_file(volume_file.resolve()))
+        uuid = format_volume(_settings(volume_file.resolve()))
     except BaseException:
         with suppress(OSError):
             volume_file.unlink()
         raise
     click.echo(f"Volume {uuid} is ready; mount it: tierfs mount {volume_file} DIRECTORY")
+
+
+def _require_apart(volume_file: Path, tiers: tuple[Path, ...]) -> None:
+    for tier in tiers:
+        if volume_file.resolve().is_relative_to(tier.resolve()):
+            raise UsageError(f"{volume_file} would lie in {tier}, which must be empty; move it out")
+
+
+def _settings(path: Path) -> VolumeFile:
+    """What the new volume file says; what is wrong with it comes from the command line."""
+    try:
+        return load_volume_file(path)
+    except ConfigError as error:
+        place = re.compile(rf"^{re.escape(str(path))}:\d+:\d+: ", re.MULTILINE)
+        raise UsageError(place.sub("", str(error))) from error
 
 
 def _write_new(path: Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
 import traceback
@@ -47,6 +48,18 @@ class Verbs(click.Group):
         command: click.Command = import_module(VERBS[cmd_name]).command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The verb that the command line begins with, or a guess at which was meant."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            close = difflib.get_close_matches(args[0], VERBS, n=1)
+            if not close:
+                raise
+            raise click.UsageError(f"{error.message} Did you mean '{close[0]}'?", ctx) from None
+
     def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples."""
         write_examples(formatter, self.epilog or "")
@@ -60,7 +73,21 @@ tierfs umount /mnt/images
 """
 
 
+def _show_version(ctx: click.Context, _option: click.Parameter, wanted: object) -> None:
+    if wanted:
+        ctx.invoke(import_module(VERBS["version"]).command)
+        ctx.exit()
+
+
 @click.group(cls=Verbs, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="The same as `tierfs version`.",
+)
 def tierfs() -> None:
     """A filesystem over two directories: the head of every file on flash, the rest on disk."""
 

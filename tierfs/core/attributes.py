@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import errno
+import stat
 from typing import NamedTuple
 
 from tierfs.base.clock import Clock
 from tierfs.base.errors import FsError
 from tierfs.core import acl
+from tierfs.core.callers import PRIVILEGED, Caller
 from tierfs.core.data import Data
-from tierfs.core.modes import with_permissions, without_set_id
+from tierfs.core.modes import set_by, with_permissions, without_set_id
 from tierfs.index.index import Index
 from tierfs.index.inodes import Inode
 
-TIME_MAX = 2**63 - 1
-TIME_MIN = -(2**63)
+SECOND = 10**9
+LATEST = (2**63 - 1) // SECOND
+"""Seconds since the epoch, in the year 2262: the index holds 64 bits of nanoseconds."""
+
+EARLIEST = -(2**31)
+"""Seconds, in the year 1901: the first that ext4 and XFS know."""
 
 
 class Changes(NamedTuple):
@@ -52,19 +58,22 @@ class Attributes:
         return target
 
     def set(
-        self, ino: int, changes: Changes, *, privileged: bool = True, wait: bool = True
+        self, ino: int, changes: Changes, *, caller: Caller = PRIVILEGED, wait: bool = True
     ) -> Inode:
         """Change attributes; whether the caller may, the kernel has checked.
 
-        ``privileged``: the caller has CAP_FSETID, so truncation keeps set-user-ID.
+        No change at all is what the kernel sends before a write by ``caller``, who may not keep
+        set-user-ID, and for a chown(2) to nobody.
 
         Raises:
             WouldBlock: truncation must wait, and ``wait`` is False.
         """
         if changes.size is not None:
-            self._data.truncate(ino, changes.size, keep_set_id=privileged, wait=wait)
+            self._data.truncate(ino, changes.size, caller=caller, wait=wait)
+            if changes == Changes(size=changes.size):
+                return self.get(ino)  # both times are marked, with one and the same moment
         with self._index.transaction():
-            inode = _changed(self._index.inodes.get(ino), changes)
+            inode = _changed(self._index.inodes.get(ino), changes, caller)
             inode = inode._replace(ctime=self._clock())
             self._index.inodes.update(inode)
             if changes.mode is not None:
@@ -79,22 +88,29 @@ class Attributes:
             )
 
 
-def _changed(inode: Inode, changes: Changes) -> Inode:
-    if changes.uid is not None or changes.gid is not None:
-        # chown(2) takes set-user-ID from everyone, root too.
-        inode = inode._replace(
-            uid=inode.uid if changes.uid is None else changes.uid,
-            gid=inode.gid if changes.gid is None else changes.gid,
-            mode=without_set_id(inode.mode),
-        )
-    if changes.mode is not None:
-        inode = inode._replace(mode=with_permissions(inode.mode, changes.mode))
+def _changed(inode: Inode, changes: Changes, caller: Caller) -> Inode:
     return inode._replace(
+        mode=_mode(inode, changes, caller),
+        uid=inode.uid if changes.uid is None else changes.uid,
+        gid=inode.gid if changes.gid is None else changes.gid,
         atime=inode.atime if changes.atime is None else _in_range(changes.atime),
         mtime=inode.mtime if changes.mtime is None else _in_range(changes.mtime),
     )
 
 
+def _mode(inode: Inode, changes: Changes, caller: Caller) -> int:
+    if changes.mode is not None:
+        mode = with_permissions(inode.mode, changes.mode)
+        # The kernel has done so, but not where it took set-user-ID away itself (fuse_setattr).
+        return mode if stat.S_ISDIR(mode) else set_by(mode, inode.gid, caller)
+    if changes.uid is not None or changes.gid is not None or changes == Changes():
+        # chown(2) takes set-user-ID from everyone, root too.
+        return without_set_id(inode.mode, inode.gid, caller)
+    return inode.mode
+
+
 def _in_range(time: int) -> int:
-    """Clamp a time to what the index holds, the years 1677 to 2262, as the kernel does for ext4."""
-    return max(TIME_MIN, min(time, TIME_MAX))
+    """The nearest time that can be kept; at either end without nanoseconds (timestamp_truncate)."""
+    if EARLIEST < time // SECOND < LATEST:
+        return time
+    return (EARLIEST if time < 0 else LATEST) * SECOND

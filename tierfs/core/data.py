@@ -20,8 +20,9 @@ from tierfs.base.clock import Clock
 from tierfs.base.errors import Damage, FsError
 from tierfs.base.extents import MAX_FILE_SIZE, Extent, clip
 from tierfs.base.metrics import Metrics
+from tierfs.core.callers import PRIVILEGED, Caller
 from tierfs.core.locks import InodeLocks, WouldBlock
-from tierfs.core.modes import without_set_id
+from tierfs.core.modes import after_writing
 from tierfs.core.paths import path_of
 from tierfs.core.placement import Placement
 from tierfs.core.reclaimer import Reclaimer
@@ -40,7 +41,8 @@ class _Change(NamedTuple):
     size: int
     offset: int
     data: bytes
-    keep_set_id: bool = False
+    caller: Caller = PRIVILEGED
+    """Who loses set-user-ID by a truncation."""
 
     @property
     def leaves_hole(self) -> bool:
@@ -87,8 +89,7 @@ class Data:
     def write(self, ino: int, offset: int, data: bytes, *, wait: bool = True) -> int:
         """Write all of ``data``; between the end of the file and ``offset`` is a hole then.
 
-        Clears set-user-ID and set-group-ID (write(2)), since FUSE does not tell whether the writer
-        might keep them.
+        Leaves set-user-ID alone: where the writer may not keep it, the kernel has asked before.
         """
         end = offset + len(data)
         if end > MAX_FILE_SIZE:
@@ -99,14 +100,16 @@ class Data:
                 self._put(_Change(inode, max(inode.size, end), offset, data), wait=wait)
         return len(data)
 
-    def truncate(self, ino: int, size: int, *, keep_set_id: bool = True, wait: bool = True) -> None:
+    def truncate(
+        self, ino: int, size: int, *, caller: Caller = PRIVILEGED, wait: bool = True
+    ) -> None:
         """Cut the file or extend it with a hole (truncate(2)). Marks mtime and ctime."""
         with self._locks.hold(ino, wait=wait):
             inode = self._placed(self._file(ino))
             if size > inode.size:
-                self._put(_Change(inode, size, inode.size, b"", keep_set_id), wait=wait)
+                self._put(_Change(inode, size, inode.size, b"", caller), wait=wait)
             else:
-                self._commit(inode, size, keep_set_id=keep_set_id)
+                self._commit(inode, size, caller)
                 if size < inode.size:
                     self._reclaimer.add_cut(ino)
 
@@ -166,7 +169,7 @@ class Data:
             self._put_somewhere(change._replace(inode=self._file(change.inode.ino)), wait=wait)
 
     def _put_somewhere(self, change: _Change, *, wait: bool) -> None:
-        inode, size, offset, data, keep_set_id = change
+        inode, size, offset, data, caller = change
         try:
             self._tiers.write(inode, size, offset, data, wait=wait)
         except FlashFull:
@@ -174,13 +177,13 @@ class Data:
                 raise WouldBlock from None
             inode = self._spill(inode)
             self._tiers.write(inode, size, offset, data, wait=wait)
-        self._commit(inode, size, keep_set_id=keep_set_id)
+        self._commit(inode, size, caller)
 
     def _clear_behind_end(self, inode: Inode, *, wait: bool) -> None:
         """Cut what lies behind the file's end before a hole makes it readable."""
+        if not wait:
+            raise WouldBlock  # the disk must be asked how long its object is
         if self._tiers.leftovers(inode):
-            if not wait:
-                raise WouldBlock
             self._index.sync()
             self._tiers.trim(inode)
 
@@ -198,7 +201,7 @@ class Data:
         self._tiers.flash.remove(inode.ino)
         return row
 
-    def _commit(self, inode: Inode, size: int, *, keep_set_id: bool) -> None:
+    def _commit(self, inode: Inode, size: int, caller: Caller) -> None:
         """Store the new size and times; attributes that others changed meanwhile are kept."""
         now = self._clock()
         with self._index.transaction():
@@ -209,7 +212,7 @@ class Data:
                 row._replace(
                     size=size,
                     prefix=inode.prefix,
-                    mode=row.mode if keep_set_id else without_set_id(row.mode),
+                    mode=after_writing(row.mode, row.gid, caller),
                     mtime=now,
                     ctime=now,
                     version=row.version + 1,

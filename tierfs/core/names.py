@@ -17,11 +17,14 @@ from tierfs.core.directories import LINK_MAX, Directories, is_directory
 from tierfs.core.placement import Placement
 from tierfs.core.reclaimer import Reclaimer
 from tierfs.core.references import References
-from tierfs.core.renames import Renames
+from tierfs.core.renames import WHITEOUT, Renames
 from tierfs.index.index import Index
 from tierfs.index.inodes import Inode
 
 DIRECTORY_SIZE = 4096
+
+WHITEOUT_MODE = stat.S_IFCHR
+"""Of the device 0:0 that hides a name in an overlay's upper layer (include/linux/fs.h)."""
 
 
 class Owner(NamedTuple):
@@ -29,6 +32,9 @@ class Owner(NamedTuple):
 
     uid: int
     gid: int
+
+
+ROOT_OWNER = Owner(0, 0)
 
 
 class Names:
@@ -75,15 +81,7 @@ class Names:
         """
         with self._index.transaction():
             directory = self._directories.with_room_for(parent, name)
-            inherited = acl.inherit(self._index.xattrs.find(parent, acl.DEFAULT), mode)
-            inode = self._new_inode(directory, inherited.mode, owner)._replace(
-                rdev=rdev, target=target
-            )
-            if target is not None:
-                inode = inode._replace(size=len(target))
-            self._index.inodes.insert(inode)
-            self._index.entries.insert(parent, name, inode.ino, inode.ino)
-            self._store_acls(inode.ino, inherited)
+            inode = self._add(directory, name, mode, owner, rdev=rdev, target=target)
             self._directories.touch(parent, links=is_directory(inode))
         return self._referred(inode)
 
@@ -122,14 +120,23 @@ class Names:
         self._release(dropped)
 
     def rename(
-        self, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int = 0
+        self,
+        parent: int,
+        name: bytes,
+        new_parent: int,
+        new_name: bytes,
+        flags: int = 0,
+        owner: Owner = ROOT_OWNER,
     ) -> None:
         """Move a name, replacing what has the new one (rename(2), renameat2(2)).
 
-        ``flags``: 0, RENAME_NOREPLACE or RENAME_EXCHANGE.
+        ``flags``: RENAME_EXCHANGE, or any of RENAME_NOREPLACE and RENAME_WHITEOUT; the whiteout
+        belongs to ``owner``.
         """
         with self._index.transaction():
             replaced = self._renames.rename((parent, name), (new_parent, new_name), flags)
+            if flags & WHITEOUT and self._directories.find(parent, name) is None:
+                self._add(self._directories.get(parent), name, WHITEOUT_MODE, owner)
         self._release(replaced)
 
     def forget(self, ino: int, count: int = 1) -> None:
@@ -154,6 +161,26 @@ class Names:
             raise FsError(errno.ENOENT)
         if inode.nlink >= LINK_MAX:
             raise FsError(errno.EMLINK)
+        return inode
+
+    def _add(
+        self,
+        directory: Inode,
+        name: bytes,
+        mode: int,
+        owner: Owner,
+        *,
+        rdev: int = 0,
+        target: bytes | None = None,
+    ) -> Inode:
+        """A new inode under a free name; it inherits what the directory has to pass on."""
+        inherited = acl.inherit(self._index.xattrs.find(directory.ino, acl.DEFAULT), mode)
+        inode = self._new_inode(directory, inherited.mode, owner)._replace(rdev=rdev, target=target)
+        if target is not None:
+            inode = inode._replace(size=len(target))
+        self._index.inodes.insert(inode)
+        self._index.entries.insert(directory.ino, name, inode.ino, inode.ino)
+        self._store_acls(inode.ino, inherited)
         return inode
 
     def _new_inode(self, directory: Inode, mode: int, owner: Owner) -> Inode:

@@ -1,8 +1,9 @@
 """Frees what nobody can read any more: objects of unlinked files, ends of truncated ones.
 
-Nothing is freed before the index that says so is durable: else a power cut could bring back a
-name whose bytes are gone. One sync serves a whole batch, so freeing lags a little behind; when
-the disk is full, the writer that noticed frees the batch itself.
+Nothing is freed before the index that says so is durable, else a power cut could bring back a
+name whose bytes are gone; and before the index, the bytes of all files, else the file that was
+renamed over another could be as empty as the other is gone. One sync serves a whole batch, so
+freeing lags a little behind; when the disk is full, the writer that noticed frees the batch itself.
 """
 
 from __future__ import annotations
@@ -95,6 +96,7 @@ class Reclaimer:
 
     def _work_off(self, unlinked: list[Inode], cut: list[Inode]) -> bool:
         if cut or any(stat.S_ISREG(inode.mode) for inode in unlinked):
+            self._tiers.flush()
             self._index.sync()
         for start in range(0, len(unlinked), BATCH):
             self._remove(unlinked[start : start + BATCH])

@@ -15,6 +15,7 @@ from tierfs.index.inodes import ROOT, Inode
 
 NOREPLACE = 1
 EXCHANGE = 2
+WHITEOUT = 4
 
 Place = tuple[int, bytes]
 """A directory's inode number and a name in it."""
@@ -39,13 +40,15 @@ class Renames:
     def rename(self, source: Place, target: Place, flags: int) -> Inode | None:
         """Do it; returns the inode that lost the target name, if any did.
 
+        The whiteout of RENAME_WHITEOUT is the caller's to make, under the name that is now free.
+
         Raises:
             FsError: as rename(2).
         """
-        if flags not in {0, NOREPLACE, EXCHANGE}:
+        if flags & ~(NOREPLACE | EXCHANGE | WHITEOUT) or (flags & EXCHANGE and flags != EXCHANGE):
             raise FsError(errno.EINVAL)
         move = self._plan(source, target)
-        if move.other is not None and flags == NOREPLACE:
+        if move.other is not None and flags & NOREPLACE:
             raise FsError(errno.EEXIST)
         if move.other is None and flags == EXCHANGE:
             raise FsError(errno.ENOENT)
@@ -76,13 +79,23 @@ class Renames:
         if other is not None and other.ino == inode.ino:
             return None  # two names of one file: nothing is done
         if other is None:
-            self._index.entries.delete(*source)
-            self._index.entries.insert(*target, inode.ino, self._index.new_serial())
+            self._move_entry(source, target, inode)
         else:
             other = self._replace(move, other)
         self._directories.mark_changed(inode, parent=target[0])
         self._touch_both(move, replaced=other)
         return other
+
+    def _move_entry(self, source: Place, target: Place, inode: Inode) -> None:
+        """Give it a free name; within a directory it keeps its place in the listing.
+
+        So an entry that a program renames while it lists the directory is not listed again.
+        """
+        if source[0] == target[0]:
+            self._index.entries.rename(*source, target[1])
+        else:
+            self._index.entries.delete(*source)
+            self._index.entries.insert(*target, inode.ino, self._index.new_serial())
 
     def _replace(self, move: _Move, other: Inode) -> Inode:
         if is_directory(move.inode):

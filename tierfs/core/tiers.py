@@ -128,6 +128,11 @@ class Tiers:
                 except FileNotFoundError:
                     raise Damage(inode.ino, f"its {store.name} object is missing") from None
 
+    def flush(self) -> None:
+        """Make the bytes of every file survive a power cut."""
+        self.flash.flush()
+        self.disk.flush()
+
     def leftovers(self, inode: Inode) -> bool:
         """Whether an object is longer than the index says: cut down, but not yet trimmed."""
         lengths = object_lengths(inode.size, inode.prefix)

@@ -18,7 +18,7 @@ from tierfs.base.osio import SYSTEM, Os
 from tierfs.core.checkpoints import Checkpoints
 from tierfs.core.filesystem import FileSystem
 from tierfs.core.names import DIRECTORY_SIZE
-from tierfs.index.index import Index, IndexUsage
+from tierfs.index.index import Index, IndexUsage, require_database
 from tierfs.index.inodes import ROOT, Inode
 from tierfs.policy.volume_file import VolumeFile
 from tierfs.store.markers import (
@@ -211,14 +211,10 @@ def open_volume(
 
 
 def _open_index(settings: VolumeFile, volume: uuid.UUID, os_: Os, metrics: Metrics) -> Index:
-    if not settings.index.exists():
-        raise VolumeRefused(
-            f"{settings.index}: the index is missing: is its filesystem mounted? "
-            "Restore it, or correct 'index' in the volume file"
-        )
+    require_database(settings.index)
     index = Index(settings.index, os_, metrics)
     try:
-        index.bind(volume)
+        index.require(volume)
     except BaseException:
         index.close()
         raise

@@ -11,13 +11,16 @@ from tierfs.base.clock import Clock
 from tierfs.base.errors import FsError
 from tierfs.base.extents import WHOLE_FILE
 from tierfs.core import acl
+from tierfs.core.callers import PRIVILEGED, Caller
+from tierfs.core.modes import set_by
 from tierfs.index.index import Index
 from tierfs.index.inodes import ROOT, Inode
 
 VALUE_MAX = 65536
 """Bytes of a value (XATTR_SIZE_MAX, limits.h)."""
 
-NAMESPACES = (b"user.", b"trusted.", b"security.")
+TRUSTED = b"trusted."
+NAMESPACES = (b"user.", TRUSTED, b"security.")
 VIRTUAL = b"tierfs."
 XATTR_CREATE = 1
 XATTR_REPLACE = 2
@@ -49,7 +52,8 @@ class ExtendedAttributes:
     """Attributes by inode number and full name (xattr(7)).
 
     Raises from every method:
-        FsError: ENODATA no such attribute, EOPNOTSUPP no such namespace, ESTALE no such inode.
+        FsError: ENODATA no such attribute, EOPNOTSUPP no such namespace, EINVAL nothing behind
+            it, ESTALE no such inode.
     """
 
     def __init__(self, index: Index, volume: uuid.UUID, clock: Clock) -> None:
@@ -59,6 +63,7 @@ class ExtendedAttributes:
 
     def get(self, ino: int, name: bytes) -> bytes:
         """The value (getxattr(2))."""
+        _check_known(name)
         value = (
             self._virtual(ino, name)
             if name.startswith(VIRTUAL)
@@ -68,12 +73,21 @@ class ExtendedAttributes:
             raise FsError(errno.ENODATA)
         return value
 
-    def names(self, ino: int, *, privileged: bool = True) -> list[bytes]:
-        """The names stored (listxattr(2)); ``trusted.`` is for the privileged (CAP_SYS_ADMIN)."""
+    def names(self, ino: int, caller: Caller = PRIVILEGED) -> list[bytes]:
+        """The names stored (listxattr(2)); ``trusted.`` is for those who administer."""
         names = self._index.xattrs.names(ino)
-        return names if privileged else [name for name in names if not name.startswith(b"trusted.")]
+        public = [name for name in names if not name.startswith(TRUSTED)]
+        return names if len(public) == len(names) or caller.administers() else public
 
-    def set(self, ino: int, name: bytes, value: bytes, flags: int = 0) -> None:
+    def set(
+        self,
+        ino: int,
+        name: bytes,
+        value: bytes,
+        flags: int = 0,
+        *,
+        caller: Caller = PRIVILEGED,
+    ) -> None:
         """Set a value; ``flags``: 0, XATTR_CREATE (or EEXIST), XATTR_REPLACE (or ENODATA)."""
         _check_writable(name)
         if len(value) > VALUE_MAX:
@@ -82,9 +96,8 @@ class ExtendedAttributes:
             inode = self._index.inodes.get(ino)
             self._check_flags(ino, name, flags)
             if name in acl.NAMES:
-                self._set_acl(inode, name, value)
-            else:
-                self._index.xattrs.put(ino, name, value)
+                self._set_acl(inode, name, value, caller)
+            elif self._store(ino, name, value):
                 self._changed(inode)
 
     def remove(self, ino: int, name: bytes) -> None:
@@ -92,9 +105,10 @@ class ExtendedAttributes:
         _check_writable(name)
         with self._index.transaction():
             inode = self._index.inodes.get(ino)
-            if not self._index.xattrs.delete(ino, name) and name not in acl.NAMES:
+            if self._index.xattrs.delete(ino, name):
+                self._changed(inode)
+            elif name not in acl.NAMES:
                 raise FsError(errno.ENODATA)
-            self._changed(inode)
 
     def _virtual(self, ino: int, name: bytes) -> bytes | None:
         if name == b"tierfs.volume":
@@ -110,25 +124,39 @@ class ExtendedAttributes:
             if flags & XATTR_REPLACE and not exists:
                 raise FsError(errno.ENODATA)
 
-    def _set_acl(self, inode: Inode, name: bytes, value: bytes) -> None:
+    def _set_acl(self, inode: Inode, name: bytes, value: bytes, caller: Caller) -> None:
         """Store an access control list; an access list also sets the mode."""
         entries = acl.parse(value)
         if name == acl.DEFAULT and not stat.S_ISDIR(inode.mode):
             raise FsError(errno.EACCES)
+        mode = inode.mode
         if name == acl.ACCESS:
-            inode = inode._replace(mode=acl.mode_of(entries, inode.mode))
-        if name == acl.ACCESS and acl.is_minimal(entries):
-            self._index.xattrs.delete(inode.ino, name)
-        else:
-            self._index.xattrs.put(inode.ino, name, value)
-        self._changed(inode)
+            mode = set_by(acl.mode_of(entries, mode), inode.gid, caller)
+        said_by_mode = name == acl.ACCESS and acl.is_minimal(entries)
+        if self._store(inode.ino, name, None if said_by_mode else value) or mode != inode.mode:
+            self._changed(inode._replace(mode=mode))
+
+    def _store(self, ino: int, name: bytes, value: bytes | None) -> bool:
+        """Store or, if None, delete; False when nothing changed: then ctime stays, as on ext4."""
+        if self._index.xattrs.find(ino, name) == value:
+            return False
+        if value is None:
+            return self._index.xattrs.delete(ino, name)
+        self._index.xattrs.put(ino, name, value)
+        return True
 
     def _changed(self, inode: Inode) -> None:
         self._index.inodes.update(inode._replace(ctime=self._clock()))
 
 
 def _check_writable(name: bytes) -> None:
+    _check_known(name)
     if name.startswith(VIRTUAL):
         raise FsError(errno.EPERM)
-    if not name.startswith(NAMESPACES) and name not in acl.NAMES:
+
+
+def _check_known(name: bytes) -> None:
+    if name in NAMESPACES:
+        raise FsError(errno.EINVAL)
+    if not name.startswith((*NAMESPACES, VIRTUAL)) and name not in acl.NAMES:
         raise FsError(errno.EOPNOTSUPP)

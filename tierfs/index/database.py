@@ -31,6 +31,9 @@ PRAGMAS = (
     "PRAGMA mmap_size = 268435456",  # 256 MiB of address space: a page read costs no call
     "PRAGMA busy_timeout = 10000",
 )
+CHECKPOINT_PATIENCE_MS = 100
+"""How long a checkpoint waits for others to let go of the log, with all writers behind it."""
+
 NO_LIMIT = 2**63
 
 Row = tuple[Any, ...]
@@ -140,8 +143,10 @@ class Database:
         """Copy the log into the database, on a connection of its own, beside the writer.
 
         Only if the log is longer than ``log_limit`` bytes even so, writers wait until it is empty.
+        While a long ``scan`` reads from the log it cannot be emptied, and stays as it is.
         """
         with _translated(), closing(_connect(self.path)) as connection:
+            connection.execute(f"PRAGMA busy_timeout = {CHECKPOINT_PATIENCE_MS}")
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
             if self.wal_size() > log_limit:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -15,15 +15,18 @@ _LOOKUP = (
 )
 _LIST = (
     f"SELECT entry.name, entry.cookie, {_INODE_COLUMNS} FROM entry JOIN inode USING (ino) "  # noqa: S608
-    "WHERE entry.parent = ? AND entry.cookie > ? ORDER BY entry.cookie LIMIT ?"
+    "WHERE entry.parent = ? AND entry.cookie < ? ORDER BY entry.cookie DESC LIMIT ?"
 )
+END = 2**62
+"""Behind every position of a listing; no serial comes near it."""
+
 FIRST_PAGE = 64
 LAST_PAGE = 512
 """Entries fetched at a time, more and more: a listing of any directory needs that much memory."""
 
 
 class Entry(NamedTuple):
-    """One line of a listing; ``cookie`` is where the next line begins."""
+    """One line of a listing; ``cookie`` is where the next line begins, counted from the start."""
 
     name: bytes
     cookie: int
@@ -44,7 +47,7 @@ class Entries:
             return None if row is None else self._inodes.remember(Inode._make(row))
 
     def insert(self, parent: int, name: bytes, ino: int, cookie: int) -> None:
-        """Add an entry at the end of the listing."""
+        """Add an entry; ``cookie`` grows with every one that is added."""
         self._database.execute(
             "INSERT INTO entry (parent, name, ino, cookie) VALUES (?, ?, ?, ?)",
             parent,
@@ -59,6 +62,12 @@ class Entries:
             "UPDATE entry SET ino = ? WHERE parent = ? AND name = ?", ino, parent, name
         )
 
+    def rename(self, parent: int, name: bytes, new_name: bytes) -> None:
+        """Give an entry another name, which is free; it keeps its place in the listing."""
+        self._database.execute(
+            "UPDATE entry SET name = ? WHERE parent = ? AND name = ?", new_name, parent, name
+        )
+
     def delete(self, parent: int, name: bytes) -> None:
         """Remove an entry."""
         self._database.execute("DELETE FROM entry WHERE parent = ? AND name = ?", parent, name)
@@ -68,12 +77,16 @@ class Entries:
         return self._database.row("SELECT 1 FROM entry WHERE parent = ? LIMIT 1", parent) is None
 
     def after(self, parent: int, cookie: int) -> Iterator[Entry]:
-        """The entries behind ``cookie``, in order, fetched a page at a time."""
+        """The entries behind ``cookie``, newest first, fetched a page at a time.
+
+        Newest first, so that what is made while a listing is under way is made behind it: a program
+        that makes a file for each one that it lists comes to an end.
+        """
         page = FIRST_PAGE
-        while rows := self._database.rows(_LIST, parent, cookie, page):
-            for name, position, *inode in rows:
-                yield Entry(name, position, Inode._make(inode))
-            cookie = rows[-1][1]
+        stored = END - cookie
+        while rows := self._database.rows(_LIST, parent, stored, page):
+            for name, stored, *inode in rows:
+                yield Entry(name, END - stored, Inode._make(inode))
             page = min(2 * page, LAST_PAGE)
 
     def name_of(self, inode: Inode) -> bytes | None:

@@ -14,6 +14,7 @@ from tierfs.index.cuts import Cuts
 from tierfs.index.database import Database
 from tierfs.index.entries import Entries
 from tierfs.index.inodes import Inodes
+from tierfs.index.schema import APPLICATION_ID
 from tierfs.index.xattrs import Xattrs
 
 SERIAL_BLOCK = 1 << 16
@@ -35,6 +36,12 @@ FROM inode
 """Sums of bytes by total(), since sum() fails on a few sparse files of the largest size."""
 
 
+MAGIC = b"SQLite format 3\0"
+HEADER_BYTES = 100
+APPLICATION_ID_AT = slice(68, 72)
+"""Of every SQLite database, https://www.sqlite.org/fileformat.html."""
+
+
 class IndexUsage(NamedTuple):
     """What the index counts: inodes, regular files, and files and bytes by tier."""
 
@@ -44,6 +51,29 @@ class IndexUsage(NamedTuple):
     disk_bytes: int
     flash_files: int
     disk_files: int
+
+
+def require_database(path: Path) -> None:
+    """Check, before anything writes to it, that ``path`` is an index.
+
+    Raises:
+        VolumeRefused: it is missing, cannot be opened, or is something else.
+    """
+    try:
+        with path.open("rb+") as file:
+            header = file.read(HEADER_BYTES)
+    except FileNotFoundError:
+        raise VolumeRefused(
+            f"{path}: the index is missing: is its filesystem mounted? "
+            "Restore it, or correct 'index' in the volume file"
+        ) from None
+    except OSError as exc:
+        raise VolumeRefused(f"{path}: the index cannot be opened: {exc.strerror}") from exc
+    if not header.startswith(MAGIC) or header[APPLICATION_ID_AT] != APPLICATION_ID.to_bytes(4):
+        raise VolumeRefused(
+            f"{path}: is {'not an index' if header else 'an empty file'}: restore the index, "
+            "or correct 'index' in the volume file"
+        )
 
 
 class Index:
@@ -86,21 +116,30 @@ class Index:
         return self._next - 1
 
     def bind(self, volume: uuid.UUID) -> None:
-        """Make the index belong to a volume, or check that it does.
+        """Make a new index belong to a volume."""
+        with self.transaction():
+            self._database.execute("UPDATE volume SET uuid = ?", str(volume))
+
+    def require(self, volume: uuid.UUID) -> None:
+        """Check that the index belongs to a volume.
+
+        A new one does not: over its numbers, which begin again, files would be written into the
+        objects of those that the lost index knew.
 
         Raises:
-            VolumeRefused: it belongs to another.
+            VolumeRefused: it is new, or belongs to another.
         """
         ((owner,),) = self._database.rows("SELECT uuid FROM volume")
-        if owner == str(volume):
-            return
-        if owner:
+        if not owner:
+            raise VolumeRefused(
+                f"{self.path}: this index is empty and belongs to no volume: restore the index "
+                "of this one, or correct 'index' in the volume file"
+            )
+        if owner != str(volume):
             raise VolumeRefused(
                 f"{self.path}: this index belongs to volume {owner}, not to {volume}: "
                 "check 'index' in the volume file"
             )
-        with self.transaction():
-            self._database.execute("UPDATE volume SET uuid = ?", str(volume))
 
     def sync(self) -> None:
         """Make every commit so far survive a power cut."""

@@ -6,7 +6,12 @@ is never edited: a change of the schema is a new one at the end.
 
 from __future__ import annotations
 
+APPLICATION_ID = 0x54494552
+"""``TIER``: marks a database as an index (https://www.sqlite.org/pragma.html#pragma_application_id)."""
+
 _INITIAL = """
+PRAGMA application_id = 0x54494552;
+
 -- One row: what is true of the index as a whole.
 CREATE TABLE volume (
     -- always 1: there is one row
@@ -66,8 +71,8 @@ CREATE TABLE entry (
     name BLOB NOT NULL,
     -- inode number of what the name refers to
     ino INTEGER NOT NULL,
-    -- position in a listing: grows with every entry made, kept when the name is replaced,
-    -- so that a listing goes on where it was, whatever was made or removed meanwhile
+    -- place in a listing, newest first: grows with every entry made, kept when the name is
+    -- replaced or renamed within the directory, so that a listing goes on where it was
     cookie INTEGER NOT NULL,
     PRIMARY KEY (parent, name)
 ) STRICT, WITHOUT ROWID;

@@ -22,6 +22,7 @@ from tierfs.base.errors import FsError
 from tierfs.base.metrics import Metrics
 from tierfs.core.filesystem import FileSystem
 from tierfs.core.locks import WouldBlock
+from tierfs.mount.callers import ProcessCaller
 from tierfs.mount.replies import (
     absent,
     changes,
@@ -34,7 +35,6 @@ from tierfs.mount.requests import request
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-ROOT_UID = 0
 SYMLINK_MODE = stat.S_IFLNK | 0o777
 DISK_THREADS = 64
 """Calls on the disk tier at a time; further ones wait their turn."""
@@ -191,7 +191,7 @@ class Adapter(pyfuse3.Operations):
     ) -> pyfuse3.EntryAttributes:
         """SETATTR: chmod, chown, truncate, utimens."""
         change = functools.partial(
-            self.fs.attributes.set, inode, changes(attr, fields), privileged=ctx.uid == ROOT_UID
+            self.fs.attributes.set, inode, changes(attr, fields), caller=ProcessCaller(ctx)
         )
         return entry_attributes(await self._soon(change))
 
@@ -211,8 +211,8 @@ class Adapter(pyfuse3.Operations):
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         """OPEN; with O_TRUNC, which libfuse asks the kernel to leave to us."""
         if flags & os.O_TRUNC:
-            privileged = ctx.uid == ROOT_UID
-            cut = functools.partial(self.fs.data.truncate, inode, 0, keep_set_id=privileged)
+            caller = ProcessCaller(ctx)
+            cut = functools.partial(self.fs.data.truncate, inode, 0, caller=caller)
             await self._soon(cut)
         return pyfuse3.FileInfo(fh=inode, keep_cache=True)
 
@@ -253,14 +253,14 @@ class Adapter(pyfuse3.Operations):
     @request
     async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> list[bytes]:
         """LISTXATTR."""
-        return self.fs.xattrs.names(inode, privileged=ctx.uid == ROOT_UID)
+        return self.fs.xattrs.names(inode, ProcessCaller(ctx))
 
     @request
     async def setxattr(
         self, inode: int, name: bytes, value: bytes, ctx: pyfuse3.RequestContext
     ) -> None:
         """SETXATTR; pyfuse3 has checked XATTR_CREATE and XATTR_REPLACE, the inode being locked."""
-        self.fs.xattrs.set(inode, name, value)
+        self.fs.xattrs.set(inode, name, value, caller=ProcessCaller(ctx))
 
     @request
     async def removexattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:

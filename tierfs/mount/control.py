@@ -78,7 +78,7 @@ def _reply(verbs: Mapping[str, Verb], line: bytes) -> dict[str, Any]:
     try:
         name = json.loads(line)["verb"]
         verb = verbs[name]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return {"error": f"a request is one JSON line with a verb of: {', '.join(sorted(verbs))}"}
     try:
         return {"result": verb()}

@@ -24,10 +24,11 @@ from tierfs.base.errors import ConfigError
 from tierfs.policy.volume_file import LogSettings
 
 JOURNAL: Final = Path("/run/systemd/journal/socket")
-TEXT: Final = "%(asctime)s.%(msecs)03dZ %(levelname)-7s %(name)s: %(message)s"
+TEXT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 JSON: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
 JSON_NAMES: Final = {"asctime": "time", "levelname": "level", "name": "logger"}
 SECONDS: Final = "%Y-%m-%dT%H:%M:%S"
+MILLISECONDS: Final = "%s.%03dZ"
 SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 """journald maps a file only if its sender can no longer change it."""
 
@@ -167,8 +168,10 @@ def _file_handler(path: Path) -> logging.Handler:
 
 def _formatter(style: str) -> logging.Formatter:
     if style == "json":
-        formatter: logging.Formatter = JsonFormatter(JSON, SECONDS + "Z", rename_fields=JSON_NAMES)
+        formatter: logging.Formatter = JsonFormatter(JSON, rename_fields=JSON_NAMES)
     else:
-        formatter = logging.Formatter(TEXT, SECONDS)
+        formatter = logging.Formatter(TEXT)
+    formatter.default_time_format = SECONDS
+    formatter.default_msec_format = MILLISECONDS
     formatter.converter = time.gmtime
     return formatter

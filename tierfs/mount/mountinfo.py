@@ -62,12 +62,6 @@ def mount_above(path: Path, listed: list[Mount] | None = None) -> Mount | None:
     return next((mount for mount in steps if mount is not None), None)
 
 
-def tierfs_mounts_of(volume_file: Path, listed: list[Mount] | None = None) -> list[Mount]:
-    """The tierfs mounts whose source is ``volume_file``."""
-    source = os.fspath(volume_file)
-    return [m for m in listed or mounts() if m.is_tierfs and m.source == source]
-
-
 def _parse_line(line: bytes) -> Mount:
     """A line is ``ID PARENT MAJOR:MINOR ROOT PATH OPTIONS [FIELD...] - TYPE SOURCE SUPER``."""
     before, _, after = line.partition(b" - ")

@@ -29,7 +29,9 @@ log = logging.getLogger(__name__)
 TASKS = 10_000
 """Requests under way at a time: more than the kernel queues, so none waits behind a slow one."""
 
-RECLAIM_EVERY_S = 0.5
+RECLAIM_EVERY_S = 5.0
+"""Like the journal of ext4 (commit=5): it syncs everything first, so it must not come too often."""
+
 CHECKPOINT_CHECK_S = 1.0
 LAST_USERS_S = 10.0
 """How long after SIGTERM programs that still use the mount are waited for."""
@@ -82,6 +84,7 @@ class _Server:
         self._metrics = metrics
         self._ready = ready
         self._started = time.monotonic()
+        self._hidden = False
 
     async def run(self) -> None:
         self._export_metrics()
@@ -102,7 +105,8 @@ class _Server:
                 await pyfuse3.main(max_tasks=TASKS)
                 helpers.cancel_scope.cancel()
         finally:
-            pyfuse3.close()
+            # Once ours is hidden, what is mounted there is not ours to take away.
+            pyfuse3.close(unmount=not self._hidden)
 
     def _mount(self, adapter: Adapter) -> None:
         try:
@@ -162,6 +166,7 @@ class _Server:
         except MountFailed as exc:
             log.warning("%s; its users have %g s to finish", exc, LAST_USERS_S)
             await trio.to_thread.run_sync(lambda: unmount(self._mountpoint, lazy=True))
+            self._hidden = True
             await trio.sleep(LAST_USERS_S)
             pyfuse3.terminate()
 
@@ -172,3 +177,5 @@ async def _in_background(work: Callable[[], object]) -> None:
         await trio.to_thread.run_sync(work)
     except (FsError, OSError) as exc:
         log.warning("in the background: %s", exc)
+    except Exception:
+        log.exception("in the background: an unexpected failure, which must not end the mount")

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from tierfs.base.errors import TierfsError, VolumeBusy
+from tierfs.base.errors import NotMounted, TierfsError, VolumeBusy
 from tierfs.core.volume import volume_uuid
+from tierfs.mount.asking import volume_of
 from tierfs.mount.daemon import Request
 from tierfs.mount.handshake import Herald
 from tierfs.mount.logs import default_log_file, start_logging, stop_echo
-from tierfs.mount.mountinfo import tierfs_mounts_of
+from tierfs.mount.mountinfo import Mount, mounts
 from tierfs.mount.mountpoint import prepare
 from tierfs.mount.options import Privileges, for_kernel, parse_options
 from tierfs.mount.serve import serve
 from tierfs.policy.volume_file import VolumeFile, load_volume_file
+from tierfs.store.markers import MARKER
 
 log = logging.getLogger(__name__)
 
-LEAVING_SECONDS: Final = 60.0
-"""How long a daemon that is already unmounted may take to close its volume."""
+LEAVING_SECONDS: Final = 20.0
+"""How long a daemon that is already unmounted may take to close its volume; less than
+``START_SECONDS``, so that the person who waits is told who holds it."""
 RETRY_SECONDS: Final = 0.1
 
 
@@ -75,11 +78,39 @@ def serve_when_free(
         VolumeBusy: the volume is mounted, or still held after ``seconds``.
     """
     deadline = time.monotonic() + seconds
-    while not tierfs_mounts_of(settings.path) and time.monotonic() < deadline:
-        with suppress(VolumeBusy):
+    while True:
+        try:
             return serving()
+        except VolumeBusy:
+            if mount := _mount_of(settings):
+                raise VolumeBusy(
+                    f"{settings.path}: the volume is mounted on {mount.path}: unmount it first"
+                ) from None
+            if time.monotonic() > deadline:
+                raise VolumeBusy(_held(settings)) from None
         time.sleep(RETRY_SECONDS)
-    return serving()
+
+
+def _mount_of(settings: VolumeFile) -> Mount | None:
+    """Where the volume is mounted, be it by a volume file of another name."""
+    return next((mount for mount in mounts() if mount.is_tierfs and _is_of(mount, settings)), None)
+
+
+def _is_of(mount: Mount, settings: VolumeFile) -> bool:
+    if mount.source == os.fspath(settings.path):
+        return True
+    try:
+        return volume_of(mount) == volume_uuid(settings)
+    except NotMounted:
+        return False
+
+
+def _held(settings: VolumeFile) -> str:
+    return (
+        f"{settings.path}: the volume is in use by a tierfs daemon whose mount is not to be seen "
+        "here: unmounted lazily while programs use it, or mounted in another mount namespace; "
+        f"see which daemon: fuser -v {settings.flash / MARKER}"
+    )
 
 
 def _alone(serving: Callable[[], None]) -> None:

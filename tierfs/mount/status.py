@@ -46,7 +46,7 @@ def _tier(directory: Path, space: Space, files: int, used: int) -> dict[str, obj
     return {
         "directory": os.fspath(directory),
         "capacity": space.capacity,
-        "free": space.free,
+        "free": space.available,
         "files": files,
         "bytes": used,
     }

@@ -88,8 +88,9 @@ def read_marker(directory: Path, tier: Tier) -> Marker:
     try:
         marker = _parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        lacks = f"no {MARKER} in it" if directory.exists() else "it does not exist"
         raise VolumeRefused(
-            f"{directory}: is not the {tier} directory of a tierfs volume (no {MARKER} in it): "
+            f"{directory}: is not the {tier} directory of a tierfs volume ({lacks}): "
             "is its filesystem mounted? A new volume is made by 'tierfs init'"
         ) from None
     except OSError as exc:

@@ -83,6 +83,11 @@ class ObjectStore:
         self._labels = {call: f"{name}.{call}" for call in CALLS}
         root.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
         self._directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self._sync_directory("..")  # its own name, which the first mount makes
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Let go of the directory."""

@@ -1,0 +1,78 @@
+"""Which groups and capabilities the caller of a request has: FUSE tells its user and group only."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import pyfuse3
+
+CAP_FSETID: Final = 4
+CAP_SYS_ADMIN: Final = 21
+EVERY_CAPABILITY: Final = -1
+NO_CAPABILITY: Final = 0
+ROOT_UID: Final = 0
+PROC: Final = Path("/proc")
+
+
+class Credentials(NamedTuple):
+    """What a process may claim."""
+
+    groups: frozenset[int]
+    capabilities: int
+    """A bit for each, by the numbers of linux/capability.h."""
+
+
+class ProcessCaller:
+    """The process that waits for the answer of a request; looked up once, when it is asked for."""
+
+    def __init__(self, ctx: pyfuse3.RequestContext) -> None:
+        self._ctx = ctx
+
+    def keeps_set_id(self) -> bool:
+        """See ``Caller``."""
+        return self._has(CAP_FSETID)
+
+    def in_group(self, gid: int) -> bool:
+        """See ``Caller``."""
+        return gid == self._ctx.gid or gid in self._credentials.groups or self._has(CAP_FSETID)
+
+    def administers(self) -> bool:
+        """See ``Caller``."""
+        return self._has(CAP_SYS_ADMIN)
+
+    def _has(self, capability: int) -> bool:
+        return bool(self._credentials.capabilities >> capability & 1)
+
+    @functools.cached_property
+    def _credentials(self) -> Credentials:
+        return credentials(self._ctx.pid) or _guessed(self._ctx.uid)
+
+
+def credentials(pid: int, proc: Path = PROC) -> Credentials | None:
+    """Those of a process or thread; None when it is gone or in a PID namespace apart.
+
+    Capabilities count only in this user namespace, as they do for the kernel's ``capable()``.
+    """
+    process = proc / str(pid)
+    try:
+        fields = _fields((process / "status").read_text(encoding="utf-8", errors="replace"))
+        ours = (process / "ns/user").readlink() == (proc / "self/ns/user").readlink()
+    except OSError:
+        return None
+    return Credentials(
+        groups=frozenset(int(group) for group in fields["Groups"].split()),
+        capabilities=int(fields["CapEff"], 16) if ours else NO_CAPABILITY,
+    )
+
+
+def _fields(status: str) -> Mapping[str, str]:
+    pairs = (line.partition(":") for line in status.splitlines())
+    return {name: value.strip() for name, _, value in pairs}
+
+
+def _guessed(uid: int) -> Credentials:
+    """What the kernel's own two numbers let one suppose."""
+    return Credentials(frozenset(), EVERY_CAPABILITY if uid == ROOT_UID else NO_CAPABILITY)
