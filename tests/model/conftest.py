@@ -3,9 +3,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.fixtures import make_mount, scratch
+from tests.support.fixtures import make_mount, mounted, place, scratch, shared_volume
 
-__all__ = ["make_mount", "scratch"]
+__all__ = ["make_mount", "mounted", "place", "scratch", "shared_volume"]
 
 
 @pytest.fixture(autouse=True)

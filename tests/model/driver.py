@@ -181,15 +181,12 @@ class Traits:
     reuses_inodes: bool
     """Whether an inode number may come back after its file is gone."""
 
-    write_clears_set_id: bool
-    """Whether writing takes set-user-ID away even when root writes, who might keep it."""
 
-
-LINUX = Traits(reuses_inodes=True, write_clears_set_id=False)
+LINUX = Traits(reuses_inodes=True)
 """The filesystems in the kernel."""
 
-TIERFS = Traits(reuses_inodes=False, write_clears_set_id=True)
-"""tierfs never reuses a number; FUSE does not tell it whether a writer may keep set-user-ID."""
+TIERFS = Traits(reuses_inodes=False)
+"""tierfs never reuses a number."""
 
 
 class Driver(Operations, Protocol):

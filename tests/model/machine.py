@@ -35,7 +35,7 @@ class FilesystemMachine(RuleBasedStateMachine):
         began_ns = time.time_ns()
         self.boundary = boundary
         self.driver = make_driver()
-        self.model = PosixModel(self.driver.traits)
+        self.model = PosixModel()
         self._comparison = Comparison(self.model, self.driver, began_ns)
         # Whose bytes the last rule may have changed; None stands for anybody's.
         self._changed: set[Node] | None = set()

@@ -6,6 +6,7 @@ filesystem proves it. Every symlink must be dangling: one within a path ends it 
 
 import errno
 import stat
+from collections.abc import Iterator
 from itertools import count
 
 from tests.model.driver import (
@@ -13,7 +14,6 @@ from tests.model.driver import (
     XATTR_SIZE_MAX,
     Path,
     RenameFlags,
-    Traits,
     XattrFlags,
     os_error,
 )
@@ -24,9 +24,8 @@ from tests.model.renames import rename
 class PosixModel:
     """The tree, and the files that are open."""
 
-    def __init__(self, traits: Traits) -> None:
-        self._traits = traits
-        self._numbers = count(1)
+    def __init__(self) -> None:
+        self._numbers: Iterator[int] = count(1)
         self.root = Directory(next(self._numbers), stat.S_IFDIR | 0o755, nlink=2)
         self.handles: dict[int, Regular] = {}
 
@@ -217,8 +216,6 @@ class PosixModel:
         del self.handles[handle]
 
     def _write(self, file: Regular, offset: int, data: bytes) -> int:
-        if data and self._traits.write_clears_set_id:
-            file.clear_set_id()
         return file.write(offset, data)
 
     # Walking

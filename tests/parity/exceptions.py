@@ -1,0 +1,91 @@
+"""Where the mount may differ from a native filesystem, and who decides so.
+
+A case that is listed must differ: one that agrees is to be taken off the list.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Exception_:  # noqa: N801
+    """Why a case differs."""
+
+    kind: Literal["binding", "kernel", "choice"]
+    """Who decides: pyfuse3, Linux, or tierfs as docs/reference/semantics.md says."""
+    reason: str
+
+
+EXCEPTIONS: dict[str, Exception_] = {
+    # ------------------------------------------------------------ names, limits
+    "cases_names.fifo_touched_by_use": Exception_(
+        "kernel", "an inode of FUSE has S_NOCMTIME, and the daemon is not told of a FIFO's bytes"
+    ),
+    "cases_limits.read_beyond": Exception_(
+        "kernel", "lseek: to FUSE the largest file has 2^63-1 bytes, whatever the volume takes"
+    ),
+    "cases_limits.limit_of_the_process_on_posix_fallocate": Exception_(
+        "binding", "no handler for FALLOCATE: the C library writes up to the limit, then fails"
+    ),
+    # ------------------------------------------------------------ open, bytes
+    "cases_open.temporary_file": Exception_("binding", "no handler for TMPFILE: EOPNOTSUPP"),
+    "cases_open_direct.direct_without_alignment": Exception_(
+        "kernel", "FUSE does O_DIRECT with any offset, length and buffer"
+    ),
+    "cases_data.preadv2[flag=8]": Exception_("kernel", "FUSE has no RWF_NOWAIT: EOPNOTSUPP"),
+    "cases_data.preadv2[flag=128]": Exception_("kernel", "FUSE has no RWF_DONTCACHE: EOPNOTSUPP"),
+    "cases_data.pwritev2[flag=128]": Exception_("kernel", "FUSE has no RWF_DONTCACHE: EOPNOTSUPP"),
+    "cases_data.seek_in_a_file_with_holes": Exception_(
+        "binding", "no handler for LSEEK: a file is one piece of data with a hole at its end"
+    ),
+    "cases_data.seek_beyond_the_largest_file": Exception_(
+        "kernel", "to FUSE the largest file has 2^63-1 bytes; writing there gives EFBIG as on ext4"
+    ),
+    "cases_data_mmap.madvise_that_punches_a_hole": Exception_(
+        "binding", "no handler for FALLOCATE, which MADV_REMOVE needs"
+    ),
+    "cases_data_sync.fallocate": Exception_("binding", "no handler for FALLOCATE: EOPNOTSUPP"),
+    "cases_data_sync.posix_fallocate_within_the_file_touches": Exception_(
+        "binding", "no handler for FALLOCATE: the C library sees that there is nothing to write"
+    ),
+    "cases_data_sync.the_present_marks_both_times_alike": Exception_(
+        "binding", "it replaces UTIME_NOW by a time of its own, a little before that of the change"
+    ),
+    # ------------------------------------------------------------ attributes, xattrs, ACLs
+    "cases_attributes_stat.statx_birth_time": Exception_(
+        "binding", "no handler for STATX: the kernel asks with GETATTR, which has no such time"
+    ),
+    "cases_attributes_odd.blocks_of_a_file_with_a_hole": Exception_(
+        "choice", "the index keeps the size; blocks would have to be asked of both directories"
+    ),
+    "cases_attributes_odd.preferred_block_size": Exception_(
+        "choice", "128 KiB, so that cp and cat make fewer requests"
+    ),
+    "cases_attributes_odd.size_of_a_full_directory": Exception_(
+        "choice", "a directory has no blocks of its own: always 4096"
+    ),
+    "cases_attributes_odd.read_flags": Exception_("binding", "no handler for IOCTL: ENOTTY"),
+    "cases_attributes_odd.set_flags": Exception_("binding", "no handler for IOCTL: ENOTTY"),
+    "cases_attributes_odd.read_project": Exception_("binding", "no handler for IOCTL: ENOTTY"),
+    "cases_attributes_times.set_times_after_2262": Exception_(
+        "choice", "64 bits of nanoseconds end in 2262, where ext4 goes on to 2446"
+    ),
+    "cases_xattr.create_and_replace_at_once[exists=False]": Exception_(
+        "binding", "it looks at XATTR_CREATE first and then no longer at XATTR_REPLACE"
+    ),
+    "cases_xattr.setting_the_same_value[size=5000]": Exception_(
+        "choice", "a value that stays the same changes no ctime; ext4 compares only small values"
+    ),
+    "cases_acl.many_entries[count=508]": Exception_(
+        "kernel", "a list of more than a page is E2BIG on FUSE (fuse_set_acl)"
+    ),
+    "cases_acl.many_entries[count=1000]": Exception_(
+        "kernel", "a list of more than a page is E2BIG on FUSE (fuse_set_acl)"
+    ),
+    "cases_acl_access.inherited_under_umask": Exception_(
+        "binding", "it does not ask for FUSE_DONT_MASK: the kernel takes the umask off beforehand"
+    ),
+}
+"""By the name of a case, or by module.function for all its parameters."""
