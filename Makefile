@@ -4,7 +4,7 @@
 
 PYTHON ?=
 SYSTEM_PACKAGES ?= fuse3 libfuse3-dev pkg-config gcc libc6-dev
-TEST_PACKAGES ?= attr acl rsync git fio stress-ng strace sqlite3 tar gcc bindfs postgresql
+TEST_PACKAGES ?= attr acl e2fsprogs rsync git fio stress-ng strace sqlite3 tar gcc bindfs postgresql
 BIN := .venv/bin
 export PYTHON SYSTEM_PACKAGES
 
