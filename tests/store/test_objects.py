@@ -123,6 +123,7 @@ def test_a_descriptor_is_closed_when_the_call_fails(store: ObjectStore, faulty: 
 def test_new_directories_are_synced_before_they_are_used(
     store: ObjectStore, faulty: FaultyOs
 ) -> None:
+    faulty.clear()
     store.write(INO, 0, b"a")
     made = ["flash.mkdir", "flash.open", "flash.fsync_directory"]
     assert faulty.labels == ["flash.stat", *made, *made, "flash.open", "flash.pwrite"]
