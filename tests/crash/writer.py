@@ -7,11 +7,15 @@ traceback when an operation fails for any other reason.
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from pathlib import Path
 
 from tests.crash.journal import Journal
 from tests.crash.operations import Chooser, apply
+
+DEAD = frozenset({errno.ENOTCONN, errno.ECONNABORTED})
+"""What the kernel answers in place of a daemon that has died."""
 
 
 def main() -> None:
@@ -19,8 +23,8 @@ def main() -> None:
     root, journal, seed = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     try:
         write(root, journal, seed)
-    except OSError:
-        if not gone(root):
+    except OSError as error:
+        if error.errno not in DEAD and not gone(root):
             raise
 
 
@@ -38,11 +42,14 @@ def write(root: Path, path: Path, seed: int, *, limit: float = float("inf")) -> 
 
 
 def gone(root: Path) -> bool:
-    """Whether nobody serves the filesystem any longer, or it has been unmounted."""
+    """Whether nobody serves the filesystem any longer, or it has been unmounted.
+
+    Asked with statvfs: the kernel answers stat from its cache, long after the daemon has died.
+    """
     try:
-        root.stat()
+        os.statvfs(root)
     except OSError as error:
-        return error.errno in {errno.ENOTCONN, errno.ECONNABORTED, errno.ENOENT}
+        return error.errno in {*DEAD, errno.ENOENT}
     return False
 
 
