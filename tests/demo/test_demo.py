@@ -121,6 +121,29 @@ def test_a_daemon_that_ignores_everybody_is_ended(
     assert os.listdir(settings.place) == []
 
 
+def test_a_mount_in_use_for_a_moment_is_unmounted(
+    settings: Settings, ui: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by an indexer, which looks into every mount that it sees."""
+    seen: list[tuple[str | Path, ...]] = []
+
+    def busy(self: volumes.Volume, *arguments: str | Path, patience: float = 60.0) -> str:
+        if arguments[0] == "umount" and not seen:
+            seen.append(arguments)
+            held = os.open(arguments[1], os.O_RDONLY)
+            try:
+                return run_it(self, *arguments, patience=patience)
+            finally:
+                os.close(held)
+        return run_it(self, *arguments, patience=patience)
+
+    run_it = volumes.Volume._run
+    monkeypatch.setattr(volumes.Volume, "_run", busy)
+    app.run(settings, ui)
+    assert seen
+    assert os.listdir(settings.place) == []
+
+
 @pytest.fixture
 def clean_place(tmp_path: Path) -> Iterator[Path]:
     """A place where what a run keeps is unmounted after the test."""

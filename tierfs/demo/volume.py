@@ -25,6 +25,10 @@ COMMAND_S = 120.0
 CLEAN_UP_S = 20.0
 """The same when all is to be thrown away, so that force does no harm."""
 
+BUSY_S = 10.0
+BUSY_PAUSE_S = 0.5
+"""How long, in seconds, a mount in use is tried again, and how often."""
+
 PATIENCE_S = 15.0
 """Seconds for a daemon to end by itself, then once more after SIGTERM."""
 
@@ -87,9 +91,22 @@ class Volume:
 
     def unmount(self) -> None:
         """``tierfs umount``, and wait for the daemon's end, when the volume is free again."""
-        self._run("umount", self._work.mountpoint)
+        self._unmount_when_idle()
         if not _wait_for_end(self._work.volume_file):
             raise TierfsError("the daemon is still there after the unmount" + self.log_tail())
+
+    def _unmount_when_idle(self) -> None:
+        """Other programs, such as an indexer, may look into any mount for a moment."""
+        deadline = time.monotonic() + BUSY_S
+        while True:
+            try:
+                self._run("umount", self._work.mountpoint)
+            except CommandFailed:
+                if not is_mounted(self._work.mountpoint) or time.monotonic() > deadline:
+                    raise
+                time.sleep(BUSY_PAUSE_S)
+            else:
+                return
 
     def status(self) -> Status:
         """``tierfs status --json``."""
