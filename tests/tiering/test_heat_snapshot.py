@@ -1,0 +1,91 @@
+"""The heat table over a restart."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tierfs.base.durations import SECOND
+from tierfs.tiering.heat import Heat
+from tierfs.tiering.heat_snapshot import MAGIC, VERSION, BadSnapshot, load, save
+
+
+def filled(capacity: int = 256, files: int = 100) -> Heat:
+    heat = Heat(capacity)
+    for second in range(0, 300, 100):
+        batch = [(ino, ino, 1000 * ino) for ino in range(1, files + 1)]
+        heat.feed(batch, now=second * SECOND)
+    return heat
+
+
+def rows(heat: Heat, now: int = 1000 * SECOND) -> dict[int, object]:
+    return {ino: (heat.look(ino, now), heat.visits(ino, now)) for ino in heat.sweep(heat.capacity)}
+
+
+def test_everything_comes_back() -> None:
+    heat, again = filled(), Heat(256)
+    load(again, save(heat))
+    assert rows(again) == rows(heat)
+    assert len(rows(again)) == 100
+    assert again.typical == heat.typical == 100.0
+
+
+@pytest.mark.parametrize("capacity", [1024, 512])
+def test_a_larger_table_takes_all(capacity: int) -> None:
+    heat, again = filled(), Heat(capacity)
+    load(again, save(heat))
+    assert rows(again) == rows(heat)
+
+
+def test_a_smaller_table_takes_what_was_visited_last() -> None:
+    heat, again = filled(), Heat(16)
+    heat.feed([(ino, 1, 1) for ino in range(1, 11)], now=900 * SECOND)
+    load(again, save(heat))
+    kept = rows(again)
+    assert len(kept) == 16
+    assert set(kept) > set(range(1, 9)) or len(set(kept) & set(range(1, 11))) >= 8
+
+
+def test_an_empty_table() -> None:
+    again = Heat(8)
+    load(again, save(Heat(8)))
+    assert rows(again) == {}
+
+
+def test_a_snapshot_is_compact() -> None:
+    assert len(save(Heat(1_000_000))) < 200_000
+
+
+def spoilt(body: bytes, version: int = VERSION) -> bytes:
+    return struct.pack("<8sII", MAGIC, version, zlib.crc32(body)) + body
+
+
+BAD = {
+    "is cut off": b"TFS",
+    "is not a heat snapshot": bytes(100),
+    "version 2; this program reads version 1": spoilt(b"", version=2),
+    "checksum is wrong": save(Heat(8))[:-1],
+    "cannot be unpacked": spoilt(b"x"),
+    "has no table": spoilt(zlib.compress(b"x")),
+    "says 9 slots, but is 25 bytes": spoilt(zlib.compress(struct.pack("<QQd", 9, 0, 0) + b"x")),
+    "says 0 slots": spoilt(zlib.compress(struct.pack("<QQd", 0, 0, 0))),
+}
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_what_cannot_be_used_is_refused(message: str) -> None:
+    heat = filled()
+    before = rows(heat)
+    with pytest.raises(BadSnapshot, match=message):
+        load(heat, BAD[message])
+    assert rows(heat) == before
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_make_another_error(snapshot: bytes) -> None:
+    with pytest.raises(BadSnapshot):
+        load(Heat(8), snapshot)

@@ -1,0 +1,66 @@
+"""tierfs's own policy: heat and replacement, driven the way the engine drives them."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Final
+
+from tierfs.tiering.coldest import Coldest
+from tierfs.tiering.heat import Heat
+from tierfs.tiering.replacement import Item, admit
+from tierfs.tiering.simulator.access import Access
+from tierfs.tiering.simulator.shelf import Shelf
+
+SAMPLE: Final = 8
+"""Files looked at for each one that asks to come in."""
+
+
+class Tierfs:
+    """Decides at each read or write that misses; ``heat`` may know fewer files than there are."""
+
+    def __init__(self, flash: int, heat: Heat, seed: int = 0) -> None:
+        self._shelf = Shelf(flash)
+        self._since: dict[int, int] = {}
+        self._heat = heat
+        self._random = Random(seed)
+        self._coldest = Coldest()
+
+    @property
+    def used(self) -> int:
+        """Bytes on flash."""
+        return self._shelf.used
+
+    def holds(self, ino: int) -> bool:
+        """Whether a file is on flash."""
+        return ino in self._shelf
+
+    def access(self, access: Access, number: int) -> bool:  # noqa: ARG002 - the clock is enough
+        """Count a read, and decide whether the file comes in."""
+        if not access.write:
+            self._heat.feed(((access.ino, 1, access.size),), access.time)
+        hit = access.ino in self._shelf
+        if hit:
+            self._coldest.forget(access.ino)
+        else:
+            self._decide(access)
+        return hit
+
+    def _decide(self, access: Access) -> None:
+        shelf, now = self._shelf, access.time
+        item = Item(access.ino, access.size, now)
+        coldest = [] if item.size <= shelf.room else self._look(now)
+        verdict = admit(self._heat, item, shelf.room, coldest, now, written=access.write)
+        for gone in verdict.evict:
+            shelf.remove(gone.ino)
+            del self._since[gone.ino]
+            self._coldest.forget(gone.ino)
+        if verdict.admit:
+            shelf.add(item.ino, item.size)
+            self._since[item.ino] = now
+
+    def _look(self, now: int) -> list[Item]:
+        shelf = self._shelf
+        seen = shelf.sample(SAMPLE, self._random)
+        items = [Item(ino, shelf.sizes[ino], self._since[ino]) for ino in seen]
+        self._coldest.offer(self._heat, items, now)
+        return self._coldest.first()
