@@ -5,8 +5,14 @@ from pathlib import Path
 import pytest
 
 from tests.policy.loading import Loader
+from tests.policy.policies import PolicyLoader
 
 
 @pytest.fixture
 def loader(tmp_path: Path) -> Loader:
     return Loader(tmp_path)
+
+
+@pytest.fixture
+def policies(tmp_path: Path) -> PolicyLoader:
+    return PolicyLoader(tmp_path)

@@ -24,7 +24,7 @@ def keys(table: Table, prefix: str = "") -> list[str]:
 
 
 def test_every_key_has_its_row_in_the_order_of_the_table() -> None:
-    assert re.findall(r"(?m)^\| `([a-z.]+)` \| (?:yes|no) \|", PAGE) == keys(VOLUME)
+    assert re.findall(r"(?m)^\| `([a-z._]+)` \| (?:yes|no) \|", PAGE) == keys(VOLUME)
 
 
 @pytest.mark.parametrize("block", re.findall(r"(?s)```yaml\n(.*?)```", PAGE))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import yaml
 
 from tierfs.policy.problems import START, Place, Problems, quote
-from tierfs.policy.source import place_of, read_source
+from tierfs.policy.source import CHECK_NAME, place_of, read_source
 from tierfs.policy.syntax import StrictLoader, explain
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ class Document:
     problems: Problems
 
 
-def load_document(path: Path) -> Document:
-    """Read and parse the YAML file ``path``.
+def load_document(path: Path, *, if_missing: str = CHECK_NAME) -> Document:
+    """Read and parse the YAML file ``path``; ``if_missing`` is the hint when it is not there.
 
     Duplicate keys and foreign tags are noted in the document's ``problems``, for the caller to add
     its own to and to raise.
@@ -86,7 +86,7 @@ def load_document(path: Path) -> Document:
     Raises:
         ConfigError: the file cannot be read, is empty, or is not YAML.
     """
-    return parse_document(path, read_source(path))
+    return parse_document(path, read_source(path, if_missing=if_missing))
 
 
 def parse_document(path: Path, text: str) -> Document:

@@ -47,12 +47,17 @@ class Reader(Protocol[T_co]):
 
 @dataclass(frozen=True, slots=True)
 class Field(Generic[T_co]):
-    """One key: how its value is read, an example for hints, and what holds when it is left out."""
+    """One key: how its value is read, an example for hints, and what holds when it is left out.
+
+    ``meaning`` says what the key is for, and ``unset`` what holds without it, both for people.
+    """
 
     name: str
     reader: Reader[T_co]
     example: str
     default: T_co | _Absent = REQUIRED
+    meaning: str = ""
+    unset: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,10 @@ class Record:
     def good(self, field: Field[T]) -> T | None:
         """The field's value, or None when it was not given or is wrong."""
         return cast("T | None", self.values.get(field.name))
+
+    def given(self, field: Field[Any]) -> bool:
+        """Whether the field stands in the file, right or wrong."""
+        return field.name in self.places
 
     def place_of(self, field: Field[Any]) -> Place:
         """Where the field's value stands, or the mapping when it was not given."""
@@ -133,10 +142,20 @@ def _read_entry(field: Field[Any], entry: Entry, record: Record, problems: Probl
 
 
 def _read(field: Field[T], value: Value, problems: Problems) -> T:
+    if isinstance(value, Scalar) and value.empty and field.default is not REQUIRED:
+        raise BadValue("has no value", "give it one, or remove the key")
+    return read_value(field.reader, value, problems)
+
+
+def read_value(reader: Reader[T], value: Value, problems: Problems) -> T:
+    """What ``reader`` makes of ``value``, which must not be empty.
+
+    Raises:
+        BadValue: nothing.
+    """
     if isinstance(value, Scalar) and value.empty:
-        hint = None if field.default is REQUIRED else "give it one, or remove the key"
-        raise BadValue("has no value", hint)
-    return field.reader.read(value, problems)
+        raise BadValue("has no value")
+    return reader.read(value, problems)
 
 
 def read_document(table: Table, document: Document) -> Record:

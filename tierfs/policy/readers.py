@@ -6,9 +6,9 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from tierfs.base.units import format_size, parse_size
+from tierfs.base.units import UNITS, format_size, parse_size
 from tierfs.policy.document import Listing, Scalar
 from tierfs.policy.fields import BadValue
 from tierfs.policy.problems import did_you_mean, quote
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from tierfs.policy.problems import Problems
 
 Word = TypeVar("Word", bound=str)
+
+SIZE_PATTERN = rf"[0-9]{{1,20}}(?:\.[0-9]{{1,20}})?\s{{0,8}}(?:{'|'.join(UNITS)})?"
+"""What `parse_size` reads, as a regular expression of JSON Schema (ECMA-262) and of Python."""
 
 _QUOTE_IT = "put the value in quotes"
 _ADDRESS = re.compile(r"(?:\[(?P<ipv6>[^\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]{1,5})")
@@ -54,6 +57,10 @@ class FormatVersion:
         if text != str(self.readable):
             raise BadValue(f"must be {self.readable}, not {quote(text)}")
         return self.readable
+
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema of what `read` accepts."""
+        return {"enum": [self.readable, str(self.readable)]}
 
     def require_not_newer(self, entry: Entry, problems: Problems) -> None:
         """End here when the file is of a newer format, whose other keys mean nothing to us.
@@ -93,6 +100,12 @@ class Size:
             raise BadValue(f"must be a multiple of {format_size(self.step)}, not {quote(text)}")
         return size
 
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema of what `read` accepts; of a text, without the limits."""
+        number = {"minimum": self.minimum, "maximum": self.maximum, "multipleOf": self.step}
+        text = {"type": "string", "pattern": rf"^\s*(?:{SIZE_PATTERN})\s*$"}
+        return {"anyOf": [{"type": "integer", **number}, text]}
+
 
 @dataclass(frozen=True, slots=True)
 class Choice(Generic[Word]):
@@ -109,6 +122,10 @@ class Choice(Generic[Word]):
         meant = did_you_mean(text, self.words)
         hint = f'did you mean "{meant}"?' if meant else None
         raise BadValue(f"must be one of {', '.join(self.words)}, not {quote(text)}", hint)
+
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema of what `read` accepts."""
+        return {"enum": list(self.words)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,15 +17,17 @@ MAX_BYTES = 256 * KIB
 
 _BYTE_ORDER_MARK = "\ufeff"
 
+CHECK_NAME = 'check the name ("tierfs init" writes a new volume file)'
+"""What to do about a volume file that is not there."""
+
 _HINTS: dict[type[OSError], str] = {
-    FileNotFoundError: 'check the name ("tierfs init" writes a new volume file)',
     NotADirectoryError: "check the directories in the name",
     PermissionError: "run as a user who may read it, or change its mode or owner",
 }
 
 
-def read_source(path: Path) -> str:
-    """The text of the regular file ``path``.
+def read_source(path: Path, *, if_missing: str = CHECK_NAME) -> str:
+    """The text of the regular file ``path``; ``if_missing`` is the hint when it is not there.
 
     Raises:
         ConfigError: it cannot be read, is no regular file, is too large, or is not UTF-8.
@@ -33,12 +35,16 @@ def read_source(path: Path) -> str:
     try:
         data = _read(path)
     except OSError as exc:
-        hint = _HINTS.get(type(exc), "check the file and its filesystem")
+        hint = if_missing if isinstance(exc, FileNotFoundError) else _hint(exc)
         raise ConfigError(f"{path}: cannot be read: {exc.strerror or exc}; {hint}") from exc
     except ValueError as exc:
         what = f"cannot be a file name: {exc}"
         raise ConfigError(f"{quote(str(path))}: {what}; check the name") from exc
     return _decode(path, data)
+
+
+def _hint(exc: OSError) -> str:
+    return _HINTS.get(type(exc), "check the file and its filesystem")
 
 
 def place_of(text: str, position: int) -> Place:

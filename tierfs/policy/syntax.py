@@ -31,6 +31,7 @@ _HINTS = (
     ("duplicate anchor", "put a value that begins with & in quotes"),
     ("escape", 'double the backslash, or use single quotes, in which "\\" means itself'),
     ("quoted scalar", "close the quotes"),
+    ("block scalar", "put a value that begins with > or | in quotes"),
     ("incompatible YAML document", "remove the line that begins with %YAML"),
     ("nested", "flatten the file"),
 )

@@ -5,12 +5,13 @@ The keys are documented in docs/reference/volume-file.md and shown in configs/vo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from tierfs.base.units import GIB, KIB
 from tierfs.policy.document import Document, Mapping, load_document
+from tierfs.policy.fast_path import FAST_PATH, FastPathSettings
 from tierfs.policy.fields import NOTHING_GIVEN, Field, Record, Table, read_document
 from tierfs.policy.problems import START
 from tierfs.policy.readers import Choice, FormatVersion, ListenAddress, LocalPath, Size
@@ -42,6 +43,8 @@ POLICY: Field[Path | None] = Field("policy", LocalPath(), "policy.yaml", None)
 LISTEN: Field[tuple[str, int] | None] = Field("listen", ListenAddress(), "127.0.0.1:9469", None)
 METRICS = Field("metrics", Table('"metrics"', (LISTEN,)), "{listen: 127.0.0.1:9469}", NOTHING_GIVEN)
 
+FAST = Field("fast_path", FAST_PATH, "{memory: 512MiB}", NOTHING_GIVEN)
+
 FORMATS: tuple[LogFormat, ...] = ("text", "json", "journald")
 LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMAT: Field[LogFormat] = Field("format", Choice(FORMATS), "json", "text")
@@ -50,7 +53,7 @@ LOG_FILE: Field[Path | None] = Field("file", LocalPath(), "/var/log/tierfs/image
 LOG_TABLE = Table('"log"', (LOG_FORMAT, LOG_LEVEL, LOG_FILE))
 LOG = Field("log", LOG_TABLE, "{format: json, level: info}", NOTHING_GIVEN)
 
-VOLUME = Table("the volume file", (VERSION, FLASH, DISK, INDEX, HEAD, POLICY, METRICS, LOG))
+VOLUME = Table("the volume file", (VERSION, FLASH, DISK, INDEX, HEAD, POLICY, METRICS, FAST, LOG))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ class VolumeFile:
     policy: Path | None
     metrics_listen: tuple[str, int] | None
     log: LogSettings
+    fast_path: FastPathSettings = field(default_factory=FastPathSettings)
 
 
 def load_volume_file(path: Path) -> VolumeFile:
@@ -133,4 +137,5 @@ def _settings(record: Record, home: Path) -> VolumeFile:
         policy=rooted(record[POLICY]),
         metrics_listen=record[METRICS][LISTEN],
         log=LogSettings(log[LOG_FORMAT], log[LOG_LEVEL], rooted(log[LOG_FILE])),
+        fast_path=FastPathSettings.of(record[FAST]),
     )

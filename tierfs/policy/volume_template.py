@@ -40,6 +40,9 @@ head: {head}
 # Serve Prometheus metrics at this address; nobody is asked for a password there.
 #metrics: {{listen: 127.0.0.1:9469}}
 
+# The fast path answers what it can without Python, from so much memory: more for more files.
+#fast_path: {{memory: 128MiB}}
+
 # format: text, json or journald; level: debug, info, warning or error.
 #log: {{format: text, level: info}}
 """

@@ -1,0 +1,1 @@
+"""``tierfs policy``: what a tier policy says; one file for each verb."""

@@ -1,0 +1,57 @@
+"""``tierfs policy check``: is this policy file right, and what does it say?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tierfs.base.units import format_size
+from tierfs.cli.status import aligned
+from tierfs.cli.verb import Verb
+from tierfs.policy.limits import Flash, Mover
+from tierfs.policy.tier_policy import Policy, load_policy
+
+EXAMPLES = """
+tierfs policy check /etc/tierfs/policy.yaml
+tierfs policy check new.yaml && mv new.yaml /etc/tierfs/policy.yaml
+"""
+
+
+@click.command(cls=Verb, epilog=EXAMPLES, name="check", short_help="Check a policy file.")
+@click.argument("policy", metavar="FILE", type=click.Path(path_type=Path))
+def command(policy: Path) -> None:
+    """Check the policy FILE: say what it means, or everything that is wrong with it (exit code 2).
+
+    Users and groups are looked up on this machine.
+    """
+    loaded = load_policy(policy)
+    click.echo(f"{policy}: OK")
+    for line in aligned(summary(loaded)):
+        click.echo(f"  {line}")
+
+
+def summary(policy: Policy) -> list[tuple[str, ...]]:
+    """What the policy says, name and value."""
+    rules = [(f"rule {rule.name}", rule.settings.told()) for rule in policy.rules]
+    return [
+        *rules,
+        ("all else" if rules else "all files", policy.defaults.told()),
+        ("flash", _flash(policy.flash)),
+        ("mover", _mover(policy.mover)),
+    ]
+
+
+def _flash(flash: Flash) -> str:
+    marks = f"evict above {flash.high_watermark:g}% down to {flash.low_watermark:g}%"
+    order = ", ".join(flash.evict_order)
+    return f"{marks}, keep {format_size(flash.reserve)} free, classes in order: {order}"
+
+
+def _mover(mover: Mover) -> str:
+    rate = "any rate" if mover.rate is None else f"{format_size(mover.rate)}/s"
+    files = "any number of files" if mover.operations is None else f"{mover.operations:,} files/s"
+    when = ", ".join(window.text for window in mover.windows) or "always"
+    errors = mover.suspend_on_errors
+    suspended = "never suspended" if errors is None else f"suspended above {errors:g}% errors"
+    return f"{rate}, {files}, {mover.concurrency} at a time, {when}, {suspended}"

@@ -1,0 +1,40 @@
+"""The group of verbs ``tierfs policy``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+import click
+
+from tierfs.cli.verb import VerbGroup
+
+VERBS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "check": "tierfs.cli.policy.check",
+        "explain": "tierfs.cli.policy.explain",
+        "schema": "tierfs.cli.policy.schema",
+    }
+)
+"""Each verb's module, whose ``command`` it is; imported only when asked for."""
+
+EXAMPLES = """
+tierfs policy check policy.yaml
+tierfs policy explain --policy policy.yaml /mnt/images/screens/2026-07/plate1.tif
+tierfs policy schema > tier-policy.schema.json
+"""
+
+
+@click.group(
+    cls=VerbGroup,
+    verbs=VERBS,
+    epilog=EXAMPLES,
+    name="policy",
+    short_help="Check a tier policy, and ask what it says about files.",
+)
+def command() -> None:
+    """Check a tier policy, and ask what it says about files.
+
+    No mount acts on a policy yet: these verbs read, and change nothing.
+    """

@@ -1,0 +1,96 @@
+"""Times of the week: ``22:00-06:00``, ``mon-fri 20:00-07:00``, ``sat,sun 00:00-24:00``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tierfs.policy.fields import BadValue
+from tierfs.policy.problems import did_you_mean, quote
+from tierfs.policy.readers import one_text
+from tierfs.policy.values import written
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from tierfs.policy.document import Value
+    from tierfs.policy.problems import Problems
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+"""In the order of `datetime.weekday`."""
+
+_DAY = "(?:" + "|".join(f"[{day[0].upper()}{day[0]}]{day[1:]}" for day in DAYS) + ")"
+_DAYS = rf"{_DAY}(?:-{_DAY})?(?:,\s?{_DAY}(?:-{_DAY})?)*"
+_TIME = "(?:[01]?[0-9]|2[0-3]):[0-5][0-9]"
+_WINDOW = rf"(?:{_DAYS}\s{{1,8}})?{_TIME}\s?-\s?(?:{_TIME}|24:00)"
+_PARTS = re.compile(rf"(?:(?P<days>{_DAYS})\s+)?(?P<start>[0-9:]+)\s?-\s?(?P<end>[0-9:]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """From ``start`` to ``end``, minutes of the day, on the ``days`` (0 is Monday).
+
+    One that ends before it starts runs past midnight, and belongs to the day on which it starts.
+    """
+
+    days: frozenset[int]
+    start: int
+    end: int
+    text: str
+
+    def holds(self, when: datetime) -> bool:
+        """Whether ``when``, a local time, is inside."""
+        minute, day = when.hour * 60 + when.minute, when.weekday()
+        if self.start < self.end:
+            return day in self.days and self.start <= minute < self.end
+        evening = day in self.days and minute >= self.start
+        return evening or ((day - 1) % len(DAYS) in self.days and minute < self.end)
+
+
+@dataclass(frozen=True, slots=True)
+class WindowReader:
+    """``[DAYS ]HH:MM-HH:MM``."""
+
+    def read(self, value: Value, _problems: Problems) -> Window:
+        """The window."""
+        text = one_text(value).strip()
+        parts = _PARTS.fullmatch(text) if re.fullmatch(_WINDOW, text) else None
+        if parts is None:
+            raise BadValue(
+                f"must be a time of day such as 22:00-06:00, not {quote(text)}", _hint(text)
+            )
+        start, end = _minute(parts["start"]), _minute(parts["end"])
+        if start == end:
+            hint = 'for the whole day write "00:00-24:00"'
+            raise BadValue(f"is empty: {quote(text)} ends as it starts", hint)
+        return Window(_days(parts["days"]), start, end, text)
+
+    def schema(self) -> dict[str, Any]:
+        """As `read`, but for windows that are empty."""
+        return written(_WINDOW)
+
+
+def _minute(text: str) -> int:
+    hour, _, minute = text.partition(":")
+    return int(hour) * 60 + int(minute)
+
+
+def _days(text: str | None) -> frozenset[int]:
+    if text is None:
+        return frozenset(range(len(DAYS)))
+    found: set[int] = set()
+    for part in re.split(r",\s?", text.lower()):
+        first, _, last = part.partition("-")
+        start = DAYS.index(first)
+        length = (DAYS.index(last or first) - start) % len(DAYS)
+        found |= {(start + step) % len(DAYS) for step in range(length + 1)}
+    return frozenset(found)
+
+
+def _hint(text: str) -> str:
+    for name in re.findall("[A-Za-z]+", text):
+        meant = did_you_mean(name, DAYS)
+        if name.lower() not in DAYS:
+            return f'did you mean "{meant}"?' if meant else f"days are {', '.join(DAYS)}"
+    return 'write, for example, "22:00-06:00" or "mon-fri 20:00-07:00"'
