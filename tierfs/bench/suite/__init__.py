@@ -1,0 +1,1 @@
+"""The project's own acceptance run: volumes and peers in memory, every figure, wanted and met."""

@@ -1,0 +1,199 @@
+"""The acceptance run: stage the sides, and measure every group in every mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
+from typing import Final
+
+from tierfs.base.errors import TierfsError
+from tierfs.base.units import format_size
+from tierfs.bench import spinning
+from tierfs.bench.dataset import Dataset
+from tierfs.bench.epoch import Epoch
+from tierfs.bench.framework.report import Report
+from tierfs.bench.framework.runner import Conditions, Say, measure
+from tierfs.bench.framework.scenario import Scenario
+from tierfs.bench.framework.side import Side
+from tierfs.bench.ingest import Ingest
+from tierfs.bench.metadata import Metadata, Walks
+from tierfs.bench.spindle_model import Geometry
+from tierfs.bench.stream import Stream
+from tierfs.bench.suite.checks import Idle, Memory
+from tierfs.bench.suite.names import (
+    BEFORE,
+    BINDFS,
+    DISK,
+    FREE,
+    MERGERFS,
+    NATIVE,
+    ON_DISK,
+    PINNED,
+    PYTHON,
+    TIERFS,
+)
+from tierfs.bench.suite.settings import Settings, Sizes
+from tierfs.bench.suite.sides import make_sides
+from tierfs.bench.suite.stage import Stage, stage
+from tierfs.bench.suite.wanted import FOUR_READERS, ONE_READER, UNCACHED
+
+EMPTY: Final = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Scenarios that are measured together on some of the sides; the first is the baseline."""
+
+    name: str
+    title: str
+    scenarios: Sequence[Scenario]
+    sides: Sequence[str]
+    modes: Sequence[str] = (PINNED, FREE)
+
+
+SPINNING: Final = "spinning-disk"
+GROUPS: Final = (
+    "epoch",
+    "readers",
+    "metadata",
+    "walk",
+    "stream",
+    "uncached",
+    "ingest",
+    "idle",
+    "memory",
+    SPINNING,
+)
+
+
+def groups(sizes: Sizes) -> list[Group]:
+    """What is measured, in this order."""
+    images = Dataset(sizes.files, sizes.file_bytes, labelled=True)
+    walked = Dataset(sizes.walked, EMPTY)
+    stream = Stream(sizes.stream_bytes)
+    one, four = Epoch(images, 1, name=ONE_READER), Epoch(images, 4, name=FOUR_READERS)
+    small = f"{sizes.files:,} files of {format_size(sizes.file_bytes)}"
+    all_sides = (NATIVE, TIERFS, PYTHON, MERGERFS, BINDFS)
+    large = f"a file of {format_size(sizes.stream_bytes)}"
+    made = [
+        Group("epoch", f"Epochs: {small}", [Epoch(images)], all_sides),
+        Group("readers", f"Readers: {small}", [one, four], (NATIVE, TIERFS), (FREE,)),
+        Group("metadata", f"Metadata: {small}", [Metadata(images)], all_sides),
+        Group(
+            "walk",
+            f"Walks: {sizes.walked:,} empty files",
+            [Walks(walked)],
+            (NATIVE, TIERFS, MERGERFS),
+        ),
+        Group("stream", f"Streams: {large}, in memory below", [stream], (NATIVE, TIERFS)),
+        Group(
+            "uncached",
+            f"Streams: {large}, nothing cached below",
+            [Stream(sizes.stream_bytes, name=UNCACHED)],
+            (DISK, ON_DISK),
+        ),
+        Group(
+            "ingest",
+            f"Ingest: {sizes.created:,} files of 32KiB",
+            [Ingest(sizes.created)],
+            (NATIVE, TIERFS, PYTHON, BINDFS, BEFORE),
+        ),
+        Group("idle", "Idle, after an epoch", [Idle(images)], (TIERFS,), (FREE,)),
+    ]
+    if sizes.memory_files:
+        many = Dataset(sizes.memory_files, EMPTY)
+        title = f"Memory: {sizes.memory_files:,} files looked up"
+        made.append(Group("memory", title, [Memory(many)], (TIERFS,), (FREE,)))
+    return made
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a run came to, so far: an interrupted run leaves what it had got.
+
+    ``show`` is told of every report as soon as it is there.
+    """
+
+    show: Callable[[Report], None]
+    reports: dict[str, list[Report]] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+    """Parts that failed, each with its reason; the others went on."""
+
+    def attempt(self, part: str, mode: str, work: Callable[[], Report]) -> None:
+        """Keep the report of a part, or why there is none."""
+        try:
+            report = work()
+        except (TierfsError, OSError) as error:
+            self.failures.append(f"{part} ({mode}) failed: {error}")
+            return
+        self.reports.setdefault(mode, []).append(report)
+        self.show(report)
+
+
+def play(settings: Settings, outcome: Outcome, say: Say) -> None:
+    """Measure everything into ``outcome``. What was made for it is gone afterwards.
+
+    Raises:
+        TierfsError, OSError: the sides could not be made.
+    """
+    only = settings.only or GROUPS
+    chosen = [one for one in groups(settings.sizes) if one.name in only]
+    if chosen:
+        with stage() as made:
+            names = {name for group in chosen for name in group.sides}
+            sides = {side.name: side for side in make_sides(settings, made, names, say)}
+            for group, mode in product(chosen, settings.modes):
+                _play_group(group, mode, sides, settings, outcome, say)
+    if SPINNING in only:
+        for mode in settings.modes:
+            _play_spinning(mode, settings, outcome, say)
+
+
+def _play_group(
+    group: Group,
+    mode: str,
+    sides: Mapping[str, Side],
+    settings: Settings,
+    outcome: Outcome,
+    say: Say,
+) -> None:
+    present = [sides[name] for name in group.sides if name in sides]
+    if present and mode in group.modes:
+        title, how = f"{group.title} ({mode})", _conditions(settings, mode)
+        outcome.attempt(
+            group.name, mode, lambda: measure(title, group.scenarios, present, how, say)
+        )
+
+
+def _play_spinning(mode: str, settings: Settings, outcome: Outcome, say: Say) -> None:
+    """The simulated disk: a stage for each part, so that its files alone fill the drives."""
+    plan = spinning.Plan(
+        program=settings.program,
+        place=settings.place,
+        drive=(),
+        mount=(),
+        geometry=Geometry(),
+        conditions=_conditions(settings, mode),
+        files=settings.sizes.spinning_files,
+        batches=settings.sizes.batches,
+    )
+    parts: list[Callable[[Stage], Report]] = [lambda made: spinning.waiting(plan, made, say)]
+    if mode == FREE:
+        # Small images first: the demands are about the first report of the loader.
+        parts += [
+            partial(_trained, plan, say, sizes)
+            for sizes in (spinning.SMALL_IMAGES, spinning.LARGE_IMAGES)
+        ]
+    for part in parts:
+        with stage() as made:
+            outcome.attempt(SPINNING, mode, partial(part, made))
+
+
+def _trained(plan: spinning.Plan, say: Say, sizes: tuple[int, int], made: Stage) -> Report:
+    return spinning.training(plan, made, sizes, say)
+
+
+def _conditions(settings: Settings, mode: str) -> Conditions:
+    return Conditions(settings.repeat, settings.core if mode == PINNED else None)

@@ -1,0 +1,201 @@
+"""What the fast path must reach, and whether a run reached it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from tierfs.bench import epoch, first_byte, ingest, loader, metadata, spinning, stream
+from tierfs.bench.framework.report import Report
+from tierfs.bench.framework.result import Result, Summary
+from tierfs.bench.suite import checks
+from tierfs.bench.suite.names import (
+    BEFORE,
+    BINDFS,
+    DISK,
+    FREE,
+    MERGERFS,
+    NATIVE,
+    ON_DISK,
+    PINNED,
+    PYTHON,
+    TIERFS,
+)
+
+ONE_READER: Final = "epoch, 1 reader"
+FOUR_READERS: Final = "epoch, 4 readers"
+UNCACHED: Final = "stream, nothing cached"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value is found: a figure of a scenario on a side."""
+
+    scenario: str
+    figure: str
+    side: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One demand: ``ours`` is at least so many times better than ``theirs``, for each mode.
+
+    Without ``theirs`` it is about the value itself, in its unit. ``at_most``: not at least.
+    """
+
+    name: str
+    ours: Place
+    theirs: Place | None
+    wanted: Mapping[str, float]
+    at_most: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a row was met in a mode. ``measured`` is None when the run did not measure it."""
+
+    row: Row
+    mode: str
+    measured: Summary | None
+
+    @property
+    def wanted(self) -> float:
+        """The least ratio, or the greatest value."""
+        return self.row.wanted[self.mode]
+
+    @property
+    def met(self) -> bool | None:
+        """Judged by the median as it is shown, with two decimals; None: not measured."""
+        if self.measured is None:
+            return None
+        shown = round(self.measured.median, 2)
+        return shown <= self.wanted if self.row.at_most else shown >= self.wanted
+
+
+def both(value: float) -> dict[str, float]:
+    """The same demand pinned and free."""
+    return {PINNED: value, FREE: value}
+
+
+def _versus(name: str, scenario: str, figure: str, other: str, wanted: Mapping[str, float]) -> Row:
+    """A row of tierfs against another side, at the same figure."""
+    ours, theirs = Place(scenario, figure, TIERFS), Place(scenario, figure, other)
+    return Row(f"{name}, against {other}", ours, theirs, wanted)
+
+
+def _readers(name: str, figure: str) -> Row:
+    ours, theirs = (Place(one, figure, TIERFS) for one in (FOUR_READERS, ONE_READER))
+    return Row(f"{name}, 4 readers against 1", ours, theirs, {FREE: 1.0})
+
+
+def _spinning(name: str, scenario: str, figure: str, wanted: Mapping[str, float]) -> Row:
+    """A row of tierfs on a simulated spinning disk, against that disk alone."""
+    return _versus(f"{name}, spinning disk", scenario, figure, spinning.DISK, wanted)
+
+
+def _busy(side: str, wanted: float, *, at_most: bool = False) -> Row:
+    place = Place("loader", loader.BUSY, side)
+    return Row(f"accelerator busy, small images, {side}, %", place, None, {FREE: wanted}, at_most)
+
+
+ROWS: Final = (
+    _versus("warm epoch", "epoch", epoch.AGAIN, NATIVE, both(0.85)),
+    _versus("warm epoch", "epoch", epoch.AGAIN, MERGERFS, both(5.0)),
+    _versus("warm epoch", "epoch", epoch.AGAIN, BINDFS, both(5.0)),
+    _versus("first epoch", "epoch", epoch.FIRST, PYTHON, both(2.5)),
+    _versus("first epoch", "epoch", epoch.FIRST, MERGERFS, {PINNED: 1.4, FREE: 2.0}),
+    _versus("first lookups", "metadata", metadata.LOOKUP, PYTHON, both(3.5)),
+    _versus("first lookups", "metadata", metadata.LOOKUP, MERGERFS, both(1.5)),
+    _versus("getxattr, set", "metadata", metadata.XATTR, PYTHON, both(3.0)),
+    _versus("getxattr, set", "metadata", metadata.XATTR, MERGERFS, both(1.5)),
+    _versus("warm walk", "walk", metadata.WALK, NATIVE, both(0.7)),
+    _versus("cold walk", "walk", metadata.COLD_WALK, MERGERFS, both(1.0)),
+    _versus("first read, cached below", "stream", stream.FIRST, NATIVE, both(0.15)),
+    _versus("second read", "stream", stream.SECOND, NATIVE, both(0.5)),
+    _versus("third read", "stream", stream.THIRD, NATIVE, both(0.9)),
+    Row(
+        f"first read, nothing cached, against {DISK}",
+        Place(UNCACHED, stream.FIRST, ON_DISK),
+        Place(UNCACHED, stream.FIRST, DISK),
+        both(1.0),
+    ),
+    _versus("ingest", "ingest", ingest.CREATE, BEFORE, both(1.5)),
+    _versus("ingest", "ingest", ingest.CREATE, BINDFS, both(0.5)),
+    _readers("first epoch", epoch.FIRST),
+    _readers("warm epoch", epoch.AGAIN),
+    Row(
+        "processor time of an idle mount, %",
+        Place(checks.IDLE, checks.PROCESSOR, TIERFS),
+        None,
+        {FREE: 0.5},
+        at_most=True,
+    ),
+    _spinning("time to the first 64KiB", first_byte.FIRST_BYTE, first_byte.FIRST_ALL, both(10.0)),
+    # 70 % shorter: 1 / (1 - 0.7) times as fast, as it is shown.
+    _spinning("time to a whole file", first_byte.WHOLE_FILE, first_byte.WHOLE_ALL, both(3.33)),
+    _spinning(
+        "time to a whole large file", first_byte.WHOLE_FILE, first_byte.WHOLE_LARGE, both(1.0)
+    ),
+    _busy(TIERFS, 95.0),
+    _busy(spinning.DISK, 30.0, at_most=True),
+)
+
+
+def judge(reports: Mapping[str, Sequence[Report]], rows: Iterable[Row] = ROWS) -> list[Verdict]:
+    """A verdict for every row and mode; ``reports`` are those of each mode that was measured."""
+    return [
+        Verdict(row, mode, _measured(row, reports[mode]))
+        for row in rows
+        for mode in row.wanted
+        if mode in reports
+    ]
+
+
+COLUMNS: Final = ("figure", "cores", "wanted", "measured", "spread", "met")
+
+
+def table(verdicts: Iterable[Verdict]) -> list[tuple[str, ...]]:
+    """A row of ``COLUMNS`` for each verdict."""
+    return [_cells(verdict) for verdict in verdicts]
+
+
+def plain(verdicts: Iterable[Verdict]) -> list[dict[str, object]]:
+    """The verdicts for JSON."""
+    return [
+        {
+            "figure": one.row.name,
+            "cores": one.mode,
+            "kind": "at most" if one.row.at_most else "at least",
+            "wanted": one.wanted,
+            "measured": None if one.measured is None else one.measured.median,
+            "lowest": None if one.measured is None else one.measured.low,
+            "highest": None if one.measured is None else one.measured.high,
+            "met": one.met,
+        }
+        for one in verdicts
+    ]
+
+
+def _cells(one: Verdict) -> tuple[str, ...]:
+    sign = "≤" if one.row.at_most else "≥"
+    name, wanted = one.row.name, f"{sign} {one.wanted:.3g}"
+    if one.measured is None:
+        return name, one.mode, wanted, "not measured", "", ""
+    spread = f"{one.measured.low:.2f} to {one.measured.high:.2f}"
+    return name, one.mode, wanted, f"{one.measured.median:.2f}", spread, "yes" if one.met else "NO"
+
+
+def _measured(row: Row, reports: Sequence[Report]) -> Summary | None:
+    ours = _find(row.ours, reports)
+    if ours is None:
+        return None
+    if row.theirs is None:
+        return ours.summary
+    theirs = _find(row.theirs, reports)
+    return None if theirs is None else ours.ratio(theirs)
+
+
+def _find(place: Place, reports: Sequence[Report]) -> Result | None:
+    found = (report.find(place.scenario, place.figure, place.side) for report in reports)
+    return next((result for result in found if result is not None), None)

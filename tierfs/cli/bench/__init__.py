@@ -1,0 +1,1 @@
+"""``tierfs bench``: measure a mount beside other directories; one file for each verb."""

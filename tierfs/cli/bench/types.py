@@ -1,0 +1,53 @@
+"""Words of the command line of ``tierfs bench``: sizes, and names with a value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import click
+
+from tierfs.base.units import parse_size
+
+DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+class SizeType(click.ParamType[int]):
+    """A size with a unit, in bytes."""
+
+    name = "size"
+
+    def convert(
+        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """``64KiB`` as 65536; click shows what is wrong with a bad one."""
+        try:
+            return parse_size(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class NamedType(click.ParamType[tuple[str, str]]):
+    """``NAME=VALUE`` as both."""
+
+    name = "name=value"
+
+    def convert(
+        self,
+        value: str | tuple[str, str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> tuple[str, str]:
+        """A pair; what lacks a name or a value is refused."""
+        if isinstance(value, tuple):
+            return value
+        name, _, rest = value.partition("=")
+        if not name.strip() or not rest.strip() or "/" in name:
+            shown = param.metavar if param and param.metavar else "NAME=VALUE"
+            self.fail(f'"{value}" is not {shown}', param, ctx)
+        return name.strip(), rest.strip()
+
+
+SIZE: Final = SizeType()
+NAMED: Final = NamedType()
