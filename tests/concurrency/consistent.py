@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.core.consistency import check
 from tests.support.mounting import Mount
 from tests.support.places import Place
+from tests.support.proc import run
 from tests.support.volumes import LooseVolume
 from tierfs.policy.volume_file import load_volume_file
 
@@ -21,3 +22,11 @@ def check_volume(place: Place) -> None:
     finally:
         volume.close()
     place.mount()
+
+
+def check_nothing_is_left(mount: Mount) -> None:
+    """Remove everything: no object may be left when the daemon has ended."""
+    run(["find", mount.path, "-mindepth", "1", "-delete"])
+    mount.unmount()
+    objects = [*mount.flash.glob("heads/*/*/*"), *mount.disk.glob("objects/*/*/*")]
+    assert not objects, f"objects of removed files are left: {objects}"
