@@ -1,15 +1,20 @@
 # Everything a checkout of tierfs needs: `make help` lists the targets.
 # PYTHON=/path/to/python3 chooses the interpreter (3.11 or newer); else the first good one is found.
-# SYSTEM_PACKAGES= and TEST_PACKAGES= (empty) leave the system alone, where apt is not to be used.
+# SYSTEM_PACKAGES=, TEST_PACKAGES=, BENCH_PACKAGES= and FUZZ_PACKAGES= (empty) leave the system
+# alone, where apt is not to be used.
 
 PYTHON ?=
 SYSTEM_PACKAGES ?= fuse3 libfuse3-dev pkg-config gcc libc6-dev
-TEST_PACKAGES ?= attr acl e2fsprogs rsync git fio stress-ng strace sqlite3 tar gcc bindfs postgresql
+TEST_PACKAGES ?= attr acl e2fsprogs xfsprogs rsync git fio stress-ng strace sqlite3 tar gcc bindfs postgresql
+BENCH_PACKAGES ?= mergerfs bindfs
+ON_A_MOUNT := tests/mount tests/parity tests/model/test_mount.py tests/concurrency tests/crash
+FUZZ_PACKAGES ?= clang libclang-rt-dev
+SECONDS ?= 600
 BIN := .venv/bin
 export PYTHON SYSTEM_PACKAGES
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test check format test demo clean
+.PHONY: help setup setup-test check format test test-both demo bench sanitize fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -31,8 +36,21 @@ format: setup ## format the code and fix what ruff can fix
 test: setup-test ## the whole test suite; ARGS="-k name" narrows it
 	$(BIN)/python -m pytest $(ARGS)
 
+test-both: test ## the whole suite, then what mounts once more without the fast path
+	TIERFS_TEST_FASTPATH=0 $(BIN)/python -m pytest $(ON_A_MOUNT) -k "not native"
+
 demo: setup ## the main job on a real directory tree, start to end
 	$(BIN)/python -m tierfs.demo $(ARGS)
+
+bench: .venv/.ready-bench ## the acceptance run beside mergerfs and bindfs, as root; ARGS="--only epoch" narrows it
+	$(BIN)/tierfs bench suite $(ARGS)
+
+sanitize: setup-test ## the fast path's tests under AddressSanitizer and UndefinedBehaviorSanitizer, then ThreadSanitizer
+	.ci/sanitize address $(ARGS)
+	.ci/sanitize thread $(ARGS)
+
+fuzz: .venv/.ready-fuzz ## libFuzzer on the fast path's parser; SECONDS=600
+	.ci/fuzz $(SECONDS) $(ARGS)
 
 clean: ## remove all that these targets made in the checkout
 	rm -rf .venv build dist tierfs.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -45,4 +63,12 @@ clean: ## remove all that these targets made in the checkout
 
 .venv/.ready-test: .venv/.ready
 	.ci/setup packages $(TEST_PACKAGES)
+	@touch $@
+
+.venv/.ready-bench: .venv/.ready
+	.ci/setup packages $(BENCH_PACKAGES)
+	@touch $@
+
+.venv/.ready-fuzz: .venv/.ready
+	.ci/setup packages $(FUZZ_PACKAGES)
 	@touch $@

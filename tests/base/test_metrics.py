@@ -5,6 +5,8 @@ import re
 from tierfs.base.metrics import LATENCY_BUCKETS, TABLE, Metrics
 
 UNITS = ("_bytes", "_seconds")
+COUNTED_HERE = [row for row in TABLE if not row.name.startswith("fast_path_")]
+"""The other rows the fast path counts by itself."""
 
 
 def exported(metrics: Metrics) -> set[str]:
@@ -16,7 +18,7 @@ def test_every_row_of_the_table_is_exported_and_nothing_else() -> None:
 
 
 def test_every_row_is_an_attribute_of_its_name() -> None:
-    assert {row.name for row in TABLE} == set(vars(Metrics())) - {"registry"}
+    assert {row.name for row in COUNTED_HERE} == set(vars(Metrics())) - {"registry"}
 
 
 def test_rows_have_names_of_the_convention_and_a_help() -> None:
@@ -28,7 +30,7 @@ def test_rows_have_names_of_the_convention_and_a_help() -> None:
 
 def test_labels_are_those_of_the_table() -> None:
     metrics = Metrics()
-    for row in TABLE:
+    for row in COUNTED_HERE:
         assert getattr(metrics, row.name)._labelnames == row.labels
 
 

@@ -45,6 +45,7 @@ def test_reads_sizes_as_people_write_them(text: str | int, size: int) -> None:
         ("1_000", "is not a size"),
         ("٣KiB", "is not a size"),
         ("64KiB please", "is not a size"),
+        ("0" * 19 + "1." + "0" * 20 + " " * 8 + "B please", "is not a size"),
         ("9" * 5000, "is not a size"),
         ("64K", "write 64KiB (1024 bytes each) or 64kB (1000 bytes each)"),
         ("64KB", "write 64KiB (1024 bytes each) or 64kB"),

@@ -18,6 +18,13 @@ STATUS: dict[str, Any] = {
     "pid": 4711,
     "uptime_s": 93784.5,
     "options": ["rw", "allow_other"],
+    "fast_path": {
+        "memory": 3 * 2**20,
+        "memory_limit": 2**27,
+        "inodes": 12000,
+        "names": 13000,
+        "passed_on": 14,
+    },
     "head": 65536,
     "tiers": {
         "flash": {"directory": "/f", "capacity": 2**40, "free": 2**39, "files": 12345, "bytes": 7},
@@ -33,6 +40,7 @@ UUID        00000000-0000-4000-8000-000000000001
 mounted on  /mnt/images
 daemon      process 4711, up 1 day, 2:03:04
 options     rw,allow_other
+fast path   12,000 inodes and 13,000 names in 3MiB of 128MiB
 head        64KiB
 index       /f/index.db, 1KiB, 20,000 inodes
 log         /var/log/tierfs/x.log
@@ -48,6 +56,12 @@ def test_a_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["status", "/mnt/images"]) == 0
     asked.assert_called_once_with(Path("/mnt/images"), "status")
     assert capsys.readouterr().out == SHOWN
+
+
+def test_without_the_fast_path(capsys: pytest.CaptureFixture[str]) -> None:
+    with patch("tierfs.cli.status.ask", return_value={**STATUS, "fast_path": None}):
+        assert main(["status", "/mnt/images"]) == 0
+    assert "fast path   off\n" in capsys.readouterr().out
 
 
 def test_json_for_programs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,13 +24,15 @@ from tierfs.core.names import Owner
 from tierfs.index.inodes import ROOT
 
 FIRST = -(2**31) * 10**9
-LAST = 9_223_372_036 * 10**9
+LAST = 15_032_385_535 * 10**9
 TIMES = {
     -1: -1,
     1_700_000_000_123_456_789: 1_700_000_000_123_456_789,
     FIRST + 10**9: FIRST + 10**9,
     FIRST + 7: FIRST,
     -(2**70): FIRST,
+    2**63 - 1: 2**63 - 1,
+    2**63: 2**63,
     LAST - 1: LAST - 1,
     LAST + 7: LAST,
     2**70: LAST,

@@ -6,7 +6,7 @@ import tracemalloc
 
 import pytest
 
-from tierfs.core.references import References
+from tierfs.core.references import CountedReferences
 
 INODES = 10_000
 FEW_BYTES = 400
@@ -15,7 +15,7 @@ FEW_BYTES = 400
 
 @pytest.mark.parametrize("distance", [1, 10, 1000])
 def test_an_inode_takes_few_bytes(distance: int) -> None:
-    references = References()
+    references = CountedReferences()
     tracemalloc.start()
     try:
         for number in range(INODES):

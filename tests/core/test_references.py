@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.core.calls import fails, file_of, make
 from tests.core.consistency import all_inodes
 from tests.support.volumes import LooseVolume
-from tierfs.core.references import PAGE, References
+from tierfs.core.references import PAGE, CountedReferences
 from tierfs.index.inodes import ROOT
 
 numbers = st.integers(1, 5) | st.integers(PAGE - 2, PAGE + 2) | st.just(2**62)
@@ -23,7 +23,7 @@ steps = st.one_of(
 @given(st.lists(steps, max_size=60))
 @settings(deadline=None)
 def test_counts_are_those_of_a_counter(sequence: list[tuple[str, int, int]]) -> None:
-    references, counts = References(), Counter[int]()
+    references, counts = CountedReferences(), Counter[int]()
     orphans: set[int] = set()
     for action, ino, count in sequence:
         if action == "add":

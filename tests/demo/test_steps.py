@@ -9,13 +9,14 @@ import pytest
 
 from tests.demo.conftest import Copied, Recorder
 from tierfs.base.errors import DamageFound, ExitCode, TierfsError
+from tierfs.base.text import printable
 from tierfs.demo import app, copying, first_read, report
 from tierfs.demo.copying import copy_tree
 from tierfs.demo.findings import Difference, Findings, Kind
 from tierfs.demo.first_read import Cost, Measured
 from tierfs.demo.storage import Storage
 from tierfs.demo.trees import Census, Tree
-from tierfs.demo.ui import Ui, printable
+from tierfs.demo.ui import Ui
 from tierfs.demo.volume import Status, TierStatus, parse_status
 
 STATUS = Status(64, TierStatus(1, 10), TierStatus(2, 20), 4096, 7)

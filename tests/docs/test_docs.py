@@ -124,7 +124,9 @@ def test_commands_and_their_options_exist(page: Path) -> None:
     for verb, *words in commands(page.read_text(encoding="utf-8"), "tierfs"):
         assert verb in VERBS, f"{page}: tierfs {verb}"
         command = import_module(VERBS[verb]).command
-        assert isinstance(command, click.Command)
+        if isinstance(command, click.Group) and words and not words[0].startswith("-"):
+            command = command.get_command(click.Context(command), words[0])
+        assert isinstance(command, click.Command), f"{page}: tierfs {verb} {words}"
         known = {option for parameter in command.params for option in parameter.opts}
         used = {word.partition("=")[0] for word in words if word.startswith("-")}
         assert used <= known, f"{page}: tierfs {verb}"

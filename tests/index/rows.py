@@ -35,6 +35,7 @@ def inode(
         version=0,
         parent=parent,
         target=None,
+        sparse=0,
     )
 
 

@@ -66,8 +66,10 @@ def test_an_entry_that_points_elsewhere_keeps_its_place(index: Index) -> None:
 def test_an_entry_that_is_renamed_keeps_its_place(index: Index) -> None:
     for name in (b"a", b"b", b"c"):
         add(index, name)
+    renamed = index.entries.find(1, b"b")
+    assert renamed is not None
     with index.transaction():
-        index.entries.rename(1, b"b", b"x")
+        index.entries.rename(1, b"b", b"x", renamed.ino)
     assert names(index) == [b"c", b"x", b"a"]
 
 

@@ -17,11 +17,10 @@ from tierfs.mount.options import (
     split_words,
 )
 
-VOLUME = Path("/etc/tierfs/images.yaml")
 ROOT = Privileges(root=True, user_allow_other=False)
 USER = Privileges(root=False, user_allow_other=False)
 TRUSTED_USER = Privileges(root=False, user_allow_other=True)
-NAMED = {"default_permissions", "subtype=tierfs", f"fsname={VOLUME}"}
+ALWAYS = {"default_permissions"}
 
 
 def test_nothing_is_all_defaults() -> None:
@@ -34,8 +33,24 @@ def test_flags_reach_their_fields() -> None:
     assert options.log_level == "debug"
 
 
-def test_only_what_libfuse_knows_goes_to_fuse() -> None:
-    options = parse_options(["ro,relatime,writeback,nofail,_netdev,x-systemd.automount"])
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("ro", None),
+        ("fastpath", True),
+        ("no_fastpath", False),
+        ("no_fastpath,fastpath", True),
+        ("fastpath,no_fastpath", False),
+    ],
+)
+def test_the_fast_path_is_the_volume_file_s_unless_told(text: str, *, wanted: bool | None) -> None:
+    assert parse_options([text]).fast_path is wanted
+
+
+def test_only_what_the_kernel_knows_goes_to_it() -> None:
+    options = parse_options(
+        ["ro,relatime,writeback,no_fastpath,nofail,_netdev,x-systemd.automount"]
+    )
     assert options.fuse == {"ro"}
 
 
@@ -111,36 +126,29 @@ def test_at_most_one_of_a_group_is_left(words: list[str]) -> None:
 
 
 def test_root_gets_the_defaults_of_mount() -> None:
-    options = for_kernel(parse_options([]), VOLUME, ROOT)
-    assert options.fuse == NAMED | {"rw", "suid", "dev", "allow_other"}
+    options = for_kernel(parse_options([]), ROOT)
+    assert options.fuse == ALWAYS | {"rw", "suid", "dev", "allow_other"}
     assert options.shown == ("rw", "suid", "dev", "allow_other", "default_permissions")
 
 
 def test_what_root_asked_for_is_kept() -> None:
-    options = for_kernel(parse_options(["ro,nosuid,nodev,allow_root"]), VOLUME, ROOT)
-    assert options.fuse == NAMED | {"ro", "nosuid", "nodev", "allow_root"}
+    options = for_kernel(parse_options(["ro,nosuid,nodev,allow_root"]), ROOT)
+    assert options.fuse == ALWAYS | {"ro", "nosuid", "nodev", "allow_root"}
     assert options.read_only
 
 
 def test_a_user_gets_no_more_than_fusermount_gives() -> None:
-    plain = for_kernel(parse_options(["suid,dev"]), VOLUME, USER)
-    assert plain.fuse == NAMED | {"rw", "nosuid", "nodev"}
-    trusted = for_kernel(parse_options([]), VOLUME, TRUSTED_USER)
+    plain = for_kernel(parse_options(["suid,dev"]), USER)
+    assert plain.fuse == ALWAYS | {"rw", "nosuid", "nodev"}
+    trusted = for_kernel(parse_options([]), TRUSTED_USER)
     assert trusted.fuse == plain.fuse | {"allow_other"}
 
 
 @pytest.mark.parametrize("word", ["allow_other", "allow_root"])
 def test_a_user_may_not_allow_others(word: str) -> None:
     with pytest.raises(UsageError, match="user_allow_other"):
-        for_kernel(parse_options([word]), VOLUME, USER)
-    assert word in for_kernel(parse_options([word]), VOLUME, TRUSTED_USER).fuse
-
-
-def test_any_path_becomes_an_option() -> None:
-    path = Path("/a,b\\c/\N{SNOWMAN}\udcff")
-    options = for_kernel(parse_options([]), path, USER)
-    (name,) = [option for option in options.fuse if option.startswith("fsname=")]
-    assert name.encode("us-ascii") == b"fsname=/a\\,b\\\\c/\xe2\x98\x83\xff"
+        for_kernel(parse_options([word]), USER)
+    assert word in for_kernel(parse_options([word]), TRUSTED_USER).fuse
 
 
 def test_sloppy_mode_drops_what_is_unknown() -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.support.mounting import HEAD, Mount
 from tests.support.proc import Argument, as_root, run
 
-VIRTUAL = ("tierfs.prefix", "tierfs.location", "tierfs.inode")
+VIRTUAL = ("tierfs.prefix", "tierfs.location", "tierfs.inode", "tierfs.head")
 
 
 def ask(path: Path, name: str) -> str:
@@ -37,6 +37,12 @@ def test_directories_and_other_kinds_answer(mounted: Mount) -> None:
     os.mkfifo(folder / "fifo")
     for path in (mounted.path, folder, folder / "fifo"):
         assert ask(path, "tierfs.inode") == str(path.stat().st_ino)
+
+
+def test_the_length_of_heads_is_told_everywhere(mounted: Mount) -> None:
+    (mounted.path / "file").write_bytes(b"x")
+    for path in (mounted.path, mounted.path / "file"):
+        assert ask(path, "tierfs.head") == str(HEAD)
 
 
 def test_names_are_not_listed(mounted: Mount) -> None:

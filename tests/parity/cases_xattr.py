@@ -102,7 +102,7 @@ def what_is_touched(place: Place, kind: str) -> object:
     )
 
 
-@case.each(size=[0, 5, 1000, 5000])
+@case.each(size=[0, 5, 1000, 2000, 4100, 5000, 65536])
 def setting_the_same_value(place: Place, size: int) -> object:
     path = make(place / "it")
     os.setxattr(path, LABEL, b"x" * size)

@@ -1,6 +1,7 @@
 """Where the mount may differ from a native filesystem, and who decides so.
 
-A case that is listed must differ: one that agrees is to be taken off the list.
+A case that is listed must differ: one that agrees is to be taken off the list. None is tierfs's own
+choice. Where native filesystems differ among themselves, the mount does as one of them does.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import Literal
 class Exception_:  # noqa: N801
     """Why a case differs."""
 
-    kind: Literal["binding", "kernel", "choice"]
-    """Who decides: pyfuse3, Linux, or tierfs as docs/reference/semantics.md says."""
+    kind: Literal["binding", "kernel"]
+    """Who decides: pyfuse3, or Linux."""
     reason: str
 
 
@@ -28,6 +29,12 @@ EXCEPTIONS: dict[str, Exception_] = {
     ),
     "cases_limits.limit_of_the_process_on_posix_fallocate": Exception_(
         "binding", "no handler for FALLOCATE: the C library writes up to the limit, then fails"
+    ),
+    "cases_rare.where_blocks_are[request=FIEMAP]": Exception_(
+        "kernel", "FUSE has no FIEMAP: EOPNOTSUPP"
+    ),
+    "cases_rare.wait_for_a_file_with_epoll[name=file]": Exception_(
+        "kernel", "every file of FUSE can be polled, so epoll takes it: always ready"
     ),
     # ------------------------------------------------------------ open, bytes
     "cases_open.temporary_file": Exception_("binding", "no handler for TMPFILE: EOPNOTSUPP"),
@@ -57,26 +64,11 @@ EXCEPTIONS: dict[str, Exception_] = {
     "cases_attributes_stat.statx_birth_time": Exception_(
         "binding", "no handler for STATX: the kernel asks with GETATTR, which has no such time"
     ),
-    "cases_attributes_odd.blocks_of_a_file_with_a_hole": Exception_(
-        "choice", "the index keeps the size; blocks would have to be asked of both directories"
-    ),
-    "cases_attributes_odd.preferred_block_size": Exception_(
-        "choice", "128 KiB, so that cp and cat make fewer requests"
-    ),
-    "cases_attributes_odd.size_of_a_full_directory": Exception_(
-        "choice", "a directory has no blocks of its own: always 4096"
-    ),
     "cases_attributes_odd.read_flags": Exception_("binding", "no handler for IOCTL: ENOTTY"),
     "cases_attributes_odd.set_flags": Exception_("binding", "no handler for IOCTL: ENOTTY"),
     "cases_attributes_odd.read_project": Exception_("binding", "no handler for IOCTL: ENOTTY"),
-    "cases_attributes_times.set_times_after_2262": Exception_(
-        "choice", "64 bits of nanoseconds end in 2262, where ext4 goes on to 2446"
-    ),
     "cases_xattr.create_and_replace_at_once[exists=False]": Exception_(
         "binding", "it looks at XATTR_CREATE first and then no longer at XATTR_REPLACE"
-    ),
-    "cases_xattr.setting_the_same_value[size=5000]": Exception_(
-        "choice", "a value that stays the same changes no ctime; ext4 compares only small values"
     ),
     "cases_acl.many_entries[count=508]": Exception_(
         "kernel", "a list of more than a page is E2BIG on FUSE (fuse_set_acl)"
@@ -84,8 +76,12 @@ EXCEPTIONS: dict[str, Exception_] = {
     "cases_acl.many_entries[count=1000]": Exception_(
         "kernel", "a list of more than a page is E2BIG on FUSE (fuse_set_acl)"
     ),
-    "cases_acl_access.inherited_under_umask": Exception_(
-        "binding", "it does not ask for FUSE_DONT_MASK: the kernel takes the umask off beforehand"
-    ),
 }
 """By the name of a case, or by module.function for all its parameters."""
+
+VARIATIONS: dict[str, str] = {
+    "cases_attributes_odd.preferred_block_size": (
+        "4096 on ext4 and tmpfs; on XFS what the options largeio and allocsize say"
+    ),
+}
+"""By module.function: cases in which the filesystems of `places.natives` differ, with how."""

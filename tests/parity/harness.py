@@ -14,9 +14,11 @@
 A case runs once on a fresh directory of a native ext4 and once on a fresh directory of the mount,
 as root, with umask 022. What it returns, its observation, must be equal: plain tuples, dicts,
 numbers and strings without inode numbers, times or the place's path. The native filesystem is
-mounted `noatime`, as a mount of tierfs behaves. The case leaves no descriptor open and no process
-behind; the current directory and the umask are put back for it. `@case.read_only` gives it a
-prepared tree (see `prepare_read_only`) on filesystems that are mounted read-only.
+mounted `noatime`, as a mount of tierfs behaves. A case of `VARIATIONS` runs on several native
+filesystems, which differ; the mount must do as one of them does. The case leaves no descriptor
+open and no process behind; the current directory and the umask are put back for it.
+`@case.read_only` gives it a prepared tree (see `prepare_read_only`) on filesystems that are mounted
+read-only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The two filesystems: a native ext4 in memory and a mounted volume, both for the whole run."""
+"""The filesystems: a native ext4 in memory and a mounted volume, for the whole run; and others."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.parity.harness import Place, prepare_read_only
 from tests.support.mounting import Mount, unmount_by_force
@@ -15,32 +16,64 @@ from tests.support.proc import run
 IMAGE_BYTES = 1024 * 1024 * 1024
 """Of the native filesystem: sparse, so that memory is taken by what the cases write only."""
 
-FEATURES = ("-O", "ea_inode")
-"""Extended attributes of up to 64 KiB."""
-
-NATIVE_OPTIONS = "loop,noatime"
+OPTIONS = "loop,noatime"
 """A mount of tierfs never changes access times by reading."""
 
 
-class Native:
-    """An ext4 in a file. Its mountpoint's path is as long as that of the mount beside it."""
+class Kind(NamedTuple):
+    """How a native filesystem is made and mounted."""
 
-    def __init__(self, home: Path) -> None:
-        self.path = home / "ext"
-        self._image = home / "image"
+    name: str
+    mountpoint: str
+    mkfs: tuple[str, ...]
+    """Without the file that it is made in; none for a filesystem that has its own memory."""
+    options: str = OPTIONS
+
+
+EXT4 = Kind(
+    "ext4",
+    "ext",
+    # Inode tables are made as they are needed; extended attributes have up to 64 KiB.
+    ("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=1", "-O", "ea_inode"),
+)
+OTHERS = (
+    Kind("xfs", "xfs", ("mkfs.xfs", "-q")),
+    Kind("xfs with largeio", "large", ("mkfs.xfs", "-q"), f"{OPTIONS},largeio,allocsize=128k"),
+    Kind("tmpfs", "tmp", (), "noatime"),
+)
+
+
+class Native:
+    """A filesystem in a file. An ext4's mountpoint has a path as long as that of a mount beside."""
+
+    def __init__(self, home: Path, kind: Kind = EXT4) -> None:
+        self.path = home / kind.mountpoint
+        self.name = kind.name
+        self._kind = kind
+        self._image = home / f"{kind.mountpoint}.image"
+        self._used = 0
         self.path.mkdir()
 
     def mount(self) -> None:
         """Make the filesystem and mount it."""
-        with self._image.open("wb") as image:
-            image.truncate(IMAGE_BYTES)
-        quick = ["-q", "-F", "-E", "lazy_itable_init=1"]
-        run(["mkfs.ext4", *quick, *FEATURES, self._image], timeout=60)
-        run(["mount", "-o", NATIVE_OPTIONS, self._image, self.path], timeout=20)
+        if self._kind.mkfs:
+            with self._image.open("wb") as image:
+                image.truncate(IMAGE_BYTES)
+            run([*self._kind.mkfs, self._image], timeout=60)
+        source = ["-t", self._kind.name, "none"] if not self._kind.mkfs else [self._image]
+        run(["mount", "-o", self._kind.options, *source, self.path], timeout=20)
 
     def read_only(self) -> None:
         """Take the permission to write away."""
         run(["mount", "-o", "remount,ro", self.path], timeout=20)
+
+    def fresh(self) -> Place:
+        """An empty directory; it goes with the filesystem."""
+        self._used += 1
+        path = self.path / f"{self._used:05}"
+        path.mkdir()
+        path.chmod(0o755)
+        return Place(path)
 
     def close(self) -> None:
         """Unmount and free the loop device."""
@@ -58,7 +91,7 @@ class Pair:
     @contextlib.contextmanager
     def fresh(self) -> Iterator[tuple[Place, Place]]:
         """Two empty directories; removed at the end, unless the case fails."""
-        if not answers(self.mount.path):
+        if not (self.mount.is_mounted() and answers(self.mount.path)):
             self.mount.renew()
         self._used += 1
         paths = [root / f"{self._used:05}" for root in (self.native.path, self.mount.path)]
@@ -101,6 +134,19 @@ def read_only_pair(home: Path) -> Iterator[Pair]:
             prepare_read_only(Place(tree))
         made.native.read_only()
         made.mount.remount("ro")
+        yield made
+
+
+@contextlib.contextmanager
+def natives(home: Path) -> Iterator[list[Native]]:
+    """Several native filesystems, mounted in `home`: what they differ in is no promise."""
+    home.mkdir()
+    with contextlib.ExitStack() as stack:
+        made = []
+        for kind in (EXT4, *OTHERS):
+            native = stack.enter_context(contextlib.closing(Native(home, kind)))
+            native.mount()
+            made.append(native)
         yield made
 
 

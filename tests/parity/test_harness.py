@@ -11,6 +11,7 @@ import pytest
 from tests.parity import registry
 from tests.parity.exceptions import EXCEPTIONS, Exception_
 from tests.parity.harness import Case, Place
+from tests.parity.places import Pair
 from tests.parity.test_parity import ALL, compare, difference
 
 LEAST = 600
@@ -73,6 +74,14 @@ def test_parameters_are_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
         f"{base}[mode={mode}-how={how}]" for mode in ("0o644", "0o755") for how in "xy"
     ]
     assert made[f"{base}[mode=0o755-how=y]"].parameters == {"mode": 0o755, "how": "y"}
+
+
+def test_a_mount_that_was_taken_away_is_mounted_again(shared_mount: Pair) -> None:
+    """Else the cases that follow a case that hung would try the empty directory below."""
+    shared_mount.mount.unmount()
+    with shared_mount.fresh() as (_, mount):
+        assert shared_mount.mount.is_mounted()
+        assert mount.path.stat().st_dev == shared_mount.mount.path.stat().st_dev
 
 
 def test_what_a_call_touches(place: Place) -> None:

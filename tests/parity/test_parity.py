@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from tests.parity.exceptions import EXCEPTIONS
+from tests.parity.exceptions import EXCEPTIONS, VARIATIONS
 from tests.parity.harness import Case, Place, errno_name
-from tests.parity.places import Pair
+from tests.parity.places import Native, Pair
 from tests.parity.registry import load
 from tests.support.fixtures import watchdog
 
@@ -19,12 +19,16 @@ SECONDS = 60
 """That a case may take; ten fewer, and its mount is taken away, so that it can still fail."""
 
 
+DIRECTORY_FORMATS = ("ext4", "xfs", "tmpfs")
+WRITABLE = [each for each in ALL if not each.read_only]
 SHOWN = 400
 """Characters of a value in a failure's message."""
 
 
 @pytest.mark.timeout(SECONDS)
-@pytest.mark.parametrize("case", [each for each in ALL if not each.read_only], ids=lambda c: c.name)
+@pytest.mark.parametrize(
+    "case", [each for each in WRITABLE if each.base not in VARIATIONS], ids=lambda c: c.name
+)
 def test_parity(case: Case, shared_mount: Pair) -> None:
     with watchdog(shared_mount.mount, SECONDS - 10), shared_mount.fresh() as (native, mount):
         compare(case, native, mount)
@@ -39,9 +43,41 @@ def test_read_only(case: Case, read_only_mount: Pair) -> None:
     read_only_mount.mount.log.check()
 
 
+@pytest.mark.timeout(SECONDS)
+@pytest.mark.parametrize(
+    "case", [each for each in WRITABLE if each.base in VARIATIONS], ids=lambda c: c.name
+)
+def test_variation(case: Case, shared_mount: Pair, natives: list[Native]) -> None:
+    """Where the native filesystems differ among themselves, the mount does as one of them does."""
+    with watchdog(shared_mount.mount, SECONDS - 10), shared_mount.fresh() as (_, mount):
+        found = observe(case, mount)
+    allowed = {native.name: observe(case, native.fresh()) for native in natives}
+    assert found in allowed.values(), f"{case.name}: the mount {found!r}, {allowed}"
+    assert len(set(map(repr, allowed.values()))) > 1, f"{case.name}: all agree: {allowed}"
+
+
 def test_every_exception_is_of_a_case() -> None:
     known = {each.name for each in ALL} | {each.base for each in ALL}
     assert not EXCEPTIONS.keys() - known
+    assert not VARIATIONS.keys() - {each.base for each in ALL}
+
+
+def test_no_exception_is_our_own_choice() -> None:
+    """What tierfs could do as ext4 does, it does."""
+    deciders = {exception.kind for exception in EXCEPTIONS.values()}
+    assert deciders == {"binding", "kernel"}
+
+
+def test_every_filesystem_has_its_own_size_of_a_directory(natives: list[Native]) -> None:
+    """So that no case compares it (observations.py)."""
+    sizes = {native.name: directory_size(native.fresh()) for native in natives}
+    assert len(set(sizes.values())) >= len(DIRECTORY_FORMATS), sizes
+
+
+def directory_size(place: Place) -> int:
+    for number in range(40):
+        place.file(f"{number}-{'x' * 240}")
+    return place.path.stat().st_size
 
 
 def compare(case: Case, native: Place, mount: Place) -> None:

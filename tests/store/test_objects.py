@@ -12,6 +12,7 @@ from tests.support.faulty_os import FaultyOs, Point
 from tierfs.store.objects import FILES_PER_DIRECTORY_BITS, ObjectLost, ObjectStore, object_path
 
 INO = 5000
+KIB = 1024
 GIB = 1024**3
 
 
@@ -126,10 +127,10 @@ def test_new_directories_are_synced_before_they_are_used(
     faulty.clear()
     store.write(INO, 0, b"a")
     made = ["flash.mkdir", "flash.open", "flash.fsync_directory"]
-    assert faulty.labels == ["flash.stat", *made, *made, "flash.open", "flash.pwrite"]
+    assert faulty.labels == ["flash.open", *made, *made, "flash.open", "flash.pwrite"]
     faulty.clear()
     store.write(INO + 1, 0, b"a")
-    assert faulty.labels == ["flash.stat", "flash.open", "flash.pwrite"]
+    assert faulty.labels == ["flash.open", "flash.pwrite"]
 
 
 def test_sync_syncs_the_bytes_and_then_the_name(store: ObjectStore, faulty: FaultyOs) -> None:
@@ -167,3 +168,25 @@ def test_flush_is_one_labelled_call(store: ObjectStore, faulty: FaultyOs) -> Non
     faulty.clear()
     store.flush()
     assert len(faulty.labels) == 1
+
+
+def test_what_an_object_takes(store: ObjectStore) -> None:
+    """Of its first bytes, without the holes and without what lies behind."""
+    assert store.allocated(INO, 100) == 0
+    store.resize(INO, 100 * KIB)
+    assert store.allocated(INO, 100 * KIB) == 0
+    store.write(INO, 20 * KIB, bytes(10 * KIB))
+    store.write(INO, 60 * KIB, b"x")
+    whole = {length: store.allocated(INO, length * KIB) // KIB for length in (100, 200)}
+    assert whole == {100: 16, 200: 16}
+    cut = {length: store.allocated(INO, length * KIB) // KIB for length in (10, 20, 22, 61, 70)}
+    assert cut == {10: 0, 20: 0, 22: 4, 61: 16, 70: 16}
+
+
+def test_an_object_that_cannot_be_measured(store: ObjectStore, faulty: FaultyOs) -> None:
+    store.write(INO, 0, bytes(10 * KIB))
+    for label in ("flash.stat", "flash.lseek"):
+        faulty.clear()
+        faulty.fail(Point(label, 0), errno.EIO)
+        with pytest.raises(OSError, match=r"\[Errno 5\]"):
+            store.allocated(INO, KIB)

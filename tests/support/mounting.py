@@ -26,6 +26,9 @@ from tests.support.volume_file import set_key
 HEAD = 64 * 1024
 """Bytes of a file that a volume of these tests keeps on flash unless it says otherwise."""
 
+FAST_PATH = os.environ.get("TIERFS_TEST_FASTPATH", "1") != "0"
+"""Whether the volumes of the tests are mounted with the fast path, as they are by default."""
+
 LAYERS = 8
 """Mounts upon one another that a teardown takes away at most."""
 
@@ -65,6 +68,8 @@ class Mount:
         tiers: list[Argument] = ["--flash", self.flash, "--disk", self.disk]
         tierfs("init", self.volume_file, *tiers, "--head", f"{head}", *index_option)
         self.configure("log", f"{{file: {json.dumps(str(self.log.path))}}}")
+        if not FAST_PATH:
+            self.configure("fast_path", "{enabled: false}")
 
     def configure(self, key: str, value: str) -> None:
         """Set a key of the volume file; the next mount reads it."""

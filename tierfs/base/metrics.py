@@ -58,6 +58,17 @@ TABLE = (
     Metric("damage", "counter", (), "Operations that found an object missing or short."),
     Metric("handler_failures", "counter", (), "Requests that ended in an unexpected exception."),
     Metric("reclaimed_files", "counter", (), "Unlinked files whose objects were removed."),
+    Metric(
+        "fast_path_passed_on",
+        "counter",
+        (),
+        "Requests that the fast path could not answer and gave to Python.",
+    ),
+    Metric("fast_path_evictions", "counter", (), "Records that made room for others."),
+    Metric("fast_path_inodes", "gauge", (), "Inodes that the fast path can answer for."),
+    Metric("fast_path_names", "gauge", (), "Names that it can answer for, absent ones included."),
+    Metric("fast_path_bytes", "gauge", (), "Memory that it takes for them."),
+    Metric("fast_path_references", "gauge", (), "Inodes that the kernel remembers."),
     Metric("index_wal_bytes", "gauge", (), "Size of the index's write-ahead log."),
     Metric(
         "tier_free_bytes",
@@ -82,6 +93,9 @@ class Metrics:
         self.damage = self._counter("damage")
         self.handler_failures = self._counter("handler_failures")
         self.reclaimed_files = self._counter("reclaimed_files")
+        for row in TABLE:
+            if row.name.startswith("fast_path_"):
+                self._make(row.name)  # its values come from the router, at each scrape
         self.index_wal_bytes = self._gauge("index_wal_bytes")
         self.tier_free_bytes = self._gauge("tier_free_bytes")
 

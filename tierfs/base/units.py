@@ -39,7 +39,7 @@ def parse_size(text: str | int) -> int:
     Raises:
         ValueError: no such size; the message is meant for the person who wrote it.
     """
-    match = _SIZE.fullmatch(str(text).strip()[: _LONGEST_SHOWN + 10])
+    match = _SIZE.fullmatch(str(text).strip())
     if match is None:
         message = f"{_shown(str(text))} is not a size; write a number and a unit, such as 64KiB"
         raise ValueError(message)

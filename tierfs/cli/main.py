@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 import traceback
@@ -15,7 +14,7 @@ import click
 
 from tierfs.base.errors import ExitCode, TierfsError
 from tierfs.cli.messages import message
-from tierfs.cli.verb import write_examples
+from tierfs.cli.verb import VerbGroup
 
 VERBS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -23,6 +22,9 @@ VERBS: Final[Mapping[str, str]] = MappingProxyType(
         "mount": "tierfs.cli.mount",
         "umount": "tierfs.cli.umount",
         "status": "tierfs.cli.status",
+        "warm": "tierfs.cli.warm",
+        "bench": "tierfs.cli.bench.group",
+        "policy": "tierfs.cli.policy.group",
         "install-helpers": "tierfs.cli.install_helpers",
         "version": "tierfs.cli.version",
     }
@@ -32,37 +34,6 @@ VERBS: Final[Mapping[str, str]] = MappingProxyType(
 DEBUG: Final = "TIERFS_DEBUG"
 INTERRUPTED: Final = 130
 """What a shell reports for a program ended by Ctrl-C: 128 + SIGINT."""
-
-
-class Verbs(click.Group):
-    """Finds the verbs in ``VERBS``."""
-
-    def list_commands(self, _ctx: click.Context) -> list[str]:
-        """The verbs in the order in which people meet them."""
-        return list(VERBS)
-
-    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of a verb."""
-        if cmd_name not in VERBS:
-            return None
-        command: click.Command = import_module(VERBS[cmd_name]).command
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The verb that the command line begins with, or a guess at which was meant."""
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            close = difflib.get_close_matches(args[0], VERBS, n=1)
-            if not close:
-                raise
-            raise click.UsageError(f"{error.message} Did you mean '{close[0]}'?", ctx) from None
-
-    def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the examples."""
-        write_examples(formatter, self.epilog or "")
 
 
 EXAMPLES = """
@@ -79,7 +50,12 @@ def _show_version(ctx: click.Context, _option: click.Parameter, wanted: object) 
         ctx.exit()
 
 
-@click.group(cls=Verbs, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=VerbGroup,
+    verbs=VERBS,
+    epilog=EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.option(
     "--version",
     is_flag=True,

@@ -27,6 +27,9 @@ tierfs mount images.yaml /mnt/images --foreground -o log_level=debug
 @click.option(
     "-o", "--options", multiple=True, metavar="OPTIONS", help="Mount options, comma-separated."
 )
+@click.option(
+    "--no-fastpath", is_flag=True, help="Serve every request through Python: slower, simpler."
+)
 @click.option("-f", "--foreground", is_flag=True, help="Serve in this process and log to stderr.")
 @click.option(
     "--timeout",
@@ -42,6 +45,7 @@ def command(
     mountpoint: Path,
     options: tuple[str, ...],
     *,
+    no_fastpath: bool,
     foreground: bool,
     timeout: float,
     ready_pipe: int | None,
@@ -51,6 +55,8 @@ def command(
     Returns when the mount answers; a daemon stays behind and serves it. The options are those
     of mount(8) and of FUSE, and a few of tierfs: docs/reference/mount-options.md.
     """
+    if no_fastpath:
+        options = (*options, "no_fastpath")
     request = Request.of(volume_file, mountpoint, options)
     if foreground:
         # Everything that serves is loaded only here: the waiting command does without.

@@ -41,10 +41,20 @@ def facts(status: dict[str, Any]) -> list[tuple[str, ...]]:
         ("mounted on", status["mountpoint"]),
         ("daemon", f"process {status['pid']}, up {timedelta(seconds=int(status['uptime_s']))}"),
         ("options", ",".join(status["options"])),
+        ("fast path", fast_path(status["fast_path"])),
         ("head", format_size(status["head"])),
         ("index", f"{index['path']}, {format_size(index['bytes'])}, {index['inodes']:,} inodes"),
         ("log", status["log"] or "the journal, or standard error in the foreground"),
     ]
+
+
+def fast_path(status: dict[str, int] | None) -> str:
+    """What the fast path holds, in a line."""
+    if status is None:
+        return "off"
+    held = f"{status['inodes']:,} inodes and {status['names']:,} names"
+    limit = format_size(status["memory_limit"])
+    return f"{held} in {format_size(status['memory'])} of {limit}"
 
 
 def tiers(status: dict[str, Any]) -> list[tuple[str, ...]]:

@@ -2,13 +2,52 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Mapping
+from importlib import import_module
 from textwrap import dedent, indent
+from typing import Any
 
 import click
 
 
 class Verb(click.Command):
     """A command whose ``epilog`` is examples."""
+
+    def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples."""
+        write_examples(formatter, self.epilog or "")
+
+
+class VerbGroup(click.Group):
+    """A command with verbs of its own: ``verbs`` is the module of each, imported when asked for."""
+
+    def __init__(self, *args: Any, verbs: Mapping[str, str], **kwargs: Any) -> None:  # noqa: ANN401 - click's own
+        super().__init__(*args, **kwargs)
+        self.verbs = verbs
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """The verbs in the order in which people meet them."""
+        return list(self.verbs)
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The ``command`` of a verb's module."""
+        if cmd_name not in self.verbs:
+            return None
+        command: click.Command = import_module(self.verbs[cmd_name]).command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The verb that the command line begins with, or a guess at which was meant."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            close = difflib.get_close_matches(args[0], self.verbs, n=1)
+            if not close:
+                raise
+            raise click.UsageError(f"{error.message} Did you mean '{close[0]}'?", ctx) from None
 
     def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples."""

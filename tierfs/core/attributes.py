@@ -6,21 +6,17 @@ import errno
 import stat
 from typing import NamedTuple
 
+from tierfs.base.blocks import SECTOR, whole_blocks
 from tierfs.base.clock import Clock
 from tierfs.base.errors import FsError
+from tierfs.base.times import nearest
 from tierfs.core import acl
 from tierfs.core.callers import PRIVILEGED, Caller
 from tierfs.core.data import Data
+from tierfs.core.locks import WouldBlock
 from tierfs.core.modes import set_by, with_permissions, without_set_id
 from tierfs.index.index import Index
 from tierfs.index.inodes import Inode
-
-SECOND = 10**9
-LATEST = (2**63 - 1) // SECOND
-"""Seconds since the epoch, in the year 2262: the index holds 64 bits of nanoseconds."""
-
-EARLIEST = -(2**31)
-"""Seconds, in the year 1901: the first that ext4 and XFS know."""
 
 
 class Changes(NamedTuple):
@@ -49,6 +45,20 @@ class Attributes:
     def get(self, ino: int) -> Inode:
         """What stat(2) shows."""
         return self._index.inodes.get(ino)
+
+    def blocks(self, ino: int, *, wait: bool) -> int:
+        """What stat(2) shows as st_blocks, in units of 512 bytes.
+
+        Raises:
+            WouldBlock: the file may have a hole, so both tiers are asked, and ``wait`` is False.
+            OSError: a call on a backing directory failed.
+        """
+        inode = self.get(ino)
+        if not inode.sparse:
+            return blocks_of(inode)
+        if not wait:
+            raise WouldBlock
+        return min(blocks_of(inode), -(-self._data.allocated(inode) // SECTOR))
 
     def readlink(self, ino: int) -> bytes:
         """The target of a symbolic link (readlink(2)); EINVAL for anything else."""
@@ -88,13 +98,20 @@ class Attributes:
             )
 
 
+def blocks_of(inode: Inode) -> int:
+    """st_blocks, in units of 512 bytes, if there is no hole; special files and links take none."""
+    if stat.S_ISREG(inode.mode) or stat.S_ISDIR(inode.mode):
+        return whole_blocks(inode.size) // SECTOR
+    return 0
+
+
 def _changed(inode: Inode, changes: Changes, caller: Caller) -> Inode:
     return inode._replace(
         mode=_mode(inode, changes, caller),
         uid=inode.uid if changes.uid is None else changes.uid,
         gid=inode.gid if changes.gid is None else changes.gid,
-        atime=inode.atime if changes.atime is None else _in_range(changes.atime),
-        mtime=inode.mtime if changes.mtime is None else _in_range(changes.mtime),
+        atime=inode.atime if changes.atime is None else nearest(changes.atime),
+        mtime=inode.mtime if changes.mtime is None else nearest(changes.mtime),
     )
 
 
@@ -107,10 +124,3 @@ def _mode(inode: Inode, changes: Changes, caller: Caller) -> int:
         # chown(2) takes set-user-ID from everyone, root too.
         return without_set_id(inode.mode, inode.gid, caller)
     return inode.mode
-
-
-def _in_range(time: int) -> int:
-    """The nearest time that can be kept; at either end without nanoseconds (timestamp_truncate)."""
-    if EARLIEST < time // SECOND < LATEST:
-        return time
-    return (EARLIEST if time < 0 else LATEST) * SECOND

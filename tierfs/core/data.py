@@ -16,6 +16,7 @@ import stat
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
+from tierfs.base.blocks import skips_block
 from tierfs.base.clock import Clock
 from tierfs.base.errors import Damage, FsError
 from tierfs.base.extents import MAX_FILE_SIZE, Extent, clip
@@ -40,7 +41,7 @@ class _Change(NamedTuple):
     inode: Inode
     size: int
     offset: int
-    data: bytes
+    data: bytes | memoryview
     caller: Caller = PRIVILEGED
     """Who loses set-user-ID by a truncation."""
 
@@ -48,6 +49,11 @@ class _Change(NamedTuple):
     def leaves_hole(self) -> bool:
         """Whether bytes become readable that nobody wrote."""
         return self.offset > self.inode.size or (not self.data and self.size > self.inode.size)
+
+    @property
+    def skips_block(self) -> bool:
+        """Whether a whole block of them takes no room."""
+        return skips_block(self.inode.size, self.offset, len(self.data), self.size)
 
 
 class Data:
@@ -86,7 +92,7 @@ class Data:
             ino, lambda inode: self._tiers.read(inode, clip(extent, inode.size), wait=wait)
         )
 
-    def write(self, ino: int, offset: int, data: bytes, *, wait: bool = True) -> int:
+    def write(self, ino: int, offset: int, data: bytes | memoryview, *, wait: bool = True) -> int:
         """Write all of ``data``; between the end of the file and ``offset`` is a hole then.
 
         Leaves set-user-ID alone: where the writer may not keep it, the kernel has asked before.
@@ -109,7 +115,7 @@ class Data:
             if size > inode.size:
                 self._put(_Change(inode, size, inode.size, b"", caller), wait=wait)
             else:
-                self._commit(inode, size, caller)
+                self._commit(_Change(inode, size, size, b"", caller))
                 if size < inode.size:
                     self._reclaimer.add_cut(ino)
 
@@ -117,6 +123,13 @@ class Data:
         """Make the file survive a power cut: flash object, disk object, index (fsync(2))."""
         self._settled(ino, self._tiers.sync)
         self._index.sync()
+
+    def allocated(self, inode: Inode) -> int:
+        """Bytes that the file takes in both directories, holes left out; waits for the disk.
+
+        More where a filesystem below has allocated ahead, or for an instant while the file moves.
+        """
+        return self._tiers.allocated(inode)
 
     def _settled(self, ino: int, operation: Callable[[Inode], T]) -> T:
         """Run ``operation``; damage counts only if the file was not moved meanwhile."""
@@ -144,7 +157,8 @@ class Data:
         """A file without a byte goes where there is room now."""
         if inode.size or inode.prefix == 0:
             return inode
-        return inode._replace(prefix=self._placement.fit(inode.prefix))
+        prefix = self._placement.fit(inode.prefix)
+        return inode if prefix == inode.prefix else inode._replace(prefix=prefix)
 
     def _put(self, change: _Change, *, wait: bool) -> None:
         try:
@@ -169,15 +183,15 @@ class Data:
             self._put_somewhere(change._replace(inode=self._file(change.inode.ino)), wait=wait)
 
     def _put_somewhere(self, change: _Change, *, wait: bool) -> None:
-        inode, size, offset, data, caller = change
+        inode, size, offset, data, _ = change
         try:
             self._tiers.write(inode, size, offset, data, wait=wait)
         except FlashFull:
             if not wait:
                 raise WouldBlock from None
-            inode = self._spill(inode)
-            self._tiers.write(inode, size, offset, data, wait=wait)
-        self._commit(inode, size, caller)
+            change = change._replace(inode=self._spill(inode))
+            self._tiers.write(change.inode, size, offset, data, wait=wait)
+        self._commit(change)
 
     def _clear_behind_end(self, inode: Inode, *, wait: bool) -> None:
         """Cut what lies behind the file's end before a hole makes it readable."""
@@ -201,8 +215,9 @@ class Data:
         self._tiers.flash.remove(inode.ino)
         return row
 
-    def _commit(self, inode: Inode, size: int, caller: Caller) -> None:
+    def _commit(self, change: _Change) -> None:
         """Store the new size and times; attributes that others changed meanwhile are kept."""
+        inode, size = change.inode, change.size
         now = self._clock()
         with self._index.transaction():
             row = self._index.inodes.get(inode.ino)
@@ -212,9 +227,10 @@ class Data:
                 row._replace(
                     size=size,
                     prefix=inode.prefix,
-                    mode=after_writing(row.mode, row.gid, caller),
+                    mode=after_writing(row.mode, row.gid, change.caller),
                     mtime=now,
                     ctime=now,
                     version=row.version + 1,
+                    sparse=int(size > 0 and (change.skips_block or row.sparse > 0)),
                 )
             )

@@ -61,10 +61,12 @@ class Directories:
         return inode
 
     def with_room_for(self, parent: int, name: bytes) -> Inode:
-        """The directory, in which ``name`` is free (EEXIST; ENOENT when it is removed)."""
+        """The directory, where ``name`` may be made (ENOENT when it is removed).
+
+        That it is free (EEXIST) the index finds out when the entry is inserted.
+        """
         directory = self.get(parent)
-        if self.find(parent, name) is not None:
-            raise FsError(errno.EEXIST)
+        check_name(name)
         if directory.nlink == 0:
             raise FsError(errno.ENOENT)
         return directory

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import NamedTuple
 
+from tierfs.base.blocks import BLOCK
 from tierfs.base.clock import Clock, system_clock
 from tierfs.base.metrics import Metrics
 from tierfs.core.attributes import Attributes
@@ -14,14 +15,12 @@ from tierfs.core.listing import Listing
 from tierfs.core.locks import InodeLocks
 from tierfs.core.names import Names
 from tierfs.core.placement import Placement
+from tierfs.core.publication import Publication
 from tierfs.core.reclaimer import Reclaimer
 from tierfs.core.references import References
 from tierfs.core.tiers import Tiers
 from tierfs.core.xattrs import ExtendedAttributes
 from tierfs.index.index import Index
-from tierfs.store.objects import ObjectStore
-
-BLOCK = 4096
 
 
 class StatFs(NamedTuple):
@@ -42,25 +41,25 @@ class FileSystem:
         self,
         *,
         index: Index,
-        flash: ObjectStore,
-        disk: ObjectStore,
+        tiers: Tiers,
         head: int,
         volume: uuid.UUID,
         metrics: Metrics,
+        references: References,
         clock: Clock = system_clock,
     ) -> None:
-        tiers = Tiers(flash, disk, metrics)
         locks = InodeLocks()
-        placement = Placement(head, flash)
+        placement = Placement(head, tiers.flash)
         directories = Directories(index, clock)
         self._index = index
         self._tiers = tiers
-        self.references = References()
+        self.references = references
         self.reclaimer = Reclaimer(index, tiers, locks, metrics)
         self.names = Names(index, placement, self.references, self.reclaimer, clock)
         self.data = Data(index, tiers, placement, locks, self.reclaimer, clock, metrics)
         self.attributes = Attributes(index, self.data, clock)
-        self.xattrs = ExtendedAttributes(index, volume, clock)
+        self.xattrs = ExtendedAttributes(index, volume, head, clock)
+        self.publication = Publication(index)
         self.listing = Listing(index, directories, self.references)
 
     def statfs(self) -> StatFs:

@@ -31,15 +31,28 @@ class Listing:
         Raises:
             FsError: ENOTDIR, ESTALE.
         """
-        directory = self._directories.get(ino)
-        if cookie < DOT_COOKIE:
-            yield Entry(DOT, DOT_COOKIE, directory)
-        if cookie < DOTDOT_COOKIE:
-            parent = self._index.inodes.find(directory.parent) or directory
-            yield Entry(DOTDOT, DOTDOT_COOKIE, parent)
+        yield from (entry for entry in self._dots(ino) if entry.cookie > cookie)
         yield from self._index.entries.after(ino, max(cookie, DOTDOT_COOKIE))
+
+    def publish(self, ino: int, cookie: int) -> None:
+        """Publish the page of entries behind ``cookie``.
+
+        Raises:
+            FsError: ENOTDIR, ESTALE.
+        """
+        dots = [
+            (entry.name, entry.cookie, entry.inode.ino, entry.inode.mode)
+            for entry in self._dots(ino)
+            if entry.cookie > cookie
+        ]
+        self._index.entries.publish_listing(ino, cookie, dots)
 
     def refer(self, entry: Entry) -> None:
         """Take a reference on a listed inode, as READDIRPLUS does; not on ``.`` and ``..``."""
         if entry.cookie > DOTDOT_COOKIE:
             self._references.add(entry.inode.ino)
+
+    def _dots(self, ino: int) -> tuple[Entry, Entry]:
+        directory = self._directories.get(ino)
+        parent = self._index.inodes.find(directory.parent) or directory
+        return Entry(DOT, DOT_COOKIE, directory), Entry(DOTDOT, DOTDOT_COOKIE, parent)

@@ -28,10 +28,14 @@ WHITEOUT_MODE = stat.S_IFCHR
 
 
 class Owner(NamedTuple):
-    """Whom a new inode belongs to."""
+    """Whom a new inode belongs to, and what that process gives nobody (umask(2)).
+
+    ``umask`` is 0 where the kernel has taken it off the mode already.
+    """
 
     uid: int
     gid: int
+    umask: int = 0
 
 
 ROOT_OWNER = Owner(0, 0)
@@ -174,16 +178,17 @@ class Names:
         target: bytes | None = None,
     ) -> Inode:
         """A new inode under a free name; it inherits what the directory has to pass on."""
-        inherited = acl.inherit(self._index.xattrs.find(directory.ino, acl.DEFAULT), mode)
-        inode = self._new_inode(directory, inherited.mode, owner)._replace(rdev=rdev, target=target)
-        if target is not None:
-            inode = inode._replace(size=len(target))
+        default = self._index.xattrs.find(directory.ino, acl.DEFAULT)
+        inherited = acl.inherit(default, mode, owner.umask)
+        inode = self._new_inode(directory, inherited.mode, owner, rdev=rdev, target=target)
         self._index.inodes.insert(inode)
         self._index.entries.insert(directory.ino, name, inode.ino, inode.ino)
         self._store_acls(inode.ino, inherited)
         return inode
 
-    def _new_inode(self, directory: Inode, mode: int, owner: Owner) -> Inode:
+    def _new_inode(
+        self, directory: Inode, mode: int, owner: Owner, *, rdev: int, target: bytes | None
+    ) -> Inode:
         """A new row; a set-group-ID directory passes its group on (inode_init_owner)."""
         now = self._clock()
         gid = owner.gid
@@ -197,15 +202,16 @@ class Names:
             uid=owner.uid,
             gid=gid,
             nlink=2 if is_dir else 1,
-            size=DIRECTORY_SIZE if is_dir else 0,
-            rdev=0,
+            size=DIRECTORY_SIZE if is_dir else len(target or b""),
+            rdev=rdev,
             atime=now,
             mtime=now,
             ctime=now,
             prefix=self._placement.head,
             version=0,
             parent=directory.ino,
-            target=None,
+            target=target,
+            sparse=0,
         )
 
     def _store_acls(self, ino: int, inherited: acl.Inherited) -> None:

@@ -9,14 +9,31 @@ from __future__ import annotations
 
 import threading
 from array import array
+from typing import Protocol
 
 PAGE_BITS = 4
 PAGE = 1 << PAGE_BITS
 _EMPTY_PAGE = array("Q", bytes(8 * PAGE))
 
 
-class References:
-    """Reference counts of inodes, and which of those inodes are unlinked. Thread-safe."""
+class References(Protocol):
+    """How often the kernel was told of each inode, and which of those are unlinked. Thread-safe."""
+
+    def add(self, ino: int) -> None:
+        """The kernel is told of the inode once more."""
+
+    def drop(self, ino: int, count: int) -> bool:
+        """Forget ``count`` references; True when an unlinked inode lost its last one."""
+
+    def orphan(self, ino: int) -> bool:
+        """The inode lost its last name; True when the kernel does not know it either."""
+
+    def count(self, ino: int) -> int:
+        """References held on an inode."""
+
+
+class CountedReferences:
+    """References counted here, where every FORGET comes by."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -92,7 +92,7 @@ class Renames:
         So an entry that a program renames while it lists the directory is not listed again.
         """
         if source[0] == target[0]:
-            self._index.entries.rename(*source, target[1])
+            self._index.entries.rename(*source, target[1], inode.ino)
         else:
             self._index.entries.delete(*source)
             self._index.entries.insert(*target, inode.ino, self._index.new_serial())

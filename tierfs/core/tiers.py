@@ -60,7 +60,9 @@ class Tiers:
         head = b"" if on_flash is None else self._read_from(self.flash, inode, on_flash)
         return head + self._read_from(self.disk, inode, on_disk)
 
-    def write(self, inode: Inode, new_size: int, offset: int, data: bytes, *, wait: bool) -> None:
+    def write(
+        self, inode: Inode, new_size: int, offset: int, data: bytes | memoryview, *, wait: bool
+    ) -> None:
         """Put ``data`` at ``offset`` and give both objects the lengths for ``new_size`` bytes.
 
         ``inode`` is the file as the index has it; between its end and ``offset`` is a hole then.
@@ -139,6 +141,15 @@ class Tiers:
         return any(
             (store.length(inode.ino) or 0) > length
             for store, length in zip((self.flash, self.disk), lengths, strict=True)
+        )
+
+    def allocated(self, inode: Inode) -> int:
+        """Bytes that the objects take on their filesystems, holes left out; waits for both."""
+        lengths = object_lengths(inode.size, inode.prefix)
+        return sum(
+            store.allocated(inode.ino, length)
+            for store, length in zip((self.flash, self.disk), lengths, strict=True)
+            if length
         )
 
     def _shares(self, inode: Inode, new_size: int, extent: Extent) -> tuple[_Share, _Share]:

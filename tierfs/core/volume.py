@@ -17,7 +17,9 @@ from tierfs.base.metrics import Metrics
 from tierfs.base.osio import SYSTEM, Os
 from tierfs.core.checkpoints import Checkpoints
 from tierfs.core.filesystem import FileSystem
+from tierfs.core.front import MakeFront, no_front
 from tierfs.core.names import DIRECTORY_SIZE
+from tierfs.core.tiers import Tiers
 from tierfs.index.index import Index, IndexUsage, require_database
 from tierfs.index.inodes import ROOT, Inode
 from tierfs.policy.volume_file import VolumeFile
@@ -102,6 +104,7 @@ def _root(now: int) -> Inode:
         version=0,
         parent=ROOT,
         target=None,
+        sparse=0,
     )
 
 
@@ -138,6 +141,7 @@ class Volume:
         *,
         os_: Os = SYSTEM,
         clock: Clock = system_clock,
+        make_front: MakeFront = no_front,
     ) -> None:
         self.settings = settings
         self.uuid = volume_uuid(settings)
@@ -148,13 +152,15 @@ class Volume:
             resources.callback(self.index.close)
             self._flash = _open_store("flash", settings.flash / HEADS, os_, resources)
             self._disk = _open_store("disk", settings.disk / OBJECTS, os_, resources)
+            front = make_front(self._flash.root, self._disk.root)
+            self.index.publish_to(front.view)
             self.fs = FileSystem(
                 index=self.index,
-                flash=self._flash,
-                disk=self._disk,
+                tiers=Tiers(self._flash, self._disk, metrics),
                 head=settings.head,
                 volume=self.uuid,
                 metrics=metrics,
+                references=front.references,
                 clock=clock,
             )
             self.checkpoints = Checkpoints(self.index, self._flash, self._disk)
@@ -190,7 +196,12 @@ class Volume:
 
 
 def open_volume(
-    settings: VolumeFile, *, metrics: Metrics, os_: Os = SYSTEM, clock: Clock = system_clock
+    settings: VolumeFile,
+    *,
+    metrics: Metrics,
+    os_: Os = SYSTEM,
+    clock: Clock = system_clock,
+    make_front: MakeFront = no_front,
 ) -> Volume:
     """Open a volume for one daemon and recover it.
 
@@ -199,7 +210,7 @@ def open_volume(
         VolumeBusy: another daemon has it.
         FsError, OSError: the index or a directory cannot be used.
     """
-    volume = Volume(settings, metrics, os_=os_, clock=clock)
+    volume = Volume(settings, metrics, os_=os_, clock=clock, make_front=make_front)
     try:
         orphans = volume.recover()
     except BaseException:

@@ -19,6 +19,10 @@ from tierfs.index.inodes import ROOT, Inode
 VALUE_MAX = 65536
 """Bytes of a value (XATTR_SIZE_MAX, limits.h)."""
 
+COMPARED = 2048
+"""Bytes of the largest value that is compared with the one it replaces: ext4 compares none that it
+has put into an inode of its own (ext4_xattr_value_same)."""
+
 TRUSTED = b"trusted."
 NAMESPACES = (b"user.", TRUSTED, b"security.")
 VIRTUAL = b"tierfs."
@@ -56,9 +60,10 @@ class ExtendedAttributes:
             it, ESTALE no such inode.
     """
 
-    def __init__(self, index: Index, volume: uuid.UUID, clock: Clock) -> None:
+    def __init__(self, index: Index, volume: uuid.UUID, head: int, clock: Clock) -> None:
         self._index = index
         self._volume = str(volume).encode()
+        self._head = b"%d" % head
         self._clock = clock
 
     def get(self, ino: int, name: bytes) -> bytes:
@@ -113,6 +118,8 @@ class ExtendedAttributes:
     def _virtual(self, ino: int, name: bytes) -> bytes | None:
         if name == b"tierfs.volume":
             return self._volume if ino == ROOT else None
+        if name == b"tierfs.head":
+            return self._head
         value_of = VIRTUAL_VALUES.get(name)
         return None if value_of is None else value_of(self._index.inodes.get(ino))
 
@@ -138,7 +145,8 @@ class ExtendedAttributes:
 
     def _store(self, ino: int, name: bytes, value: bytes | None) -> bool:
         """Store or, if None, delete; False when nothing changed: then ctime stays, as on ext4."""
-        if self._index.xattrs.find(ino, name) == value:
+        small = value is None or len(value) <= COMPARED
+        if small and self._index.xattrs.find(ino, name) == value:
             return False
         if value is None:
             return self._index.xattrs.delete(ino, name)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum, unique
 from pathlib import Path
 
-from tierfs.demo.ui import printable
+from tierfs.base.text import printable
 
 SHOWN = 50
 """Differences that are listed; the rest is counted."""

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tierfs.base.errors import DamageFound
+from tierfs.base.text import printable
 from tierfs.base.units import format_size
 from tierfs.demo.findings import Findings
 from tierfs.demo.trees import Census
-from tierfs.demo.ui import Ui, printable
+from tierfs.demo.ui import Ui
 from tierfs.demo.volume import Status
 
 BLOCK = 512

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from rich import box
 from rich.console import Console
@@ -87,9 +85,3 @@ class Ui:
         for row in rows:
             table.add_row(*row)
         self.console.print(table)
-
-
-def printable(path: Path | str) -> str:
-    """A path for people: bytes that are no UTF-8, and control characters, as escapes."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

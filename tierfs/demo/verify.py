@@ -14,10 +14,11 @@ from types import TracebackType
 from typing import Self
 
 from tierfs.base.errors import TierfsError
+from tierfs.base.text import printable
 from tierfs.demo.compare import Identity, Names, Pair, compare_batch, compare_listings
 from tierfs.demo.findings import Difference, Findings, Kind
 from tierfs.demo.trees import Tree
-from tierfs.demo.ui import Advance, printable
+from tierfs.demo.ui import Advance
 
 BATCH_BYTES = 8 * 1024 * 1024
 BATCH_NAMES = 256

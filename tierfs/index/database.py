@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,16 +43,25 @@ Row = tuple[Any, ...]
 class Database:
     """SQLite behind a lock. Every method may be called from any thread.
 
+    ``on_commit`` and ``on_rollback`` are called at a transaction's end, still under the lock.
+
     Raises from every method:
         IndexFailed: SQLite failed; its errno is ENOSPC when there was no room, else EIO.
     """
 
     def __init__(
-        self, path: Path, os_: Os, metrics: Metrics, on_rollback: Callable[[], None]
+        self,
+        path: Path,
+        os_: Os,
+        metrics: Metrics,
+        *,
+        on_commit: Callable[[], None],
+        on_rollback: Callable[[], None],
     ) -> None:
         self.path = path
         self._os = os_
         self._metrics = metrics
+        self._on_commit = on_commit
         self._on_rollback = on_rollback
         self.lock = threading.RLock()
         self._depth = 0
@@ -79,47 +88,81 @@ class Database:
 
     def rows(self, statement: str, *args: object) -> list[Row]:
         """Every row of a query."""
-        with self.lock, _translated():
-            return self._connection.execute(statement, args).fetchall()
+        try:
+            with self.lock:
+                return self._connection.execute(statement, args).fetchall()
+        except sqlite3.Error as exc:
+            raise _failure(exc) from exc
 
     def row(self, statement: str, *args: object) -> Row | None:
         """The first row of a query, or None."""
-        with self.lock, _translated():
-            row: Row | None = self._connection.execute(statement, args).fetchone()
-            return row
+        try:
+            with self.lock:
+                row: Row | None = self._connection.execute(statement, args).fetchone()
+                return row
+        except sqlite3.Error as exc:
+            raise _failure(exc) from exc
 
     def execute(self, statement: str, *args: object) -> int:
         """Run a statement inside a transaction; returns the number of rows it changed."""
-        with _translated():
+        try:
             return self._connection.execute(statement, args).rowcount
+        except sqlite3.Error as exc:
+            raise _failure(exc) from exc
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> AbstractContextManager[None]:
         """All or nothing: commits at the end, rolls back on any exception. May be nested."""
-        with self.lock:
-            if self._depth:
-                yield
-                return
-            if self.wal_size() > self.hard_log_limit:
-                self.checkpoint(0)
-            self.execute("BEGIN IMMEDIATE")
-            self._depth = 1
-            try:
-                yield
-                self._os.call("index.commit", self.execute, "COMMIT")
-            except BaseException:
+        return _Transaction(self)
+
+    def enter(self) -> None:
+        """Begin a transaction, or go on with the one that this thread is in."""
+        self.lock.acquire()
+        try:
+            if not self._depth:
+                if self.wal_size() > self.hard_log_limit:
+                    self.checkpoint(0)
+                self.execute("BEGIN IMMEDIATE")
+        except BaseException:
+            self.lock.release()
+            raise
+        self._depth += 1
+
+    def leave(self, *, failed: bool) -> None:
+        """End what ``enter`` began: commit, or roll back what ``failed``."""
+        try:
+            if self._depth > 1:
+                self._depth -= 1
+            elif failed:
                 self._roll_back()
-                raise
-            finally:
-                self._depth = 0
-            self._commits.inc()
-            self.commits += 1
+            else:
+                self._commit()
+        finally:
+            self.lock.release()
+
+    def _commit(self) -> None:
+        try:
+            self._os.call("index.commit", self.execute, "COMMIT")
+        except BaseException:
+            self._roll_back()
+            raise
+        self._depth = 0
+        self._on_commit()
+        self._commits.inc()
+        self.commits += 1
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether the thread that holds the lock is in a transaction."""
+        return self._depth > 0
 
     def _roll_back(self) -> None:
-        if self._connection.in_transaction:
-            self.execute("ROLLBACK")
-        self._on_rollback()
-        self._rollbacks.inc()
+        try:
+            if self._connection.in_transaction:
+                self.execute("ROLLBACK")
+        finally:
+            self._depth = 0
+            self._on_rollback()
+            self._rollbacks.inc()
 
     def sync(self) -> None:
         """Make every commit so far survive a power cut.
@@ -184,10 +227,29 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
+class _Transaction:
+    """A block of a transaction; a generator would cost a microsecond more each time."""
+
+    __slots__ = ("_database",)
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def __enter__(self) -> None:
+        self._database.enter()
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._database.leave(failed=kind is not None)
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as exc:
-        full = getattr(exc, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
-        raise IndexFailed(errno.ENOSPC if full else errno.EIO, f"metadata index: {exc}") from exc
+        raise _failure(exc) from exc
+
+
+def _failure(exc: sqlite3.Error) -> IndexFailed:
+    full = getattr(exc, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
+    return IndexFailed(errno.ENOSPC if full else errno.EIO, f"metadata index: {exc}")

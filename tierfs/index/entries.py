@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from tierfs.base.errors import FsError
 from tierfs.index.database import Database
-from tierfs.index.inodes import Inode, Inodes
+from tierfs.index.inodes import Inode, Inodes, inode_of
+from tierfs.index.publisher import Publisher
+from tierfs.index.view import ABSENT, Line
+from tierfs.index.xattrs import WEIGHT, Xattrs
 
-_INODE_COLUMNS = ", ".join(f"inode.{field}" for field in Inode._fields)
-_LOOKUP = (
-    f"SELECT {_INODE_COLUMNS} FROM entry JOIN inode USING (ino) "  # noqa: S608 - column names of our own
-    "WHERE entry.parent = ? AND entry.name = ?"
-)
+_COLUMNS = ", ".join(f"inode.{field}" for field in Inode._fields)
+_FROM = "FROM entry JOIN inode USING (ino) WHERE entry.parent = ?"
+_LOOKUP = f"SELECT {_COLUMNS}, {WEIGHT} {_FROM} AND entry.name = ?"
 _LIST = (
-    f"SELECT entry.name, entry.cookie, {_INODE_COLUMNS} FROM entry JOIN inode USING (ino) "  # noqa: S608
-    "WHERE entry.parent = ? AND entry.cookie < ? ORDER BY entry.cookie DESC LIMIT ?"
+    f"SELECT entry.name, entry.cookie, {WEIGHT}, {_COLUMNS} {_FROM} "
+    "AND entry.cookie < ? ORDER BY entry.cookie DESC LIMIT ?"
+)
+_PUBLISH = (
+    f"SELECT entry.name, {WEIGHT}, {_COLUMNS} {_FROM} "
+    "AND entry.name > ? ORDER BY entry.name LIMIT ?"
 )
 END = 2**62
 """Behind every position of a listing; no serial comes near it."""
@@ -36,41 +43,62 @@ class Entry(NamedTuple):
 class Entries:
     """Names in directories; those that change something are called inside a transaction."""
 
-    def __init__(self, database: Database, inodes: Inodes) -> None:
+    def __init__(
+        self, database: Database, inodes: Inodes, xattrs: Xattrs, publisher: Publisher
+    ) -> None:
         self._database = database
         self._inodes = inodes
+        self._xattrs = xattrs
+        self._publisher = publisher
 
     def find(self, parent: int, name: bytes) -> Inode | None:
         """What ``name`` refers to in the directory ``parent``, or None."""
         with self._database.lock:
             row = self._database.row(_LOOKUP, parent, name)
-            return None if row is None else self._inodes.remember(Inode._make(row))
+            if row is None:
+                self._publish_absence(parent, name)
+                return None
+            *fields, weight = row
+            inode = self._inodes.remember(inode_of(fields))
+            self._publish(parent, name, inode, weight)
+            return inode
 
     def insert(self, parent: int, name: bytes, ino: int, cookie: int) -> None:
-        """Add an entry; ``cookie`` grows with every one that is added."""
-        self._database.execute(
-            "INSERT INTO entry (parent, name, ino, cookie) VALUES (?, ?, ?, ?)",
+        """Add an entry; ``cookie`` grows with every one that is added.
+
+        Raises:
+            FsError: EEXIST, the name is taken; the transaction is to be rolled back.
+        """
+        added = self._database.execute(
+            "INSERT OR IGNORE INTO entry (parent, name, ino, cookie) VALUES (?, ?, ?, ?)",
             parent,
             name,
             ino,
             cookie,
         )
+        if not added:
+            raise FsError(errno.EEXIST)
+        self._publisher.named(parent, name, ino)
 
     def point(self, parent: int, name: bytes, ino: int) -> None:
         """Make an entry refer to another inode; it keeps its place in the listing."""
         self._database.execute(
             "UPDATE entry SET ino = ? WHERE parent = ? AND name = ?", ino, parent, name
         )
+        self._publisher.named(parent, name, ino)
 
-    def rename(self, parent: int, name: bytes, new_name: bytes) -> None:
-        """Give an entry another name, which is free; it keeps its place in the listing."""
+    def rename(self, parent: int, name: bytes, new_name: bytes, ino: int) -> None:
+        """Give an entry of ``ino`` another name, which is free; its place in the listing stays."""
         self._database.execute(
             "UPDATE entry SET name = ? WHERE parent = ? AND name = ?", new_name, parent, name
         )
+        self._publisher.named(parent, name, ABSENT)
+        self._publisher.named(parent, new_name, ino)
 
     def delete(self, parent: int, name: bytes) -> None:
         """Remove an entry."""
         self._database.execute("DELETE FROM entry WHERE parent = ? AND name = ?", parent, name)
+        self._publisher.named(parent, name, ABSENT)
 
     def is_empty(self, parent: int) -> bool:
         """Whether a directory has no entry but . and .."""
@@ -84,10 +112,38 @@ class Entries:
         """
         page = FIRST_PAGE
         stored = END - cookie
-        while rows := self._database.rows(_LIST, parent, stored, page):
-            for name, stored, *inode in rows:
-                yield Entry(name, END - stored, Inode._make(inode))
+        while entries := self._page(parent, stored, page):
+            yield from entries
+            stored = END - entries[-1].cookie
             page = min(2 * page, LAST_PAGE)
+
+    def publish_listing(self, parent: int, cookie: int, first: list[Line]) -> None:
+        """Publish the page behind ``cookie``; ``first`` come before it: ``.`` and ``..``."""
+        stored = END - (first[-1][1] if first else cookie)
+        with self._database.lock:
+            page = self._page(parent, stored, LAST_PAGE)
+            rows = [(name, place, inode.ino, inode.mode) for name, place, inode in page]
+            self._publisher.found_listing(parent, cookie, first + rows, end=len(page) < LAST_PAGE)
+
+    def begin_publishing(self, parent: int) -> bool:
+        """Every name is going to be published, page by page; False: all are already."""
+        return self._publisher.begin_directory(parent)
+
+    def complete_publishing(self, parent: int) -> bool:
+        """Every name was published; False: the view had no room for all of them."""
+        return self._publisher.complete_directory(parent)
+
+    def publish(self, parent: int, after: bytes, limit: int) -> bytes | None:
+        """Publish the next ``limit`` names behind ``after``; returns the last, None: no more come.
+
+        What is changed between two calls is published by the change: a name that is made in front
+        of ``after``, or renamed to there, is not missed.
+        """
+        with self._database.lock:
+            rows = self._database.rows(_PUBLISH, parent, after, limit)
+            for name, weight, *fields in rows:
+                self._publish(parent, name, inode_of(fields), weight)
+        return bytes(rows[-1][0]) if len(rows) == limit else None
 
     def name_of(self, inode: Inode) -> bytes | None:
         """An inode's name in the directory that ``parent`` hints at; reads that directory."""
@@ -95,3 +151,23 @@ class Entries:
             "SELECT name FROM entry WHERE parent = ? AND ino = ? LIMIT 1", inode.parent, inode.ino
         )
         return None if row is None else bytes(row[0])
+
+    def _page(self, parent: int, stored: int, limit: int) -> list[Entry]:
+        entries = []
+        with self._database.lock:
+            for name, cookie, weight, *fields in self._database.rows(_LIST, parent, stored, limit):
+                inode = inode_of(fields)
+                entries.append(Entry(name, END - cookie, inode))
+                self._publish(parent, name, inode, weight)
+        return entries
+
+    def _publish(self, parent: int, name: bytes, inode: Inode, weight: int | None) -> None:
+        """Under the lock since before the row was read."""
+        if self._publisher.on and not self._database.in_transaction:
+            self._publisher.found(parent, name, inode)
+            self._xattrs.publish(inode.ino, weight)
+
+    def _publish_absence(self, parent: int, name: bytes) -> None:
+        """Under the lock since before the name was looked for."""
+        if self._publisher.on and not self._database.in_transaction:
+            self._publisher.found_absent(parent, name)

@@ -14,7 +14,9 @@ from tierfs.index.cuts import Cuts
 from tierfs.index.database import Database
 from tierfs.index.entries import Entries
 from tierfs.index.inodes import Inodes
+from tierfs.index.publisher import Publisher
 from tierfs.index.schema import APPLICATION_ID
+from tierfs.index.view import View
 from tierfs.index.xattrs import Xattrs
 
 SERIAL_BLOCK = 1 << 16
@@ -86,10 +88,13 @@ class Index:
     def __init__(
         self, path: Path, os_: Os, metrics: Metrics, cache_entries: int = DEFAULT_CACHE_ENTRIES
     ) -> None:
-        self._database = Database(path, os_, metrics, self._rolled_back)
-        self.inodes = Inodes(self._database, cache_entries)
-        self.entries = Entries(self._database, self.inodes)
-        self.xattrs = Xattrs(self._database)
+        self._publisher = Publisher()
+        self._database = Database(
+            path, os_, metrics, on_commit=self._publisher.commit, on_rollback=self._rolled_back
+        )
+        self.inodes = Inodes(self._database, cache_entries, self._publisher)
+        self.xattrs = Xattrs(self._database, self.inodes, self._publisher)
+        self.entries = Entries(self._database, self.inodes, self.xattrs, self._publisher)
         self.cuts = Cuts(self._database)
         self._next = self._limit = 0
         try:
@@ -106,6 +111,10 @@ class Index:
     def transaction(self) -> AbstractContextManager[None]:
         """All changes inside are committed together, or none; other threads wait."""
         return self._database.transaction()
+
+    def publish_to(self, view: View) -> None:
+        """Tell ``view``, which holds nothing yet, what is read and changed from now on."""
+        self._publisher.publish_to(view)
 
     def new_serial(self) -> int:
         """A number never handed out before, larger than all; inside a transaction."""
@@ -198,7 +207,9 @@ class Index:
         self._database.execute("UPDATE volume SET next_serial = ?", serial)
 
     def _rolled_back(self) -> None:
+        self._publisher.roll_back()
         self.inodes.forget_cached()
+        self.xattrs.forget_absent()
         # A reservation made in the transaction is undone, and the inodes numbered from it.
         self._limit = self._stored_next_serial()
         self._next = min(self._next, self._limit)

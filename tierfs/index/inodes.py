@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import errno
 from collections import OrderedDict
-from typing import NamedTuple
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from tierfs.base.errors import FsError
+from tierfs.base.times import LIMIT, from_stored, to_stored
 from tierfs.index.database import Database
+from tierfs.index.publisher import Publisher
 
 ROOT = 1
 """Inode number of the root directory (FUSE_ROOT_ID)."""
@@ -30,22 +34,38 @@ class Inode(NamedTuple):
     version: int
     parent: int
     target: bytes | None
+    sparse: int
 
 
 _COLUMNS = ", ".join(Inode._fields)
 _SELECT = f"SELECT {_COLUMNS} FROM inode WHERE ino = ?"  # noqa: S608 - column names of our own
 _INSERT = f"INSERT INTO inode ({_COLUMNS}) VALUES ({', '.join('?' * len(Inode._fields))})"  # noqa: S608
-_UPDATE = (
-    "UPDATE inode SET mode = ?, uid = ?, gid = ?, nlink = ?, size = ?, atime = ?, mtime = ?, "
-    "ctime = ?, prefix = ?, version = ?, parent = ? WHERE ino = ?"
-)
+_CHANGEABLE = tuple(name for name in Inode._fields if name not in {"ino", "rdev", "target"})
+_UPDATE = f"UPDATE inode SET {', '.join(f'{name} = ?' for name in _CHANGEABLE)} WHERE ino = ?"  # noqa: S608
+_changeable = attrgetter(*_CHANGEABLE)
+
+
+def inode_of(row: Sequence[Any]) -> Inode:
+    """The record of a row of the table."""
+    inode = Inode._make(row)
+    if inode.atime >= 0 <= inode.mtime:
+        return inode
+    return inode._replace(atime=from_stored(inode.atime), mtime=from_stored(inode.mtime))
+
+
+def _row_of(inode: Inode) -> Inode:
+    """What the table holds; the times that utimensat(2) sets may need more than 64 bits."""
+    if inode.atime < LIMIT > inode.mtime:
+        return inode
+    return inode._replace(atime=to_stored(inode.atime), mtime=to_stored(inode.mtime))
 
 
 class Inodes:
     """Inodes by number. What is written is cached only until the transaction rolls back."""
 
-    def __init__(self, database: Database, cache_entries: int) -> None:
+    def __init__(self, database: Database, cache_entries: int, publisher: Publisher) -> None:
         self._database = database
+        self._publisher = publisher
         self._limit = cache_entries
         self._cache: OrderedDict[int, Inode] = OrderedDict()
 
@@ -55,7 +75,9 @@ class Inodes:
             inode = self._cache.get(ino)
             if inode is None:
                 row = self._database.row(_SELECT, ino)
-                inode = None if row is None else self.remember(Inode._make(row))
+                inode = None if row is None else self.remember(inode_of(row))
+            if inode is not None and self._publisher.on and not self._database.in_transaction:
+                self._publisher.found_inode(inode)
             return inode
 
     def get(self, ino: int) -> Inode:
@@ -78,21 +100,21 @@ class Inodes:
 
     def insert(self, inode: Inode) -> None:
         """Add a row; inside a transaction."""
-        self._database.execute(_INSERT, *inode)
+        self._database.execute(_INSERT, *_row_of(inode))
         self.remember(inode)
+        self._publisher.made(inode)
 
     def update(self, inode: Inode) -> None:
         """Write back a changed row; inside a transaction."""
-        ino, mode, uid, gid, nlink, size, _, atime, mtime, ctime, prefix, version, parent, _ = inode
-        self._database.execute(
-            _UPDATE, mode, uid, gid, nlink, size, atime, mtime, ctime, prefix, version, parent, ino
-        )
+        self._database.execute(_UPDATE, *_changeable(_row_of(inode)), inode.ino)
         self.remember(inode)
+        self._publisher.changed(inode)
 
     def delete(self, ino: int) -> None:
         """Remove a row; inside a transaction."""
         self._database.execute("DELETE FROM inode WHERE ino = ?", ino)
         self._cache.pop(ino, None)
+        self._publisher.removed(ino)
 
     def orphans(self) -> list[int]:
         """The numbers of all unlinked inodes."""

@@ -39,7 +39,8 @@ CREATE TABLE inode (
     size INTEGER NOT NULL,
     -- device number of a device node, else 0
     rdev INTEGER NOT NULL,
-    -- last access, modification and change: nanoseconds since the epoch
+    -- last access, modification and change: nanoseconds since the epoch; below -2^31 seconds,
+    -- add 2^64: such a number stands for a time after 2262
     atime INTEGER NOT NULL,
     mtime INTEGER NOT NULL,
     ctime INTEGER NOT NULL,
@@ -51,7 +52,9 @@ CREATE TABLE inode (
     -- a hint from which its path is found
     parent INTEGER NOT NULL,
     -- target of a symbolic link, else NULL
-    target BLOB
+    target BLOB,
+    -- 1: the file may have a hole, so its blocks are counted in its objects; else 0
+    sparse INTEGER NOT NULL
 ) STRICT;
 
 -- Unlinked inodes are few: this index finds them at mount without a scan.

@@ -22,15 +22,17 @@ from tierfs.base.errors import FsError
 from tierfs.base.metrics import Metrics
 from tierfs.core.filesystem import FileSystem
 from tierfs.core.locks import WouldBlock
+from tierfs.core.names import Owner
 from tierfs.mount.callers import ProcessCaller
+from tierfs.mount.fast_path import SPECIAL, FastPath
+from tierfs.mount.misses import Misses
 from tierfs.mount.replies import (
     absent,
     changes,
     entry_attributes,
-    owner,
     statvfs_data,
 )
-from tierfs.mount.requests import request
+from tierfs.mount.requests import AnsweredNatively, request
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -62,13 +64,19 @@ class Adapter(pyfuse3.Operations):
         metrics: Metrics,
         *,
         writeback: bool,
+        masks: bool,
         initialised: Callable[[], None],
+        fast_path: FastPath | None = None,
     ) -> None:
+        """``masks``: the kernel leaves the umask to us."""
         super().__init__()
         self.fs = fs
         self.metrics = metrics
         self.enable_writeback_cache = writeback
+        self.misses = Misses(fs.publication)
+        self._masks = masks
         self._initialised = initialised
+        self._fast_path = fast_path
         self._disk = trio.CapacityLimiter(DISK_THREADS)
         self._syncs = trio.CapacityLimiter(SYNC_THREADS)
 
@@ -83,6 +91,8 @@ class Adapter(pyfuse3.Operations):
         self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
         """LOOKUP; that there is no such name is remembered by the kernel as well."""
+        if self._fast_path:
+            self.misses.within(parent_inode)
         try:
             return entry_attributes(self.fs.names.lookup(parent_inode, name))
         except FsError as exc:
@@ -100,7 +110,7 @@ class Adapter(pyfuse3.Operations):
         self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
         """MKNOD."""
-        made = self.fs.names.make(parent_inode, name, mode, owner(ctx), rdev=rdev)
+        made = self.fs.names.make(parent_inode, name, mode, self._owner(ctx), rdev=rdev)
         return entry_attributes(made)
 
     @request
@@ -108,14 +118,14 @@ class Adapter(pyfuse3.Operations):
         self, parent_inode: int, name: bytes, mode: int, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
         """MKDIR."""
-        return entry_attributes(self.fs.names.make(parent_inode, name, mode, owner(ctx)))
+        return entry_attributes(self.fs.names.make(parent_inode, name, mode, self._owner(ctx)))
 
     @request
     async def symlink(
         self, parent_inode: int, name: bytes, target: bytes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
         """SYMLINK."""
-        made = self.fs.names.make(parent_inode, name, SYMLINK_MODE, owner(ctx), target=target)
+        made = self.fs.names.make(parent_inode, name, SYMLINK_MODE, self._owner(ctx), target=target)
         return entry_attributes(made)
 
     @request
@@ -147,7 +157,7 @@ class Adapter(pyfuse3.Operations):
     ) -> None:
         """RENAME2."""
         self.fs.names.rename(
-            parent_inode_old, name_old, parent_inode_new, name_new, flags, owner(ctx)
+            parent_inode_old, name_old, parent_inode_new, name_new, flags, self._owner(ctx)
         )
 
     @request
@@ -157,8 +167,12 @@ class Adapter(pyfuse3.Operations):
 
     @request
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
-        """READDIRPLUS."""
-        for entry in self.fs.listing.after(fh, start_id):
+        """READDIRPLUS; the fast path wants the names published, unless there are too many."""
+        ino = fh & ~SPECIAL
+        if self._fast_path and ino == fh:
+            self.fs.listing.publish(ino, start_id)
+            raise AnsweredNatively
+        for entry in self.fs.listing.after(ino, start_id):
             attributes = entry_attributes(entry.inode)
             if not pyfuse3.readdir_reply(token, entry.name, attributes, entry.cookie):
                 return
@@ -177,8 +191,10 @@ class Adapter(pyfuse3.Operations):
 
     @request
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
-        """GETATTR."""
-        return entry_attributes(self.fs.attributes.get(inode))
+        """GETATTR; only here blocks are counted that holes leave out."""
+        self._missed(inode)
+        blocks = await self._soon(functools.partial(self.fs.attributes.blocks, inode))
+        return entry_attributes(self.fs.attributes.get(inode), blocks)
 
     @request
     async def setattr(
@@ -203,7 +219,10 @@ class Adapter(pyfuse3.Operations):
     @request
     async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
         """STATFS."""
-        return statvfs_data(await self._in_thread(self._syncs, self.fs.statfs))
+        room = await self._in_thread(self._syncs, self.fs.statfs)
+        if self._fast_path:
+            self._fast_path.put_room(room)
+        return statvfs_data(room)
 
     # ---------------------------------------------------------------- bytes
 
@@ -221,18 +240,26 @@ class Adapter(pyfuse3.Operations):
         self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: pyfuse3.RequestContext
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
         """CREATE: the kernel holds the directory locked and knows that the name is free."""
-        inode = self.fs.names.make(parent_inode, name, mode, owner(ctx))
+        inode = self.fs.names.make(parent_inode, name, mode, self._owner(ctx))
         return pyfuse3.FileInfo(fh=inode.ino, keep_cache=True), entry_attributes(inode)
 
     @request
     async def read(self, fh: int, off: int, size: int) -> bytes:
-        """READ."""
-        return await self._soon(functools.partial(self.fs.data.read, fh, off, size))
+        """READ; the fast path only wants to know where the bytes are, unless it failed to read."""
+        ino = fh & ~SPECIAL
+        self._missed(ino)
+        if self._fast_path and ino == fh:
+            self.fs.attributes.get(ino)  # publishes it
+            raise AnsweredNatively
+        return await self._soon(functools.partial(self.fs.data.read, ino, off, size))
 
     @request
     async def write(self, fh: int, off: int, buf: bytes) -> int:
-        """WRITE."""
-        return await self._soon(functools.partial(self.fs.data.write, fh, off, buf))
+        """WRITE; with the fast path, long bytes do not come through the socket."""
+        data: bytes | memoryview = buf
+        if self._fast_path:
+            fh, data = self._fast_path.written(fh, buf)
+        return await self._soon(functools.partial(self.fs.data.write, fh, off, data))
 
     @request
     async def fsync(self, fh: int, datasync: bool) -> None:
@@ -248,11 +275,13 @@ class Adapter(pyfuse3.Operations):
     @request
     async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
         """GETXATTR."""
+        self._missed(inode)
         return self.fs.xattrs.get(inode, name)
 
     @request
     async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> list[bytes]:
         """LISTXATTR."""
+        self._missed(inode)
         return self.fs.xattrs.names(inode, ProcessCaller(ctx))
 
     @request
@@ -267,7 +296,15 @@ class Adapter(pyfuse3.Operations):
         """REMOVEXATTR."""
         self.fs.xattrs.remove(inode, name)
 
-    # ---------------------------------------------------------------- where it runs
+    # ---------------------------------------------------------------- who asks, and where it runs
+
+    def _owner(self, ctx: pyfuse3.RequestContext) -> Owner:
+        """Whom an inode made by this request belongs to."""
+        return Owner(ctx.uid, ctx.gid, ctx.umask if self._masks else 0)
+
+    def _missed(self, ino: int) -> None:
+        if self._fast_path:
+            self.misses.of(ino)
 
     async def _soon(self, call: Waiting[T]) -> T:
         """The result of ``call``: at once when it need not wait, else from a thread."""

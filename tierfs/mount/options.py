@@ -27,6 +27,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "access times": ("atime", "noatime", "relatime", "norelatime", "strictatime", "nostrictatime"),
     "other users": ("allow_other", "allow_root"),
     "write cache": ("writeback", "nowriteback"),
+    "fast path": ("fastpath", "no_fastpath"),
     "missing volume": ("fail", "nofail"),
 }
 """Options that exclude each other."""
@@ -52,10 +53,11 @@ NOT_PASSED_ON: Final = frozenset(
     {
         *("atime", "relatime", "norelatime", "strictatime", "nostrictatime"),
         *GROUPS["write cache"],
+        *GROUPS["fast path"],
         *GROUPS["missing volume"],
     }
 )
-"""What libfuse 3.14 would not understand, and tierfs keeps to itself."""
+"""What the kernel would not understand, and tierfs keeps to itself."""
 
 REFUSED: Final[Mapping[str, str]] = {
     "remount": "unmount, and mount again with the other options",
@@ -107,7 +109,7 @@ class Privileges:
 
 @dataclass(frozen=True, slots=True)
 class MountOptions:
-    """Parsed options; ``fuse`` goes to ``pyfuse3.init``."""
+    """Parsed options; those in ``fuse`` are the kernel's business."""
 
     fuse: frozenset[str] = frozenset()
     shown: tuple[str, ...] = ()
@@ -115,6 +117,8 @@ class MountOptions:
     read_only: bool = False
     noatime: bool = False
     writeback: bool = False
+    fast_path: bool | None = None
+    """None: as the volume file says."""
     nofail: bool = False
     log_level: str | None = None
 
@@ -133,6 +137,7 @@ def parse_options(arguments: Iterable[str]) -> MountOptions:
         read_only="ro" in words,
         noatime="noatime" in words,
         writeback="writeback" in words,
+        fast_path={"fastpath": True, "no_fastpath": False}.get(chosen.get("fast path", "")),
         nofail="nofail" in words,
         log_level=chosen.get(LOG_LEVEL, "").partition("=")[2] or None,
     )
@@ -153,8 +158,8 @@ def known_words(words: Iterable[str]) -> list[str]:
     return known
 
 
-def for_kernel(options: MountOptions, volume_file: Path, privileges: Privileges) -> MountOptions:
-    """The options a mount of ``volume_file`` by a user with ``privileges`` really gets.
+def for_kernel(options: MountOptions, privileges: Privileges) -> MountOptions:
+    """The options a mount by a user with ``privileges`` really gets.
 
     Raises:
         UsageError: ``allow_other`` or ``allow_root`` is not this user's to give.
@@ -163,14 +168,10 @@ def for_kernel(options: MountOptions, volume_file: Path, privileges: Privileges)
     if not privileges.root:
         given -= {"suid", "dev"}  # fusermount3 grants them to nobody
     added = _defaults(given, privileges)
-    named = {
-        "default_permissions",
-        "subtype=tierfs",
-        FuseOption(f"fsname={_escaped(os.fspath(volume_file))}"),
-    }
+    passed_on = {word for word in given if _goes_to_fuse(word)}
     return replace(
         options,
-        fuse=frozenset({word for word in given if _goes_to_fuse(word)} | {*added} | named),
+        fuse=frozenset({*passed_on, *added, "default_permissions"}),
         shown=_in_order({*given, *added, "default_permissions"}),
     )
 
@@ -237,8 +238,3 @@ def _in_order(words: set[str]) -> tuple[str, ...]:
     """``words`` in the order of ``GROUPS``, the rest after them by name."""
     ranks = {word: rank for rank, word in enumerate(w for ws in GROUPS.values() for w in ws)}
     return tuple(sorted(words, key=lambda word: (ranks.get(word, len(ranks)), word)))
-
-
-def _escaped(value: str) -> str:
-    r"""``value`` as libfuse's option parser reads it: ``\`` keeps a comma in the value."""
-    return value.replace("\\", "\\\\").replace(",", "\\,")

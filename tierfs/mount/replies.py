@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import stat
-
 import pyfuse3
 
-from tierfs.core.attributes import Changes
-from tierfs.core.filesystem import BLOCK, StatFs
-from tierfs.core.names import Owner
+from tierfs.base.blocks import BLOCK
+from tierfs.core.attributes import Changes, blocks_of
+from tierfs.core.filesystem import StatFs
 from tierfs.index.inodes import Inode
 
 VALID_S = 86400.0
 """Seconds for which the kernel may trust what it was told: every change passes through it."""
 
+COUNTED_VALID_S = 1.0
+"""Seconds for blocks that were counted in the objects: the filesystems below change them too."""
+
 IO_SIZE = 128 * 1024
 """st_blksize: what cp and cat take as their buffer."""
 
-SECTOR = 512
 
+def entry_attributes(inode: Inode, blocks: int | None = None) -> pyfuse3.EntryAttributes:
+    """What stat(2) shows of an inode.
 
-def entry_attributes(inode: Inode) -> pyfuse3.EntryAttributes:
-    """What stat(2) shows of an inode."""
+    How many blocks a file with a hole takes, only GETATTR tells, which passes ``blocks``: any other
+    reply makes the kernel send it before it shows the attributes.
+    """
     entry = pyfuse3.EntryAttributes()
     entry.st_ino = inode.ino
     entry.generation = 0  # inode numbers are never reused
@@ -33,18 +36,14 @@ def entry_attributes(inode: Inode) -> pyfuse3.EntryAttributes:
     entry.st_rdev = inode.rdev
     entry.st_size = inode.size
     entry.st_blksize = IO_SIZE
-    entry.st_blocks = blocks(inode)
+    entry.st_blocks = blocks_of(inode)
+    if inode.sparse:
+        entry.attr_timeout = 0 if blocks is None else COUNTED_VALID_S
+        entry.st_blocks = entry.st_blocks if blocks is None else blocks
     entry.st_atime_ns = inode.atime
     entry.st_mtime_ns = inode.mtime
     entry.st_ctime_ns = inode.ctime
     return entry
-
-
-def blocks(inode: Inode) -> int:
-    """st_blocks, in units of 512 bytes, as if the file had no hole; symbolic links take none."""
-    if stat.S_ISREG(inode.mode) or stat.S_ISDIR(inode.mode):
-        return -(-inode.size // BLOCK) * (BLOCK // SECTOR)
-    return 0
 
 
 def absent() -> pyfuse3.EntryAttributes:
@@ -66,11 +65,6 @@ def changes(attr: pyfuse3.EntryAttributes, fields: pyfuse3.SetattrFields) -> Cha
         # With a size comes the present, which truncation marks by itself.
         mtime=attr.st_mtime_ns if fields.update_mtime and not fields.update_size else None,
     )
-
-
-def owner(ctx: pyfuse3.RequestContext) -> Owner:
-    """Whom an inode made by this request belongs to."""
-    return Owner(ctx.uid, ctx.gid)
 
 
 def statvfs_data(room: StatFs) -> pyfuse3.StatvfsData:

@@ -28,6 +28,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+class AnsweredNatively(Exception):
+    """The router answers the request now, and counts it."""
+
+
 class Measured(Protocol):
     """A set of handlers with metrics."""
 
@@ -45,16 +49,21 @@ def request(handler: Handler[S, P, T]) -> Handler[S, P, T]:
     @functools.wraps(handler)
     async def handle(self: S, *args: P.args, **kwargs: P.kwargs) -> T:
         started = time.perf_counter()
-        result = "ok"
+        result: str | None = "ok"
         try:
             return await handler(self, *args, **kwargs)
+        except AnsweredNatively:
+            result = None
+            raise pyfuse3.FUSEError(errno.ERESTART) from None
         except Exception as exc:  # noqa: BLE001 - one bug must not end the mount
             number = _errno_of(exc, operation, self.metrics)
             result = errno.errorcode.get(number, str(number))
             raise pyfuse3.FUSEError(number) from None
         finally:
-            self.metrics.requests.labels(operation, result).inc()
-            self.metrics.request_seconds.labels(operation).observe(time.perf_counter() - started)
+            if result is not None:
+                seconds = time.perf_counter() - started
+                self.metrics.requests.labels(operation, result).inc()
+                self.metrics.request_seconds.labels(operation).observe(seconds)
 
     return cast("Handler[S, P, T]", handle)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -15,13 +15,17 @@ import trio
 
 from tierfs.base.errors import FsError, MountFailed
 from tierfs.base.metrics import Metrics
+from tierfs.core.front import MakeFront, no_front
 from tierfs.core.volume import Volume, open_volume
 from tierfs.mount.adapter import Adapter
+from tierfs.mount.connection import Connection
 from tierfs.mount.control import serve_control
+from tierfs.mount.fast_path import fast_path
 from tierfs.mount.mountpoint import unmount
+from tierfs.mount.native_metrics import exported
 from tierfs.mount.options import MountOptions
 from tierfs.mount.status import status
-from tierfs.mount.tuning import tune
+from tierfs.mount.tuning import READ_AHEAD_KIB, native_read_ahead_kib, tune
 from tierfs.policy.volume_file import VolumeFile
 
 log = logging.getLogger(__name__)
@@ -55,16 +59,26 @@ def serve(
             settings.policy,
         )
     metrics = Metrics()
-    volume = _open(settings, metrics)
+    fast = fast_path(settings.fast_path) if _wants_fast_path(settings, options) else None
+    volume = _open(settings, metrics, fast.make_front if fast else no_front)
     try:
-        trio.run(_Server(volume, mountpoint, options, metrics, ready).run)
+        connection = Connection(mountpoint, fast)
+        trio.run(_Server(volume, connection, options, metrics, ready).run)
     finally:
         volume.close()
 
 
-def _open(settings: VolumeFile, metrics: Metrics) -> Volume:
+def _wants_fast_path(settings: VolumeFile, options: MountOptions) -> bool:
+    """With ``allow_root`` libfuse turns other users away, so that all must go through it."""
+    if "allow_root" in options.fuse:
+        log.info("the fast path is off: it does not know allow_root")
+        return False
+    return settings.fast_path.enabled if options.fast_path is None else options.fast_path
+
+
+def _open(settings: VolumeFile, metrics: Metrics, make_front: MakeFront) -> Volume:
     try:
-        return open_volume(settings, metrics=metrics)
+        return open_volume(settings, metrics=metrics, make_front=make_front)
     except (FsError, OSError) as exc:
         raise MountFailed(f"{settings.path}: the volume cannot be opened: {exc}") from exc
 
@@ -73,18 +87,17 @@ class _Server:
     def __init__(
         self,
         volume: Volume,
-        mountpoint: Path,
+        connection: Connection,
         options: MountOptions,
         metrics: Metrics,
         ready: Callable[[], None],
     ) -> None:
         self._volume = volume
-        self._mountpoint = mountpoint
+        self._connection = connection
         self._options = options
         self._metrics = metrics
         self._ready = ready
         self._started = time.monotonic()
-        self._hidden = False
 
     async def run(self) -> None:
         self._export_metrics()
@@ -92,43 +105,39 @@ class _Server:
             self._volume.fs,
             self._metrics,
             writeback=self._options.writeback,
+            masks=self._connection.leaves_umask_to_us,
             initialised=self._ready,
+            fast_path=self._connection.fast_path,
         )
-        self._mount(adapter)
-        try:
+        with self._connection.open(adapter, self._volume.settings.path, self._options.fuse):
             async with trio.open_nursery() as helpers:
                 await helpers.start(serve_control, self._volume.uuid, {"status": self._status})
                 helpers.start_soon(self._reclaim)
                 helpers.start_soon(self._checkpoint)
                 helpers.start_soon(self._unmount_on_signal)
                 helpers.start_soon(self._tune)
+                helpers.start_soon(adapter.misses.publish)
+                helpers.start_soon(self._connection.end_with_fast_path)
                 await pyfuse3.main(max_tasks=TASKS)
                 helpers.cancel_scope.cancel()
-        finally:
-            # Once ours is hidden, what is mounted there is not ours to take away.
-            pyfuse3.close(unmount=not self._hidden)
-
-    def _mount(self, adapter: Adapter) -> None:
-        try:
-            pyfuse3.init(adapter, os.fspath(self._mountpoint), set(self._options.fuse))
-        except RuntimeError as exc:
-            # libfuse has printed the reason on standard error.
-            raise MountFailed(f"{self._mountpoint}: the kernel refused the mount ({exc})") from exc
 
     def _export_metrics(self) -> None:
         listen = self._volume.settings.metrics_listen
         if listen is None:
             return
         host, port = listen
+        registry = self._metrics.registry
+        if self._connection.fast_path is not None:
+            registry = exported(registry, self._connection.fast_path.native)
         try:
-            prometheus_client.start_http_server(port, addr=host, registry=self._metrics.registry)
+            prometheus_client.start_http_server(port, addr=host, registry=registry)
         except OSError as exc:
             path = self._volume.settings.path
             raise MountFailed(f"{path}: metrics: listen: {host}:{port}: {exc.strerror}") from exc
 
     def _status(self) -> dict[str, object]:
         uptime = time.monotonic() - self._started
-        return status(self._volume, self._mountpoint, self._options, uptime)
+        return status(self._volume, self._connection, self._options, uptime)
 
     async def _reclaim(self) -> None:
         """Free what was unlinked or cut, in batches."""
@@ -148,7 +157,11 @@ class _Server:
 
     async def _tune(self) -> None:
         """Only a thread may look at our own mount: the answer comes from the event loop."""
-        await trio.to_thread.run_sync(tune, self._mountpoint, abandon_on_cancel=True)
+        kib = READ_AHEAD_KIB
+        if self._connection.fast_path is not None:
+            kib = native_read_ahead_kib(self._volume.settings.head)
+        job = functools.partial(tune, self._connection.mountpoint, kib=kib)
+        await trio.to_thread.run_sync(job, abandon_on_cancel=True)
 
     async def _unmount_on_signal(self) -> None:
         """The first signal unmounts; later ones, until that is done, change nothing."""
@@ -161,12 +174,13 @@ class _Server:
 
     async def _unmount(self) -> None:
         """Unmount; when the mount is in use, hide it and end with its last user, or soon."""
+        mountpoint = self._connection.mountpoint
         try:
-            await trio.to_thread.run_sync(unmount, self._mountpoint)
+            await trio.to_thread.run_sync(unmount, mountpoint)
         except MountFailed as exc:
             log.warning("%s; its users have %g s to finish", exc, LAST_USERS_S)
-            await trio.to_thread.run_sync(lambda: unmount(self._mountpoint, lazy=True))
-            self._hidden = True
+            await trio.to_thread.run_sync(lambda: unmount(mountpoint, lazy=True))
+            self._connection.hidden = True
             await trio.sleep(LAST_USERS_S)
             pyfuse3.terminate()
 

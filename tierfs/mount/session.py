@@ -49,7 +49,7 @@ def run(request: Request, herald: Herald) -> None:
 
 def _run(request: Request, herald: Herald) -> None:
     options = parse_options(request.options)
-    options = for_kernel(options, request.volume_file, Privileges.current())
+    options = for_kernel(options, Privileges.current())
     settings = load_volume_file(request.volume_file)
     if herald.pending:
         settings = _with_log_file(settings)

@@ -6,12 +6,13 @@ import os
 from pathlib import Path
 
 from tierfs.core.volume import Volume
+from tierfs.mount.connection import Connection
 from tierfs.mount.options import MountOptions
 from tierfs.store.objects import Space
 
 
 def status(
-    volume: Volume, mountpoint: Path, options: MountOptions, uptime: float
+    volume: Volume, connection: Connection, options: MountOptions, uptime: float
 ) -> dict[str, object]:
     """A record for JSON; sizes in bytes, ``uptime`` in seconds. Reads the whole inode table.
 
@@ -24,10 +25,11 @@ def status(
     return {
         "volume": os.fspath(settings.path),
         "uuid": str(volume.uuid),
-        "mountpoint": os.fspath(mountpoint),
+        "mountpoint": os.fspath(connection.mountpoint),
         "pid": os.getpid(),
         "uptime_s": round(uptime, 1),
         "options": list(options.shown),
+        "fast_path": None if connection.fast_path is None else connection.fast_path.status(),
         "head": settings.head,
         "tiers": {
             "flash": _tier(settings.flash, usage.flash, counts.flash_files, counts.flash_bytes),

@@ -10,22 +10,33 @@ from typing import Final
 log = logging.getLogger(__name__)
 
 READ_AHEAD_KIB: Final = 1024
-"""A tail is read by requests of this size: each costs a thread, so that few large ones are better.
+"""Through Python: a tail is read by requests of this size, each of which costs a thread.
 
 The default of 128 KiB halved the throughput of a first sequential read (docs/benchmarks.md).
 """
 
+KIB: Final = 1024
+
 BDI: Final = Path("/sys/class/bdi")
 
 
-def tune(mountpoint: Path, bdi: Path = BDI) -> None:
-    """Raise the read-ahead of the filesystem at ``mountpoint``, if this user may (root).
+def native_read_ahead_kib(head: int) -> int:
+    """Read-ahead with the fast path, for heads of ``head`` bytes: as long as a head.
+
+    From a longer one the first request for a file would reach into its tail, and so the first
+    byte would wait for the disk. The router reads the tail ahead by itself.
+    """
+    return min(head // KIB, READ_AHEAD_KIB)
+
+
+def tune(mountpoint: Path, bdi: Path = BDI, *, kib: int = READ_AHEAD_KIB) -> None:
+    """Set the read-ahead of the filesystem at ``mountpoint``, if this user may (root).
 
     The file is documented in Documentation/ABI/testing/sysfs-class-bdi of Linux.
     """
     try:
         device = mountpoint.stat().st_dev
         path = bdi / f"{os.major(device)}:{os.minor(device)}" / "read_ahead_kb"
-        path.write_text(f"{READ_AHEAD_KIB}\n")
+        path.write_text(f"{kib}\n")
     except OSError as error:
         log.info("read-ahead stays as it is: %s", error)

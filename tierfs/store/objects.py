@@ -9,12 +9,14 @@ Nothing is kept open between two calls: no descriptor can be taken for another f
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, ParamSpec, TypeVar
 
+from tierfs.base.blocks import SECTOR, whole_blocks
 from tierfs.base.osio import Os
 
 P = ParamSpec("P")
@@ -33,6 +35,7 @@ CALLS = (
     "fsync_directory",
     "unlink",
     "stat",
+    "lseek",
     "mkdir",
     "statvfs",
     "syncfs",
@@ -67,6 +70,36 @@ def object_path(ino: int) -> str:
     """Where an inode's object is, relative to the store."""
     group = ino >> FILES_PER_DIRECTORY_BITS
     return f"{group >> 8 & 0xFF:02x}/{group & 0xFF:02x}/{ino}"
+
+
+def _allocated(fd: int, length: int) -> int:
+    """Bytes in the pieces of data before ``length`` (lseek(2)), in whole blocks."""
+    total = end = 0
+    while end < length:
+        try:
+            start = os.lseek(fd, end, os.SEEK_DATA)
+        except OSError as exc:
+            if exc.errno == errno.ENXIO:  # nothing but a hole follows
+                break
+            raise
+        end = os.lseek(fd, start, os.SEEK_HOLE)
+        total += max(0, min(end, whole_blocks(length)) - start)
+    return total
+
+
+class _Open:
+    """An open descriptor, for a block; a generator would cost a microsecond more each time."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __enter__(self) -> int:
+        return self.fd
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.fd)
 
 
 class ObjectStore:
@@ -144,6 +177,20 @@ class ObjectStore:
         except FileNotFoundError:
             return None
 
+    def allocated(self, ino: int, length: int) -> int:
+        """Bytes that the first ``length`` take on the filesystem, holes left out; no object: 0.
+
+        It may count more, where the filesystem has allocated ahead.
+        """
+        try:
+            found = self._call("stat", os.stat, object_path(ino), dir_fd=self._directory)
+            if found.st_size <= length:
+                return found.st_blocks * SECTOR
+            with self._open(object_path(ino), os.O_RDONLY) as fd:
+                return self._call("lseek", _allocated, fd, length)
+        except FileNotFoundError:
+            return 0
+
     def sync(self, ino: int) -> None:
         """Make the object's bytes, length and name survive a power cut."""
         with self._open(object_path(ino), os.O_RDONLY) as fd:
@@ -171,45 +218,43 @@ class ObjectStore:
         for path in self.root.glob("*/*/*"):
             yield int(path.name)
 
-    @contextmanager
-    def _open(self, path: str, flags: int) -> Iterator[int]:
-        fd = self._call(
-            "open", os.open, path, flags | os.O_CLOEXEC, OBJECT_MODE, dir_fd=self._directory
+    def _open(self, path: str, flags: int) -> _Open:
+        """Open now; the block that this begins closes."""
+        return _Open(
+            self._call(
+                "open", os.open, path, flags | os.O_CLOEXEC, OBJECT_MODE, dir_fd=self._directory
+            )
         )
-        try:
-            yield fd
-        finally:
-            os.close(fd)
 
-    def _writable(self, ino: int, holds: int) -> AbstractContextManager[int]:
+    def _writable(self, ino: int, holds: int) -> _Open:
         return self._existing(ino, holds) if holds else self._create(ino)
 
-    @contextmanager
-    def _existing(self, ino: int, holds: int) -> Iterator[int]:
+    def _existing(self, ino: int, holds: int) -> _Open:
         """Open to write, unless bytes are lost: a new object would show zeros for them."""
         try:
-            with self._open(object_path(ino), os.O_WRONLY) as fd:
-                length = self._call("stat", os.fstat, fd).st_size
-                if length < holds:
-                    raise ObjectLost(
-                        f"its {self.name} object ends at byte {length}, before byte {holds}"
-                    )
-                yield fd
+            opened = self._open(object_path(ino), os.O_WRONLY)
         except FileNotFoundError:
             raise ObjectLost(f"its {self.name} object is missing") from None
+        try:
+            self._check_length(opened.fd, holds)
+        except BaseException:
+            os.close(opened.fd)
+            raise
+        return opened
 
-    def _create(self, ino: int) -> AbstractContextManager[int]:
+    def _check_length(self, fd: int, holds: int) -> None:
+        length = self._call("stat", os.fstat, fd).st_size
+        if length < holds:
+            raise ObjectLost(f"its {self.name} object ends at byte {length}, before byte {holds}")
+
+    def _create(self, ino: int) -> _Open:
+        """Open to write; nearly always the directory is there."""
         path = object_path(ino)
-        if not self._has_directory(path):
+        try:
+            return self._open(path, os.O_WRONLY | os.O_CREAT)
+        except FileNotFoundError:
             self._make_directories(path)
         return self._open(path, os.O_WRONLY | os.O_CREAT)
-
-    def _has_directory(self, path: str) -> bool:
-        try:
-            self._call("stat", os.stat, os.path.dirname(path), dir_fd=self._directory)
-        except FileNotFoundError:
-            return False
-        return True
 
     def _make_directories(self, path: str) -> None:
         """Make ``ab`` and ``ab/cd`` durably, once for 1,024 files: ``sync`` needs only the last."""

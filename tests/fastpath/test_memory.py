@@ -1,0 +1,135 @@
+"""Nothing leaks: what is over leaves no memory in use."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.fastpath.rig import Rig, make_router
+from tests.fastpath.wire import Op, ReadIn, getxattr_in, write_in
+from tests.index.rows import inode
+from tierfs.index.inodes import ROOT
+
+ROUNDS = 150
+TOLERATED = 20 * ROUNDS
+"""Bytes: less than the smallest thing that could leak would take, once a round."""
+
+
+class Mallinfo2(ctypes.Structure):
+    """``struct mallinfo2`` of malloc.h."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena",
+            "ordblks",
+            "smblks",
+            "hblks",
+            "hblkhd",
+            "usmblks",
+            "fsmblks",
+            "uordblks",
+            "fordblks",
+            "keepcost",
+        )
+    ]
+
+
+LIBC = ctypes.CDLL(None)
+LIBC.mallinfo2.restype = Mallinfo2
+
+
+def in_use() -> int:
+    """Bytes that malloc(3) has given out; a sanitizer's malloc does not count."""
+    info = LIBC.mallinfo2()
+    return int(info.uordblks) + int(info.hblkhd)
+
+
+def grows(action: Callable[[], None]) -> int:
+    """Bytes more in use after many rounds, when the first ones have made what is kept."""
+    for _ in range(ROUNDS // 10):
+        action()
+    before = in_use()
+    for _ in range(ROUNDS):
+        action()
+    return in_use() - before
+
+
+def live(scratch: Path) -> None:
+    """One whole life, and an end with all kinds of things in flight."""
+    with Rig(scratch, workers=2, max_write=65536) as rig:
+        rig.initialise()
+        rig.router.put_inode(inode(7, size=100))
+        rig.router.put_entry(ROOT, b"n", 7)
+        rig.router.put_entry(ROOT, b"absent", 0)
+        rig.router.put_xattrs(7, [(b"user.a", bytes(100))])
+        rig.kernel.ask(Op.LOOKUP, ROOT, b"n\0")
+        for _ in range(3):
+            rig.kernel.request(Op.READ, 99, ReadIn(0, 0, 60_000).pack())
+            rig.kernel.request(Op.WRITE, 7, write_in(0, 0, bytes(10_000)))
+            rig.kernel.request(Op.GETXATTR, 8, getxattr_in(100, b"user.a"))
+
+
+def test_lives(scratch: Path) -> None:
+    assert grows(lambda: live(scratch)) < TOLERATED
+
+
+def test_routers_that_cannot_start(scratch: Path) -> None:
+    def fail() -> None:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            make_router(scratch, scratch).start(
+                999, workers=1, spin_us=0, disk_threads=1, max_write=4096, io_uring=False
+            )
+
+    assert grows(fail) < TOLERATED
+
+
+def test_what_is_published_and_dropped(rig: Rig) -> None:
+    def publish() -> None:
+        for ino in range(10, 30):
+            rig.router.put_inode(inode(ino))
+            rig.router.put_entry(ROOT, b"%d" % ino, ino)
+            rig.router.put_entry(ROOT, b"absent-%d" % ino, 0)
+            rig.router.put_xattrs(ino, [(b"user.a", bytes(50))])
+            rig.router.put_xattrs(ino, [(b"user.b", bytes(60))])
+            rig.router.refer(ino)
+            rig.router.drop_inode(ino)
+            rig.router.drop_entry(ROOT, b"absent-%d" % ino)
+            rig.router.counters()
+            rig.router.heat(100)
+
+    assert grows(publish) < TOLERATED
+
+
+def test_requests_and_payloads(rig: Rig) -> None:
+    def ask() -> None:
+        request = rig.passed_on(Op.WRITE, 9, write_in(0, 0, bytes(50_000)))
+        rig.router.take(int.from_bytes(request.body[40:], "little"))
+        rig.passed_on(Op.READ, 9, ReadIn(0, 0, 100_000).pack())
+        unique = rig.kernel.request(Op.READ, 9, ReadIn(0, 0, 100).pack())
+        rig.pyfuse3.reply(rig.pyfuse3.request(), error=85)
+        rig.pyfuse3.reply(rig.pyfuse3.request(), error=5)
+        assert rig.kernel.reply().unique == unique
+
+    assert grows(ask) < TOLERATED
+
+
+def test_what_is_refused(rig: Rig) -> None:
+    def refuse() -> None:
+        with pytest.raises(TypeError):
+            rig.router.put_inode((1, 2))  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="inode number"):
+            rig.router.put_inode(inode(0))
+        with pytest.raises(OverflowError):
+            rig.router.put_inode(inode(2**64))
+        with pytest.raises(TypeError):
+            rig.router.put_xattrs(7, [(b"user.a", b"1"), 5])  # type: ignore[list-item]
+        with pytest.raises(ValueError, match="name"):
+            rig.router.put_entry(ROOT, b"", 7)
+        with pytest.raises(KeyError):
+            rig.router.take(10**6)
+
+    assert grows(refuse) < TOLERATED

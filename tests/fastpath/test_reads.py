@@ -1,0 +1,174 @@
+"""READ: from both objects, and what happens when they are not as the table says."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.fastpath.rig import Rig
+from tests.fastpath.wire import FH_SPECIAL, Op, ReadIn, Reply, Request
+from tests.index.rows import inode
+from tierfs.base.extents import WHOLE_FILE
+
+HEAD = 8192
+SIZE = 3 * HEAD + 5
+CHUNK = 65536
+ERESTART = 85
+POISON = b"\xee"
+
+
+def publish_split(rig: Rig, data: bytes, prefix: int, ino: int = 7) -> None:
+    """A file whose flash object is poisoned behind the prefix, and its disk object below."""
+    row = inode(ino, size=len(data), prefix=prefix)
+    head = data[:prefix]
+    if head:
+        rig.put_object(rig.heads, ino, head + POISON * 100)
+    if len(data) > prefix:
+        rig.put_object(rig.objects, ino, POISON * prefix + data[prefix:] + POISON * 100)
+    rig.router.put_inode(row)
+
+
+def read(rig: Rig, offset: int, size: int, ino: int = 7) -> Reply:
+    return rig.kernel.ask(Op.READ, ino, ReadIn(0, offset, size).pack())
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    prefix=st.sampled_from([0, 1, 4096, HEAD, SIZE, SIZE + 9, WHOLE_FILE]),
+    offset=st.one_of(st.integers(0, SIZE + 10), st.sampled_from([HEAD - 1, SIZE, 2**62])),
+    size=st.one_of(st.integers(0, SIZE + 10), st.just(1 << 20)),
+)
+def test_any_range_of_a_file(rig: Rig, prefix: int, offset: int, size: int) -> None:
+    data = bytes(i % 251 for i in range(SIZE))
+    rig.router.clear()
+    publish_split(rig, data, prefix)
+    reply = read(rig, offset, size)
+    assert (reply.error, reply.body) == (0, data[offset : offset + size])
+
+
+def test_an_empty_file_needs_no_object(rig: Rig) -> None:
+    rig.router.put_inode(inode(7))
+    assert read(rig, 0, 4096).body == b""
+
+
+def test_bytes_that_are_not_in_memory_are_read_by_a_thread(slow_rig: Rig) -> None:
+    data = os.urandom(SIZE)
+    publish_split(slow_rig, data, HEAD)
+    for store in (slow_rig.heads, slow_rig.objects):
+        for path in (path for path in store.rglob("*") if path.is_file()):
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    assert read(slow_rig, 0, 1 << 20).body == data
+    assert read(slow_rig, 0, 1 << 20).body == data
+
+
+def test_many_reads_at_a_time_from_a_disk(slow_rig: Rig) -> None:
+    data = {ino: os.urandom(SIZE) for ino in range(10, 74)}
+    for ino, each in data.items():
+        publish_split(slow_rig, each, HEAD, ino)
+    unique = {
+        slow_rig.kernel.request(Op.READ, ino, ReadIn(0, offset, HEAD).pack()): each[offset:][:HEAD]
+        for ino, each in data.items()
+        for offset in range(0, SIZE, HEAD)
+    }
+    for _ in range(len(unique)):
+        reply = slow_rig.kernel.reply()
+        assert reply.body == unique.pop(reply.unique)
+
+
+def test_the_bytes_of_each_tier_are_counted(rig: Rig) -> None:
+    publish_split(rig, bytes(SIZE), HEAD)
+    read(rig, 0, SIZE)
+    counters = rig.router.counters()
+    assert (counters.flash_bytes, counters.disk_bytes) == (HEAD, SIZE - HEAD)
+
+
+# -------- only Python knows
+
+
+def asked(rig: Rig, offset: int, size: int, ino: int = 7) -> tuple[int, Request]:
+    """Send a READ that must be passed on; its number, and what pyfuse3 gets."""
+    unique = rig.kernel.request(Op.READ, ino, ReadIn(0, offset, size).pack())
+    request = rig.pyfuse3.request()
+    assert (request.unique, request.nodeid) == (unique, ino)
+    return unique, request
+
+
+def test_an_unpublished_file_is_asked_for_and_tried_again(rig: Rig) -> None:
+    unique, request = asked(rig, 5, 100)
+    assert ReadIn.parse(request.body) == ReadIn(7, 5, 100)
+    data = os.urandom(SIZE)
+    publish_split(rig, data, HEAD)
+    rig.pyfuse3.reply(request, error=ERESTART)
+    assert rig.kernel.reply() == Reply(unique, 0, data[5:105])
+    assert rig.pyfuse3.is_silent()
+
+
+def test_an_answer_with_bytes_is_taken(rig: Rig) -> None:
+    for body in (b"x" * 100, b"short", b""):
+        unique, request = asked(rig, 5, 100)
+        rig.pyfuse3.reply(request, body)
+        assert rig.kernel.reply() == Reply(unique, 0, body)
+
+
+def test_an_error_is_passed_back(rig: Rig) -> None:
+    unique, request = asked(rig, 5, 100)
+    rig.pyfuse3.reply(request, error=errno.EIO)
+    assert rig.kernel.reply() == Reply(unique, errno.EIO, b"")
+
+
+@pytest.mark.parametrize("damage", ["missing head", "missing tail", "short head", "short tail"])
+@pytest.mark.parametrize("place", ["rig", "slow_rig"])
+def test_damage_is_shown_to_python(request: pytest.FixtureRequest, place: str, damage: str) -> None:
+    """Even to one that says "try again" once; the second time it is told not to."""
+    rig = request.getfixturevalue(place)
+    assert isinstance(rig, Rig)
+    publish_split(rig, bytes(SIZE), HEAD)
+    store = rig.heads if "head" in damage else rig.objects
+    (path,) = (path for path in store.rglob("*") if path.is_file())
+    if "missing" in damage:
+        path.unlink()
+    else:
+        os.truncate(path, HEAD // 2)
+    unique, question = asked(rig, 0, SIZE)
+    if not ReadIn.parse(question.body).fh & FH_SPECIAL:
+        rig.pyfuse3.reply(question, error=ERESTART)
+        question = rig.pyfuse3.request()
+    assert ReadIn.parse(question.body) == ReadIn(7 | FH_SPECIAL, 0, SIZE)
+    rig.pyfuse3.reply(question, error=errno.EIO)
+    assert rig.kernel.reply() == Reply(unique, errno.EIO, b"")
+
+
+def test_a_file_that_is_not_published_even_then_is_asked_for_its_bytes(rig: Rig) -> None:
+    unique, request = asked(rig, 0, 10)
+    rig.pyfuse3.reply(request, error=ERESTART)
+    again = rig.pyfuse3.request()
+    assert ReadIn.parse(again.body) == ReadIn(7 | FH_SPECIAL, 0, 10)
+    rig.pyfuse3.reply(again, b"0123456789")
+    assert rig.kernel.reply() == Reply(unique, 0, b"0123456789")
+
+
+def test_one_that_is_no_regular_file_is_asked_for(rig: Rig) -> None:
+    rig.router.put_inode(inode(7, mode=0o40755, size=10))
+    unique, request = asked(rig, 0, 10)
+    rig.pyfuse3.reply(request, error=errno.EISDIR)
+    assert rig.kernel.reply() == Reply(unique, errno.EISDIR, b"")
+
+
+@pytest.mark.parametrize("size", [CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, 1 << 20])
+@pytest.mark.parametrize("there", [0, 1, CHUNK - 1, CHUNK, 2 * CHUNK, 1 << 20])
+def test_python_is_asked_for_a_piece_after_the_other(rig: Rig, size: int, there: int) -> None:
+    data = os.urandom(there)
+    unique = rig.kernel.request(Op.READ, 7, ReadIn(0, 3, size).pack())
+    while rig.kernel.is_silent(0.0 if not rig.pyfuse3.is_silent(0.05) else 1.0):
+        request = rig.pyfuse3.request()
+        wanted = ReadIn.parse(request.body)
+        assert wanted.size <= CHUNK
+        start = wanted.offset - 3
+        rig.pyfuse3.reply(request, data[start : start + wanted.size])
+    assert rig.kernel.reply() == Reply(unique, 0, data[:size])

@@ -1,0 +1,102 @@
+"""The router holds what the core tells it, and counts references as the core expects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.core.calls import DIRECTORY, FILE, ME
+from tests.support.volumes import home, make_tiers, volume_settings
+from tierfs.base.metrics import Metrics
+from tierfs.core.volume import Volume, format_volume, open_volume
+from tierfs.fastpath import _router
+from tierfs.index.inodes import ROOT
+from tierfs.mount.fast_path import SPECIAL, FastPath
+from tierfs.policy.fast_path import FastPathSettings
+
+__all__ = ["home"]
+
+
+class Told:
+    """In place of a router: for how long the room is good."""
+
+    def __init__(self, told: list[float]) -> None:
+        self._told = told
+
+    def put_statfs(self, _fields: object, valid_s: float) -> None:
+        self._told.append(valid_s)
+
+
+@contextmanager
+def published(home: Path) -> Iterator[tuple[Volume, FastPath]]:
+    """A volume and the fast path that it is published to; a router ends with its last reference."""
+    fast_path = FastPath(_router, FastPathSettings())
+    chosen = volume_settings(home / "volume")
+    make_tiers(chosen)
+    format_volume(chosen)
+    volume = open_volume(chosen, metrics=Metrics(), make_front=fast_path.make_front)
+    try:
+        yield volume, fast_path
+    finally:
+        volume.close()
+        fast_path.stop()
+
+
+def test_what_is_made_is_held(home: Path) -> None:
+    with published(home) as (volume, fast_path):
+        before = fast_path.router.counters()
+        volume.fs.names.make(ROOT, b"d", DIRECTORY, ME)
+        volume.fs.names.make(ROOT, b"f", FILE, ME)
+        after = fast_path.router.counters()
+        # Each of both, and the root.
+        assert (after.inodes - before.inodes, after.entries - before.entries) == (3, 2)
+
+
+def test_references_are_counted_by_the_router(home: Path) -> None:
+    with published(home) as (volume, fast_path):
+        ino = volume.fs.names.make(ROOT, b"f", FILE, ME).ino
+        volume.fs.names.lookup(ROOT, b"f")
+        assert volume.fs.references.count(ino) == fast_path.router.references(ino) == 2
+
+
+def test_an_unlinked_file_lives_until_it_is_forgotten(home: Path) -> None:
+    with published(home) as (volume, fast_path):
+        ino = volume.fs.names.make(ROOT, b"f", FILE, ME).ino
+        volume.fs.names.unlink(ROOT, b"f")
+        volume.fs.reclaimer.drain()
+        assert volume.fs.attributes.get(ino).nlink == 0
+        assert fast_path.router.references(ino) == 1
+
+
+def test_only_a_file_that_the_kernel_does_not_know_goes_at_once(home: Path) -> None:
+    with published(home) as (volume, _fast_path):
+        ino = volume.fs.names.make(ROOT, b"f", FILE, ME).ino
+        assert not volume.fs.references.orphan(ino)
+        assert volume.fs.references.orphan(ino + 1000)
+
+
+def test_the_room_is_told_until_something_changes(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with published(home) as (volume, fast_path):
+        told: list[float] = []
+        monkeypatch.setattr(fast_path._view, "_router", Told(told))
+        volume.fs.names.make(ROOT, b"a", FILE, ME)
+        assert told == []
+        fast_path.put_room(volume.fs.statfs())
+        volume.fs.names.make(ROOT, b"b", FILE, ME)
+        volume.fs.names.make(ROOT, b"c", FILE, ME)
+        assert told == [1.0, 0.0]
+
+
+def test_a_write_without_a_ticket_is_what_it_says(home: Path) -> None:
+    with published(home) as (_volume, fast_path):
+        assert fast_path.written(7, b"bytes") == (7, b"bytes")
+
+
+def test_a_ticket_that_does_not_exist_is_an_error(home: Path) -> None:
+    with published(home) as (_volume, fast_path), pytest.raises(KeyError):
+        fast_path.written(7 | SPECIAL, (12345).to_bytes(8, "little"))

@@ -1,0 +1,198 @@
+"""The native router: it owns ``/dev/fuse``, answers what it can, passes the rest on to pyfuse3.
+
+Every method is safe from any thread; each takes the table's lock for less than a microsecond a
+row. Numbers are inode numbers, names are bytes without NUL.
+
+What pyfuse3 sees through ``/dev/fd/PEER`` is FUSE as the kernel speaks it, one message a packet,
+except that
+
+* ``fh`` is the inode number; OPEN, OPENDIR, CREATE, FLUSH, RELEASE and RELEASEDIR never come;
+* a WRITE whose ``fh`` has the highest bit set (``FH_SPECIAL``) carries a ticket of eight bytes,
+  little-endian, for which ``take`` gives the bytes; its reply tells how many of those were written;
+* a READ asks to publish the inode and to answer with the error ERESTART: the router then reads by
+  itself. One whose ``fh`` has the highest bit set could not be served so, be it for damage or for
+  a race: it is to be answered with the bytes or an error. An answer with bytes is always taken;
+* a READDIRPLUS likewise: it asks to publish the names behind its offset (``put_listing``);
+* FORGET comes for orphans alone, with a count of 1.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple, Self, TypeAlias
+
+FH_SPECIAL: Final[int]
+"""The highest bit of ``fh``."""
+
+ANSWERED: Final[tuple[str, ...]]
+"""Names of the requests that the router may answer, in the order of ``Counters.answered``."""
+
+BUCKETS: Final[tuple[float, ...]]
+"""Upper bounds of the latency buckets, in seconds; one more bucket takes what is above them."""
+
+class Answered(NamedTuple):
+    """What was answered natively of one kind of request, since the start."""
+
+    ok: int
+    errors: int
+    seconds: float
+    buckets: tuple[int, ...]
+    """One count a bucket, not accumulated; the last is for what is above ``BUCKETS``."""
+
+class Counters(NamedTuple):
+    """What the router did since it started, and what it holds."""
+
+    answered: tuple[Answered, ...]
+    passed_on: int
+    """Requests given to pyfuse3."""
+    flash_bytes: int
+    """Bytes read from flash objects."""
+    disk_bytes: int
+    """Bytes read from disk objects."""
+    inodes: int
+    """Inodes published."""
+    entries: int
+    """Names published, and names known to be absent."""
+    references: int
+    """Inodes that the kernel knows."""
+    memory: int
+    """Bytes that the table takes."""
+    evictions: int
+    heat_lost: int
+    """Reads not counted, since ``heat`` was not asked for in time."""
+
+Row: TypeAlias = tuple[
+    int, int, int, int, int, int, int, int, int, int, int, int, int, bytes | None, int
+]
+"""``tierfs.index.inodes.Inode``: ino, mode, uid, gid, nlink, size, rdev, atime, mtime, ctime,
+prefix, version, parent, target, sparse. A subclass of tuple will do."""
+
+class Payload:
+    """The bytes of a WRITE that did not travel through the socket; supports the buffer protocol."""
+
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def __len__(self) -> int: ...
+
+class Router:
+    """See the module. ``memory`` bounds the table in bytes; the oldest that nobody asks for goes.
+
+    ``heads`` and ``objects`` are descriptors of the directories of both object stores; they are
+    duplicated.
+
+    Raises:
+        OSError: no descriptor or no memory.
+    """
+
+    def __new__(cls, *, memory: int, heads: int, objects: int) -> Self: ...
+
+    # ------------------------------------------------------------ life
+    def start(
+        self,
+        device: int,
+        *,
+        workers: int,
+        spin_us: int,
+        disk_threads: int,
+        max_write: int,
+        io_uring: bool,
+    ) -> tuple[int, int]:
+        """Serve the FUSE device ``device``, which is taken over and closed in the end.
+
+        ``io_uring``: let requests come by a ring for each core where the kernel offers it (6.14+,
+        ``/sys/module/fuse/parameters/enable_uring``); by the device as ever where it does not.
+
+        Returns (peer, ended): ``/dev/fd/PEER`` is what pyfuse3 mounts; ``ended`` becomes readable
+        when the kernel has ended the connection or a thread failed. Both belong to the caller.
+
+        Raises:
+            OSError: a thread or a socket could not be made; ``device`` is closed.
+            ValueError: a number is out of its range; ``device`` stays the caller's.
+            RuntimeError: the router was started or stopped before; likewise.
+        """
+
+    def stop(self) -> None:
+        """End every thread and close the device; what is passed on and unanswered is lost.
+
+        Idempotent. The published table stays readable.
+        """
+
+    # ------------------------------------------------------------ the published view
+    def put_inode(self, row: Row) -> None:
+        """Publish or replace an inode's attributes and placement; keeps its published xattrs."""
+
+    def drop_inode(self, ino: int) -> None:
+        """Know nothing of an inode any longer, nor of its names and xattrs."""
+
+    def put_entry(self, parent: int, name: bytes, ino: int) -> None:
+        """Publish a name; ``ino`` 0: there is none. Answered only while ``ino`` is published."""
+
+    def drop_entry(self, parent: int, name: bytes) -> None:
+        """Know nothing of a name any longer; the directory is then no longer complete."""
+
+    def put_xattrs(self, ino: int, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+        """Publish all extended attributes of a published inode, in the order listxattr shows.
+
+        Too large ones in all (over 8 KiB) are as good as not published. No effect on an inode that
+        is not published.
+        """
+
+    def drop_xattrs(self, ino: int) -> None:
+        """Know nothing of an inode's extended attributes any longer."""
+
+    def begin_directory(self, ino: int) -> bool:
+        """The names of a directory are going to be published one after the other.
+
+        Until ``complete_directory``, what is evicted of it is remembered. False: it is complete.
+        """
+
+    def complete_directory(self, ino: int) -> bool:
+        """All names are published: any other is absent. False: some were evicted meanwhile."""
+
+    def put_listing(
+        self, ino: int, cookie: int, rows: list[tuple[bytes, int, int, int]], end: bool, /
+    ) -> None:
+        """Publish in which order a directory lists what is behind ``cookie``.
+
+        Rows of name, cookie, inode number and mode, cookies growing; ``end``: there is no more.
+        A name is listed while the table has it too, with what the table says of it; ``.`` and
+        ``..``, of cookies 1 and 2, always.
+        """
+
+    def drop_listing(self, ino: int, /) -> None:
+        """A name of the directory changed: no listing goes on with an older page."""
+
+    def put_statfs(
+        self, fields: tuple[int, int, int, int, int, int, int, int], valid_s: float
+    ) -> None:
+        """Publish blocks, bfree, bavail, files, ffree, bsize, namelen, frsize for a time."""
+
+    def clear(self) -> None:
+        """Publish nothing any longer; references stay."""
+
+    # ------------------------------------------------------------ references
+    def refer(self, ino: int, count: int = 1) -> None:
+        """The kernel is told of the inode by a reply of pyfuse3."""
+
+    def references(self, ino: int) -> int:
+        """How many the kernel holds, by whoever's replies."""
+
+    def orphan(self, ino: int) -> bool:
+        """The inode lost its last name; True when the kernel does not know it either.
+
+        Otherwise pyfuse3 gets a FORGET for it, of count 1, when the last reference is gone.
+        FORGET of any other inode is not passed on.
+        """
+
+    # ------------------------------------------------------------ what comes back
+    def take(self, ticket: int) -> Payload:
+        """The payload of a WRITE whose ``fh`` has the highest bit set; once a ticket.
+
+        The eight bytes that pyfuse3 was given as data are the ticket, little-endian.
+
+        Raises:
+            KeyError: there is no such ticket.
+        """
+
+    def heat(self, limit: int) -> list[tuple[int, int, int]]:
+        """(ino, reads, bytes) of files read natively since they were last told; ``limit`` rows."""
+
+    def counters(self) -> Counters:
+        """A snapshot."""

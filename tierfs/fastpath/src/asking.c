@@ -1,0 +1,126 @@
+/* What is asked of the table, in the form of FUSE's replies (include/uapi/linux/fuse.h). */
+#include <string.h>
+#include <sys/stat.h>
+
+#include "table_parts.h"
+#include "xattrs.h"
+
+enum {
+    SECOND = 1000000000,
+    VALID_S = 86400, /* as tierfs/mount/replies.py: every change passes through the kernel */
+    IO_SIZE = 128 * 1024, /* likewise: st_blksize */
+    BLOCK = 4096,
+    SECTORS_OF_BLOCK = 8,
+};
+
+static const int64_t EARLIEST = INT32_MIN; /* as tierfs/base/times.py: seconds */
+
+/* Rounds down, as a time before 1970 needs it: nanoseconds are never negative (struct timespec). */
+static uint64_t seconds_of(int64_t time, uint32_t *nanoseconds) {
+    if (time < EARLIEST * SECOND) { /* none is kept before 1901: this one is after 2262 */
+        *nanoseconds = (uint32_t)((uint64_t)time % SECOND);
+        return (uint64_t)time / SECOND;
+    }
+    int64_t seconds = time / SECOND, rest = time % SECOND;
+    *nanoseconds = (uint32_t)(rest < 0 ? rest + SECOND : rest);
+    return (uint64_t)(rest < 0 ? seconds - 1 : seconds);
+}
+
+static uint64_t blocks_of(const attributes *row) {
+    if (!S_ISREG(row->mode) && !S_ISDIR(row->mode))
+        return 0;
+    return (row->size / BLOCK + (row->size % BLOCK != 0)) * SECTORS_OF_BLOCK;
+}
+
+static struct fuse_attr attr_of(const attributes *row) {
+    struct fuse_attr attr = {
+        .ino = row->ino,
+        .size = row->size,
+        .blocks = blocks_of(row),
+        .mode = row->mode,
+        .nlink = row->nlink,
+        .uid = row->uid,
+        .gid = row->gid,
+        .rdev = row->rdev,
+        .blksize = IO_SIZE,
+    };
+    attr.atime = seconds_of(row->atime, &attr.atimensec);
+    attr.mtime = seconds_of(row->mtime, &attr.mtimensec);
+    attr.ctime = seconds_of(row->ctime, &attr.ctimensec);
+    return attr;
+}
+
+static found absence(table *t, uint64_t parent, const entry *known, struct fuse_entry_out *out) {
+    inode *directory = find_inode(t, parent);
+    if (directory)
+        touch(directory);
+    if (!known && !(directory && directory->complete))
+        return MISS;
+    *out = (struct fuse_entry_out){.entry_valid = VALID_S};
+    return ABSENT;
+}
+
+static found look_up(table *t, uint64_t parent, const char *name, size_t length,
+                     struct fuse_entry_out *out) {
+    entry *known = find_entry(t, parent, name, length);
+    if (!known || !known->target)
+        return absence(t, parent, known, out);
+    inode *target = known->target;
+    if (references_add(&t->references, target->row.ino, 1) < 0)
+        return MISS;
+    touch(target);
+    *out = (struct fuse_entry_out){
+        .nodeid = target->row.ino,
+        .entry_valid = VALID_S,
+        .attr_valid = target->row.sparse ? 0 : VALID_S,
+        .attr = attr_of(&target->row),
+    };
+    return FOUND;
+}
+
+found table_lookup(table *t, uint64_t parent, const char *name, size_t length,
+                   struct fuse_entry_out *out) {
+    pthread_mutex_lock(&t->lock);
+    found result = look_up(t, parent, name, length, out);
+    pthread_mutex_unlock(&t->lock);
+    return result;
+}
+
+found table_attributes(table *t, uint64_t ino, struct fuse_attr_out *out) {
+    pthread_mutex_lock(&t->lock);
+    inode *each = find_inode(t, ino);
+    bool known = each && !each->row.sparse;
+    if (known) {
+        touch(each);
+        *out = (struct fuse_attr_out){.attr_valid = VALID_S, .attr = attr_of(&each->row)};
+    }
+    pthread_mutex_unlock(&t->lock);
+    return known ? FOUND : MISS;
+}
+
+found table_placement(table *t, uint64_t ino, placement *out) {
+    pthread_mutex_lock(&t->lock);
+    inode *each = find_inode(t, ino);
+    bool known = each && S_ISREG(each->row.mode);
+    if (known) {
+        touch(each);
+        *out = (placement){each->row.size, each->row.prefix, each->row.version};
+    }
+    pthread_mutex_unlock(&t->lock);
+    return known ? FOUND : MISS;
+}
+
+found table_xattr(table *t, uint64_t ino, const char *name, size_t name_length, uint8_t *out,
+                  size_t room, size_t *length) {
+    found result = MISS;
+    pthread_mutex_lock(&t->lock);
+    inode *each = find_inode(t, ino);
+    if (each && each->known_xattrs) {
+        touch(each);
+        result = name_length ? xattrs_value(each->xattrs, each->xattrs_length, name, name_length,
+                                            out, room, length)
+                             : xattrs_names(each->xattrs, each->xattrs_length, out, room, length);
+    }
+    pthread_mutex_unlock(&t->lock);
+    return result;
+}

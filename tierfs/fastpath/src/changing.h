@@ -1,0 +1,30 @@
+/* Which files are being changed by requests that were passed on.
+
+   A change is published before its reply is written. In between the kernel does not keep a size that a
+   GETATTR tells (FUSE_I_SIZE_UNSTABLE, fs/fuse/file.c): a native answer would show one stat(2) the new
+   size, and the next one the old. So GETATTR of such a file is passed on, and queues behind the reply. */
+#ifndef TIERFS_CHANGING_H
+#define TIERFS_CHANGING_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { MOST_CHANGES = 256 }; /* told apart at a time; what is beyond is answered natively */
+
+typedef struct {
+    pthread_mutex_t lock;
+    struct {
+        uint64_t unique, ino; /* unique 0: free */
+    } changes[MOST_CHANGES];
+    _Atomic unsigned count;
+} changing;
+
+void changing_init(changing *all);
+void changing_add(changing *all, uint64_t unique, uint64_t ino);
+/* The reply was written. */
+void changing_remove(changing *all, uint64_t unique);
+bool changing_has(changing *all, uint64_t ino);
+
+#endif

@@ -1,0 +1,72 @@
+/* What was answered natively, how fast, and which files were read. */
+#ifndef TIERFS_COUNTERS_H
+#define TIERFS_COUNTERS_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+typedef enum {
+    ANSWER_LOOKUP,
+    ANSWER_FORGET,
+    ANSWER_GETATTR,
+    ANSWER_GETXATTR,
+    ANSWER_LISTXATTR,
+    ANSWER_OPEN, /* OPEN, OPENDIR, CREATE and FLUSH, each refused once */
+    ANSWER_READ,
+    ANSWER_READDIR,
+    ANSWER_STATFS,
+    ANSWERS,
+} answer_kind;
+
+enum { BUCKETS = 14 };
+extern const char *const answer_names[ANSWERS];
+extern const double bucket_bounds[BUCKETS];
+
+/* One for each thread: added to by it alone, read by others at any time. */
+typedef struct {
+    struct {
+        _Atomic uint64_t ok, errors, nanoseconds, buckets[BUCKETS + 1];
+    } answered[ANSWERS];
+    _Atomic uint64_t passed_on, flash_bytes, disk_bytes;
+} counters;
+
+static inline uint64_t now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
+}
+
+static inline void count(_Atomic uint64_t *counter, uint64_t more) {
+    atomic_fetch_add_explicit(counter, more, memory_order_relaxed);
+}
+
+void count_answer(counters *c, answer_kind kind, bool ok, uint64_t started_ns);
+void counters_add(counters *sum, counters *more);
+
+/* -------- heat: reads and bytes by inode, until they are asked for */
+
+enum { HEAT_ROWS = 1 << 16 };
+
+typedef struct {
+    uint64_t ino, reads, bytes;
+} heat_row;
+
+typedef struct {
+    pthread_mutex_t lock;
+    heat_row *rows;
+    size_t used, next;
+    uint64_t lost;
+} heat;
+
+int heat_init(heat *h);
+void heat_free(heat *h);
+void heat_add(heat *h, uint64_t ino, uint64_t bytes);
+/* Moves up to `limit` rows out; how many. */
+size_t heat_take(heat *h, heat_row *out, size_t limit);
+uint64_t heat_lost(heat *h);
+
+#endif

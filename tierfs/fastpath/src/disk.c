@@ -1,0 +1,195 @@
+/* Threads for READs that must wait for a disk, and for the read-ahead of what will be read next.
+
+   As many READs wait at a time as there are threads, so that a disk with a queue, or many disks, can
+   serve them in the order that suits it. */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/queue.h>
+
+#include "hashing.h"
+#include "router.h"
+
+enum {
+    STREAMS = 256,                 /* files whose last read is remembered */
+    FIRST_WINDOW = 256 * 1024,     /* bytes of a tail that the head's first read starts */
+    MOST_GUESSES = 64,             /* jobs in the queue beyond which nothing is read ahead */
+    MOST_AHEAD = 4 * 1024 * 1024,  /* bytes that a sequential reader is kept ahead of */
+};
+
+typedef struct job job;
+struct job {
+    STAILQ_ENTRY(job) next;
+    bool ahead; /* read-ahead: nobody waits for it */
+    struct fuse_in_header header;
+    struct fuse_read_in in;
+    uint64_t started_ns;
+};
+
+/* Where a file was read last: collisions only cost a read-ahead. */
+typedef struct {
+    uint64_t ino, end, ahead_to;
+    uint32_t window;
+} stream;
+
+struct disk {
+    router *router;
+    pthread_mutex_t lock;
+    pthread_cond_t added;
+    STAILQ_HEAD(, job) jobs;
+    size_t queued;
+    stream streams[STREAMS];
+    pthread_t threads[MOST_DISK_THREADS];
+    unsigned most, started, idle;
+    bool stopping;
+};
+
+disk *disk_new(router *r, unsigned threads) {
+    disk *d = calloc(1, sizeof *d);
+    if (!d || pthread_mutex_init(&d->lock, NULL) || pthread_cond_init(&d->added, NULL)) {
+        free(d);
+        return NULL;
+    }
+    d->router = r;
+    d->most = threads < MOST_DISK_THREADS ? threads : MOST_DISK_THREADS;
+    STAILQ_INIT(&d->jobs);
+    return d;
+}
+
+static job *next_job(disk *d) {
+    pthread_mutex_lock(&d->lock);
+    while (STAILQ_EMPTY(&d->jobs) && !d->stopping) {
+        d->idle++;
+        pthread_cond_wait(&d->added, &d->lock);
+        d->idle--;
+    }
+    job *taken = d->stopping ? NULL : STAILQ_FIRST(&d->jobs);
+    if (taken) {
+        STAILQ_REMOVE_HEAD(&d->jobs, next);
+        d->queued--;
+    }
+    pthread_mutex_unlock(&d->lock);
+    return taken;
+}
+
+static void read_for(disk *d, const job *j, uint8_t *buffer) {
+    router *r = d->router;
+    placement file;
+    size_t length;
+    uint64_t ino = j->header.nodeid;
+    if (read_file(r, &r->disk_counters, ino, &j->in, true, buffer, &length, &file) != READ_DONE) {
+        ask_python(r, &j->header, &j->in, true);
+        return;
+    }
+    reply(r, j->header.unique, buffer, length);
+    count_answer(&r->disk_counters, ANSWER_READ, true, j->started_ns);
+    heat_add(&r->heat, ino, length);
+    disk_anticipate(d, ino, &file, j->in.offset, length);
+}
+
+static void *work(void *argument) {
+    disk *d = argument;
+    uint8_t *buffer = malloc(d->router->buffer);
+    for (job *j; (j = next_job(d)); free(j)) {
+        if (j->ahead)
+            read_ahead(d->router, j->header.nodeid, j->in.offset, j->in.size);
+        else if (buffer)
+            read_for(d, j, buffer);
+        else
+            reply_error(d->router, j->header.unique, ENOMEM);
+    }
+    free(buffer);
+    return NULL;
+}
+
+/* With the lock held: one thread more, where all are busy. None once it ends, who would join it? */
+static void staff(disk *d) {
+    if (d->queued > d->idle && d->started < d->most && !d->stopping &&
+        !pthread_create(&d->threads[d->started], NULL, work, d))
+        d->started++;
+}
+
+static bool add(disk *d, const job *wanted) {
+    job *added = malloc(sizeof *added);
+    if (!added)
+        return false;
+    *added = *wanted;
+    pthread_mutex_lock(&d->lock);
+    STAILQ_INSERT_TAIL(&d->jobs, added, next);
+    d->queued++;
+    staff(d);
+    bool served = d->started > 0;
+    if (served) {
+        pthread_cond_signal(&d->added);
+    } else { /* it is the only one */
+        STAILQ_REMOVE_HEAD(&d->jobs, next);
+        d->queued--;
+        free(added);
+    }
+    pthread_mutex_unlock(&d->lock);
+    return served;
+}
+
+bool disk_read(disk *d, const struct fuse_in_header *header, const struct fuse_read_in *in,
+               uint64_t started_ns) {
+    return add(d, &(job){.header = *header, .in = *in, .started_ns = started_ns});
+}
+
+/* Extends a sequential reader's window, twice as far each time; the job to do, size 0: none. */
+static job extend(stream *s, uint64_t ino, const placement *file, uint64_t offset, uint64_t end) {
+    bool sequential = s->ino == ino && s->end == offset;
+    uint32_t window = sequential ? 2 * s->window : FIRST_WINDOW;
+    *s = (stream){ino, end, sequential ? s->ahead_to : end,
+                  window < MOST_AHEAD ? window : MOST_AHEAD};
+    uint64_t from = s->ahead_to > end ? s->ahead_to : end;
+    uint64_t to = end + s->window < file->size ? end + s->window : file->size;
+    if (!sequential || to <= from || (to - from < s->window / 2 && to < file->size))
+        return (job){0};
+    s->ahead_to = to;
+    return (job){.ahead = true, .header.nodeid = ino, .in.offset = from,
+                 .in.size = (uint32_t)(to - from)};
+}
+
+/* Guesses must not delay what somebody waits for. */
+static bool is_crowded(disk *d) {
+    pthread_mutex_lock(&d->lock);
+    bool crowded = d->queued >= MOST_GUESSES;
+    pthread_mutex_unlock(&d->lock);
+    return crowded;
+}
+
+void disk_anticipate(disk *d, uint64_t ino, const placement *file, uint64_t offset, size_t length) {
+    uint64_t end = offset + length;
+    if (d->router->objects.in_memory || file->size <= file->prefix)
+        return;
+    job wanted = {.ahead = true, .header.nodeid = ino, .in.offset = file->prefix};
+    if (end > file->prefix) {
+        pthread_mutex_lock(&d->lock);
+        wanted = extend(&d->streams[hash_number(ino) % STREAMS], ino, file, offset, end);
+        pthread_mutex_unlock(&d->lock);
+    } else if (offset == 0) {
+        uint64_t tail = file->size - file->prefix;
+        wanted.in.size = tail < FIRST_WINDOW ? (uint32_t)tail : FIRST_WINDOW;
+    }
+    if (wanted.in.size && !is_crowded(d))
+        add(d, &wanted);
+}
+
+void disk_free(disk *d) {
+    if (!d)
+        return;
+    pthread_mutex_lock(&d->lock);
+    d->stopping = true;
+    pthread_cond_broadcast(&d->added);
+    unsigned started = d->started;
+    pthread_mutex_unlock(&d->lock);
+    for (unsigned i = 0; i < started; i++)
+        pthread_join(d->threads[i], NULL);
+    while (!STAILQ_EMPTY(&d->jobs)) {
+        job *dropped = STAILQ_FIRST(&d->jobs);
+        STAILQ_REMOVE_HEAD(&d->jobs, next);
+        free(dropped);
+    }
+    pthread_mutex_destroy(&d->lock);
+    pthread_cond_destroy(&d->added);
+    free(d);
+}

@@ -1,0 +1,43 @@
+/* Pages of directory listings: in which order the names come. What they are, the table tells. */
+#ifndef TIERFS_LISTING_H
+#define TIERFS_LISTING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "table.h"
+
+typedef struct {
+    uint64_t cookie; /* where the next entry begins */
+    uint64_t ino;
+    uint32_t mode;
+    uint32_t name; /* where the name begins in `names` */
+    uint16_t length;
+} listed;
+
+typedef struct {
+    uint64_t directory, after; /* the entries behind this cookie */
+    bool end;                  /* and no more */
+    size_t count;
+    char *names;
+    listed entries[];
+} page;
+
+typedef struct listing listing;
+
+/* NULL without memory. */
+listing *listing_new(void);
+void listing_free(listing *l);
+/* Takes the page over; the oldest goes. */
+void listing_put(listing *l, page *added);
+/* Drops every page of a directory: a name was made or removed there. */
+void listing_drop(listing *l, uint64_t directory);
+void page_free(page *gone);
+
+/* Fills `out` with fuse_direntplus records of what follows `cookie`, and takes a reference for each.
+   MISS: no page, or the table no longer knows the first name. FOUND with length 0: the end. */
+found listing_fill(listing *l, table *t, uint64_t directory, uint64_t cookie, uint8_t *out,
+                   size_t room, size_t *length);
+
+#endif

@@ -1,0 +1,399 @@
+/* The Python face of the router, as `_router.pyi` describes it. */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "payloads.h"
+#include "records.h"
+#include "uring.h"
+#include "xattrs.h"
+
+enum {
+    LEAST_WRITE = 4096,
+    LEAST_BUFFER = 68 * 1024, /* for a reply of pyfuse3 or a SETXATTR of 64 KiB (XATTR_SIZE_MAX) */
+    MOST_WRITE = 1024 * 1024, /* FUSE_MAX_MAX_PAGES of libfuse, in bytes */
+};
+
+typedef struct {
+    PyObject_HEAD
+    router r;
+    pthread_mutex_t life; /* held by start and stop; taken with the GIL or without it */
+} RouterObject;
+
+static router *router_of(PyObject *self) {
+    return &((RouterObject *)self)->r;
+}
+
+/* ---------------------------------------------------------------- life */
+
+static int open_events(router *r) {
+    r->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    r->ended = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    return r->wake < 0 || r->ended < 0 ? -1 : 0;
+}
+
+static int set_up(router *r, size_t memory, int heads, int objects) {
+    r->table = table_new(memory);
+    r->payloads = payloads_new();
+    r->listing = listing_new();
+    if (!r->table || !r->payloads || !r->listing || heat_init(&r->heat) < 0) {
+        errno = ENOMEM;
+        return -1;
+    }
+    pthread_mutex_init(&r->statfs_lock, NULL);
+    changing_init(&r->changing);
+    pthread_mutex_init(&r->parking, NULL);
+    pthread_cond_init(&r->needed, NULL);
+    if (open_events(r) < 0 || store_open(&r->heads, heads) < 0 || store_open(&r->objects, objects) < 0)
+        return -1;
+    return 0;
+}
+
+static PyObject *router_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"memory", "heads", "objects", NULL};
+    Py_ssize_t memory;
+    int heads, objects;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$nii", names, &memory, &heads, &objects))
+        return NULL;
+    if (memory < 0)
+        return PyErr_Format(PyExc_ValueError, "memory must not be negative");
+    RouterObject *self = (RouterObject *)type->tp_alloc(type, 0);
+    if (!self)
+        return NULL;
+    pthread_mutex_init(&self->life, NULL);
+    router *r = &self->r;
+    r->device = r->socket = r->wake = r->ended = r->heads.directory = r->objects.directory = -1;
+    if (set_up(r, (size_t)memory, heads, objects) < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        Py_DECREF(self);
+        return NULL;
+    }
+    return (PyObject *)self;
+}
+
+static void close_fd(int *fd) {
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+/* Threads first: they use everything else. */
+static void stop(router *r) {
+    workers_stop(r);
+    disk_free(r->disk);
+    r->disk = NULL;
+    uring_close(r->uring);
+    passing_free(r->passing);
+    r->passing = NULL;
+    close_fd(&r->device);
+    close_fd(&r->socket);
+}
+
+static void router_dealloc(PyObject *self) {
+    router *r = router_of(self);
+    stop(r);
+    close_fd(&r->wake);
+    close_fd(&r->ended);
+    close_fd(&r->heads.directory);
+    close_fd(&r->objects.directory);
+    table_free(r->table);
+    payloads_free(r->payloads);
+    listing_free(r->listing);
+    heat_free(&r->heat);
+    uring_free(r->uring);
+    PyTypeObject *type = Py_TYPE(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static int start(router *r, int device, unsigned workers, unsigned disk_threads, uint32_t max_write) {
+    int peer;
+    r->device = device; /* stop() closes it */
+    if (fcntl(device, F_SETFL, O_RDWR | O_NONBLOCK) < 0 || fcntl(device, F_SETFD, FD_CLOEXEC) < 0)
+        return -1;
+    r->buffer = (max_write < LEAST_BUFFER ? LEAST_BUFFER : max_write) + REQUEST_HEADROOM;
+    r->disk = disk_new(r, disk_threads);
+    r->passing = r->disk ? passing_new(r, max_write, &peer) : NULL;
+    if (!r->passing)
+        return -1;
+    if (workers_start(r, workers) < 0) {
+        int error = errno;
+        close(peer);
+        errno = error;
+        return -1;
+    }
+    return peer;
+}
+
+/* The device is closed as well: nobody else would, and who has mounted it would wait for ever. */
+static PyObject *failed_start(router *r, int device, int ended) {
+    PyErr_SetFromErrno(PyExc_OSError);
+    r->device = device;
+    stop(r);
+    close_fd(&ended);
+    return NULL;
+}
+
+static PyObject *router_start(PyObject *self, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"device", "workers", "spin_us", "disk_threads", "max_write", "io_uring", NULL};
+    unsigned workers, spin_us, disk_threads, max_write;
+    int device, io_uring;
+    router *r = router_of(self);
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "i$IIIIp", names, &device, &workers, &spin_us,
+                                     &disk_threads, &max_write, &io_uring))
+        return NULL;
+    if (!workers || workers > MOST_WORKERS || !disk_threads || disk_threads > MOST_DISK_THREADS ||
+        max_write < LEAST_WRITE || max_write > MOST_WRITE || max_write % LEAST_WRITE)
+        return PyErr_Format(PyExc_ValueError,
+                            "wanted: 1 to %d workers, 1 to %d disk_threads, and for max_write a "
+                            "multiple of %d up to %d",
+                            MOST_WORKERS, MOST_DISK_THREADS, LEAST_WRITE, MOST_WRITE);
+    pthread_mutex_lock(&((RouterObject *)self)->life);
+    PyObject *made = NULL;
+    if (r->started) {
+        PyErr_SetString(PyExc_RuntimeError, "the router was started or stopped before");
+    } else {
+        r->started = true;
+        r->spin_ns = spin_us * 1000ULL;
+        r->uring = io_uring ? uring_new(r) : NULL;
+        int ended = fcntl(r->ended, F_DUPFD_CLOEXEC, 0);
+        int peer = ended < 0 ? -1 : start(r, device, workers, disk_threads, max_write);
+        made = peer < 0 ? failed_start(r, device, ended) : Py_BuildValue("ii", peer, ended);
+    }
+    pthread_mutex_unlock(&((RouterObject *)self)->life);
+    return made;
+}
+
+static PyObject *router_stop(PyObject *self, PyObject *Py_UNUSED(none)) {
+    pthread_mutex_t *life = &((RouterObject *)self)->life;
+    Py_BEGIN_ALLOW_THREADS
+    pthread_mutex_lock(life);
+    router_of(self)->started = true;
+    stop(router_of(self));
+    pthread_mutex_unlock(life);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+/* ---------------------------------------------------------------- the published view */
+
+static PyObject *router_put_inode(PyObject *self, PyObject *row) {
+    attributes parsed;
+    if (!parse_row(row, &parsed))
+        return NULL;
+    table_put_inode(router_of(self)->table, &parsed);
+    Py_RETURN_NONE;
+}
+
+static PyObject *router_drop_inode(PyObject *self, PyObject *ino) {
+    unsigned long long number = PyLong_AsUnsignedLongLong(ino);
+    if (PyErr_Occurred())
+        return NULL;
+    table_drop_inode(router_of(self)->table, number);
+    Py_RETURN_NONE;
+}
+
+static PyObject *router_put_entry(PyObject *self, PyObject *args) {
+    unsigned long long parent, ino;
+    const char *name;
+    Py_ssize_t length;
+    if (!PyArg_ParseTuple(args, "Ky#K", &parent, &name, &length, &ino) || !is_name(length))
+        return NULL;
+    table_put_entry(router_of(self)->table, parent, name, (size_t)length, ino);
+    Py_RETURN_NONE;
+}
+
+static PyObject *router_drop_entry(PyObject *self, PyObject *args) {
+    unsigned long long parent;
+    const char *name;
+    Py_ssize_t length;
+    if (!PyArg_ParseTuple(args, "Ky#", &parent, &name, &length) || !is_name(length))
+        return NULL;
+    table_drop_entry(router_of(self)->table, parent, name, (size_t)length);
+    Py_RETURN_NONE;
+}
+
+static PyObject *router_put_xattrs(PyObject *self, PyObject *args) {
+    unsigned long long ino;
+    PyObject *pairs;
+    uint8_t packed[XATTRS_MAX];
+    if (!PyArg_ParseTuple(args, "KO", &ino, &pairs))
+        return NULL;
+    Py_ssize_t length = pack_xattrs(pairs, packed);
+    if (length < 0)
+        return NULL;
+    bool too_large = !length && PySequence_Size(pairs) > 0;
+    table_put_xattrs(router_of(self)->table, ino, too_large ? NULL : packed, (size_t)length);
+    Py_RETURN_NONE;
+}
+
+static PyObject *router_drop_xattrs(PyObject *self, PyObject *ino) {
+    unsigned long long number = PyLong_AsUnsignedLongLong(ino);
+    if (PyErr_Occurred())
+        return NULL;
+    table_put_xattrs(router_of(self)->table, number, NULL, 0);
+    Py_RETURN_NONE;
+}
+
+static PyObject *router_begin_directory(PyObject *self, PyObject *ino) {
+    unsigned long long number = PyLong_AsUnsignedLongLong(ino);
+    if (PyErr_Occurred())
+        return NULL;
+    return PyBool_FromLong(table_begin_directory(router_of(self)->table, number));
+}
+
+static PyObject *router_complete_directory(PyObject *self, PyObject *ino) {
+    unsigned long long number = PyLong_AsUnsignedLongLong(ino);
+    if (PyErr_Occurred())
+        return NULL;
+    return PyBool_FromLong(table_complete_directory(router_of(self)->table, number));
+}
+
+static PyObject *router_put_listing(PyObject *self, PyObject *args) {
+    unsigned long long ino, cookie;
+    PyObject *rows;
+    int end;
+    if (!PyArg_ParseTuple(args, "KKO!p", &ino, &cookie, &PyList_Type, &rows, &end))
+        return NULL;
+    page *made = parse_page(rows);
+    if (!made)
+        return NULL;
+    made->directory = ino;
+    made->after = cookie;
+    made->end = end;
+    listing_put(router_of(self)->listing, made);
+    Py_RETURN_NONE;
+}
+
+static PyObject *router_drop_listing(PyObject *self, PyObject *ino) {
+    unsigned long long number = PyLong_AsUnsignedLongLong(ino);
+    if (PyErr_Occurred())
+        return NULL;
+    listing_drop(router_of(self)->listing, number);
+    Py_RETURN_NONE;
+}
+
+static PyObject *router_put_statfs(PyObject *self, PyObject *args) {
+    router *r = router_of(self);
+    published_statfs published = {0};
+    if (!parse_statfs(args, &published))
+        return NULL;
+    pthread_mutex_lock(&r->statfs_lock);
+    r->statfs = published;
+    pthread_mutex_unlock(&r->statfs_lock);
+    Py_RETURN_NONE;
+}
+
+static PyObject *router_clear(PyObject *self, PyObject *Py_UNUSED(none)) {
+    table_clear(router_of(self)->table);
+    Py_RETURN_NONE;
+}
+
+/* ---------------------------------------------------------------- references */
+
+static PyObject *router_refer(PyObject *self, PyObject *args) {
+    unsigned long long ino, times = 1;
+    if (!PyArg_ParseTuple(args, "K|K", &ino, &times) || !is_number(ino))
+        return NULL;
+    if (table_refer(router_of(self)->table, ino, times) < 0)
+        return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
+static PyObject *router_references(PyObject *self, PyObject *ino) {
+    unsigned long long number = PyLong_AsUnsignedLongLong(ino);
+    if (PyErr_Occurred())
+        return NULL;
+    return PyLong_FromUnsignedLongLong(table_references(router_of(self)->table, number));
+}
+
+static PyObject *router_orphan(PyObject *self, PyObject *ino) {
+    unsigned long long number = PyLong_AsUnsignedLongLong(ino);
+    if (PyErr_Occurred())
+        return NULL;
+    return PyBool_FromLong(table_orphan(router_of(self)->table, number));
+}
+
+/* ---------------------------------------------------------------- what comes back */
+
+static PyObject *router_take(PyObject *self, PyObject *ticket) {
+    unsigned long long number = PyLong_AsUnsignedLongLong(ticket);
+    if (PyErr_Occurred())
+        return NULL;
+    size_t length;
+    void *bytes = payloads_take(router_of(self)->payloads, number, &length);
+    if (!bytes) {
+        PyErr_SetObject(PyExc_KeyError, ticket);
+        return NULL;
+    }
+    return payload_object(Py_TYPE(self), bytes, length);
+}
+
+static PyObject *router_heat(PyObject *self, PyObject *limit) {
+    size_t most = PyLong_AsSize_t(limit);
+    if (PyErr_Occurred())
+        return NULL;
+    return heat_list(&router_of(self)->heat, most);
+}
+
+static PyObject *router_counters(PyObject *self, PyObject *Py_UNUSED(none)) {
+    return counters_record(Py_TYPE(self), router_of(self));
+}
+
+static PyMethodDef router_methods[] = {
+    {"start", (PyCFunction)(void (*)(void))router_start, METH_VARARGS | METH_KEYWORDS, NULL},
+    {"stop", router_stop, METH_NOARGS, NULL},
+    {"put_inode", router_put_inode, METH_O, NULL},
+    {"drop_inode", router_drop_inode, METH_O, NULL},
+    {"put_entry", router_put_entry, METH_VARARGS, NULL},
+    {"drop_entry", router_drop_entry, METH_VARARGS, NULL},
+    {"put_xattrs", router_put_xattrs, METH_VARARGS, NULL},
+    {"drop_xattrs", router_drop_xattrs, METH_O, NULL},
+    {"begin_directory", router_begin_directory, METH_O, NULL},
+    {"complete_directory", router_complete_directory, METH_O, NULL},
+    {"put_listing", router_put_listing, METH_VARARGS, NULL},
+    {"drop_listing", router_drop_listing, METH_O, NULL},
+    {"put_statfs", router_put_statfs, METH_VARARGS, NULL},
+    {"clear", router_clear, METH_NOARGS, NULL},
+    {"refer", router_refer, METH_VARARGS, NULL},
+    {"references", router_references, METH_O, NULL},
+    {"orphan", router_orphan, METH_O, NULL},
+    {"take", router_take, METH_O, NULL},
+    {"heat", router_heat, METH_O, NULL},
+    {"counters", router_counters, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot router_slots[] = {
+    {Py_tp_new, router_new},
+    {Py_tp_dealloc, router_dealloc},
+    {Py_tp_methods, router_methods},
+    {0, NULL},
+};
+
+PyType_Spec router_spec = {
+    .name = "tierfs.fastpath._router.Router",
+    .basicsize = sizeof(RouterObject),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = router_slots,
+};
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, (void *)(uintptr_t)records_init},
+    {0, NULL},
+};
+
+static PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "tierfs.fastpath._router",
+    .m_size = sizeof(module_state),
+    .m_slots = slots,
+};
+
+PyMODINIT_FUNC PyInit__router(void) {
+    return PyModuleDef_Init(&definition);
+}

@@ -1,0 +1,45 @@
+#include "protocol.h"
+
+#include <linux/fuse.h>
+
+enum {
+    BACKGROUND = 64, /* requests of read-ahead at a time; 12 unless told */
+    PAGE = 4096,
+};
+
+bool has_reply(uint32_t opcode) {
+    return opcode != FUSE_FORGET && opcode != FUSE_BATCH_FORGET && opcode != FUSE_INTERRUPT &&
+           opcode != FUSE_NOTIFY_REPLY;
+}
+
+size_t body_with_fh(uint32_t opcode) {
+    switch (opcode) {
+    case FUSE_READDIR:
+        return sizeof(struct fuse_read_in);
+    case FUSE_FSYNC:
+    case FUSE_FSYNCDIR:
+        return sizeof(struct fuse_fsync_in);
+    case FUSE_WRITE:
+        return sizeof(struct fuse_write_in);
+    case FUSE_LSEEK:
+        return sizeof(struct fuse_lseek_in);
+    case FUSE_FALLOCATE:
+        return sizeof(struct fuse_fallocate_in);
+    default:
+        return 0;
+    }
+}
+
+void init_adapt(uint8_t *body, size_t length, uint32_t offered, uint32_t max_write) {
+    struct fuse_init_out *out = (struct fuse_init_out *)(void *)body;
+    if (length < offsetof(struct fuse_init_out, map_alignment))
+        return;
+    /* Without OPEN, O_TRUNC must come as SETATTR. The umask is the core's matter, since a default
+       access list overrides it (acl(5)). The target of a symbolic link never changes. */
+    out->flags &= ~(uint32_t)FUSE_ATOMIC_O_TRUNC;
+    out->flags |= offered & (FUSE_DONT_MASK | FUSE_CACHE_SYMLINKS | FUSE_MAX_PAGES);
+    out->max_write = max_write;
+    out->max_pages = (uint16_t)(max_write / PAGE);
+    out->max_background = BACKGROUND;
+    out->congestion_threshold = BACKGROUND / 4 * 3;
+}

@@ -1,0 +1,130 @@
+/* READ, from the flash object below the prefix and from the disk object above it.
+
+   Why a read is right that races with a change of the file, without any lock on the file:
+
+   * A write or truncation of the same bytes: the kernel holds the folio locked during a READ into it
+     and during a WRITE from it (fs/fuse/file.c), so for cached I/O the two do not overlap. For
+     O_DIRECT POSIX lets a read that overlaps a write return old, new or mixed bytes.
+   * A move between the tiers (new prefix): the mover copies, syncs, commits and publishes the new
+     prefix with a new version, and only then frees the source. Bytes were read before the version
+     was checked again; if it is still the same then, nothing had been freed when they were read.
+   * A truncation shrinks the index and publishes that first, and cuts the objects later: likewise.
+   * Unlinking: objects of a file that the kernel knows are not removed (references.h).
+
+   Whatever looks odd - an object missing or short, a version that changed - is not judged here: Python
+   is asked, which reads under the rules of tierfs/core/data.py and tells damage from a race. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/magic.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "router.h"
+
+#ifndef RESOLVE_CACHED
+#define RESOLVE_CACHED 0x20 /* Linux 5.12 */
+#endif
+
+enum {
+    PATH_BYTES = 40,
+    FILES_PER_DIRECTORY_BITS = 10, /* as tierfs/store/objects.py */
+};
+
+int store_open(store *s, int directory) {
+    struct statfs about;
+    s->directory = fcntl(directory, F_DUPFD_CLOEXEC, 0);
+    if (s->directory < 0 || fstatfs(s->directory, &about) < 0)
+        return -1;
+    s->in_memory = about.f_type == TMPFS_MAGIC || about.f_type == RAMFS_MAGIC;
+    return 0;
+}
+
+static void object_path(char path[PATH_BYTES], uint64_t ino) {
+    uint64_t group = ino >> FILES_PER_DIRECTORY_BITS;
+    snprintf(path, PATH_BYTES, "%02x/%02x/%" PRIu64, (unsigned)(group >> 8 & 0xff),
+             (unsigned)(group & 0xff), ino);
+}
+
+static int open_object(const store *s, uint64_t ino, bool wait) {
+    char path[PATH_BYTES];
+    object_path(path, ino);
+    /* Not to wait means not for the holder of a lease either (fcntl(2), F_SETLEASE). */
+    int flags = O_RDONLY | O_CLOEXEC | O_NOATIME | (wait ? 0 : O_NONBLOCK);
+    if (wait || s->in_memory)
+        return openat(s->directory, path, flags);
+    struct open_how how = {.flags = (unsigned)flags, .resolve = RESOLVE_CACHED};
+    return (int)syscall(SYS_openat2, s->directory, path, &how, sizeof how);
+}
+
+/* Reads all of a range: READ_WAIT where a page is not in memory, READ_ASK where the file ends. */
+static read_result read_range(int fd, uint8_t *out, size_t length, uint64_t offset, int flags) {
+    for (size_t done = 0; done < length;) {
+        struct iovec part = {out + done, length - done};
+        ssize_t n = preadv2(fd, &part, 1, (off_t)(offset + done), flags);
+        if (n > 0)
+            done += (size_t)n;
+        else if (n < 0 && errno != EINTR)
+            return flags ? READ_WAIT : READ_ASK;
+        else if (n == 0)
+            return READ_ASK;
+    }
+    return READ_DONE;
+}
+
+static read_result read_object(const store *s, uint64_t ino, uint8_t *out, size_t length,
+                               uint64_t offset, bool wait) {
+    if (!length)
+        return READ_DONE;
+    int fd = open_object(s, ino, wait);
+    if (fd < 0)
+        return wait || (s->in_memory && errno != EAGAIN) ? READ_ASK : READ_WAIT;
+    read_result result =
+        read_range(fd, out, length, offset, wait || s->in_memory ? 0 : RWF_NOWAIT);
+    close(fd);
+    return result;
+}
+
+static bool is_same(const placement *a, const placement *b) {
+    return a->size == b->size && a->prefix == b->prefix && a->version == b->version;
+}
+
+/* How many of `size` bytes at `offset` lie inside the file. */
+static size_t clip(const placement *file, uint64_t offset, size_t size) {
+    if (offset >= file->size)
+        return 0;
+    return file->size - offset < size ? (size_t)(file->size - offset) : size;
+}
+
+read_result read_file(router *r, counters *c, uint64_t ino, const struct fuse_read_in *in, bool wait,
+                      uint8_t *out, size_t *length, placement *file) {
+    placement before, after;
+    if (table_placement(r->table, ino, &before) != FOUND)
+        return READ_ASK;
+    *length = clip(&before, in->offset, in->size);
+    size_t flash = 0;
+    if (in->offset < before.prefix)
+        flash = before.prefix - in->offset < *length ? (size_t)(before.prefix - in->offset) : *length;
+    read_result result = read_object(&r->heads, ino, out, flash, in->offset, wait);
+    if (result == READ_DONE)
+        result = read_object(&r->objects, ino, out + flash, *length - flash, in->offset + flash, wait);
+    if (result != READ_DONE)
+        return result;
+    if (table_placement(r->table, ino, &after) != FOUND || !is_same(&before, &after))
+        return READ_ASK;
+    *file = after;
+    count(&c->flash_bytes, flash);
+    count(&c->disk_bytes, *length - flash);
+    return READ_DONE;
+}
+
+void read_ahead(router *r, uint64_t ino, uint64_t offset, uint64_t length) {
+    int fd = open_object(&r->objects, ino, true);
+    if (fd < 0)
+        return; /* the READ itself will tell */
+    posix_fadvise(fd, (off_t)offset, (off_t)length, POSIX_FADV_WILLNEED);
+    close(fd);
+}

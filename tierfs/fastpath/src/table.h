@@ -1,0 +1,74 @@
+/* What Python has published: names, attributes, placements, extended attributes.
+
+   One lock, held for less than a microsecond a call. Bounded: beyond `limit` bytes inodes go in the
+   order of S3-FIFO (Yang et al., SOSP 2023), which one pass over many files does not empty.
+
+   Every change is published after its commit and before its reply, by a thread that holds the
+   index's lock. So what is found here was true at some moment between request and reply, which is
+   all that a request that runs beside a change may expect. */
+#ifndef TIERFS_TABLE_H
+#define TIERFS_TABLE_H
+
+#include <linux/fuse.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct table table;
+
+typedef struct {
+    uint64_t ino, size, prefix, version;
+    int64_t atime, mtime, ctime; /* nanoseconds since the epoch, those after 2262 wrapped around */
+    uint32_t mode, uid, gid, nlink, rdev;
+    bool sparse; /* st_blocks is not known from the size: GETATTR is passed on each time */
+} attributes;
+
+typedef struct {
+    uint64_t size, prefix, version;
+} placement;
+
+typedef enum { MISS, FOUND, ABSENT } found;
+
+typedef struct {
+    size_t inodes, entries, references, memory;
+    uint64_t evictions;
+} table_counts;
+
+/* NULL without memory. */
+table *table_new(size_t limit);
+void table_free(table *t);
+
+/* -------- publishing. Without memory a thing is not published, which is always correct. */
+void table_put_inode(table *t, const attributes *row);
+void table_drop_inode(table *t, uint64_t ino);
+void table_put_entry(table *t, uint64_t parent, const char *name, size_t length, uint64_t ino);
+void table_drop_entry(table *t, uint64_t parent, const char *name, size_t length);
+/* `packed` as xattrs.h has it; NULL: not known. */
+void table_put_xattrs(table *t, uint64_t ino, const uint8_t *packed, size_t length);
+bool table_begin_directory(table *t, uint64_t ino);
+bool table_complete_directory(table *t, uint64_t ino);
+void table_clear(table *t);
+
+/* -------- asking */
+
+/* FOUND also takes a reference: before the reply is written, so that the FORGET which the kernel may
+   send at once finds it. */
+found table_lookup(table *t, uint64_t parent, const char *name, size_t length,
+                   struct fuse_entry_out *out);
+found table_attributes(table *t, uint64_t ino, struct fuse_attr_out *out);
+found table_placement(table *t, uint64_t ino, placement *out);
+
+/* The value, or with an empty name the list of all; at most `room` bytes are stored, *length says
+   how many there are. */
+found table_xattr(table *t, uint64_t ino, const char *name, size_t name_length, uint8_t *out,
+                  size_t room, size_t *length);
+
+/* -------- references, see references.h */
+int table_refer(table *t, uint64_t ino, uint64_t count);
+bool table_forget(table *t, uint64_t ino, uint64_t count);
+bool table_orphan(table *t, uint64_t ino);
+uint64_t table_references(table *t, uint64_t ino);
+
+table_counts table_count(table *t);
+
+#endif

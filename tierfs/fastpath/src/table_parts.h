@@ -1,0 +1,75 @@
+/* What table.c and eviction.c share. Everything here is under the table's lock. */
+#ifndef TIERFS_TABLE_PARTS_H
+#define TIERFS_TABLE_PARTS_H
+
+#include <pthread.h>
+#include <sys/queue.h>
+
+#include "hashing.h"
+#include "references.h"
+#include "table.h"
+
+enum { GHOSTS = 1 << 16 };
+
+typedef struct entry entry;
+typedef struct inode inode;
+TAILQ_HEAD(inode_queue, inode);
+TAILQ_HEAD(entry_queue, entry);
+
+struct entry {
+    node node; /* by parent and name */
+    TAILQ_ENTRY(entry) sibling; /* among the names of its inode, or among the absent names */
+    inode *target; /* NULL: there is no such name */
+    uint64_t parent;
+    uint16_t length;
+    char name[];
+};
+
+typedef enum { SMALL, MAIN } queue_kind;
+
+struct inode {
+    node node; /* by number */
+    TAILQ_ENTRY(inode) queued;
+    struct entry_queue names;
+    uint8_t *xattrs; /* packed; NULL with known_xattrs: none */
+    attributes row;
+    uint32_t seen; /* seconds: when it was asked for last */
+    uint16_t xattrs_length;
+    uint8_t frequency; /* how often it was asked for again, up to MOST_FREQUENT */
+    uint8_t queue;
+    bool known_xattrs;
+    bool listing, complete; /* of a directory: being published; every name is published */
+};
+
+struct table {
+    pthread_mutex_t lock;
+    uint64_t seed;
+    hashing inodes, entries;
+    references references;
+    struct inode_queue queues[2];
+    size_t queued[2]; /* bytes of each queue */
+    struct entry_queue absent;
+    size_t absent_bytes;
+    size_t used, limit; /* bytes of nodes; bytes that all may take, hash tables included */
+    uint64_t evictions;
+    uint32_t ghosts[GHOSTS]; /* fingerprints of inodes that went lately */
+};
+
+/* -------- table.c */
+inode *find_inode(const table *t, uint64_t ino);
+entry *find_entry(const table *t, uint64_t parent, const char *name, size_t length);
+size_t inode_bytes(const inode *each);
+/* All that the table takes. */
+size_t table_bytes(const table *t);
+void remove_entry(table *t, entry *gone);
+void remove_inode(table *t, inode *gone);
+
+/* -------- eviction.c */
+void enqueue(table *t, inode *added);
+void dequeue(table *t, inode *gone);
+/* Counts one more time that an inode was of use. */
+void touch(inode *used);
+/* Evicts until the table is within its limit; never `kept`. */
+void make_room(table *t, const inode *kept);
+
+#endif

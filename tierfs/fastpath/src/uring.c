@@ -1,0 +1,387 @@
+/* An entry of a queue holds one request at a time: the kernel fills it, and gets it back with the
+   answer by COMMIT_AND_FETCH. Only the queue's own thread submits: others, as the one that brings the
+   replies of pyfuse3, put what they answered into the queue's `answered` and wake it. */
+#include "uring.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/queue.h>
+#include <unistd.h>
+
+#include "hashing.h"
+#include "ring.h"
+
+/* include/uapi/linux/fuse.h of Linux 6.14 */
+#define FLAG2_OVER_IO_URING (1U << 9) /* FUSE_OVER_IO_URING >> 32 */
+
+enum { COMMAND_REGISTER = 1, COMMAND_COMMIT_AND_FETCH = 2 };
+
+typedef struct {
+    uint64_t flags, commit_id;
+    uint16_t queue;
+    uint8_t padding[6];
+} command_data;
+
+typedef struct {
+    uint8_t in_out[128]; /* fuse_in_header; for the answer fuse_out_header */
+    uint8_t fields[128]; /* of the operation: what FUSE calls op_in */
+    uint64_t flags, commit_id;
+    uint32_t payload, padding;
+    uint64_t reserved;
+} headers;
+
+enum {
+    MOST_ENTRIES = 8,        /* of a queue: requests of one core at a time */
+    LEAST_ENTRIES = 2,
+    ALL_ENTRIES = 128,       /* of all queues, where there are many cores: each may take a megabyte */
+    LONG_ANSWER = 64 * 1024, /* bytes from which the next request waits for it to be handed in */
+    PAGE = 4096,
+};
+
+typedef struct queue queue;
+typedef struct entry entry;
+struct entry {
+    STAILQ_ENTRY(entry) next;
+    queue *queue;
+    headers *headers;
+    uint8_t *buffer; /* REQUEST_HEADROOM, then the payload */
+    struct iovec parts[2];
+    _Atomic uint64_t unique; /* of the request that waits for its answer, or 0 */
+};
+
+struct queue {
+    uring *uring;
+    unsigned number;
+    ring ring;
+    int wake; /* eventfd */
+    uint64_t wakes;
+    bool registered;
+    bool urgent; /* what was submitted last should not wait */
+    pthread_mutex_t lock;
+    STAILQ_HEAD(, entry) answered;
+    entry *entries;
+    worker worker;
+    uint8_t *aside; /* for an answer made while its request is still read */
+};
+
+struct uring {
+    router *router;
+    unsigned count, depth, running;
+    uint64_t spin_ns;
+    _Atomic bool begun;
+    queue *queues;
+};
+
+/* Of the static model: the other costs a call at each use, and memory that ld.so frees late. */
+#define PER_THREAD static _Thread_local __attribute__((tls_model("initial-exec")))
+PER_THREAD queue *mine;
+PER_THREAD entry *current;
+
+static uint8_t *payload_of(const entry *e) {
+    return e->buffer + REQUEST_HEADROOM;
+}
+
+/* ---------------------------------------------------------------- to the kernel */
+
+static void submit(entry *e, uint32_t command) {
+    struct io_uring_sqe *sqe = ring_entry(&e->queue->ring);
+    command_data data = {.commit_id = e->headers->commit_id, .queue = (uint16_t)e->queue->number};
+    sqe->opcode = IORING_OP_URING_CMD;
+    sqe->fd = e->queue->uring->router->device;
+    sqe->cmd_op = command;
+    sqe->user_data = (uint64_t)(uintptr_t)e;
+    if (command == COMMAND_REGISTER) {
+        sqe->addr = (uint64_t)(uintptr_t)e->parts;
+        sqe->len = sizeof e->parts / sizeof *e->parts;
+    }
+    memcpy(sqe->cmd, &data, sizeof data);
+}
+
+static void await_wake(queue *q) {
+    struct io_uring_sqe *sqe = ring_entry(&q->ring);
+    sqe->opcode = IORING_OP_READ;
+    sqe->fd = q->wake;
+    sqe->addr = (uint64_t)(uintptr_t)&q->wakes;
+    sqe->len = sizeof q->wakes;
+}
+
+static void wake(queue *q) {
+    static const uint64_t one = 1;
+    ssize_t written = write(q->wake, &one, sizeof one);
+    (void)written;
+}
+
+static void hand_in(entry *e) {
+    queue *q = e->queue;
+    if (q == mine) {
+        q->urgent = q->urgent || e->headers->payload >= LONG_ANSWER;
+        submit(e, COMMAND_COMMIT_AND_FETCH);
+        return;
+    }
+    pthread_mutex_lock(&q->lock);
+    STAILQ_INSERT_TAIL(&q->answered, e, next);
+    pthread_mutex_unlock(&q->lock);
+    wake(q);
+}
+
+/* Only for requests that were passed on is there more to look at than `current`. */
+static entry *find(uring *u, uint64_t unique) {
+    if (current && atomic_load_explicit(&current->unique, memory_order_relaxed) == unique)
+        return current;
+    for (unsigned i = 0; i < u->count * u->depth; i++) {
+        entry *each = &u->queues[i / u->depth].entries[i % u->depth];
+        if (atomic_load_explicit(&each->unique, memory_order_acquire) == unique)
+            return each;
+    }
+    return NULL;
+}
+
+bool uring_reply(uring *u, uint64_t unique, int error, const void *body, size_t length) {
+    bool by_ring = u && unique && atomic_load(&u->begun);
+    entry *e = by_ring ? find(u, unique) : NULL;
+    if (!e)
+        return false;
+    struct fuse_out_header header = {
+        .len = (uint32_t)(sizeof header + length),
+        .error = -error,
+        .unique = unique,
+    };
+    if (length && body != payload_of(e))
+        memcpy(payload_of(e), body, length);
+    memcpy(e->headers->in_out, &header, sizeof header);
+    e->headers->payload = (uint32_t)length;
+    atomic_store_explicit(&e->unique, 0, memory_order_relaxed);
+    hand_in(e);
+    return true;
+}
+
+/* ---------------------------------------------------------------- from the kernel */
+
+/* The kernel gives the header, the fields and the rest apart: the first two are put before the rest,
+   as read(2) of the device has them. */
+static void serve(entry *e) {
+    struct fuse_in_header header;
+    worker *w = &e->queue->worker;
+    uint32_t rest = e->headers->payload;
+    memcpy(&header, e->headers->in_out, sizeof header);
+    atomic_store_explicit(&e->unique, header.unique, memory_order_release);
+    current = e;
+    size_t fields = header.len - sizeof header - rest;
+    if (header.len < sizeof header || fields > sizeof e->headers->fields) {
+        reply_error(w->router, header.unique, EIO);
+    } else {
+        w->request = payload_of(e) - fields - sizeof header;
+        w->reply = rest ? e->queue->aside : payload_of(e);
+        memcpy(w->request, &header, sizeof header);
+        memcpy(w->request + sizeof header, e->headers->fields, fields);
+        handle(w, header.len);
+    }
+    current = NULL;
+}
+
+static void take_answered(queue *q) {
+    pthread_mutex_lock(&q->lock);
+    for (entry *e; (e = STAILQ_FIRST(&q->answered));) {
+        STAILQ_REMOVE_HEAD(&q->answered, next);
+        submit(e, COMMAND_COMMIT_AND_FETCH);
+    }
+    pthread_mutex_unlock(&q->lock);
+}
+
+static void woken(queue *q) {
+    await_wake(q);
+    take_answered(q);
+    if (q->registered || !atomic_load(&q->uring->begun))
+        return;
+    q->registered = true;
+    for (unsigned i = 0; i < q->uring->depth; i++)
+        submit(&q->entries[i], COMMAND_REGISTER);
+}
+
+/* An entry that failed is not used again: ENOTCONN at the end; a REGISTER that fails makes the kernel
+   go back to the device (fuse_uring_cmd). */
+static int take_completions(queue *q) {
+    struct io_uring_cqe done;
+    while (ring_take(&q->ring, &done)) {
+        entry *e = (entry *)(uintptr_t)done.user_data;
+        if (!e) {
+            woken(q);
+        } else if (done.res >= 0) {
+            serve(e);
+            if (q->urgent && ring_enter(&q->ring, false) < 0)
+                return -1;
+            q->urgent = false;
+        }
+    }
+    return 0;
+}
+
+static bool is_stopping(const queue *q) {
+    return atomic_load_explicit(&q->uring->router->stopping, memory_order_relaxed);
+}
+
+/* As spin() in workers.c; the kernel delivers when sched_yield(2) returns. */
+static int spin(queue *q) {
+    if (!may_spin(&q->worker, q->uring->spin_ns))
+        return 0;
+    uint64_t until = now_ns() + q->uring->spin_ns;
+    if (ring_enter(&q->ring, false) < 0)
+        return -1;
+    while (!ring_has_completion(&q->ring) && now_ns() < until && !is_stopping(q))
+        sched_yield();
+    has_spun(&q->worker, ring_has_completion(&q->ring));
+    return 0;
+}
+
+static void *run(void *argument) {
+    queue *q = mine = argument;
+    cpu_set_t core;
+    CPU_ZERO(&core);
+    CPU_SET(q->number, &core);
+    sched_setaffinity(0, sizeof core, &core); /* fails for a core that is not there yet: no harm */
+    await_wake(q);
+    while (!is_stopping(q)) {
+        if (spin(q) < 0 || ring_enter(&q->ring, !ring_has_completion(&q->ring)) < 0 ||
+            take_completions(q) < 0) {
+            end_connection(q->uring->router); /* nobody would serve this core */
+            break;
+        }
+    }
+    return NULL;
+}
+
+/* ---------------------------------------------------------------- life */
+
+/* The kernel wants a queue for each core that there can ever be; 0: who knows. */
+static unsigned possible_cores(void) {
+    unsigned first = 1, last = 0;
+    FILE *file = fopen("/sys/devices/system/cpu/possible", "re");
+    if (!file)
+        return 0;
+    int found = fscanf(file, "%u-%u", &first, &last);
+    bool more = fgetc(file) == ','; /* with a gap in the numbers */
+    fclose(file);
+    return found < 1 || first || more || last >= CPU_SETSIZE ? 0 : last + 1;
+}
+
+static bool make_entry(queue *q, entry *e) {
+    size_t room = q->uring->router->buffer;
+    e->queue = q;
+    e->headers = calloc(1, sizeof *e->headers);
+    e->buffer = aligned_alloc(PAGE, REQUEST_HEADROOM + room);
+    e->parts[0] = (struct iovec){e->headers, sizeof *e->headers};
+    e->parts[1] = (struct iovec){e->buffer + REQUEST_HEADROOM, room};
+    return e->headers && e->buffer;
+}
+
+static bool make_queue(uring *u, unsigned number) {
+    queue *q = &u->queues[number];
+    *q = (queue){.uring = u, .number = number, .ring.fd = -1, .worker.router = u->router};
+    STAILQ_INIT(&q->answered);
+    pthread_mutex_init(&q->lock, NULL);
+    u->count++;
+    q->wake = eventfd(0, EFD_CLOEXEC);
+    q->aside = aligned_alloc(PAGE, u->router->buffer);
+    q->entries = calloc(u->depth, sizeof *q->entries);
+    if (q->wake < 0 || !q->aside || !q->entries || ring_open(&q->ring, 2 * u->depth) < 0)
+        return false;
+    for (unsigned i = 0; i < u->depth; i++)
+        if (!make_entry(q, &q->entries[i]))
+            return false;
+    return true;
+}
+
+static bool start(uring *u) {
+    while (u->running < u->count) {
+        queue *q = &u->queues[u->running];
+        if (pthread_create(&q->worker.thread, NULL, run, q))
+            return false;
+        u->running++;
+    }
+    return true;
+}
+
+static bool make_queues(uring *u, unsigned cores) {
+    unsigned each = ALL_ENTRIES / cores;
+    u->depth = each < LEAST_ENTRIES ? LEAST_ENTRIES : each > MOST_ENTRIES ? MOST_ENTRIES : each;
+    u->queues = calloc(cores, sizeof *u->queues);
+    while (u->queues && u->count < cores)
+        if (!make_queue(u, u->count))
+            return false;
+    return u->queues && start(u);
+}
+
+uring *uring_new(router *r) {
+    uring *u = calloc(1, sizeof *u);
+    if (u) {
+        u->router = r;
+        u->spin_ns = r->spin_ns;
+    }
+    return u;
+}
+
+bool uring_agree(uring *u, uint32_t offered_flags2, struct fuse_init_out *out) {
+    unsigned cores = u && offered_flags2 & FLAG2_OVER_IO_URING ? possible_cores() : 0;
+    if (!cores || !make_queues(u, cores))
+        return false; /* what was made is freed in the end */
+    out->flags |= FUSE_INIT_EXT;
+    out->flags2 |= FLAG2_OVER_IO_URING;
+    return true;
+}
+
+bool uring_has_begun(const uring *u) {
+    return u && atomic_load_explicit(&u->begun, memory_order_relaxed);
+}
+
+void uring_begin(uring *u) {
+    atomic_store(&u->begun, true);
+    for (unsigned i = 0; i < u->count; i++)
+        wake(&u->queues[i]);
+}
+
+void uring_stop(uring *u) {
+    for (unsigned i = 0; u && i < u->running; i++) {
+        wake(&u->queues[i]);
+        pthread_join(u->queues[i].worker.thread, NULL);
+    }
+    if (u)
+        u->running = 0;
+}
+
+static void close_queue(queue *q, unsigned depth) {
+    ring_close(&q->ring); /* first: the kernel knows the entries */
+    if (q->wake >= 0)
+        close(q->wake);
+    q->wake = -1;
+    for (unsigned i = 0; q->entries && i < depth; i++) {
+        free(q->entries[i].headers);
+        free(q->entries[i].buffer);
+    }
+    free(q->entries);
+    free(q->aside);
+    q->entries = NULL;
+    q->aside = NULL;
+}
+
+void uring_close(uring *u) {
+    for (unsigned i = 0; u && i < u->count; i++)
+        close_queue(&u->queues[i], u->depth);
+}
+
+void uring_free(uring *u) {
+    uring_close(u);
+    for (unsigned i = 0; u && i < u->count; i++)
+        pthread_mutex_destroy(&u->queues[i].lock);
+    free(u ? u->queues : NULL);
+    free(u);
+}
+
+void uring_count(uring *u, counters *sum) {
+    bool begun = u && atomic_load(&u->begun);
+    for (unsigned i = 0; begun && i < u->count; i++)
+        counters_add(sum, &u->queues[i].worker.counters);
+}

@@ -1,0 +1,28 @@
+/* FUSE over io_uring, kernel 6.14+: Documentation/filesystems/fuse/fuse-io-uring.rst.
+
+   A queue a core, each with a thread that stays on that core: a request is served on the core that
+   made it, so that no other core must be woken, and one call hands in an answer and waits for the
+   next request. The device still brings INIT, FORGET and INTERRUPT and takes notifications. */
+#ifndef TIERFS_URING_H
+#define TIERFS_URING_H
+
+#include "router.h"
+
+/* NULL without memory. Nothing is made before it is known to be used. */
+uring *uring_new(router *r);
+/* Makes the rings and says so in INIT's reply; false where the kernel does not offer it, or where they
+   cannot be made: the device does it all then. */
+bool uring_agree(uring *u, uint32_t offered_flags2, struct fuse_init_out *out);
+/* INIT was answered so: the kernel now waits for the rings. */
+void uring_begin(uring *u);
+bool uring_has_begun(const uring *u);
+/* Ends the threads; the rings stay, since others may still be replying. */
+void uring_stop(uring *u);
+/* Frees all but the counters. */
+void uring_close(uring *u);
+void uring_free(uring *u);
+/* Answers a request; false: it did not come by a ring. */
+bool uring_reply(uring *u, uint64_t unique, int error, const void *body, size_t length);
+void uring_count(uring *u, counters *sum);
+
+#endif

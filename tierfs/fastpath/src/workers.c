@@ -1,0 +1,225 @@
+/* The threads at the device. */
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "uring.h"
+
+enum {
+    BACKLOG = 8,     /* requests in a row, without a pause, after which one more worker helps */
+    HELPER_SPINS = 64, /* empty looks after which a helper sleeps again */
+    LOSSES = 4,      /* spins in a row without a request, after which spinning pauses */
+    LOOKS_PER_CHECK = 64,
+    PAUSE = 64,      /* waits for which it pauses */
+    LOOK_AGAIN = 16, /* sleeps after which to look for a queue of requests again */
+    PAGE = 4096,
+};
+
+void wake_leader(router *r) {
+    static const uint64_t one = 1;
+    ssize_t written = write(r->wake, &one, sizeof one);
+    (void)written;
+}
+
+static bool is_stopping(router *r) {
+    return atomic_load_explicit(&r->stopping, memory_order_relaxed);
+}
+
+/* The connection is over: nobody is to wait any longer. */
+static void stop_all(router *r) {
+    atomic_store(&r->stopping, true);
+    wake_leader(r);
+    pthread_mutex_lock(&r->parking);
+    pthread_cond_broadcast(&r->needed);
+    pthread_mutex_unlock(&r->parking);
+}
+
+static void call_helper(router *r) {
+    pthread_mutex_lock(&r->parking);
+    if (r->wanted < r->parked) {
+        r->wanted++;
+        pthread_cond_signal(&r->needed);
+    }
+    pthread_mutex_unlock(&r->parking);
+}
+
+/* Sleeps until the leader calls; false when all is over. */
+static bool park(router *r) {
+    pthread_mutex_lock(&r->parking);
+    r->parked++;
+    while (!r->wanted && !is_stopping(r))
+        pthread_cond_wait(&r->needed, &r->parking);
+    r->parked--;
+    if (r->wanted)
+        r->wanted--;
+    pthread_mutex_unlock(&r->parking);
+    return !is_stopping(r);
+}
+
+/* 1: a request was dealt with, 0: there was none, -1: the connection is over. */
+static int serve_request(worker *w) {
+    ssize_t size = next_request(w);
+    if (size > 0)
+        handle(w, (size_t)size);
+    return size > 0 ? 1 : (int)size;
+}
+
+/* Replies first: pyfuse3's callers have waited longest. */
+static int serve_either(worker *w) {
+    int reply = passing_waits(w->router->passing) ? take_reply(w) : 0;
+    if (passing_has_queued(w->router->passing))
+        passing_flush(w->router->passing); /* there may never be a moment to wait for room */
+    if (reply < 0)
+        return reply;
+    int request = serve_request(w);
+    return request ? request : reply;
+}
+
+/* Whether this thread may run on one core alone: whoever makes the next request is then probably bound
+   to the same one, and cannot while we look. Asked now and then, since it may change at any time. */
+static bool is_bound(worker *w) {
+    cpu_set_t cores;
+    if (w->looks++ % LOOKS_PER_CHECK == 0)
+        w->bound = !sched_getaffinity(0, sizeof cores, &cores) && CPU_COUNT(&cores) == 1;
+    return w->bound;
+}
+
+bool may_spin(worker *w, uint64_t spin_ns) {
+    return spin_ns && !(w->pause && w->pause--);
+}
+
+void has_spun(worker *w, bool won) {
+    w->losses = won ? 0 : w->losses + 1;
+    if (w->losses >= LOSSES) {
+        w->losses = 0;
+        w->pause = PAUSE;
+    }
+}
+
+/* Looks again and again for a while, since to sleep and be woken takes longer than the next request
+   usually does. Where that proves wrong it pauses: an idle mount costs no processor time. */
+static int spin(worker *w) {
+    router *r = w->router;
+    uint64_t until;
+    if (uring_has_begun(r->uring) && !passing_waits(r->passing))
+        return 0; /* little comes by the device */
+    if (is_bound(w) || !may_spin(w, r->spin_ns))
+        return 0;
+    until = now_ns() + r->spin_ns;
+    do {
+        int served = serve_either(w);
+        if (served) {
+            has_spun(w, true);
+            return served;
+        }
+        sched_yield(); /* the client may need this very core to make its next request */
+    } while (now_ns() < until && !is_stopping(r));
+    has_spun(w, false);
+    return 0;
+}
+
+/* Sleeps until there is a request, a reply, room for what is queued, or the end. */
+static int wait_for_any(worker *w) {
+    router *r = w->router;
+    uint64_t wakes;
+    short room = passing_has_queued(r->passing) ? POLLOUT : 0;
+    struct pollfd events[] = {
+        {r->device, POLLIN, 0},
+        {r->socket, (short)(POLLIN | room), 0},
+        {r->wake, POLLIN, 0},
+    };
+    if (poll(events, 3, -1) < 0)
+        return errno == EINTR ? 0 : -1;
+    if (events[2].revents && read(r->wake, &wakes, sizeof wakes) < 0 && errno != EAGAIN)
+        return -1;
+    if (events[1].revents & POLLOUT)
+        passing_flush(r->passing);
+    if (events[1].revents & ~POLLOUT && take_reply(w) < 0)
+        return -1;
+    return events[0].revents ? serve_request(w) : 0;
+}
+
+/* What is there already, without waiting. After a look that found nothing, and unless it spins, the
+   leader goes straight to sleep the next time: with one client a further look would be one call more
+   for each request. Requests that queue up wake it at once, and show that looking pays again. */
+static int serve_pending(worker *w, bool *look) {
+    if (!*look && !passing_waits(w->router->passing))
+        return 0;
+    int served = serve_either(w);
+    if (!served)
+        served = spin(w);
+    *look = served > 0;
+    return served;
+}
+
+static void *lead(void *argument) {
+    worker *w = argument;
+    unsigned in_a_row = 0, slept = 0;
+    bool look = true;
+    int served = 0;
+    while (served >= 0 && !is_stopping(w->router)) {
+        served = serve_pending(w, &look);
+        in_a_row = served ? in_a_row + 1 : 0;
+        if (in_a_row >= BACKLOG) {
+            call_helper(w->router);
+            in_a_row = 0;
+        }
+        if (!served) {
+            served = wait_for_any(w);
+            look = look || (w->router->spin_ns && !w->bound) || ++slept % LOOK_AGAIN == 0;
+        }
+    }
+    stop_all(w->router);
+    end_connection(w->router);
+    return NULL;
+}
+
+static void *help(void *argument) {
+    worker *w = argument;
+    while (park(w->router)) {
+        for (unsigned empty = 0; empty < HELPER_SPINS;) {
+            int served = serve_request(w);
+            if (served < 0)
+                break; /* the leader finds out as well */
+            empty = served ? 0 : empty + 1;
+            if (!served)
+                sched_yield();
+        }
+    }
+    return NULL;
+}
+
+static int buffers(worker *w, router *r) {
+    *w = (worker){.router = r};
+    w->request = aligned_alloc(PAGE, r->buffer);
+    w->reply = aligned_alloc(PAGE, r->buffer);
+    return w->request && w->reply ? 0 : -1;
+}
+
+int workers_start(router *r, unsigned count) {
+    for (unsigned i = 0; i < count; i++) {
+        worker *w = &r->workers[i];
+        int error = buffers(w, r) < 0 ? ENOMEM : pthread_create(&w->thread, NULL, i ? help : lead, w);
+        if (error) {
+            free(w->request);
+            free(w->reply);
+            errno = error;
+            return -1;
+        }
+        r->worker_count++;
+    }
+    return 0;
+}
+
+void workers_stop(router *r) {
+    stop_all(r);
+    for (unsigned i = 0; i < r->worker_count; i++) {
+        pthread_join(r->workers[i].thread, NULL);
+        free(r->workers[i].request);
+        free(r->workers[i].reply);
+    }
+    r->worker_count = 0;
+    uring_stop(r->uring); /* after the leader, which starts them */
+}

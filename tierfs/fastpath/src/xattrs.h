@@ -1,0 +1,28 @@
+/* Extended attributes of one inode, packed: for each uint16 length of the name, uint16 length of the
+   value, name, value. */
+#ifndef TIERFS_XATTRS_H
+#define TIERFS_XATTRS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "table.h"
+
+enum {
+    XATTRS_MAX = 8192, /* bytes of all that is packed for one inode */
+    XATTR_HEADER = 4,
+};
+
+/* Appends to `packed`, which has XATTRS_MAX bytes; the new length, or 0 where there is no room. */
+size_t xattrs_pack(uint8_t *packed, size_t at, const char *name, size_t name_length,
+                   const char *value, size_t length);
+
+/* See table_xattr. MISS for names that only Python can tell of: virtual and unknown ones. */
+found xattrs_value(const uint8_t *packed, size_t packed_length, const char *name,
+                   size_t name_length, uint8_t *out, size_t room, size_t *length);
+
+/* The names, each with a NUL. MISS where one is `trusted.`: who may see it, Python finds out. */
+found xattrs_names(const uint8_t *packed, size_t packed_length, uint8_t *out, size_t room,
+                   size_t *length);
+
+#endif

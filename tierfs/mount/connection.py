@@ -1,0 +1,96 @@
+"""The connection to the kernel: mounted, handed to pyfuse3, and taken away without a trace."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyfuse3
+
+from tierfs.base.errors import MountFailed
+from tierfs.mount import device
+from tierfs.mount.fast_path import FastPath
+from tierfs.mount.mountpoint import is_stale, unmount
+
+log = logging.getLogger(__name__)
+
+FOR_LIBFUSE = frozenset({"allow_root"})
+"""The only word of ``-o`` that libfuse itself must know, which does not mount here."""
+
+
+class Connection:
+    """One mount at ``mountpoint``; ``fast_path`` stands between the kernel and pyfuse3, if any."""
+
+    def __init__(self, mountpoint: Path, fast_path: FastPath | None) -> None:
+        self.mountpoint = mountpoint
+        self.fast_path = fast_path
+        self.hidden = False
+        """Whether the mount was detached lazily: what is at ``mountpoint`` now is not ours."""
+
+    @property
+    def leaves_umask_to_us(self) -> bool:
+        """Whether modes come as asked for; the router agrees with the kernel on that as well."""
+        return self.fast_path is not None or device.leaves_umask_to_us()
+
+    @contextmanager
+    def open(
+        self, operations: pyfuse3.Operations, source: Path, words: Collection[str]
+    ) -> Iterator[None]:
+        """Mount and let pyfuse3 serve ``operations``; in the end nothing is left at the mountpoint.
+
+        Raises:
+            MountFailed: it cannot be mounted, or not be served.
+        """
+        descriptor = device.mount(self.mountpoint, source, words)
+        try:
+            endpoint = descriptor if self.fast_path is None else self._routed(descriptor)
+            with _served(operations, endpoint, FOR_LIBFUSE & set(words)):
+                yield
+        finally:
+            if self.fast_path is not None:
+                self.fast_path.stop()
+            self._unmount_the_dead()
+
+    async def end_with_fast_path(self) -> None:
+        """Let ``pyfuse3.main`` return when the router has: its own descriptor does not tell it."""
+        if self.fast_path is not None:
+            await self.fast_path.wait_for_end()
+            pyfuse3.terminate()
+
+    def _routed(self, descriptor: int) -> int:
+        assert self.fast_path is not None  # noqa: S101 - for the type checker
+        try:
+            return self.fast_path.start(descriptor)
+        except OSError as exc:
+            raise MountFailed(f"the fast path cannot start: {exc.strerror}") from exc
+
+    def _unmount_the_dead(self) -> None:
+        """Whoever unmounted ended the connection; else, after a failure, the mount is still there.
+
+        Its descriptors are closed by now, so that nothing waits for us.
+        """
+        if self.hidden or not is_stale(self.mountpoint):
+            return
+        try:
+            unmount(self.mountpoint, lazy=True)
+        except MountFailed as exc:
+            log.warning("%s", exc)
+
+
+@contextmanager
+def _served(
+    operations: pyfuse3.Operations, endpoint: int, words: Collection[str]
+) -> Iterator[None]:
+    """pyfuse3 on a descriptor that is open already, which it closes in the end."""
+    try:
+        pyfuse3.init(operations, f"/dev/fd/{endpoint}", set(words))
+    except RuntimeError as exc:
+        os.close(endpoint)
+        raise MountFailed(f"libfuse does not take the connection ({exc})") from exc
+    try:
+        yield
+    finally:
+        pyfuse3.close(unmount=False)

@@ -1,0 +1,150 @@
+"""The fast path of one mount: the router, which stands between the kernel and pyfuse3."""
+
+from __future__ import annotations
+
+import logging
+import os
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import trio
+
+from tierfs.core.filesystem import StatFs
+from tierfs.core.front import Front
+from tierfs.mount.native_metrics import Native
+from tierfs.mount.published import PublishedView, RouterReferences
+from tierfs.policy.fast_path import AUTO, FastPathSettings
+
+if TYPE_CHECKING:
+    from tierfs.fastpath._router import Router
+
+log = logging.getLogger(__name__)
+
+MOST_WORKERS: Final = 4
+"""More than this many do not answer faster: the kernel hands requests out under one lock."""
+
+MAX_WRITE: Final = 1024 * 1024
+"""Bytes of one WRITE: what the kernel takes at most unless fs.fuse.max_pages_limit is raised."""
+
+SPECIAL: Final = 1 << 63
+"""Set by the router in a file handle. Of a WRITE: the data is the ticket of bytes that did not
+travel through the socket. Of a READ: it cannot read by itself."""
+
+
+class Written(NamedTuple):
+    """A WRITE as the core takes it."""
+
+    ino: int
+    data: bytes | memoryview
+
+
+class FastPath:
+    """The router of one volume, before, while and after it serves a mount."""
+
+    def __init__(self, extension: ModuleType, settings: FastPathSettings) -> None:
+        """``extension``: ``tierfs.fastpath._router``."""
+        self._extension = extension
+        self._settings = settings
+        self._router: Router | None = None
+        self._ended = -1
+
+    def make_front(self, heads: Path, objects: Path) -> Front:
+        """The front of the volume; see ``tierfs.core.front``.
+
+        Raises:
+            OSError: the directories cannot be opened, or there is no memory.
+        """
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        descriptors = [os.open(path, flags) for path in (heads, objects)]
+        try:
+            self._router = self._extension.Router(
+                memory=self._settings.memory, heads=descriptors[0], objects=descriptors[1]
+            )
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        self._view = PublishedView(self.router)
+        return Front(self._view, RouterReferences(self.router))
+
+    @property
+    def router(self) -> Router:
+        """The router, once there is a front."""
+        assert self._router is not None  # noqa: S101 - open_volume makes the front
+        return self._router
+
+    def start(self, device: int) -> int:
+        """Serve ``device``, which is taken over; returns the descriptor for pyfuse3.
+
+        Raises:
+            OSError: a thread or socket could not be made; ``device`` is closed.
+        """
+        settings = self._settings
+        peer, self._ended = self.router.start(
+            device,
+            workers=settings.threads if settings.threads != AUTO else workers(),
+            spin_us=settings.spin_us,
+            disk_threads=settings.disk_threads,
+            max_write=MAX_WRITE,
+            io_uring=settings.io_uring,
+        )
+        return peer
+
+    async def wait_for_end(self) -> None:
+        """Return when the kernel has ended the connection, or a thread of the router failed."""
+        await trio.lowlevel.wait_readable(self._ended)
+
+    def stop(self) -> None:
+        """End the router's threads and close the device."""
+        self.router.stop()
+        if self._ended >= 0:
+            os.close(self._ended)
+            self._ended = -1
+
+    def written(self, fh: int, buf: bytes) -> Written:
+        """What a WRITE writes and where to; ``buf`` may be the ticket of its bytes."""
+        if not fh & SPECIAL:
+            return Written(fh, buf)
+        payload = self.router.take(int.from_bytes(buf, "little"))
+        return Written(fh & ~SPECIAL, memoryview(payload))
+
+    @property
+    def native(self) -> Native:
+        """What the router counts, for the metrics."""
+        extension = self._extension
+        return Native(self.router.counters, extension.ANSWERED, extension.BUCKETS)
+
+    def status(self) -> dict[str, int]:
+        """What ``tierfs status`` shows; bytes."""
+        counters = self.router.counters()
+        return {
+            "memory": counters.memory,
+            "memory_limit": self._settings.memory,
+            "inodes": counters.inodes,
+            "names": counters.entries,
+            "passed_on": counters.passed_on,
+        }
+
+    def put_room(self, room: StatFs) -> None:
+        """Let statvfs(3) be answered without us for a while."""
+        self._view.put_room(room)
+
+
+def workers() -> int:
+    """Threads that suit this machine."""
+    return min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+
+
+def fast_path(settings: FastPathSettings) -> FastPath | None:
+    """The fast path, or None with a warning where the extension is not installed properly."""
+    try:
+        extension = import_module("tierfs.fastpath._router")
+    except ImportError as exc:
+        log.warning(
+            "the fast path is off, and every request goes through Python: %s; install tierfs "
+            "again, with a compiler",
+            exc,
+        )
+        return None
+    return FastPath(extension, settings)
