@@ -166,7 +166,9 @@ def waiting_in(pipe: IO[str] | None) -> int:
 
 def test_an_interrupt_leaves_a_summary(mounted: Mount) -> None:
     files = make_files(mounted.path / "folder")
-    process = start([sys.executable, "-m", "tierfs", "warm", *files[:3], "-"])
+    # A shell that runs this suite in the background has it ignore SIGINT, and so its children.
+    plain = ["env", "--default-signal=INT", sys.executable]
+    process = start([*plain, "-m", "tierfs", "warm", *files[:3], "-"])
     try:
         assert process.stdin is not None
         process.stdin.write(f"{files[3]}\n")
