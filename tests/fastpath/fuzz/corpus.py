@@ -61,6 +61,7 @@ CONVERSATIONS: tuple[tuple[Request | Reply, ...], ...] = (
     (UNKNOWN, Reply(0, 0, bytes(7000)), READ, Reply(0, 5, b"")),
     (LISTING, Reply(0, ERESTART, b""), Reply(0, 0, bytes(4000))),
     (Request(Op.READLINK, 0, 5, b""), Reply(0, 0, b"target"), Reply(0, 2, b"")),
+    (Request(Op.READLINK, 0, 5, b""), Reply(0, 2**31, b"")),  # -(-2^31) does not fit
     (LOOKUP, LOOKUP, Request(Op.FORGET, 0, 6, forget_in(2))),
 )
 

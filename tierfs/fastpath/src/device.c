@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -42,7 +43,8 @@ void reply_raw(router *r, const void *message, size_t length) {
     struct fuse_out_header header;
     memcpy(&header, message, sizeof header);
     const uint8_t *body = (const uint8_t *)message + sizeof header;
-    if (uring_reply(r->uring, header.unique, -header.error, body, length - sizeof header))
+    int error = header.error == INT_MIN ? EIO : -header.error; /* the one that has no opposite */
+    if (uring_reply(r->uring, header.unique, error, body, length - sizeof header))
         return;
     struct iovec part = {(void *)(uintptr_t)message, length};
     write_reply(r, &part, 1);
