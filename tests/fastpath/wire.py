@@ -169,6 +169,15 @@ class AttrOut(NamedTuple):
         valid, nanoseconds, _ = _ATTR_OUT.unpack_from(body)
         return cls(valid, nanoseconds, Attr(*_ATTR.unpack_from(body, _ATTR_OUT.size)))
 
+    @classmethod
+    def of_size(cls, size: int) -> AttrOut:
+        """Those of a file of which only the size matters."""
+        return cls(0, 0, Attr(*(0, size), *(0,) * 14))
+
+    def pack(self) -> bytes:
+        """The body of a reply."""
+        return _ATTR_OUT.pack(self.valid, self.valid_nsec, 0) + _ATTR.pack(*self.attr)
+
 
 class ReadIn(NamedTuple):
     """``struct fuse_read_in``; READDIR has it as well."""

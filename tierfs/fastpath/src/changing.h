@@ -2,7 +2,10 @@
 
    A change is published before its reply is written. In between the kernel does not keep a size that a
    GETATTR tells (FUSE_I_SIZE_UNSTABLE, fs/fuse/file.c): a native answer would show one stat(2) the new
-   size, and the next one the old. So GETATTR of such a file is passed on, and queues behind the reply. */
+   size, and the next one the old. So GETATTR of such a file is passed on, and queues behind the reply.
+   One that was read before the change is answered from what was published before it: the change waits
+   for the other workers (await_others). Requests by the rings are not in any order: there a stat(2)
+   that runs beside a write may be ahead of the next one, as with every filesystem of several threads. */
 #ifndef TIERFS_CHANGING_H
 #define TIERFS_CHANGING_H
 

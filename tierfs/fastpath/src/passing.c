@@ -262,8 +262,10 @@ void pass_on(worker *w, struct fuse_in_header *header, uint8_t *body, size_t len
     count(&w->counters.passed_on, 1);
     if (header->opcode == FUSE_INIT)
         note_init(p, header, body, length);
-    if (header->opcode == FUSE_WRITE || header->opcode == FUSE_SETATTR)
+    if (header->opcode == FUSE_WRITE || header->opcode == FUSE_SETATTR) {
         changing_add(&w->router->changing, header->unique, header->nodeid);
+        await_others(w);
+    }
     if (least && length >= least) {
         memcpy(body, &header->nodeid, sizeof header->nodeid);
         if (header->opcode == FUSE_WRITE && pass_write(p, header, body, length))

@@ -56,6 +56,7 @@ struct worker {
     router *router;
     uint8_t *request, *reply; /* `router->buffer` bytes each */
     counters counters;
+    _Atomic unsigned turn;         /* odd while a request is read and dealt with, see await_others() */
     unsigned losses, pause, looks; /* see spin() */
     bool bound;
 };
@@ -89,7 +90,7 @@ struct router {
 
     counters disk_counters; /* of all disk threads, and what is asked of Python */
     worker workers[MOST_WORKERS];
-    unsigned worker_count;
+    _Atomic unsigned worker_count;
     pthread_mutex_t parking;
     pthread_cond_t needed;
     unsigned parked, wanted; /* helpers asleep; helpers asked for */
@@ -175,6 +176,8 @@ void serve_again(worker *w, const struct fuse_in_header *header, const struct fu
 int workers_start(router *r, unsigned count);
 void workers_stop(router *r);
 void wake_leader(router *r);
+/* Waits until every request that was read before this worker's is answered or passed on. */
+void await_others(worker *w);
 /* Whether to spin this time; and what came of it, true: a request. */
 bool may_spin(worker *w, uint64_t spin_ns);
 void has_spun(worker *w, bool won);

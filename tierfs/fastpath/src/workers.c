@@ -58,11 +58,28 @@ static bool park(router *r) {
     return !is_stopping(r);
 }
 
+static void end_turn(worker *w) {
+    if (atomic_load(&w->turn) % 2)
+        atomic_fetch_add(&w->turn, 1);
+}
+
+void await_others(worker *w) {
+    end_turn(w); /* two may wait for one another */
+    for (unsigned i = 0; i < w->router->worker_count; i++) {
+        worker *other = &w->router->workers[i];
+        unsigned turn = atomic_load(&other->turn);
+        while (turn % 2 && atomic_load(&other->turn) == turn && !is_stopping(w->router))
+            sched_yield();
+    }
+}
+
 /* 1: a request was dealt with, 0: there was none, -1: the connection is over. */
 static int serve_request(worker *w) {
+    atomic_fetch_add(&w->turn, 1);
     ssize_t size = next_request(w);
     if (size > 0)
         handle(w, (size_t)size);
+    end_turn(w);
     return size > 0 ? 1 : (int)size;
 }
 
