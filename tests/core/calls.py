@@ -15,6 +15,7 @@ from tierfs.core.names import Owner
 from tierfs.index.inodes import ROOT, Inode
 
 ME = Owner(1000, 1001)
+NOBODY = 65534
 FILE = stat.S_IFREG | 0o644
 DIRECTORY = stat.S_IFDIR | 0o755
 SYMLINK = stat.S_IFLNK | 0o777
@@ -24,14 +25,18 @@ FIFO = stat.S_IFIFO | 0o600
 class Somebody:
     """A caller without any capability, in these groups."""
 
-    def __init__(self, *groups: int) -> None:
+    def __init__(self, *groups: int, uid: int = NOBODY) -> None:
         self._groups = groups
+        self._uid = uid
 
     def keeps_set_id(self) -> bool:
         return False
 
     def in_group(self, gid: int) -> bool:
         return gid in self._groups
+
+    def owns(self, uid: int) -> bool:
+        return uid == self._uid
 
     def administers(self) -> bool:
         return False

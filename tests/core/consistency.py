@@ -49,13 +49,24 @@ def expected_links(
 
 
 def check_objects(volume: LooseVolume, inode: Inode, *, trimmed: bool) -> None:
-    wanted = object_lengths(inode.size, inode.prefix)
+    wanted = object_lengths(inode.size, inode.prefix, mirrored=inode.mirrored)
     for store, length in zip(stores(volume), wanted, strict=True):
         found = store.length(inode.ino) or 0
         where = f"{store.name} object of {inode.ino}: {found} bytes, {length} needed"
         assert found >= length, where
         if trimmed:
             assert found == length, where
+    if inode.mirrored:
+        check_mirror(volume, inode)
+
+
+def check_mirror(volume: LooseVolume, inode: Inode) -> None:
+    """Assert that the disk object holds what flash holds."""
+    flash, disk = stores(volume)
+    length = min(inode.size, inode.prefix)
+    if length:
+        copy, original = disk.read(inode.ino, 0, length), flash.read(inode.ino, 0, length)
+        assert copy == original, f"the mirror of {inode.ino} is not what flash holds"
 
 
 def content(volume: LooseVolume, *names: bytes) -> bytes:

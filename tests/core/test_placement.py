@@ -9,7 +9,7 @@ from tests.core.consistency import check
 from tests.core.scenarios import HEAD, pattern
 from tests.support.faulty_os import Point
 from tests.support.volumes import LooseVolume
-from tierfs.core.placement import MIB, SPACE_VALID_S, Placement, is_short, reserve
+from tierfs.core.placement import MIB, SPACE_VALID_S, Limits, Placement, is_short, reserve
 from tierfs.store.objects import Space
 
 GIB = 1024 * MIB
@@ -34,7 +34,7 @@ def test_the_reserve(capacity: int, kept: int) -> None:
     ],
 )
 def test_when_flash_is_short(space: Space, *, short: bool) -> None:
-    assert is_short(space) == short
+    assert is_short(space, Limits(HEAD)) == short
 
 
 def test_the_filesystem_is_asked_now_and_then(small: LooseVolume) -> None:
@@ -148,3 +148,32 @@ def test_a_quota_is_a_full_flash_too(small: LooseVolume) -> None:
     small.os.fail(Point("flash.pwrite"), errno.EDQUOT)
     small.fs.data.write(ino, 0, DATA)
     assert small.disk_object(ino).read_bytes() == DATA
+
+
+@pytest.mark.parametrize(
+    ("limits", "available", "short"),
+    [
+        (Limits(HEAD, reserve=5 * GIB), 5 * GIB, False),
+        (Limits(HEAD, reserve=5 * GIB), 5 * GIB - 1, True),
+        (Limits(HEAD, reserve=500 * GIB), 50 * GIB, False),  # half is the most that is kept back
+        (Limits(HEAD, high_watermark=80.0), 20 * GIB, False),
+        (Limits(HEAD, high_watermark=80.0), 20 * GIB - 1, True),
+        (Limits(HEAD, reserve=0, high_watermark=100.0), 0, False),
+    ],
+)
+def test_limits_of_a_policy(limits: Limits, available: int, *, short: bool) -> None:
+    assert is_short(Space(100 * GIB, available, available, 1000, 10), limits) == short
+
+
+def test_other_limits_hold_from_now_on(small: LooseVolume, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = make(small, b"before")
+    small.fs.data.write(before.ino, 0, DATA)
+    half = Space(100 * GIB, 50 * GIB, 50 * GIB, 1000, 10)
+    monkeypatch.setattr(small.volume._flash, "space", lambda: half)
+    small.fs.placement.limits(Limits(2 * HEAD))
+    small.fs.data.write(made := make(small, b"roomy").ino, 0, DATA)
+    small.fs.placement.limits(Limits(2 * HEAD, high_watermark=40.0))
+    small.fs.data.write(full := make(small, b"full").ino, 0, DATA)
+    prefixes = [small.fs.attributes.get(ino).prefix for ino in (before.ino, made, full)]
+    assert prefixes == [HEAD, 2 * HEAD, 0]
+    check(small)

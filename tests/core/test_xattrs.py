@@ -5,13 +5,10 @@ import os
 
 import pytest
 
-from tests.core.calls import DIRECTORY, FIFO, SYMLINK, Somebody, fails, file_of, make
-from tests.core.scenarios import HEAD, pattern
+from tests.core.calls import Somebody, fails, make
 from tests.support.volumes import LooseVolume
-from tierfs.base.extents import WHOLE_FILE
 from tierfs.core import acl
-from tierfs.core.xattrs import VALUE_MAX, VIRTUAL_VALUES
-from tierfs.index.inodes import ROOT
+from tierfs.core.xattrs import VALUE_MAX
 
 CREATE, REPLACE = os.XATTR_CREATE, os.XATTR_REPLACE
 
@@ -92,69 +89,3 @@ def test_trusted_is_for_the_privileged(small: LooseVolume, ino: int) -> None:
         small.fs.xattrs.set(ino, name, b"v")
     assert small.fs.xattrs.names(ino) == [b"security.c", b"trusted.b", b"user.a"]
     assert small.fs.xattrs.names(ino, Somebody()) == [b"security.c", b"user.a"]
-
-
-@pytest.mark.parametrize(
-    ("size", "prefix", "location"),
-    [
-        (0, HEAD, b"flash"),
-        (HEAD, HEAD, b"flash"),
-        (HEAD + 1, HEAD, b"split"),
-        (10, 0, b"disk"),
-        (0, 0, b"disk"),
-        (10**6, WHOLE_FILE, b"flash"),
-    ],
-)
-def test_where_the_bytes_are(
-    small: LooseVolume, ino: int, size: int, prefix: int, location: bytes
-) -> None:
-    with small.index.transaction():
-        small.index.inodes.update(small.index.inodes.get(ino)._replace(size=size, prefix=prefix))
-    get = small.fs.xattrs.get
-    assert get(ino, b"tierfs.location") == location
-    assert get(ino, b"tierfs.prefix") == (b"all" if prefix == WHOLE_FILE else b"%d" % prefix)
-    assert get(ino, b"tierfs.inode") == b"%d" % ino
-    # So that the volume closes in order.
-    with small.index.transaction():
-        small.index.inodes.update(small.index.inodes.get(ino)._replace(size=0, prefix=HEAD))
-
-
-def test_the_location_follows_a_spill(small: LooseVolume) -> None:
-    ino = file_of(small, pattern(100))
-    small.os.full = {"flash.pwrite"}
-    small.fs.data.write(ino, 100, b"more")
-    assert small.fs.xattrs.get(ino, b"tierfs.location") == b"disk"
-    assert small.fs.xattrs.get(ino, b"tierfs.prefix") == b"0"
-
-
-@pytest.mark.parametrize("mode", [DIRECTORY, SYMLINK, FIFO])
-def test_what_has_no_bytes_has_no_location(small: LooseVolume, mode: int) -> None:
-    ino = make(small, b"name", mode).ino
-    for name in (b"tierfs.location", b"tierfs.prefix"):
-        with fails(errno.ENODATA):
-            small.fs.xattrs.get(ino, name)
-    assert small.fs.xattrs.get(ino, b"tierfs.inode") == b"%d" % ino
-
-
-def test_the_volume_is_an_attribute_of_the_root(small: LooseVolume, ino: int) -> None:
-    assert small.fs.xattrs.get(ROOT, b"tierfs.volume") == str(small.volume.uuid).encode()
-    with fails(errno.ENODATA):
-        small.fs.xattrs.get(ino, b"tierfs.volume")
-
-
-@pytest.mark.parametrize("name", [*VIRTUAL_VALUES, b"tierfs.volume", b"tierfs.unknown"])
-def test_virtual_attributes_are_neither_listed_nor_set(
-    small: LooseVolume, ino: int, name: bytes
-) -> None:
-    assert small.fs.xattrs.names(ino) == []
-    with fails(errno.EPERM):
-        small.fs.xattrs.set(ino, name, b"v")
-    with fails(errno.EPERM):
-        small.fs.xattrs.remove(ino, name)
-
-
-def test_an_unknown_virtual_attribute(small: LooseVolume, ino: int) -> None:
-    with fails(errno.ENODATA):
-        small.fs.xattrs.get(ino, b"tierfs.unknown")
-    with fails(errno.ESTALE):
-        small.fs.xattrs.get(999, b"tierfs.inode")

@@ -36,6 +36,7 @@ def inode(
         parent=parent,
         target=None,
         sparse=0,
+        mirrored=0,
     )
 
 

@@ -13,6 +13,8 @@ from tests.index.rows import add, inode
 from tests.support.faulty_os import FaultyOs, Point
 from tierfs.base.errors import IndexFailed, VolumeRefused
 from tierfs.base.metrics import Metrics
+from tierfs.base.units import KIB
+from tierfs.index.database import LOOK_EVERY
 from tierfs.index.index import Index, IndexUsage
 
 
@@ -57,6 +59,25 @@ def test_a_log_at_its_limit_is_emptied_by_the_next_transaction(index: Index) -> 
     index.limit_log(index.log_size() - 1)
     add(index, b"next")
     assert index.log_size() < 10 * 4096
+
+
+def test_a_log_that_grows_beyond_its_limit_is_emptied_soon(index: Index) -> None:
+    add(index, b"first")
+    index.limit_log(index.log_size())
+    sizes = []
+    for number in range(4 * LOOK_EVERY):
+        add(index, b"%d" % number)
+        sizes.append(index.log_size())
+    assert sizes[-1] <= max(sizes[: 2 * LOOK_EVERY])
+
+
+def test_a_file_that_is_made_takes_little_of_the_log(index: Index) -> None:
+    for number in range(100):
+        add(index, b"%d" % number)
+    before = index.log_size()
+    for number in range(100, 200):
+        add(index, b"%d" % number)
+    assert (index.log_size() - before) / 100 < 8 * KIB
 
 
 def test_a_checkpoint_folds_the_log_into_the_database(index: Index) -> None:

@@ -81,6 +81,10 @@ class CoreVolume:
         self.held.clear()
         self._volume._resources.close()
 
+    def last_inode(self) -> int:
+        """The largest inode number there is."""
+        return self._volume.index.last_inode()
+
     def find(self, path: Path) -> Inode:
         """Walk a path by lookups; a symlink on the way is dangling, as in the model."""
         inode = self.fs.attributes.get(ROOT)
@@ -162,7 +166,11 @@ class CoreVolume:
 
 def _lengths(inode: Inode) -> tuple[int, int]:
     """The lengths that the objects of an inode have when nothing waits to be trimmed."""
-    return object_lengths(inode.size, inode.prefix) if stat.S_ISREG(inode.mode) else (0, 0)
+    return (
+        object_lengths(inode.size, inode.prefix, mirrored=inode.mirrored)
+        if stat.S_ISREG(inode.mode)
+        else (0, 0)
+    )
 
 
 def _objects(root: OsPath) -> dict[int, int]:

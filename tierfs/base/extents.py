@@ -59,10 +59,21 @@ class Lengths(NamedTuple):
     disk: int
 
 
-def object_lengths(size: int, prefix: int) -> Lengths:
+def object_lengths(size: int, prefix: int, *, mirrored: int = 0) -> Lengths:
     """The lengths that the objects of a file of ``size`` bytes must have.
 
     An object may be longer, with what a crash left behind the end, but never shorter:
-    that is how a lost byte is told from a hole.
+    that is how a lost byte is told from a hole. The disk object of a mirrored file is all of it.
     """
-    return Lengths(min(size, prefix), size if size > prefix else 0)
+    return Lengths(min(size, prefix), size if size > prefix or mirrored else 0)
+
+
+def changes_flash(size: int, new_size: int, offset: int, prefix: int) -> bool:
+    """Whether a change at ``offset`` may touch bytes below ``prefix``, where a mirror has a copy.
+
+    The file has ``size`` bytes before and ``new_size`` after. What only cuts it leaves the copy of
+    the bytes that remain as good as it was.
+    """
+    if new_size < size:
+        return False
+    return offset < prefix or size <= prefix

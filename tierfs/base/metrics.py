@@ -56,6 +56,12 @@ TABLE = (
         "Transactions on the metadata index; commit or rollback.",
     ),
     Metric("damage", "counter", (), "Operations that found an object missing or short."),
+    Metric(
+        "mirror_reads",
+        "counter",
+        (),
+        "Reads that the copy on disk answered, since flash failed or had lost the bytes.",
+    ),
     Metric("handler_failures", "counter", (), "Requests that ended in an unexpected exception."),
     Metric("reclaimed_files", "counter", (), "Unlinked files whose objects were removed."),
     Metric(
@@ -70,6 +76,49 @@ TABLE = (
     Metric("fast_path_bytes", "gauge", (), "Memory that it takes for them."),
     Metric("fast_path_references", "gauge", (), "Inodes that the kernel remembers."),
     Metric("index_wal_bytes", "gauge", (), "Size of the index's write-ahead log."),
+    Metric(
+        "policy_loads",
+        "counter",
+        ("result",),
+        "Times the tier policy was read; result is applied, unchanged or refused.",
+    ),
+    Metric(
+        "policy_valid",
+        "gauge",
+        (),
+        "Whether the policy's file is right: 0 while the last good policy holds without it.",
+    ),
+    Metric(
+        "policy_loaded_timestamp_seconds",
+        "gauge",
+        (),
+        "Since when the policy is in force, since the epoch; 0 without one.",
+    ),
+    Metric(
+        "moves",
+        "counter",
+        ("kind", "outcome"),
+        "Files that the mover took up; kind is evict, hand, mirror, promote or demote; outcome is "
+        "moved, changed, gone, no-room, nothing or error.",
+    ),
+    Metric("move_copied_bytes", "counter", ("kind",), "Bytes that moves copied between tiers."),
+    Metric("move_freed_bytes", "counter", ("kind",), "Bytes that moves freed on flash."),
+    Metric("moves_waiting", "gauge", ("kind",), "Jobs that wait for the mover."),
+    Metric(
+        "mover_suspended",
+        "gauge",
+        (),
+        "Whether nothing is moved, since too many moves failed: 1 or 0.",
+    ),
+    Metric("flash_used_bytes", "gauge", (), "Bytes of flash in use, by whomever."),
+    Metric(
+        "flash_watermark_bytes",
+        "gauge",
+        ("mark",),
+        "Bytes in use above which files are evicted (high), and down to which (low).",
+    ),
+    Metric("sweep_progress", "gauge", (), "How much of a round through the index is done, 0 to 1."),
+    Metric("sweep_rounds", "gauge", (), "Rounds through the index since the mount."),
     Metric(
         "tier_free_bytes",
         "gauge",
@@ -91,12 +140,25 @@ class Metrics:
         self.moved_bytes = self._counter("moved_bytes")
         self.index_transactions = self._counter("index_transactions")
         self.damage = self._counter("damage")
+        self.mirror_reads = self._counter("mirror_reads")
         self.handler_failures = self._counter("handler_failures")
         self.reclaimed_files = self._counter("reclaimed_files")
         for row in TABLE:
             if row.name.startswith("fast_path_"):
                 self._make(row.name)  # its values come from the router, at each scrape
         self.index_wal_bytes = self._gauge("index_wal_bytes")
+        self.policy_loads = self._counter("policy_loads")
+        self.policy_valid = self._gauge("policy_valid")
+        self.policy_loaded_timestamp_seconds = self._gauge("policy_loaded_timestamp_seconds")
+        self.moves = self._counter("moves")
+        self.move_copied_bytes = self._counter("move_copied_bytes")
+        self.move_freed_bytes = self._counter("move_freed_bytes")
+        self.moves_waiting = self._gauge("moves_waiting")
+        self.mover_suspended = self._gauge("mover_suspended")
+        self.flash_used_bytes = self._gauge("flash_used_bytes")
+        self.flash_watermark_bytes = self._gauge("flash_watermark_bytes")
+        self.sweep_progress = self._gauge("sweep_progress")
+        self.sweep_rounds = self._gauge("sweep_rounds")
         self.tier_free_bytes = self._gauge("tier_free_bytes")
 
     def watch_space(self, tier: str, available: Callable[[], int]) -> None:

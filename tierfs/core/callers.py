@@ -14,6 +14,9 @@ class Caller(Protocol):
     def in_group(self, gid: int) -> bool:
         """Whether it is in the group, or may do as if it were (CAP_FSETID)."""
 
+    def owns(self, uid: int) -> bool:
+        """Whether it is the user, or may do as the owner of a file may (CAP_FOWNER)."""
+
     def administers(self) -> bool:
         """Whether it sees ``trusted.`` attributes (CAP_SYS_ADMIN)."""
 
@@ -25,6 +28,9 @@ class _Privileged:
         return True
 
     def in_group(self, gid: int) -> bool:  # noqa: ARG002 - root is as good as in every group
+        return True
+
+    def owns(self, uid: int) -> bool:  # noqa: ARG002 - root may do as every owner may
         return True
 
     def administers(self) -> bool:

@@ -6,6 +6,8 @@ Order of steps, so that a crash at any point leaves every file whole:
   which nobody reads and which are cut before a hole could show them.
 * shrinking: the index first; the reclaimer cuts the objects when that is durable.
 * spilling to disk: copy, sync, commit the new prefix, and only then free the flash object.
+* a mirrored file: before bytes change that the mirror has a copy of, the index says durably that
+  there is no mirror. Else a power cut could bring back a mirror that is older than the file.
 """
 
 from __future__ import annotations
@@ -18,9 +20,10 @@ from typing import NamedTuple, TypeVar
 
 from tierfs.base.blocks import skips_block
 from tierfs.base.clock import Clock
-from tierfs.base.errors import Damage, FsError
-from tierfs.base.extents import MAX_FILE_SIZE, Extent, clip
+from tierfs.base.errors import Damage, FsError, errno_of
+from tierfs.base.extents import MAX_FILE_SIZE, Extent, changes_flash, clip
 from tierfs.base.metrics import Metrics
+from tierfs.core.activity import Activity
 from tierfs.core.callers import PRIVILEGED, Caller
 from tierfs.core.locks import InodeLocks, WouldBlock
 from tierfs.core.modes import after_writing
@@ -44,6 +47,8 @@ class _Change(NamedTuple):
     data: bytes | memoryview
     caller: Caller = PRIVILEGED
     """Who loses set-user-ID by a truncation."""
+    mirror: bool = False
+    """Whether the disk object holds the flash part as it was before this change."""
 
     @property
     def leaves_hole(self) -> bool:
@@ -54,6 +59,13 @@ class _Change(NamedTuple):
     def skips_block(self) -> bool:
         """Whether a whole block of them takes no room."""
         return skips_block(self.inode.size, self.offset, len(self.data), self.size)
+
+    @property
+    def ends_mirror(self) -> bool:
+        """Whether the mirror would be older than the file, or one of nothing."""
+        size, prefix = self.inode.size, self.inode.prefix
+        changes = self.size == 0 or changes_flash(size, self.size, self.offset, prefix)
+        return bool(self.inode.mirrored) and changes
 
 
 class Data:
@@ -77,20 +89,25 @@ class Data:
         clock: Clock,
         metrics: Metrics,
     ) -> None:
+        self.activity = Activity()
         self._index = index
         self._tiers = tiers
         self._placement = placement
         self._locks = locks
         self._reclaimer = reclaimer
         self._clock = clock
+        self._motions = locks.motions
         self._damage = metrics.damage
+        self._mirror_reads = metrics.mirror_reads
 
     def read(self, ino: int, offset: int, length: int, *, wait: bool = True) -> bytes:
         """The bytes at ``offset``; fewer than ``length`` only at the end of the file."""
         extent = Extent(offset, length)
-        return self._settled(
-            ino, lambda inode: self._tiers.read(inode, clip(extent, inode.size), wait=wait)
+        data = self._settled(
+            ino, lambda inode: self._read(inode, clip(extent, inode.size), wait=wait)
         )
+        self.activity.read(ino, len(data))
+        return data
 
     def write(self, ino: int, offset: int, data: bytes | memoryview, *, wait: bool = True) -> int:
         """Write all of ``data``; between the end of the file and ``offset`` is a hole then.
@@ -102,6 +119,7 @@ class Data:
             raise FsError(errno.EFBIG)
         if data:
             with self._locks.hold(ino, wait=wait):
+                self._motions.disturb(ino)
                 inode = self._placed(self._file(ino))
                 self._put(_Change(inode, max(inode.size, end), offset, data), wait=wait)
         return len(data)
@@ -111,11 +129,15 @@ class Data:
     ) -> None:
         """Cut the file or extend it with a hole (truncate(2)). Marks mtime and ctime."""
         with self._locks.hold(ino, wait=wait):
+            self._motions.disturb(ino)
             inode = self._placed(self._file(ino))
             if size > inode.size:
                 self._put(_Change(inode, size, inode.size, b"", caller), wait=wait)
             else:
-                self._commit(_Change(inode, size, size, b"", caller))
+                change = _Change(inode, size, size, b"", caller)
+                if change.ends_mirror:
+                    change = self._without_mirror(change, wait=wait)
+                self._commit(change)
                 if size < inode.size:
                     self._reclaimer.add_cut(ino)
 
@@ -132,16 +154,37 @@ class Data:
         return self._tiers.allocated(inode)
 
     def _settled(self, ino: int, operation: Callable[[Inode], T]) -> T:
-        """Run ``operation``; damage counts only if the file was not moved meanwhile."""
+        """Run ``operation``, again if the file was moved meanwhile: then no damage counts."""
         while True:
             inode = self._file(ino)
             try:
-                return operation(inode)
+                result = operation(inode)
             except Damage as exc:
-                now = self._index.inodes.get(ino)
-                if (now.prefix, now.size, now.version) == (inode.prefix, inode.size, inode.version):
+                if self._is_as_it_was(inode):
                     self._report(inode, exc)
                     raise
+            else:
+                # A read that meets the end of an object being cut may find zeros before it.
+                now = self._index.inodes.find(ino)
+                if now is None or now.prefix == inode.prefix:
+                    return result
+
+    def _is_as_it_was(self, inode: Inode) -> bool:
+        return self._index.inodes.get(inode.ino).version == inode.version
+
+    def _read(self, inode: Inode, extent: Extent, *, wait: bool) -> bytes:
+        """The bytes of an extent; from the mirror, if there is one and flash fails."""
+        try:
+            return self._tiers.read(inode, extent, wait=wait)
+        except (Damage, OSError) as exc:
+            if not inode.mirrored or errno_of(exc) != errno.EIO:
+                raise
+            if isinstance(exc, Damage) and not self._is_as_it_was(inode):
+                raise
+            data = self._tiers.read(inode._replace(prefix=0), extent, wait=wait)
+            self._mirror_reads.inc()
+            log.warning("%s: read from its mirror on disk: %s", path_of(self._index, inode), exc)
+            return data
 
     def _report(self, inode: Inode, exc: Damage) -> None:
         self._damage.inc()
@@ -164,6 +207,8 @@ class Data:
         try:
             if change.leaves_hole:
                 self._clear_behind_end(change.inode, wait=wait)
+            if change.ends_mirror:
+                change = self._without_mirror(change, wait=wait)
             self._put_making_room(change, wait=wait)
         except Damage as exc:
             self._report(change.inode, exc)
@@ -183,13 +228,13 @@ class Data:
             self._put_somewhere(change._replace(inode=self._file(change.inode.ino)), wait=wait)
 
     def _put_somewhere(self, change: _Change, *, wait: bool) -> None:
-        inode, size, offset, data, _ = change
+        inode, size, offset, data, *_ = change
         try:
             self._tiers.write(inode, size, offset, data, wait=wait)
         except FlashFull:
             if not wait:
                 raise WouldBlock from None
-            change = change._replace(inode=self._spill(inode))
+            change = change._replace(inode=self._spill(inode, mirror=change.mirror))
             self._tiers.write(change.inode, size, offset, data, wait=wait)
         self._commit(change)
 
@@ -201,12 +246,40 @@ class Data:
             self._index.sync()
             self._tiers.trim(inode)
 
-    def _spill(self, inode: Inode) -> Inode:
-        """Move the head to disk, where there is room; returns the inode as it is then."""
+    def _without_mirror(self, change: _Change, *, wait: bool) -> _Change:
+        """Let nobody believe the mirror from now on, also after a power cut."""
+        if not wait:
+            raise WouldBlock  # for the sync
+        ino = change.inode.ino
+        self._store_mirrored(ino, 0)
+        if change.inode.size <= change.inode.prefix:
+            self._reclaimer.add_cut(ino)
+        try:
+            self._index.sync()
+        except FsError:
+            # No byte was changed: the mirror is as good as it was, and the next write asks again.
+            self._store_mirrored(ino, 1)
+            raise
+        return change._replace(inode=change.inode._replace(mirrored=0), mirror=True)
+
+    def _store_mirrored(self, ino: int, mirrored: int) -> None:
+        """Note whether there is a mirror; without it, its object may be one too many."""
+        with self._index.transaction():
+            row = self._index.inodes.get(ino)
+            if row.size <= row.prefix:
+                self._index.cuts.add(ino)
+            self._index.inodes.update(row._replace(mirrored=mirrored, version=row.version + 1))
+
+    def _spill(self, inode: Inode, *, mirror: bool) -> Inode:
+        """Move the head to disk, where there is room; returns the inode as it is then.
+
+        With a ``mirror`` it is there already; what this write put over it on flash follows.
+        """
         with self._index.transaction():
             self._index.cuts.add(inode.ino)  # whichever copy is the one too many in the end
         self._reclaimer.add_cut(inode.ino)
-        self._tiers.spill(inode)
+        if not (mirror and self._tiers.mirror_is_whole(inode)):
+            self._tiers.spill(inode)
         with self._index.transaction():
             row = self._index.inodes.get(inode.ino)
             row = row._replace(prefix=0, version=row.version + 1)
@@ -234,3 +307,4 @@ class Data:
                     sparse=int(size > 0 and (change.skips_block or row.sparse > 0)),
                 )
             )
+        self.activity.changed(inode.ino)

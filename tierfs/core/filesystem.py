@@ -13,6 +13,7 @@ from tierfs.core.data import Data
 from tierfs.core.directories import NAME_MAX, Directories
 from tierfs.core.listing import Listing
 from tierfs.core.locks import InodeLocks
+from tierfs.core.moves import Moves
 from tierfs.core.names import Names
 from tierfs.core.placement import Placement
 from tierfs.core.publication import Publication
@@ -49,14 +50,16 @@ class FileSystem:
         clock: Clock = system_clock,
     ) -> None:
         locks = InodeLocks()
-        placement = Placement(head, tiers.flash)
+        self.placement = Placement(head, tiers.flash)
         directories = Directories(index, clock)
         self._index = index
         self._tiers = tiers
         self.references = references
         self.reclaimer = Reclaimer(index, tiers, locks, metrics)
-        self.names = Names(index, placement, self.references, self.reclaimer, clock)
-        self.data = Data(index, tiers, placement, locks, self.reclaimer, clock, metrics)
+        self.names = Names(index, self.placement, self.references, self.reclaimer, clock)
+        self.data = Data(index, tiers, self.placement, locks, self.reclaimer, clock, metrics)
+        self.activity = self.data.activity
+        self.moves = Moves(index, tiers, self.placement, locks, self.reclaimer)
         self.attributes = Attributes(index, self.data, clock)
         self.xattrs = ExtendedAttributes(index, volume, head, clock)
         self.publication = Publication(index)
@@ -77,6 +80,11 @@ class FileSystem:
             files_free=flash.files_free,
             name_max=NAME_MAX,
         )
+
+    @property
+    def is_free(self) -> bool:
+        """Whether a change of names would not wait for another thread's, if it came now."""
+        return self._index.is_free
 
     def sync_index(self) -> None:
         """Make every name and attribute survive a power cut: fsync(2) of a directory.

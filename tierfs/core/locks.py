@@ -9,6 +9,8 @@ from __future__ import annotations
 import threading
 from contextlib import AbstractContextManager
 
+from tierfs.core.motions import Motions
+
 
 class WouldBlock(Exception):
     """The call must wait for the disk or for another change of the same file.
@@ -21,6 +23,8 @@ class InodeLocks:
     """Locks by inode number; there are as many as are held or waited for."""
 
     def __init__(self) -> None:
+        self.motions = Motions()
+        """Moves hold a lock for moments only; these are under way all the same."""
         self._mutex = threading.Lock()
         self._locks: dict[int, tuple[threading.Lock, int]] = {}
 

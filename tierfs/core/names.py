@@ -212,6 +212,7 @@ class Names:
             parent=directory.ino,
             target=target,
             sparse=0,
+            mirrored=0,
         )
 
     def _store_acls(self, ino: int, inherited: acl.Inherited) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from tierfs.store.objects import ObjectStore, Space
 
@@ -15,37 +16,71 @@ SPACE_VALID_S = 0.2
 """Seconds for which an answer of statvfs is good enough; what overshoots is spilled to disk."""
 
 
+class Limits(NamedTuple):
+    """What new files get, and how full they make flash at most."""
+
+    head: int
+    """P of a new file, in bytes."""
+    reserve: int | None = None
+    """Bytes of flash that no head takes, half of it at most; None: 5 %, within limits."""
+    high_watermark: float = 100.0
+    """Percent of flash's capacity; above it new files go to disk."""
+
+
 def reserve(capacity: int) -> int:
     """Bytes of flash that no head takes, so that the index can grow: 5 %, within limits."""
     wanted = min(max(capacity // RESERVE_FRACTION, LEAST_RESERVE), MOST_RESERVE)
     return min(wanted, capacity // 2)
 
 
-def is_short(space: Space) -> bool:
-    """Whether flash has so little room that new files go to disk."""
-    return space.available < reserve(space.capacity) or space.files_free == 0 < space.files
+def least_available(limits: Limits, capacity: int) -> int:
+    """Bytes that are to stay available on flash."""
+    kept = reserve(capacity) if limits.reserve is None else min(limits.reserve, capacity // 2)
+    return max(kept, capacity - int(capacity * limits.high_watermark / 100))
+
+
+def is_short(space: Space, limits: Limits, wanted: int = 0) -> bool:
+    """Whether flash has so little room that new files, or ``wanted`` bytes, go to disk."""
+    if space.files_free == 0 < space.files:
+        return True
+    return space.available - wanted < least_available(limits, space.capacity)
 
 
 class Placement:
-    """Decides for new files, asking the flash filesystem a few times a second."""
+    """Decides for new files, asking the flash filesystem a few times a second.
+
+    Raises from every method:
+        OSError: statvfs failed on the flash directory.
+    """
 
     def __init__(
         self, head: int, flash: ObjectStore, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        self.head = head
+        self._limits = Limits(head)
         self._flash = flash
         self._monotonic = monotonic
         self._checked = float("-inf")
         self._short = False
 
-    def fit(self, prefix: int) -> int:
-        """The prefix for a file that gets its first bytes: as wished, or 0 when flash is short.
+    @property
+    def head(self) -> int:
+        """P of a new file."""
+        return self._limits.head
 
-        Raises:
-            OSError: statvfs failed on the flash directory.
-        """
+    def limits(self, limits: Limits) -> None:
+        """Put other limits in force, for files that get their first bytes from now on."""
+        self._limits = limits
+        self._checked = float("-inf")
+
+    def fit(self, prefix: int) -> int:
+        """The prefix for a file that gets its first bytes: as wished, or 0 when flash is short."""
         now = self._monotonic()
         if now - self._checked > SPACE_VALID_S:
-            self._short = is_short(self._flash.space())
+            self._short = is_short(self._flash.space(), self._limits)
             self._checked = now
         return 0 if self._short else prefix
+
+    def has_room(self, wanted: int) -> bool:
+        """Whether ``wanted`` bytes may be brought to flash and leave the reserve alone."""
+        reserve_alone = self._limits._replace(high_watermark=100.0)
+        return not is_short(self._flash.space(), reserve_alone, wanted)

@@ -4,6 +4,7 @@ Nothing is freed before the index that says so is durable, else a power cut coul
 name whose bytes are gone; and before the index, the bytes of all files, else the file that was
 renamed over another could be as empty as the other is gone. One sync serves a whole batch, so
 freeing lags a little behind; when the disk is full, the writer that noticed frees the batch itself.
+What is being moved waits until it has arrived.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 import logging
 import stat
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tierfs.base.metrics import Metrics
 from tierfs.core.locks import InodeLocks, WouldBlock
@@ -31,6 +34,7 @@ class Reclaimer:
         self._index = index
         self._tiers = tiers
         self._locks = locks
+        self._motions = locks.motions
         self._reclaimed = metrics.reclaimed_files
         self._working = threading.Lock()
         self._mutex = threading.Lock()
@@ -80,10 +84,13 @@ class Reclaimer:
                 raise
 
     def _take(self) -> tuple[set[int], set[int]]:
+        """What is queued and not in motion."""
         with self._mutex:
-            taken = self._unlinked, self._cut
-            self._unlinked, self._cut = set(), set()
-            return taken
+            unlinked = {ino for ino in self._unlinked if not self._motions.holds(ino)}
+            cut = {ino for ino in self._cut if not self._motions.holds(ino)}
+            self._unlinked -= unlinked
+            self._cut -= cut
+            return unlinked, cut
 
     def _put_back(self, unlinked: set[int], cut: set[int]) -> None:
         with self._mutex:
@@ -110,14 +117,23 @@ class Reclaimer:
             for ino in freed:
                 self._index.xattrs.delete_all(ino)
                 self._index.cuts.delete(ino)
+                self._index.wishes.forget(ino)
                 self._index.inodes.delete(ino)
         self._reclaimed.inc(len(freed))
+
+    @contextmanager
+    def _held(self, ino: int) -> Iterator[None]:
+        """Hold an inode that nobody holds or moves, else raise ``WouldBlock``."""
+        with self._locks.hold(ino, wait=False):
+            if self._motions.holds(ino):
+                raise WouldBlock
+            yield
 
     def _remove_objects(self, inode: Inode) -> bool:
         if not stat.S_ISREG(inode.mode):
             return True
         try:
-            with self._locks.hold(inode.ino, wait=False):
+            with self._held(inode.ino):
                 self._tiers.remove(inode)
         except WouldBlock:
             self.add(inode.ino)
@@ -131,7 +147,7 @@ class Reclaimer:
         trimmed = [inode for inode in inodes if self._trim_objects(inode)]
         with self._index.transaction():
             for inode in trimmed:
-                if self._is_as_it_was(inode):
+                if self._is_as_it_was(inode) and not self._is_wanted_again(inode.ino):
                     self._index.cuts.delete(inode.ino)
                 else:
                     self.add_cut(inode.ino)
@@ -139,7 +155,7 @@ class Reclaimer:
     def _trim_objects(self, inode: Inode) -> bool:
         """Trim to what was made durable, unless the file has changed since; then later."""
         try:
-            with self._locks.hold(inode.ino, wait=False):
+            with self._held(inode.ino):
                 if self._is_as_it_was(inode):
                     self._tiers.trim(inode)
         except WouldBlock:
@@ -153,6 +169,10 @@ class Reclaimer:
     def _is_as_it_was(self, inode: Inode) -> bool:
         current = self._index.inodes.find(inode.ino)
         return current is not None and current.version == inode.version
+
+    def _is_wanted_again(self, ino: int) -> bool:
+        """Whether a move began since, and may have left something."""
+        return self._motions.holds(ino) or ino in self._cut
 
     @staticmethod
     def _give_up(inode: Inode, exc: OSError) -> None:

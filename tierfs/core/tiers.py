@@ -6,14 +6,24 @@ import errno
 from typing import NamedTuple
 
 from tierfs.base.errors import Damage
-from tierfs.base.extents import Extent, object_lengths, split
+from tierfs.base.extents import Extent, Lengths, object_lengths, split
 from tierfs.base.metrics import Metrics
+from tierfs.base.osio import SYSTEM, Os
+from tierfs.core.copies import Copy, load, put, resize
 from tierfs.core.locks import WouldBlock
 from tierfs.index.inodes import Inode
-from tierfs.store.objects import ObjectLost, ObjectStore
+from tierfs.store.objects import ObjectStore
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
-COPY_CHUNK = 1024 * 1024
+
+
+def lengths_of(inode: Inode) -> Lengths:
+    """The lengths that the objects of a file must have."""
+    return object_lengths(inode.size, inode.prefix, mirrored=inode.mirrored)
+
+
+def _nothing() -> None:
+    """A moment needs no work."""
 
 
 class FlashFull(Exception):
@@ -36,14 +46,17 @@ class Tiers:
         OSError: a call on a backing directory failed.
     """
 
-    def __init__(self, flash: ObjectStore, disk: ObjectStore, metrics: Metrics) -> None:
+    def __init__(
+        self, flash: ObjectStore, disk: ObjectStore, metrics: Metrics, os_: Os = SYSTEM
+    ) -> None:
+        self._os = os_
         self.flash = flash
         self.disk = disk
         self._read = {store.name: metrics.read_bytes.labels(store.name) for store in (flash, disk)}
         self._written = {
             store.name: metrics.written_bytes.labels(store.name) for store in (flash, disk)
         }
-        self._spilled = metrics.moved_bytes.labels(flash.name, disk.name)
+        self._moved = metrics.moved_bytes
 
     def read(self, inode: Inode, extent: Extent, *, wait: bool) -> bytes:
         """The bytes of an extent that lies inside the file.
@@ -90,21 +103,39 @@ class Tiers:
         Raises:
             Damage: an object is missing or too short.
         """
-        end, on_disk = object_lengths(inode.size, inode.prefix)
-        for offset in range(0, end, COPY_CHUNK):
-            chunk = self._read_from(
-                self.flash, inode, Extent(offset, min(COPY_CHUNK, end - offset))
-            )
-            self._put(self.disk, inode.ino, offset, chunk, on_disk)
-        if end:
-            self.disk.sync(inode.ino)
-        self._spilled.inc(end)
+        end = lengths_of(inode).flash
+        if not end:
+            return
+        copy = self.down(inode, Extent(0, end))
+        for chunk in copy.chunks():
+            copy.put(chunk.offset, copy.load(chunk))
+            self.moved(copy, chunk.length)
+        copy.finish()
+        self.disk.sync(inode.ino)
+
+    def up(self, inode: Inode, extent: Extent) -> Copy:
+        """The copying of an extent from disk to flash."""
+        return Copy(inode, self.disk, self.flash, extent, lengths_of(inode).flash)
+
+    def down(self, inode: Inode, extent: Extent) -> Copy:
+        """The copying of an extent from flash to disk."""
+        return Copy(inode, self.flash, self.disk, extent, lengths_of(inode).disk)
+
+    def moved(self, copy: Copy, length: int) -> None:
+        """Count bytes copied."""
+        self._moved.labels(copy.source.name, copy.target.name).inc(length)
+
+    def step(self, label: str) -> None:
+        """A moment of a move, through the seam: a call that does nothing."""
+        self._os.call(label, _nothing)
+
+    def mirror_is_whole(self, inode: Inode) -> bool:
+        """Whether the copy on disk is there, as far as a look at its length tells."""
+        return (self.disk.length(inode.ino) or 0) >= inode.size
 
     def trim(self, inode: Inode) -> None:
         """Free what the objects hold beyond what the index says."""
-        for store, length in zip(
-            (self.flash, self.disk), object_lengths(inode.size, inode.prefix), strict=True
-        ):
+        for store, length in zip((self.flash, self.disk), lengths_of(inode), strict=True):
             if length == 0:
                 store.remove(inode.ino)
             elif (store.length(inode.ino) or 0) > length:
@@ -116,7 +147,7 @@ class Tiers:
         self.disk.remove(inode.ino)
 
     def sync(self, inode: Inode) -> None:
-        """Make every byte survive a power cut, flash first.
+        """Make every byte survive a power cut, flash first; a mirror does already.
 
         Raises:
             Damage: an object is missing.
@@ -137,24 +168,24 @@ class Tiers:
 
     def leftovers(self, inode: Inode) -> bool:
         """Whether an object is longer than the index says: cut down, but not yet trimmed."""
-        lengths = object_lengths(inode.size, inode.prefix)
         return any(
             (store.length(inode.ino) or 0) > length
-            for store, length in zip((self.flash, self.disk), lengths, strict=True)
+            for store, length in zip((self.flash, self.disk), lengths_of(inode), strict=True)
         )
 
     def allocated(self, inode: Inode) -> int:
-        """Bytes that the objects take on their filesystems, holes left out; waits for both."""
-        lengths = object_lengths(inode.size, inode.prefix)
-        return sum(
-            store.allocated(inode.ino, length)
-            for store, length in zip((self.flash, self.disk), lengths, strict=True)
-            if length
+        """Bytes that the file takes on its filesystems, holes left out; waits for both.
+
+        What is on flash counts once, if the disk object has a copy or not.
+        """
+        flash, disk = object_lengths(inode.size, inode.prefix)
+        return (self.flash.allocated(inode.ino, flash) if flash else 0) + (
+            self.disk.allocated(inode.ino, disk, start=inode.prefix) if disk else 0
         )
 
     def _shares(self, inode: Inode, new_size: int, extent: Extent) -> tuple[_Share, _Share]:
-        old = object_lengths(inode.size, inode.prefix)
-        new = object_lengths(new_size, inode.prefix)
+        old = lengths_of(inode)
+        new = lengths_of(inode._replace(size=new_size))
         parts = split(extent, inode.prefix)
         return (
             _Share(self.flash, parts.flash, old.flash, new.flash),
@@ -166,36 +197,12 @@ class Tiers:
         if extent is not None:
             start = extent.offset - data_offset
             part = data[start : start + extent.length]
-            self._put(store, ino, extent.offset, part, old_length)
+            put(store, ino, extent.offset, part, old_length)
             self._written[store.name].inc(extent.length)
         elif new_length > old_length:
-            self._resize(store, ino, new_length, old_length)
-
-    @staticmethod
-    def _put(
-        store: ObjectStore, ino: int, offset: int, data: bytes | memoryview, holds: int
-    ) -> None:
-        try:
-            store.write(ino, offset, data, holds=holds)
-        except ObjectLost as exc:
-            raise Damage(ino, str(exc)) from None
-
-    @staticmethod
-    def _resize(store: ObjectStore, ino: int, length: int, holds: int) -> None:
-        try:
-            store.resize(ino, length, holds=holds)
-        except ObjectLost as exc:
-            raise Damage(ino, str(exc)) from None
+            resize(store, ino, new_length, old_length)
 
     def _read_from(self, store: ObjectStore, inode: Inode, extent: Extent) -> bytes:
-        try:
-            data = store.read(inode.ino, extent.offset, extent.length)
-        except FileNotFoundError:
-            raise Damage(inode.ino, f"its {store.name} object is missing") from None
-        if len(data) < extent.length:
-            end = extent.offset + len(data)
-            raise Damage(
-                inode.ino, f"its {store.name} object ends at byte {end}, before byte {extent.end}"
-            )
+        data = load(store, inode.ino, extent)
         self._read[store.name].inc(len(data))
         return data

@@ -105,6 +105,7 @@ def _root(now: int) -> Inode:
         parent=ROOT,
         target=None,
         sparse=0,
+        mirrored=0,
     )
 
 
@@ -156,7 +157,7 @@ class Volume:
             self.index.publish_to(front.view)
             self.fs = FileSystem(
                 index=self.index,
-                tiers=Tiers(self._flash, self._disk, metrics),
+                tiers=Tiers(self._flash, self._disk, metrics, os_),
                 head=settings.head,
                 volume=self.uuid,
                 metrics=metrics,
@@ -183,6 +184,14 @@ class Volume:
     def usage(self) -> Usage:
         """Counts and room by tier; reads the whole inode table, beside the writer."""
         return Usage(self.index.usage(), self._flash.space(), self._disk.space(), self.index.size())
+
+    def flash_space(self) -> Space:
+        """The room in the flash directory's filesystem.
+
+        Raises:
+            OSError: statvfs failed.
+        """
+        return self._flash.space()
 
     def close(self) -> None:
         """Free what is unlinked, make everything durable, let go of the volume."""

@@ -1,20 +1,19 @@
-"""Extended attributes, those that are stored and those that tell where a file's bytes are."""
+"""Extended attributes: those that are stored; the virtual ones are in ``virtual_xattrs.py``."""
 
 from __future__ import annotations
 
 import errno
 import stat
 import uuid
-from collections.abc import Callable, Mapping
 
 from tierfs.base.clock import Clock
 from tierfs.base.errors import FsError
-from tierfs.base.extents import WHOLE_FILE
 from tierfs.core import acl
 from tierfs.core.callers import PRIVILEGED, Caller
 from tierfs.core.modes import set_by
+from tierfs.core.virtual_xattrs import VIRTUAL, VirtualAttributes
 from tierfs.index.index import Index
-from tierfs.index.inodes import ROOT, Inode
+from tierfs.index.inodes import Inode
 
 VALUE_MAX = 65536
 """Bytes of a value (XATTR_SIZE_MAX, limits.h)."""
@@ -25,31 +24,8 @@ has put into an inode of its own (ext4_xattr_value_same)."""
 
 TRUSTED = b"trusted."
 NAMESPACES = (b"user.", TRUSTED, b"security.")
-VIRTUAL = b"tierfs."
 XATTR_CREATE = 1
 XATTR_REPLACE = 2
-
-
-def _prefix(inode: Inode) -> bytes | None:
-    if not stat.S_ISREG(inode.mode):
-        return None
-    return b"all" if inode.prefix == WHOLE_FILE else b"%d" % inode.prefix
-
-
-def _location(inode: Inode) -> bytes | None:
-    if not stat.S_ISREG(inode.mode):
-        return None
-    if inode.prefix == 0:
-        return b"disk"
-    return b"flash" if inode.size <= inode.prefix else b"split"
-
-
-VIRTUAL_VALUES: Mapping[bytes, Callable[[Inode], bytes | None]] = {
-    b"tierfs.prefix": _prefix,
-    b"tierfs.location": _location,
-    b"tierfs.inode": lambda inode: b"%d" % inode.ino,
-}
-"""Virtual attributes: read like others, never listed, never set."""
 
 
 class ExtendedAttributes:
@@ -62,18 +38,13 @@ class ExtendedAttributes:
 
     def __init__(self, index: Index, volume: uuid.UUID, head: int, clock: Clock) -> None:
         self._index = index
-        self._volume = str(volume).encode()
-        self._head = b"%d" % head
+        self._virtual = VirtualAttributes(index, volume, head, clock)
         self._clock = clock
 
     def get(self, ino: int, name: bytes) -> bytes:
         """The value (getxattr(2))."""
         _check_known(name)
-        value = (
-            self._virtual(ino, name)
-            if name.startswith(VIRTUAL)
-            else self._index.xattrs.find(ino, name)
-        )
+        value = self._find(ino, name)
         if value is None:
             raise FsError(errno.ENODATA)
         return value
@@ -93,39 +64,48 @@ class ExtendedAttributes:
         *,
         caller: Caller = PRIVILEGED,
     ) -> None:
-        """Set a value; ``flags``: 0, XATTR_CREATE (or EEXIST), XATTR_REPLACE (or ENODATA)."""
-        _check_writable(name)
+        """Set a value; ``flags``: 0, XATTR_CREATE (or EEXIST), XATTR_REPLACE (or ENODATA).
+
+        Raises:
+            FsError: E2BIG too long; of a virtual attribute see ``VirtualAttributes.set``.
+        """
+        _check_known(name)
         if len(value) > VALUE_MAX:
             raise FsError(errno.E2BIG)
         with self._index.transaction():
             inode = self._index.inodes.get(ino)
             self._check_flags(ino, name, flags)
-            if name in acl.NAMES:
+            if name.startswith(VIRTUAL):
+                self._virtual.set(ino, name, value, caller)
+            elif name in acl.NAMES:
                 self._set_acl(inode, name, value, caller)
             elif self._store(ino, name, value):
                 self._changed(inode)
 
-    def remove(self, ino: int, name: bytes) -> None:
-        """Remove a value (removexattr(2))."""
-        _check_writable(name)
+    def remove(self, ino: int, name: bytes, *, caller: Caller = PRIVILEGED) -> None:
+        """Remove a value (removexattr(2)).
+
+        Raises:
+            FsError: of a virtual attribute see ``VirtualAttributes.set``.
+        """
+        _check_known(name)
         with self._index.transaction():
             inode = self._index.inodes.get(ino)
-            if self._index.xattrs.delete(ino, name):
+            if name.startswith(VIRTUAL):
+                removed = self._virtual.remove(ino, name, caller)
+            elif removed := self._index.xattrs.delete(ino, name):
                 self._changed(inode)
-            elif name not in acl.NAMES:
-                raise FsError(errno.ENODATA)
+        if not removed and name not in acl.NAMES:
+            raise FsError(errno.ENODATA)
 
-    def _virtual(self, ino: int, name: bytes) -> bytes | None:
-        if name == b"tierfs.volume":
-            return self._volume if ino == ROOT else None
-        if name == b"tierfs.head":
-            return self._head
-        value_of = VIRTUAL_VALUES.get(name)
-        return None if value_of is None else value_of(self._index.inodes.get(ino))
+    def _find(self, ino: int, name: bytes) -> bytes | None:
+        if name.startswith(VIRTUAL):
+            return self._virtual.find(ino, name)
+        return self._index.xattrs.find(ino, name)
 
     def _check_flags(self, ino: int, name: bytes, flags: int) -> None:
         if flags:
-            exists = self._index.xattrs.find(ino, name) is not None
+            exists = self._find(ino, name) is not None
             if flags & XATTR_CREATE and exists:
                 raise FsError(errno.EEXIST)
             if flags & XATTR_REPLACE and not exists:
@@ -155,12 +135,6 @@ class ExtendedAttributes:
 
     def _changed(self, inode: Inode) -> None:
         self._index.inodes.update(inode._replace(ctime=self._clock()))
-
-
-def _check_writable(name: bytes) -> None:
-    _check_known(name)
-    if name.startswith(VIRTUAL):
-        raise FsError(errno.EPERM)
 
 
 def _check_known(name: bytes) -> None:

@@ -11,9 +11,12 @@ class Cuts:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, ino: int) -> None:
-        """The objects of the inode are to be trimmed, even if the daemon is killed before."""
-        self._database.execute("INSERT OR IGNORE INTO cut (ino) VALUES (?)", ino)
+    def add(self, ino: int) -> bool:
+        """The objects of the inode are to be trimmed, even if the daemon is killed before.
+
+        False: that was noted already.
+        """
+        return self._database.execute("INSERT OR IGNORE INTO cut (ino) VALUES (?)", ino) > 0
 
     def delete(self, ino: int) -> None:
         """The objects were trimmed, or removed."""

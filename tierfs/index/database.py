@@ -22,6 +22,8 @@ from tierfs.base.osio import Os
 from tierfs.index.schema import MIGRATIONS, VERSION
 
 PRAGMAS = (
+    # Of a new index: each page that a transaction touches is written to the log as a whole.
+    "PRAGMA page_size = 1024",
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = NORMAL",
     "PRAGMA wal_autocheckpoint = 0",  # a checkpoint in the middle of a request would stall it
@@ -35,6 +37,8 @@ CHECKPOINT_PATIENCE_MS = 100
 """How long a checkpoint waits for others to let go of the log, with all writers behind it."""
 
 NO_LIMIT = 2**63
+LOOK_EVERY = 16
+"""Transactions after which the log's length is looked at: each adds some pages to it."""
 
 Row = tuple[Any, ...]
 """The columns of a row, in the order of the query."""
@@ -66,12 +70,14 @@ class Database:
         self.lock = threading.RLock()
         self._depth = 0
         self.commits = 0
-        self.hard_log_limit = NO_LIMIT
+        self._log_limit = NO_LIMIT
+        self._unlooked = 0
         self._sync_failed = False
         self._commits = metrics.index_transactions.labels("commit")
         self._rollbacks = metrics.index_transactions.labels("rollback")
         with _translated():
             self._connection = _connect(path)
+        self._writing = self._connection.cursor()
         try:
             with _translated():
                 _migrate(self._connection, path)
@@ -84,6 +90,7 @@ class Database:
         """Fold the log into the database and close it."""
         with self.lock, _translated():
             os.close(self._wal)
+            self._writing.close()  # a statement that failed would keep the files open
             self._connection.close()
 
     def rows(self, statement: str, *args: object) -> list[Row]:
@@ -106,7 +113,7 @@ class Database:
     def execute(self, statement: str, *args: object) -> int:
         """Run a statement inside a transaction; returns the number of rows it changed."""
         try:
-            return self._connection.execute(statement, args).rowcount
+            return self._writing.execute(statement, args).rowcount
         except sqlite3.Error as exc:
             raise _failure(exc) from exc
 
@@ -119,13 +126,23 @@ class Database:
         self.lock.acquire()
         try:
             if not self._depth:
-                if self.wal_size() > self.hard_log_limit:
-                    self.checkpoint(0)
-                self.execute("BEGIN IMMEDIATE")
+                self._begin()
         except BaseException:
             self.lock.release()
             raise
         self._depth += 1
+
+    def _begin(self) -> None:
+        self._unlooked -= 1
+        if self._unlooked < 0:
+            self._unlooked = LOOK_EVERY
+            if self.wal_size() > self._log_limit:
+                self.checkpoint(0)
+        self.execute("BEGIN IMMEDIATE")
+
+    def limit_log(self, limit: int) -> None:
+        """Let a transaction that finds the log longer than ``limit`` bytes empty it first."""
+        self._log_limit, self._unlooked = limit, 0
 
     def leave(self, *, failed: bool) -> None:
         """End what ``enter`` began: commit, or roll back what ``failed``."""
@@ -149,6 +166,14 @@ class Database:
         self._on_commit()
         self._commits.inc()
         self.commits += 1
+
+    @property
+    def is_free(self) -> bool:
+        """Whether a call would not wait for another thread's transaction, if it came now."""
+        free = self.lock.acquire(blocking=False)
+        if free:
+            self.lock.release()
+        return free
 
     @property
     def in_transaction(self) -> bool:
@@ -199,10 +224,10 @@ class Database:
         """Bytes of the write-ahead log."""
         return os.fstat(self._wal).st_size
 
-    def scan(self, statement: str) -> list[Row]:
+    def scan(self, statement: str, *args: object) -> list[Row]:
         """The rows of a long query, on a connection of its own, so that nothing waits for it."""
         with _translated(), closing(_connect(self.path)) as connection:
-            return connection.execute(statement).fetchall()
+            return connection.execute(statement, args).fetchall()
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -13,10 +13,11 @@ from tierfs.base.osio import Os
 from tierfs.index.cuts import Cuts
 from tierfs.index.database import Database
 from tierfs.index.entries import Entries
-from tierfs.index.inodes import Inodes
+from tierfs.index.inodes import COLUMNS, Inode, Inodes, inode_of
 from tierfs.index.publisher import Publisher
 from tierfs.index.schema import APPLICATION_ID
 from tierfs.index.view import View
+from tierfs.index.wishes import Wishes
 from tierfs.index.xattrs import Xattrs
 
 SERIAL_BLOCK = 1 << 16
@@ -38,6 +39,12 @@ FROM inode
 """Sums of bytes by total(), since sum() fails on a few sparse files of the largest size."""
 
 
+_LAST = "SELECT coalesce(max(ino), 0) FROM inode"
+_FILES = (
+    f"SELECT {COLUMNS} FROM inode WHERE ino > ? AND ino <= ? AND mode & 0xF000 = 0x8000 AND nlink"  # noqa: S608 - column names of our own
+)
+_ON_FLASH = f"{_FILES} AND prefix > 0 AND size > 0"
+
 MAGIC = b"SQLite format 3\0"
 HEADER_BYTES = 100
 APPLICATION_ID_AT = slice(68, 72)
@@ -55,14 +62,14 @@ class IndexUsage(NamedTuple):
     disk_files: int
 
 
-def require_database(path: Path) -> None:
+def require_database(path: Path, *, writable: bool = True) -> None:
     """Check, before anything writes to it, that ``path`` is an index.
 
     Raises:
         VolumeRefused: it is missing, cannot be opened, or is something else.
     """
     try:
-        with path.open("rb+") as file:
+        with path.open("rb+" if writable else "rb") as file:
             header = file.read(HEADER_BYTES)
     except FileNotFoundError:
         raise VolumeRefused(
@@ -96,6 +103,7 @@ class Index:
         self.xattrs = Xattrs(self._database, self.inodes, self._publisher)
         self.entries = Entries(self._database, self.inodes, self.xattrs, self._publisher)
         self.cuts = Cuts(self._database)
+        self.wishes = Wishes(self._database)
         self._next = self._limit = 0
         try:
             self._reserve_serials()
@@ -111,6 +119,11 @@ class Index:
     def transaction(self) -> AbstractContextManager[None]:
         """All changes inside are committed together, or none; other threads wait."""
         return self._database.transaction()
+
+    @property
+    def is_free(self) -> bool:
+        """Whether a call would not wait for another thread's transaction, if it came now."""
+        return self._database.is_free
 
     def publish_to(self, view: View) -> None:
         """Tell ``view``, which holds nothing yet, what is read and changed from now on."""
@@ -165,7 +178,7 @@ class Index:
 
     def limit_log(self, limit: int) -> None:
         """A transaction that finds the log longer than ``limit`` bytes empties it first."""
-        self._database.hard_log_limit = limit
+        self._database.limit_log(limit)
 
     def checkpoint(self, log_limit: int) -> None:
         """Fold the write-ahead log into the database; may take seconds, holds nobody up.
@@ -177,6 +190,20 @@ class Index:
     def usage(self) -> IndexUsage:
         """Counts over the whole table; reads all of it, beside the writer."""
         return IndexUsage._make(self._database.scan(_USAGE)[0])
+
+    def files(self, after: int, span: int, *, on_flash: bool) -> tuple[list[Inode], int]:
+        """Regular files that have a name, of the ``span`` inode numbers behind ``after``, in order.
+
+        With ``on_flash`` only those that have bytes there. Read beside the writer. Also returns the
+        number to go on behind; 0: that was the end of the table.
+        """
+        end = after + span
+        rows = self._database.scan(_ON_FLASH if on_flash else _FILES, after, end)
+        return [inode_of(row) for row in rows], end if end < self.last_inode() else 0
+
+    def last_inode(self) -> int:
+        """The largest inode number there is."""
+        return int(self._database.rows(_LAST)[0][0])
 
     def size(self) -> int:
         """Bytes of the database and its log."""

@@ -35,11 +35,12 @@ class Inode(NamedTuple):
     parent: int
     target: bytes | None
     sparse: int
+    mirrored: int
 
 
-_COLUMNS = ", ".join(Inode._fields)
-_SELECT = f"SELECT {_COLUMNS} FROM inode WHERE ino = ?"  # noqa: S608 - column names of our own
-_INSERT = f"INSERT INTO inode ({_COLUMNS}) VALUES ({', '.join('?' * len(Inode._fields))})"  # noqa: S608
+COLUMNS = ", ".join(Inode._fields)
+_SELECT = f"SELECT {COLUMNS} FROM inode WHERE ino = ?"  # noqa: S608 - column names of our own
+_INSERT = f"INSERT INTO inode ({COLUMNS}) VALUES ({', '.join('?' * len(Inode._fields))})"  # noqa: S608
 _CHANGEABLE = tuple(name for name in Inode._fields if name not in {"ino", "rdev", "target"})
 _UPDATE = f"UPDATE inode SET {', '.join(f'{name} = ?' for name in _CHANGEABLE)} WHERE ino = ?"  # noqa: S608
 _changeable = attrgetter(*_CHANGEABLE)

@@ -54,7 +54,9 @@ CREATE TABLE inode (
     -- target of a symbolic link, else NULL
     target BLOB,
     -- 1: the file may have a hole, so its blocks are counted in its objects; else 0
-    sparse INTEGER NOT NULL
+    sparse INTEGER NOT NULL,
+    -- 1: the disk object holds the bytes [0, P) as well, durably, as they are on flash; else 0
+    mirrored INTEGER NOT NULL
 ) STRICT;
 
 -- Unlinked inodes are few: this index finds them at mount without a scan.
@@ -64,6 +66,22 @@ CREATE INDEX inode_orphan ON inode (ino) WHERE nlink = 0;
 CREATE TABLE cut (
     -- inode number
     ino INTEGER PRIMARY KEY
+) STRICT;
+
+-- One row a file that somebody pinned: it stays on flash.
+CREATE TABLE pin (
+    -- inode number
+    ino INTEGER PRIMARY KEY,
+    -- when the pin ends, in nanoseconds since the epoch; NULL: never
+    until INTEGER
+) STRICT;
+
+-- One row a file that somebody asked to be moved, until it was.
+CREATE TABLE request (
+    -- inode number
+    ino INTEGER PRIMARY KEY,
+    -- the P that is asked for
+    prefix INTEGER NOT NULL
 ) STRICT;
 
 -- One row a directory entry; . and .. have none.

@@ -134,7 +134,8 @@ class VolumeLock:
         except BlockingIOError:
             os.close(self._fd)
             raise VolumeBusy(
-                f"{directory}: the volume is in use by another tierfs: unmount that one first"
+                f"{directory}: the volume is in use by another tierfs: unmount that one first "
+                "(one that was unmounted lazily ends with the last program that uses it)"
             ) from None
 
     def release(self) -> None:

@@ -12,7 +12,7 @@ import ctypes
 import errno
 import os
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, ParamSpec, TypeVar
 
@@ -72,19 +72,21 @@ def object_path(ino: int) -> str:
     return f"{group >> 8 & 0xFF:02x}/{group & 0xFF:02x}/{ino}"
 
 
-def _allocated(fd: int, length: int) -> int:
-    """Bytes in the pieces of data before ``length`` (lseek(2)), in whole blocks."""
-    total = end = 0
-    while end < length:
+def _pieces(fd: int, start: int, end: int) -> list[tuple[int, int]]:
+    """Beginning and end of each piece of data between ``start`` and ``end`` (lseek(2))."""
+    found = []
+    while start < end:
         try:
-            start = os.lseek(fd, end, os.SEEK_DATA)
+            start = os.lseek(fd, start, os.SEEK_DATA)
         except OSError as exc:
             if exc.errno == errno.ENXIO:  # nothing but a hole follows
                 break
             raise
-        end = os.lseek(fd, start, os.SEEK_HOLE)
-        total += max(0, min(end, whole_blocks(length)) - start)
-    return total
+        hole = os.lseek(fd, start, os.SEEK_HOLE)
+        if start < end:
+            found.append((start, min(hole, end)))
+        start = hole
+    return found
 
 
 class _Open:
@@ -177,19 +179,28 @@ class ObjectStore:
         except FileNotFoundError:
             return None
 
-    def allocated(self, ino: int, length: int) -> int:
-        """Bytes that the first ``length`` take on the filesystem, holes left out; no object: 0.
+    def allocated(self, ino: int, length: int, *, start: int = 0) -> int:
+        """Bytes that those from ``start`` up to ``length`` take on the filesystem; no object: 0.
 
-        It may count more, where the filesystem has allocated ahead.
+        Holes are left out. It may count more, where the filesystem has allocated ahead.
         """
-        try:
-            found = self._call("stat", os.stat, object_path(ino), dir_fd=self._directory)
+        if start == 0:
+            try:
+                found = self._call("stat", os.stat, object_path(ino), dir_fd=self._directory)
+            except FileNotFoundError:
+                return 0
             if found.st_size <= length:
                 return found.st_blocks * SECTOR
+        found_data = self.pieces(ino, start, length)
+        return sum(whole_blocks(end) - whole_blocks(begin) for begin, end in found_data)
+
+    def pieces(self, ino: int, start: int, end: int) -> list[tuple[int, int]]:
+        """Where data begins and ends between ``start`` and ``end``, in order; no object: none."""
+        try:
             with self._open(object_path(ino), os.O_RDONLY) as fd:
-                return self._call("lseek", _allocated, fd, length)
+                return self._call("lseek", _pieces, fd, start, end)
         except FileNotFoundError:
-            return 0
+            return []
 
     def sync(self, ino: int) -> None:
         """Make the object's bytes, length and name survive a power cut."""
@@ -200,6 +211,15 @@ class ObjectStore:
     def flush(self) -> None:
         """Make everything in the directory's filesystem survive a power cut (syncfs(2))."""
         self._call("syncfs", _syncfs, self._directory)
+
+    @contextmanager
+    def watched(self) -> Iterator[Callable[[], None]]:
+        """A block with a ``flush`` of its own: it fails when anything since the beginning did.
+
+        The kernel tells each open descriptor of a failure once (errseq_t, since Linux 5.8).
+        """
+        with self._open(".", os.O_RDONLY | os.O_DIRECTORY) as fd:
+            yield lambda: self._call("syncfs", _syncfs, fd)
 
     def space(self) -> Space:
         """What statvfs says of the directory."""

@@ -1,0 +1,145 @@
+"""Virtual extended attributes: where a file's bytes are, and what somebody wishes of them.
+
+They are not stored as attributes and never listed, so that no copy carries them along.
+``tierfs.pin`` and ``tierfs.prefix`` can be set by who may change the file's mode: its owner, and
+CAP_FOWNER (inode_owner_or_capable, fs/inode.c). That changes neither the file's bytes nor
+what is stored with it, so its times stay: a backup must not take it for changed.
+"""
+
+from __future__ import annotations
+
+import errno
+import stat
+import uuid
+from collections.abc import Callable, Mapping
+
+from tierfs.base import by_hand
+from tierfs.base.by_hand import parse_pin, parse_prefix, show_pin, show_prefix
+from tierfs.base.clock import Clock
+from tierfs.base.errors import FsError
+from tierfs.base.extents import WHOLE_FILE
+from tierfs.base.times import LIMIT
+from tierfs.core.callers import Caller
+from tierfs.index.index import Index
+from tierfs.index.inodes import ROOT, Inode
+from tierfs.index.wishes import Pin, Request
+
+VIRTUAL = b"tierfs."
+PIN, PREFIX, REQUESTED, MIRRORED = (
+    name.encode() for name in (by_hand.PIN, by_hand.PREFIX, by_hand.REQUESTED, by_hand.MIRRORED)
+)
+WRITABLE = frozenset({PIN, PREFIX})
+
+
+def _location(inode: Inode) -> bytes:
+    if inode.prefix == 0:
+        return b"disk"
+    return b"flash" if inode.size <= inode.prefix else b"split"
+
+
+def _is_on_disk(inode: Inode) -> bytes:
+    on_flash = min(inode.size, inode.prefix)
+    return by_hand.YES if inode.mirrored or not on_flash else by_hand.NO
+
+
+OF_FILES: Mapping[bytes, Callable[[Inode], bytes]] = {
+    PREFIX: lambda inode: show_prefix(inode.prefix),
+    b"tierfs.location": _location,
+    MIRRORED: _is_on_disk,
+}
+"""What the row of a regular file says."""
+
+
+class VirtualAttributes:
+    """By inode number and full name, ``tierfs.`` and something.
+
+    Raises from every method:
+        FsError: ESTALE no such inode.
+    """
+
+    def __init__(self, index: Index, volume: uuid.UUID, head: int, clock: Clock) -> None:
+        self._index = index
+        self._volume = str(volume).encode()
+        self._head = b"%d" % head
+        self._clock = clock
+
+    def find(self, ino: int, name: bytes) -> bytes | None:
+        """The value, or None where there is none."""
+        if name == b"tierfs.volume":
+            return self._volume if ino == ROOT else None
+        if name == b"tierfs.head":
+            return self._head
+        inode = self._index.inodes.get(ino)
+        if name == b"tierfs.inode":
+            return b"%d" % ino
+        return self._of_file(inode, name) if stat.S_ISREG(inode.mode) else None
+
+    def set(self, ino: int, name: bytes, value: bytes, caller: Caller) -> None:
+        """Note a wish, inside a transaction.
+
+        Raises:
+            FsError: EPERM this is not for the caller, or can only be read; EOPNOTSUPP it is no
+                regular file; EINVAL the value means nothing; EBUSY the file is pinned, and
+                could not keep less than all on flash.
+        """
+        self._require_right(ino, name, caller)
+        try:
+            if name == PIN:
+                self._pin(ino, parse_pin(value))
+            else:
+                self._request(ino, parse_prefix(value))
+        except ValueError as exc:
+            raise FsError(errno.EINVAL, str(exc)) from exc
+
+    def remove(self, ino: int, name: bytes, caller: Caller) -> bool:
+        """Withdraw a pin, inside a transaction; False: there was none.
+
+        Raises:
+            FsError: as for ``set``.
+        """
+        self._require_right(ino, name, caller)
+        if name != PIN:
+            raise FsError(errno.EPERM)
+        held = self._pin_of(ino) is not None
+        self._index.wishes.unpin(ino)
+        return held
+
+    def _require_right(self, ino: int, name: bytes, caller: Caller) -> None:
+        if name not in WRITABLE:
+            raise FsError(errno.EPERM)
+        inode = self._index.inodes.get(ino)
+        if not stat.S_ISREG(inode.mode):
+            raise FsError(errno.EOPNOTSUPP)
+        if not caller.owns(inode.uid):
+            raise FsError(errno.EPERM)
+
+    def _of_file(self, inode: Inode, name: bytes) -> bytes | None:
+        if name == PIN:
+            pin = self._pin_of(inode.ino)
+            return pin and show_pin(pin.until)
+        if name == REQUESTED:
+            request = self._index.wishes.request_of(inode.ino)
+            if request is None or request.prefix == inode.prefix:
+                return None  # reached; the mover takes it back soon
+            return show_prefix(request.prefix)
+        value_of = OF_FILES.get(name)
+        return value_of and value_of(inode)
+
+    def _pin_of(self, ino: int) -> Pin | None:
+        """The file's pin, unless it has ended."""
+        pin = self._index.wishes.pin_of(ino)
+        ended = pin is not None and pin.until is not None and pin.until <= self._clock()
+        return None if ended else pin
+
+    def _pin(self, ino: int, length: int | None) -> None:
+        """A pinned file comes to flash whole: what was asked for before counts no longer."""
+        until = None if length is None else min(self._clock() + length, LIMIT - 1)
+        self._index.wishes.pin(Pin(ino, until))
+        if request := self._index.wishes.request_of(ino):
+            self._index.wishes.settle(request)
+
+    def _request(self, ino: int, prefix: int) -> None:
+        """Also for the P that the file has: a move to another one may be under way."""
+        if prefix != WHOLE_FILE and self._pin_of(ino):
+            raise FsError(errno.EBUSY)
+        self._index.wishes.request(Request(ino, prefix))

@@ -1,0 +1,241 @@
+"""An index that nobody has open, read from end to end for checks; nothing of it is changed.
+
+Every stream is in the order of inode numbers, so that streams can be merged. What must be sorted
+for that lies in temporary files of SQLite, not in memory (https://www.sqlite.org/tempfiles.html).
+"""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+from urllib.parse import quote
+
+from tierfs.base.errors import IndexFailed, VolumeRefused
+from tierfs.index.inodes import Inode, inode_of
+from tierfs.index.schema import MIGRATIONS, VERSION
+
+Tier = Literal["flash", "disk"]
+
+PRAGMAS = ("PRAGMA temp_store = FILE", "PRAGMA cache_size = -16384")  # 16 MiB
+
+MOST_PROBLEMS = 100
+"""Of SQLite's own, listed at most."""
+
+_PRIMARY = 0xFF
+"""Of an extended result code of SQLite (https://www.sqlite.org/rescode.html)."""
+
+_ERRNO = {sqlite3.SQLITE_FULL: errno.ENOSPC, sqlite3.SQLITE_CANTOPEN: errno.EACCES}
+
+_DIRECTORY = "inode.mode & 0xF000 = 0x4000"
+
+_WORK = f"""
+-- Entries that refer to a directory, or to nothing that is there.
+CREATE TEMP TABLE step (
+    parent INTEGER, name BLOB, ino INTEGER, there INTEGER, PRIMARY KEY (parent, name)
+) WITHOUT ROWID;
+INSERT INTO step
+SELECT entry.parent, entry.name, entry.ino, inode.ino IS NOT NULL
+FROM main.entry LEFT JOIN main.inode USING (ino)
+WHERE inode.ino IS NULL OR {_DIRECTORY} ORDER BY entry.parent, entry.name;
+CREATE INDEX temp.step_ino ON step (ino);
+-- Directories to which a path leads.
+CREATE TEMP TABLE reached (ino INTEGER PRIMARY KEY);
+INSERT INTO reached
+WITH RECURSIVE down (ino) AS (
+    VALUES (1) UNION SELECT step.ino FROM down JOIN step ON step.parent = down.ino AND step.there
+)
+SELECT ino FROM down ORDER BY ino;
+CREATE TEMP TABLE flash (ino INTEGER PRIMARY KEY, length INTEGER);
+CREATE TEMP TABLE disk (ino INTEGER PRIMARY KEY, length INTEGER);
+"""  # noqa: S608 - SQL of our own
+
+_BAD_NAMES = """
+SELECT ino, parent, name FROM entry
+WHERE length(name) NOT BETWEEN 1 AND 255 OR name IN (x'2E', x'2E2E')
+   OR instr(name, x'2F') OR instr(name, x'00')
+"""
+
+
+class Names(NamedTuple):
+    """How many entries refer to an inode, and one of them."""
+
+    total: int
+    parent: int
+    name: bytes
+
+
+class Step(NamedTuple):
+    """An entry that refers to a directory."""
+
+    parent: int
+    name: bytes
+
+
+class Inspection:
+    """Read-only; not thread-safe.
+
+    Raises from every method:
+        IndexFailed: SQLite could not read it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with translated():
+            self._connection = sqlite3.connect(_uri(path), uri=True, isolation_level=None)
+            for pragma in PRAGMAS:
+                self._connection.execute(pragma)
+
+    def close(self) -> None:
+        """Close, and remove the temporary files."""
+        self._connection.close()
+
+    def require_current(self) -> None:
+        """Check that the index has this version of the schema.
+
+        Raises:
+            VolumeRefused: it has another.
+        """
+        version = self._one("PRAGMA user_version")
+        if version != VERSION:
+            advice = "mount the volume once" if version < VERSION else "use the newer tierfs"
+            raise VolumeRefused(
+                f"{self.path}: its schema is {version}, this tierfs knows {VERSION}: {advice}"
+            )
+
+    def problems(self, *, thorough: bool) -> list[str]:
+        """What SQLite finds wrong with the file; ``thorough``: with every b-tree against others."""
+        check = "integrity_check" if thorough else "quick_check"
+        found = [str(row[0]) for row in self._rows(f"PRAGMA {check}({MOST_PROBLEMS})")]
+        return [] if found == ["ok"] else found
+
+    def schema_differences(self) -> list[str]:
+        """The tables and indexes that are missing, superfluous or not as this tierfs makes them."""
+        with closing(sqlite3.connect(":memory:")) as fresh:
+            for migration in MIGRATIONS:
+                fresh.executescript(migration)
+            wanted = _schema(fresh)
+        with translated():
+            found = _schema(self._connection)
+        return sorted(name for name in wanted | found if wanted.get(name) != found.get(name))
+
+    def owner(self) -> str:
+        """UUID of the volume, as text."""
+        return str(self._one("SELECT coalesce(max(uuid), '') FROM volume"))
+
+    def next_serial(self) -> int:
+        """The serial at or above which none was handed out."""
+        return int(self._one("SELECT coalesce(max(next_serial), 0) FROM volume"))
+
+    def largest_serial(self) -> int:
+        """The largest number of an inode, listing position or object; after ``remember``."""
+        tables = ("main.inode", "temp.flash", "temp.disk")
+        largest = [self._one(f"SELECT max(ino) FROM {table}") for table in tables]  # noqa: S608
+        return max(number or 0 for number in (*largest, self._one("SELECT max(cookie) FROM entry")))
+
+    def prepare(self) -> None:
+        """Sort out directories; before every stream."""
+        with translated():
+            self._connection.executescript(_WORK)
+
+    def remember(self, tier: Tier, objects: Iterable[tuple[int, int]]) -> None:
+        """Keep inode numbers and lengths of objects, to give them back in order."""
+        with translated():
+            self._connection.execute("BEGIN")
+            self._connection.executemany(f"INSERT INTO temp.{tier} VALUES (?, ?)", objects)  # noqa: S608
+            self._connection.execute("COMMIT")
+
+    def objects(self, tier: Tier) -> Iterator[tuple[int, int]]:
+        """Inode number and length of every object."""
+        yield from self._rows(f"SELECT ino, length FROM temp.{tier} ORDER BY ino")  # noqa: S608
+
+    def inodes(self) -> Iterator[tuple[int, Inode]]:
+        """Every row."""
+        columns = ", ".join(Inode._fields)
+        for row in self._rows(f"SELECT {columns} FROM inode ORDER BY ino"):  # noqa: S608
+            inode = inode_of(row)
+            yield inode.ino, inode
+
+    def names(self) -> Iterator[tuple[int, Names]]:
+        """The names of each inode that has one."""
+        # With min(), name is of the row that has the smallest (https://www.sqlite.org/quirks.html).
+        rows = self._rows(
+            "SELECT ino, count(*), min(parent), name FROM entry GROUP BY ino ORDER BY ino"
+        )
+        for ino, *names in rows:
+            yield ino, Names._make(names)
+
+    def children(self) -> Iterator[tuple[int, int]]:
+        """How many names each directory holds, if any."""
+        yield from self._rows("SELECT parent, count(*) FROM entry GROUP BY parent ORDER BY parent")
+
+    def subdirectories(self) -> Iterator[tuple[int, tuple[int, int]]]:
+        """How many of these are of directories, and of nothing that is there; if any."""
+        rows = self._rows(
+            "SELECT parent, sum(there), sum(1 - there) FROM step GROUP BY parent ORDER BY parent"
+        )
+        for parent, directories, dangling in rows:
+            yield parent, (directories, dangling)
+
+    def reached(self) -> Iterator[tuple[int, bool]]:
+        """The directories to which a path leads, the root included."""
+        yield from self._rows("SELECT ino, 1 FROM reached ORDER BY ino")
+
+    def xattrs(self) -> Iterator[tuple[int, int]]:
+        """How many extended attributes each inode has, if any."""
+        yield from self._rows("SELECT ino, count(*) FROM xattr GROUP BY ino ORDER BY ino")
+
+    def listed(self, table: Literal["pin", "request", "cut"]) -> Iterator[tuple[int, bool]]:
+        """The inodes in a table that has one row for each."""
+        yield from self._rows(f"SELECT ino, 1 FROM {table} ORDER BY ino")  # noqa: S608
+
+    def bad_names(self) -> Iterator[tuple[int, Step]]:
+        """Inode number and place of entries whose names no path can hold."""
+        for ino, parent, name in self._rows(_BAD_NAMES):
+            yield ino, Step(parent, name)
+
+    def step_to(self, directory: int) -> Step | None:
+        """An entry that refers to the directory, or to the inode that is not there."""
+        statement = "SELECT parent, name FROM step WHERE ino = ? ORDER BY parent LIMIT 1"
+        row = next(self._rows(statement, directory), None)
+        return None if row is None else Step._make(row)
+
+    def _one(self, statement: str) -> Any:  # noqa: ANN401 - a value of any column
+        return next(self._rows(statement))[0]
+
+    def _rows(self, statement: str, *args: object) -> Iterator[tuple[Any, ...]]:
+        with translated():
+            yield from self._connection.execute(statement, args)
+
+
+def _uri(path: Path) -> str:
+    """Without a log to replay, SQLite need not make the two files that go with one.
+
+    What is immutable is read without locks, too: the volume's own lock keeps everybody out
+    (https://www.sqlite.org/uri.html#uriimmutable).
+    """
+    log = path.with_name(f"{path.name}-wal")
+    has_log = log.exists() and log.stat().st_size
+    return f"file:{quote(str(path))}?{'mode=ro' if has_log else 'immutable=1'}"
+
+
+def _schema(connection: sqlite3.Connection) -> dict[str, str]:
+    rows = connection.execute("SELECT name, sql FROM main.sqlite_schema WHERE sql IS NOT NULL")
+    return dict(rows.fetchall())
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """A block in which SQLite's errors become ``IndexFailed``.
+
+    Its errno is EIO where the index itself is damaged or cannot be read; ENOSPC or EACCES where
+    there was no room, or no leave, for a temporary file or the log's index.
+    """
+    try:
+        yield
+    except sqlite3.Error as exc:
+        code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & _PRIMARY
+        raise IndexFailed(_ERRNO.get(code, errno.EIO), f"metadata index: {exc}") from exc

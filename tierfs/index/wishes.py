@@ -1,0 +1,77 @@
+"""What people asked for by hand: files that stay on flash, and files to be moved."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tierfs.index.database import Database
+
+
+class Pin(NamedTuple):
+    """A file stays on flash until a time in nanoseconds since the epoch; None: for ever."""
+
+    ino: int
+    until: int | None
+
+
+class Request(NamedTuple):
+    """A file is to be moved so that ``prefix`` bytes of it are on flash."""
+
+    ino: int
+    prefix: int
+
+
+class Wishes:
+    """By inode number; those that change something are called inside a transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def pin(self, pin: Pin) -> None:
+        """Keep a file on flash; replaces an earlier pin."""
+        self._database.execute("INSERT OR REPLACE INTO pin (ino, until) VALUES (?, ?)", *pin)
+
+    def unpin(self, ino: int) -> bool:
+        """Let a file go again; False: it was not pinned."""
+        return self._database.execute("DELETE FROM pin WHERE ino = ?", ino) > 0
+
+    def pin_of(self, ino: int) -> Pin | None:
+        """The file's pin, also one that has ended."""
+        row = self._database.row("SELECT ino, until FROM pin WHERE ino = ?", ino)
+        return None if row is None else Pin._make(row)
+
+    def pins(self, after: int, limit: int) -> list[Pin]:
+        """Pins of the ``limit`` next inodes behind ``after``."""
+        rows = self._database.rows(
+            "SELECT ino, until FROM pin WHERE ino > ? ORDER BY ino LIMIT ?", after, limit
+        )
+        return [Pin._make(row) for row in rows]
+
+    def request(self, request: Request) -> None:
+        """Note that a file is to be moved; replaces an earlier request."""
+        self._database.execute(
+            "INSERT OR REPLACE INTO request (ino, prefix) VALUES (?, ?)", *request
+        )
+
+    def request_of(self, ino: int) -> Request | None:
+        """What is asked for and not done yet."""
+        row = self._database.row("SELECT ino, prefix FROM request WHERE ino = ?", ino)
+        return None if row is None else Request._make(row)
+
+    def requests(self, after: int, limit: int) -> list[Request]:
+        """Requests for the ``limit`` next inodes behind ``after``."""
+        rows = self._database.rows(
+            "SELECT ino, prefix FROM request WHERE ino > ? ORDER BY ino LIMIT ?", after, limit
+        )
+        return [Request._make(row) for row in rows]
+
+    def settle(self, request: Request) -> None:
+        """A request was fulfilled, or cannot be; a newer one for another prefix stays."""
+        self._database.execute(
+            "DELETE FROM request WHERE ino = ? AND prefix = ?", request.ino, request.prefix
+        )
+
+    def forget(self, ino: int) -> None:
+        """The inode is gone."""
+        self._database.execute("DELETE FROM pin WHERE ino = ?", ino)
+        self._database.execute("DELETE FROM request WHERE ino = ?", ino)
