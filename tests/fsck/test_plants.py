@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.fsck.image import Image
+from tests.fsck.plants import PLANTS, Findings, Plant
+from tierfs.fsck import kinds
+from tierfs.fsck.check import check
+
+
+def found_in(image: Image) -> Findings:
+    return {
+        (finding.kind, finding.ino) for finding in check(image.settings, thorough=True).findings
+    }
+
+
+def test_nothing_is_found_in_the_image(original: Image) -> None:
+    report = check(original.settings, thorough=True)
+    assert (report.findings, report.awaiting_removal, report.awaiting_trim) == ([], 1, 1)
+
+
+@pytest.mark.parametrize("plant", PLANTS.values(), ids=list(PLANTS))
+def test_each_damage_is_found_and_nothing_else(image: Image, plant: Plant) -> None:
+    wanted = plant(image)
+    report = check(image.settings, thorough=True)
+    assert {(finding.kind, finding.ino) for finding in report.findings} == wanted
+    assert sum(report.counts.values()) == len(report.findings)
+    assert report.clean == (wanted <= {(kinds.LEFTOVER, ino) for _, ino in wanted})
+
+
+def test_every_kind_is_planted(image: Image, home: Path) -> None:
+    planted = {
+        kind
+        for number, plant in enumerate(PLANTS.values())
+        for kind, _ in plant(image.copy(home / f"{number}"))
+    }
+    elsewhere = {kinds.INDEX, kinds.UNREADABLE}
+    assert planted == set(kinds.KINDS) - elsewhere

@@ -1,0 +1,197 @@
+"""``tierfs fsck``: what is lost, damaged or leaked on a volume that is not mounted."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from tierfs.base.errors import ExitCode, UsageError
+from tierfs.base.text import printable
+from tierfs.cli.verb import Verb
+from tierfs.fsck.check import check
+from tierfs.fsck.findings import Finding, Report
+from tierfs.fsck.kinds import KINDS, Kind, Severity
+from tierfs.fsck.repair import repair
+from tierfs.policy.volume_file import load_volume_file
+
+EXAMPLES = """
+tierfs fsck /etc/tierfs/images.yaml
+tierfs fsck --thorough images.yaml
+tierfs fsck --repair images.yaml
+tierfs fsck images.yaml --json | jq -r '.findings[] | select(.severity == "loss") | .path'
+"""
+
+
+@click.command(
+    cls=Verb, epilog=EXAMPLES, name="fsck", short_help="Check a volume that is not mounted."
+)
+@click.argument("volume_file", metavar="VOLUME.yaml", type=click.Path(path_type=Path))
+@click.option(
+    "--thorough",
+    is_flag=True,
+    help="Compare mirrored heads byte by byte, and SQLite's tables with its indexes.",
+)
+@click.option(
+    "--repair/-n",
+    "mend",
+    default=False,
+    help="Mend what can be mended without loss; -n, the default, changes nothing.",
+)
+@click.option("-y", "--yes", is_flag=True, help="Repair without a question.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(volume_file: Path, *, thorough: bool, mend: bool, yes: bool, as_json: bool) -> int:
+    """Check the volume of VOLUME.yaml, which must not be mounted.
+
+    Exit code 0: nothing but notes; 7: something is lost, damaged or leaked; 4: it is mounted.
+    """
+    _require_sense(thorough=thorough, mend=mend, yes=yes, as_json=as_json)
+    settings = load_volume_file(volume_file)
+    writer = _Json() if as_json else _Lines()
+    if mend:
+        agree = _agreed if yes else _ask
+        report, mended = repair(settings, agree=agree, found=writer.found)
+    else:
+        report, mended = check(settings, thorough=thorough, found=writer.found), Counter()
+    writer.finish(report, mended)
+    return ExitCode.OK if report.clean else ExitCode.DAMAGE
+
+
+def _require_sense(*, thorough: bool, mend: bool, yes: bool, as_json: bool) -> None:
+    if mend and thorough:
+        raise UsageError("--repair mends nothing that --thorough finds: run one after the other")
+    if yes and not mend:
+        raise UsageError("--yes is about --repair: give both, or none")
+    if mend and as_json and not yes:
+        raise UsageError(
+            "--repair asks before it changes anything: with --json, give --yes as well"
+        )
+
+
+def _agreed(_counts: Counter[Kind]) -> bool:
+    return True
+
+
+def _ask(counts: Counter[Kind]) -> bool:
+    return click.confirm(f"Mend {told_counts(counts)}?", err=True)
+
+
+def told_counts(counts: Counter[Kind]) -> str:
+    """How many findings of each kind, in a line, the worst first."""
+    return ", ".join(f"{kind.name} {counts[kind]:,}" for kind in KINDS if counts[kind])
+
+
+class _Lines:
+    """A line for each finding as it is found, then what the kinds mean, then the sums."""
+
+    def found(self, finding: Finding) -> None:
+        click.echo(line(finding))
+
+    def finish(self, report: Report, mended: Counter[Kind]) -> None:
+        for told in [*repaired(report, mended), *summary(report)]:
+            click.echo(told)
+
+
+class _Json:
+    """One JSON object, written bit by bit: the findings may be millions."""
+
+    def __init__(self) -> None:
+        self._first = True
+
+    def found(self, finding: Finding) -> None:
+        click.echo(f"{self._between()}  {json.dumps(record(finding))}", nl=False)
+        self._first = False
+
+    def finish(self, report: Report, mended: Counter[Kind]) -> None:
+        opening = '{"findings": [' if self._first else "\n"
+        more = {**sums(report), "mended": {kind.name: count for kind, count in mended.items()}}
+        click.echo(f"{opening}],\n{json.dumps(more, indent=1)[2:]}")
+
+    def _between(self) -> str:
+        return '{"findings": [\n' if self._first else ",\n"
+
+
+def line(finding: Finding) -> str:
+    """A finding for people."""
+    kind, ino, what, path, _ = finding
+    inode = f"inode {ino}" if ino else ""
+    where = f"{printable(path)} ({inode})" if path and ino else printable(path) or inode
+    return f"{kind.severity}, {kind.name}: {where}{': ' if where else ''}{what}"
+
+
+def repaired(report: Report, mended: Counter[Kind]) -> list[str]:
+    """What was mended, and what was found by the check after that, for people."""
+    if not mended:
+        return []
+    left = [line(finding) for finding in report.findings]
+    more = sum(report.counts.values()) - len(left)
+    return [
+        "",
+        f"Mended: {told_counts(mended)}.",
+        "Left is:" if left else "Checked again:",
+        *left,
+        *([f"and {more:,} more"] if more else []),
+    ]
+
+
+def summary(report: Report) -> list[str]:
+    """What the kinds that were found mean, and the sums, for people."""
+    lines = [told for kind in KINDS for told in _meaning(kind, report.counts[kind])]
+    seen = f"{report.inodes:,} inodes, {report.files:,} files, {report.objects:,} objects"
+    lines.append(f"Volume {report.volume}: {seen}")
+    removed, trimmed = report.awaiting_removal, report.awaiting_trim
+    if removed or trimmed:
+        left = f"{removed:,} unlinked inodes and trims the objects of {trimmed:,} files"
+        lines.append(f"The next mount removes {left}, as a killed daemon left them.")
+    if not report.complete:
+        lines.append("The check was cut short: there may be more.")
+    return [*lines, _verdict(report)]
+
+
+def _meaning(kind: Kind, count: int) -> list[str]:
+    if not count:
+        return []
+    return ["", f"{kind.name} ({count:,}): {kind.meaning}.", f"  What to do: {kind.advice}.", ""]
+
+
+def _verdict(report: Report) -> str:
+    if not report.counts:
+        return "Nothing is wrong."
+    found = [
+        f"{severity} {report.count(severity):,}"
+        for severity in get_args(Severity)
+        if report.count(severity)
+    ]
+    return f"Found: {', '.join(found)}."
+
+
+def record(finding: Finding) -> dict[str, Any]:
+    """A finding for JSON."""
+    return {
+        "severity": finding.kind.severity,
+        "kind": finding.kind.name,
+        "inode": finding.ino or None,
+        "path": os.fsdecode(finding.path) or None,
+        "what": finding.what,
+        "meaning": finding.kind.meaning,
+        "advice": finding.kind.advice,
+    }
+
+
+def sums(report: Report) -> dict[str, Any]:
+    """Everything but the findings, for JSON."""
+    return {
+        "volume": report.volume,
+        "clean": report.clean,
+        "complete": report.complete,
+        "inodes": report.inodes,
+        "files": report.files,
+        "objects": report.objects,
+        "awaiting_removal": report.awaiting_removal,
+        "awaiting_trim": report.awaiting_trim,
+        "counts": {severity: report.count(severity) for severity in get_args(Severity)},
+    }

@@ -1,0 +1,190 @@
+"""The check itself: what it asks of whom, and in which order.
+
+One pass over every table and both object directories, merged by inode number: memory does not
+grow with the volume. Nothing is changed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+from tierfs.base.errors import IndexFailed, VolumeRefused
+from tierfs.core.volume import HEADS, OBJECTS, volume_uuid
+from tierfs.fsck import kinds, lengths, links, rows
+from tierfs.fsck.case import Case, cases
+from tierfs.fsck.findings import Fault, Finding, Report
+from tierfs.fsck.mirrors import first_difference
+from tierfs.fsck.objects import walk
+from tierfs.fsck.paths import Paths
+from tierfs.index.index import require_database
+from tierfs.index.inspection import Inspection, Tier
+from tierfs.policy.volume_file import VolumeFile
+from tierfs.store.markers import VolumeLock
+
+Found = Callable[[Finding], None]
+"""Told of every finding when it is found."""
+
+
+def ignore(_finding: Finding) -> None:
+    """For who needs the report alone."""
+
+
+def check(settings: VolumeFile, *, thorough: bool = False, found: Found = ignore) -> Report:
+    """Check a volume that is not mounted; ``thorough``: mirrors byte by byte, and SQLite's indexes.
+
+    Raises:
+        VolumeRefused: the directories or the index are not this volume, or of another schema.
+        VolumeBusy: a daemon or another check has it.
+        IndexFailed: there was no room for SQLite's temporary files, or no leave to open one.
+        OSError: a marker cannot be opened.
+    """
+    with locked(settings) as volume:
+        return examine(settings, volume, thorough=thorough, found=found)
+
+
+@contextmanager
+def locked(settings: VolumeFile, *, to_write: bool = False) -> Iterator[str]:
+    """Keep daemons and other checks out; gives the UUID of the volume."""
+    volume = str(volume_uuid(settings))
+    with ExitStack() as stack:
+        for directory in (settings.flash, settings.disk):
+            stack.callback(VolumeLock(directory).release)
+        require_database(settings.index, writable=to_write)
+        yield volume
+
+
+def examine(
+    settings: VolumeFile, volume: str, *, thorough: bool = False, found: Found = ignore
+) -> Report:
+    """Check a volume that the caller has locked."""
+    report = Report(volume)
+    checker = _Checker(settings, report, found)
+    try:
+        with closing(Inspection(settings.index)) as inspection:
+            checker.run(inspection, thorough=thorough)
+    except IndexFailed as exc:
+        if exc.errno != errno.EIO:
+            raise
+        report.complete = False
+        checker.tell(Finding(kinds.INDEX, 0, str(exc)))
+    return report
+
+
+class _Checker:
+    """One check under way."""
+
+    def __init__(self, settings: VolumeFile, report: Report, found: Found) -> None:
+        self._settings = settings
+        self._report = report
+        self._found = found
+        self._stores: dict[Tier, Path] = {
+            "flash": settings.flash / HEADS,
+            "disk": settings.disk / OBJECTS,
+        }
+
+    def tell(self, finding: Finding) -> None:
+        """Count a finding and pass it on."""
+        self._report.add(finding)
+        self._found(finding)
+
+    def run(self, inspection: Inspection, *, thorough: bool) -> None:
+        """Find everything."""
+        if not self._index_is_sound(inspection, thorough=thorough):
+            self._report.complete = False
+            return
+        inspection.prepare()
+        for tier, root in self._stores.items():
+            if root.exists():
+                inspection.remember(tier, self._counted(walk(root, self._complain)))
+        self._check_serials(inspection)
+        paths = Paths(inspection)
+        for ino, place in inspection.bad_names():
+            path = paths.at(place)
+            self.tell(Finding(kinds.BAD_NAME, ino, f"name {place.name!r}", path))
+        for case in cases(inspection):
+            self._judge(case, paths, thorough=thorough)
+
+    def _index_is_sound(self, inspection: Inspection, *, thorough: bool) -> bool:
+        """Whether the tables can be read at all."""
+        problems = inspection.problems(thorough=thorough)
+        for problem in problems:
+            self.tell(Finding(kinds.INDEX, 0, problem))
+        if problems:
+            return False
+        inspection.require_current()
+        differences = inspection.schema_differences()
+        for name in differences:
+            self.tell(Finding(kinds.SCHEMA, 0, f"{name} is missing, unknown or different"))
+        if differences:
+            return False
+        if (owner := inspection.owner()) != self._report.volume:
+            raise VolumeRefused(
+                f"{inspection.path}: this index belongs to volume {owner or '(none)'}, not to "
+                f"{self._report.volume}: check 'index' in the volume file"
+            )
+        return True
+
+    def _check_serials(self, inspection: Inspection) -> None:
+        largest, following = inspection.largest_serial(), inspection.next_serial()
+        if largest >= following:
+            what = f"{largest} is in use, and {following} would be given next"
+            self.tell(Finding(kinds.SERIAL, 0, what, remedy=largest + 1))
+
+    def _judge(self, case: Case, paths: Paths, *, thorough: bool) -> None:
+        self._count(case)
+        found = [*_row_faults(case), *links.faults(case, paths), *lengths.faults(case)]
+        if not found and thorough and case.inode and case.inode.mirrored and case.inode.nlink:
+            found = list(self._mirror_faults(case))
+        if found:
+            path = paths.of(case.ino, case.names)
+            for kind, what, remedy in found:
+                self.tell(Finding(kind, case.ino, what, path, remedy))
+
+    def _mirror_faults(self, case: Case) -> Iterator[Fault]:
+        if case.inode is None:
+            return
+        try:
+            offset = first_difference(self._stores["flash"], self._stores["disk"], case.inode)
+        except OSError as exc:
+            yield Fault(kinds.UNREADABLE, f"an object cannot be read: {exc}")
+        else:
+            if offset is not None:
+                yield Fault(kinds.MIRROR_DIFFERS, f"byte {offset} differs")
+
+    def _count(self, case: Case) -> None:
+        report = self._report
+        if case.inode is not None:
+            report.inodes += 1
+            report.files += case.is_file
+            report.awaiting_removal += case.inode.nlink == 0
+            report.awaiting_trim += case.cut and case.inode.nlink > 0
+
+    def _counted(self, objects: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        for found in objects:
+            self._report.objects += 1
+            yield found
+
+    def _complain(self, path: Path, exc: OSError | None) -> None:
+        """What is in an object directory and no object, or cannot be read."""
+        if exc is None:
+            finding = Finding(kinds.FOREIGN, 0, "is no object of tierfs", os.fsencode(path))
+        else:
+            what = f"cannot be read: {exc.strerror}"
+            finding = Finding(kinds.UNREADABLE, 0, what, os.fsencode(path))
+        self.tell(finding)
+
+
+def _row_faults(case: Case) -> Iterator[Fault]:
+    if case.is_root and case.inode is None:
+        yield Fault(kinds.ROOT, "it has no row")
+    if case.inode is not None:
+        yield from (Fault(kinds.ROW, fault) for fault in rows.faults(case.inode))
+        return
+    stray = {"xattr": case.xattrs, "pin": case.pin, "request": case.request, "cut": case.cut}
+    for table, number in stray.items():
+        if number:
+            yield Fault(kinds.STRAY_ROW, f"{number:d} rows in {table}", case.ino)

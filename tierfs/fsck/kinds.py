@@ -1,0 +1,160 @@
+"""Every kind of finding, in one table, which the documentation repeats."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+Severity = Literal["loss", "damage", "leak", "note"]
+"""``loss``: bytes of a file are gone. ``damage``: something is wrong, no byte is known to be gone.
+``leak``: room or rows that nothing uses. ``note``: as a crash may leave it, harmless."""
+
+
+class Kind(NamedTuple):
+    """A kind of finding: its name, how bad it is, what it means, what to do."""
+
+    name: str
+    severity: Severity
+    meaning: str
+    advice: str
+
+
+RESTORE = "restore the file from a backup, or delete it"
+ANEW = "restore the index from a backup, or copy what can be read to a new volume"
+COPY = "mount the volume, copy the file, check the copy, delete the original"
+MENDED = "`--repair`"
+
+MISSING_OBJECT = Kind(
+    "missing-object",
+    "loss",
+    "an object with bytes of the file is missing: reading them gives EIO",
+    RESTORE,
+)
+SHORT_OBJECT = Kind(
+    "short-object",
+    "loss",
+    "an object with bytes of the file ends too early: reading the rest gives EIO",
+    RESTORE,
+)
+UNREADABLE = Kind(
+    "unreadable",
+    "loss",
+    "an object, or a directory of them, cannot be read",
+    "look for errors of the drive in the kernel's log, and check the filesystem below",
+)
+INDEX = Kind(
+    "index",
+    "damage",
+    "SQLite finds the index damaged, or cannot read it; the rest was not checked",
+    ANEW,
+)
+SCHEMA = Kind(
+    "schema",
+    "damage",
+    "a table of the index is not as tierfs makes it; the rest was not checked",
+    ANEW,
+)
+SERIAL = Kind(
+    "serial",
+    "damage",
+    "numbers in use would be given to new files, over their bytes: the index is an old one",
+    "mount nothing before; restore a newer index, or `--repair`, which skips these numbers",
+)
+ROOT = Kind("root", "damage", "the root directory is missing or wrong", ANEW)
+ROW = Kind("row", "damage", "the inode has attributes that none can have", COPY)
+BAD_NAME = Kind("bad-name", "damage", "no path can hold the name", ANEW)
+DANGLING = Kind(
+    "dangling",
+    "damage",
+    "a name of an inode that is not there: it is not listed, and cannot be made again",
+    "`--repair` removes it where no object is left; else restore the index",
+)
+HOMELESS = Kind(
+    "homeless",
+    "damage",
+    "names are in a directory that is not there, is removed, or is none",
+    "`--repair` makes the directory anew, unless its number is something else's",
+)
+UNNAMED = Kind(
+    "unnamed",
+    "damage",
+    "the inode has no name: nothing can reach it, and nothing frees it",
+    "`--repair` names it in the volume's `/lost+found`",
+)
+LINKS = Kind(
+    "links",
+    "damage",
+    "the link count is not that of the names; too low, removing one name loses the file of all",
+    MENDED,
+)
+NAMES = Kind("names", "damage", "the directory has more than one name", ANEW)
+PARENT = Kind("parent", "damage", "the directory is not where its row says", MENDED)
+CYCLE = Kind("cycle", "damage", "the directory is inside itself: no path leads to it", ANEW)
+HEAD_LOST = Kind(
+    "head-lost",
+    "damage",
+    "the flash object is missing or short, and its mirror on disk is whole",
+    "`--repair` reads the file from disk from now on",
+)
+STALE_MIRROR = Kind(
+    "stale-mirror",
+    "damage",
+    "the file counts as mirrored, and the mirror on disk is missing or short; flash is whole",
+    "`--repair`, before it is evicted from flash",
+)
+MIRROR_DIFFERS = Kind(
+    "mirror-differs",
+    "damage",
+    "the mirror on disk has other bytes than flash, which is what is read",
+    "compare the file with a backup; a copy of it gets a new mirror",
+)
+UNOWNED_OBJECT = Kind(
+    "unowned-object",
+    "leak",
+    "an object of no file takes room; a power cut may leave one",
+    "`--repair` moves it to `lost+found` in the tier's directory, where you can delete it",
+)
+FOREIGN = Kind(
+    "foreign",
+    "leak",
+    "something in an object directory is no object of tierfs",
+    "look at it, and delete it",
+)
+STRAY_ROW = Kind(
+    "stray-row",
+    "leak",
+    "an extended attribute, pin, request or cut of an inode that is not there",
+    MENDED,
+)
+LEFTOVER = Kind(
+    "leftover",
+    "note",
+    "an object is longer than the file needs: a write that was interrupted leaves it",
+    "nothing; `--repair` lets the next mount trim it",
+)
+
+KINDS = (
+    MISSING_OBJECT,
+    SHORT_OBJECT,
+    UNREADABLE,
+    INDEX,
+    SCHEMA,
+    SERIAL,
+    ROOT,
+    ROW,
+    BAD_NAME,
+    DANGLING,
+    HOMELESS,
+    UNNAMED,
+    LINKS,
+    NAMES,
+    PARENT,
+    CYCLE,
+    HEAD_LOST,
+    STALE_MIRROR,
+    MIRROR_DIFFERS,
+    UNOWNED_OBJECT,
+    FOREIGN,
+    STRAY_ROW,
+    LEFTOVER,
+)
+"""All of them, the worst first."""
