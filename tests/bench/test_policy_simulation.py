@@ -54,6 +54,12 @@ def test_zipf_is_near_the_best_of_the_others(seed: int, sizes: str) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_so_it_is_by_bytes_as_well(seed: int) -> None:
+    best = max(outcome("zipf", other, seed, "heads").byte_hit_rate for other in OTHERS)
+    assert outcome("zipf", "tierfs", seed, "heads").byte_hit_rate >= 0.95 * best
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("sizes", ["equal", "heads"])
 def test_training_beside_ingest_is_near_the_optimum(seed: int, sizes: str) -> None:
     ours, optimum = (

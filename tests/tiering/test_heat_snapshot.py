@@ -34,6 +34,15 @@ def test_everything_comes_back() -> None:
     assert again.typical == heat.typical == 100.0
 
 
+def test_since_when_reads_were_told_comes_back() -> None:
+    heat, again = filled(), Heat(1024)
+    load(again, save(heat))
+    assert again.since is None
+    heat.since = 17 * SECOND
+    load(again, save(heat))
+    assert again.since == 17 * SECOND
+
+
 @pytest.mark.parametrize("capacity", [1024, 512])
 def test_a_larger_table_takes_all(capacity: int) -> None:
     heat, again = filled(), Heat(capacity)
@@ -71,8 +80,8 @@ BAD = {
     "checksum is wrong": save(Heat(8))[:-1],
     "cannot be unpacked": spoilt(b"x"),
     "has no table": spoilt(zlib.compress(b"x")),
-    "says 9 slots, but is 25 bytes": spoilt(zlib.compress(struct.pack("<QQd", 9, 0, 0) + b"x")),
-    "says 0 slots": spoilt(zlib.compress(struct.pack("<QQd", 0, 0, 0))),
+    "says 9 slots, but is 33 bytes": spoilt(zlib.compress(struct.pack("<QQdQ", 9, 0, 0, 0) + b"x")),
+    "says 0 slots": spoilt(zlib.compress(struct.pack("<QQdQ", 0, 0, 0, 0))),
 }
 
 

@@ -68,6 +68,8 @@ class Heat:
         self._visit = visit / SECOND
         self._refused = 0
         self._hand = 0
+        self.since: int | None = None
+        """Since when all reads were told, in nanoseconds since the epoch; None: nobody said."""
 
     @property
     def capacity(self) -> int:
@@ -116,6 +118,10 @@ class Heat:
             return None
         age = max(0.0, now / SECOND - slots.last[slot])
         return Visits(slots.intervals[slot], slots.interval[slot], age)
+
+    def has_room(self, ino: int) -> bool:
+        """Whether there is a free slot for the file: if it is not known, it was not read."""
+        return self.slots.free(ino) != EMPTY
 
     def forget(self, ino: int) -> None:
         """Free the slot of a file that was removed; one that is not known is no mistake."""

@@ -82,6 +82,11 @@ class Slots:
         for mine, other in zip(self.columns, source.columns, strict=True):
             mine[slot] = other[its]
 
+    def take_over(self, source: Slots) -> None:
+        """Take over all slots of a table of the same length."""
+        for mine, other in zip(self.columns, source.columns, strict=True):
+            mine[:] = other
+
     def _search(self, ino: int, wanted: int) -> int:
         start = self._start(ino)
         try:

@@ -1,9 +1,10 @@
 """The heat table as bytes, to be kept over a restart.
 
 All numbers are little-endian: `MAGIC`, the version (u32), the CRC-32 of what follows (u32); then,
-compressed by zlib: slots (u64), intervals seen (u64), their mean in seconds (f64), and one column
-after the other: inode (u64), last visit in seconds since the epoch (f64), decayed reads (f32) and
-bytes (f32) at that time, mean interval in seconds (f32), intervals in that mean (u8).
+compressed by zlib: slots (u64), intervals seen (u64), their mean in seconds (f64), since when reads
+were told in nanoseconds since the epoch (u64; 0: not known), and one column after the other: inode
+(u64), last visit in seconds since the epoch (f64), decayed reads (f32) and bytes (f32) at that
+time, mean interval in seconds (f32), intervals in that mean (u8).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ MAGIC: Final = b"TFSHEAT\n"
 VERSION: Final = 1
 
 _HEAD: Final = struct.Struct("<8sII")
-_TABLE: Final = struct.Struct("<QQd")
+_TABLE: Final = struct.Struct("<QQdQ")
 _FASTEST: Final = 1
 _MOST_SLOTS: Final = 2**30
 
@@ -33,9 +34,13 @@ class BadSnapshot(ValueError):
 def save(heat: Heat) -> bytes:
     """A snapshot of the table."""
     slots = heat.slots
-    parts = [_TABLE.pack(len(slots), slots.seen, slots.typical)]
-    parts += [_little_endian(column).tobytes() for column in slots.columns]
-    body = zlib.compress(b"".join(parts), _FASTEST)
+    packer = zlib.compressobj(_FASTEST)
+    parts = [
+        packer.compress(_TABLE.pack(len(slots), slots.seen, slots.typical, heat.since or 0)),
+        *(packer.compress(_little_endian(column)) for column in slots.columns),
+        packer.flush(),
+    ]
+    body = b"".join(parts)
     return _HEAD.pack(MAGIC, VERSION, zlib.crc32(body)) + body
 
 
@@ -47,8 +52,12 @@ def load(heat: Heat, snapshot: bytes) -> None:
     Raises:
         BadSnapshot: it cannot be used; the table is as it was.
     """
-    stored = _stored(_body(snapshot))
+    stored, since = _stored(_body(snapshot))
     heat.slots.seen, heat.slots.typical = stored.seen, stored.typical
+    heat.since = since or None
+    if len(stored) == len(heat.slots):
+        heat.slots.take_over(stored)
+        return
     by_age = sorted(filter(stored.ino.__getitem__, range(len(stored))), key=stored.last.__getitem__)
     for its in reversed(by_age):
         slot = heat.slots.free(stored.ino[its])
@@ -90,11 +99,11 @@ def _unpacked(body: bytes) -> bytes:
         raise BadSnapshot(message) from None
 
 
-def _stored(table: bytes) -> Slots:
+def _stored(table: bytes) -> tuple[Slots, int]:
     if len(table) < _TABLE.size:
         message = "a heat snapshot has no table"
         raise BadSnapshot(message)
-    count, seen, typical = _TABLE.unpack_from(table)
+    count, seen, typical, since = _TABLE.unpack_from(table)
     if not 0 < count <= _MOST_SLOTS or len(table) != _TABLE.size + SLOT_BYTES * count:
         message = f"a heat snapshot says {count} slots, but is {len(table)} bytes long"
         raise BadSnapshot(message)
@@ -105,4 +114,4 @@ def _stored(table: bytes) -> Slots:
         size = column.itemsize * len(slots)
         column[:] = _little_endian(array(column.typecode, table[at : at + size]))
         at += size
-    return slots
+    return slots, since

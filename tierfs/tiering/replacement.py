@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from tierfs.base.durations import SECOND
-from tierfs.base.units import MIB
+from tierfs.base.units import KIB
 from tierfs.tiering.estimate import PATIENCE, candidate_interval, resident_interval
 from tierfs.tiering.heat import Heat
 
@@ -30,10 +30,12 @@ MARGIN: Final = 1.5
 Less makes files with nearly equal intervals take turns, more delays what is rightly hotter.
 """
 
-SEEK: Final = int(1.5 * MIB)
-"""What a disk could have read in the time in which it seeks, in bytes: 8.5 ms at 180 MB/s.
+SEEK: Final = 128 * KIB
+"""What a read that flash answers saves beside the bytes of the file, as bytes.
 
-So a read that flash answers saves the time of so many bytes and those of the file.
+A disk could read 1.5 MiB in the time in which it seeks (8.5 ms at 180 MB/s), but with that nearly
+all of flash goes to the smallest files. 128 KiB cost a hundredth or two of the hits by reads, and
+keep hits by bytes within a twentieth of the best as well; docs/explanation/heat.md has figures.
 """
 
 LEAST_SHARE: Final = 1 / 16

@@ -1,80 +1,136 @@
-"""A recorded access log as a workload.
+"""A recorded access log: its lines as they stand, or as a workload of the simulator.
 
-A line for each access, its parts separated by blanks::
-
-    SECONDS INODE BYTES [w]
-
-``SECONDS`` is a decimal number, since whenever; ``INODE`` and ``BYTES`` are positive whole numbers;
-``w`` marks a write. Empty lines and what follows a ``#`` are left out. Lines may be a little out of
-order, as threads write them; they are sorted by time. A file is taken to have as many bytes as the
-largest of its lines, cut to ``head``: what it would take on flash.
+The lines are those of `tierfs.tiering.access_lines`. A mount keeps a log in two parts, ``NAME.1``
+with what is older and ``NAME``; whoever names the second means both.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
-from decimal import Decimal
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-from tierfs.base.durations import SECOND
 from tierfs.base.errors import UsageError
 from tierfs.base.extents import WHOLE_FILE
+from tierfs.tiering.access_lines import (
+    LONGEST,
+    VERSION,
+    BadLine,
+    Beginning,
+    FileFacts,
+    Line,
+    Use,
+    parse,
+)
+from tierfs.tiering.parts import older
 from tierfs.tiering.simulator.access import Access, Workload, sizes_of
 
-_LINE: Final = re.compile(
-    rb"\s*([0-9]{1,12}(?:\.[0-9]{1,9})?)\s+([0-9]{1,19})\s+([0-9]{1,19})(\s+w)?\s*"
-)
-_COMMENT: Final = b"#"
-_LARGEST_INODE: Final = 2**63 - 1
-"""SQLite's, and so the index's."""
+TOLD: Final = 20
+"""Damaged lines that are told one by one; the rest is counted."""
+
+_SHOWN: Final = 40
+
+
+class Damaged(NamedTuple):
+    """A line that is none of an access log."""
+
+    path: Path
+    line: int
+    text: bytes
+    what: str
+
+    def __str__(self) -> str:
+        shown = "".join(c if c.isprintable() else "?" for c in self.text.decode("latin-1"))
+        return f'{self.path}:{self.line}:1: "{shown}" {self.what}'
+
+
+class Recording:
+    """The lines of a log, read one by one each time it is gone through.
+
+    Damaged lines are passed over: ``damaged`` has the first of them, ``damaged_count`` counts all.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.parts = [part for part in (older(path), path) if part == path or part.exists()]
+        self.damaged: list[Damaged] = []
+        self.damaged_count = 0
+
+    def __iter__(self) -> Iterator[Line]:
+        """Every line, the oldest first.
+
+        Raises:
+            UsageError: a part cannot be read, or is of a newer version.
+        """
+        self.damaged, self.damaged_count = [], 0
+        for part in self.parts:
+            try:
+                yield from self._lines(part)
+            except OSError as error:
+                message = f"{part} cannot be read: {error.strerror}; name an access log"
+                raise UsageError(message) from None
+
+    def _lines(self, part: Path) -> Iterator[Line]:
+        number = 0
+        with part.open("rb") as file:
+            while text := file.readline(2 * LONGEST):
+                number += 1
+                try:
+                    line = parse(text)
+                except BadLine as error:
+                    self._note(Damaged(part, number, text.strip()[:_SHOWN], str(error)))
+                    continue
+                if isinstance(line, Beginning):
+                    _require_readable(line, part, number)
+                if line is not None:
+                    yield line
+
+    def _note(self, damaged: Damaged) -> None:
+        self.damaged_count += 1
+        if len(self.damaged) < TOLD:
+            self.damaged.append(damaged)
 
 
 def read_log(path: Path, head: int = WHOLE_FILE) -> Workload:
-    """The accesses of the log ``path``; ``head`` is in bytes. All of them are counted.
+    """The uses in the log ``path``; ``head`` is in bytes. All of them are counted.
+
+    They are sorted by time, since threads write a little out of order. A file has as many bytes as
+    the log's last word on it, else as the largest of its lines, cut to ``head``: what it would
+    take on flash.
 
     Raises:
         UsageError: a line is wrong, told as FILE:LINE:COLUMN; there is none; it cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            accesses = list(_accesses(path, file))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}; name an access log") from None
+    accesses, sizes = _collected(Recording(path))
     if not accesses:
         raise UsageError(f"{path} has no access; a line is: SECONDS INODE BYTES [w]")
     accesses.sort(key=lambda access: access.time)
-    sizes, start = sizes_of(accesses), accesses[0].time
+    start = accesses[0].time
+    known = sizes_of(accesses) | {ino: size for ino, size in sizes.items() if size}
     return Workload(
         path.name,
         [
-            Access(time - start, ino, min(sizes[ino], head), write)
+            Access(time - start, ino, min(known[ino], head), write)
             for time, ino, _, write in accesses
         ],
     )
 
 
-def _accesses(path: Path, lines: Iterable[bytes]) -> Iterator[Access]:
-    for number, line in enumerate(lines, 1):
-        text = line.partition(_COMMENT)[0].strip()
-        if text:
-            access = _access(text)
-            if access is None:
-                shown = "".join(c if c.isprintable() else "?" for c in text[:40].decode("latin-1"))
-                raise UsageError(
-                    f'{path}:{number}:1: "{shown}" is not an access; write SECONDS INODE BYTES,'
-                    " then w for a write, such as: 12.250 4711 65536"
-                )
-            yield access
+def _collected(recording: Recording) -> tuple[list[Access], dict[int, int]]:
+    """The accesses as they stand, and the sizes that the log tells of files."""
+    accesses, sizes = [], {}
+    for line in recording:
+        if recording.damaged:
+            break
+        if isinstance(line, Use):
+            accesses.append(Access(line.time, line.ino, line.size, line.write))
+        elif isinstance(line, FileFacts):
+            sizes[line.ino] = line.size
+    if recording.damaged:
+        raise UsageError(str(recording.damaged[0]))
+    return accesses, sizes
 
 
-def _access(text: bytes) -> Access | None:
-    match = _LINE.fullmatch(text)
-    if match is None:
-        return None
-    seconds, ino, size, write = match.groups()
-    if not (0 < int(ino) <= _LARGEST_INODE and 0 < int(size) <= WHOLE_FILE):
-        return None
-    time = int(Decimal(seconds.decode("ascii")) * SECOND)
-    return Access(time, int(ino), int(size), write is not None)
+def _require_readable(beginning: Beginning, part: Path, number: int) -> None:
+    if beginning.version != VERSION:
+        message = f"is of version {beginning.version}; this tierfs reads version {VERSION}"
+        raise UsageError(f"{part}:{number}:1: the log {message}; use the one that recorded it")

@@ -1,0 +1,171 @@
+"""The engine on a real volume, with real moves; only the room on flash is made up."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.core.calls import file_of
+from tests.support.proc import wait_until
+from tests.support.volumes import LooseVolume
+from tests.tiering.fake_world import START, FakeTime
+from tierfs.base.extents import WHOLE_FILE
+from tierfs.base.units import KIB, MIB
+from tierfs.index.wishes import Pin, Request
+from tierfs.policy.tier_policy import load_policy
+from tierfs.store.objects import Space
+from tierfs.tiering.catalog import IndexCatalog
+from tierfs.tiering.engine import Clocks, Engine
+from tierfs.tiering.ports import Ports
+from tierfs.tiering.wish import on_flash
+
+HEAD = 4 * KIB
+FILES = 64
+SIZE = 2 * HEAD
+
+
+class Tiered:
+    """A volume and its engine; the flash filesystem has as many bytes as a test says."""
+
+    def __init__(self, volume: LooseVolume, catalog: IndexCatalog) -> None:
+        self.volume = volume
+        self.capacity = MIB
+        self.time = FakeTime()
+        self.catalog = catalog
+        volume.clock.now = START
+        volume.fs.activity.on = True
+        ports = Ports(catalog, volume.fs.moves, self.space, volume.fs.activity.drain)
+        clocks = Clocks(self.time.clock, self.time.monotonic)
+        self.engine = Engine(ports, volume.settings.index, 64 * KIB, volume.metrics, clocks)
+
+    def space(self) -> Space:
+        free = max(0, self.capacity - self.used)
+        return Space(self.capacity, free, free, 0, 0)
+
+    @property
+    def used(self) -> int:
+        return sum(map(on_flash, self.catalog.files(0, 10**6, on_flash=True)[0]))
+
+    def apply(self, text: str) -> None:
+        path = self.volume.home / "policy.yaml"
+        path.write_text(f"version: 1\n{text}\n")
+        self.engine.apply(load_policy(path, head=HEAD))
+
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Tick, a second a time, until it holds."""
+
+        def holds() -> bool:
+            self.time.pass_by(1)
+            self.engine.tick()
+            return condition()
+
+        wait_until(holds, what=what)
+
+    def inode(self, ino: int) -> tuple[int, int]:
+        row = self.volume.index.inodes.get(ino)
+        return row.prefix, row.mirrored
+
+
+@pytest.fixture
+def tiered(small: LooseVolume) -> Iterator[Tiered]:
+    with closing(IndexCatalog(small.index)) as catalog:
+        tiered = Tiered(small, catalog)
+        yield tiered
+        tiered.engine.stop()
+
+
+@pytest.fixture
+def contents(tiered: Tiered) -> Iterator[dict[int, bytes]]:
+    """Files by inode number, which must hold the same bytes at the end of a test."""
+    noise = random.Random(5)
+    contents = {
+        file_of(tiered.volume, data, b"%d" % number): data
+        for number in range(FILES)
+        if (data := noise.randbytes(SIZE))
+    }
+    tiered.time.pass_by(60)
+    yield contents
+    for ino, data in contents.items():
+        assert tiered.volume.fs.data.read(ino, 0, SIZE + 1) == data
+
+
+def test_flash_falls_below_the_watermark(tiered: Tiered, contents: dict[int, bytes]) -> None:
+    assert tiered.used == FILES * HEAD
+    tiered.capacity = FILES * HEAD * 10 // 9
+    tiered.apply("flash: {high_watermark: 80%, low_watermark: 60%, reserve: 0}")
+    low = tiered.capacity * 6 // 10
+    tiered.until(lambda: tiered.used <= low, "flash is evicted")
+    assert tiered.used > low - 2 * HEAD
+    evicted = [ino for ino in contents if tiered.inode(ino)[0] == 0]
+    assert not any(tiered.volume.flash_object(ino).exists() for ino in evicted)
+
+
+def test_heads_are_mirrored_and_then_evicted_without_a_copy(
+    tiered: Tiered, contents: dict[int, bytes]
+) -> None:
+    tiered.apply("mirror: async\nflash: {high_watermark: 80%, low_watermark: 1%, reserve: 0}")
+    tiered.until(lambda: all(tiered.inode(ino)[1] for ino in contents), "all is mirrored")
+    copied = tiered.engine.state().copied
+    assert copied == FILES * HEAD
+    tiered.capacity = FILES * HEAD
+    tiered.until(lambda: tiered.used <= FILES * HEAD // 100, "flash is evicted")
+    assert tiered.engine.state().copied == copied
+
+
+def test_head_none_and_pins(tiered: Tiered, contents: dict[int, bytes]) -> None:
+    pinned, *others = contents
+    with tiered.volume.index.transaction():
+        tiered.volume.index.wishes.pin(Pin(pinned, None))
+    tiered.apply("head: none")
+    tiered.until(lambda: tiered.used == SIZE, "all but the pinned file goes")
+    assert tiered.inode(pinned)[0] == WHOLE_FILE
+    assert all(tiered.inode(ino)[0] == 0 for ino in others)
+
+
+def test_requests_without_a_policy(tiered: Tiered, contents: dict[int, bytes]) -> None:
+    up, down, *_ = contents
+    with tiered.volume.index.transaction():
+        tiered.volume.index.wishes.request(Request(up, WHOLE_FILE))
+        tiered.volume.index.wishes.request(Request(down, 0))
+    tiered.until(lambda: not tiered.catalog.requests(0, 9), "the requests are settled")
+    assert tiered.inode(up)[0] == WHOLE_FILE
+    assert tiered.inode(down)[0] == 0
+    assert tiered.used == (FILES - 1) * HEAD + SIZE - HEAD
+
+
+def test_reads_promote(tiered: Tiered, contents: dict[int, bytes]) -> None:
+    often, once, *_ = contents
+    tiered.apply("promote: {reads: 3, within: 1h}")
+    tiered.until(lambda: True, "the policy is in force")
+    tiered.volume.fs.data.read(once, 0, SIZE)
+    for _ in range(3):
+        tiered.volume.fs.data.read(often, 0, SIZE)
+        for _ in range(10):
+            tiered.until(lambda: True, "time passes")
+    tiered.until(lambda: tiered.inode(often)[0] == WHOLE_FILE, "the file is promoted")
+    assert tiered.inode(once)[0] == HEAD
+
+
+def test_a_write_brings_the_mirror_again(tiered: Tiered, contents: dict[int, bytes]) -> None:
+    ino = next(iter(contents))
+    tiered.apply("mirror: async")
+    tiered.until(lambda: tiered.inode(ino)[1] == 1, "all is mirrored")
+    contents[ino] = bytes(SIZE)
+    tiered.volume.clock.now = tiered.time.now
+    tiered.volume.fs.data.write(ino, 0, contents[ino])
+    assert tiered.inode(ino)[1] == 0
+    tiered.until(lambda: tiered.inode(ino)[1] == 1, "it is mirrored again")
+
+
+def test_the_snapshot_is_beside_the_index(tiered: Tiered, contents: dict[int, bytes]) -> None:
+    tiered.apply("mirror: never")
+    tiered.until(lambda: True, "the policy is in force")
+    tiered.engine.stop()
+    index = tiered.volume.settings.index
+    assert Path(f"{index}.heat").stat().st_mode & 0o777 == 0o600
+    assert not Path(f"{index}.heat.new").exists()
+    assert contents

@@ -1,0 +1,114 @@
+"""Tiering on a mount: the engine is told what is read, ticked every second, and asked."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+import trio
+
+from tierfs.base.clock import system_clock
+from tierfs.base.errors import FsError
+from tierfs.base.metrics import Metrics
+from tierfs.core.placement import Limits
+from tierfs.core.volume import Volume
+from tierfs.mount.fast_path import FastPath
+from tierfs.policy.tier_policy import Policy
+from tierfs.tiering.catalog import IndexCatalog
+from tierfs.tiering.engine import Engine
+from tierfs.tiering.heat import Row
+from tierfs.tiering.ports import Ports
+
+log = logging.getLogger(__name__)
+
+TICK_S: Final = 1.0
+ROWS: Final = 4096
+"""Files that the fast path tells of at a time: it holds its lock for them."""
+
+BATCHES: Final = 64
+"""Of so many rows in a tick; what is left is told with the next one, or lost and counted."""
+
+Listener = Callable[[Sequence[Row], Collection[int], int], object]
+"""Is told each second which files were read, (inode, reads, bytes), and changed, until a time in
+nanoseconds since the epoch; in a thread."""
+
+
+class Tiering:
+    """The engine of one mount. ``close`` it when nobody calls it any longer."""
+
+    def __init__(
+        self, volume: Volume, metrics: Metrics, fast_path: FastPath | None, *, moves: bool = True
+    ) -> None:
+        """``moves``: not where the mount is read-only, which then leaves every file as it is."""
+        self._moves = moves
+        self._fs = volume.fs
+        self._fast_path = fast_path
+        self._listeners: list[Listener] = []
+        self._seen: tuple[list[Row], set[int]] = [], set()
+        self._catalog = IndexCatalog(volume.index)
+        ports = Ports(self._catalog, volume.fs.moves, volume.flash_space, lambda: self._seen)
+        settings = volume.settings
+        self.engine = Engine(ports, settings.index, settings.tiering_memory, metrics)
+
+    def apply(self, policy: Policy) -> None:
+        """Go by a policy from now on; in any thread."""
+        flash = policy.flash
+        limits = Limits(policy.defaults.head, flash.reserve, flash.high_watermark)
+        self._fs.placement.limits(limits)
+        self._fs.activity.on = True
+        self.engine.apply(policy)
+
+    def listen(self, listener: Listener) -> None:
+        """Tell ``listener`` as well what is read and changed."""
+        self._fs.activity.on = True
+        self._listeners.append(listener)
+
+    def status(self) -> dict[str, Any]:
+        """A record for JSON: `tierfs.tiering.state.EngineState`; in a thread."""
+        return asdict(self.engine.state())
+
+    def plan(self) -> dict[str, Any]:
+        """What would be moved now, for JSON: `tierfs.tiering.forecast.Forecast`; in a thread."""
+        plan = asdict(self.engine.plan())
+        policy = self.engine.policy
+        lines = [line._asdict() for line in plan.pop("lines")]
+        return {"policy": policy and str(policy.path), "moves": lines, **plan}
+
+    async def run(self) -> None:
+        """Drive the engine until cancelled; then what it is doing is abandoned."""
+        try:
+            while True:
+                await trio.sleep(TICK_S)
+                await trio.to_thread.run_sync(self._tick)
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(self.engine.stop)
+
+    def close(self) -> None:
+        """Let go of the index."""
+        self._catalog.close()
+
+    def _tick(self) -> None:
+        try:
+            self._look()
+            if self._moves:
+                self.engine.tick()
+        except (FsError, OSError) as exc:
+            log.warning("tiering: %s; it is tried again", exc)
+        except Exception:
+            log.exception("tiering: an unexpected failure, which must not end the mount")
+
+    def _look(self) -> None:
+        reads, changed = self._fs.activity.drain()
+        if self._fast_path is not None and self._fs.activity.on:
+            for _ in range(BATCHES):
+                rows = self._fast_path.router.heat(ROWS)
+                reads += rows
+                if len(rows) < ROWS:
+                    break
+        self._seen = reads, changed
+        if reads or changed:
+            for listener in self._listeners:
+                listener(reads, changed, system_clock())

@@ -1,0 +1,210 @@
+"""The access log of a mount: what is read and written, with the facts that policies ask about.
+
+Recording never holds anybody up: `AccessRecorder.feed` and `AccessRecorder.changed` put a batch
+into a bounded queue, and a thread looks the files up and writes. What does not fit is left out and
+counted. An error of the filesystem, a full disk above all, ends the recording with one line in the
+daemon's log.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple, TypeAlias, TypeVar
+
+from tierfs.base.durations import SECOND
+from tierfs.base.errors import FsError
+from tierfs.base.osio import SYSTEM, Os
+from tierfs.tiering.access_lines import (
+    FileFacts,
+    Use,
+    beginning_line,
+    file_line,
+    gone_line,
+    use_line,
+)
+from tierfs.tiering.heat import Row
+from tierfs.tiering.parts import Parts
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+WAITING: Final = 262_144
+"""Files of batches that wait to be written, at most: some 50 MB."""
+
+KNOWN: Final = 131_072
+"""Files whose facts are known to stand in the present part, at most."""
+
+LOOKUPS: Final = 2000
+"""Files looked up for one batch at most, so that a scan does not occupy the index; others follow
+with the next batches.
+"""
+
+REFRESH: Final = 3600 * SECOND
+"""Facts are told again after so long: owners and names may have changed."""
+
+CHUNK: Final = 256
+"""Files whose lines are written at a time."""
+
+CLOSING_S: Final = 5.0
+
+LookUp: TypeAlias = Callable[[Sequence[int]], Mapping[int, FileFacts]]
+"""The facts of those of some inodes that are files and not deleted. Raises FsError."""
+
+
+class _Batch(NamedTuple):
+    now: int
+    rows: Sequence[Row]
+    changed: Collection[int]
+
+    @property
+    def files(self) -> int:
+        return len(self.rows) + len(self.changed)
+
+
+class AccessRecorder:
+    """Records to ``path``, at most ``size`` bytes; ``head`` and ``flash`` are those of the volume.
+
+    Raises:
+        OSError: the file cannot be made or continued.
+    """
+
+    def __init__(
+        self, path: Path, size: int, look_up: LookUp, *, head: int, flash: int, os_: Os = SYSTEM
+    ) -> None:
+        self.lost = 0
+        """Files of batches that were left out, since the queue was full."""
+        self._path = path
+        self._parts = Parts(path, size, beginning_line(head, flash), os_)
+        self._look_up = look_up
+        self._known: OrderedDict[int, int] = OrderedDict()
+        self._wanted: OrderedDict[int, bool] = OrderedDict()
+        self._queue: deque[_Batch] = deque()
+        self._waiting = 0
+        self._ending = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="access log", daemon=True)
+        self._thread.start()
+
+    @property
+    def recording(self) -> bool:
+        """Whether it goes on; not after an error."""
+        return self._thread.is_alive()
+
+    def observe(self, rows: Iterable[Row], changed: Collection[int], now: int) -> None:
+        """Both at once, as the mount tells its listeners each second."""
+        self.changed(changed, now)
+        self.feed(rows, now)
+
+    def feed(self, rows: Iterable[Row], now: int) -> None:
+        """Files were read: (inode, reads, bytes) of each, until ``now`` (ns since the epoch)."""
+        read = [row for row in rows if row[0] > 0 and row[1] > 0 and row[2] > 0]
+        self._put(_Batch(now, read, ()))
+
+    def changed(self, inos: Collection[int], now: int) -> None:
+        """The bytes or sizes of files were changed, or they were made or deleted."""
+        self._put(_Batch(now, (), tuple(inos)))
+
+    def close(self) -> None:
+        """Write what waits, for some seconds at most, and end."""
+        with self._changed:
+            self._ending = True
+            self._changed.notify()
+        self._thread.join(CLOSING_S)
+
+    def _put(self, batch: _Batch) -> None:
+        with self._changed:
+            if not batch.files or self._ending:
+                return
+            if self._waiting + batch.files > WAITING:
+                if not self.lost:
+                    log.warning("%s: writing does not keep up; accesses are left out", self._path)
+                self.lost += batch.files
+                return
+            self._queue.append(batch)
+            self._waiting += batch.files
+            self._changed.notify()
+
+    def _run(self) -> None:
+        try:
+            while (batch := self._next()) is not None:
+                self._write(batch)
+        except OSError as error:
+            log.warning("%s: %s; accesses are no longer recorded", self._path, error.strerror)
+        except Exception:
+            log.exception("%s: accesses are no longer recorded", self._path)
+        finally:
+            with self._changed:
+                self._ending = True
+                self._queue.clear()
+            self._parts.close()
+
+    def _next(self) -> _Batch | None:
+        with self._changed:
+            while not self._queue:
+                if self._ending:
+                    return None
+                self._changed.wait()
+            batch = self._queue.popleft()
+            self._waiting -= batch.files
+            return batch
+
+    def _write(self, batch: _Batch) -> None:
+        """Facts first, so that they stand before the uses of their files where that is possible."""
+        for ino in batch.changed:
+            self._want(ino, written=True)
+        for ino, _, _ in batch.rows:
+            if batch.now - self._known.get(ino, -REFRESH) >= REFRESH:
+                self._want(ino, written=False)
+        wanted = [self._wanted.popitem(last=False) for _ in range(min(LOOKUPS, len(self._wanted)))]
+        for some in _chunks(wanted):
+            self._add(self._facts(some, batch.now))
+        for rows in _chunks(batch.rows):
+            self._add([use_line(Use(batch.now, ino, size, reads)) for ino, reads, size in rows])
+
+    def _want(self, ino: int, *, written: bool) -> None:
+        if ino in self._wanted or len(self._wanted) < KNOWN:
+            self._wanted[ino] = written or self._wanted.get(ino, False)
+        else:
+            self.lost += 1
+
+    def _add(self, lines: list[bytes]) -> None:
+        """Write some lines; in a new part every file's facts will be told again."""
+        text = b"".join(lines)
+        if not self._parts.fits(text):
+            self._parts.turn()
+            self._known.clear()
+        self._parts.add(text)
+
+    def _facts(self, wanted: Sequence[tuple[int, bool]], now: int) -> list[bytes]:
+        """The lines of files, each with whether it was written."""
+        try:
+            found = self._look_up([ino for ino, _ in wanted])
+        except FsError as error:
+            log.debug("%s: looking files up: %s", self._path, error)
+            return []
+        lines = []
+        for ino, written in wanted:
+            if (facts := found.get(ino)) is not None:
+                self._remember(ino, now)
+                lines.append(file_line(facts))
+                if written and facts.size:
+                    lines.append(use_line(Use(now, ino, facts.size, write=True)))
+            elif written:
+                lines.append(gone_line(ino))
+        return lines
+
+    def _remember(self, ino: int, now: int) -> None:
+        self._known[ino] = now
+        self._known.move_to_end(ino)
+        if len(self._known) > KNOWN:
+            self._known.popitem(last=False)
+
+
+def _chunks(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(rows), CHUNK):
+        yield rows[start : start + CHUNK]

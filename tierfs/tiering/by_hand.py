@@ -1,0 +1,126 @@
+"""What people asked for: files to be moved, files that stay on flash."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from tierfs.base.durations import DAY, SECOND
+from tierfs.index.inodes import Inode
+from tierfs.index.wishes import Pin, Request
+from tierfs.tiering.arrivals import Arrivals
+from tierfs.tiering.backoff import Backoff
+from tierfs.tiering.context import Context, Moment
+from tierfs.tiering.jobs import Done, Job, Step
+from tierfs.tiering.promotion import Ask
+from tierfs.tiering.wish import Wish, missing, on_flash
+
+log = logging.getLogger(__name__)
+
+PAGE: Final = 256
+BUDGET_S: Final = 0.02
+"""Of a tick, for requests and for pins each."""
+
+SPARED: Final = DAY
+"""So long a file stays that somebody brought up, though the policy has no place for it."""
+
+REMEMBERED: Final = 65_536
+SOON: Final = 5 * SECOND
+
+
+class ByHand:
+    """Works off requests and pins in the order of inode numbers, round and round."""
+
+    def __init__(self, context: Context, arrivals: Arrivals) -> None:
+        self._context = context
+        self._arrivals = arrivals
+        self._request = 0
+        self._pin = 0
+        self._settled: list[Request] = []
+        self._later = Backoff()
+        """Requests alone wait here: whoever asks again does not wait for what failed before."""
+
+    def tick(self, moment: Moment) -> None:
+        """Begin what was asked for, and note what is done with."""
+        context, start = self._context, self._context.monotonic()
+        while context.mover.queue.room("hand") >= PAGE:
+            page = context.ports.catalog.requests(self._request, PAGE)
+            self._request = page[-1].ino if len(page) == PAGE else 0
+            self._begin(page, moment)
+            if not self._request or context.monotonic() - start > BUDGET_S:
+                break
+        ended = self._look_at_pins(moment)
+        if self._settled or ended:
+            context.ports.catalog.settle(self._settled, ended)
+            self._settled.clear()
+
+    def done(self, done: Done, now: int) -> None:
+        """A step of a job that somebody asked for has ended."""
+        request = done.job.request
+        if request is None or not done.ends_job:
+            return
+        if done.outcome == "changed":
+            self._later.later(request.ino, now + SOON)
+            return
+        if done.outcome == "no-room":
+            log.warning("inode %d does not come to flash: there is no room", request.ino)
+        self._settle(request, now)
+
+    def _settle(self, request: Request, now: int) -> None:
+        self._settled.append(request)
+        context = self._context
+        context.spared.pop(request.ino, None)
+        if request.prefix == 0:
+            context.heat.forget(request.ino)  # it comes back when it is read again
+        else:
+            if len(context.spared) >= REMEMBERED:
+                del context.spared[next(iter(context.spared))]
+            context.spared[request.ino] = now + SPARED
+
+    def _begin(self, page: list[Request], moment: Moment) -> None:
+        context = self._context
+        settled = set(self._settled)  # the index has them until the end of the tick
+        left = [one for one in page if one not in settled]
+        open_ones = {one.ino: one for one in left if not self._waits(one.ino, moment, self._later)}
+        rows = context.ports.catalog.some(list(open_ones))
+        for inode, wish in context.judge.judged(rows, moment.now):
+            self._begin_one(open_ones.pop(inode.ino), inode, wish, moment)
+        self._settled.extend(open_ones.values())  # there is no such file any longer
+
+    def _begin_one(self, request: Request, inode: Inode, wish: Wish, moment: Moment) -> None:
+        size = missing(inode, request.prefix)
+        less = max(0, on_flash(inode) - request.prefix)
+        if inode.prefix == request.prefix or (less and wish.pinned):
+            self._settle(request, moment.now)
+        elif size:
+            ask = Ask(inode.ino, request.prefix, size, "by hand", keep_mirror=wish.mirror)
+            if not self._arrivals.force(ask, moment, "hand", request):
+                log.warning("inode %d does not come to flash: there is no room", inode.ino)
+                self._settle(request, moment.now)
+        else:
+            step = Step("hand", inode.ino, request.prefix, less, wish.mirror, lowers=True)
+            self._context.mover.add(Job("hand", (step,), request))
+
+    def _waits(self, ino: int, moment: Moment, backoff: Backoff) -> bool:
+        return self._context.mover.queue.is_busy(ino) or backoff.holds(ino, moment.now)
+
+    def _look_at_pins(self, moment: Moment) -> list[Pin]:
+        """Ask for what pinned files miss; returns pins that have ended."""
+        context, start = self._context, self._context.monotonic()
+        ended: list[Pin] = []
+        while True:
+            page = context.ports.catalog.pins(self._pin, PAGE)
+            self._pin = page[-1].ino if len(page) == PAGE else 0
+            over = [pin for pin in page if pin.until is not None and pin.until <= moment.now]
+            ended += over
+            self._ask_for([pin.ino for pin in page if pin not in over], moment)
+            if not self._pin or context.monotonic() - start > BUDGET_S:
+                return ended
+
+    def _ask_for(self, inos: list[int], moment: Moment) -> None:
+        context = self._context
+        free = [ino for ino in inos if not self._waits(ino, moment, context.backoff)]
+        rows = context.ports.catalog.some(free)
+        for inode, wish in context.judge.judged(rows, moment.now):
+            if missing(inode, wish.prefix):
+                context.consider(inode, wish, moment)

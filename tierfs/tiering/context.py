@@ -1,0 +1,110 @@
+"""What the planners share: the filesystem, what is known of it, and the mover."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from tierfs.index.inodes import Inode
+from tierfs.tiering.backoff import Backoff
+from tierfs.tiering.eviction import Pool, Resident, resident_of
+from tierfs.tiering.heat import Heat
+from tierfs.tiering.jobs import Job, Step
+from tierfs.tiering.judge import Judge
+from tierfs.tiering.levels import Levels
+from tierfs.tiering.mirroring import Mirroring
+from tierfs.tiering.mover import Mover
+from tierfs.tiering.ports import Ports
+from tierfs.tiering.promotion import Ask
+from tierfs.tiering.settling import Settling
+from tierfs.tiering.wish import Due, Wish, due, is_settled, missing, on_flash, wants_mirror
+
+MOST_ASKS = 2048
+"""Files that wait for a decision; those beyond come again with the next sweep or read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A tick: when it is, how full flash is, and what of the work that can wait is done now."""
+
+    now: int
+    levels: Levels
+    used: int
+    capacity: int
+    may_work: bool
+
+
+@dataclass(slots=True)
+class Context:
+    """Shared by the planners; used by one thread at a time."""
+
+    ports: Ports
+    heat: Heat
+    judge: Judge
+    mover: Mover
+    monotonic: Callable[[], float]
+    pool: Pool = field(default_factory=Pool)
+    mirroring: Mirroring = field(default_factory=Mirroring)
+    settling: Settling = field(default_factory=Settling)
+    backoff: Backoff = field(default_factory=Backoff)
+    asks: dict[int, Ask] = field(default_factory=dict)
+    spared: dict[int, int] = field(default_factory=dict)
+    """Until when a file stays that somebody brought up by hand, though it has no place on flash."""
+
+    def consider(self, inode: Inode, wish: Wish, moment: Moment) -> Resident | None:
+        """Do for a file what is due whether or not anybody reads it; tells what it would free."""
+        resident = resident_of(inode, wish, moment.now)
+        if resident is not None:
+            self.pool.offer(self.heat, resident, moment.now)
+        else:
+            self.pool.forget(inode.ino)
+        if self._is_at_rest(inode, moment.now):
+            if (move := due(inode, wish)) is not None:
+                self._begin(inode, wish, move, moment)
+            elif wants_mirror(inode, wish):
+                self.mirroring.add(inode.ino, on_flash(inode))
+        elif wants_mirror(inode, wish) and self._waits_for_room(inode, moment.now):
+            self.mirroring.add(inode.ino, on_flash(inode))  # it may wait for ever
+        elif due(inode, wish) or wants_mirror(inode, wish):
+            self.settling.add([inode.ino], moment.now)
+        return resident
+
+    def ask(self, ask: Ask) -> bool:
+        """Let a file ask for flash; False: too many do."""
+        if len(self.asks) >= MOST_ASKS and ask.ino not in self.asks:
+            return False
+        self.asks[ask.ino] = ask
+        return True
+
+    def confirmed(self, residents: Sequence[Resident], moment: Moment) -> list[Resident]:
+        """Those of the candidates that may go now as well, as they are now, in their order."""
+        rows = self.ports.catalog.some([one.item.ino for one in residents])
+        fresh = {
+            row.ino: resident_of(row, wish, moment.now)
+            for row, wish in self.judge.judged(rows, moment.now)
+        }
+        kept = []
+        for old in residents:
+            new = fresh.get(old.item.ino)
+            busy = self.mover.queue.is_busy(old.item.ino)
+            if new is None or busy or self.backoff.holds(old.item.ino, moment.now):
+                self.pool.forget(old.item.ino)
+            else:
+                kept.append(new)
+        return kept
+
+    def _is_at_rest(self, inode: Inode, now: int) -> bool:
+        return is_settled(inode, now) and not self.backoff.holds(inode.ino, now)
+
+    def _waits_for_room(self, inode: Inode, now: int) -> bool:
+        return is_settled(inode, now) and not self.backoff.failed(inode.ino, now)
+
+    def _begin(self, inode: Inode, wish: Wish, move: Due, moment: Moment) -> None:
+        size = missing(inode, move.prefix)
+        if size:
+            self.ask(
+                Ask(inode.ino, move.prefix, size, move.reason, wish.rule, keep_mirror=wish.mirror)
+            )
+        elif moment.may_work and self.spared.get(inode.ino, 0) <= moment.now:
+            step = Step("demote", inode.ino, move.prefix, on_flash(inode), wish.mirror)
+            self.mover.add(Job("demote", (step,)))

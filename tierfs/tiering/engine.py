@@ -1,0 +1,270 @@
+"""The engine: observe, plan, move. Its owner calls `Engine.tick` every second, in any one thread.
+
+A tick takes some milliseconds, whatever the number of files: it looks at what was read and
+changed, at a part of the index, and gives the mover jobs. What was read is known in a table of
+fixed size, and every list is bounded; what does not fit comes up again with the next round.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tierfs.base.clock import Clock, system_clock
+from tierfs.base.metrics import Metrics
+from tierfs.policy.fields import NOTHING_GIVEN
+from tierfs.policy.limits import flash_of, mover_of
+from tierfs.policy.tier_policy import Policy
+from tierfs.tiering.arrivals import Arrivals
+from tierfs.tiering.by_hand import ByHand
+from tierfs.tiering.context import Context, Moment
+from tierfs.tiering.explaining import Explained, explained
+from tierfs.tiering.followers import Followers
+from tierfs.tiering.forecast import Forecast, forecast
+from tierfs.tiering.heat import SLOT_BYTES, Heat
+from tierfs.tiering.heat_file import HeatFile
+from tierfs.tiering.jobs import Done
+from tierfs.tiering.judge import Judge
+from tierfs.tiering.levels import levels_of, used
+from tierfs.tiering.mover import Mover
+from tierfs.tiering.ports import Ports
+from tierfs.tiering.pressure import Pressure
+from tierfs.tiering.rounds import Rounds
+from tierfs.tiering.state import EngineState, Totals
+
+log = logging.getLogger(__name__)
+
+SAVE_EVERY_S: Final = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """The time in nanoseconds since the epoch, and seconds that only grow."""
+
+    clock: Clock = system_clock
+    monotonic: Callable[[], float] = time.monotonic
+
+
+class Engine:
+    """Moves by a policy; without one only what people ask for by hand.
+
+    ``index`` is the index's file, beside which the heat is kept; ``memory`` bounds the table of
+    heat, in bytes. `tick` and `stop` are for one thread at a time, all else for any.
+    """
+
+    def __init__(
+        self,
+        ports: Ports,
+        index: Path,
+        memory: int,
+        metrics: Metrics,
+        clocks: Clocks | None = None,
+        make_mover: type[Mover] = Mover,
+    ) -> None:
+        clocks = clocks or Clocks()
+        self._clocks = clocks
+        self._memory = memory
+        self._heat_file = HeatFile(index)
+        self._policy: Policy | None = None
+        self._next: Policy | None = None
+        self._ticking = threading.Lock()
+        self._stopping = threading.Event()
+        heat = Heat(1)  # until there is a policy
+        limits = mover_of(NOTHING_GIVEN)
+        mover = make_mover(ports.moves, limits, clock=clocks.clock, monotonic=clocks.monotonic)
+        self._context = Context(
+            ports, heat, Judge(ports.catalog, heat, None), mover, clocks.monotonic
+        )
+        self._followers = Followers(self._context)
+        self._rounds = Rounds(self._context)
+        self._pressure = Pressure(self._context)
+        self._arrivals = Arrivals(self._context, self._pressure)
+        self._by_hand = ByHand(self._context, self._arrivals)
+        self._totals = Totals(metrics)
+        self._saved = clocks.monotonic()
+        self._tick_s = 0.0
+
+    @property
+    def policy(self) -> Policy | None:
+        """What is in force, or about to be."""
+        return self._next or self._policy
+
+    def apply(self, policy: Policy) -> None:
+        """Go by a policy from the next tick on; all files are gone through with it."""
+        with self._ticking:  # or one that comes while a tick takes another would be lost
+            self._next = policy
+
+    def tick(self) -> None:
+        """Look, plan, and give the mover to do.
+
+        Raises:
+            FsError, OSError: the index or the flash directory could not be read; try again.
+        """
+        with self._ticking:
+            start = self._clocks.monotonic()
+            self._adopt()
+            self._learn()
+            moment = self._moment()
+            self._observe(moment)
+            self._plan(moment)
+            self._save_now_and_then()
+            self._tick_s = self._clocks.monotonic() - start
+            self._totals.export(self._state(moment))
+
+    def state(self) -> EngineState:
+        """What the engine is doing.
+
+        Raises:
+            OSError: the flash directory could not be read.
+        """
+        return self._state(self._moment())
+
+    def plan(self, policy: Policy | None = None) -> Forecast:
+        """What would be moved now by the policy in force, or by another; nothing is moved.
+
+        Goes through the whole index, which takes a while.
+
+        Raises:
+            FsError, OSError: the index or the flash directory could not be read.
+            NotMounted: the engine was stopped meanwhile.
+        """
+        chosen = policy or self.policy
+        heat = self._context.heat
+        judge = Judge(self._context.ports.catalog, heat, chosen)
+        moment = self._moment(chosen)
+        return forecast(self._context.ports, judge, heat, moment, self._stopping.is_set)
+
+    def explain(self, inos: Sequence[int]) -> Iterable[Explained] | None:
+        """Why each of the files belongs where it does; None: there is no policy.
+
+        Raises:
+            FsError: the index could not be read.
+        """
+        policy = self.policy
+        if policy is None:
+            return None
+        context = self._context
+        return explained(context.ports.catalog, context.heat, policy, inos, self._clocks.clock())
+
+    def stop(self) -> None:
+        """Abandon what is under way, within about a second, and keep what is known of reads."""
+        self._stopping.set()
+        self._context.mover.stop()
+        with self._ticking:
+            self._learn()
+            if self._policy is not None:
+                self._heat_file.save(self._context.heat)
+
+    def _adopt(self) -> None:
+        policy = self._next
+        if policy is None:
+            return
+        context = self._context
+        if self._policy is None:
+            self._begin_heat()
+        self._policy = policy
+        self._next = None  # not before, so that `policy` never tells of none
+        context.judge = Judge(context.ports.catalog, context.heat, policy)
+        context.mover.apply(policy.mover)
+        context.pool.clear()
+        context.asks.clear()
+        context.mirroring.clear()
+        self._followers.reset()
+        self._rounds.reset()
+        self._pressure.reset()
+
+    def _begin_heat(self) -> None:
+        heat = self._context.heat = Heat(max(1, self._memory // SLOT_BYTES))
+        self._heat_file.load(heat)
+        if heat.since is None:
+            heat.since = self._clocks.clock()
+        self._context.ports.activity()  # what was read before is not of now
+
+    def _learn(self) -> None:
+        """Take in what became of the moves."""
+        now = self._clocks.clock()
+        for done in self._context.mover.drain():
+            self._totals.add(done)
+            self._by_hand.done(done, now)
+            self._followers.moved(done.step.ino)
+            self._take_in(done, now)
+
+    def _take_in(self, done: Done, now: int) -> None:
+        context, ino = self._context, done.step.ino
+        if done.step.kind != "mirror":
+            context.pool.forget(ino)
+        if done.outcome == "error":
+            context.backoff.fail(ino, now)
+        elif done.outcome == "changed":
+            context.settling.add([ino], now)
+        elif done.outcome == "no-room":
+            context.backoff.fail(ino, now)
+        elif done.outcome == "gone":
+            context.heat.forget(ino)
+        else:
+            context.backoff.clear(ino)
+
+    def _moment(self, policy: Policy | None = None) -> Moment:
+        policy = policy or self._policy
+        flash = policy.flash if policy else flash_of(NOTHING_GIVEN)
+        space, mover = self._context.ports.space(), self._context.mover
+        may_work = mover.in_window() and not mover.is_suspended()
+        levels = levels_of(flash, space.capacity)
+        return Moment(self._clocks.clock(), levels, used(space), space.capacity, may_work)
+
+    def _observe(self, moment: Moment) -> None:
+        if self._policy is None:
+            return
+        reads, changed = self._context.ports.activity()
+        self._context.heat.feed(reads, moment.now)
+        self._followers.observe(reads, changed, moment.now)
+
+    def _plan(self, moment: Moment) -> None:
+        context = self._context
+        self._by_hand.tick(moment)
+        if self._policy is not None:
+            self._pressure.tick(moment, self._rounds.census)
+            self._followers.tick(moment)
+            if context.settling.lost:
+                context.settling.lost = False
+                self._rounds.hurry()
+            self._rounds.tick(moment)
+        self._arrivals.tick(moment)
+        if moment.may_work:
+            for batch in context.mirroring.batches(context.mover.queue.room("mirror")):
+                context.mover.add(batch)
+
+    def _save_now_and_then(self) -> None:
+        now = self._clocks.monotonic()
+        if self._policy is not None and now - self._saved >= SAVE_EVERY_S:
+            self._saved = now
+            self._heat_file.save(self._context.heat)
+
+    def _state(self, moment: Moment) -> EngineState:
+        context, totals = self._context, self._totals
+        mover = context.mover
+        return EngineState(
+            active=self._policy is not None,
+            flash_capacity=moment.capacity,
+            flash_used=moment.used,
+            high_watermark=moment.levels.high,
+            low_watermark=moment.levels.low,
+            waiting=mover.queue.waiting(),
+            moving=mover.moving,
+            moved=dict(totals.moved),
+            copied=totals.copied,
+            freed=totals.freed,
+            failed=totals.failed,
+            in_window=mover.in_window(),
+            suspended=mover.is_suspended(),
+            sweep=self._rounds.progress,
+            sweeps=self._rounds.completed,
+            waits_for_mirror=len(context.mirroring),
+            heat_memory=context.heat.memory,
+            tick_s=self._tick_s,
+        )

@@ -1,0 +1,206 @@
+"""The threads that move files, one job after the other, no faster than the policy allows."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from tierfs.base.clock import Clock, system_clock
+from tierfs.base.durations import SECOND
+from tierfs.base.errors import FsError
+from tierfs.core.moves import Moved, MoveStopped
+from tierfs.policy.limits import Mover as Limits
+from tierfs.tiering.job_queue import JobQueue
+from tierfs.tiering.jobs import URGENT, Done, Job, Step, brings
+from tierfs.tiering.pace import TokenBucket
+from tierfs.tiering.ports import Moves
+from tierfs.tiering.suspension import Suspension
+
+log = logging.getLogger(__name__)
+
+LOOK_AGAIN_S: Final = 1.0
+"""How often a thread looks whether a window has opened or a suspension has ended."""
+
+
+class Mover:
+    """Threads are started with the first job. Thread-safe."""
+
+    def __init__(
+        self,
+        moves: Moves,
+        limits: Limits,
+        *,
+        clock: Clock = system_clock,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._moves = moves
+        self._limits = limits
+        self._clock = clock
+        self._monotonic = monotonic
+        self._bytes = TokenBucket(limits.rate, monotonic)
+        self._operations = TokenBucket(limits.operations, monotonic)
+        self.suspension = Suspension(limits.suspend_on_errors)
+        self.queue = JobQueue()
+        self._condition = threading.Condition()
+        self._stopped = threading.Event()
+        self._threads: dict[int, threading.Thread] = {}
+        self._moving = 0
+        self._done: deque[Done] = deque()
+
+    def apply(self, limits: Limits) -> None:
+        """Work by other limits from now on, and drop the jobs that have not begun."""
+        with self._condition:
+            self._limits = limits
+            self._bytes.set_rate(limits.rate)
+            self._operations.set_rate(limits.operations)
+            self.suspension.limit = limits.suspend_on_errors
+            self.queue.clear()
+            self._condition.notify_all()
+
+    def add(self, job: Job) -> bool:
+        """Queue a job; False: there is no room, or one of its files is in another job."""
+        with self._condition:
+            if self._stopped.is_set() or not self.queue.add(job):
+                return False
+            self._start_threads()
+            self._condition.notify()
+            return True
+
+    def drain(self) -> list[Done]:
+        """What became of the steps that ended since the last call."""
+        with self._condition:
+            done, self._done = list(self._done), deque()
+            return done
+
+    @property
+    def moving(self) -> int:
+        """Jobs under way."""
+        return self._moving
+
+    def in_window(self) -> bool:
+        """Whether work that can wait may be done now."""
+        local = datetime.fromtimestamp(self._clock() / SECOND).astimezone()
+        return self._limits.may_work(local)
+
+    def is_suspended(self) -> bool:
+        """Whether too many moves failed of late."""
+        return self.suspension.holds(self._monotonic())
+
+    def stop(self) -> None:
+        """Abandon what is under way and end the threads; a sync under way is waited for."""
+        self._stopped.set()
+        with self._condition:
+            self.queue.clear()
+            self._condition.notify_all()
+            threads = list(self._threads.values())
+        for thread in threads:
+            thread.join()
+
+    def _start_threads(self) -> None:
+        for number in range(self._limits.concurrency):
+            if number not in self._threads:
+                thread = threading.Thread(
+                    target=self._work, args=(number,), name=f"mover-{number}", daemon=True
+                )
+                self._threads[number] = thread
+                thread.start()
+
+    def _work(self, number: int) -> None:
+        while (job := self._next(number)) is not None:
+            try:
+                self._run(job)
+            except MoveStopped:
+                pass
+            except Exception:
+                log.exception("an unexpected failure, which must not end the mover: %s", job)
+                self._finish(Done(job, job.steps[-1], "error"))
+            finally:
+                self._leave(job)
+
+    def _next(self, number: int) -> Job | None:
+        """The next job that may be done; None: this thread is not needed any longer."""
+        with self._condition:
+            while True:
+                if self._stopped.is_set() or number >= self._limits.concurrency:
+                    del self._threads[number]
+                    return None
+                job = self._may_begin()
+                if job is not None:
+                    self._moving += 1
+                    return job
+                self._condition.wait(LOOK_AGAIN_S if len(self.queue) else None)
+
+    def _may_begin(self) -> Job | None:
+        if not len(self.queue) or self.is_suspended():
+            return None
+        return self.queue.take(None if self.in_window() else URGENT)
+
+    def _leave(self, job: Job) -> None:
+        with self._condition:
+            self._moving -= 1
+            self.queue.release(job)
+
+    def _run(self, job: Job) -> None:
+        if job.kind == "mirror":
+            self._mirror(job)
+            return
+        short = 0
+        for step in job.steps:
+            if brings(step) and short > 0:
+                self._finish(Done(job, step, "no-room"))
+                return
+            done = self._place(job, step)
+            short += 0 if brings(step) else step.size - done.freed
+            self._finish(done)
+
+    def _place(self, job: Job, step: Step) -> Done:
+        self._wait(self._operations.take(1))
+        try:
+            moved = self._moves.place(
+                step.ino, step.prefix, keep_mirror=step.keep_mirror, paced=self._paced
+            )
+        except (FsError, OSError) as exc:
+            log.warning("inode %d could not be moved (%s): %s", step.ino, job.kind, exc)
+            return Done(job, step, "error")
+        return _done(job, step, moved)
+
+    def _mirror(self, job: Job) -> None:
+        self._wait(self._operations.take(len(job.steps)))
+        try:
+            moved = self._moves.mirror([step.ino for step in job.steps], paced=self._paced)
+        except (FsError, OSError) as exc:
+            log.warning("%d heads could not be copied to disk: %s", len(job.steps), exc)
+            for step in job.steps:
+                self._finish(Done(job, step, "error"), counts=step is job.steps[0])
+            return
+        self._finish_batch(job, {one.ino: one for one in moved})
+
+    def _finish_batch(self, job: Job, moved: dict[int, Moved]) -> None:
+        for step in job.steps:
+            self._finish(_done(job, step, moved.get(step.ino, Moved(step.ino, "changed"))))
+
+    def _finish(self, done: Done, *, counts: bool = True) -> None:
+        """Tell what became of a step; a batch that failed counts as one failure."""
+        with self._condition:
+            self._done.append(done)
+            now = self._monotonic()
+            if counts and self.suspension.record(now, failed=done.outcome == "error"):
+                wait = self.suspension.until - now
+                log.error("too many moves fail: nothing is moved for the next %.0f s", wait)
+
+    def _paced(self, count: int) -> None:
+        self._wait(self._bytes.take(count))
+
+    def _wait(self, seconds: float) -> None:
+        if self._stopped.wait(seconds) if seconds > 0 else self._stopped.is_set():
+            raise MoveStopped
+
+
+def _done(job: Job, step: Step, moved: Moved) -> Done:
+    outcome = "error" if moved.outcome == "failed" else moved.outcome
+    return Done(job, step, outcome, moved.copied, moved.freed)

@@ -1,0 +1,67 @@
+"""What the engine needs of the filesystem below it, so that a test can stand in for that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tierfs.core.moves import Moved
+from tierfs.index.inodes import Inode
+from tierfs.index.wishes import Pin, Request
+from tierfs.store.objects import Space
+from tierfs.tiering.heat import Row
+from tierfs.tiering.sweep import Files
+
+
+class Catalog(Files, Protocol):
+    """What the index tells of files, and the wishes that are noted in it.
+
+    Raises from every method:
+        FsError: the index failed.
+    """
+
+    def some(self, inos: Sequence[int]) -> list[Inode]:
+        """Those of the inodes that are regular files and have a name, in ascending order."""
+
+    def paths(self, rows: Sequence[Inode]) -> Mapping[int, Sequence[bytes]]:
+        """The names that are known of each file, from the root and beginning with a slash."""
+
+    def xattr(self, ino: int, name: bytes) -> bytes | None:
+        """The value of an extended attribute."""
+
+    def pinned(self, inos: Sequence[int], now: int) -> set[int]:
+        """Those of the inodes that are pinned by hand at ``now``."""
+
+    def pins(self, after: int, limit: int) -> list[Pin]:
+        """Pins of the ``limit`` next inodes behind ``after``."""
+
+    def requests(self, after: int, limit: int) -> list[Request]:
+        """Requests for the ``limit`` next inodes behind ``after``."""
+
+    def settle(self, requests: Sequence[Request], ended: Sequence[Pin]) -> None:
+        """Remove requests that are done with, and pins that have ended; what is newer stays."""
+
+
+class Moves(Protocol):
+    """`tierfs.core.moves.Moves`."""
+
+    def place(
+        self, ino: int, prefix: int, *, keep_mirror: bool, paced: Callable[[int], None]
+    ) -> Moved:
+        """Make ``prefix`` the file's P."""
+
+    def mirror(self, inos: Sequence[int], *, paced: Callable[[int], None]) -> list[Moved]:
+        """Copy heads to disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The filesystem as the engine sees it."""
+
+    catalog: Catalog
+    moves: Moves
+    space: Callable[[], Space]
+    """The room in the flash filesystem."""
+    activity: Callable[[], tuple[list[Row], set[int]]]
+    """Files read, with reads and bytes, and files changed, since the last call."""

@@ -1,0 +1,153 @@
+"""The files that a log has named, as rows of an index, and what a policy wishes for them."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from typing import Final
+
+from tierfs.base.durations import SECOND
+from tierfs.index.inodes import ROOT, Inode
+from tierfs.policy.decide import Decision, decide
+from tierfs.policy.facts import Facts
+from tierfs.policy.tier_policy import Policy
+from tierfs.tiering.access_lines import FileFacts, Use
+from tierfs.tiering.heat import Heat
+from tierfs.tiering.judge import last_read, reads_within
+from tierfs.tiering.simulator.timed import depends_on_time
+from tierfs.tiering.wish import Wish, wish_of
+
+VALID: Final = 60 * SECOND
+"""A decision that depends on time is made again after so many nanoseconds, and when it is read."""
+
+ALWAYS: Final = 2**63
+NEVER: Final = -ALWAYS
+
+
+class Catalogue:
+    """Rows by inode number. A file of which the log tells no facts has what holds by default."""
+
+    def __init__(self, policy: Policy, heat: Heat) -> None:
+        self.depend_on_time = depends_on_time(policy)
+        self._policy = policy
+        self._heat = heat
+        self._rows: dict[int, Inode] = {}
+        self._facts: dict[int, FileFacts] = {}
+        self._decisions: dict[int, tuple[Decision, int]] = {}
+        self._wishes: dict[str | None, Wish] = {}
+        self._defaults = Decision(None, policy.defaults)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def all(self) -> Iterator[Inode]:
+        """Every row."""
+        return iter(list(self._rows.values()))
+
+    def find(self, ino: int) -> Inode | None:
+        """The row, or None."""
+        return self._rows.get(ino)
+
+    def get(self, ino: int) -> Inode:
+        """The row of a file that was named."""
+        return self._rows[ino]
+
+    def keep(self, inode: Inode) -> None:
+        """A row has changed."""
+        self._rows[inode.ino] = inode
+
+    def forget(self, ino: int) -> None:
+        """A file is gone."""
+        for known in (self._rows, self._facts, self._decisions):
+            known.pop(ino, None)
+
+    def seen(self, use: Use) -> Inode:
+        """The row of a file that was used. Of one without facts its size is guessed by its uses."""
+        inode = self._rows.get(use.ino)
+        if inode is not None and use.ino in self._facts:
+            return inode
+        size = max(inode.size if inode else 0, use.size // use.reads)
+        if inode is None or inode.size != size:
+            row = inode or _row(FileFacts(use.ino, size, use.time, 0, 0))
+            inode = self._rows[use.ino] = row._replace(size=size)
+        return inode
+
+    def told(self, facts: FileFacts) -> Inode:
+        """The row of a file with the facts that the log tells now; ``prefix`` is as it was."""
+        before = self._rows.get(facts.ino)
+        inode = _row(facts)
+        if before is not None:
+            inode = inode._replace(prefix=before.prefix, mirrored=before.mirrored)
+        self._facts[facts.ino] = facts
+        self._decisions.pop(facts.ino, None)
+        self._rows[facts.ino] = inode
+        return inode
+
+    def written(self, use: Use, now: int) -> Inode:
+        """The row of a file whose bytes were changed."""
+        inode = self._rows[use.ino]._replace(size=use.size, mtime=now, ctime=now, mirrored=0)
+        self._rows[use.ino] = inode
+        self._decisions.pop(use.ino, None)
+        return inode
+
+    def was_read(self, ino: int) -> None:
+        """A file was read: what its rule is may have changed."""
+        if self.depend_on_time:
+            self._decisions.pop(ino, None)
+
+    def wish(self, inode: Inode, now: int) -> Wish:
+        """What the policy wishes for a file."""
+        decision = self._decision(inode, now)
+        if decision.settings.promote is not None:
+            return wish_of(
+                decision, lambda within: reads_within(self._heat, inode.ino, within, now)
+            )
+        wish = self._wishes.get(decision.rule)
+        if wish is None:
+            wish = self._wishes[decision.rule] = wish_of(decision, lambda _within: None)
+        return wish
+
+    def _decision(self, inode: Inode, now: int) -> Decision:
+        decision, until = self._decisions.get(inode.ino, (self._defaults, NEVER))
+        if now >= until:
+            facts = self._facts.get(inode.ino)
+            if facts is not None:
+                decision = decide(self._policy, self._ask(inode, facts, now))
+            until = now + VALID if self.depend_on_time else ALWAYS
+            self._decisions[inode.ino] = decision, until
+        return decision
+
+    def _ask(self, inode: Inode, facts: FileFacts, now: int) -> Facts:
+        return Facts(
+            now=now,
+            size=inode.size,
+            modified=inode.mtime,
+            last_read=last_read(self._heat, inode, now),
+            uid=facts.uid,
+            gid=facts.gid,
+            find_paths=lambda: facts.paths,
+            find_xattr=lambda name: dict(facts.xattrs).get(name),
+            count_reads=lambda within: reads_within(self._heat, inode.ino, within, now),
+        )
+
+
+def _row(facts: FileFacts) -> Inode:
+    """Nothing is on flash; what comes there is taken to be on disk as well."""
+    return Inode(
+        ino=facts.ino,
+        mode=stat.S_IFREG,
+        uid=facts.uid,
+        gid=facts.gid,
+        nlink=1,
+        size=facts.size,
+        rdev=0,
+        atime=0,
+        mtime=facts.modified,
+        ctime=facts.modified,
+        prefix=0,
+        version=0,
+        parent=ROOT,
+        target=None,
+        sparse=0,
+        mirrored=1,
+    )

@@ -1,0 +1,83 @@
+"""What the engine tells of itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from tierfs.base.metrics import Metrics
+from tierfs.tiering.jobs import KINDS, Done, Kind
+
+
+@dataclass(frozen=True, slots=True)
+class EngineState:
+    """A moment of the engine; sizes in bytes. By kind of move: evict, hand, mirror, ..."""
+
+    active: bool
+    """Whether there is a policy; without one only what is asked for by hand is moved."""
+    flash_capacity: int
+    flash_used: int
+    high_watermark: int
+    """Bytes in use above which files are evicted."""
+    low_watermark: int
+    """Bytes in use down to which they are."""
+    waiting: dict[Kind, int]
+    """Jobs that wait."""
+    moving: int
+    """Jobs under way."""
+    moved: dict[Kind, int]
+    """Files moved since the mount."""
+    copied: int
+    """Bytes copied between the tiers since the mount."""
+    freed: int
+    """Bytes freed on flash since the mount."""
+    failed: int
+    """Moves that failed since the mount."""
+    in_window: bool
+    """Whether work that can wait is done now."""
+    suspended: bool
+    """Whether nothing is moved for a while, since too many moves failed."""
+    sweep: float
+    """How much of the present round through the index is done, 0 to 1."""
+    sweeps: int
+    """Rounds completed since the mount."""
+    waits_for_mirror: int
+    """Files known to have bytes on flash alone that are to be copied."""
+    heat_memory: int
+    """Bytes of the table of what was read."""
+    tick_s: float
+    """How long the latest tick took, in seconds."""
+
+
+@dataclass(slots=True)
+class Totals:
+    """Sums since the mount, also as metrics."""
+
+    metrics: Metrics
+    moved: Counter[Kind] = field(default_factory=Counter)
+    copied: int = 0
+    freed: int = 0
+    failed: int = 0
+
+    def add(self, done: Done) -> None:
+        """Count a step."""
+        kind = done.step.kind
+        self.metrics.moves.labels(kind, done.outcome).inc()
+        self.metrics.move_copied_bytes.labels(kind).inc(done.copied)
+        self.metrics.move_freed_bytes.labels(kind).inc(done.freed)
+        self.moved[kind] += done.outcome == "moved"
+        self.copied += done.copied
+        self.freed += done.freed
+        self.failed += done.outcome == "error"
+
+    def export(self, state: EngineState) -> None:
+        """Bring the gauges up to date."""
+        metrics = self.metrics
+        metrics.flash_used_bytes.set(state.flash_used)
+        metrics.flash_watermark_bytes.labels("high").set(state.high_watermark)
+        metrics.flash_watermark_bytes.labels("low").set(state.low_watermark)
+        for kind in KINDS:
+            metrics.moves_waiting.labels(kind).set(state.waiting[kind])
+        metrics.mover_suspended.set(state.suspended)
+        metrics.sweep_progress.set(state.sweep)
+        metrics.sweep_rounds.set(state.sweeps)
