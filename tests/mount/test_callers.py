@@ -46,6 +46,7 @@ def test_of_an_unknown_process_the_user_decides(uid: int, *, may: bool) -> None:
     unknown = caller(0, uid, 5)
     assert (unknown.keeps_set_id(), unknown.administers(), unknown.in_group(6)) == (may, may, may)
     assert unknown.in_group(5)
+    assert (unknown.owns(uid), unknown.owns(uid + 1)) == (True, may)
 
 
 def test_this_process_is_in_its_groups() -> None:

@@ -16,3 +16,8 @@ def message(program: str, error: Exception) -> str:
     """
     text = str(error)
     return text if _POSITION.match(text) else f"{program}: {text}"
+
+
+def counted(number: int, one: str, many: str) -> str:
+    """A number with its noun."""
+    return f"{number:,} {one if number == 1 else many}"

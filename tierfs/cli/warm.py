@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tierfs.base.errors import ExitCode, UsageError
+from tierfs.base.errors import ExitCode
 from tierfs.base.text import printable
 from tierfs.base.units import format_size
+from tierfs.cli.bar import bar
+from tierfs.cli.given import listed, named, require_files, takes_files
+from tierfs.cli.messages import counted
 from tierfs.cli.status import aligned
 from tierfs.cli.verb import Verb
-from tierfs.warming.names import parse_list
 from tierfs.warming.tally import Sum, Tally
 from tierfs.warming.warm import JOBS, Plan, Watch, warm
-
-LIST: Final = "-"
-PIECE: Final = 64 * 1024
 
 EXAMPLES = """
 tierfs warm /mnt/images/train
@@ -40,9 +36,7 @@ tierfs warm --check /mnt/images/train
     name="warm",
     short_help="Read files into memory before they are used.",
 )
-# No click.Path: that looks the file up, and --check would find every name known.
-@click.argument("paths", metavar="[PATH...] [-]", nargs=-1, type=click.UNPROCESSED)
-@click.option("-0", "--null", is_flag=True, help="NUL bytes, not newlines, end the list's names.")
+@takes_files
 @click.option("--tails", is_flag=True, help="Whole files, not only their heads.")
 @click.option("--check", is_flag=True, help="Read nothing; exit code 0 if all is warm, else 1.")
 @click.option(
@@ -63,12 +57,11 @@ def command(
     A directory is gone through with all below it, except in a list. Symbolic links below it
     or in a list are not followed.
     """
-    _require_words(paths, null=null)
-    given = [os.fsencode(path) for path in paths if path != LIST]
-    listed = parse_list(_read_input, b"\0" if null else b"\n") if LIST in paths else iter(())
+    require_files("warm", paths, null=null)
     began = time.monotonic()
     with _bar(check=check) as watch:
-        tally = warm(given, listed, Plan(tails=tails, check=check, jobs=jobs), watch)
+        plan = Plan(tails=tails, check=check, jobs=jobs)
+        tally = warm(named(paths), listed(paths, null=null), plan, watch)
     seconds = time.monotonic() - began
     done = tally.is_warm(tails=tails) if check else not tally.errors
     if as_json:
@@ -80,32 +73,11 @@ def command(
     return ExitCode.OK if done else ExitCode.UNEXPECTED
 
 
-def _require_words(paths: tuple[str, ...], *, null: bool) -> None:
-    if not paths:
-        raise UsageError("name files or directories, or - for a list on standard input")
-    if null and LIST not in paths:
-        raise UsageError("-0 is about the list on standard input: tierfs warm -0 -")
-
-
-def _read_input() -> bytes:
-    """A piece of standard input; unbuffered, so that a thread that waits here can be left."""
-    return os.read(sys.stdin.fileno(), PIECE)
-
-
 @contextmanager
 def _bar(*, check: bool) -> Iterator[Watch]:
     """A progress bar on standard error if that is a terminal."""
-    console = Console(stderr=True, highlight=False)
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:,.0f} of {task.fields[found]:,.0f} files found"),
-        TextColumn("{task.fields[done]}"),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as progress:
+    shown = "{task.completed:,.0f} of {task.fields[found]:,.0f} files found"
+    with bar(shown) as progress:
         task = progress.add_task("checking" if check else "warming", total=None, found=0, done="")
 
         def watch(tally: Tally) -> None:
@@ -165,13 +137,9 @@ def summary(tally: Tally, seconds: float) -> list[str]:
 
 
 def _amount(tally: Tally) -> str:
-    files = _counted(tally.files, "file", "files")
-    folders = _counted(tally.directories, "directory", "directories")
+    files = counted(tally.files, "file", "files")
+    folders = counted(tally.directories, "directory", "directories")
     return f"{files} and {folders}" if tally.directories else files
-
-
-def _counted(number: int, one: str, many: str) -> str:
-    return f"{number:,} {one if number == 1 else many}"
 
 
 def table(tally: Tally) -> list[tuple[str, ...]]:

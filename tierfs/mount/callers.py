@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 import pyfuse3
 
+CAP_FOWNER: Final = 3
 CAP_FSETID: Final = 4
 CAP_SYS_ADMIN: Final = 21
 EVERY_CAPABILITY: Final = -1
@@ -38,6 +39,10 @@ class ProcessCaller:
     def in_group(self, gid: int) -> bool:
         """See ``Caller``."""
         return gid == self._ctx.gid or gid in self._credentials.groups or self._has(CAP_FSETID)
+
+    def owns(self, uid: int) -> bool:
+        """See ``Caller``."""
+        return uid == self._ctx.uid or self._has(CAP_FOWNER)
 
     def administers(self) -> bool:
         """See ``Caller``."""
