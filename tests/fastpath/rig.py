@@ -10,12 +10,13 @@ import os
 import select
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Self
 
 from tests.fastpath.wire import FH_SPECIAL, InitOut, Op, ReadIn, Reply, Request, init_in
 from tierfs.fastpath._router import Router
+from tierfs.index.inodes import Inode
 from tierfs.store.objects import object_path
 
 PATIENCE_S: Final = 30
@@ -94,6 +95,13 @@ class Pyfuse3(Side):
         self.send(Reply(request.unique, error, body).pack())
 
 
+Functions = tuple[
+    Callable[[int, int, memoryview], int | None],
+    Callable[[int, bytes, int, int, int, int, int], Inode | int | None],
+]
+"""For ``Router.call``."""
+
+
 class Rig:
     """A started router and both its sides."""
 
@@ -106,11 +114,14 @@ class Rig:
         spin_us: int = 0,
         max_write: int = MAX_WRITE,
         io_uring: bool = False,
+        functions: Functions | None = None,
     ) -> None:
         self.heads, self.objects = directory / "heads", directory / "objects"
         for path in (self.heads, self.objects):
             path.mkdir(exist_ok=True)
         self.router = make_router(self.heads, self.objects, memory)
+        if functions is not None:
+            self.router.call(*functions)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
         self.kernel = Kernel(ours)

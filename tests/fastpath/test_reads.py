@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,6 +20,8 @@ SIZE = 3 * HEAD + 5
 CHUNK = 65536
 ERESTART = 85
 POISON = b"\xee"
+RWF_DONTCACHE = 0x80
+"""linux/fs.h, since Linux 6.14; Python has no name for it."""
 
 
 def publish_split(rig: Rig, data: bytes, prefix: int, ino: int = 7) -> None:
@@ -55,16 +58,58 @@ def test_an_empty_file_needs_no_object(rig: Rig) -> None:
     assert read(rig, 0, 4096).body == b""
 
 
+def objects(rig: Rig) -> list[Path]:
+    return [
+        path for store in (rig.heads, rig.objects) for path in store.rglob("*") if path.is_file()
+    ]
+
+
+def forget(path: Path) -> None:
+    """Let the kernel keep no page of the file."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def is_cached(path: Path, offset: int) -> bool:
+    """Whether the byte at an offset can be read without waiting."""
+    with path.open("rb") as file:
+        try:
+            return os.preadv(file.fileno(), [bytearray(1)], offset, os.RWF_NOWAIT) == 1
+        except BlockingIOError:
+            return False
+
+
+def lets_go(path: Path) -> bool:
+    """Whether the filesystem knows RWF_DONTCACHE."""
+    with path.open("rb") as file:
+        try:
+            os.preadv(file.fileno(), [bytearray(1)], 0, RWF_DONTCACHE)
+        except OSError:
+            return False
+    return True
+
+
 def test_bytes_that_are_not_in_memory_are_read_by_a_thread(slow_rig: Rig) -> None:
     data = os.urandom(SIZE)
     publish_split(slow_rig, data, HEAD)
-    for store in (slow_rig.heads, slow_rig.objects):
-        for path in (path for path in store.rglob("*") if path.is_file()):
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    for path in objects(slow_rig):
+        forget(path)
     assert read(slow_rig, 0, 1 << 20).body == data
     assert read(slow_rig, 0, 1 << 20).body == data
+
+
+def test_what_the_mount_keeps_is_not_kept_below_it(slow_rig: Rig) -> None:
+    """But for what the kernel still has on its lists of new pages when the read ends."""
+    files = range(10, 210)
+    for ino in files:
+        publish_split(slow_rig, bytes(32768), 32768, ino)
+    for path in objects(slow_rig):
+        forget(path)
+    for ino in files:
+        assert read(slow_rig, 0, 32768, ino).body == bytes(32768)
+    kept = sum(is_cached(path, 0) for path in objects(slow_rig))
+    assert kept < len(files) // 2 if lets_go(objects(slow_rig)[0]) else kept == len(files)
 
 
 def test_many_reads_at_a_time_from_a_disk(slow_rig: Rig) -> None:

@@ -11,7 +11,8 @@ from tests.fastpath.rig import Rig
 from tests.fastpath.wire import Op, getxattr_in
 from tests.index.rows import inode
 from tierfs.core import acl
-from tierfs.core.xattrs import NAMESPACES, VIRTUAL
+from tierfs.core.virtual_xattrs import VIRTUAL
+from tierfs.core.xattrs import NAMESPACES
 from tierfs.index.publisher import XATTRS_MAX
 
 PAIRS = [(b"security.selinux", b"x\0"), (b"user.a", b""), (b"user.b", b"\0" * 300)]
@@ -66,7 +67,14 @@ def test_names_that_are_known_to_be_absent(published: Rig) -> None:
 
 def test_names_that_only_python_knows(published: Rig) -> None:
     """Virtual ones, those of no namespace of ours, and a namespace without a name."""
-    for name in [VIRTUAL + b"prefix", b"system.posix_acl", b"other.a", b"a", *NAMESPACES]:
+    for name in [
+        VIRTUAL + b"prefix",
+        VIRTUAL + b"pin",
+        b"system.posix_acl",
+        b"other.a",
+        b"a",
+        *NAMESPACES,
+    ]:
         body = getxattr_in(10, name)
         assert published.passed_on(Op.GETXATTR, 7, body).body == body
 

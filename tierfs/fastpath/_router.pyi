@@ -16,7 +16,7 @@ except that
 * FORGET comes for orphans alone, with a count of 1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Self, TypeAlias
 
 FH_SPECIAL: Final[int]
@@ -60,10 +60,10 @@ class Counters(NamedTuple):
     """Reads not counted, since ``heat`` was not asked for in time."""
 
 Row: TypeAlias = tuple[
-    int, int, int, int, int, int, int, int, int, int, int, int, int, bytes | None, int
+    int, int, int, int, int, int, int, int, int, int, int, int, int, bytes | None, int, int
 ]
 """``tierfs.index.inodes.Inode``: ino, mode, uid, gid, nlink, size, rdev, atime, mtime, ctime,
-prefix, version, parent, target, sparse. A subclass of tuple will do."""
+prefix, version, parent, target, sparse, mirrored. A subclass of tuple will do."""
 
 class Payload:
     """The bytes of a WRITE that did not travel through the socket; supports the buffer protocol."""
@@ -84,6 +84,23 @@ class Router:
     def __new__(cls, *, memory: int, heads: int, objects: int) -> Self: ...
 
     # ------------------------------------------------------------ life
+    def call(
+        self,
+        write: Callable[[int, int, memoryview], int | None],
+        make: Callable[[int, bytes, int, int, int, int, int], Row | int | None],
+        /,
+    ) -> None:
+        """Let MKNOD and small WRITEs of a lone client be answered by functions; before ``start``.
+
+        ``write(ino, offset, data)`` returns how many bytes it wrote; ``data`` is valid until then.
+        ``make(parent, name, mode, rdev, uid, gid, umask)`` returns the row of the inode made, and
+        has counted a reference to it. An error is a number below 0, as of errno(3). None: it would
+        have to wait, and pyfuse3 is to be asked after all.
+
+        Raises:
+            RuntimeError: the router was started, or this was called before.
+        """
+
     def start(
         self,
         device: int,

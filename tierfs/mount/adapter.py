@@ -24,6 +24,7 @@ from tierfs.core.filesystem import FileSystem
 from tierfs.core.locks import WouldBlock
 from tierfs.core.names import Owner
 from tierfs.mount.callers import ProcessCaller
+from tierfs.mount.direct import Direct
 from tierfs.mount.fast_path import SPECIAL, FastPath
 from tierfs.mount.misses import Misses
 from tierfs.mount.replies import (
@@ -74,6 +75,7 @@ class Adapter(pyfuse3.Operations):
         self.metrics = metrics
         self.enable_writeback_cache = writeback
         self.misses = Misses(fs.publication)
+        self.direct = Direct(fs, metrics, masks=masks)
         self._masks = masks
         self._initialised = initialised
         self._fast_path = fast_path
@@ -191,10 +193,14 @@ class Adapter(pyfuse3.Operations):
 
     @request
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
-        """GETATTR; only here blocks are counted that holes leave out."""
+        """GETATTR; only here blocks are counted that holes leave out.
+
+        The size is that of when it was asked for: see ``fastpath/src/changing.h``.
+        """
         self._missed(inode)
+        row = self.fs.attributes.get(inode)
         blocks = await self._soon(functools.partial(self.fs.attributes.blocks, inode))
-        return entry_attributes(self.fs.attributes.get(inode), blocks)
+        return entry_attributes(row, blocks)
 
     @request
     async def setattr(
@@ -294,7 +300,7 @@ class Adapter(pyfuse3.Operations):
     @request
     async def removexattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
         """REMOVEXATTR."""
-        self.fs.xattrs.remove(inode, name)
+        self.fs.xattrs.remove(inode, name, caller=ProcessCaller(ctx))
 
     # ---------------------------------------------------------------- who asks, and where it runs
 

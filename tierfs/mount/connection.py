@@ -12,6 +12,8 @@ import pyfuse3
 
 from tierfs.base.errors import MountFailed
 from tierfs.mount import device
+from tierfs.mount.adapter import Adapter
+from tierfs.mount.direct import Direct
 from tierfs.mount.fast_path import FastPath
 from tierfs.mount.mountpoint import is_stale, unmount
 
@@ -36,9 +38,7 @@ class Connection:
         return self.fast_path is not None or device.leaves_umask_to_us()
 
     @contextmanager
-    def open(
-        self, operations: pyfuse3.Operations, source: Path, words: Collection[str]
-    ) -> Iterator[None]:
+    def open(self, operations: Adapter, source: Path, words: Collection[str]) -> Iterator[None]:
         """Mount and let pyfuse3 serve ``operations``; in the end nothing is left at the mountpoint.
 
         Raises:
@@ -46,7 +46,11 @@ class Connection:
         """
         descriptor = device.mount(self.mountpoint, source, words)
         try:
-            endpoint = descriptor if self.fast_path is None else self._routed(descriptor)
+            endpoint = (
+                descriptor
+                if self.fast_path is None
+                else self._routed(descriptor, operations.direct)
+            )
             with _served(operations, endpoint, FOR_LIBFUSE & set(words)):
                 yield
         finally:
@@ -60,10 +64,10 @@ class Connection:
             await self.fast_path.wait_for_end()
             pyfuse3.terminate()
 
-    def _routed(self, descriptor: int) -> int:
+    def _routed(self, descriptor: int, direct: Direct) -> int:
         assert self.fast_path is not None  # noqa: S101 - for the type checker
         try:
-            return self.fast_path.start(descriptor)
+            return self.fast_path.start(descriptor, direct)
         except OSError as exc:
             raise MountFailed(f"the fast path cannot start: {exc.strerror}") from exc
 

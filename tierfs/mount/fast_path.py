@@ -13,6 +13,7 @@ import trio
 
 from tierfs.core.filesystem import StatFs
 from tierfs.core.front import Front
+from tierfs.mount.direct import Direct
 from tierfs.mount.native_metrics import Native
 from tierfs.mount.published import PublishedView, RouterReferences
 from tierfs.policy.fast_path import AUTO, FastPathSettings
@@ -74,13 +75,14 @@ class FastPath:
         assert self._router is not None  # noqa: S101 - open_volume makes the front
         return self._router
 
-    def start(self, device: int) -> int:
+    def start(self, device: int, direct: Direct) -> int:
         """Serve ``device``, which is taken over; returns the descriptor for pyfuse3.
 
         Raises:
             OSError: a thread or socket could not be made; ``device`` is closed.
         """
         settings = self._settings
+        self.router.call(direct.write, direct.make)
         peer, self._ended = self.router.start(
             device,
             workers=settings.threads if settings.threads != AUTO else workers(),

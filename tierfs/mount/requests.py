@@ -68,6 +68,14 @@ def request(handler: Handler[S, P, T]) -> Handler[S, P, T]:
     return cast("Handler[S, P, T]", handle)
 
 
+def error_number(exc: Exception, operation: str, metrics: Metrics, seconds: float) -> int:
+    """The errno of a request that failed outside of pyfuse3, which is counted and logged alike."""
+    number = _errno_of(exc, operation, metrics)
+    metrics.requests.labels(operation, errno.errorcode.get(number, str(number))).inc()
+    metrics.request_seconds.labels(operation).observe(seconds)
+    return number
+
+
 def _errno_of(exc: Exception, operation: str, metrics: Metrics) -> int:
     if isinstance(exc, pyfuse3.FUSEError):
         return exc.errno

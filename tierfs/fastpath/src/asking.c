@@ -50,6 +50,15 @@ static struct fuse_attr attr_of(const attributes *row) {
     return attr;
 }
 
+struct fuse_entry_out entry_out_of(const attributes *row) {
+    return (struct fuse_entry_out){
+        .nodeid = row->ino,
+        .entry_valid = VALID_S,
+        .attr_valid = row->sparse ? 0 : VALID_S,
+        .attr = attr_of(row),
+    };
+}
+
 static found absence(table *t, uint64_t parent, const entry *known, struct fuse_entry_out *out) {
     inode *directory = find_inode(t, parent);
     if (directory)
@@ -69,12 +78,7 @@ static found look_up(table *t, uint64_t parent, const char *name, size_t length,
     if (references_add(&t->references, target->row.ino, 1) < 0)
         return MISS;
     touch(target);
-    *out = (struct fuse_entry_out){
-        .nodeid = target->row.ino,
-        .entry_valid = VALID_S,
-        .attr_valid = target->row.sparse ? 0 : VALID_S,
-        .attr = attr_of(&target->row),
-    };
+    *out = entry_out_of(&target->row);
     return FOUND;
 }
 

@@ -6,6 +6,7 @@
 
 const char *const answer_names[ANSWERS] = {
     "lookup", "forget", "getattr", "getxattr", "listxattr", "open", "read", "readdir", "statfs",
+    "write",  "mknod",
 };
 
 /* As tierfs/base/metrics.py has them: LATENCY_BUCKETS, in seconds. */

@@ -19,6 +19,8 @@ typedef enum {
     ANSWER_READ,
     ANSWER_READDIR,
     ANSWER_STATFS,
+    ANSWER_WRITE, /* by functions of Python, see calling.h; so is MKNOD */
+    ANSWER_MKNOD,
     ANSWERS,
 } answer_kind;
 

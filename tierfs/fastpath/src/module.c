@@ -7,6 +7,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "calling.h"
+#include "life.h"
 #include "payloads.h"
 #include "records.h"
 #include "uring.h"
@@ -14,7 +16,6 @@
 
 enum {
     LEAST_WRITE = 4096,
-    LEAST_BUFFER = 68 * 1024, /* for a reply of pyfuse3 or a SETXATTR of 64 KiB (XATTR_SIZE_MAX) */
     MOST_WRITE = 1024 * 1024, /* FUSE_MAX_MAX_PAGES of libfuse, in bytes */
 };
 
@@ -30,29 +31,6 @@ static router *router_of(PyObject *self) {
 
 /* ---------------------------------------------------------------- life */
 
-static int open_events(router *r) {
-    r->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    r->ended = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    return r->wake < 0 || r->ended < 0 ? -1 : 0;
-}
-
-static int set_up(router *r, size_t memory, int heads, int objects) {
-    r->table = table_new(memory);
-    r->payloads = payloads_new();
-    r->listing = listing_new();
-    if (!r->table || !r->payloads || !r->listing || heat_init(&r->heat) < 0) {
-        errno = ENOMEM;
-        return -1;
-    }
-    pthread_mutex_init(&r->statfs_lock, NULL);
-    changing_init(&r->changing);
-    pthread_mutex_init(&r->parking, NULL);
-    pthread_cond_init(&r->needed, NULL);
-    if (open_events(r) < 0 || store_open(&r->heads, heads) < 0 || store_open(&r->objects, objects) < 0)
-        return -1;
-    return 0;
-}
-
 static PyObject *router_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"memory", "heads", "objects", NULL};
     Py_ssize_t memory;
@@ -67,7 +45,7 @@ static PyObject *router_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     pthread_mutex_init(&self->life, NULL);
     router *r = &self->r;
     r->device = r->socket = r->wake = r->ended = r->heads.directory = r->objects.directory = -1;
-    if (set_up(r, (size_t)memory, heads, objects) < 0) {
+    if (life_set_up(r, (size_t)memory, heads, objects) < 0) {
         PyErr_SetFromErrno(PyExc_OSError);
         Py_DECREF(self);
         return NULL;
@@ -75,67 +53,38 @@ static PyObject *router_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     return (PyObject *)self;
 }
 
-static void close_fd(int *fd) {
-    if (*fd >= 0)
-        close(*fd);
-    *fd = -1;
-}
-
-/* Threads first: they use everything else. */
-static void stop(router *r) {
-    workers_stop(r);
-    disk_free(r->disk);
-    r->disk = NULL;
-    uring_close(r->uring);
-    passing_free(r->passing);
-    r->passing = NULL;
-    close_fd(&r->device);
-    close_fd(&r->socket);
-}
-
 static void router_dealloc(PyObject *self) {
     router *r = router_of(self);
-    stop(r);
-    close_fd(&r->wake);
-    close_fd(&r->ended);
-    close_fd(&r->heads.directory);
-    close_fd(&r->objects.directory);
-    table_free(r->table);
-    payloads_free(r->payloads);
-    listing_free(r->listing);
-    heat_free(&r->heat);
-    uring_free(r->uring);
+    Py_BEGIN_ALLOW_THREADS
+    life_stop(r);
+    Py_END_ALLOW_THREADS
+    calling_free(r->calling);
+    life_free(r);
     PyTypeObject *type = Py_TYPE(self);
     type->tp_free(self);
     Py_DECREF(type);
-}
-
-static int start(router *r, int device, unsigned workers, unsigned disk_threads, uint32_t max_write) {
-    int peer;
-    r->device = device; /* stop() closes it */
-    if (fcntl(device, F_SETFL, O_RDWR | O_NONBLOCK) < 0 || fcntl(device, F_SETFD, FD_CLOEXEC) < 0)
-        return -1;
-    r->buffer = (max_write < LEAST_BUFFER ? LEAST_BUFFER : max_write) + REQUEST_HEADROOM;
-    r->disk = disk_new(r, disk_threads);
-    r->passing = r->disk ? passing_new(r, max_write, &peer) : NULL;
-    if (!r->passing)
-        return -1;
-    if (workers_start(r, workers) < 0) {
-        int error = errno;
-        close(peer);
-        errno = error;
-        return -1;
-    }
-    return peer;
 }
 
 /* The device is closed as well: nobody else would, and who has mounted it would wait for ever. */
 static PyObject *failed_start(router *r, int device, int ended) {
     PyErr_SetFromErrno(PyExc_OSError);
     r->device = device;
-    stop(r);
+    Py_BEGIN_ALLOW_THREADS
+    life_stop(r);
+    Py_END_ALLOW_THREADS
     close_fd(&ended);
     return NULL;
+}
+
+static PyObject *router_call(PyObject *self, PyObject *args) {
+    router *r = router_of(self);
+    PyObject *write, *make;
+    if (!PyArg_ParseTuple(args, "OO", &write, &make))
+        return NULL;
+    if (r->started || r->calling)
+        return PyErr_Format(PyExc_RuntimeError, "the router was started, or knows whom to call");
+    r->calling = calling_new(r, write, make);
+    return r->calling ? Py_NewRef(Py_None) : PyErr_NoMemory();
 }
 
 static PyObject *router_start(PyObject *self, PyObject *args, PyObject *kwargs) {
@@ -152,7 +101,9 @@ static PyObject *router_start(PyObject *self, PyObject *args, PyObject *kwargs) 
                             "wanted: 1 to %d workers, 1 to %d disk_threads, and for max_write a "
                             "multiple of %d up to %d",
                             MOST_WORKERS, MOST_DISK_THREADS, LEAST_WRITE, MOST_WRITE);
+    Py_BEGIN_ALLOW_THREADS /* stop() may wait for a thread that waits for Python's lock */
     pthread_mutex_lock(&((RouterObject *)self)->life);
+    Py_END_ALLOW_THREADS
     PyObject *made = NULL;
     if (r->started) {
         PyErr_SetString(PyExc_RuntimeError, "the router was started or stopped before");
@@ -161,7 +112,7 @@ static PyObject *router_start(PyObject *self, PyObject *args, PyObject *kwargs) 
         r->spin_ns = spin_us * 1000ULL;
         r->uring = io_uring ? uring_new(r) : NULL;
         int ended = fcntl(r->ended, F_DUPFD_CLOEXEC, 0);
-        int peer = ended < 0 ? -1 : start(r, device, workers, disk_threads, max_write);
+        int peer = ended < 0 ? -1 : life_start(r, device, workers, disk_threads, max_write);
         made = peer < 0 ? failed_start(r, device, ended) : Py_BuildValue("ii", peer, ended);
     }
     pthread_mutex_unlock(&((RouterObject *)self)->life);
@@ -173,9 +124,13 @@ static PyObject *router_stop(PyObject *self, PyObject *Py_UNUSED(none)) {
     Py_BEGIN_ALLOW_THREADS
     pthread_mutex_lock(life);
     router_of(self)->started = true;
-    stop(router_of(self));
+    life_stop(router_of(self));
     pthread_mutex_unlock(life);
     Py_END_ALLOW_THREADS
+    router *r = router_of(self);
+    calling *called = r->calling; /* another thread may stop as well */
+    r->calling = NULL;
+    calling_free(called);
     Py_RETURN_NONE;
 }
 
@@ -345,6 +300,7 @@ static PyObject *router_counters(PyObject *self, PyObject *Py_UNUSED(none)) {
 }
 
 static PyMethodDef router_methods[] = {
+    {"call", router_call, METH_VARARGS, NULL},
     {"start", (PyCFunction)(void (*)(void))router_start, METH_VARARGS | METH_KEYWORDS, NULL},
     {"stop", router_stop, METH_NOARGS, NULL},
     {"put_inode", router_put_inode, METH_O, NULL},

@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "calling.h"
 #include "hashing.h"
 #include "payloads.h"
 #include "protocol.h"
@@ -256,16 +257,8 @@ static bool pass_write(passing *p, struct fuse_in_header *header, const uint8_t 
     return true;
 }
 
-void pass_on(worker *w, struct fuse_in_header *header, uint8_t *body, size_t length) {
-    passing *p = w->router->passing;
+static void send_on(passing *p, struct fuse_in_header *header, uint8_t *body, size_t length) {
     size_t least = body_with_fh(header->opcode);
-    count(&w->counters.passed_on, 1);
-    if (header->opcode == FUSE_INIT)
-        note_init(p, header, body, length);
-    if (header->opcode == FUSE_WRITE || header->opcode == FUSE_SETATTR) {
-        changing_add(&w->router->changing, header->unique, header->nodeid);
-        await_others(w);
-    }
     if (least && length >= least) {
         memcpy(body, &header->nodeid, sizeof header->nodeid);
         if (header->opcode == FUSE_WRITE && pass_write(p, header, body, length))
@@ -275,6 +268,21 @@ void pass_on(worker *w, struct fuse_in_header *header, uint8_t *body, size_t len
             list->size = CHUNK; /* a short listing is followed by the next one */
     }
     send_request(p, header, body, length);
+}
+
+bool pass_on(worker *w, struct fuse_in_header *header, uint8_t *body, size_t length) {
+    router *r = w->router;
+    if (header->opcode == FUSE_INIT)
+        note_init(r->passing, header, body, length);
+    if (header->opcode == FUSE_WRITE || header->opcode == FUSE_SETATTR) {
+        changing_add(&r->changing, header->unique, header->nodeid);
+        await_others(w);
+    }
+    if (calling_answers(r->calling, w, header, body, length))
+        return true;
+    count(&w->counters.passed_on, 1);
+    send_on(r->passing, header, body, length);
+    return false;
 }
 
 void pass_forget(router *r, uint64_t ino) {

@@ -29,6 +29,10 @@
 #define RESOLVE_CACHED 0x20 /* Linux 5.12 */
 #endif
 
+#ifndef RWF_DONTCACHE
+#define RWF_DONTCACHE 0x80 /* Linux 6.14 */
+#endif
+
 enum {
     PATH_BYTES = 40,
     FILES_PER_DIRECTORY_BITS = 10, /* as tierfs/store/objects.py */
@@ -60,30 +64,42 @@ static int open_object(const store *s, uint64_t ino, bool wait) {
     return (int)syscall(SYS_openat2, s->directory, path, &how, sizeof how);
 }
 
+/* What was read from a device is kept by the kernel as pages of the mount: below them, it need not be
+   kept a second time. Also not when asked not to wait, since that begins to read it (filemap_get_pages). */
+static int flags_of(store *s, bool wait) {
+    if (s->in_memory)
+        return 0;
+    return (wait ? 0 : RWF_NOWAIT) | (atomic_load(&s->keeps_all) ? 0 : RWF_DONTCACHE);
+}
+
 /* Reads all of a range: READ_WAIT where a page is not in memory, READ_ASK where the file ends. */
-static read_result read_range(int fd, uint8_t *out, size_t length, uint64_t offset, int flags) {
+static read_result read_range(store *s, int fd, uint8_t *out, size_t length, uint64_t offset, bool wait) {
+    int flags = flags_of(s, wait);
     for (size_t done = 0; done < length;) {
         struct iovec part = {out + done, length - done};
         ssize_t n = preadv2(fd, &part, 1, (off_t)(offset + done), flags);
-        if (n > 0)
+        if (n > 0) {
             done += (size_t)n;
-        else if (n < 0 && errno != EINTR)
-            return flags ? READ_WAIT : READ_ASK;
-        else if (n == 0)
+        } else if (n == 0) {
             return READ_ASK;
+        } else if (errno == EOPNOTSUPP && flags & RWF_DONTCACHE) { /* a filesystem that does not know it */
+            atomic_store(&s->keeps_all, true);
+            flags &= ~RWF_DONTCACHE;
+        } else if (errno != EINTR) {
+            return flags & RWF_NOWAIT ? READ_WAIT : READ_ASK;
+        }
     }
     return READ_DONE;
 }
 
-static read_result read_object(const store *s, uint64_t ino, uint8_t *out, size_t length,
+static read_result read_object(store *s, uint64_t ino, uint8_t *out, size_t length,
                                uint64_t offset, bool wait) {
     if (!length)
         return READ_DONE;
     int fd = open_object(s, ino, wait);
     if (fd < 0)
         return wait || (s->in_memory && errno != EAGAIN) ? READ_ASK : READ_WAIT;
-    read_result result =
-        read_range(fd, out, length, offset, wait || s->in_memory ? 0 : RWF_NOWAIT);
+    read_result result = read_range(s, fd, out, length, offset, wait);
     close(fd);
     return result;
 }

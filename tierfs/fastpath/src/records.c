@@ -9,7 +9,7 @@
 #include "uring.h"
 
 enum {
-    ROW_FIELDS = 15,
+    ROW_FIELDS = 16,
     MOST_LISTED = 1 << 16, /* rows of a page */
 };
 

@@ -242,16 +242,15 @@ static bool answer(worker *w, const request *q) {
     return result != PASS;
 }
 
-void handle(worker *w, size_t size) {
+bool handle(worker *w, size_t size) {
     struct fuse_in_header *header = (struct fuse_in_header *)(void *)w->request;
     if (size < sizeof *header)
-        return; /* no message of FUSE, and nobody to answer */
+        return false; /* no message of FUSE, and nobody to answer */
     if (header->len != size) {
         reply_error(w->router, header->unique, EIO);
-        return;
+        return false;
     }
     uint8_t *body = w->request + sizeof *header;
     request q = {header, body, size - sizeof *header, now_ns()};
-    if (!answer(w, &q))
-        pass_on(w, header, body, q.length);
+    return answer(w, &q) || pass_on(w, header, body, q.length);
 }

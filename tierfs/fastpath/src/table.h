@@ -55,6 +55,8 @@ void table_clear(table *t);
    send at once finds it. */
 found table_lookup(table *t, uint64_t parent, const char *name, size_t length,
                    struct fuse_entry_out *out);
+/* What a LOOKUP tells of an inode. */
+struct fuse_entry_out entry_out_of(const attributes *row);
 found table_attributes(table *t, uint64_t ino, struct fuse_attr_out *out);
 found table_placement(table *t, uint64_t ino, placement *out);
 
