@@ -126,7 +126,7 @@ def test_a_verb_that_is_nearly_right_is_guessed(capsys: pytest.CaptureFixture[st
 def test_the_help_shows_verbs_and_examples(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["policy", "--help"]) == 0
     said = capsys.readouterr().out
-    assert "No mount acts on a policy yet" in said
+    assert "the policy that its volume file names" in said
     assert "  tierfs policy check policy.yaml\n" in said
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -10,6 +11,22 @@ import pytest
 from tierfs.base.errors import ExitCode
 from tierfs.cli.main import main
 from tierfs.cli.status import aligned
+
+TIERING: dict[str, Any] = {
+    "active": False,
+    "flash_capacity": 2**40,
+    "flash_used": 2**39,
+    "high_watermark": 2**38,
+    "low_watermark": 2**37,
+    "waiting": {"evict": 0, "mirror": 0},
+    "moving": 0,
+    "moved": {},
+    "copied": 0,
+    "freed": 0,
+    "failed": 0,
+    "in_window": True,
+    "suspended": False,
+}
 
 STATUS: dict[str, Any] = {
     "volume": "/etc/images.yaml",
@@ -26,6 +43,8 @@ STATUS: dict[str, Any] = {
         "passed_on": 14,
     },
     "head": 65536,
+    "policy": None,
+    "tiering": TIERING,
     "tiers": {
         "flash": {"directory": "/f", "capacity": 2**40, "free": 2**39, "files": 12345, "bytes": 7},
         "disk": {"directory": "/disk", "capacity": 2**50, "free": 0, "files": 1, "bytes": 2**30},
@@ -33,6 +52,8 @@ STATUS: dict[str, Any] = {
     "index": {"path": "/f/index.db", "bytes": 1024, "inodes": 20000},
     "log": "/var/log/tierfs/x.log",
 }
+
+EPOCH = datetime.fromtimestamp(0).astimezone().isoformat(" ")
 
 SHOWN = """\
 volume      /etc/images.yaml
@@ -42,6 +63,9 @@ daemon      process 4711, up 1 day, 2:03:04
 options     rw,allow_other
 fast path   12,000 inodes and 13,000 names in 3MiB of 128MiB
 head        64KiB
+policy      none
+moves       none since the mount; 0B copied, 0B freed on flash, 0 failed
+mover       0 under way, 0 waiting
 index       /f/index.db, 1KiB, 20,000 inodes
 log         /var/log/tierfs/x.log
 
@@ -64,6 +88,77 @@ def test_without_the_fast_path(capsys: pytest.CaptureFixture[str]) -> None:
     assert "fast path   off\n" in capsys.readouterr().out
 
 
+def test_a_read_only_mount_moves_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with patch("tierfs.cli.status.ask", return_value={**STATUS, "options": ["ro", "nodev"]}):
+        assert main(["status", "/mnt/images"]) == 0
+    said = capsys.readouterr().out
+    assert "\nmover       nothing is moved: the mount is read-only\n" in said
+    assert "\nmoves " not in said
+
+
+def test_the_policy_in_force(capsys: pytest.CaptureFixture[str]) -> None:
+    policy = {"path": "/p.yaml", "since": 0, "by": "save", "rules": 2, "problems": None}
+    with patch("tierfs.cli.status.ask", return_value={**STATUS, "policy": policy}):
+        assert main(["status", "/mnt/images"]) == 0
+    assert f"policy      /p.yaml, in force since {EPOCH} (save)\n" in capsys.readouterr().out
+
+
+def test_a_policy_that_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    problems = {"since": 0, "count": 5, "lines": ["/p.yaml:1:1: one", "/p.yaml:2:1: two"]}
+    policy = {"path": "/p.yaml", "since": 0, "by": "mount", "rules": 2, "problems": problems}
+    with patch("tierfs.cli.status.ask", return_value={**STATUS, "policy": policy}):
+        assert main(["status", "/mnt/images"]) == 0
+    assert (
+        f"""\
+policy      /p.yaml, in force since {EPOCH} (mount)
+            but the file is wrong since {EPOCH}:
+            /p.yaml:1:1: one
+            /p.yaml:2:1: two
+            and 3 more; see the log
+moves """
+        in capsys.readouterr().out
+    )
+
+
+BUSY = {
+    **TIERING,
+    "active": True,
+    "waiting": {"evict": 1000, "mirror": 234},
+    "moving": 2,
+    "moved": {"evict": 5678, "promote": 0, "mirror": 9},
+    "copied": 3 * 2**20,
+    "freed": 2**30,
+    "failed": 4,
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "mover"),
+    [
+        ({}, "2 under way, 1,234 waiting"),
+        ({"in_window": False}, "waits for its window; 2 under way, 1,234 waiting"),
+        (
+            {"suspended": True, "in_window": False},
+            "suspended, since too many moves failed; 2 under way, 1,234 waiting",
+        ),
+    ],
+)
+def test_what_the_mover_does(
+    changed: dict[str, Any], mover: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = {**STATUS, "tiering": {**BUSY, **changed}}
+    with patch("tierfs.cli.status.ask", return_value=status):
+        assert main(["status", "/mnt/images"]) == 0
+    assert (
+        f"""\
+flash use   512GiB of 1TiB; evicts above 256GiB down to 128GiB
+moves       evict 5,678, mirror 9 since the mount; 3MiB copied, 1GiB freed on flash, 4 failed
+mover       {mover}
+"""
+        in capsys.readouterr().out
+    )
+
+
 def test_json_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     with patch("tierfs.cli.status.ask", return_value=STATUS):
         assert main(["status", "/mnt/images", "--json"]) == 0
@@ -74,6 +169,14 @@ def test_json_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_is_not_mounted(verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb, str(tmp_path)]) == ExitCode.NOT_MOUNTED
     assert capsys.readouterr().err == f"tierfs: {tmp_path} is not a tierfs mountpoint\n"
+    file = tmp_path / "images.yaml"
+    file.touch()
+    for path, hint in [
+        (file, "; name the directory that the volume is mounted on"),
+        (tmp_path / "none", "; there is no such directory"),
+    ]:
+        assert main(["status", str(path)]) == ExitCode.NOT_MOUNTED
+        assert capsys.readouterr().err == f"tierfs: {path} is not a tierfs mountpoint{hint}\n"
 
 
 def test_columns_are_aligned() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -13,10 +14,10 @@ import pytest
 import trio
 
 from tests.guards.logs import ExpectLog
-from tierfs.base.errors import MountFailed, NotMounted
+from tierfs.base.errors import MountFailed, NotMounted, UsageError
 from tierfs.mount import asking, control
 from tierfs.mount.asking import ask, socket_path
-from tierfs.mount.control import serve_control
+from tierfs.mount.control import Verb, serve_control
 from tierfs.mount.mountinfo import Mount
 
 T = TypeVar("T")
@@ -45,7 +46,16 @@ def broken() -> dict[str, Any]:
     raise RuntimeError("out of order")
 
 
-VERBS = {"status": lambda: {"pid": 7, "name": "\N{SNOWMAN}"}, "broken": broken}
+def refusing() -> dict[str, Any]:
+    raise UsageError("not like this")
+
+
+VERBS: dict[str, Verb] = {
+    "status": lambda: {"pid": 7, "name": "\N{SNOWMAN}"},
+    "broken": broken,
+    "refusing": refusing,
+    "told": lambda *, names: {"names": names},
+}
 
 
 def served(client: Callable[[], T]) -> T:
@@ -77,9 +87,22 @@ def test_a_verb_is_answered(mount: Path) -> None:
     assert served(lambda: ask(mount, "status")) == {"pid": 7, "name": "\N{SNOWMAN}"}
 
 
+def test_a_verb_is_given_its_arguments(mount: Path) -> None:
+    names = ["a", "\N{SNOWMAN}"]
+    assert served(lambda: ask(mount, "told", names=names)) == {"names": names}
+
+
+def test_what_a_verb_refuses_is_no_mistake_of_the_daemon(mount: Path) -> None:
+    def wrong() -> None:
+        with pytest.raises(NotMounted, match="refused: not like this"):
+            ask(mount, "refusing")
+
+    served(wrong)
+
+
 def test_an_unknown_verb_is_refused(mount: Path) -> None:
     def wrong() -> None:
-        with pytest.raises(NotMounted, match=r"refused: .* broken, status"):
+        with pytest.raises(NotMounted, match=r"refused: .* broken, refusing, status, told"):
             ask(mount, "stop")
 
     served(wrong)
@@ -96,7 +119,17 @@ def test_a_verb_that_fails_is_logged_and_answered(mount: Path, expect_log: Expec
 
 
 @pytest.mark.parametrize(
-    "request_", [b"\n", b"nonsense\n", b"[]\n", b"7\n", b'{"verb": []}\n', b"", b"\xff\n"]
+    "request_",
+    [
+        b"\n",
+        b"nonsense\n",
+        b"[]\n",
+        b"7\n",
+        b'{"verb": []}\n',
+        b'{"verb": "told", "arguments": 7}\n',
+        b"",
+        b"\xff\n",
+    ],
 )
 def test_nonsense_is_answered(request_: bytes) -> None:
     assert "one JSON line" in raw(request_)["error"]
@@ -133,6 +166,21 @@ def test_a_socket_left_behind_is_replaced(mount: Path, runtime: Path) -> None:
 def test_no_daemon_is_told(mount: Path) -> None:
     with pytest.raises(NotMounted, match="does not answer"):
         ask(mount, "status")
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [(errno.ENOTCONN, "its daemon is gone; mount it again"), (errno.EIO, "does not answer: ")],
+)
+def test_a_mount_left_behind_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int, said: str
+) -> None:
+    def fail(*_: object) -> bytes:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(asking, "within", fail)
+    with pytest.raises(NotMounted, match=said):
+        asking.volume_of(Mount(tmp_path, "fuse.tierfs", "/v.yaml", "rw", "rw"))
 
 
 def test_another_users_directory_is_not_trusted(

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.policy.loading import CONFIGS, GOOD, Loader
-from tierfs.base.units import GIB, KIB
+from tierfs.base.errors import ConfigError
+from tierfs.base.units import GIB, KIB, MIB
 from tierfs.policy.volume_file import LogFormat, LogSettings, load_volume_file
 
 
@@ -49,6 +50,13 @@ def test_relative_paths_start_from_the_file(
     assert settings.index == home / "i.db"
     assert settings.policy == home / "p.yaml"
     assert settings.log.file == home / "l"
+
+
+def test_the_memory_of_tiering(loader: Loader) -> None:
+    assert loader.load(GOOD).tiering_memory == 32 * MIB
+    assert loader.load(f"{GOOD}tiering: {{memory: 1MiB}}\n").tiering_memory == MIB
+    with pytest.raises(ConfigError, match='"memory" must be 64KiB to 64GiB, not "1KiB"'):
+        loader.load(f"{GOOD}tiering: {{memory: 1KiB}}\n")
 
 
 def test_a_tilde_is_the_home_directory(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.policy.loading import Loader
 from tierfs.base.errors import ConfigError
 from tierfs.base.units import GIB, KIB
-from tierfs.policy.volume_file import render_volume_file
+from tierfs.policy.volume_file import DEFAULT_TIERING_MEMORY, render_volume_file
 
 
 def test_what_is_written_reads_back(loader: Loader) -> None:
@@ -34,6 +34,8 @@ def test_the_commented_keys_are_right_as_well(loader: Loader) -> None:
     assert settings.metrics_listen == ("127.0.0.1", 9469)
     assert settings.index == Path("/f/index.db")
     assert settings.policy == loader.path.parent / "policy.yaml"
+    assert settings.access_log is not None
+    assert settings.tiering_memory == DEFAULT_TIERING_MEMORY
 
 
 names = st.text(

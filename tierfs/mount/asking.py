@@ -5,6 +5,7 @@ Apart from it, so that a command that only asks need not load an event loop.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -19,12 +20,12 @@ from tierfs.mount.mountpoint import ANSWER_SECONDS, tierfs_at, within
 
 VOLUME_XATTR: Final = "tierfs.volume"
 """On the root directory of a mount: the volume's UUID in ASCII."""
-REPLY_SECONDS: Final = 60.0
+REPLY_SECONDS: Final = 600.0
 """A verb may have to read the whole index."""
 
 
-def ask(mountpoint: Path, verb: str) -> dict[str, Any]:
-    """What the daemon of the mount at ``mountpoint`` answers to ``verb``.
+def ask(mountpoint: Path, verb: str, **arguments: object) -> dict[str, Any]:
+    """What the daemon of the mount at ``mountpoint`` answers to ``verb``; arguments are for JSON.
 
     Raises:
         NotMounted: no tierfs mount is there, or its daemon does not answer or refuses.
@@ -32,7 +33,8 @@ def ask(mountpoint: Path, verb: str) -> dict[str, Any]:
     mount = tierfs_at(mountpoint)
     path = socket_path(volume_of(mount), mount.owner)
     try:
-        answer = json.loads(_exchange(path, json.dumps({"verb": verb}).encode() + b"\n"))
+        request = json.dumps({"verb": verb, "arguments": arguments})
+        answer = json.loads(_exchange(path, request.encode() + b"\n"))
     except PermissionError:
         raise NotMounted(_not_ours(mount)) from None
     except (OSError, ValueError) as error:
@@ -55,16 +57,20 @@ def volume_of(mount: Mount) -> UUID:
     except PermissionError:
         raise NotMounted(_not_ours(mount)) from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise NotMounted(
-            f"{mount.path} is mounted, but its daemon does not answer: {reason}"
-        ) from error
+        raise NotMounted(_dead(mount, error)) from error
 
 
 def socket_path(volume: UUID, owner: int | None = None) -> Path:
     """The control socket of ``volume`` when the user ``owner`` (default: this one) mounts it."""
     uid = os.geteuid() if owner is None else owner
     return _runtime_directory(uid) / f"{volume}.sock"
+
+
+def _dead(mount: Mount, error: OSError | ValueError) -> str:
+    if isinstance(error, OSError) and error.errno == errno.ENOTCONN:
+        return f"{mount.path} was mounted, but its daemon is gone; mount it again"
+    reason = getattr(error, "strerror", None) or error
+    return f"{mount.path} is mounted, but its daemon does not answer: {reason}"
 
 
 def _not_ours(mount: Mount) -> str:

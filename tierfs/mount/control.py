@@ -1,6 +1,7 @@
 """The control socket of a mount: one JSON line asks, one JSON line answers.
 
-A request is ``{"verb": "status"}``; the reply ``{"result": {...}}`` or ``{"error": "why"}``.
+A request is ``{"verb": "status"}``, with ``"arguments": {...}`` for a verb that takes some; the
+reply ``{"result": {...}}`` or ``{"error": "why"}``.
 The daemon listens on ``/run/tierfs/UUID.sock`` when root runs it, else on
 ``$XDG_RUNTIME_DIR/tierfs/UUID.sock``; only its own user, and root, may connect.
 """
@@ -21,12 +22,13 @@ from uuid import UUID
 
 import trio
 
-from tierfs.base.errors import MountFailed
+from tierfs.base.errors import MountFailed, TierfsError
 from tierfs.mount.asking import socket_path
 
 log = logging.getLogger(__name__)
 
-Verb = Callable[[], dict[str, Any]]
+Verb = Callable[..., dict[str, Any]]
+"""Called with the arguments of the request by name, in a thread."""
 
 MAX_LINE: Final = 64 * 1024
 REQUEST_SECONDS: Final = 5.0
@@ -76,12 +78,15 @@ async def _read_line(stream: trio.SocketStream) -> bytes:
 
 def _reply(verbs: Mapping[str, Verb], line: bytes) -> dict[str, Any]:
     try:
-        name = json.loads(line)["verb"]
+        request = json.loads(line)
+        name, arguments = request["verb"], dict(request.get("arguments", {}))
         verb = verbs[name]
-    except (ValueError, LookupError, TypeError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return {"error": f"a request is one JSON line with a verb of: {', '.join(sorted(verbs))}"}
     try:
-        return {"result": verb()}
+        return {"result": verb(**arguments)}
+    except TierfsError as error:
+        return {"error": str(error)}
     except Exception as error:
         log.exception("the control verb %r failed", name)
         return {"error": f"{type(error).__name__}: {error}"}

@@ -75,9 +75,16 @@ def tierfs_at(path: Path) -> Mount:
     found = mount_at(real)
     if found is not None and found.is_tierfs:
         return found
+    raise NotMounted(f"{real} is not a tierfs mountpoint{_hint(real)}")
+
+
+def _hint(real: Path) -> str:
     around = mount_above(real)
-    hint = f"; it lies in the tierfs mount {around.path}" if around and around.is_tierfs else ""
-    raise NotMounted(f"{real} is not a tierfs mountpoint{hint}")
+    if around is not None and around.is_tierfs:
+        return f"; it lies in the tierfs mount {around.path}"
+    if real.is_file():
+        return "; name the directory that the volume is mounted on"
+    return "" if real.is_dir() else "; there is no such directory"
 
 
 def prepare(mountpoint: Path, keep_clear: Iterable[Path]) -> Path:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-import signal
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import prometheus_client
@@ -17,14 +17,20 @@ from tierfs.base.errors import FsError, MountFailed
 from tierfs.base.metrics import Metrics
 from tierfs.core.front import MakeFront, no_front
 from tierfs.core.volume import Volume, open_volume
+from tierfs.mount.access_log import recording
 from tierfs.mount.adapter import Adapter
 from tierfs.mount.connection import Connection
-from tierfs.mount.control import serve_control
+from tierfs.mount.control import Verb, serve_control
 from tierfs.mount.fast_path import fast_path
 from tierfs.mount.mountpoint import unmount
 from tierfs.mount.native_metrics import exported
 from tierfs.mount.options import MountOptions
+from tierfs.mount.policy_explain import explain_files
+from tierfs.mount.policy_in_force import PolicyInForce, policy_in_force
+from tierfs.mount.policy_tasks import apply_policy, policy_status, reload_policy, watch_policy
+from tierfs.mount.signals import hangups_wait, obey_signals
 from tierfs.mount.status import status
+from tierfs.mount.tiering import Tiering
 from tierfs.mount.tuning import READ_AHEAD_KIB, native_read_ahead_kib, tune
 from tierfs.policy.volume_file import VolumeFile
 
@@ -47,23 +53,33 @@ def serve(
     """Mount a volume, call ``ready`` when the mount answers, and serve until it is unmounted.
 
     SIGTERM and SIGINT unmount; programs that still use the mount have ten seconds to finish.
+    SIGHUP has the policy read again.
 
     Raises:
+        ConfigError: the policy is wrong.
         VolumeRefused, VolumeBusy: the volume cannot be opened.
         MountFailed: the kernel refused the mount, or the metrics' address is taken.
     """
-    if settings.policy is not None:
-        log.warning(
-            "%s: policy: tier policies are not supported yet; %s is not read",
-            settings.path,
-            settings.policy,
-        )
+    with hangups_wait() as follows_terminal:
+        _serve(settings, mountpoint, options, ready, follows_terminal=follows_terminal)
+
+
+def _serve(
+    settings: VolumeFile,
+    mountpoint: Path,
+    options: MountOptions,
+    ready: Callable[[], None],
+    *,
+    follows_terminal: bool,
+) -> None:
     metrics = Metrics()
+    policy = policy_in_force(settings, mountpoint, metrics)
     fast = fast_path(settings.fast_path) if _wants_fast_path(settings, options) else None
     volume = _open(settings, metrics, fast.make_front if fast else no_front)
     try:
         connection = Connection(mountpoint, fast)
-        trio.run(_Server(volume, connection, options, metrics, ready).run)
+        server = _Server(volume, connection, options, metrics, policy, ready)
+        trio.run(partial(server.run, follows_terminal=follows_terminal))
     finally:
         volume.close()
 
@@ -90,17 +106,26 @@ class _Server:
         connection: Connection,
         options: MountOptions,
         metrics: Metrics,
+        policy: PolicyInForce | None,
         ready: Callable[[], None],
     ) -> None:
         self._volume = volume
         self._connection = connection
         self._options = options
         self._metrics = metrics
+        self._policy = policy
         self._ready = ready
+        self._tiering = Tiering(volume, metrics, connection.fast_path, moves=not options.read_only)
         self._started = time.monotonic()
 
-    async def run(self) -> None:
+    async def run(self, *, follows_terminal: bool) -> None:
+        with closing(self._tiering), recording(self._volume, self._tiering):
+            await self._run(follows_terminal=follows_terminal)
+
+    async def _run(self, *, follows_terminal: bool) -> None:
         self._export_metrics()
+        if self._policy is not None:
+            self._policy.attach(self._tiering.apply)
         adapter = Adapter(
             self._volume.fs,
             self._metrics,
@@ -111,14 +136,18 @@ class _Server:
         )
         with self._connection.open(adapter, self._volume.settings.path, self._options.fuse):
             async with trio.open_nursery() as helpers:
-                await helpers.start(serve_control, self._volume.uuid, {"status": self._status})
+                await helpers.start(serve_control, self._volume.uuid, self._verbs())
                 helpers.start_soon(self._reclaim)
                 helpers.start_soon(self._checkpoint)
-                helpers.start_soon(self._unmount_on_signal)
+                helpers.start_soon(watch_policy, self._policy)
+                helpers.start_soon(self._tiering.run)
+                await helpers.start(self._obeying(follows_terminal=follows_terminal))
                 helpers.start_soon(self._tune)
                 helpers.start_soon(adapter.misses.publish)
                 helpers.start_soon(self._connection.end_with_fast_path)
                 await pyfuse3.main(max_tasks=TASKS)
+                if self._policy is not None:
+                    self._policy.stop()
                 helpers.cancel_scope.cancel()
 
     def _export_metrics(self) -> None:
@@ -135,9 +164,20 @@ class _Server:
             path = self._volume.settings.path
             raise MountFailed(f"{path}: metrics: listen: {host}:{port}: {exc.strerror}") from exc
 
+    def _verbs(self) -> dict[str, Verb]:
+        """What the control socket answers."""
+        return {
+            "status": self._status,
+            "policy apply": partial(apply_policy, self._policy),
+            "policy explain": partial(explain_files, self._tiering.engine.explain),
+            "policy plan": self._tiering.plan,
+        }
+
     def _status(self) -> dict[str, object]:
         uptime = time.monotonic() - self._started
-        return status(self._volume, self._connection, self._options, uptime)
+        shown = status(self._volume, self._connection, self._options, uptime)
+        policy = self._policy and policy_status(self._policy)
+        return {**shown, "policy": policy, "tiering": self._tiering.status()}
 
     async def _reclaim(self) -> None:
         """Free what was unlinked or cut, in batches."""
@@ -160,17 +200,12 @@ class _Server:
         kib = READ_AHEAD_KIB
         if self._connection.fast_path is not None:
             kib = native_read_ahead_kib(self._volume.settings.head)
-        job = functools.partial(tune, self._connection.mountpoint, kib=kib)
+        job = partial(tune, self._connection.mountpoint, kib=kib)
         await trio.to_thread.run_sync(job, abandon_on_cancel=True)
 
-    async def _unmount_on_signal(self) -> None:
-        """The first signal unmounts; later ones, until that is done, change nothing."""
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            async with trio.open_nursery() as unmounting:
-                async for number in signals:
-                    log.info("%s: unmounting", signal.Signals(number).name)
-                    if not unmounting.child_tasks:
-                        unmounting.start_soon(self._unmount)
+    def _obeying(self, *, follows_terminal: bool) -> Callable[..., Awaitable[None]]:
+        reload = partial(reload_policy, self._policy)
+        return partial(obey_signals, self._unmount, reload, follows_terminal=follows_terminal)
 
     async def _unmount(self) -> None:
         """Unmount; when the mount is in use, hide it and end with its last user, or soon."""

@@ -133,5 +133,5 @@ def _with_log_file(settings: VolumeFile) -> VolumeFile:
 
 
 def _own_paths(settings: VolumeFile) -> list[Path]:
-    every = (settings.flash, settings.disk, settings.index, settings.log.file)
+    every = (settings.flash, settings.disk, settings.index, settings.policy, settings.log.file)
     return [path for path in every if path is not None]

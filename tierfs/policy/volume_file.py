@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from tierfs.base.units import GIB, KIB
+from tierfs.base.units import GIB, KIB, MIB
+from tierfs.policy import access_log
+from tierfs.policy.access_log import AccessLogSettings
 from tierfs.policy.document import Document, Mapping, load_document
 from tierfs.policy.fast_path import FAST_PATH, FastPathSettings
 from tierfs.policy.fields import NOTHING_GIVEN, Field, Record, Table, read_document
@@ -53,7 +55,18 @@ LOG_FILE: Field[Path | None] = Field("file", LocalPath(), "/var/log/tierfs/image
 LOG_TABLE = Table('"log"', (LOG_FORMAT, LOG_LEVEL, LOG_FILE))
 LOG = Field("log", LOG_TABLE, "{format: json, level: info}", NOTHING_GIVEN)
 
-VOLUME = Table("the volume file", (VERSION, FLASH, DISK, INDEX, HEAD, POLICY, METRICS, FAST, LOG))
+ACCESSES: Field[Record | None] = Field(
+    "access_log", access_log.ACCESS_LOG, "{file: /var/log/tierfs/images.access}", None
+)
+
+DEFAULT_TIERING_MEMORY = 32 * MIB
+TIERING_MEMORY = Field("memory", Size(64 * KIB, 64 * GIB, 1), "32MiB", DEFAULT_TIERING_MEMORY)
+TIERING = Field("tiering", Table('"tiering"', (TIERING_MEMORY,)), "{memory: 32MiB}", NOTHING_GIVEN)
+
+VOLUME = Table(
+    "the volume file",
+    (VERSION, FLASH, DISK, INDEX, HEAD, POLICY, METRICS, FAST, LOG, ACCESSES, TIERING),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +80,7 @@ class LogSettings:
 
 @dataclass(frozen=True, slots=True)
 class VolumeFile:
-    """What a volume file says, all paths absolute; ``head`` is in bytes."""
+    """What a volume file says, all paths absolute; ``head`` and ``tiering_memory`` are in bytes."""
 
     path: Path
     flash: Path
@@ -78,6 +91,8 @@ class VolumeFile:
     metrics_listen: tuple[str, int] | None
     log: LogSettings
     fast_path: FastPathSettings = field(default_factory=FastPathSettings)
+    access_log: AccessLogSettings | None = None
+    tiering_memory: int = DEFAULT_TIERING_MEMORY
 
 
 def load_volume_file(path: Path) -> VolumeFile:
@@ -113,13 +128,22 @@ def _check(record: Record, home: Path, problems: Problems) -> None:
     if flash and disk:
         check_tiers(flash, disk, problems)
     files = [Named("the volume file", home, START)]
-    given = [_named(record, INDEX, home), _named(record, POLICY, home), _named(log, LOG_FILE, home)]
+    accesses = record.good(ACCESSES) or NOTHING_GIVEN
+    given = [
+        _named(record, INDEX, home),
+        _named(record, POLICY, home),
+        _named(log, LOG_FILE, home),
+        _named(accesses, access_log.FILE, home, "access_log.file"),
+    ]
     check_files(files + [file for file in given if file], [t for t in (flash, disk) if t], problems)
 
 
-def _named(record: Record, field: Field[Path | None], home: Path) -> Named | None:
+def _named(
+    record: Record, field: Field[Path] | Field[Path | None], home: Path, name: str = ""
+) -> Named | None:
     path = record.good(field)
-    return Named(f'"{field.name}"', home.parent / path, record.place_of(field)) if path else None
+    label = f'"{name or field.name}"'
+    return Named(label, home.parent / path, record.place_of(field)) if path else None
 
 
 def _settings(record: Record, home: Path) -> VolumeFile:
@@ -127,7 +151,7 @@ def _settings(record: Record, home: Path) -> VolumeFile:
         return home.parent / path if path else None
 
     flash = home.parent / record[FLASH]
-    log = record[LOG]
+    log, accesses = record[LOG], record[ACCESSES]
     return VolumeFile(
         path=home,
         flash=flash,
@@ -138,4 +162,6 @@ def _settings(record: Record, home: Path) -> VolumeFile:
         metrics_listen=record[METRICS][LISTEN],
         log=LogSettings(log[LOG_FORMAT], log[LOG_LEVEL], rooted(log[LOG_FILE])),
         fast_path=FastPathSettings.of(record[FAST]),
+        access_log=AccessLogSettings.of(accesses, home.parent) if accesses else None,
+        tiering_memory=record[TIERING][TIERING_MEMORY],
     )

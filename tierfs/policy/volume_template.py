@@ -34,8 +34,14 @@ disk: {disk}
 # How much of each new file's start is kept on flash: 4KiB to 1GiB, a multiple of 4KiB.
 head: {head}
 
-# The tier policy: what belongs on flash.
+# The tier policy: what belongs on flash. Without one nothing is moved but by hand.
 #policy: policy.yaml
+
+# Record what is read and written, for `tierfs policy replay`. Names of files stand in it.
+#access_log: {{file: /var/log/tierfs/images.access, size: 64MiB}}
+
+# Memory for how often files are read, 29 bytes a file.
+#tiering: {{memory: 32MiB}}
 
 # Serve Prometheus metrics at this address; nobody is asked for a password there.
 #metrics: {{listen: 127.0.0.1:9469}}

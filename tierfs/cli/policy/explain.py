@@ -4,30 +4,35 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 
-from tierfs.base.durations import SECOND, parse_duration
+from tierfs.base.durations import parse_duration
 from tierfs.base.errors import UsageError
-from tierfs.base.extents import WHOLE_FILE
 from tierfs.cli.policy.local_facts import Assumed, local_facts
+from tierfs.cli.policy.mounted_facts import Located, explained, lines, locate
 from tierfs.cli.status import aligned
 from tierfs.cli.verb import Verb
-from tierfs.policy.explain import Explanation, RuleReport, explain
+from tierfs.policy.explain import explain
 from tierfs.policy.problems import printable
-from tierfs.policy.settings import Settings
+from tierfs.policy.report import record
 from tierfs.policy.tier_policy import Policy, load_policy
 
+Found: TypeAlias = tuple[bytes, dict[str, Any]]
+"""A path and the record of its explanation."""
+
+NOT_KNOWN = "open: how the file was read is not known to the mount, so the rule is passed over"
 OPEN_NOTE = (
     "open: how often and when a file was read is not known here, so the rule is passed over; "
     "--idle and --reads assume it"
 )
 
 EXAMPLES = """
+tierfs policy explain /mnt/images/screens/2026-07/plate1.tif
 tierfs policy explain --policy policy.yaml /mnt/images/screens/2026-07/plate1.tif
 tierfs policy explain --policy policy.yaml --idle 40d --json /mnt/images/old/*.tif
 tierfs policy explain --policy policy.yaml --root /data/images /data/images/a.tif
@@ -62,9 +67,8 @@ class DurationType(click.ParamType[int]):
     "--policy",
     "policy_file",
     metavar="FILE",
-    required=True,
     type=click.Path(path_type=Path),
-    help="The policy.",
+    help="The policy.  [default: that of the mount the file lies on]",
 )
 @click.option(
     "--root",
@@ -80,7 +84,7 @@ class DurationType(click.ParamType[int]):
 def command(
     paths: tuple[bytes, ...],
     *,
-    policy_file: Path,
+    policy_file: Path | None,
     root: bytes | None,
     idle: int | None,
     reads: int | None,
@@ -88,16 +92,19 @@ def command(
 ) -> None:
     """Say which rule of a policy holds for each file, why the ones before it do not, what follows.
 
-    The facts are the file's own: any file will do, on a mount or not.
+    Without --policy it is the policy in force of the mount that the file lies on, and the mount
+    tells what it knows: how the file was read, pins, and what is on flash. With --policy any file
+    will do, on a mount or not: the facts are those that the file itself tells.
     """
-    policy = load_policy(policy_file)
-    found: list[tuple[bytes, Explanation]] = []
     failures: list[str] = []
-    for path in paths:
-        try:
-            found.append((path, _explained(policy, path, root, Assumed(idle, reads))))
-        except UsageError as error:
-            failures.append(str(error))
+    if policy_file is not None:
+        found = list(
+            _by_file(load_policy(policy_file), paths, root, Assumed(idle, reads), failures)
+        )
+    elif root is not None or idle is not None or reads is not None:
+        raise UsageError("--root, --idle and --reads are for a policy that --policy names")
+    else:
+        found = list(_by_mount(paths, failures))
     if as_json:
         click.echo(json.dumps([_as_json(*one) for one in found], indent=2))
     elif found:
@@ -106,59 +113,55 @@ def command(
         raise UsageError("\n".join(failures))
 
 
-def _explained(policy: Policy, path: bytes, root: bytes | None, assumed: Assumed) -> Explanation:
+def _by_file(
+    policy: Policy,
+    paths: Sequence[bytes],
+    root: bytes | None,
+    assumed: Assumed,
+    failures: list[str],
+) -> Iterator[Found]:
+    for path in paths:
+        with _noted(path, failures):
+            yield path, record(explain(policy, local_facts(path, root, assumed)))
+
+
+def _by_mount(paths: Sequence[bytes], failures: list[str]) -> Iterator[Found]:
+    located: dict[bytes, Located] = {}
+    for path in paths:
+        with _noted(path, failures):
+            located[path] = locate(path)
+    answers = explained(located.values())
+    for path, file in located.items():
+        if file in answers:
+            yield path, answers[file]
+        else:
+            failures.append(f"{os.fsdecode(path)}: was removed meanwhile")
+
+
+@contextmanager
+def _noted(path: bytes, failures: list[str]) -> Iterator[None]:
+    """What is wrong with one file is told at the end."""
     try:
-        return explain(policy, local_facts(path, root, assumed))
+        yield
     except OSError as error:
-        raise UsageError(f"{os.fsdecode(path)}: {error.strerror}; check the name") from error
+        failures.append(f"{os.fsdecode(path)}: {error.strerror}; check the name")
+    except UsageError as error:
+        failures.append(str(error))
 
 
-def _told(found: list[tuple[bytes, Explanation]]) -> str:
-    lines = [line for path, explanation in found for line in _lines(path, explanation)]
-    if any(report.verdict == "open" for _, one in found for report in one.rules):
-        lines += ["", OPEN_NOTE]
-    return "\n".join(lines)
+def _told(found: list[Found]) -> str:
+    shown = [line for path, told in found for line in _lines(path, told)]
+    if any(rule["verdict"] == "open" for _, told in found for rule in told["rules"]):
+        shown += ["", NOT_KNOWN if "why" in found[0][1] else OPEN_NOTE]
+    return "\n".join(shown)
 
 
-def _lines(path: bytes, explanation: Explanation) -> Iterator[str]:
+def _lines(path: bytes, told: dict[str, Any]) -> Iterator[str]:
     yield printable(os.fsdecode(path))
-    decision = explanation.decision
-    rows = [(f"  {report.rule}", _verdict(report)) for report in explanation.rules]
-    end = (f"  => {decision.rule or 'the defaults'}", decision.settings.told())
-    yield from aligned([*rows, end])
+    rows = [*told["lines"], *(lines(told) if "why" in told else ())]
+    yield from aligned([(f"  {name}", value) for name, value in rows])
 
 
-def _verdict(report: RuleReport) -> str:
-    reasons = "; ".join(finding.told() for finding in report.findings)
-    return f"{report.verdict}: {reasons}" if reasons else report.verdict
-
-
-def _as_json(path: bytes, explanation: Explanation) -> dict[str, Any]:
-    decision = explanation.decision
-    return {
-        "path": os.fsdecode(path),
-        "rule": decision.rule,
-        "settings": _settings(decision.settings),
-        "rules": [asdict(report) for report in explanation.rules],
-    }
-
-
-def _settings(settings: Settings) -> dict[str, Any]:
-    promote = settings.promote
-    return {
-        "head": _prefix(settings.head),
-        "pin": settings.pin,
-        "mirror": settings.mirror,
-        "promote": promote
-        and {
-            "reads": promote.reads,
-            "within_s": promote.within / SECOND,
-            "to": _prefix(promote.to),
-        },
-        "evict": settings.evict,
-        "class": settings.eviction_class,
-    }
-
-
-def _prefix(prefix: int) -> int | str:
-    return "all" if prefix == WHOLE_FILE else prefix
+def _as_json(path: bytes, told: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in told.items() if key != "lines"}
+    return {"path": os.fsdecode(path), **kept}

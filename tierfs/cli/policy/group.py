@@ -14,6 +14,9 @@ VERBS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "check": "tierfs.cli.policy.check",
         "explain": "tierfs.cli.policy.explain",
+        "apply": "tierfs.cli.policy.apply",
+        "plan": "tierfs.cli.policy.plan",
+        "replay": "tierfs.cli.policy.replay",
         "schema": "tierfs.cli.policy.schema",
     }
 )
@@ -22,6 +25,8 @@ VERBS: Final[Mapping[str, str]] = MappingProxyType(
 EXAMPLES = """
 tierfs policy check policy.yaml
 tierfs policy explain --policy policy.yaml /mnt/images/screens/2026-07/plate1.tif
+tierfs policy apply /mnt/images
+tierfs policy plan /mnt/images
 tierfs policy schema > tier-policy.schema.json
 """
 
@@ -31,10 +36,10 @@ tierfs policy schema > tier-policy.schema.json
     verbs=VERBS,
     epilog=EXAMPLES,
     name="policy",
-    short_help="Check a tier policy, and ask what it says about files.",
+    short_help="Check a tier policy, put it in force, and ask what it says about files.",
 )
 def command() -> None:
-    """Check a tier policy, and ask what it says about files.
+    """Check a tier policy, put it in force, and ask what it says about files.
 
-    No mount acts on a policy yet: these verbs read, and change nothing.
+    A mount goes by the policy that its volume file names (policy: FILE).
     """

@@ -1,0 +1,44 @@
+"""What ``tierfs policy explain`` is answered by a mount: its own policy, on what it knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
+
+from tierfs.base.durations import SECOND
+from tierfs.base.errors import UsageError
+from tierfs.policy.report import prefix_record, record
+from tierfs.tiering.explaining import Explained
+from tierfs.tiering.wish import on_flash
+
+Explain: TypeAlias = Callable[[Sequence[int]], Iterable[Explained] | None]
+"""Of the inodes; None: the mount has no policy."""
+
+
+def explain_files(explain: Explain, inos: object) -> dict[str, Any]:
+    """A record for each file, by its inode number as text; files that are gone have none.
+
+    Raises:
+        UsageError: ``inos`` is no list of numbers.
+    """
+    if not isinstance(inos, list) or not all(isinstance(ino, int) for ino in inos):
+        raise UsageError("policy explain needs a list of inode numbers")
+    found = explain(inos)
+    if found is None:
+        return {"files": None}
+    return {"files": {str(one.inode.ino): _record(one) for one in found}}
+
+
+def _record(one: Explained) -> dict[str, Any]:
+    row, wish, warmth = one.inode, one.wish, one.warmth
+    return {
+        **record(one.explanation),
+        "reads": None if warmth is None else round(warmth.reads, 2),
+        "last_read": None if one.last_read is None else one.last_read / SECOND,
+        "on_flash": on_flash(row),
+        "size": row.size,
+        "mirrored": bool(row.mirrored),
+        "wanted": prefix_record(wish.prefix),
+        "why": wish.reason,
+        "pinned": wish.pinned,
+    }

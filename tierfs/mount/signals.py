@@ -1,0 +1,70 @@
+"""What a signal does to the daemon: SIGTERM and SIGINT unmount, SIGHUP has the policy read again.
+
+A terminal that is closed sends SIGHUP as well, to what runs in its foreground. Then the daemon
+unmounts, as at Ctrl-C, unless nohup(1) started it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import trio
+
+log = logging.getLogger(__name__)
+
+Doing = Callable[[], Awaitable[None]]
+
+TERMINAL: Final = "/dev/tty"
+"""The controlling terminal, tty(4); it cannot be opened by a process that has none, or no more."""
+
+
+@contextmanager
+def hangups_wait() -> Iterator[bool]:
+    """SIGHUP does nothing in here, where nobody obeys it yet, or any more; else it would kill.
+
+    The value tells whether it will mean the end: when the terminal that there is now is closed.
+    """
+    before = signal.getsignal(signal.SIGHUP)
+    follows = before is not signal.SIG_IGN and has_terminal()
+    # Not SIG_IGN, which the programs that are started from here would inherit.
+    signal.signal(signal.SIGHUP, lambda _number, _frame: None)
+    try:
+        yield follows
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+async def obey_signals(
+    unmount: Doing,
+    reload: Doing,
+    *,
+    follows_terminal: bool,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Call ``unmount`` or ``reload`` at each signal; ``unmount`` once at a time."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        task_status.started()
+        async with trio.open_nursery() as reloading, trio.open_nursery() as unmounting:
+            async for number in signals:
+                name = signal.Signals(number).name
+                if number == signal.SIGHUP and not (follows_terminal and not has_terminal()):
+                    log.info("%s: reading the tier policy again", name)
+                    reloading.start_soon(reload)
+                else:
+                    log.info("%s: unmounting", name)
+                    if not unmounting.child_tasks:
+                        unmounting.start_soon(unmount)
+
+
+def has_terminal() -> bool:
+    """Whether this process has a controlling terminal."""
+    try:
+        os.close(os.open(TERMINAL, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
