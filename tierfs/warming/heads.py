@@ -55,5 +55,5 @@ def require_daemon(error: OSError, path: bytes) -> None:
     if error.errno in _DAEMON_GONE:
         raise NotMounted(
             f"{os.fsdecode(path)} cannot be reached: the daemon of its mount is gone; "
-            "unmount it and mount it again"
+            "mount it again"
         ) from error
