@@ -12,6 +12,7 @@ from tests.support.volumes import home
 from tierfs.base.metrics import Metrics
 from tierfs.base.osio import Os
 from tierfs.index.index import DEFAULT_CACHE_ENTRIES, Index
+from tierfs.index.survey import Survey
 
 __all__ = ["home"]
 
@@ -40,3 +41,10 @@ def open_index(home: Path) -> Iterator[OpenIndex]:
 def index(open_index: OpenIndex) -> Index:
     """An empty index."""
     return open_index()
+
+
+@pytest.fixture
+def survey(index: Index) -> Iterator[Survey]:
+    """Reads the index beside it."""
+    with contextlib.closing(Survey(index.path)) as made:
+        yield made

@@ -7,6 +7,7 @@ import stat
 from tests.index.rows import inode
 from tierfs.index.index import Index
 from tierfs.index.inodes import Inode
+from tierfs.index.survey import Survey
 
 LAST = 105
 
@@ -27,23 +28,26 @@ def fill(index: Index) -> dict[int, Inode]:
     return {row.ino: row for row in rows}
 
 
-def test_an_empty_table(index: Index) -> None:
-    assert index.last_inode() == 0
-    assert index.files(0, 1000, on_flash=False) == ([], 0)
+def test_an_empty_table(survey: Survey) -> None:
+    assert survey.last_inode() == 0
+    assert survey.files(0, 1000, on_flash=False) == ([], 0)
 
 
-def test_files_with_a_name_in_their_order(index: Index) -> None:
+def test_files_with_a_name_in_their_order(index: Index, survey: Survey) -> None:
     rows = fill(index)
-    assert index.last_inode() == LAST
-    assert index.files(0, 1000, on_flash=False) == ([rows[ino] for ino in (100, 101, 102, LAST)], 0)
-    assert index.files(0, 1000, on_flash=True) == ([rows[100], rows[LAST]], 0)
+    assert survey.last_inode() == LAST
+    assert survey.files(0, 1000, on_flash=False) == (
+        [rows[ino] for ino in (100, 101, 102, LAST)],
+        0,
+    )
+    assert survey.files(0, 1000, on_flash=True) == ([rows[100], rows[LAST]], 0)
 
 
-def test_one_span_after_the_other(index: Index) -> None:
+def test_one_span_after_the_other(index: Index, survey: Survey) -> None:
     fill(index)
     found, after, calls = [], 99, 0
     while True:
-        rows, after = index.files(after, 2, on_flash=False)
+        rows, after = survey.files(after, 2, on_flash=False)
         found += [row.ino for row in rows]
         calls += 1
         if not after:
@@ -52,15 +56,15 @@ def test_one_span_after_the_other(index: Index) -> None:
     assert calls == 3
 
 
-def test_a_gap_is_gone_through(index: Index) -> None:
+def test_a_gap_is_gone_through(index: Index, survey: Survey) -> None:
     fill(index)
-    assert index.files(0, 50, on_flash=True) == ([], 50)
+    assert survey.files(0, 50, on_flash=True) == ([], 50)
 
 
-def test_nobody_waits_for_it(index: Index) -> None:
+def test_nobody_waits_for_it(index: Index, survey: Survey) -> None:
     """It sees what is committed, and not what another is about to commit."""
     rows = fill(index)
     with index.transaction():
         index.inodes.update(rows[100]._replace(size=7))
-        assert index.files(0, 100, on_flash=True)[0] == [rows[100]]
-    assert index.files(0, 100, on_flash=True)[0][0].size == 7
+        assert survey.files(0, 100, on_flash=True)[0] == [rows[100]]
+    assert survey.files(0, 100, on_flash=True)[0][0].size == 7

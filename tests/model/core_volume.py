@@ -83,7 +83,7 @@ class CoreVolume:
 
     def last_inode(self) -> int:
         """The largest inode number there is."""
-        return self._volume.index.last_inode()
+        return int(self._volume.index._database.rows("SELECT max(ino) FROM inode")[0][0])
 
     def find(self, path: Path) -> Inode:
         """Walk a path by lookups; a symlink on the way is dangling, as in the model."""

@@ -224,10 +224,10 @@ class Database:
         """Bytes of the write-ahead log."""
         return os.fstat(self._wal).st_size
 
-    def scan(self, statement: str, *args: object) -> list[Row]:
+    def scan(self, statement: str) -> list[Row]:
         """The rows of a long query, on a connection of its own, so that nothing waits for it."""
         with _translated(), closing(_connect(self.path)) as connection:
-            return connection.execute(statement, args).fetchall()
+            return connection.execute(statement).fetchall()
 
 
 def _connect(path: Path) -> sqlite3.Connection:

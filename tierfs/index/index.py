@@ -13,7 +13,7 @@ from tierfs.base.osio import Os
 from tierfs.index.cuts import Cuts
 from tierfs.index.database import Database
 from tierfs.index.entries import Entries
-from tierfs.index.inodes import COLUMNS, Inode, Inodes, inode_of
+from tierfs.index.inodes import Inodes
 from tierfs.index.publisher import Publisher
 from tierfs.index.schema import APPLICATION_ID
 from tierfs.index.view import View
@@ -38,12 +38,6 @@ FROM inode
 """
 """Sums of bytes by total(), since sum() fails on a few sparse files of the largest size."""
 
-
-_LAST = "SELECT coalesce(max(ino), 0) FROM inode"
-_FILES = (
-    f"SELECT {COLUMNS} FROM inode WHERE ino > ? AND ino <= ? AND mode & 0xF000 = 0x8000 AND nlink"  # noqa: S608 - column names of our own
-)
-_ON_FLASH = f"{_FILES} AND prefix > 0 AND size > 0"
 
 MAGIC = b"SQLite format 3\0"
 HEADER_BYTES = 100
@@ -190,20 +184,6 @@ class Index:
     def usage(self) -> IndexUsage:
         """Counts over the whole table; reads all of it, beside the writer."""
         return IndexUsage._make(self._database.scan(_USAGE)[0])
-
-    def files(self, after: int, span: int, *, on_flash: bool) -> tuple[list[Inode], int]:
-        """Regular files that have a name, of the ``span`` inode numbers behind ``after``, in order.
-
-        With ``on_flash`` only those that have bytes there. Read beside the writer. Also returns the
-        number to go on behind; 0: that was the end of the table.
-        """
-        end = after + span
-        rows = self._database.scan(_ON_FLASH if on_flash else _FILES, after, end)
-        return [inode_of(row) for row in rows], end if end < self.last_inode() else 0
-
-    def last_inode(self) -> int:
-        """The largest inode number there is."""
-        return int(self._database.rows(_LAST)[0][0])
 
     def size(self) -> int:
         """Bytes of the database and its log."""

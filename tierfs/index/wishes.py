@@ -40,13 +40,6 @@ class Wishes:
         row = self._database.row("SELECT ino, until FROM pin WHERE ino = ?", ino)
         return None if row is None else Pin._make(row)
 
-    def pins(self, after: int, limit: int) -> list[Pin]:
-        """Pins of the ``limit`` next inodes behind ``after``."""
-        rows = self._database.rows(
-            "SELECT ino, until FROM pin WHERE ino > ? ORDER BY ino LIMIT ?", after, limit
-        )
-        return [Pin._make(row) for row in rows]
-
     def request(self, request: Request) -> None:
         """Note that a file is to be moved; replaces an earlier request."""
         self._database.execute(
@@ -57,13 +50,6 @@ class Wishes:
         """What is asked for and not done yet."""
         row = self._database.row("SELECT ino, prefix FROM request WHERE ino = ?", ino)
         return None if row is None else Request._make(row)
-
-    def requests(self, after: int, limit: int) -> list[Request]:
-        """Requests for the ``limit`` next inodes behind ``after``."""
-        rows = self._database.rows(
-            "SELECT ino, prefix FROM request WHERE ino > ? ORDER BY ino LIMIT ?", after, limit
-        )
-        return [Request._make(row) for row in rows]
 
     def settle(self, request: Request) -> None:
         """A request was fulfilled, or cannot be; a newer one for another prefix stays."""
