@@ -21,6 +21,7 @@ from tests.core.moving import (
 from tests.core.scenarios import HEAD, pattern
 from tests.support.volumes import LooseVolume
 from tierfs.base.extents import WHOLE_FILE
+from tierfs.core.copies import COPY_CHUNK, PUT_CHUNK
 from tierfs.core.moves import Moved
 from tierfs.core.placement import Limits, reserve
 from tierfs.index.inodes import ROOT
@@ -62,6 +63,18 @@ def test_eviction_leaves_the_whole_file_on_disk(small: LooseVolume) -> None:
     assert place(small, FILE, 0) == Moved(ino, "moved", HEAD, HEAD)
     assert objects(small, ino) == (None, DATA)
     assert moved_bytes(small, "flash", "disk") == HEAD
+
+
+def test_a_long_copy_rests_between_the_parts_of_a_chunk(small: LooseVolume) -> None:
+    data = pattern(COPY_CHUNK + PUT_CHUNK + 5)
+    ino, asked = file_of(small, data), list[int]()
+    small.os.clear()
+    moved = small.fs.moves.place(ino, WHOLE_FILE, keep_mirror=False, paced=asked.append)
+    whole, rest = divmod(len(data) - HEAD, PUT_CHUNK)
+    assert (moved.outcome, moved.copied) == ("moved", len(data) - HEAD)
+    assert asked == [PUT_CHUNK] * whole + [rest]
+    assert len([label for label in small.os.labels if label.endswith(".pread")]) == 2
+    assert objects(small, ino) == (data, None)
 
 
 def test_what_is_mirrored_is_evicted_without_a_copy(small: LooseVolume) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import closing
 
 import pytest
 from hypothesis import given
@@ -27,6 +28,7 @@ from tierfs.base.errors import FsError
 from tierfs.base.extents import KIB, WHOLE_FILE
 from tierfs.core.virtual_xattrs import OF_FILES, PIN, PREFIX, REQUESTED, WRITABLE
 from tierfs.index.inodes import ROOT
+from tierfs.index.survey import Survey
 from tierfs.index.wishes import Pin, Request
 
 HOUR = 3600 * SECOND
@@ -34,6 +36,18 @@ OWNER = Somebody(uid=ME.uid)
 BAD_PINS = [b"", b" ", b"0", b"no", b"false", b"2", b"-1h", b"6", b"6m", b"0s", b"0.5s", b"1000y"]
 BAD_SIZES = [b"", b"-1", b"64K", b"some", b"1.5", b"all of it", b"1e3", b"9000PiB"]
 NO_TEXT = [b"1\0", b"\xff", b"\xef\xbc\x96h", b"1" * (LONGEST + 1), bytes(65536)]
+
+
+def pins(volume: LooseVolume) -> list[Pin]:
+    """Every pin."""
+    with closing(Survey(volume.index.path)) as survey:
+        return survey.pins(0, 10)
+
+
+def requests(volume: LooseVolume) -> list[Request]:
+    """Every request."""
+    with closing(Survey(volume.index.path)) as survey:
+        return survey.requests(0, 10)
 
 
 @pytest.fixture
@@ -154,7 +168,7 @@ def test_pinned_for_ever(small: LooseVolume, ino: int, value: bytes) -> None:
     small.fs.xattrs.set(ino, PIN, value)
     small.reopen()
     assert small.fs.xattrs.get(ino, PIN) == b"1"
-    assert small.index.wishes.pins(0, 10) == [Pin(ino, None)]
+    assert pins(small) == [Pin(ino, None)]
 
 
 @pytest.mark.parametrize(
@@ -163,7 +177,7 @@ def test_pinned_for_ever(small: LooseVolume, ino: int, value: bytes) -> None:
 def test_pinned_for_a_while(small: LooseVolume, ino: int, value: bytes, length: int) -> None:
     small.clock.now = 1_900_000_000 * SECOND + 5
     small.fs.xattrs.set(ino, PIN, value)
-    assert small.index.wishes.pins(0, 10) == [Pin(ino, small.clock.now + length)]
+    assert pins(small) == [Pin(ino, small.clock.now + length)]
 
 
 def test_a_pin_tells_when_it_ends_and_ends_then(small: LooseVolume, ino: int) -> None:
@@ -177,13 +191,13 @@ def test_a_pin_tells_when_it_ends_and_ends_then(small: LooseVolume, ino: int) ->
         small.fs.xattrs.get(ino, PIN)
     with fails(errno.ENODATA):
         small.fs.xattrs.remove(ino, PIN)
-    assert small.index.wishes.pins(0, 10) == []
+    assert pins(small) == []
 
 
 def test_the_last_pin_holds(small: LooseVolume, ino: int) -> None:
     small.fs.xattrs.set(ino, PIN, b"6h")
     small.fs.xattrs.set(ino, PIN, b"1")
-    assert small.index.wishes.pins(0, 10) == [Pin(ino, None)]
+    assert pins(small) == [Pin(ino, None)]
 
 
 def test_a_pin_ends_before_the_clock_does(small: LooseVolume, ino: int) -> None:
@@ -229,7 +243,7 @@ def test_what_is_no_pin(small: LooseVolume, ino: int, value: bytes) -> None:
 def test_a_prefix_is_asked_for(small: LooseVolume, ino: int, value: bytes, prefix: int) -> None:
     small.fs.xattrs.set(ino, PREFIX, value)
     small.reopen()
-    assert small.index.wishes.requests(0, 10) == [Request(ino, prefix)]
+    assert requests(small) == [Request(ino, prefix)]
     if prefix != HEAD:  # as it is already
         shown = b"all" if prefix == WHOLE_FILE else b"%d" % prefix
         assert small.fs.xattrs.get(ino, REQUESTED) == shown
@@ -253,7 +267,7 @@ def test_what_was_done_is_asked_for_no_longer(small: LooseVolume, ino: int) -> N
 def test_what_is_reached_is_requested_no_longer(small: LooseVolume, ino: int) -> None:
     """The mover takes the request back a second later or so, which is nobody's concern."""
     small.fs.xattrs.set(ino, PREFIX, b"%d" % HEAD)
-    assert small.index.wishes.requests(0, 10) == [Request(ino, HEAD)]
+    assert requests(small) == [Request(ino, HEAD)]
     with fails(errno.ENODATA):
         small.fs.xattrs.get(ino, REQUESTED)
 
@@ -358,5 +372,5 @@ def test_wishes_end_with_their_file(small: LooseVolume) -> None:
     small.fs.xattrs.set(ino, PREFIX, b"all")
     small.fs.names.unlink(ROOT, b"file")
     small.reopen()  # the kernel knows nothing any longer, and what is left behind is freed
-    assert small.index.wishes.pins(0, 10) == []
-    assert small.index.wishes.requests(0, 10) == []
+    assert pins(small) == []
+    assert requests(small) == []
