@@ -14,7 +14,11 @@ from tierfs.index.inodes import Inode
 from tierfs.store.objects import ObjectLost, ObjectStore
 
 COPY_CHUNK = 1024 * 1024
-"""Bytes copied at a time."""
+"""Bytes read at a time: one access of a spinning disk."""
+
+PUT_CHUNK = 256 * 1024
+"""Bytes that a move writes at a time: it rests in between, so that a read which is to run on the
+same processor does not wait for a full chunk."""
 
 
 def load(store: ObjectStore, ino: int, extent: Extent) -> bytes:
@@ -81,7 +85,12 @@ class Copy(NamedTuple):
         """The bytes of a chunk, from the source."""
         return load(self.source, self.inode.ino, chunk)
 
-    def put(self, offset: int, data: bytes) -> None:
+    def parts(self, chunk: Extent) -> Iterator[Extent]:
+        """A chunk in parts of ``PUT_CHUNK`` bytes at most."""
+        for offset in range(chunk.offset, chunk.end, PUT_CHUNK):
+            yield Extent(offset, min(PUT_CHUNK, chunk.end - offset))
+
+    def put(self, offset: int, data: bytes | memoryview) -> None:
         """Bytes of the source to the target."""
         put(self.target, self.inode.ino, offset, data, self.holds)
 

@@ -85,12 +85,14 @@ class Steps:
         if copy is None:
             return
         for chunk in copy.chunks():
-            paced(chunk.length)
-            data = copy.load(chunk)
-            with self.unchanged(job):
-                copy.put(chunk.offset, data)
-            job.copied += chunk.length
-            self._tiers.moved(copy, chunk.length)
+            data = memoryview(b"")
+            for part in copy.parts(chunk):
+                paced(part.length)
+                data = data or memoryview(copy.load(chunk))
+                with self.unchanged(job):
+                    copy.put(part.offset, data[part.offset - chunk.offset :][: part.length])
+                job.copied += part.length
+                self._tiers.moved(copy, part.length)
         with self.unchanged(job):
             copy.finish()
 

@@ -12,6 +12,7 @@ BINDFS: Final = "bindfs"
 BEFORE: Final = "before"
 DISK: Final = "disk"
 ON_DISK: Final = "tierfs on disk"
+MOVING: Final = "tierfs, moving"
 
 PINNED: Final = "pinned"
 FREE: Final = "free"

@@ -9,7 +9,7 @@ from itertools import product
 from typing import Final
 
 from tierfs.base.errors import TierfsError
-from tierfs.base.units import format_size
+from tierfs.base.units import MIB, format_size
 from tierfs.bench import spinning
 from tierfs.bench.dataset import Dataset
 from tierfs.bench.epoch import Epoch
@@ -19,6 +19,7 @@ from tierfs.bench.framework.scenario import Scenario
 from tierfs.bench.framework.side import Side
 from tierfs.bench.ingest import Ingest
 from tierfs.bench.metadata import Metadata, Walks
+from tierfs.bench.migration import Migration
 from tierfs.bench.spindle_model import Geometry
 from tierfs.bench.stream import Stream
 from tierfs.bench.suite.checks import Idle, Memory
@@ -28,6 +29,7 @@ from tierfs.bench.suite.names import (
     DISK,
     FREE,
     MERGERFS,
+    MOVING,
     NATIVE,
     ON_DISK,
     PINNED,
@@ -63,6 +65,7 @@ GROUPS: Final = (
     "uncached",
     "ingest",
     "idle",
+    "mover",
     "memory",
     SPINNING,
 )
@@ -101,6 +104,13 @@ def groups(sizes: Sizes) -> list[Group]:
             (NATIVE, TIERFS, PYTHON, BINDFS, BEFORE),
         ),
         Group("idle", "Idle, after an epoch", [Idle(images)], (TIERFS,), (FREE,)),
+        Group(
+            "mover",
+            f"Reads while {sizes.moved:,} files of 1MiB are moved",
+            [Migration(large=Dataset(sizes.moved, MIB))],
+            (MOVING,),
+            (FREE,),
+        ),
     ]
     if sizes.memory_files:
         many = Dataset(sizes.memory_files, EMPTY)

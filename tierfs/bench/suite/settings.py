@@ -20,6 +20,8 @@ class Sizes:
     walked: int = 100_000
     stream_bytes: int = GIB
     created: int = 2000
+    moved: int = 400
+    """Of 1 MiB each, by the mover."""
     spinning_files: int = 1000
     batches: int = 40
     """Of the simulated training."""

@@ -7,7 +7,18 @@ from pathlib import Path
 
 from tierfs.bench.framework.runner import Say
 from tierfs.bench.framework.side import Side
-from tierfs.bench.suite.names import BEFORE, BINDFS, DISK, MERGERFS, NATIVE, ON_DISK, PYTHON, TIERFS
+from tierfs.bench.migration import Pace, volume
+from tierfs.bench.suite.names import (
+    BEFORE,
+    BINDFS,
+    DISK,
+    MERGERFS,
+    MOVING,
+    NATIVE,
+    ON_DISK,
+    PYTHON,
+    TIERFS,
+)
 from tierfs.bench.suite.settings import Settings
 from tierfs.bench.suite.stage import NO_FASTPATH, Stage, has_option
 
@@ -24,6 +35,8 @@ def make_sides(settings: Settings, stage: Stage, names: set[str], say: Say) -> I
     yield Side(NATIVE, native)
     if TIERFS in names:
         yield stage.volume(home, TIERFS, settings.program)
+    if MOVING in names:
+        yield volume(stage, home, MOVING, settings.program, Pace())
     yield from _other_versions(settings, stage, names, home, say)
     for name in sorted({MERGERFS, BINDFS} & names):
         peer = stage.peer(home, name, native)

@@ -47,11 +47,18 @@ class Stage:
         self._undo.callback(work)
 
     def volume(
-        self, home: Path, name: str, program: Program, *options: str, disk: Path | None = None
+        self,
+        home: Path,
+        name: str,
+        program: Program,
+        *options: str,
+        disk: Path | None = None,
+        settings: str = "",
     ) -> Side:
         """A new tierfs volume in ``home``, mounted by ``program`` with ``options``.
 
-        Its disk directory is ``disk``, which must be empty, or a new one.
+        Its disk directory is ``disk``, which must be empty, or a new one; ``settings`` are further
+        lines of its volume file.
 
         Raises:
             TierfsError: a command failed.
@@ -63,7 +70,7 @@ class Stage:
         file = root / "volume.yaml"
         run([*program, "init", str(file), "--flash", str(flash), "--disk", str(disk)])
         with file.open("a", encoding="utf-8") as text:
-            text.write("log: {format: text, level: info, file: daemon.log}\n")
+            text.write("log: {format: text, level: info, file: daemon.log}\n" + settings)
         self._mount(mountpoint, [*program, "mount", *options, str(file), str(mountpoint)])
         return Side(name, mountpoint)
 

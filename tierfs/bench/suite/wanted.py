@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tierfs.bench import epoch, first_byte, ingest, loader, metadata, spinning, stream
+from tierfs.bench import epoch, first_byte, ingest, loader, metadata, migration, spinning, stream
 from tierfs.bench.framework.report import Report
 from tierfs.bench.framework.result import Result, Summary
 from tierfs.bench.suite import checks
@@ -16,6 +16,7 @@ from tierfs.bench.suite.names import (
     DISK,
     FREE,
     MERGERFS,
+    MOVING,
     NATIVE,
     ON_DISK,
     PINNED,
@@ -94,6 +95,10 @@ def _spinning(name: str, scenario: str, figure: str, wanted: Mapping[str, float]
     return _versus(f"{name}, spinning disk", scenario, figure, spinning.DISK, wanted)
 
 
+def _mover(name: str, figure: str, most: float) -> Row:
+    return Row(name, Place(migration.NAME, figure, MOVING), None, {FREE: most}, at_most=True)
+
+
 def _busy(side: str, wanted: float, *, at_most: bool = False) -> Row:
     place = Place("loader", loader.BUSY, side)
     return Row(f"accelerator busy, small images, {side}, %", place, None, {FREE: wanted}, at_most)
@@ -131,6 +136,8 @@ ROWS: Final = (
         {FREE: 0.5},
         at_most=True,
     ),
+    _mover("reads while files are moved, p99, times the idle one", migration.P99_RATIO, 2.0),
+    _mover("mover, off its rate, %", migration.OFF_RATE, 10.0),
     _spinning("time to the first 64KiB", first_byte.FIRST_BYTE, first_byte.FIRST_ALL, both(10.0)),
     # 70 % shorter: 1 / (1 - 0.7) times as fast, as it is shown.
     _spinning("time to a whole file", first_byte.WHOLE_FILE, first_byte.WHOLE_ALL, both(3.33)),

@@ -23,6 +23,7 @@ VERBS: Final[Mapping[str, str]] = MappingProxyType(
         "loader": "tierfs.cli.bench.loader",
         "spindle": "tierfs.cli.bench.spindle",
         "spinning-disk": "tierfs.cli.bench.spinning_disk",
+        "migration": "tierfs.cli.bench.migration",
         "policy": "tierfs.cli.bench.policy",
     }
 )

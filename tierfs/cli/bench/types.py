@@ -1,4 +1,4 @@
-"""Words of the command line of ``tierfs bench``: sizes, and names with a value."""
+"""Words of the command line of ``tierfs bench``: sizes, rates, and names with a value."""
 
 from __future__ import annotations
 
@@ -28,6 +28,23 @@ class SizeType(click.ParamType[int]):
             self.fail(str(error), param, ctx)
 
 
+class RateType(click.ParamType[int]):
+    """Bytes a second."""
+
+    name = "rate"
+
+    def convert(
+        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """``100MiB/s`` as 104857600; click shows what is wrong with a bad one."""
+        if isinstance(value, int):
+            return value
+        size, slash, unit = value.partition("/")
+        if not slash or unit.strip() != "s":
+            self.fail(f'"{value}" is not a rate; write it as 100MiB/s', param, ctx)
+        return SIZE.convert(size, param, ctx)
+
+
 class NamedType(click.ParamType[tuple[str, str]]):
     """``NAME=VALUE`` as both."""
 
@@ -50,4 +67,5 @@ class NamedType(click.ParamType[tuple[str, str]]):
 
 
 SIZE: Final = SizeType()
+RATE: Final = RateType()
 NAMED: Final = NamedType()
