@@ -190,10 +190,14 @@ static bool is_call(uint32_t opcode, const uint8_t *body, size_t length) {
            (opcode == FUSE_MKNOD && is_mknod(body, length));
 }
 
+static bool is_only_client(const worker *w, uint32_t client) {
+    return client && client == w->client && w->in_a_row >= LONELY;
+}
+
 bool calling_answers(calling *c, const worker *w, const struct fuse_in_header *header,
                      const uint8_t *body, size_t length) {
     if (!c || length > MOST_BYTES || !is_call(header->opcode, body, length) ||
-        passing_waits(c->router->passing) || !is_only_client(&w->following, header->pid))
+        passing_waits(c->router->passing) || !is_only_client(w, header->pid))
         return false;
     return make_call(c, &(call){header, body, length, now_ns()});
 }

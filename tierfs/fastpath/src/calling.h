@@ -11,7 +11,10 @@
 
 #include "router.h"
 
-enum { MOST_BYTES = 132 * 1024 }; /* of a request; larger ones may keep flash busy for long */
+enum {
+    LONELY = 16,              /* requests in a row after which a client is taken for the only one */
+    MOST_BYTES = 132 * 1024, /* of a request; larger ones may keep flash busy for long */
+};
 
 /* NULL without memory. `write` and `make` are functions of Python; see Router.call in _router.pyi for
    what they take and return. */

@@ -3,10 +3,8 @@
    As many READs wait at a time as there are threads, so that a disk with a queue, or many disks, can
    serve them in the order that suits it. */
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <sys/queue.h>
-#include <unistd.h>
 
 #include "hashing.h"
 #include "router.h"
@@ -88,16 +86,8 @@ static void read_for(disk *d, const job *j, uint8_t *buffer) {
     disk_anticipate(d, ino, &file, j->in.offset, length);
 }
 
-/* A thread inherits the cores of the one that made it, and the leader may be bound to its client's. */
-static void use_all_cores(void) {
-    cpu_set_t allowed;
-    if (!sched_getaffinity(getpid(), sizeof allowed, &allowed))
-        sched_setaffinity(0, sizeof allowed, &allowed);
-}
-
 static void *work(void *argument) {
     disk *d = argument;
-    use_all_cores();
     uint8_t *buffer = malloc(d->router->buffer);
     for (job *j; (j = next_job(d)); free(j)) {
         if (j->ahead)

@@ -270,7 +270,7 @@ static void send_on(passing *p, struct fuse_in_header *header, uint8_t *body, si
     send_request(p, header, body, length);
 }
 
-bool pass_on(worker *w, struct fuse_in_header *header, uint8_t *body, size_t length) {
+void pass_on(worker *w, struct fuse_in_header *header, uint8_t *body, size_t length) {
     router *r = w->router;
     if (header->opcode == FUSE_INIT)
         note_init(r->passing, header, body, length);
@@ -279,10 +279,9 @@ bool pass_on(worker *w, struct fuse_in_header *header, uint8_t *body, size_t len
         await_others(w);
     }
     if (calling_answers(r->calling, w, header, body, length))
-        return true;
+        return;
     count(&w->counters.passed_on, 1);
     send_on(r->passing, header, body, length);
-    return false;
 }
 
 void pass_forget(router *r, uint64_t ino) {

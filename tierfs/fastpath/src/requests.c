@@ -242,15 +242,16 @@ static bool answer(worker *w, const request *q) {
     return result != PASS;
 }
 
-bool handle(worker *w, size_t size) {
+void handle(worker *w, size_t size) {
     struct fuse_in_header *header = (struct fuse_in_header *)(void *)w->request;
     if (size < sizeof *header)
-        return false; /* no message of FUSE, and nobody to answer */
+        return; /* no message of FUSE, and nobody to answer */
     if (header->len != size) {
         reply_error(w->router, header->unique, EIO);
-        return false;
+        return;
     }
     uint8_t *body = w->request + sizeof *header;
     request q = {header, body, size - sizeof *header, now_ns()};
-    return answer(w, &q) || pass_on(w, header, body, q.length);
+    if (!answer(w, &q))
+        pass_on(w, header, body, q.length);
 }

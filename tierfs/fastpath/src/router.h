@@ -26,7 +26,6 @@
 
 #include "changing.h"
 #include "counters.h"
-#include "following.h"
 #include "listing.h"
 #include "table.h"
 
@@ -61,7 +60,8 @@ struct worker {
     _Atomic unsigned turn;         /* odd while a request is read and dealt with, see await_others() */
     unsigned losses, pause, looks; /* see spin() */
     bool bound;
-    following following; /* the leader's */
+    uint32_t client;   /* the thread that made the last request, */
+    unsigned in_a_row; /* and how many more before it */
 };
 
 typedef struct calling calling;
@@ -122,8 +122,8 @@ void end_connection(router *r);
 
 /* -------- requests.c */
 
-/* Answers or passes on what is in the worker's buffer; true: answered. */
-bool handle(worker *w, size_t size);
+/* Answers or passes on what is in the worker's buffer. */
+void handle(worker *w, size_t size);
 
 /* -------- reads.c */
 
@@ -158,8 +158,8 @@ passing *passing_new(router *r, uint32_t max_write, int *peer);
 void passing_free(passing *p);
 /* Whether the kernel can do without OPEN and OPENDIR; known from INIT on. */
 bool passing_no_open(const passing *p);
-/* Passes a request on; its bytes may be changed. True: a function of Python has answered it at once. */
-bool pass_on(worker *w, struct fuse_in_header *header, uint8_t *body, size_t length);
+/* Passes a request on, or lets a function of Python answer it at once; its bytes may be changed. */
+void pass_on(worker *w, struct fuse_in_header *header, uint8_t *body, size_t length);
 /* Asks Python for a READ or READDIRPLUS: to publish what it needs and say ERESTART, or (`all`) for the
    reply itself. */
 void ask_python(router *r, const struct fuse_in_header *header, const struct fuse_read_in *in, bool all);

@@ -75,33 +75,24 @@ void await_others(worker *w) {
     }
 }
 
-/* Whether the request, which was checked, goes on where an earlier one ended: then the kernel sends
-   the next one before this one is answered. */
-static bool is_of_stream(const worker *w) {
+/* Of the leader alone: a helper only runs while there are several, and must not call (calling.h). */
+static void note_client(worker *w) {
     struct fuse_in_header header;
-    struct fuse_read_in in;
     memcpy(&header, w->request, sizeof header);
-    if (header.opcode != FUSE_READ)
-        return false;
-    memcpy(&in, w->request + sizeof header, sizeof in);
-    return in.offset > 0;
-}
-
-static void follow_client(worker *leader, bool answered) {
-    struct fuse_in_header header;
-    memcpy(&header, leader->request, sizeof header);
-    bool was = leader->following.core >= 0;
-    if (follow(&leader->following, header.pid, answered && !is_of_stream(leader)) != was)
-        leader->looks = 0; /* is_bound() is to look */
+    if (!header.pid || w != &w->router->workers[0])
+        return; /* the kernel's own: nobody waits for it */
+    w->in_a_row = header.pid == w->client ? w->in_a_row + 1 : 0;
+    w->client = header.pid;
 }
 
 /* 1: a request was dealt with, 0: there was none, -1: the connection is over. */
 static int serve_request(worker *w) {
     atomic_fetch_add(&w->turn, 1);
     ssize_t size = next_request(w);
-    bool answered = size > 0 && handle(w, (size_t)size);
-    if (size > 0 && w == &w->router->workers[0])
-        follow_client(w, answered);
+    if (size > 0) {
+        handle(w, (size_t)size);
+        note_client(w);
+    }
     end_turn(w);
     return size > 0 ? 1 : (int)size;
 }
@@ -234,7 +225,6 @@ static void *help(void *argument) {
 
 static int buffers(worker *w, router *r) {
     *w = (worker){.router = r};
-    following_init(&w->following);
     w->request = aligned_alloc(PAGE, r->buffer);
     w->reply = aligned_alloc(PAGE, r->buffer);
     return w->request && w->reply ? 0 : -1;
