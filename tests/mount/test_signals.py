@@ -77,7 +77,9 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 def started(command: list[str], stdin: int = subprocess.DEVNULL) -> Iterator[Process]:
     """The daemon in a session of its own, killed at the end if need be."""
     quiet = subprocess.DEVNULL  # nohup(1) writes a file in place of a terminal
-    leader = ["setsid", *(["--ctty"] if stdin >= 0 else []), *command]
+    # Whoever runs the tests may ignore these, as a job of nohup(1) does.
+    signals = ["env", "--default-signal=HUP,INT"]
+    leader = ["setsid", *(["--ctty"] if stdin >= 0 else []), *signals, *command]
     with subprocess.Popen(leader, cwd=REPOSITORY, stdin=stdin, stdout=quiet) as process:
         try:
             yield process
