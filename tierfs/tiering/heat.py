@@ -132,7 +132,7 @@ class Heat:
     def sweep(self, slots: int) -> Iterator[int]:
         """The files in the next ``slots`` slots; the next call goes on behind them.
 
-        How the engine looks for cold files without sorting them all.
+        For whoever looks at what is known without a copy of it; the engine goes by the index.
         """
         for _ in range(min(slots, len(self.slots))):
             ino = self.slots.ino[self._hand]
