@@ -191,3 +191,23 @@ def test_more_than_was_agreed_on_is_refused(rig: Rig, opcode: int) -> None:
     for size in (2**32 - 1, MAX_WRITE + 4097):
         reply = rig.kernel.ask(opcode, DIRECTORY, ReadIn(0, 0, size).pack())
         assert (reply.error, reply.body) == (errno.EINVAL, b"")
+
+
+SERIAL_END = 2**62
+"""Cookies of entries lie a little below it."""
+
+
+def test_cookies_bear_the_count_of_changes(rig: Rig) -> None:
+    """A cache of the kernel from before a change does not hold where a listing of now goes on."""
+    publish(rig, range(60, 62))
+    page = [(b"60", SERIAL_END - 2, 60, FILE), (b"61", SERIAL_END - 1, 61, FILE)]
+    seen = []
+    for _ in range(2):
+        rig.router.put_listing(DIRECTORY, 0, page, END)
+        seen.append([line.cookie for line in listed(rig, 0)])
+        rig.router.drop_listing(DIRECTORY)
+    assert not set(seen[0]) & set(seen[1])
+    rig.router.put_listing(DIRECTORY, 0, page, END)
+    for first, last in seen:
+        assert [line.name for line in listed(rig, first)] == [b"61"]
+        assert listed(rig, last) == []

@@ -33,6 +33,7 @@ class Told(NamedTuple):
     references: int
     memory: int
     evictions: int
+    prefetched: int
 
 
 def counters(**answered: Answered) -> Told:
@@ -47,6 +48,7 @@ def counters(**answered: Answered) -> Told:
         references=14,
         memory=15,
         evictions=16,
+        prefetched=17,
     )
 
 

@@ -10,7 +10,13 @@ from tierfs.policy.fast_path import AUTO, FastPathSettings
 from tierfs.policy.volume_file import load_volume_file
 
 DOCUMENTED = FastPathSettings(
-    enabled=True, memory=128 * MIB, threads=AUTO, spin_us=200, disk_threads=32, io_uring=True
+    enabled=True,
+    memory=128 * MIB,
+    threads=AUTO,
+    spin_us=200,
+    disk_threads=32,
+    io_uring=True,
+    prefetch_names=True,
 )
 
 
@@ -22,9 +28,15 @@ def test_what_is_left_out_has_the_documented_default(loader: Loader) -> None:
 
 def test_every_key_is_read(loader: Loader) -> None:
     section = "{enabled: false, memory: 1MiB, threads: 3, spin: 0us, "
-    section += "disk_threads: 256, io_uring: false}"
+    section += "disk_threads: 256, io_uring: false, prefetch_names: false}"
     assert loader.load(f"{GOOD}fast_path: {section}\n").fast_path == FastPathSettings(
-        enabled=False, memory=MIB, threads=3, spin_us=0, disk_threads=256, io_uring=False
+        enabled=False,
+        memory=MIB,
+        threads=3,
+        spin_us=0,
+        disk_threads=256,
+        io_uring=False,
+        prefetch_names=False,
     )
 
 

@@ -58,6 +58,8 @@ class Counters(NamedTuple):
     evictions: int
     heat_lost: int
     """Reads not counted, since ``heat`` was not asked for in time."""
+    prefetched: int
+    """Names told ahead."""
 
 Row: TypeAlias = tuple[
     int, int, int, int, int, int, int, int, int, int, int, int, int, bytes | None, int, int
@@ -123,6 +125,17 @@ class Router:
             OSError: a thread or a socket could not be made; ``device`` is closed.
             ValueError: a number is out of its range; ``device`` stays the caller's.
             RuntimeError: the router was started or stopped before; likewise.
+        """
+
+    def prefetch(self, mountpoint: bytes, device: int, /) -> None:
+        """Tell the kernel the names of directories ahead, in which names are looked up; once.
+
+        The mount at ``mountpoint`` has the device number ``device`` (``st_dev``); it is asked, so
+        it must be served. A thread lists the directories through a copy of the mount.
+
+        Raises:
+            OSError: the mount cannot be copied (CAP_SYS_ADMIN), its directories not be opened by
+                number (CAP_DAC_READ_SEARCH), or the router was stopped.
         """
 
     def stop(self) -> None:

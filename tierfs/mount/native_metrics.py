@@ -75,6 +75,7 @@ def _samples(native: Native) -> Iterator[tuple[_Key, float]]:
         yield _Key("tierfs_read_bytes", "tierfs_read_bytes_total", (("tier", tier),)), count
     yield _plain("passed_on", "_total"), counters.passed_on
     yield _plain("evictions", "_total"), counters.evictions
+    yield _plain("prefetched_names", "_total"), counters.prefetched
     yield _plain("inodes"), counters.inodes
     yield _plain("names"), counters.entries
     yield _plain("bytes"), counters.memory

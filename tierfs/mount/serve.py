@@ -197,11 +197,13 @@ class _Server:
 
     async def _tune(self) -> None:
         """Only a thread may look at our own mount: the answer comes from the event loop."""
-        kib = READ_AHEAD_KIB
-        if self._connection.fast_path is not None:
+        fast, mountpoint = self._connection.fast_path, self._connection.mountpoint
+        jobs = [partial(tune, mountpoint)]
+        if fast is not None:
             kib = native_read_ahead_kib(self._volume.settings.head)
-        job = partial(tune, self._connection.mountpoint, kib=kib)
-        await trio.to_thread.run_sync(job, abandon_on_cancel=True)
+            jobs = [partial(tune, mountpoint, kib=kib), partial(fast.prefetch_names, mountpoint)]
+        for job in jobs:
+            await trio.to_thread.run_sync(job, abandon_on_cancel=True)
 
     def _obeying(self, *, follows_terminal: bool) -> Callable[..., Awaitable[None]]:
         reload = partial(reload_policy, self._policy)

@@ -49,7 +49,10 @@ THREADS: Field[int] = Field("threads", WordOr({"auto": AUTO}, Count(MOST_THREADS
 SPIN = Field("spin", Microseconds(MOST_SPIN_US), "200us", 200)
 DISK_THREADS = Field("disk_threads", Count(MOST_DISK_THREADS), "32", 32)
 IO_URING = Field("io_uring", Flag(), "false", default=True)
-FAST_PATH = Table('"fast_path"', (ENABLED, MEMORY, THREADS, SPIN, DISK_THREADS, IO_URING))
+PREFETCH_NAMES = Field("prefetch_names", Flag(), "false", default=True)
+FAST_PATH = Table(
+    '"fast_path"', (ENABLED, MEMORY, THREADS, SPIN, DISK_THREADS, IO_URING, PREFETCH_NAMES)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class FastPathSettings:
     spin_us: int = 200
     disk_threads: int = 32
     io_uring: bool = True
+    prefetch_names: bool = True
 
     @classmethod
     def of(cls, record: Record) -> FastPathSettings:
@@ -73,4 +77,5 @@ class FastPathSettings:
             spin_us=record[SPIN],
             disk_threads=record[DISK_THREADS],
             io_uring=record[IO_URING],
+            prefetch_names=record[PREFETCH_NAMES],
         )

@@ -5,6 +5,7 @@
 
 #include "life.h"
 #include "payloads.h"
+#include "prefetch.h"
 #include "uring.h"
 
 enum { LEAST_BUFFER = 68 * 1024 }; /* for a reply of pyfuse3 or a SETXATTR of 64 KiB (XATTR_SIZE_MAX) */
@@ -25,7 +26,8 @@ int life_set_up(router *r, size_t memory, int heads, int objects) {
     r->table = table_new(memory);
     r->payloads = payloads_new();
     r->listing = listing_new();
-    if (!r->table || !r->payloads || !r->listing || heat_init(&r->heat) < 0) {
+    r->prefetch = prefetch_new();
+    if (!r->table || !r->payloads || !r->listing || !r->prefetch || heat_init(&r->heat) < 0) {
         errno = ENOMEM;
         return -1;
     }
@@ -57,7 +59,8 @@ int life_start(router *r, int device, unsigned workers, unsigned disk_threads, u
     return peer;
 }
 
-/* Threads first: they use everything else. */
+/* Threads first: they use everything else. The one that prefetches is a client, and like any other may
+   wait for an answer until the connection is over, which it is when the device is closed. */
 void life_stop(router *r) {
     workers_stop(r);
     disk_free(r->disk);
@@ -67,6 +70,7 @@ void life_stop(router *r) {
     r->passing = NULL;
     close_fd(&r->device);
     close_fd(&r->socket);
+    prefetch_stop(r->prefetch);
 }
 
 void life_free(router *r) {
@@ -76,6 +80,7 @@ void life_free(router *r) {
     close_fd(&r->objects.directory);
     table_free(r->table);
     payloads_free(r->payloads);
+    prefetch_free(r->prefetch);
     listing_free(r->listing);
     heat_free(&r->heat);
     uring_free(r->uring);

@@ -5,6 +5,7 @@
 #include "listing.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,8 +15,14 @@ enum {
     TYPE_SHIFT = 12,
 };
 
+/* A cookie is 2^62 less a number that nothing ever reaches (tierfs/index/entries.py): its upper bits are
+   ones, and make room for a stamp. Others are of . and .. and stay as they are. */
+static const unsigned STAMP_AT = 45, STAMPED_AT = 62;
+static const uint64_t STAMP_MASK = (1 << 17) - 1;
+
 struct listing {
     pthread_mutex_t lock;
+    _Atomic uint64_t changes;
     page *pages[PAGES];
     size_t next;
 };
@@ -69,6 +76,7 @@ void listing_put(listing *l, page *added) {
 
 void listing_drop(listing *l, uint64_t directory) {
     pthread_mutex_lock(&l->lock);
+    l->changes++;
     for (size_t i = 0; i < PAGES; i++) {
         if (l->pages[i] && l->pages[i]->directory == directory) {
             page_free(l->pages[i]);
@@ -152,4 +160,23 @@ found listing_fill(listing *l, table *t, uint64_t directory, uint64_t cookie, ui
         result = fill(t, p, (size_t)at, out, room, length);
     pthread_mutex_unlock(&l->lock);
     return result;
+}
+
+static uint64_t stamped(uint64_t cookie, uint64_t stamp) {
+    if (cookie >> STAMP_AT != STAMP_MASK)
+        return cookie;
+    return 1ULL << STAMPED_AT | (cookie ^ (STAMP_MASK ^ stamp) << STAMP_AT);
+}
+
+void listing_stamp(const listing *l, uint8_t *records, size_t length) {
+    uint64_t stamp = l->changes & STAMP_MASK;
+    for (size_t at = 0; at + FUSE_NAME_OFFSET_DIRENTPLUS <= length;) {
+        struct fuse_direntplus *each = (void *)(records + at);
+        each->dirent.off = stamped(each->dirent.off, stamp);
+        at += FUSE_DIRENTPLUS_SIZE(each);
+    }
+}
+
+uint64_t listing_cookie(uint64_t cookie) {
+    return cookie >> STAMPED_AT == 1 ? (cookie ^ 1ULL << STAMPED_AT) | STAMP_MASK << STAMP_AT : cookie;
 }

@@ -31,7 +31,7 @@ listing *listing_new(void);
 void listing_free(listing *l);
 /* Takes the page over; the oldest goes. */
 void listing_put(listing *l, page *added);
-/* Drops every page of a directory: a name was made or removed there. */
+/* Drops every page of a directory: a name was made or removed there, which counts as a change. */
 void listing_drop(listing *l, uint64_t directory);
 void page_free(page *gone);
 
@@ -39,5 +39,15 @@ void page_free(page *gone);
    MISS: no page, or the table no longer knows the first name. FOUND with length 0: the end. */
 found listing_fill(listing *l, table *t, uint64_t directory, uint64_t cookie, uint8_t *out,
                    size_t room, size_t *length);
+
+/* The kernel caches listings, and looks only at the beginning of one whether the directory has changed
+   since (fuse_readdir_cached, fs/fuse/readdir.c). What goes on in the middle could get names from an older
+   listing that another process ends just then. So the cookies that the kernel sees bear the count of
+   changes: in a cache of another time the kernel does not find its place, and asks us.
+
+   Gives the cookies in fuse_direntplus records the present count; */
+void listing_stamp(const listing *l, uint8_t *records, size_t length);
+/* and the cookie without it. */
+uint64_t listing_cookie(uint64_t stamped);
 
 #endif

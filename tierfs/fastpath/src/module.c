@@ -10,6 +10,7 @@
 #include "calling.h"
 #include "life.h"
 #include "payloads.h"
+#include "prefetch.h"
 #include "records.h"
 #include "uring.h"
 #include "xattrs.h"
@@ -117,6 +118,19 @@ static PyObject *router_start(PyObject *self, PyObject *args, PyObject *kwargs) 
     }
     pthread_mutex_unlock(&((RouterObject *)self)->life);
     return made;
+}
+
+static PyObject *router_prefetch(PyObject *self, PyObject *args) {
+    router *r = router_of(self);
+    const char *mountpoint;
+    unsigned long long device;
+    int failed;
+    if (!PyArg_ParseTuple(args, "yK", &mountpoint, &device))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    failed = prefetch_start(r->prefetch, mountpoint, (dev_t)device);
+    Py_END_ALLOW_THREADS
+    return failed ? PyErr_SetFromErrno(PyExc_OSError) : Py_NewRef(Py_None);
 }
 
 static PyObject *router_stop(PyObject *self, PyObject *Py_UNUSED(none)) {
@@ -302,6 +316,7 @@ static PyObject *router_counters(PyObject *self, PyObject *Py_UNUSED(none)) {
 static PyMethodDef router_methods[] = {
     {"call", router_call, METH_VARARGS, NULL},
     {"start", (PyCFunction)(void (*)(void))router_start, METH_VARARGS | METH_KEYWORDS, NULL},
+    {"prefetch", router_prefetch, METH_VARARGS, NULL},
     {"stop", router_stop, METH_NOARGS, NULL},
     {"put_inode", router_put_inode, METH_O, NULL},
     {"drop_inode", router_drop_inode, METH_O, NULL},

@@ -329,11 +329,12 @@ static void keep_waiting(passing *p, waiting *w) {
 }
 
 static void returned(worker *leader, waiting *w, const struct fuse_out_header *header,
-                     const uint8_t *bytes, size_t length) {
+                     uint8_t *bytes, size_t length) {
     router *r = leader->router;
     if (header->error == -ERESTART && !w->all) {
         serve_again(leader, &w->header, &w->in, w->asked_ns);
     } else if (!header->error && w->header.opcode == FUSE_READDIRPLUS) {
+        listing_stamp(r->listing, bytes, length);
         reply(r, w->header.unique, bytes, length);
     } else if (header->error) {
         bool known = header->error < 0 && header->error > -MOST_ERROR;

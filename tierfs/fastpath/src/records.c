@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <structmember.h>
 
-#include "xattrs.h"
-
+#include "prefetch.h"
 #include "uring.h"
+#include "xattrs.h"
 
 enum {
     ROW_FIELDS = 16,
@@ -248,10 +248,11 @@ static PyStructSequence_Desc answered_desc = {
 static PyStructSequence_Field counters_fields[] = {
     {"answered", NULL},    {"passed_on", NULL}, {"flash_bytes", NULL}, {"disk_bytes", NULL},
     {"inodes", NULL},      {"entries", NULL},   {"references", NULL},  {"memory", NULL},
-    {"evictions", NULL},   {"heat_lost", NULL}, {NULL, NULL},
+    {"evictions", NULL},   {"heat_lost", NULL}, {"prefetched", NULL},
+    {NULL, NULL},
 };
 static PyStructSequence_Desc counters_desc = {
-    "tierfs.fastpath._router.Counters", NULL, counters_fields, 10,
+    "tierfs.fastpath._router.Counters", NULL, counters_fields, 11,
 };
 
 static PyObject *numbers(const _Atomic uint64_t *values, Py_ssize_t count) {
@@ -321,8 +322,9 @@ PyObject *counters_record(PyTypeObject *router_type, router *r) {
         PyLong_FromSize_t(held.memory),
         PyLong_FromUnsignedLongLong(held.evictions),
         PyLong_FromUnsignedLongLong(heat_lost(&r->heat)),
+        PyLong_FromUnsignedLongLong(prefetch_count(r->prefetch)),
     };
-    return record(state->counters, fields, 10);
+    return record(state->counters, fields, 11);
 }
 
 /* ---------------------------------------------------------------- the module */

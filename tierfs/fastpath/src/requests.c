@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include "prefetch.h"
 #include "router.h"
 
 typedef enum { PASS, OK, FAILED } outcome;
@@ -31,6 +32,7 @@ static bool is_dot(const char *name, size_t length) {
 static void forget(worker *w, uint64_t ino, uint64_t times) {
     if (table_forget(w->router->table, ino, times))
         pass_forget(w->router, ino);
+    prefetch_forget(w->router->prefetch, ino);
 }
 
 static outcome answer_lookup(worker *w, const request *q) {
@@ -44,6 +46,8 @@ static outcome answer_lookup(worker *w, const request *q) {
         return PASS;
     if (!reply(w->router, q->header->unique, &out, sizeof out) && result == FOUND)
         forget(w, out.nodeid, 1); /* the kernel did not take it */
+    if (result == FOUND)
+        prefetch_saw(w->router->prefetch, q->header->nodeid);
     return OK;
 }
 
@@ -179,6 +183,7 @@ static void serve_listing(worker *w, const struct fuse_in_header *header, const 
         ask_python(r, header, in, again);
         return;
     }
+    listing_stamp(r->listing, w->reply, length);
     if (!reply(r, header->unique, w->reply, length))
         forget_listed(w, w->reply, length);
     count_answer(&w->counters, ANSWER_READDIR, true, started_ns);
@@ -192,6 +197,11 @@ void serve_again(worker *w, const struct fuse_in_header *header, const struct fu
         serve_listing(w, header, in, started_ns, true);
 }
 
+static void list(worker *w, const request *q, struct fuse_read_in *in) {
+    in->offset = listing_cookie(in->offset);
+    serve_listing(w, q->header, in, q->started_ns, false);
+}
+
 static bool handle_bytes(worker *w, const request *q) {
     struct fuse_read_in in;
     if (q->length < sizeof in)
@@ -202,7 +212,7 @@ static bool handle_bytes(worker *w, const request *q) {
     else if (q->header->opcode == FUSE_READ)
         serve_read(w, q->header, &in, q->started_ns, false);
     else
-        serve_listing(w, q->header, &in, q->started_ns, false);
+        list(w, q, &in);
     return true;
 }
 

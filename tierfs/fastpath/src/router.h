@@ -7,12 +7,13 @@
      kernel -- rings ---+-- threads, one a core, where the kernel has io_uring (uring.h)
 
    The first worker leads: it alone waits, for the device and for the socket. The others help while
-   requests queue up. A READ that must wait for a disk moves to a disk thread.
+   requests queue up. A READ that must wait for a disk moves to a disk thread. One more thread makes
+   requests, as a client of our own (prefetch.h).
 
    Locks, none held while another is taken, but for the queue's while sending: the table's (table.c),
    the heat's, the disk queue's (disk.c), the waiting READs' and the outgoing queue's (passing.c), the
    payloads' (payloads.c), `parking` (workers.c), those of the
-   rings' queues (uring.c). */
+   rings' queues (uring.c), of what is prefetched (prefetch.c, lookahead.c). */
 #ifndef TIERFS_ROUTER_H
 #define TIERFS_ROUTER_H
 
@@ -68,6 +69,7 @@ typedef struct calling calling;
 typedef struct disk disk;
 typedef struct passing passing;
 typedef struct payloads payloads;
+typedef struct prefetch prefetch;
 typedef struct uring uring;
 
 struct router {
@@ -80,6 +82,7 @@ struct router {
     disk *disk;
     passing *passing;
     payloads *payloads;
+    prefetch *prefetch;
     listing *listing;
     changing changing;
     uring *uring; /* NULL: the device alone */

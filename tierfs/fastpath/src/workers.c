@@ -194,7 +194,8 @@ static void *lead(void *argument) {
         served = serve_pending(w, &look);
         in_a_row = served ? in_a_row + 1 : 0;
         if (in_a_row >= BACKLOG) {
-            call_helper(w->router);
+            if (!w->bound) /* on one core a helper would only take it from the leader */
+                call_helper(w->router);
             in_a_row = 0;
         }
         if (!served) {
@@ -208,16 +209,22 @@ static void *lead(void *argument) {
     return NULL;
 }
 
+/* Only requests that come without a pause show that there is still work for two: one client alone
+   would otherwise be served by the helper, and wake the leader for nothing each time. */
 static void *help(void *argument) {
     worker *w = argument;
     while (park(w->router)) {
-        for (unsigned empty = 0; empty < HELPER_SPINS;) {
+        for (unsigned empty = 0, in_a_row = 0; empty < HELPER_SPINS;) {
             int served = serve_request(w);
             if (served < 0)
                 break; /* the leader finds out as well */
-            empty = served ? 0 : empty + 1;
-            if (!served)
+            in_a_row = served ? in_a_row + 1 : 0;
+            if (in_a_row > 1)
+                empty = 0;
+            if (!served) {
+                empty++;
                 sched_yield();
+            }
         }
     }
     return NULL;

@@ -1,0 +1,250 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <linux/mount.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lookahead.h"
+#include "prefetch.h"
+
+enum {
+    MOST_ASKED = 64,       /* directories that wait; what is beyond is asked for again */
+    LINGER_NS = 5000000,   /* for which the copy is kept, as the next step may come soon */
+    MOST_STEPS = 256,      /* after which it is given back all the same: somebody may have unmounted */
+    BYTES_OF_NAME = 192,   /* struct fuse_direntplus and a name of up to 40 bytes */
+    INO64_GEN = 0x81,      /* FILEID_INO64_GEN (include/linux/exportfs.h), fuse_encode_fh() */
+    SECOND = 1000000000,
+};
+
+struct prefetch {
+    lookahead ahead;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    uint64_t asked[MOST_ASKED]; /* a queue: `waiting` from `first` on */
+    size_t first, waiting;
+    char *mountpoint;
+    dev_t device;
+    pthread_t thread;
+    bool stopping;
+    _Atomic bool active;
+    _Atomic uint64_t names;
+};
+
+prefetch *prefetch_new(void) {
+    prefetch *p = calloc(1, sizeof *p);
+    if (!p)
+        return NULL;
+    lookahead_init(&p->ahead);
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_condattr_t clock;
+    pthread_condattr_init(&clock);
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    pthread_cond_init(&p->changed, &clock);
+    pthread_condattr_destroy(&clock);
+    return p;
+}
+
+/* ---------------------------------------------------------------- what is asked for */
+
+static void ask(prefetch *p, uint64_t directory) {
+    pthread_mutex_lock(&p->lock);
+    bool room = p->waiting < MOST_ASKED;
+    if (room) {
+        p->asked[(p->first + p->waiting++) % MOST_ASKED] = directory;
+        pthread_cond_signal(&p->changed);
+    }
+    pthread_mutex_unlock(&p->lock);
+    if (!room)
+        lookahead_put_off(&p->ahead, directory);
+}
+
+static bool is_active(const prefetch *p) {
+    return atomic_load_explicit(&p->active, memory_order_relaxed);
+}
+
+void prefetch_saw(prefetch *p, uint64_t directory) {
+    if (is_active(p) && lookahead_count(&p->ahead, directory))
+        ask(p, directory);
+}
+
+void prefetch_forget(prefetch *p, uint64_t ino) {
+    if (is_active(p))
+        lookahead_forget(&p->ahead, ino);
+}
+
+static struct timespec soon(void) {
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += LINGER_NS;
+    until.tv_sec += until.tv_nsec / SECOND;
+    until.tv_nsec %= SECOND;
+    return until;
+}
+
+/* The next directory; 0: the end, or, unless `patient`, none for a while. */
+static uint64_t next_asked(prefetch *p, bool patient) {
+    struct timespec until = soon();
+    uint64_t directory = 0;
+    int late = 0;
+    pthread_mutex_lock(&p->lock);
+    while (!p->waiting && !p->stopping && !late)
+        late = patient ? pthread_cond_wait(&p->changed, &p->lock)
+                       : pthread_cond_timedwait(&p->changed, &p->lock, &until);
+    if (p->waiting && !p->stopping) {
+        directory = p->asked[p->first];
+        p->first = (p->first + 1) % MOST_ASKED;
+        p->waiting--;
+    }
+    pthread_mutex_unlock(&p->lock);
+    return directory;
+}
+
+/* ---------------------------------------------------------------- listing */
+
+static bool is_ours(int tree, dev_t device) {
+    struct statx about;
+    return !statx(tree, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &about) &&
+           makedev(about.stx_dev_major, about.stx_dev_minor) == device;
+}
+
+/* The root of a copy of the mount, which is there until this is closed; -1 and errno. */
+static int copy_mount(const prefetch *p) {
+    int root = -1, error = ENOENT;
+    int tree = (int)syscall(SYS_open_tree, AT_FDCWD, p->mountpoint, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    if (tree < 0)
+        return -1;
+    if (is_ours(tree, p->device)) {
+        root = openat(tree, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        error = errno;
+    }
+    close(tree);
+    errno = error;
+    return root;
+}
+
+static int open_number(int root, uint64_t ino) {
+    uint32_t numbers[] = {(uint32_t)(ino >> 32), (uint32_t)ino, 0}; /* generation: never reused */
+    struct {
+        struct file_handle handle;
+        uint8_t bytes[sizeof numbers];
+    } whole = {.handle = {.handle_bytes = sizeof numbers, .handle_type = INO64_GEN}};
+    memcpy(whole.handle.f_handle, numbers, sizeof numbers);
+    return open_by_handle_at(root, &whole.handle, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+static uint32_t count_records(const uint8_t *records, long length) {
+    uint32_t count = 0;
+    for (uint16_t size; length > 0; length -= size, records += size, count++)
+        memcpy(&size, records + 16, sizeof size); /* d_reclen of struct linux_dirent64 */
+    return count;
+}
+
+/* A READDIRPLUS of so many names, without which the call is of no use but does no harm: the kernel
+   makes it one since there was a LOOKUP (FUSE_READDIRPLUS_AUTO). */
+static uint32_t list(int directory, step *what) {
+    uint8_t records[LOOKUPS * LIST_AHEAD * BYTES_OF_NAME];
+    if (lseek(directory, what->cookie, SEEK_SET) < 0)
+        return 0;
+    long length = syscall(SYS_getdents64, directory, records, what->names * BYTES_OF_NAME);
+    what->cookie = lseek(directory, 0, SEEK_CUR);
+    return length < 0 || what->cookie < 0 ? 0 : count_records(records, length);
+}
+
+static void take_step(prefetch *p, int root, uint64_t ino) {
+    step what;
+    if (!lookahead_next(&p->ahead, ino, &what))
+        return;
+    int directory = open_number(root, ino);
+    uint32_t names = directory < 0 ? 0 : list(directory, &what);
+    if (directory >= 0)
+        close(directory);
+    lookahead_listed(&p->ahead, ino, names, what.cookie);
+    atomic_fetch_add_explicit(&p->names, names, memory_order_relaxed);
+}
+
+/* False: the mount is gone, or something lies over it. */
+static bool take_steps(prefetch *p, uint64_t directory) {
+    int root = copy_mount(p);
+    if (root < 0)
+        return false;
+    for (unsigned steps = 1; directory; steps++) {
+        take_step(p, root, directory);
+        directory = steps < MOST_STEPS ? next_asked(p, false) : 0;
+    }
+    close(root);
+    return true;
+}
+
+static void *run(void *argument) {
+    prefetch *p = argument;
+    uint64_t directory;
+    pthread_setname_np(pthread_self(), PREFETCH_THREAD);
+    while ((directory = next_asked(p, true)) != 0)
+        if (!take_steps(p, directory))
+            lookahead_put_off(&p->ahead, directory);
+    return NULL;
+}
+
+/* ---------------------------------------------------------------- life */
+
+static int probe(const prefetch *p) {
+    int root = copy_mount(p);
+    if (root < 0)
+        return -1;
+    int again = open_number(root, FUSE_ROOT_ID), error = errno;
+    close(root);
+    if (again >= 0)
+        close(again);
+    errno = error;
+    return again < 0 ? -1 : 0;
+}
+
+static int start_thread(prefetch *p) {
+    pthread_mutex_lock(&p->lock);
+    int error = p->stopping ? ESHUTDOWN : pthread_create(&p->thread, NULL, run, p);
+    p->active = !error;
+    pthread_mutex_unlock(&p->lock);
+    errno = error;
+    return error ? -1 : 0;
+}
+
+int prefetch_start(prefetch *p, const char *mountpoint, dev_t device) {
+    if (p->mountpoint) {
+        errno = EALREADY;
+        return -1;
+    }
+    p->mountpoint = strdup(mountpoint);
+    p->device = device;
+    return p->mountpoint && !probe(p) ? start_thread(p) : -1;
+}
+
+uint64_t prefetch_count(const prefetch *p) {
+    return atomic_load_explicit(&p->names, memory_order_relaxed);
+}
+
+void prefetch_stop(prefetch *p) {
+    if (!p)
+        return;
+    pthread_mutex_lock(&p->lock);
+    p->stopping = true;
+    bool runs = atomic_exchange(&p->active, false);
+    pthread_cond_signal(&p->changed);
+    pthread_mutex_unlock(&p->lock);
+    if (runs)
+        pthread_join(p->thread, NULL);
+}
+
+void prefetch_free(prefetch *p) {
+    if (p)
+        free(p->mountpoint);
+    free(p);
+}

@@ -1,0 +1,35 @@
+/* Names ahead: a thread lists directories of our own mount, so that the kernel learns from READDIRPLUS,
+   many at a time, what it would ask for by a LOOKUP each (fuse_direntplus_link, fs/fuse/readdir.c).
+
+   It goes by a copy of the mount that nobody else sees (open_tree(2)), which is there only while there
+   is something to list: so nothing keeps the mount itself busy, umount(2) succeeds at any time, and
+   what lies over the mountpoint is not in the way. Directories are opened by number
+   (open_by_handle_at(2)): a path could lead elsewhere, and cost requests. */
+#ifndef TIERFS_PREFETCH_H
+#define TIERFS_PREFETCH_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define PREFETCH_THREAD "tierfs-prefetch" /* as top(1) shows it */
+
+typedef struct prefetch prefetch;
+
+/* NULL without memory. */
+prefetch *prefetch_new(void);
+/* Begins for the mount at `mountpoint`, of device number `device`, once. It asks the mount, and waits. -1
+   and errno: not permitted (it takes CAP_SYS_ADMIN and CAP_DAC_READ_SEARCH), too old a kernel, not our
+   mount, stopped. */
+int prefetch_start(prefetch *p, const char *mountpoint, dev_t device);
+/* A LOOKUP found a name in the directory. */
+void prefetch_saw(prefetch *p, uint64_t directory);
+/* The kernel forgets an inode. */
+void prefetch_forget(prefetch *p, uint64_t ino);
+/* How many names were listed ahead. */
+uint64_t prefetch_count(const prefetch *p);
+/* Waits for the thread; when nobody serves the mount any longer its connection must be over. */
+void prefetch_stop(prefetch *p);
+void prefetch_free(prefetch *p);
+
+#endif
