@@ -14,6 +14,7 @@
 
 #include "calling.h"
 #include "payloads.h"
+#include "prefetch.h"
 #include "router.h"
 #include "xattrs.h"
 
@@ -122,9 +123,10 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
     make_stores();
     r.table = table_new(1 << 20);
     r.listing = listing_new();
+    r.prefetch = prefetch_new();
     w->router = &r;
     w->reply = malloc(BUFFER);
-    if (!r.table || !r.listing || !w->reply || heat_init(&r.heat) < 0)
+    if (!r.table || !r.listing || !r.prefetch || !w->reply || heat_init(&r.heat) < 0)
         fail("no memory\n");
     return 0;
 }
