@@ -20,6 +20,16 @@ def test_a_call_is_the_function_itself() -> None:
         SYSTEM.call("any.label", divide, 6, by=0)
 
 
+def test_a_bound_call_costs_nothing_until_somebody_listens() -> None:
+    assert SYSTEM.bound("any.label", divide) is divide
+    faulty = FaultyOs()
+    faulty.fail(Point("a.call", 1), errno.EIO)
+    bound = faulty.bound("a.call", divide)
+    assert bound(6, by=3) == 2
+    with pytest.raises(OSError, match="Input/output error"):
+        bound(6, by=3)
+
+
 def test_one_call_fails_and_the_next_does_not() -> None:
     faulty = FaultyOs()
     faulty.fail(Point("a.call", 1), errno.EIO)

@@ -178,7 +178,7 @@ def test_one_holds_an_inode_at_a_time() -> None:
             holders.remove(ino)
 
     together(hold, hold, hold, hold, seconds=0.3)
-    assert locks._locks == {}
+    assert locks._held == set()
 
 
 def test_who_does_not_wait_is_told() -> None:
@@ -190,4 +190,4 @@ def test_who_does_not_wait_is_told() -> None:
             pass
     with locks.hold(1, wait=False):
         pass
-    assert locks._locks == {}
+    assert locks._held == set()

@@ -102,3 +102,12 @@ def test_the_orphans_are_the_inodes_without_a_name(index: Index) -> None:
     with index.transaction():
         index.inodes.update(made[1]._replace(nlink=0))
     assert index.inodes.orphans() == [made[1].ino]
+
+
+def test_columns_that_change_are_stored_and_the_others_kept(index: Index) -> None:
+    made = add(index, b"a")
+    with index.transaction():
+        index.inodes.change(made, size=7, mtime=8, sparse=1)
+    cached = index.inodes.get(made.ino)
+    index.inodes.forget_cached()
+    assert index.inodes.get(made.ino) == cached == made._replace(size=7, mtime=8, sparse=1)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import errno
 import sqlite3
+import subprocess
+import sys
 import uuid
 from contextlib import closing, suppress
 from pathlib import Path
@@ -31,6 +33,17 @@ def test_a_commit_is_in_the_file_before_the_reply(index: Index) -> None:
     made = add(index, b"a")
     with closing(sqlite3.connect(index.path)) as other:
         assert other.execute("SELECT ino FROM entry").fetchall() == [(made.ino,)]
+
+
+def test_other_processes_are_kept_out(index: Index) -> None:
+    """So that no lock of the log need be asked of the kernel."""
+    add(index, b"a")
+    count = "import sqlite3, sys; sqlite3.connect(sys.argv[1], 0).execute('SELECT * FROM inode')"
+    other = subprocess.run(
+        [sys.executable, "-c", count, index.path], capture_output=True, text=True, check=False
+    )
+    assert "database is locked" in other.stderr
+    assert not index.path.with_name("index.db-shm").exists()
 
 
 def test_sync_syncs_the_log(open_index: OpenIndex) -> None:

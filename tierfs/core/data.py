@@ -296,15 +296,14 @@ class Data:
             row = self._index.inodes.get(inode.ino)
             if size < row.size:
                 self._index.cuts.add(inode.ino)
-            self._index.inodes.update(
-                row._replace(
-                    size=size,
-                    prefix=inode.prefix,
-                    mode=after_writing(row.mode, row.gid, change.caller),
-                    mtime=now,
-                    ctime=now,
-                    version=row.version + 1,
-                    sparse=int(size > 0 and (change.skips_block or row.sparse > 0)),
-                )
+            self._index.inodes.change(
+                row,
+                size=size,
+                prefix=inode.prefix,
+                mode=after_writing(row.mode, row.gid, change.caller),
+                mtime=now,
+                ctime=now,
+                version=row.version + 1,
+                sparse=int(size > 0 and (change.skips_block or row.sparse > 0)),
             )
         self.activity.changed(inode.ino)

@@ -82,9 +82,7 @@ class Directories:
         """Mark a directory changed; ``links`` subdirectories were added or removed."""
         directory = self._index.inodes.get(ino)
         now = self._clock()
-        self._index.inodes.update(
-            directory._replace(nlink=directory.nlink + links, mtime=now, ctime=now)
-        )
+        self._index.inodes.change(directory, nlink=directory.nlink + links, mtime=now, ctime=now)
 
     def mark_changed(self, inode: Inode, *, parent: int) -> None:
         """Set the ctime of an inode that got a name in ``parent``."""

@@ -53,6 +53,7 @@ class FileSystem:
         self.placement = Placement(head, tiers.flash)
         directories = Directories(index, clock)
         self._index = index
+        self.is_free = index.is_free
         self._tiers = tiers
         self.references = references
         self.reclaimer = Reclaimer(index, tiers, locks, metrics)
@@ -80,11 +81,6 @@ class FileSystem:
             files_free=flash.files_free,
             name_max=NAME_MAX,
         )
-
-    @property
-    def is_free(self) -> bool:
-        """Whether a change of names would not wait for another thread's, if it came now."""
-        return self._index.is_free
 
     def sync_index(self) -> None:
         """Make every name and attribute survive a power cut: fsync(2) of a directory.

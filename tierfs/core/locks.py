@@ -20,13 +20,15 @@ class WouldBlock(Exception):
 
 
 class InodeLocks:
-    """Locks by inode number; there are as many as are held or waited for."""
+    """Locks by inode number; nothing is kept of those that nobody holds or waits for."""
 
     def __init__(self) -> None:
         self.motions = Motions()
         """Moves hold a lock for moments only; these are under way all the same."""
         self._mutex = threading.Lock()
-        self._locks: dict[int, tuple[threading.Lock, int]] = {}
+        self._released = threading.Condition(self._mutex)
+        self._held: set[int] = set()
+        self._waiting = 0
 
     def hold(self, ino: int, *, wait: bool = True) -> AbstractContextManager[None]:
         """Keep every other change of the inode's bytes out, from the beginning of the block.
@@ -36,43 +38,35 @@ class InodeLocks:
         """
         return _Held(self, ino, wait=wait)
 
-    def acquire(self, ino: int, *, wait: bool) -> threading.Lock:
+    def acquire(self, ino: int, *, wait: bool) -> None:
         """Hold the inode until ``release``; raises as ``hold`` does."""
-        lock = self._enter(ino)
-        held = False
+        with self._mutex:
+            while ino in self._held:
+                if not wait:
+                    raise WouldBlock
+                self._wait()
+            self._held.add(ino)
+
+    def release(self, ino: int) -> None:
+        """Let others have the inode."""
+        with self._mutex:
+            self._held.remove(ino)
+            if self._waiting:
+                self._released.notify_all()
+
+    def _wait(self) -> None:
+        """Until any inode is released: those that wait are a few threads."""
+        self._waiting += 1
         try:
-            held = lock.acquire(blocking=wait)
+            self._released.wait()
         finally:
-            if not held:
-                self._leave(ino)
-        if not held:
-            raise WouldBlock
-        return lock
-
-    def release(self, ino: int, lock: threading.Lock) -> None:
-        """Let others have the inode, of which ``acquire`` gave the lock."""
-        lock.release()
-        self._leave(ino)
-
-    def _enter(self, ino: int) -> threading.Lock:
-        with self._mutex:
-            lock, users = self._locks.get(ino) or (threading.Lock(), 0)
-            self._locks[ino] = (lock, users + 1)
-            return lock
-
-    def _leave(self, ino: int) -> None:
-        with self._mutex:
-            lock, users = self._locks[ino]
-            if users == 1:
-                del self._locks[ino]
-            else:
-                self._locks[ino] = (lock, users - 1)
+            self._waiting -= 1
 
 
 class _Held:
     """A block that holds one inode; a generator would cost a microsecond more each time."""
 
-    __slots__ = ("_ino", "_lock", "_locks", "_wait")
+    __slots__ = ("_ino", "_locks", "_wait")
 
     def __init__(self, locks: InodeLocks, ino: int, *, wait: bool) -> None:
         self._locks = locks
@@ -80,7 +74,7 @@ class _Held:
         self._wait = wait
 
     def __enter__(self) -> None:
-        self._lock = self._locks.acquire(self._ino, wait=self._wait)
+        self._locks.acquire(self._ino, wait=self._wait)
 
     def __exit__(self, *_: object) -> None:
-        self._locks.release(self._ino, self._lock)
+        self._locks.release(self._ino)

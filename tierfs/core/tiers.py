@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from typing import NamedTuple
 
 from tierfs.base.errors import Damage
 from tierfs.base.extents import Extent, Lengths, object_lengths, split
@@ -28,15 +27,6 @@ def _nothing() -> None:
 
 class FlashFull(Exception):
     """Flash has no room for these bytes: they belong on disk."""
-
-
-class _Share(NamedTuple):
-    """What one operation means for one store."""
-
-    store: ObjectStore
-    extent: Extent | None
-    old_length: int
-    new_length: int
 
 
 class Tiers:
@@ -85,17 +75,19 @@ class Tiers:
             Damage: an object is missing or too short, and a write would hide that.
             WouldBlock: the disk is needed, and ``wait`` is False.
         """
-        flash, disk = self._shares(inode, new_size, Extent(offset, len(data)))
-        if not wait and (disk.extent or disk.new_length != disk.old_length):
+        old = lengths_of(inode)
+        new = object_lengths(new_size, inode.prefix, mirrored=inode.mirrored)
+        on_flash, on_disk = split(Extent(offset, len(data)), inode.prefix)
+        if not wait and (on_disk or new.disk != old.disk):
             raise WouldBlock
-        view = memoryview(data)
+        view, cut = memoryview(data), on_flash.length if on_flash else 0
         try:
-            self._apply(flash, inode.ino, view, offset)
+            self._apply(self.flash, inode.ino, on_flash, view[:cut], old.flash, new.flash)
         except OSError as exc:
             if exc.errno in NO_ROOM:
                 raise FlashFull from exc
             raise
-        self._apply(disk, inode.ino, view, offset)
+        self._apply(self.disk, inode.ino, on_disk, view[cut:], old.disk, new.disk)
 
     def spill(self, inode: Inode) -> None:
         """Copy the flash part of a file into its disk object, durably.
@@ -183,21 +175,18 @@ class Tiers:
             self.disk.allocated(inode.ino, disk, start=inode.prefix) if disk else 0
         )
 
-    def _shares(self, inode: Inode, new_size: int, extent: Extent) -> tuple[_Share, _Share]:
-        old = lengths_of(inode)
-        new = lengths_of(inode._replace(size=new_size))
-        parts = split(extent, inode.prefix)
-        return (
-            _Share(self.flash, parts.flash, old.flash, new.flash),
-            _Share(self.disk, parts.disk, old.disk, new.disk),
-        )
-
-    def _apply(self, share: _Share, ino: int, data: memoryview, data_offset: int) -> None:
-        store, extent, old_length, new_length = share
+    def _apply(
+        self,
+        store: ObjectStore,
+        ino: int,
+        extent: Extent | None,
+        data: memoryview,
+        old_length: int,
+        new_length: int,
+    ) -> None:
+        """What a write means for one store: bytes of an extent, or only a length."""
         if extent is not None:
-            start = extent.offset - data_offset
-            part = data[start : start + extent.length]
-            put(store, ino, extent.offset, part, old_length)
+            put(store, ino, extent.offset, data, old_length)
             self._written[store.name].inc(extent.length)
         elif new_length > old_length:
             resize(store, ino, new_length, old_length)

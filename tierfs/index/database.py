@@ -11,10 +11,11 @@ import errno
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from tierfs.base.errors import IndexFailed, VolumeRefused, errno_of
 from tierfs.base.metrics import Metrics
@@ -47,6 +48,9 @@ Row = tuple[Any, ...]
 class Database:
     """SQLite behind a lock. Every method may be called from any thread.
 
+    As a block it is a transaction, all or nothing: its end commits, any exception rolls back. It
+    may be nested.
+
     ``on_commit`` and ``on_rollback`` are called at a transaction's end, still under the lock.
 
     Raises from every method:
@@ -73,10 +77,11 @@ class Database:
         self._log_limit = NO_LIMIT
         self._unlooked = 0
         self._sync_failed = False
+        self._make_commit = os_.bound("index.commit", self.execute)
         self._commits = metrics.index_transactions.labels("commit")
         self._rollbacks = metrics.index_transactions.labels("rollback")
         with _translated():
-            self._connection = _connect(path)
+            self._connection = connect(path, PRAGMAS)
         self._writing = self._connection.cursor()
         try:
             with _translated():
@@ -117,11 +122,7 @@ class Database:
         except sqlite3.Error as exc:
             raise _failure(exc) from exc
 
-    def transaction(self) -> AbstractContextManager[None]:
-        """All or nothing: commits at the end, rolls back on any exception. May be nested."""
-        return _Transaction(self)
-
-    def enter(self) -> None:
+    def __enter__(self) -> None:
         """Begin a transaction, or go on with the one that this thread is in."""
         self.lock.acquire()
         try:
@@ -131,6 +132,17 @@ class Database:
             self.lock.release()
             raise
         self._depth += 1
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            if self._depth > 1:
+                self._depth -= 1
+            elif kind is None:
+                self._commit()
+            else:
+                self._roll_back()
+        finally:
+            self.lock.release()
 
     def _begin(self) -> None:
         self._unlooked -= 1
@@ -144,21 +156,9 @@ class Database:
         """Let a transaction that finds the log longer than ``limit`` bytes empty it first."""
         self._log_limit, self._unlooked = limit, 0
 
-    def leave(self, *, failed: bool) -> None:
-        """End what ``enter`` began: commit, or roll back what ``failed``."""
-        try:
-            if self._depth > 1:
-                self._depth -= 1
-            elif failed:
-                self._roll_back()
-            else:
-                self._commit()
-        finally:
-            self.lock.release()
-
     def _commit(self) -> None:
         try:
-            self._os.call("index.commit", self.execute, "COMMIT")
+            self._make_commit("COMMIT")
         except BaseException:
             self._roll_back()
             raise
@@ -167,7 +167,6 @@ class Database:
         self._commits.inc()
         self.commits += 1
 
-    @property
     def is_free(self) -> bool:
         """Whether a call would not wait for another thread's transaction, if it came now."""
         free = self.lock.acquire(blocking=False)
@@ -213,7 +212,7 @@ class Database:
         Only if the log is longer than ``log_limit`` bytes even so, writers wait until it is empty.
         While a long ``scan`` reads from the log it cannot be emptied, and stays as it is.
         """
-        with _translated(), closing(_connect(self.path)) as connection:
+        with _translated(), closing(connect(self.path, PRAGMAS)) as connection:
             connection.execute(f"PRAGMA busy_timeout = {CHECKPOINT_PATIENCE_MS}")
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
             if self.wal_size() > log_limit:
@@ -226,15 +225,24 @@ class Database:
 
     def scan(self, statement: str) -> list[Row]:
         """The rows of a long query, on a connection of its own, so that nothing waits for it."""
-        with _translated(), closing(_connect(self.path)) as connection:
+        with _translated(), closing(connect(self.path, PRAGMAS)) as connection:
             return connection.execute(statement).fetchall()
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path, pragmas: Sequence[str]) -> sqlite3.Connection:
+    """Connect as the process that alone has the volume open: its locks cost no system call.
+
+    Other processes are kept out; what connections must know of each other is in memory
+    (``unix-excl``, https://www.sqlite.org/vfs.html#standard_unix_vfses).
+    """
     connection = sqlite3.connect(
-        path, isolation_level=None, check_same_thread=False, cached_statements=256
+        f"file:{quote(str(path))}?vfs=unix-excl",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
     )
-    for pragma in PRAGMAS:
+    for pragma in pragmas:
         connection.execute(pragma)
     return connection
 
@@ -250,21 +258,6 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         connection.executescript(
             f"BEGIN;\n{MIGRATIONS[number]}\nPRAGMA user_version = {number + 1};\nCOMMIT;"
         )
-
-
-class _Transaction:
-    """A block of a transaction; a generator would cost a microsecond more each time."""
-
-    __slots__ = ("_database",)
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def __enter__(self) -> None:
-        self._database.enter()
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self._database.leave(failed=kind is not None)
 
 
 @contextmanager

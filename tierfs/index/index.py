@@ -93,6 +93,7 @@ class Index:
         self._database = Database(
             path, os_, metrics, on_commit=self._publisher.commit, on_rollback=self._rolled_back
         )
+        self.is_free = self._database.is_free
         self.inodes = Inodes(self._database, cache_entries, self._publisher)
         self.xattrs = Xattrs(self._database, self.inodes, self._publisher)
         self.entries = Entries(self._database, self.inodes, self.xattrs, self._publisher)
@@ -112,12 +113,7 @@ class Index:
 
     def transaction(self) -> AbstractContextManager[None]:
         """All changes inside are committed together, or none; other threads wait."""
-        return self._database.transaction()
-
-    @property
-    def is_free(self) -> bool:
-        """Whether a call would not wait for another thread's transaction, if it came now."""
-        return self._database.is_free
+        return self._database
 
     def publish_to(self, view: View) -> None:
         """Tell ``view``, which holds nothing yet, what is read and changed from now on."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import cache
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 from tierfs.base.errors import FsError
 from tierfs.base.times import LIMIT, from_stored, to_stored
@@ -38,12 +39,29 @@ class Inode(NamedTuple):
     mirrored: int
 
 
+class Columns(TypedDict, total=False):
+    """What ``Inodes.change`` writes; times of a clock, which need no more than 64 bits."""
+
+    mode: int
+    nlink: int
+    size: int
+    mtime: int
+    ctime: int
+    prefix: int
+    version: int
+    sparse: int
+
+
 COLUMNS = ", ".join(Inode._fields)
 _SELECT = f"SELECT {COLUMNS} FROM inode WHERE ino = ?"  # noqa: S608 - column names of our own
 _INSERT = f"INSERT INTO inode ({COLUMNS}) VALUES ({', '.join('?' * len(Inode._fields))})"  # noqa: S608
 _CHANGEABLE = tuple(name for name in Inode._fields if name not in {"ino", "rdev", "target"})
-_UPDATE = f"UPDATE inode SET {', '.join(f'{name} = ?' for name in _CHANGEABLE)} WHERE ino = ?"  # noqa: S608
 _changeable = attrgetter(*_CHANGEABLE)
+
+
+@cache
+def _update_of(columns: tuple[str, ...]) -> str:
+    return f"UPDATE inode SET {', '.join(f'{name} = ?' for name in columns)} WHERE ino = ?"  # noqa: S608
 
 
 def inode_of(row: Sequence[Any]) -> Inode:
@@ -107,9 +125,14 @@ class Inodes:
 
     def update(self, inode: Inode) -> None:
         """Write back a changed row; inside a transaction."""
-        self._database.execute(_UPDATE, *_changeable(_row_of(inode)), inode.ino)
+        self._database.execute(_update_of(_CHANGEABLE), *_changeable(_row_of(inode)), inode.ino)
         self.remember(inode)
         self._publisher.changed(inode)
+
+    def change(self, inode: Inode, **columns: Unpack[Columns]) -> None:
+        """Write a few columns of a row that was read in the same transaction: half the work."""
+        self._database.execute(_update_of(tuple(columns)), *columns.values(), inode.ino)
+        self._publisher.changed(self.remember(inode._replace(**columns)))
 
     def delete(self, ino: int) -> None:
         """Remove a row; inside a transaction."""

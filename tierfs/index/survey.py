@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tierfs.base.errors import IndexFailed
-from tierfs.index.database import Row
+from tierfs.index.database import Row, connect
 from tierfs.index.inodes import COLUMNS, ROOT, Inode, inode_of
 from tierfs.index.wishes import Pin, Request
 
@@ -57,9 +57,7 @@ class Survey:
     def __init__(self, path: Path) -> None:
         self._mutex = threading.Lock()
         with _translated():
-            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            for pragma in PRAGMAS:
-                self._connection.execute(pragma)
+            self._connection = connect(path, PRAGMAS)
 
     def close(self) -> None:
         """Close; nothing may be called afterwards."""

@@ -31,7 +31,7 @@ from tierfs.mount.policy_tasks import apply_policy, policy_status, reload_policy
 from tierfs.mount.signals import hangups_wait, obey_signals
 from tierfs.mount.status import status
 from tierfs.mount.tiering import Tiering
-from tierfs.mount.tuning import READ_AHEAD_KIB, native_read_ahead_kib, tune
+from tierfs.mount.tuning import native_read_ahead_kib, tune
 from tierfs.policy.volume_file import VolumeFile
 
 log = logging.getLogger(__name__)

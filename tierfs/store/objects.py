@@ -26,22 +26,6 @@ FILES_PER_DIRECTORY_BITS = 10
 OBJECT_MODE = 0o600
 DIRECTORY_MODE = 0o700
 
-CALLS = (
-    "open",
-    "pread",
-    "pwrite",
-    "ftruncate",
-    "fdatasync",
-    "fsync_directory",
-    "unlink",
-    "stat",
-    "lseek",
-    "mkdir",
-    "statvfs",
-    "syncfs",
-)
-"""The labelled calls of a store: ``flash.pwrite`` and the like."""
-
 
 class Space(NamedTuple):
     """Room in a tier's filesystem, in bytes and inodes; ``available`` is what a user may take."""
@@ -104,6 +88,28 @@ class _Open:
         os.close(self.fd)
 
 
+class _Calls:
+    """The labelled calls of the store ``name``: ``flash.pwrite`` and the like."""
+
+    def __init__(self, name: str, os_: Os) -> None:
+        def labelled(call: str, function: Callable[P, T]) -> Callable[P, T]:
+            return os_.bound(f"{name}.{call}", function)
+
+        self.open = labelled("open", os.open)
+        self.pread = labelled("pread", os.pread)
+        self.pwrite = labelled("pwrite", os.pwrite)
+        self.ftruncate = labelled("ftruncate", os.ftruncate)
+        self.fdatasync = labelled("fdatasync", os.fdatasync)
+        self.fsync_directory = labelled("fsync_directory", os.fsync)
+        self.unlink = labelled("unlink", os.unlink)
+        self.stat = labelled("stat", os.stat)
+        self.fstat = labelled("stat", os.fstat)
+        self.pieces = labelled("lseek", _pieces)
+        self.mkdir = labelled("mkdir", os.mkdir)
+        self.statvfs = labelled("statvfs", os.fstatvfs)
+        self.syncfs = labelled("syncfs", _syncfs)
+
+
 class ObjectStore:
     """Objects under ``root``; offsets and lengths in bytes. Thread-safe: it holds no state.
 
@@ -114,8 +120,7 @@ class ObjectStore:
     def __init__(self, name: str, root: Path, os_: Os) -> None:
         self.name = name
         self.root = root
-        self._os = os_
-        self._labels = {call: f"{name}.{call}" for call in CALLS}
+        self._calls = _Calls(name, os_)
         root.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
         self._directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -131,9 +136,9 @@ class ObjectStore:
     def read(self, ino: int, offset: int, length: int) -> bytes:
         """Up to ``length`` bytes, fewer only at its end; FileNotFoundError: no object."""
         with self._open(object_path(ino), os.O_RDONLY) as fd:
-            data = self._call("pread", os.pread, fd, length, offset)
+            data = self._calls.pread(fd, length, offset)
             while 0 < len(data) < length:
-                more = self._call("pread", os.pread, fd, length - len(data), offset + len(data))
+                more = self._calls.pread(fd, length - len(data), offset + len(data))
                 if not more:
                     break
                 data += more
@@ -150,7 +155,7 @@ class ObjectStore:
         view = memoryview(data)
         with self._writable(ino, holds) as fd:
             while view:
-                written = self._call("pwrite", os.pwrite, fd, view, offset)
+                written = self._calls.pwrite(fd, view, offset)
                 view = view[written:]
                 offset += written
 
@@ -163,19 +168,19 @@ class ObjectStore:
             ObjectLost: it does not hold them.
         """
         with self._writable(ino, holds) as fd:
-            self._call("ftruncate", os.ftruncate, fd, length)
+            self._calls.ftruncate(fd, length)
 
     def remove(self, ino: int) -> None:
         """Remove the object; no object is fine."""
         try:
-            self._call("unlink", os.unlink, object_path(ino), dir_fd=self._directory)
+            self._calls.unlink(object_path(ino), dir_fd=self._directory)
         except FileNotFoundError:
             return
 
     def length(self, ino: int) -> int | None:
         """The object's length, or None when there is no object."""
         try:
-            return self._call("stat", os.stat, object_path(ino), dir_fd=self._directory).st_size
+            return self._calls.stat(object_path(ino), dir_fd=self._directory).st_size
         except FileNotFoundError:
             return None
 
@@ -186,7 +191,7 @@ class ObjectStore:
         """
         if start == 0:
             try:
-                found = self._call("stat", os.stat, object_path(ino), dir_fd=self._directory)
+                found = self._calls.stat(object_path(ino), dir_fd=self._directory)
             except FileNotFoundError:
                 return 0
             if found.st_size <= length:
@@ -198,19 +203,19 @@ class ObjectStore:
         """Where data begins and ends between ``start`` and ``end``, in order; no object: none."""
         try:
             with self._open(object_path(ino), os.O_RDONLY) as fd:
-                return self._call("lseek", _pieces, fd, start, end)
+                return self._calls.pieces(fd, start, end)
         except FileNotFoundError:
             return []
 
     def sync(self, ino: int) -> None:
         """Make the object's bytes, length and name survive a power cut."""
         with self._open(object_path(ino), os.O_RDONLY) as fd:
-            self._call("fdatasync", os.fdatasync, fd)
+            self._calls.fdatasync(fd)
         self._sync_directory(os.path.dirname(object_path(ino)))
 
     def flush(self) -> None:
         """Make everything in the directory's filesystem survive a power cut (syncfs(2))."""
-        self._call("syncfs", _syncfs, self._directory)
+        self._calls.syncfs(self._directory)
 
     @contextmanager
     def watched(self) -> Iterator[Callable[[], None]]:
@@ -219,11 +224,11 @@ class ObjectStore:
         The kernel tells each open descriptor of a failure once (errseq_t, since Linux 5.8).
         """
         with self._open(".", os.O_RDONLY | os.O_DIRECTORY) as fd:
-            yield lambda: self._call("syncfs", _syncfs, fd)
+            yield lambda: self._calls.syncfs(fd)
 
     def space(self) -> Space:
         """What statvfs says of the directory."""
-        stat = self._call("statvfs", os.fstatvfs, self._directory)
+        stat = self._calls.statvfs(self._directory)
         unit = stat.f_frsize
         return Space(
             stat.f_blocks * unit,
@@ -241,9 +246,7 @@ class ObjectStore:
     def _open(self, path: str, flags: int) -> _Open:
         """Open now; the block that this begins closes."""
         return _Open(
-            self._call(
-                "open", os.open, path, flags | os.O_CLOEXEC, OBJECT_MODE, dir_fd=self._directory
-            )
+            self._calls.open(path, flags | os.O_CLOEXEC, OBJECT_MODE, dir_fd=self._directory)
         )
 
     def _writable(self, ino: int, holds: int) -> _Open:
@@ -263,7 +266,7 @@ class ObjectStore:
         return opened
 
     def _check_length(self, fd: int, holds: int) -> None:
-        length = self._call("stat", os.fstat, fd).st_size
+        length = self._calls.fstat(fd).st_size
         if length < holds:
             raise ObjectLost(f"its {self.name} object ends at byte {length}, before byte {holds}")
 
@@ -281,7 +284,7 @@ class ObjectStore:
         upper, lower, _ = path.split("/")
         for parent, name in ((".", upper), (upper, f"{upper}/{lower}")):
             with suppress(FileExistsError):
-                self._call("mkdir", os.mkdir, name, DIRECTORY_MODE, dir_fd=self._directory)
+                self._calls.mkdir(name, DIRECTORY_MODE, dir_fd=self._directory)
                 self._sync_made(parent, name)
 
     def _sync_made(self, parent: str, name: str) -> None:
@@ -295,7 +298,4 @@ class ObjectStore:
 
     def _sync_directory(self, path: str) -> None:
         with self._open(path, os.O_RDONLY | os.O_DIRECTORY) as fd:
-            self._call("fsync_directory", os.fsync, fd)
-
-    def _call(self, call: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._os.call(self._labels[call], function, *args, **kwargs)
+            self._calls.fsync_directory(fd)
