@@ -7,7 +7,7 @@ import stat
 
 import pytest
 
-from tests.fastpath.rig import MAX_WRITE, Rig
+from tests.fastpath.rig import MAX_WRITE, MEMORY, Rig
 from tests.fastpath.wire import FH_SPECIAL, Line, Op, ReadIn, Reply, Request, listing
 from tests.index.rows import FILE, inode
 from tierfs.fastpath._router import ANSWERED
@@ -168,12 +168,23 @@ def test_a_cookie_that_is_on_no_page(rig: Rig) -> None:
         rig.kernel.reply()
 
 
-def test_as_many_directories_as_there_are_pages(rig: Rig) -> None:
+def test_directories_that_nobody_lists_make_way(rig: Rig) -> None:
+    """An eighth of the memory is for listings, here 1 MiB: about 20 such pages."""
+    body = ReadIn(0, 0, 4096).pack()
+    rig.router.put_listing(900, 0, [], END)
+    for directory in range(1000, 1100):
+        page = [(b"%0200d" % number, 100 + number, number, FILE) for number in range(1, 200)]
+        rig.router.put_listing(directory, 0, page, END)
+        assert rig.kernel.ask(Op.READDIRPLUS, 900, body).body == b""
+    assert rig.router.counters().memory < MEMORY
+    assert rig.passed_on(Op.READDIRPLUS, 1000, body).nodeid == 1000
+
+
+def test_a_thousand_directories_are_listed_at_a_time(rig: Rig) -> None:
     for directory in range(1000, 2000):
         rig.router.put_listing(directory, 0, [], END)
-    body = ReadIn(0, 0, 4096).pack()
-    assert rig.kernel.ask(Op.READDIRPLUS, 1999, body).body == b""
-    assert rig.passed_on(Op.READDIRPLUS, 1000, body).nodeid == 1000
+    for directory in range(1000, 2000):
+        assert rig.kernel.ask(Op.READDIRPLUS, directory, ReadIn(0, 0, 4096).pack()).body == b""
 
 
 @pytest.mark.parametrize(

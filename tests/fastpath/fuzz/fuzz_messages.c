@@ -71,7 +71,7 @@ static void fill_table(void) {
 
 /* Names b to m of directory 1 behind the dots, of which some the table does not know. */
 static void fill_listing(void) {
-    page *made = malloc(sizeof *made + (INODES + 4) * sizeof(listed));
+    page *made = calloc(1, sizeof *made + (INODES + 4) * sizeof(listed));
     *made = (page){.directory = 1, .end = true, .names = strdup("...bcdefghijklmz?")};
     for (uint32_t i = 0; i < INODES + 4; i++)
         made->entries[made->count++] = (listed){
@@ -122,7 +122,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
     r.buffer = BUFFER;
     make_stores();
     r.table = table_new(1 << 20);
-    r.listing = listing_new();
+    r.listing = listing_new(1 << 16);
     r.prefetch = prefetch_new();
     w->router = &r;
     w->reply = malloc(BUFFER);

@@ -10,7 +10,6 @@
 #include <string.h>
 
 enum {
-    PAGES = 64, /* directories that are listed at a time */
     DOTS = 2,   /* cookies of . and .. (tierfs/core/listing.py) */
     TYPE_SHIFT = 12,
 };
@@ -23,93 +22,44 @@ static const uint64_t STAMP_MASK = (1 << 17) - 1;
 struct listing {
     pthread_mutex_t lock;
     _Atomic uint64_t changes;
-    page *pages[PAGES];
-    size_t next;
+    pages pages;
 };
 
-listing *listing_new(void) {
+listing *listing_new(size_t limit) {
     listing *l = calloc(1, sizeof *l);
-    if (l && pthread_mutex_init(&l->lock, NULL)) {
+    if (l && (pthread_mutex_init(&l->lock, NULL) || pages_init(&l->pages, limit) < 0)) {
         free(l);
         return NULL;
     }
     return l;
 }
 
-void page_free(page *gone) {
-    if (gone)
-        free(gone->names);
-    free(gone);
-}
-
 void listing_free(listing *l) {
     if (!l)
         return;
-    for (size_t i = 0; i < PAGES; i++)
-        page_free(l->pages[i]);
+    pages_free(&l->pages);
     pthread_mutex_destroy(&l->lock);
     free(l);
 }
 
-/* A page that a new one continues was listed to its end, and makes way for it. */
-static size_t place_for(const listing *l, const page *added) {
-    for (size_t i = 0; i < PAGES; i++) {
-        const page *old = l->pages[i];
-        bool is_before = old && old->directory == added->directory && old->count &&
-                         old->entries[old->count - 1].cookie == added->after;
-        if (is_before || (old && old->directory == added->directory && old->after == added->after))
-            return i;
-    }
-    return l->next;
-}
-
 void listing_put(listing *l, page *added) {
     pthread_mutex_lock(&l->lock);
-    size_t at = place_for(l, added);
-    if (at == l->next)
-        l->next = (l->next + 1) % PAGES;
-    page *old = l->pages[at];
-    l->pages[at] = added;
+    pages_put(&l->pages, added);
     pthread_mutex_unlock(&l->lock);
-    page_free(old);
 }
 
 void listing_drop(listing *l, uint64_t directory) {
     pthread_mutex_lock(&l->lock);
     l->changes++;
-    for (size_t i = 0; i < PAGES; i++) {
-        if (l->pages[i] && l->pages[i]->directory == directory) {
-            page_free(l->pages[i]);
-            l->pages[i] = NULL;
-        }
-    }
+    pages_drop(&l->pages, directory);
     pthread_mutex_unlock(&l->lock);
 }
 
-/* The index of the entry behind `cookie`, or -1 when that is not on the page. Cookies grow. */
-static ptrdiff_t position(const page *p, uint64_t cookie) {
-    size_t low = 0, high = p->count;
-    if (cookie == p->after)
-        return 0;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (p->entries[middle].cookie < cookie)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < p->count && p->entries[low].cookie == cookie ? (ptrdiff_t)low + 1 : -1;
-}
-
-static const page *find_page(const listing *l, uint64_t directory, uint64_t cookie, ptrdiff_t *at) {
-    for (size_t i = 0; i < PAGES; i++) {
-        const page *p = l->pages[i];
-        if (!p || p->directory != directory || (*at = position(p, cookie)) < 0)
-            continue;
-        if ((size_t)*at < p->count || p->end)
-            return p;
-    }
-    return NULL;
+size_t listing_bytes(listing *l) {
+    pthread_mutex_lock(&l->lock);
+    size_t used = l->pages.used;
+    pthread_mutex_unlock(&l->lock);
+    return used;
 }
 
 /* Dots bear no reference: the kernel makes no dentry of them (fuse_direntplus_link). */
@@ -152,12 +102,12 @@ static found fill(table *t, const page *p, size_t at, uint8_t *out, size_t room,
 
 found listing_fill(listing *l, table *t, uint64_t directory, uint64_t cookie, uint8_t *out,
                    size_t room, size_t *length) {
-    ptrdiff_t at;
+    size_t at;
     found result = MISS;
     pthread_mutex_lock(&l->lock);
-    const page *p = find_page(l, directory, cookie, &at);
+    const page *p = pages_find(&l->pages, directory, cookie, &at);
     if (p)
-        result = fill(t, p, (size_t)at, out, room, length);
+        result = fill(t, p, at, out, room, length);
     pthread_mutex_unlock(&l->lock);
     return result;
 }

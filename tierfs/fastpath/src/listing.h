@@ -6,34 +6,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "pages.h"
 #include "table.h"
-
-typedef struct {
-    uint64_t cookie; /* where the next entry begins */
-    uint64_t ino;
-    uint32_t mode;
-    uint32_t name; /* where the name begins in `names` */
-    uint16_t length;
-} listed;
-
-typedef struct {
-    uint64_t directory, after; /* the entries behind this cookie */
-    bool end;                  /* and no more */
-    size_t count;
-    char *names;
-    listed entries[];
-} page;
 
 typedef struct listing listing;
 
-/* NULL without memory. */
-listing *listing_new(void);
+/* NULL without memory; pages take up to `limit` bytes. */
+listing *listing_new(size_t limit);
 void listing_free(listing *l);
-/* Takes the page over; the oldest goes. */
+/* Takes the page over; those go that nobody asks for. */
 void listing_put(listing *l, page *added);
 /* Drops every page of a directory: a name was made or removed there, which counts as a change. */
 void listing_drop(listing *l, uint64_t directory);
-void page_free(page *gone);
 
 /* Fills `out` with fuse_direntplus records of what follows `cookie`, and takes a reference for each.
    MISS: no page, or the table no longer knows the first name. FOUND with length 0: the end. */
@@ -49,5 +33,7 @@ found listing_fill(listing *l, table *t, uint64_t directory, uint64_t cookie, ui
 void listing_stamp(const listing *l, uint8_t *records, size_t length);
 /* and the cookie without it. */
 uint64_t listing_cookie(uint64_t stamped);
+/* Bytes that the pages take. */
+size_t listing_bytes(listing *l);
 
 #endif

@@ -319,7 +319,7 @@ PyObject *counters_record(PyTypeObject *router_type, router *r) {
         PyLong_FromSize_t(held.inodes),
         PyLong_FromSize_t(held.entries),
         PyLong_FromSize_t(held.references),
-        PyLong_FromSize_t(held.memory),
+        PyLong_FromSize_t(held.memory + listing_bytes(r->listing)),
         PyLong_FromUnsignedLongLong(held.evictions),
         PyLong_FromUnsignedLongLong(heat_lost(&r->heat)),
         PyLong_FromUnsignedLongLong(prefetch_count(r->prefetch)),
