@@ -46,6 +46,22 @@ def test_other_processes_are_kept_out(index: Index) -> None:
     assert not index.path.with_name("index.db-shm").exists()
 
 
+def test_an_index_that_another_process_has_open_is_refused(home: Path) -> None:
+    path = home / "index.db"
+    Index(path, FaultyOs(), Metrics()).close()
+    look = (
+        "import sqlite3, sys; there = sqlite3.connect(sys.argv[1])\n"
+        "print(there.execute('SELECT * FROM inode').fetchall(), flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", look, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(IndexFailed, match="another program, such as sqlite3, has it open"):
+            Index(path, FaultyOs(), Metrics())
+        other.communicate(timeout=20)
+
+
 def test_sync_syncs_the_log(open_index: OpenIndex) -> None:
     faulty = FaultyOs()
     index = open_index(faulty)

@@ -269,5 +269,7 @@ def _translated() -> Iterator[None]:
 
 
 def _failure(exc: sqlite3.Error) -> IndexFailed:
-    full = getattr(exc, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
-    return IndexFailed(errno.ENOSPC if full else errno.EIO, f"metadata index: {exc}")
+    code = getattr(exc, "sqlite_errorcode", 0)
+    number = errno.ENOSPC if code == sqlite3.SQLITE_FULL else errno.EIO
+    hint = "; another program, such as sqlite3, has it open" if code == sqlite3.SQLITE_BUSY else ""
+    return IndexFailed(number, f"metadata index: {exc}{hint}")
