@@ -148,8 +148,7 @@ static uint32_t count_records(const uint8_t *records, long length) {
     return count;
 }
 
-/* A READDIRPLUS of so many names, without which the call is of no use but does no harm: the kernel
-   makes it one since there was a LOOKUP (FUSE_READDIRPLUS_AUTO). */
+/* One READDIRPLUS: libfuse's READDIRPLUS_AUTO is off (pyfuse3, handlers.pxi). Older kernels fill a page. */
 static uint32_t list(int directory, step *what) {
     uint8_t records[LOOKUPS * LIST_AHEAD * BYTES_OF_NAME];
     if (lseek(directory, what->cookie, SEEK_SET) < 0)
