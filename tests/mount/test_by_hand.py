@@ -226,7 +226,8 @@ def test_a_list_of_find(mounted: Mount) -> None:
 
 
 def test_control_c_while_a_list_is_awaited(file: Path) -> None:
-    process = start([sys.executable, "-m", "tierfs", "pin", "-"])
+    plain = ["env", "--default-signal=INT", sys.executable]  # a background job ignores it
+    process = start([*plain, "-m", "tierfs", "pin", "-"])
     try:
         assert process.stdin is not None
         process.stdin.write(f"{file}\n")
