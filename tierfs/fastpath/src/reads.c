@@ -137,10 +137,16 @@ read_result read_file(router *r, counters *c, uint64_t ino, const struct fuse_re
     return READ_DONE;
 }
 
+/* Of one call the kernel takes no more than the device's read-ahead or largest request, and drops the rest
+   (force_page_cache_ra, mm/readahead.c): 128 KiB is the least that is usual. */
+enum { ADVICE = 128 * 1024 };
+
 void read_ahead(router *r, uint64_t ino, uint64_t offset, uint64_t length) {
     int fd = open_object(&r->objects, ino, true);
     if (fd < 0)
         return; /* the READ itself will tell */
-    posix_fadvise(fd, (off_t)offset, (off_t)length, POSIX_FADV_WILLNEED);
+    for (uint64_t end = offset + length; offset < end; offset += ADVICE)
+        posix_fadvise(fd, (off_t)offset, end - offset < ADVICE ? (off_t)(end - offset) : ADVICE,
+                      POSIX_FADV_WILLNEED);
     close(fd);
 }
