@@ -61,7 +61,7 @@ _changeable = attrgetter(*_CHANGEABLE)
 
 @cache
 def _update_of(columns: tuple[str, ...]) -> str:
-    return f"UPDATE inode SET {', '.join(f'{name} = ?' for name in columns)} WHERE ino = ?"  # noqa: S608
+    return f"UPDATE inode SET {', '.join(f'{name} = ?' for name in columns)} WHERE ino = ?"  # noqa: S608 - column names of our own
 
 
 def inode_of(row: Sequence[Any]) -> Inode:

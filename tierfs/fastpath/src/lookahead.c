@@ -7,9 +7,8 @@ enum {
 };
 
 /* Behind . and .. (tierfs/core/listing.py), and not at 0: only a listing from the beginning starts the
-   kernel's cache of it. One of ours ends in the middle, and what somebody else's continued would be partly
-   old: in the middle the kernel does not look whether the directory has changed since the cache was
-   started (fuse_readdir_cached). */
+   kernel's cache of it (fuse_readdir_cached). One of ours ends in the middle, and where the directory has
+   changed since, nobody else's would go on from there and complete the cache (listing_stamp). */
 enum { AFTER_DOTS = 2 };
 
 static const looking fresh = {.cookie = AFTER_DOTS, .due = LOOKUPS, .window = FIRST_WINDOW};

@@ -2,8 +2,8 @@
    many at a time, what it would ask for by a LOOKUP each (fuse_direntplus_link, fs/fuse/readdir.c).
 
    It goes by a copy of the mount that nobody else sees (open_tree(2)), which is there only while there
-   is something to list: so nothing keeps the mount itself busy, umount(2) succeeds at any time, and
-   what lies over the mountpoint is not in the way. Directories are opened by number
+   is something to list: so nothing keeps the mount itself busy, and umount(2) succeeds at any time. While
+   something else lies over the mountpoint nothing is listed. Directories are opened by number
    (open_by_handle_at(2)): a path could lead elsewhere, and cost requests. */
 #ifndef TIERFS_PREFETCH_H
 #define TIERFS_PREFETCH_H
