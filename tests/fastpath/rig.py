@@ -115,6 +115,7 @@ class Rig:
         max_write: int = MAX_WRITE,
         io_uring: bool = False,
         functions: Functions | None = None,
+        awake: tuple[int, int] | None = None,
     ) -> None:
         self.heads, self.objects = directory / "heads", directory / "objects"
         for path in (self.heads, self.objects):
@@ -122,6 +123,8 @@ class Rig:
         self.router = make_router(self.heads, self.objects, memory)
         if functions is not None:
             self.router.call(*functions)
+        if awake is not None:
+            self.router.keep_awake(*awake)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
         self.kernel = Kernel(ours)

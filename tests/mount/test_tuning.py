@@ -3,8 +3,18 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from tests.support.mounting import Mount
-from tierfs.mount.tuning import BDI, READ_AHEAD_KIB, native_read_ahead_kib, tune
+from tierfs.mount.tuning import (
+    BDI,
+    IDLE_DRIVER,
+    READ_AHEAD_KIB,
+    cpu_latency_us,
+    native_read_ahead_kib,
+    tune,
+)
+from tierfs.policy.fast_path import ANY_LATENCY, AUTO_LATENCY
 
 
 def read_ahead(path: Path, bdi: Path = BDI) -> Path:
@@ -36,3 +46,27 @@ def test_who_may_not_set_it_mounts_all_the_same(tmp_path: Path) -> None:
     setting.parent.mkdir()
     tune(tmp_path, tmp_path)
     assert int(setting.read_text()) == READ_AHEAD_KIB
+
+
+# -------- idle cores
+
+
+def test_a_latency_that_was_asked_for_holds_on_every_machine(tmp_path: Path) -> None:
+    for driver in (IDLE_DRIVER, tmp_path / "missing"):
+        assert cpu_latency_us(0, driver) == 0
+        assert cpu_latency_us(7, driver) == 7
+        assert cpu_latency_us(ANY_LATENCY, driver) is None
+
+
+@pytest.mark.parametrize(
+    ("driver", "latency"), [("haltpoll\n", 0), ("intel_idle\n", None), ("none\n", None)]
+)
+def test_cores_are_kept_awake_by_themselves_where_halting_costs_much(
+    tmp_path: Path, driver: str, latency: int | None
+) -> None:
+    (tmp_path / "current_driver").write_text(driver)
+    assert cpu_latency_us(AUTO_LATENCY, tmp_path / "current_driver") == latency
+
+
+def test_a_kernel_without_idle_states_has_nothing_to_choose(tmp_path: Path) -> None:
+    assert cpu_latency_us(AUTO_LATENCY, tmp_path / "missing") is None

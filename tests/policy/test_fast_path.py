@@ -6,7 +6,7 @@ import pytest
 
 from tests.policy.loading import CONFIGS, GOOD, Loader
 from tierfs.base.units import MIB
-from tierfs.policy.fast_path import AUTO, FastPathSettings
+from tierfs.policy.fast_path import ANY_LATENCY, AUTO, AUTO_LATENCY, FastPathSettings
 from tierfs.policy.volume_file import load_volume_file
 
 DOCUMENTED = FastPathSettings(
@@ -17,6 +17,7 @@ DOCUMENTED = FastPathSettings(
     disk_threads=32,
     io_uring=True,
     prefetch_names=True,
+    cpu_latency_us=AUTO_LATENCY,
 )
 
 
@@ -28,7 +29,7 @@ def test_what_is_left_out_has_the_documented_default(loader: Loader) -> None:
 
 def test_every_key_is_read(loader: Loader) -> None:
     section = "{enabled: false, memory: 1MiB, threads: 3, spin: 0us, "
-    section += "disk_threads: 256, io_uring: false, prefetch_names: false}"
+    section += "disk_threads: 256, io_uring: false, prefetch_names: false, cpu_latency: 2us}"
     assert loader.load(f"{GOOD}fast_path: {section}\n").fast_path == FastPathSettings(
         enabled=False,
         memory=MIB,
@@ -37,7 +38,13 @@ def test_every_key_is_read(loader: Loader) -> None:
         disk_threads=256,
         io_uring=False,
         prefetch_names=False,
+        cpu_latency_us=2,
     )
+
+
+def test_cores_may_be_left_alone(loader: Loader) -> None:
+    settings = loader.load(f"{GOOD}fast_path: {{cpu_latency: any}}\n").fast_path
+    assert settings.cpu_latency_us == ANY_LATENCY
 
 
 @pytest.mark.parametrize(
@@ -52,6 +59,8 @@ def test_every_key_is_read(loader: Loader) -> None:
         ("{spin: 1ms}", '"spin" must be a number of microseconds, not "1ms"'),
         ("{spin: 10001us}", '"spin" must be 0us to 10000us, not "10001us"'),
         ("{disk_threads: 0}", '"disk_threads" must be a whole number from 1 to 256, not "0"'),
+        ("{cpu_latency: 1001us}", '"cpu_latency" must be 0us to 1000us, not "1001us"'),
+        ("{cpu_latency: ani}", 'not "ani"; did you mean "any"?'),
         ("off", '"fast_path" must hold keys of its own'),
     ],
 )

@@ -103,6 +103,19 @@ class Router:
             RuntimeError: the router was started, or this was called before.
         """
 
+    def keep_awake(self, device: int, latency_us: int, /) -> None:
+        """Keep idle cores from states that take longer to leave, while requests come without pause.
+
+        ``device`` is a descriptor of ``/dev/cpu_dma_latency``, which is duplicated: as long as
+        spinning finds requests, ``latency_us`` is written to it, and -1 a millisecond after the
+        last. Only the leading thread does, not the rings. Before ``start``.
+
+        Raises:
+            OSError: no descriptor.
+            ValueError: ``latency_us`` is negative.
+            RuntimeError: the router was started or stopped before.
+        """
+
     def start(
         self,
         device: int,

@@ -16,6 +16,7 @@ from tierfs.core.front import Front
 from tierfs.mount.direct import Direct
 from tierfs.mount.native_metrics import Native
 from tierfs.mount.published import PublishedView, RouterReferences
+from tierfs.mount.tuning import cpu_latency_us
 from tierfs.policy.fast_path import AUTO, FastPathSettings
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ MOST_WORKERS: Final = 4
 
 MAX_WRITE: Final = 1024 * 1024
 """Bytes of one WRITE: what the kernel takes at most unless fs.fuse.max_pages_limit is raised."""
+
+PM_QOS: Final = Path("/dev/cpu_dma_latency")
+"""Takes the longest latency of idle states that its writer can bear, until it is closed
+(Documentation/power/pm_qos_interface.rst of Linux)."""
 
 SPECIAL: Final = 1 << 63
 """Set by the router in a file handle. Of a WRITE: the data is the ticket of bytes that did not
@@ -83,6 +88,7 @@ class FastPath:
         """
         settings = self._settings
         self.router.call(direct.write, direct.make)
+        self._keep_awake(cpu_latency_us(settings.cpu_latency_us))
         peer, self._ended = self.router.start(
             device,
             workers=settings.threads if settings.threads != AUTO else workers(),
@@ -92,6 +98,16 @@ class FastPath:
             io_uring=settings.io_uring,
         )
         return peer
+
+    def _keep_awake(self, latency_us: int | None) -> None:
+        """Let cores be kept from deep idle states while requests come, if this user may (root)."""
+        if latency_us is None:
+            return
+        try:
+            with PM_QOS.open("wb", buffering=0) as device:
+                self.router.keep_awake(device.fileno(), latency_us)
+        except OSError as exc:
+            log.info("idle cores are not kept awake: %s: %s", PM_QOS, exc.strerror)
 
     def prefetch_names(self, mountpoint: Path) -> None:
         """Let names be told to the kernel ahead, if this user may (root); asks the mount."""

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+from tierfs.policy.fast_path import ANY_LATENCY, AUTO_LATENCY
+
 log = logging.getLogger(__name__)
 
 READ_AHEAD_KIB: Final = 1024
@@ -19,6 +21,12 @@ KIB: Final = 1024
 
 BDI: Final = Path("/sys/class/bdi")
 
+IDLE_DRIVER: Final = Path("/sys/devices/system/cpu/cpuidle/current_driver")
+
+GIVES_BACK: Final = "haltpoll"
+"""The idle driver of KVM guests: a core that halts is given back to the host, and waking it took
+20 microseconds where a whole request takes 8 (docs/benchmarks.md)."""
+
 
 def native_read_ahead_kib(head: int) -> int:
     """Read-ahead with the fast path, for heads of ``head`` bytes: as long as a head.
@@ -27,6 +35,19 @@ def native_read_ahead_kib(head: int) -> int:
     byte would wait for the disk. The router reads the tail ahead by itself.
     """
     return min(head // KIB, READ_AHEAD_KIB)
+
+
+def cpu_latency_us(setting: int, idle_driver: Path = IDLE_DRIVER) -> int | None:
+    """The longest wake-up of a core, in microseconds, that ``setting`` means on this machine.
+
+    None: any. `AUTO_LATENCY` asks for polling where halting was measured to cost too much.
+    """
+    if setting != AUTO_LATENCY:
+        return None if setting == ANY_LATENCY else setting
+    try:
+        return 0 if idle_driver.read_text().strip() == GIVES_BACK else None
+    except OSError:
+        return None  # a kernel without cpuidle: there is no state to choose
 
 
 def tune(mountpoint: Path, bdi: Path = BDI, *, kib: int = READ_AHEAD_KIB) -> None:

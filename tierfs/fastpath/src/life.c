@@ -79,6 +79,7 @@ void life_stop(router *r) {
 void life_free(router *r) {
     close_fd(&r->wake);
     close_fd(&r->ended);
+    awake_close(&r->awake);
     close_fd(&r->heads.directory);
     close_fd(&r->objects.directory);
     table_free(r->table);

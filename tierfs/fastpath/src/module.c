@@ -45,7 +45,8 @@ static PyObject *router_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
         return NULL;
     pthread_mutex_init(&self->life, NULL);
     router *r = &self->r;
-    r->device = r->socket = r->wake = r->ended = r->heads.directory = r->objects.directory = -1;
+    r->device = r->socket = r->wake = r->ended = r->heads.directory = r->objects.directory =
+        r->awake.device = -1;
     if (life_set_up(r, (size_t)memory, heads, objects) < 0) {
         PyErr_SetFromErrno(PyExc_OSError);
         Py_DECREF(self);
@@ -86,6 +87,19 @@ static PyObject *router_call(PyObject *self, PyObject *args) {
         return PyErr_Format(PyExc_RuntimeError, "the router was started, or knows whom to call");
     r->calling = calling_new(r, write, make);
     return r->calling ? Py_NewRef(Py_None) : PyErr_NoMemory();
+}
+
+static PyObject *router_keep_awake(PyObject *self, PyObject *args) {
+    router *r = router_of(self);
+    int device, latency_us;
+    if (!PyArg_ParseTuple(args, "ii", &device, &latency_us))
+        return NULL;
+    if (r->started)
+        return PyErr_Format(PyExc_RuntimeError, "the router was started or stopped before");
+    if (latency_us < 0)
+        return PyErr_Format(PyExc_ValueError, "latency_us must not be negative");
+    return awake_open(&r->awake, device, latency_us) < 0 ? PyErr_SetFromErrno(PyExc_OSError)
+                                                         : Py_NewRef(Py_None);
 }
 
 static PyObject *router_start(PyObject *self, PyObject *args, PyObject *kwargs) {
@@ -315,6 +329,7 @@ static PyObject *router_counters(PyObject *self, PyObject *Py_UNUSED(none)) {
 
 static PyMethodDef router_methods[] = {
     {"call", router_call, METH_VARARGS, NULL},
+    {"keep_awake", router_keep_awake, METH_VARARGS, NULL},
     {"start", (PyCFunction)(void (*)(void))router_start, METH_VARARGS | METH_KEYWORDS, NULL},
     {"prefetch", router_prefetch, METH_VARARGS, NULL},
     {"stop", router_stop, METH_NOARGS, NULL},

@@ -25,6 +25,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "awake.h"
 #include "changing.h"
 #include "counters.h"
 #include "listing.h"
@@ -61,6 +62,7 @@ struct worker {
     _Atomic unsigned turn;         /* odd while a request is read and dealt with, see await_others() */
     unsigned losses, pause, looks; /* see spin() */
     bool bound;
+    unsigned without_pause; /* requests that were there at once, in a row */
     uint32_t client;   /* the thread that made the last request, */
     unsigned in_a_row; /* and how many more before it */
 };
@@ -93,6 +95,7 @@ struct router {
     int ended;  /* eventfd: the connection is over */
     size_t buffer;
     uint64_t spin_ns;
+    awake awake; /* of the leader, once started */
     _Atomic bool stopping;
     bool started;
 

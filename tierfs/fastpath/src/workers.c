@@ -143,11 +143,15 @@ static int spin(worker *w) {
         int served = serve_either(w);
         if (served) {
             has_spun(w, true);
+            awake_note(&r->awake, true);
             return served;
         }
         sched_yield(); /* the client may need this very core to make its next request */
     } while (now_ns() < until && !is_stopping(r));
     has_spun(w, false);
+    awake_note(&r->awake, false);
+    if (w->pause)
+        awake_end(&r->awake);
     return 0;
 }
 
@@ -161,8 +165,11 @@ static int wait_for_any(worker *w) {
         {r->socket, (short)(POLLIN | room), 0},
         {r->wake, POLLIN, 0},
     };
-    if (poll(events, 3, -1) < 0)
+    int ready = poll(events, 3, awake_timeout(&r->awake));
+    if (ready < 0)
         return errno == EINTR ? 0 : -1;
+    if (!ready)
+        awake_end(&r->awake);
     if (events[2].revents && read(r->wake, &wakes, sizeof wakes) < 0 && errno != EAGAIN)
         return -1;
     if (events[1].revents & POLLOUT)
@@ -179,6 +186,7 @@ static int serve_pending(worker *w, bool *look) {
     if (!*look && !passing_waits(w->router->passing))
         return 0;
     int served = serve_either(w);
+    w->without_pause = served ? w->without_pause + 1 : 0;
     if (!served)
         served = spin(w);
     *look = served > 0;
@@ -187,22 +195,22 @@ static int serve_pending(worker *w, bool *look) {
 
 static void *lead(void *argument) {
     worker *w = argument;
-    unsigned in_a_row = 0, slept = 0;
+    unsigned slept = 0;
     bool look = true;
     int served = 0;
     while (served >= 0 && !is_stopping(w->router)) {
         served = serve_pending(w, &look);
-        in_a_row = served ? in_a_row + 1 : 0;
-        if (in_a_row >= BACKLOG) {
+        if (w->without_pause >= BACKLOG) {
             if (!w->bound) /* on one core a helper would only take it from the leader */
                 call_helper(w->router);
-            in_a_row = 0;
+            w->without_pause = 0;
         }
         if (!served) {
             served = wait_for_any(w);
             look = look || (w->router->spin_ns && !w->bound) || ++slept % LOOK_AGAIN == 0;
         }
     }
+    awake_end(&w->router->awake);
     stop_all(w->router);
     end_connection(w->router);
     calling_detach();

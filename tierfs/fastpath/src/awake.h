@@ -1,0 +1,31 @@
+/* Cores that do not halt while requests come one upon another.
+
+   A client that waits leaves its core idle. Where an idle core halts, as a virtual machine's does by giving
+   it back to the host, waking it for the reply takes longer than all the rest of a request. A limit of
+   the latency of idle states (PM QoS, Documentation/power/pm_qos_interface.rst of the kernel) lets it
+   poll instead. It holds for all cores, so it is asked for only while spinning (workers.c) proves right,
+   and the kernel forgets it when the descriptor is closed, however we end. */
+#ifndef TIERFS_AWAKE_H
+#define TIERFS_AWAKE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct {
+    int device; /* /dev/cpu_dma_latency, or -1 */
+    int32_t latency_us;
+    unsigned wins; /* spins in a row that found a request */
+    bool held;
+} awake;
+
+/* Takes a duplicate of the descriptor; -1 with errno. */
+int awake_open(awake *a, int device, int32_t latency_us);
+void awake_close(awake *a);
+/* What came of a spin, true: a request. Of the leader alone, as the two below. */
+void awake_note(awake *a, bool won);
+/* Milliseconds after which a leader that sleeps is to call awake_end(), as poll(2) takes them. */
+int awake_timeout(const awake *a);
+/* Lets cores halt again. */
+void awake_end(awake *a);
+
+#endif
