@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -133,3 +136,48 @@ def test_what_is_refused(rig: Rig) -> None:
             rig.router.take(10**6)
 
     assert grows(refuse) < TOLERATED
+
+
+# -------- what one thread frees, another can use
+
+# Tells what malloc(3) has taken from the system for all arenas together, after each turn.
+PUBLISHED_BY_THREADS = """
+import ctypes, re, sys, threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tests.fastpath.rig import make_router
+from tests.index.rows import inode
+
+libc = ctypes.CDLL(None)
+libc.fopen.restype = ctypes.c_void_p
+
+def taken():
+    stream = ctypes.c_void_p(libc.fopen(b"malloc", b"w"))
+    libc.malloc_info(0, stream)
+    libc.fclose(stream)
+    return int(re.findall('system type="current" size="([0-9]+)"', open("malloc").read())[-1])
+
+router = make_router(Path(), Path(), 32 << 20)
+
+def publish(first):
+    for ino in range(first, first + 100_000):
+        router.put_inode(inode(ino))
+        router.put_entry(1, b"%d" % ino, ino)
+
+with ThreadPoolExecutor(4) as threads:
+    all_there = threading.Barrier(4)
+    list(threads.map(lambda _: all_there.wait(), range(4)))
+    for first in range(10, 2_000_000, 200_000):  # each time by the next of the threads
+        threads.submit(publish, first).result()
+        router.clear()
+        print(taken())
+"""
+
+
+def test_what_was_published_by_another_thread_leaves_room(scratch: Path) -> None:
+    """Names are published by the event loop and, for files just made, by the router's leader."""
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    command = [sys.executable, "-c", PUBLISHED_BY_THREADS]
+    told = subprocess.check_output(command, text=True, cwd=scratch, env=environment)
+    first, *later = map(int, told.split())
+    assert max(later) < first + (4 << 20), told

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -25,7 +26,17 @@ static int open_events(router *r) {
     return r->wake < 0 || r->ended < 0 ? -1 : 0;
 }
 
+/* Each thread's own arena (glibc) would keep what it freed from the others: the event loop and the
+   leader publish in turn, and a full table would take its memory once for each. Neither allocates
+   so often that it would wait for the other. */
+static void share_memory(void) {
+#ifdef M_ARENA_MAX
+    mallopt(M_ARENA_MAX, 1);
+#endif
+}
+
 int life_set_up(router *r, size_t memory, int heads, int objects) {
+    share_memory();
     r->table = table_new(memory - memory / LISTINGS);
     r->payloads = payloads_new();
     r->listing = listing_new(memory / LISTINGS);
