@@ -106,8 +106,8 @@ static void make_stores(void) {
     const char *home = getenv("TIERFS_FUZZ_STORES"); /* an empty directory, that .ci/fuzz removes */
     if (!home)
         fail("TIERFS_FUZZ_STORES names no directory\n");
-    r.heads = (store){make_store(home, "heads"), true};
-    r.objects = (store){make_store(home, "objects"), true};
+    r.heads = (store){.directory = make_store(home, "heads"), .in_memory = true};
+    r.objects = (store){.directory = make_store(home, "objects"), .in_memory = true};
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
@@ -118,6 +118,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
         fail("no socket\n");
     kernel = ends[0];
     r.device = ends[1];
+    r.awake.device = -1;
     r.wake = r.ended = open("/dev/null", O_RDWR);
     r.buffer = BUFFER;
     make_stores();
