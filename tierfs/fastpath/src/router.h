@@ -62,7 +62,7 @@ struct worker {
     _Atomic unsigned turn;         /* odd while a request is read and dealt with, see await_others() */
     unsigned losses, pause, looks; /* see spin() */
     bool bound;
-    unsigned without_pause; /* requests that were there at once, in a row */
+    unsigned without_pause; /* requests of the leader that were there at once, in a row */
     uint32_t client;   /* the thread that made the last request, */
     unsigned in_a_row; /* and how many more before it */
 };

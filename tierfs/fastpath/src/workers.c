@@ -183,11 +183,10 @@ static int wait_for_any(worker *w) {
    leader goes straight to sleep the next time: with one client a further look would be one call more
    for each request. Requests that queue up wake it at once, and show that looking pays again. */
 static int serve_pending(worker *w, bool *look) {
-    if (!*look && !passing_waits(w->router->passing))
-        return 0;
-    int served = serve_either(w);
+    bool looks = *look || passing_waits(w->router->passing);
+    int served = looks ? serve_either(w) : 0;
     w->without_pause = served ? w->without_pause + 1 : 0;
-    if (!served)
+    if (looks && !served)
         served = spin(w);
     *look = served > 0;
     return served;
