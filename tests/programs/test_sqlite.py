@@ -23,8 +23,13 @@ INSERT = "BEGIN; INSERT INTO image VALUES ({n}, 'label {n}', zeroblob(500)); COM
 TOTAL = "SELECT count(*), sum(id), sum(length(pixels)) FROM image;"
 
 
+# Who opens a write-ahead log at the moment in which another sets up its index is told that the
+# database is locked, on native filesystems too (SQLITE_BUSY_RECOVERY): so everybody waits.
+SQLITE = ("sqlite3", "-bail", "-cmd", ".timeout 5000")
+
+
 def sqlite(database: Path, script: str) -> str:
-    return run(["sqlite3", "-bail", database], stdin=script, timeout=100).stdout.strip()
+    return run([*SQLITE, database], stdin=script, timeout=100).stdout.strip()
 
 
 def has_rows(database: Path, count: int) -> bool:
@@ -48,7 +53,7 @@ def test_reader_sees_what_a_writer_committed(place: Place) -> None:
     """Two processes share the write-ahead log's index through memory mapped from the mount."""
     database = place.path / "shared.db"
     sqlite(database, SETUP.format(mode="WAL"))
-    writer = start(["sqlite3", "-bail", "-cmd", ".timeout 5000", database])
+    writer = start([*SQLITE, database])
     try:
         assert writer.stdin
         for number in range(5):
