@@ -25,7 +25,7 @@ IDLE_DRIVER: Final = Path("/sys/devices/system/cpu/cpuidle/current_driver")
 
 GIVES_BACK: Final = "haltpoll"
 """The idle driver of KVM guests: a core that halts is given back to the host, and waking it took
-20 microseconds where a whole request takes 8 (docs/benchmarks.md)."""
+20 microseconds where a whole request takes 6 to 8 (docs/benchmarks.md)."""
 
 
 def native_read_ahead_kib(head: int) -> int:
