@@ -14,6 +14,7 @@ import pytest
 from tests.fastpath.rig import Rig, make_router
 from tests.fastpath.wire import Op, ReadIn, getxattr_in, write_in
 from tests.index.rows import inode
+from tests.support.proc import REPOSITORY
 from tierfs.index.inodes import ROOT
 
 ROUNDS = 150
@@ -176,7 +177,7 @@ with ThreadPoolExecutor(4) as threads:
 
 def test_what_was_published_by_another_thread_leaves_room(scratch: Path) -> None:
     """Names are published by the event loop and, for files just made, by the router's leader."""
-    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     command = [sys.executable, "-c", PUBLISHED_BY_THREADS]
     told = subprocess.check_output(command, text=True, cwd=scratch, env=environment)
     first, *later = map(int, told.split())

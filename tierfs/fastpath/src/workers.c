@@ -150,7 +150,7 @@ static int spin(worker *w) {
     } while (now_ns() < until && !is_stopping(r));
     has_spun(w, false);
     awake_note(&r->awake, false);
-    if (w->pause)
+    if (w->pause) /* the waits to come may all be shorter than awake_timeout() */
         awake_end(&r->awake);
     return 0;
 }
