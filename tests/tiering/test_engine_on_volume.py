@@ -109,6 +109,8 @@ def test_heads_are_mirrored_and_then_evicted_without_a_copy(
 ) -> None:
     tiered.apply("mirror: async\nflash: {high_watermark: 80%, low_watermark: 1%, reserve: 0}")
     tiered.until(lambda: all(tiered.inode(ino)[1] for ino in contents), "all is mirrored")
+    # Steps are counted by the tick after them.
+    tiered.until(lambda: tiered.engine.state().copied >= FILES * HEAD, "the copies are counted")
     copied = tiered.engine.state().copied
     assert copied == FILES * HEAD
     tiered.capacity = FILES * HEAD
