@@ -63,8 +63,9 @@ class Stage:
         Raises:
             TierfsError: a command failed.
         """
-        root = home / name
-        flash, mountpoint, disk = root / "flash", root / "mnt", disk or root / "disk"
+        mountpoint = home / name  # as deep as what it is compared with
+        root = home / f"{name}.volume"
+        flash, disk = root / "flash", disk or root / "disk"
         for directory in (flash, disk, mountpoint):
             directory.mkdir(parents=True, exist_ok=True)
         file = root / "volume.yaml"
