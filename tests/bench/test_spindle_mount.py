@@ -10,13 +10,14 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.bench.spindles import Drive, spindle
 from tests.support.fixtures import directory
-from tests.support.mounting import mounts_at, tierfs
+from tests.support.mounting import mounts_at, tierfs, unmount_by_force
 
 KIB, MIB = 1024, 1024 * 1024
 DROP_CACHES = Path("/proc/sys/vm/drop_caches")
@@ -243,23 +244,43 @@ def test_a_read_takes_as_long_as_the_drive(tmp_path: Path) -> None:
     assert took >= seen["seek_s"] + seen["rotation_s"] + seen["transfer_s"] - 0.05
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_unmounts_even_while_it_is_in_use(tmp_path: Path, number: int) -> None:
-    with directory(tmp_path) as home:
-        for name in ("backing", "drive"):
-            (home / name).mkdir()
-        program = [sys.executable, "-m", "tierfs", "bench", "spindle"]
-        with subprocess.Popen(
-            [*program, home / "backing", home / "drive"], stdout=subprocess.PIPE, text=True
-        ) as process:
+@contextmanager
+def started(home: Path) -> Iterator[subprocess.Popen[str]]:
+    """A program that serves `home/backing` on `home/drive`, to be ended by the test."""
+    for name in ("backing", "drive"):
+        (home / name).mkdir()
+    program = [sys.executable, "-m", "tierfs", "bench", "spindle"]
+    with subprocess.Popen(
+        [*program, home / "backing", home / "drive"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
             assert process.stdout is not None
             assert any("is mounted on" in line for line in process.stdout)
-            file = os.open(home / "drive/file", os.O_WRONLY | os.O_CREAT)
-            process.send_signal(number)
-            assert process.wait(20) == 0
-            assert not mounts_at(home / "drive")
-            with pytest.raises(OSError, match="not connected"):
-                os.close(file)
+            yield process
+        finally:
+            process.kill()
+            unmount_by_force(home / "drive")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_unmounts_even_while_it_is_in_use(tmp_path: Path, number: int) -> None:
+    with directory(tmp_path) as home, started(home) as process:
+        file = os.open(home / "drive/file", os.O_WRONLY | os.O_CREAT)
+        process.send_signal(number)
+        assert process.wait(20) == 0
+        assert not mounts_at(home / "drive")
+        with pytest.raises(OSError, match="not connected"):
+            os.close(file)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a tmpfs")
+def test_a_signal_leaves_what_is_mounted_upon_it(tmp_path: Path) -> None:
+    with directory(tmp_path) as home, started(home) as process:
+        subprocess.run(["mount", "-t", "tmpfs", "none", home / "drive"], check=True)
+        (home / "drive/theirs").touch()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert os.listdir(home / "drive") == ["theirs"]
 
 
 def test_a_mountpoint_in_the_backing_directory_is_refused(tmp_path: Path) -> None:

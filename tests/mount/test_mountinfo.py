@@ -27,6 +27,8 @@ def test_escapes_and_optional_fields(table: list[Mount]) -> None:
         source="/im,ages.yaml",
         options="rw,nosuid",
         super_options="rw,user_id=1000,a=b",
+        number=40,
+        device="0:40",
     )
 
 
@@ -48,6 +50,17 @@ def test_the_later_mount_is_on_top(table: list[Mount]) -> None:
     assert found is not None
     assert found.is_tierfs
     assert mount_at(Path("/mnt"), table) is None
+
+
+def test_a_mount_is_known_again(table: list[Mount]) -> None:
+    moved, reused, bound = parse(
+        b"40 27 0:40 / /mnt/new ro - fuse.tierfs /im,ages.yaml rw\n"
+        b"40 27 0:50 / /mnt/a rw - tmpfs none rw\n"
+        b"51 27 0:40 / /mnt/b rw - fuse.tierfs /im,ages.yaml rw\n"
+    )
+    assert table[1].is_same(moved)
+    assert not table[1].is_same(reused)
+    assert not table[1].is_same(bound)
 
 
 def test_mount_above(table: list[Mount]) -> None:

@@ -12,7 +12,15 @@ from tests.guards.logs import ExpectLog
 from tierfs.base.errors import MountFailed, NotMounted
 from tierfs.mount import mountpoint
 from tierfs.mount.mountinfo import Mount
-from tierfs.mount.mountpoint import find_program, is_stale, prepare, tierfs_at, unmount, within
+from tierfs.mount.mountpoint import (
+    find_program,
+    is_stale,
+    place_of,
+    prepare,
+    tierfs_at,
+    unmount,
+    within,
+)
 
 Listed = Callable[..., list[Mount]]
 
@@ -141,6 +149,27 @@ def test_a_mount_of_another_user_stays(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(MountFailed, match="by the user with ID 0, not by you"):
         unmount(tmp_path)
+
+
+def listed(path: str, number: int) -> Mount:
+    return Mount(Path(path), "fuse.tierfs", "/v.yaml", "rw", "rw", number, f"0:{number}")
+
+
+OURS = listed("/mnt", 40)
+
+
+def test_a_mount_that_was_moved_is_found() -> None:
+    assert place_of(OURS, [listed("/mnt", 50), listed("/new", 40)]) == Path("/new")
+
+
+def test_of_a_mount_that_is_gone_there_is_no_place() -> None:
+    with pytest.raises(MountFailed, match=r"^/mnt is unmounted already$"):
+        place_of(OURS, [listed("/mnt", 50)])
+
+
+def test_of_a_mount_below_another_there_is_no_place() -> None:
+    with pytest.raises(MountFailed, match=r"another mount lies over /mnt; unmount"):
+        place_of(OURS, [OURS, listed("/mnt", 50)])
 
 
 def test_programs_are_found_without_a_path(monkeypatch: pytest.MonkeyPatch) -> None:

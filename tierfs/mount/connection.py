@@ -15,7 +15,8 @@ from tierfs.mount import device
 from tierfs.mount.adapter import Adapter
 from tierfs.mount.direct import Direct
 from tierfs.mount.fast_path import FastPath
-from tierfs.mount.mountpoint import is_stale, unmount
+from tierfs.mount.mountinfo import Mount, mount_at
+from tierfs.mount.mountpoint import is_stale, place_of, unmount
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +30,7 @@ class Connection:
     def __init__(self, mountpoint: Path, fast_path: FastPath | None) -> None:
         self.mountpoint = mountpoint
         self.fast_path = fast_path
-        self.hidden = False
-        """Whether the mount was detached lazily: what is at ``mountpoint`` now is not ours."""
+        self._own: Mount | None = None
 
     @property
     def leaves_umask_to_us(self) -> bool:
@@ -45,6 +45,7 @@ class Connection:
             MountFailed: it cannot be mounted, or not be served.
         """
         descriptor = device.mount(self.mountpoint, source, words)
+        self._own = mount_at(self.mountpoint)
         try:
             endpoint = (
                 descriptor
@@ -57,6 +58,14 @@ class Connection:
             if self.fast_path is not None:
                 self.fast_path.stop()
             self._unmount_the_dead()
+
+    def unmount(self, *, lazy: bool = False) -> None:
+        """Take our mount away, wherever it is now, and no other; ``lazy``: even while in use.
+
+        Raises:
+            MountFailed: it is in use, unmounted already, or something lies over it.
+        """
+        unmount(self._place(), lazy=lazy)
 
     async def end_with_fast_path(self) -> None:
         """Let ``pyfuse3.main`` return when the router has: its own descriptor does not tell it."""
@@ -76,12 +85,24 @@ class Connection:
 
         Its descriptors are closed by now, so that nothing waits for us.
         """
-        if self.hidden or not is_stale(self.mountpoint):
-            return
         try:
-            unmount(self.mountpoint, lazy=True)
-        except MountFailed as exc:
-            log.warning("%s", exc)
+            place = self._place()
+        except MountFailed:
+            return
+        if is_stale(place):
+            _detach(place)
+
+    def _place(self) -> Path:
+        if self._own is None:
+            raise MountFailed(f"{self.mountpoint} is missing in the list of mounts")
+        return place_of(self._own)
+
+
+def _detach(place: Path) -> None:
+    try:
+        unmount(place, lazy=True)
+    except MountFailed as exc:
+        log.warning("%s", exc)
 
 
 @contextmanager

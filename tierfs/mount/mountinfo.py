@@ -26,11 +26,19 @@ class Mount:
     """Of this mount, such as ``rw,nosuid``."""
     super_options: str
     """Of the file system, such as ``rw,user_id=0,default_permissions``."""
+    number: int = 0
+    """The mount's ID, which one that is made after its end may get again."""
+    device: str = ""
+    """Of the file system, such as ``0:45``; no other gets it while this one is served."""
 
     @property
     def is_tierfs(self) -> bool:
         """Whether a tierfs daemon made it."""
         return self.fstype == TIERFS
+
+    def is_same(self, other: Mount) -> bool:
+        """Whether both are one mount, be it that somebody moved it or changed its options."""
+        return (self.number, self.device) == (other.number, other.device)
 
     @property
     def owner(self) -> int:
@@ -73,6 +81,8 @@ def _parse_line(line: bytes) -> Mount:
         fstype=_text(fstype),
         source=_text(source),
         super_options=_text(super_options),
+        number=int(fields[0]),
+        device=_text(fields[2]),
     )
 
 

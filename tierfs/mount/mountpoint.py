@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from tierfs.base.errors import MountFailed, NotMounted
-from tierfs.mount.mountinfo import Mount, mount_above, mount_at
+from tierfs.mount.mountinfo import Mount, mount_above, mount_at, mounts
 
 log = logging.getLogger(__name__)
 
@@ -127,6 +127,22 @@ def unmount(path: Path, *, lazy: bool = False) -> None:
     )
     if done.returncode != 0:
         raise MountFailed(_why_not_unmounted(path, done.stderr.strip()))
+
+
+def place_of(own: Mount, listed: list[Mount] | None = None) -> Path:
+    """Where ``own`` can be unmounted: by its path umount(8) would take what lies over it.
+
+    Raises:
+        MountFailed: nowhere, since it is unmounted already, or something lies over it.
+    """
+    every = mounts() if listed is None else listed
+    now = next((mount for mount in every if mount.is_same(own)), None)
+    if now is None:
+        raise MountFailed(f"{own.path} is unmounted already")
+    top = mount_at(now.path, every)
+    if top is None or not top.is_same(now):
+        raise MountFailed(f"another mount lies over {now.path}; unmount that, then this one")
+    return now.path
 
 
 def find_program(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +22,6 @@ from tierfs.mount.adapter import Adapter
 from tierfs.mount.connection import Connection
 from tierfs.mount.control import Verb, serve_control
 from tierfs.mount.fast_path import fast_path
-from tierfs.mount.mountpoint import unmount
 from tierfs.mount.native_metrics import exported
 from tierfs.mount.options import MountOptions
 from tierfs.mount.policy_explain import explain_files
@@ -210,16 +209,23 @@ class _Server:
         return partial(obey_signals, self._unmount, reload, follows_terminal=follows_terminal)
 
     async def _unmount(self) -> None:
-        """Unmount; when the mount is in use, hide it and end with its last user, or soon."""
-        mountpoint = self._connection.mountpoint
+        """Unmount; what is in use is hidden, and ends with its last user, or soon.
+
+        Where it is bound elsewhere, as by a container, it outlives its mountpoint as well.
+        """
         try:
-            await trio.to_thread.run_sync(unmount, mountpoint)
+            await trio.to_thread.run_sync(self._connection.unmount)
         except MountFailed as exc:
             log.warning("%s; its users have %g s to finish", exc, LAST_USERS_S)
-            await trio.to_thread.run_sync(lambda: unmount(mountpoint, lazy=True))
-            self._connection.hidden = True
-            await trio.sleep(LAST_USERS_S)
-            pyfuse3.terminate()
+            await trio.to_thread.run_sync(self._hide)
+        await trio.sleep(LAST_USERS_S)
+        log.info("still in use after %g s; ending all the same", LAST_USERS_S)
+        pyfuse3.terminate()
+
+    def _hide(self) -> None:
+        """What cannot be hidden was unmounted by somebody else, or lies under another mount."""
+        with suppress(MountFailed):
+            self._connection.unmount(lazy=True)
 
 
 async def _in_background(work: Callable[[], object]) -> None:

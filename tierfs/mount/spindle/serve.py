@@ -16,8 +16,8 @@ from tierfs.base.errors import MountFailed
 from tierfs.base.units import KIB
 from tierfs.bench.spindle_layout import Layout
 from tierfs.bench.spindle_model import Spindle
-from tierfs.mount.mountinfo import mount_at
-from tierfs.mount.mountpoint import prepare, unmount
+from tierfs.mount.mountinfo import Mount, mount_at
+from tierfs.mount.mountpoint import place_of, prepare, unmount
 from tierfs.mount.options import FuseOption, Privileges
 from tierfs.mount.spindle.head import Head
 from tierfs.mount.spindle.nodes import Nodes, allow_many_files
@@ -100,11 +100,12 @@ async def _run(
     except RuntimeError as error:
         # libfuse has printed the reason on standard error.
         raise MountFailed(f"{mountpoint}: the kernel refused the mount ({error})") from error
+    own = mount_at(mountpoint)
     hidden = trio.Event()
     try:
         async with trio.open_nursery() as helpers:
             helpers.start_soon(head.serve)
-            helpers.start_soon(_unmount_on_signal, mountpoint, hidden)
+            helpers.start_soon(_unmount_on_signal, own, hidden)
             helpers.start_soon(trio.to_thread.run_sync, answers)
             await pyfuse3.main(max_tasks=TASKS)
             helpers.cancel_scope.cancel()
@@ -113,11 +114,18 @@ async def _run(
         pyfuse3.close(unmount=not hidden.is_set())
 
 
-async def _unmount_on_signal(mountpoint: Path, hidden: trio.Event) -> None:
+async def _unmount_on_signal(own: Mount | None, hidden: trio.Event) -> None:
     """Detach it: what programs still read fails then, which a simulation may do."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for _ in signals:
-            await trio.to_thread.run_sync(lambda: unmount(mountpoint, lazy=True))
+            await trio.to_thread.run_sync(_detach, own)
             hidden.set()
             pyfuse3.terminate()
             return
+
+
+def _detach(own: Mount | None) -> None:
+    """Ours alone: what somebody else unmounted or mounted over is left as it is."""
+    with suppress(MountFailed):
+        if own is not None:
+            unmount(place_of(own), lazy=True)
