@@ -20,6 +20,9 @@ from tests.support.proc import wait_until
 MIB = 1 << 20
 SIZE = 16 * MIB
 READ = 128 * 1024
+HEAD = 64 * 1024
+FIRST = 256 * 1024
+"""What a file that is read from its start is read ahead of at first."""
 AHEAD = 4 * MIB
 """What a sequential reader is kept ahead of in the end."""
 
@@ -71,14 +74,52 @@ def drop(path: Path) -> None:
     os.close(descriptor)
 
 
-def test_all_of_a_large_window_is_read(on_disk: Rig) -> None:
-    """The kernel takes no more of one call than the device's largest request."""
-    path = on_disk.put_object(on_disk.objects, 7, os.urandom(SIZE))
+def read(rig: Rig, offset: int) -> None:
+    assert len(rig.kernel.ask(Op.READ, 7, ReadIn(0, offset, READ).pack()).body) == READ
+
+
+def cold_file(rig: Rig, *, prefix: int) -> Path:
+    """File 7, of whose disk object nothing is in memory; and that object."""
+    data = os.urandom(SIZE)
+    path = rig.put_object(rig.objects, 7, data)
+    rig.put_object(rig.heads, 7, data[:prefix])
     drop(path)
     assert not any(cached(path))
-    on_disk.router.put_inode(inode(7, size=SIZE, prefix=0))
+    rig.router.put_inode(inode(7, size=SIZE, prefix=prefix))
+    return path
+
+
+def pages(start: int, length: int) -> slice:
+    return slice(start // mmap.PAGESIZE, (start + length) // mmap.PAGESIZE)
+
+
+@pytest.mark.parametrize("prefix", [0, HEAD])
+def test_the_first_read_that_waits_reads_on(on_disk: Rig, prefix: int) -> None:
+    path = cold_file(on_disk, prefix=prefix)
+    read(on_disk, 0)
+    wait_until(lambda: all(cached(path)[pages(READ, FIRST)]), what="what comes next is in memory")
+
+
+def test_a_read_that_begins_behind_the_head_reads_on(on_disk: Rig) -> None:
+    """The head was in the kernel's cache, so only the tail is asked for."""
+    path = cold_file(on_disk, prefix=HEAD)
+    read(on_disk, HEAD)
+    following = pages(HEAD + READ, FIRST)
+    wait_until(lambda: all(cached(path)[following]), what="what comes next is in memory")
+
+
+def test_reads_at_random_read_nothing_ahead(on_disk: Rig) -> None:
+    path = cold_file(on_disk, prefix=HEAD)
+    for offset in (10 * MIB, 4 * MIB, 8 * MIB):
+        read(on_disk, offset)
+    assert sum(cached(path)) <= 6 * READ // mmap.PAGESIZE  # of which half the device's own
+
+
+def test_all_of_a_large_window_is_read(on_disk: Rig) -> None:
+    """The kernel takes no more of one call than the device's largest request."""
+    path = cold_file(on_disk, prefix=0)
     end = 6 * MIB
     for offset in range(0, end, READ):
-        assert len(on_disk.kernel.ask(Op.READ, 7, ReadIn(0, offset, READ).pack()).body) == READ
-    wanted = slice(end // mmap.PAGESIZE, (end + AHEAD // 2) // mmap.PAGESIZE)
+        read(on_disk, offset)
+    wanted = pages(end, AHEAD // 2)
     wait_until(lambda: all(cached(path)[wanted]), what="what comes next is in memory")

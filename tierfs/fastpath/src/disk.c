@@ -11,7 +11,7 @@
 
 enum {
     STREAMS = 256,                 /* files whose last read is remembered */
-    FIRST_WINDOW = 256 * 1024,     /* bytes of a tail that the head's first read starts */
+    FIRST_WINDOW = 256 * 1024,     /* bytes that the first read of a file reads ahead */
     MOST_GUESSES = 64,             /* jobs in the queue beyond which nothing is read ahead */
     MOST_AHEAD = 4 * 1024 * 1024,  /* bytes that a sequential reader is kept ahead of */
 };
@@ -25,7 +25,7 @@ struct job {
     uint64_t started_ns;
 };
 
-/* Where a file was read last: collisions only cost a read-ahead. */
+/* Where a file was read last, and to where it is read ahead: collisions only cost a read-ahead. */
 typedef struct {
     uint64_t ino, end, ahead_to;
     uint32_t window;
@@ -71,35 +71,7 @@ static job *next_job(disk *d) {
     return taken;
 }
 
-static void read_for(disk *d, const job *j, uint8_t *buffer) {
-    router *r = d->router;
-    placement file;
-    size_t length;
-    uint64_t ino = j->header.nodeid;
-    if (read_file(r, &r->disk_counters, ino, &j->in, true, buffer, &length, &file) != READ_DONE) {
-        ask_python(r, &j->header, &j->in, true);
-        return;
-    }
-    reply(r, j->header.unique, buffer, length);
-    count_answer(&r->disk_counters, ANSWER_READ, true, j->started_ns);
-    heat_add(&r->heat, ino, length);
-    disk_anticipate(d, ino, &file, j->in.offset, length);
-}
-
-static void *work(void *argument) {
-    disk *d = argument;
-    uint8_t *buffer = malloc(d->router->buffer);
-    for (job *j; (j = next_job(d)); free(j)) {
-        if (j->ahead)
-            read_ahead(d->router, j->header.nodeid, j->in.offset, j->in.size);
-        else if (buffer)
-            read_for(d, j, buffer);
-        else
-            reply_error(d->router, j->header.unique, ENOMEM);
-    }
-    free(buffer);
-    return NULL;
-}
+static void *work(void *argument);
 
 /* With the lock held: one thread more, where all are busy. None once it ends, who would join it? */
 static void staff(disk *d) {
@@ -129,20 +101,33 @@ static bool add(disk *d, const job *wanted) {
     return served;
 }
 
-bool disk_read(disk *d, const struct fuse_in_header *header, const struct fuse_read_in *in,
-               uint64_t started_ns) {
-    return add(d, &(job){.header = *header, .in = *in, .started_ns = started_ns});
+/* Whether a READ shows that the file is being read to its end: it is the first one of the file, or of
+   its tail, or goes on where the last one ended. Then it is read further ahead each time. */
+static bool follow(stream *s, uint64_t ino, uint64_t prefix, uint64_t offset, uint64_t end) {
+    bool in_tail = end > prefix;
+    bool begins = offset <= prefix && (offset == 0 || in_tail);
+    if (s->ino == ino && s->end == offset) {
+        s->end = end;
+        if (in_tail)
+            s->window = 2 * s->window < MOST_AHEAD ? 2 * s->window : MOST_AHEAD;
+        return in_tail;
+    }
+    if (begins || in_tail)
+        *s = (stream){ino, end, begins ? prefix : end, FIRST_WINDOW};
+    return begins;
 }
 
-/* Extends a sequential reader's window, twice as far each time; the job to do, size 0: none. */
-static job extend(stream *s, uint64_t ino, const placement *file, uint64_t offset, uint64_t end) {
-    bool sequential = s->ino == ino && s->end == offset;
-    uint32_t window = sequential ? 2 * s->window : FIRST_WINDOW;
-    *s = (stream){ino, end, sequential ? s->ahead_to : end,
-                  window < MOST_AHEAD ? window : MOST_AHEAD};
-    uint64_t from = s->ahead_to > end ? s->ahead_to : end;
-    uint64_t to = end + s->window < file->size ? end + s->window : file->size;
-    if (!sequential || to <= from || (to - from < s->window / 2 && to < file->size))
+/* What to read ahead when `offset` to `end` is read, of which what is before `there` is in memory already;
+   size 0: nothing. */
+static job next_window(stream *s, uint64_t ino, const placement *file, uint64_t offset, uint64_t end,
+                       uint64_t there) {
+    if (!follow(s, ino, file->prefix, offset, end))
+        return (job){0};
+    uint64_t from = s->ahead_to > there ? s->ahead_to : there;
+    uint64_t to = (end > file->prefix ? end : file->prefix) + s->window;
+    if (to > file->size)
+        to = file->size;
+    if (to <= from || (to - from < s->window / 2 && to < file->size))
         return (job){0};
     s->ahead_to = to;
     return (job){.ahead = true, .header.nodeid = ino, .in.offset = from,
@@ -150,28 +135,71 @@ static job extend(stream *s, uint64_t ino, const placement *file, uint64_t offse
 }
 
 /* Guesses must not delay what somebody waits for. */
-static bool is_crowded(disk *d) {
+static job anticipate(disk *d, uint64_t ino, const placement *file, uint64_t offset, uint64_t end,
+                      uint64_t there) {
+    job wanted = {0};
+    if (d->router->objects.in_memory || file->size <= file->prefix)
+        return wanted;
     pthread_mutex_lock(&d->lock);
-    bool crowded = d->queued >= MOST_GUESSES;
+    if (d->queued < MOST_GUESSES)
+        wanted = next_window(&d->streams[hash_number(ino) % STREAMS], ino, file, offset, end, there);
     pthread_mutex_unlock(&d->lock);
-    return crowded;
+    return wanted;
+}
+
+/* Before the READ itself, so that a disk which has others to serve gets both at once and moves its head
+   for them but once. What does not touch the READ is left to another thread. */
+static void anticipate_for(disk *d, const job *j) {
+    placement file;
+    uint64_t ino = j->header.nodeid, offset = j->in.offset, end = offset + j->in.size;
+    if (table_placement(d->router->table, ino, &file) != FOUND)
+        return;
+    job wanted = anticipate(d, ino, &file, offset, end, offset);
+    if (wanted.in.size && wanted.in.offset < end)
+        read_ahead(d->router, ino, wanted.in.offset, wanted.in.size);
+    else if (wanted.in.size)
+        add(d, &wanted);
 }
 
 void disk_anticipate(disk *d, uint64_t ino, const placement *file, uint64_t offset, size_t length) {
-    uint64_t end = offset + length;
-    if (d->router->objects.in_memory || file->size <= file->prefix)
-        return;
-    job wanted = {.ahead = true, .header.nodeid = ino, .in.offset = file->prefix};
-    if (end > file->prefix) {
-        pthread_mutex_lock(&d->lock);
-        wanted = extend(&d->streams[hash_number(ino) % STREAMS], ino, file, offset, end);
-        pthread_mutex_unlock(&d->lock);
-    } else if (offset == 0) {
-        uint64_t tail = file->size - file->prefix;
-        wanted.in.size = tail < FIRST_WINDOW ? (uint32_t)tail : FIRST_WINDOW;
-    }
-    if (wanted.in.size && !is_crowded(d))
+    job wanted = anticipate(d, ino, file, offset, offset + length, offset + length);
+    if (wanted.in.size)
         add(d, &wanted);
+}
+
+static void read_for(disk *d, const job *j, uint8_t *buffer) {
+    router *r = d->router;
+    placement file;
+    size_t length;
+    uint64_t ino = j->header.nodeid;
+    anticipate_for(d, j);
+    if (read_file(r, &r->disk_counters, ino, &j->in, true, buffer, &length, &file) != READ_DONE) {
+        ask_python(r, &j->header, &j->in, true);
+        return;
+    }
+    reply(r, j->header.unique, buffer, length);
+    count_answer(&r->disk_counters, ANSWER_READ, true, j->started_ns);
+    heat_add(&r->heat, ino, length);
+}
+
+static void *work(void *argument) {
+    disk *d = argument;
+    uint8_t *buffer = malloc(d->router->buffer);
+    for (job *j; (j = next_job(d)); free(j)) {
+        if (j->ahead)
+            read_ahead(d->router, j->header.nodeid, j->in.offset, j->in.size);
+        else if (buffer)
+            read_for(d, j, buffer);
+        else
+            reply_error(d->router, j->header.unique, ENOMEM);
+    }
+    free(buffer);
+    return NULL;
+}
+
+bool disk_read(disk *d, const struct fuse_in_header *header, const struct fuse_read_in *in,
+               uint64_t started_ns) {
+    return add(d, &(job){.header = *header, .in = *in, .started_ns = started_ns});
 }
 
 void disk_free(disk *d) {

@@ -33,6 +33,10 @@
 #define RWF_DONTCACHE 0x80 /* Linux 6.14 */
 #endif
 
+#ifndef SYS_cachestat
+#define SYS_cachestat 451 /* Linux 6.5 */
+#endif
+
 enum {
     PATH_BYTES = 40,
     FILES_PER_DIRECTORY_BITS = 10, /* as tierfs/store/objects.py */
@@ -137,16 +141,42 @@ read_result read_file(router *r, counters *c, uint64_t ino, const struct fuse_re
     return READ_DONE;
 }
 
+enum {
+    LEAST_TAKEN = 128 * 1024,
+    FIRST_PIECE = 64 * 1024, /* asked for apart: who waits for it need not wait for the rest */
+};
+
+/* How many bytes of a range have pages, be they read or still to be; 0 where the kernel cannot tell. */
+static uint64_t cached(int fd, uint64_t offset, uint64_t length) {
+    struct { /* cachestat_range of linux/mman.h */
+        uint64_t offset, length;
+    } range = {offset, length};
+    struct { /* cachestat */
+        uint64_t cache, dirty, writeback, evicted, recently_evicted;
+    } pages;
+    if (syscall(SYS_cachestat, fd, &range, &pages, 0) < 0)
+        return 0;
+    return pages.cache * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
 /* Of one call the kernel takes no more than the device's read-ahead or largest request, and drops the rest
-   (force_page_cache_ra, mm/readahead.c): 128 KiB is the least that is usual. */
-enum { ADVICE = 128 * 1024 };
+   (force_page_cache_ra, mm/readahead.c); 128 KiB is the least that is usual. What it takes is one
+   request, for which a disk moves its head once: so it is asked for all, and how much it took. */
+static uint64_t advise(int fd, uint64_t offset, uint64_t length) {
+    posix_fadvise(fd, (off_t)offset, (off_t)length, POSIX_FADV_WILLNEED);
+    uint64_t taken = cached(fd, offset, length);
+    if (!taken)
+        return length < LEAST_TAKEN ? length : LEAST_TAKEN;
+    return taken;
+}
 
 void read_ahead(router *r, uint64_t ino, uint64_t offset, uint64_t length) {
     int fd = open_object(&r->objects, ino, true);
     if (fd < 0)
         return; /* the READ itself will tell */
-    for (uint64_t end = offset + length; offset < end; offset += ADVICE)
-        posix_fadvise(fd, (off_t)offset, end - offset < ADVICE ? (off_t)(end - offset) : ADVICE,
-                      POSIX_FADV_WILLNEED);
+    uint64_t end = offset + length;
+    offset += advise(fd, offset, length < FIRST_PIECE ? length : FIRST_PIECE);
+    while (offset < end)
+        offset += advise(fd, offset, end - offset);
     close(fd);
 }
