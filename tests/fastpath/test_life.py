@@ -20,6 +20,7 @@ from tests.fastpath.rig import PATIENCE_S, Rig, make_router, opened
 from tests.fastpath.wire import Op, ReadIn, write_in
 from tests.guards.descriptors import open_descriptors, opened_since
 from tests.index.rows import inode
+from tests.support.proc import wait_until
 from tierfs.fastpath._router import ANSWERED, Router
 
 TASKS = Path("/proc/self/task")
@@ -34,6 +35,11 @@ ARGUMENTS: dict[str, Any] = {
 
 def threads() -> int:
     return len(list(TASKS.iterdir()))
+
+
+def wait_for_threads(count: int) -> None:
+    """Until there are so many: pthread_join(3) returns a moment before a thread leaves /proc."""
+    wait_until(lambda: threads() == count, what=f"{count} threads are left")
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -69,7 +75,7 @@ def test_stop_ends_every_thread_and_closes_the_device(scratch: Path) -> None:
         rig.initialise()
         assert threads() == before + 4
         rig.router.stop()
-        assert threads() == before
+        wait_for_threads(before)
         assert rig.kernel.receive() == b""
         assert rig.pyfuse3.receive() == b""
 
@@ -83,7 +89,7 @@ def test_a_router_that_nobody_stopped_ends_with_its_object(scratch: Path) -> Non
     os.close(rig.ended)
     rig.forget()
     gc.collect()
-    assert threads() == before
+    wait_for_threads(before)
     assert not opened_since(descriptors)
 
 
@@ -151,7 +157,7 @@ def test_stop_with_everything_in_flight(scratch: Path, tmp_path: Path) -> None:
                 if number % 100 == 0:
                     while not rig.kernel.is_silent():
                         rig.kernel.receive()
-        assert threads() == before
+        wait_for_threads(before)
 
 
 # -------- the end of a side
@@ -170,7 +176,7 @@ def test_the_end_of_either_side_ends_all(
         (rig.kernel if side == "kernel" else rig.pyfuse3).close()
         assert wait_for(rig.ended)
         rig.router.stop()
-        assert threads() == before
+        wait_for_threads(before)
 
 
 def test_who_asks_when_pyfuse3_is_gone_gets_an_error(scratch: Path) -> None:
