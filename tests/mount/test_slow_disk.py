@@ -1,8 +1,8 @@
 """A disk that makes one reader wait makes nobody else wait.
 
 The slow disk is a file lease. Whoever holds a write lease on a file (fcntl(2), F_SETLEASE) makes
-every open(2) of it by another process wait until the lease is given up, and gets a signal when
-that happens. So the daemon's access to one object hangs exactly as long as the test wants, the
+every open(2) of it by another process wait until the lease is given up, and can ask whether
+somebody does. So the daemon's access to one object hangs exactly as long as the test wants, the
 test knows that it hangs, and nothing depends on the speed of the machine: no device mapper, no
 second FUSE filesystem, no tracing. The kernel ends the wait itself after 45 seconds
 (/proc/sys/fs/lease-break-time), so a failing test hangs nothing.
@@ -16,14 +16,13 @@ import hashlib
 import os
 import signal
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.mounting import Mount
-from tests.support.proc import run, start, stop
+from tests.support.proc import run, start, stop, wait_until
 
 DATA = bytes(range(256)) * 1024
 """Four heads."""
@@ -58,15 +57,31 @@ def cold(mounted: Mount) -> Mount:
     return mounted
 
 
+class Lease:
+    """A write lease on an open file."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+
+    def wait_for_a_reader(self) -> None:
+        """Wait until the kernel wants the lease back because somebody waits for it."""
+        wait_until(self._is_wanted_back, what="a reader that waits for the file", timeout=SOON)
+
+    def _is_wanted_back(self) -> bool:
+        # The kind that is left once it has been given up (target_leasetype, fs/locks.c).
+        return fcntl.fcntl(self._descriptor, fcntl.F_GETLEASE) != fcntl.F_WRLCK
+
+
 @contextlib.contextmanager
-def held(path: Path) -> Iterator[threading.Event]:
-    """Make whoever opens `path` wait inside the block; the event tells that somebody does."""
-    asked = threading.Event()
-    before = signal.signal(signal.SIGIO, lambda _number, _frame: asked.set())
+def held(path: Path) -> Iterator[Lease]:
+    """Make whoever opens `path` wait inside the block."""
+    # The signal that tells the holder would end it. A handler is no better: Python may run it
+    # only after the wait that it is to end, or, with an Event, inside it and wait for its lock.
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)
     descriptor = os.open(path, os.O_RDWR)
     try:
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-        yield asked
+        yield Lease(descriptor)
     finally:
         os.close(descriptor)
         signal.signal(signal.SIGIO, before)
@@ -74,9 +89,9 @@ def held(path: Path) -> Iterator[threading.Event]:
 
 def test_others_go_on_while_one_read_waits(cold: Mount) -> None:
     inode = (cold.path / "slow").stat().st_ino
-    with held(cold.disk_object(inode)) as waiting:
+    with held(cold.disk_object(inode)) as lease:
         reader = start(["sha256sum", cold.path / "slow"])
-        assert waiting.wait(SOON), "the tail is not read from its object"
+        lease.wait_for_a_reader()
         for command in OTHERS:
             run(["sh", "-c", command], cwd=cold.path, timeout=SOON)
         assert reader.poll() is None, "the read did not wait for its object"
@@ -93,9 +108,9 @@ def test_head_of_the_waiting_file_is_there(cold: Mount) -> None:
 
 def test_many_waiting_readers_all_get_their_data(cold: Mount) -> None:
     inode = (cold.path / "slow").stat().st_ino
-    with held(cold.disk_object(inode)) as waiting:
+    with held(cold.disk_object(inode)) as lease:
         readers = [start(["sha256sum", cold.path / "slow"]) for _ in range(READERS)]
-        assert waiting.wait(SOON)
+        lease.wait_for_a_reader()
         run(["cmp", "small", "small"], cwd=cold.path, timeout=SOON)
     assert [answer(reader) for reader in readers] == [DIGEST] * READERS
 
@@ -104,9 +119,9 @@ def test_lease_makes_a_native_reader_wait(tmp_path: Path) -> None:
     """The proof of the mechanism itself."""
     path = tmp_path / "file"
     path.write_bytes(DATA)
-    with held(path) as waiting:
+    with held(path) as lease:
         reader = start(["sha256sum", path])
-        assert waiting.wait(SOON)
+        lease.wait_for_a_reader()
         assert reader.poll() is None
     assert answer(reader) == DIGEST
 
