@@ -96,13 +96,18 @@ def in_turn(first: Callable[[], object], second: Callable[[], object]) -> str:
 
 
 def interrupt_soon(seconds: float = SOON) -> None:
-    """Have a signal end the call that this process is waiting in then: it fails with EINTR."""
+    """Have a signal end the call that this process is waiting in then: it fails with EINTR.
+
+    Again and again until Python has seen one, since that which comes just before the call
+    begins does not end it.
+    """
 
     def alarm(_number: int, _frame: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         raise InterruptedError(errno.EINTR, "a signal came")
 
     signal.signal(signal.SIGALRM, alarm)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, SOON)
 
 
 def waits_for_a_lock(pid: int) -> bool:
