@@ -20,18 +20,20 @@ flash:
 mover: {{rate: 400MiB/s, concurrency: 3}}
 """
 
+MISTAKE: Final = "rules: [{name: broken, match: {siez: 1}}]\n"
+"""The policy before this one stays in force."""
+
 RULES: Final = (
     "mirror: async\n",
     'mirror: never\nrules: [{name: cold, match: {path: "/writer-1/**"}, head: none}]\n',
-    """promote: {reads: 2, within: 1m}
+    """promote: {reads: 2, within: 1min}
 rules:
   - {name: large, match: {size: "> 200KiB"}, head: 128KiB, evict: lru, class: scratch}
   - {name: kept, match: {path: "/writer-2/file-*1"}, head: all, pin: true}
 """,
     'head: 16KiB\nrules: [{name: all, match: {size: "<= 1MiB"}, head: all}]\n',
-    "rules: [{name: broken, match: {siez: 1}}]\n",
+    MISTAKE,
 )
-"""The last one is wrong: the one before it stays in force."""
 
 
 class Politics(threading.Thread):
@@ -50,7 +52,8 @@ class Politics(threading.Thread):
     def write(self) -> None:
         """The next one, whole from one moment to the next."""
         new = self.path.with_suffix(".new")
-        new.write_text(COMMON + next(self._rules), encoding="utf-8")
+        self._present = next(self._rules)
+        new.write_text(COMMON + self._present, encoding="utf-8")
         new.replace(self.path)
         self.changes += 1
 
@@ -62,6 +65,8 @@ class Politics(threading.Thread):
                 os.kill(self.pid, signal.SIGHUP)
 
     def stop(self) -> None:
-        """Leave the present policy."""
+        """Leave a policy that the next mount takes."""
         self._over.set()
         self.join()
+        if self._present == MISTAKE:
+            self.write()
