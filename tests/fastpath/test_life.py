@@ -17,13 +17,12 @@ from typing import Any
 import pytest
 
 from tests.fastpath.rig import PATIENCE_S, Rig, make_router, opened
+from tests.fastpath.tasks import threads, threads_since, wait_for_their_end
 from tests.fastpath.wire import Op, ReadIn, write_in
 from tests.guards.descriptors import open_descriptors, opened_since
 from tests.index.rows import inode
-from tests.support.proc import wait_until
 from tierfs.fastpath._router import ANSWERED, Router
 
-TASKS = Path("/proc/self/task")
 ARGUMENTS: dict[str, Any] = {
     "workers": 2,
     "spin_us": 0,
@@ -31,15 +30,6 @@ ARGUMENTS: dict[str, Any] = {
     "max_write": 65536,
     "io_uring": False,
 }
-
-
-def threads() -> int:
-    return len(list(TASKS.iterdir()))
-
-
-def wait_for_threads(count: int) -> None:
-    """Until there are so many: pthread_join(3) returns a moment before a thread leaves /proc."""
-    wait_until(lambda: threads() == count, what=f"{count} threads are left")
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -73,9 +63,9 @@ def test_stop_ends_every_thread_and_closes_the_device(scratch: Path) -> None:
     before = threads()
     with Rig(scratch, workers=4) as rig:
         rig.initialise()
-        assert threads() == before + 4
+        assert threads_since(before) == 4
         rig.router.stop()
-        wait_for_threads(before)
+        wait_for_their_end(before)
         assert rig.kernel.receive() == b""
         assert rig.pyfuse3.receive() == b""
 
@@ -89,7 +79,7 @@ def test_a_router_that_nobody_stopped_ends_with_its_object(scratch: Path) -> Non
     os.close(rig.ended)
     rig.forget()
     gc.collect()
-    wait_for_threads(before)
+    wait_for_their_end(before)
     assert not opened_since(descriptors)
 
 
@@ -157,7 +147,7 @@ def test_stop_with_everything_in_flight(scratch: Path, tmp_path: Path) -> None:
                 if number % 100 == 0:
                     while not rig.kernel.is_silent():
                         rig.kernel.receive()
-        wait_for_threads(before)
+        wait_for_their_end(before)
 
 
 # -------- the end of a side
@@ -176,7 +166,7 @@ def test_the_end_of_either_side_ends_all(
         (rig.kernel if side == "kernel" else rig.pyfuse3).close()
         assert wait_for(rig.ended)
         rig.router.stop()
-        wait_for_threads(before)
+        wait_for_their_end(before)
 
 
 def test_who_asks_when_pyfuse3_is_gone_gets_an_error(scratch: Path) -> None:

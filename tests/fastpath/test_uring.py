@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.fastpath.rig import NO_OPEN, Rig
+from tests.fastpath.tasks import threads, threads_since, wait_for_their_end
 from tests.fastpath.wire import Op
 
-TASKS = Path("/proc/self/task")
 INIT_EXT = 1 << 30
 OVER_IO_URING = 1 << 9
 """In ``flags2`` of INIT."""
@@ -49,9 +49,9 @@ def test_a_kernel_that_then_refuses_the_rings_is_served_by_the_device(scratch: P
 
 
 def test_stop_ends_the_threads_of_the_rings(scratch: Path) -> None:
-    threads = len(list(TASKS.iterdir()))
+    before = threads()
     with Rig(scratch, io_uring=True) as rig:
         assert agreed(rig, NO_OPEN | INIT_EXT, OVER_IO_URING)
-        assert len(list(TASKS.iterdir())) > threads + 2
+        assert threads_since(before) > 2
         rig.router.stop()
-        assert len(list(TASKS.iterdir())) == threads
+        wait_for_their_end(before)
