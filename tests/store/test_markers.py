@@ -93,7 +93,7 @@ def test_a_damaged_marker_is_refused_as_damaged(home: Path, text: bytes) -> None
 
 def test_a_marker_that_cannot_be_read_is_refused_with_the_reason(home: Path) -> None:
     (home / MARKER).mkdir()
-    with pytest.raises(VolumeRefused, match="Is a directory"):
+    with pytest.raises(VolumeRefused, match="no regular file"):
         read_marker(home, "flash")
 
 

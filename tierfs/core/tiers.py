@@ -11,7 +11,7 @@ from tierfs.base.osio import SYSTEM, Os
 from tierfs.core.copies import Copy, load, put, resize
 from tierfs.core.locks import WouldBlock
 from tierfs.index.inodes import Inode
-from tierfs.store.objects import ObjectStore
+from tierfs.store.objects import ObjectLost, ObjectStore
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -152,6 +152,8 @@ class Tiers:
                     store.sync(inode.ino)
                 except FileNotFoundError:
                     raise Damage(inode.ino, f"its {store.name} object is missing") from None
+                except ObjectLost as exc:
+                    raise Damage(inode.ino, str(exc)) from None
 
     def flush(self) -> None:
         """Make the bytes of every file survive a power cut."""

@@ -86,7 +86,7 @@ class Database:
         try:
             with _translated():
                 _migrate(self._connection, path)
-            self._wal = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+            self._wal = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except BaseException:
             self._connection.close()
             raise
