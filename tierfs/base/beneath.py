@@ -170,7 +170,7 @@ def _completed(flags: int) -> int:
 
 @cache
 def _how(flags: int, mode: int) -> object | None:
-    """A pointer to the argument of openat2, made once for the few flags; None: there is no openat2."""
+    """A pointer to the argument of openat2, made once for the few flags; None: no such call."""
     if not _has_openat2():
         return None
     resolve = _RESOLVE_NO_SYMLINKS | _RESOLVE_BENEATH

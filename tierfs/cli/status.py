@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from tierfs.base.text import printable
 from tierfs.base.units import format_size
 from tierfs.cli.verb import Verb
 from tierfs.mount.asking import ask
@@ -29,7 +30,7 @@ def command(mountpoint: Path, *, as_json: bool) -> None:
         click.echo(json.dumps(status, indent=2))
         return
     for line in [*aligned(facts(status)), "", *aligned(tiers(status), numbers=4)]:
-        click.echo(line)
+        click.echo(printable(line))
 
 
 def facts(status: dict[str, Any]) -> list[tuple[str, ...]]:

@@ -8,6 +8,7 @@ The daemon listens on ``/run/tierfs/UUID.sock`` when root runs it, else on
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import os
@@ -22,17 +23,22 @@ from uuid import UUID
 
 import trio
 
-from tierfs.base.errors import MountFailed, TierfsError
+from tierfs.base.beneath import DIRECTORY
+from tierfs.base.errors import MountFailed, TierfsError, UsageError
 from tierfs.mount.asking import socket_path
 
 log = logging.getLogger(__name__)
 
 Verb = Callable[..., dict[str, Any]]
-"""Called with the arguments of the request by name, in a thread."""
+"""Called with the arguments of the request by name, in a thread. They are of the types with which
+it is annotated, which are those of ``CHECKS``."""
 
 MAX_LINE: Final = 64 * 1024
 REQUEST_SECONDS: Final = 5.0
 BACKLOG: Final = 16
+PRIVATE: Final = 0o700
+LARGEST: Final = 2**63
+"""Numbers that an inode number, a size or a time in nanoseconds can be are below."""
 
 
 async def serve_control(
@@ -84,12 +90,53 @@ def _reply(verbs: Mapping[str, Verb], line: bytes) -> dict[str, Any]:
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return {"error": f"a request is one JSON line with a verb of: {', '.join(sorted(verbs))}"}
     try:
+        _check(name, verb, arguments)
         return {"result": verb(**arguments)}
     except TierfsError as error:
         return {"error": str(error)}
     except Exception as error:
         log.exception("the control verb %r failed", name)
         return {"error": f"{type(error).__name__}: {error}"}
+
+
+def _check(name: str, verb: Verb, arguments: Mapping[str, object]) -> None:
+    """Refuse arguments that the verb does not take, and those of another type.
+
+    Raises:
+        UsageError: with what is wrong.
+    """
+    wanted = inspect.signature(verb).parameters
+    for unknown in arguments.keys() - wanted.keys():
+        raise UsageError(f'"{name}" takes no argument "{unknown}"')
+    for argument, parameter in wanted.items():
+        if argument not in arguments:
+            if parameter.default is parameter.empty:
+                raise UsageError(f'"{name}" needs the argument "{argument}"')
+        elif parameter.annotation is not parameter.empty:
+            what, is_right = CHECKS[parameter.annotation]
+            if not is_right(arguments[argument]):
+                raise UsageError(f'"{name}": the argument "{argument}" must be {what}')
+
+
+def _is_number(value: object) -> bool:
+    """JSON has numbers of any length; bool is an int to Python."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST
+
+
+CHECKS: Final[Mapping[object, tuple[str, Callable[[object], bool]]]] = {
+    "bool": ("true or false", lambda value: isinstance(value, bool)),
+    "int": ("a whole number", _is_number),
+    "str": ("text", lambda value: isinstance(value, str)),
+    "list[int]": (
+        "a list of whole numbers",
+        lambda value: isinstance(value, list) and all(map(_is_number, value)),
+    ),
+    "list[str]": (
+        "a list of texts",
+        lambda value: isinstance(value, list) and all(isinstance(text, str) for text in value),
+    ),
+}
+"""By the annotation as it is written: what a person is told, and whether a value is of the type."""
 
 
 @contextmanager
@@ -123,7 +170,13 @@ def _bound(path: Path) -> socket.socket:
 
 def _make_private(directory: Path) -> None:
     """Make ``directory``; in /tmp another user may have made it first, to listen in our place."""
-    directory.mkdir(mode=0o700, exist_ok=True)
-    found = directory.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        raise PermissionError(None, f"{directory} belongs to another user")
+    directory.mkdir(mode=PRIVATE, exist_ok=True)
+    descriptor = os.open(directory, DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        found = os.fstat(descriptor)
+        if found.st_uid != os.geteuid():
+            raise PermissionError(None, f"{directory} belongs to another user")
+        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            os.fchmod(descriptor, PRIVATE)
+    finally:
+        os.close(descriptor)

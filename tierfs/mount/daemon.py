@@ -30,6 +30,8 @@ _left_running: list[subprocess.Popen[bytes]] = []
 class DaemonFailed(TierfsError):
     """The daemon could not mount; carries the exit code and message it reported."""
 
+    several_lines = True
+
     def __init__(self, message: str, code: ExitCode) -> None:
         super().__init__(message)
         self.exit_code = code
@@ -85,7 +87,7 @@ def start_process(
             _wait_until_mounted(process, mountpoint, deadline)
         except TimeoutError as error:
             _give_up(process, mountpoint)
-            raise MountFailed(_with_tail(_too_slow(seconds), printed)) from error
+            raise MountFailed.of_lines(_with_tail(_too_slow(seconds), printed)) from error
         except OSError as error:
             _give_up(process, mountpoint)
             raise MountFailed(f"{mountpoint} does not answer: {error.strerror}") from error
@@ -123,7 +125,7 @@ def _report(process: subprocess.Popen[bytes], reading: int, seconds: float) -> R
 
 def _require_ready(report: Report | str, printed: IO[bytes]) -> None:
     if isinstance(report, str):
-        raise MountFailed(
+        raise MountFailed.of_lines(
             _with_tail(f"the daemon ended with {report} before the mount was up", printed)
         )
     if not report.ready:
@@ -174,9 +176,9 @@ def _too_slow(seconds: float) -> str:
     return f"the mount did not answer within {seconds:g} s and was given up"
 
 
-def _with_tail(message: str, printed: IO[bytes]) -> str:
+def _with_tail(message: str, printed: IO[bytes]) -> list[str]:
     last = [line for line in _text(printed).splitlines() if line.strip()][-TAIL_LINES:]
-    return "\n".join([f"{message}; its last words:", *last]) if last else message
+    return [f"{message}; its last words:", *last] if last else [message]
 
 
 def _said_by_fuse(printed: IO[bytes]) -> list[str]:

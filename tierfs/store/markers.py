@@ -25,6 +25,12 @@ FORMAT = 1
 
 Tier = Literal["flash", "disk"]
 
+LAST_FORMAT = 10_000
+"""A larger number is no version but damage."""
+
+MOST_SHOWN = 80
+"""Characters of a damaged marker that a message shows."""
+
 MODE = 0o600
 """Of a marker: who can open it can hold a lock on it, and so keep tierfs out."""
 
@@ -147,11 +153,11 @@ def _content(path: Path) -> str:
 def _parse(text: str) -> Marker:
     content = json.loads(text)
     layout = int(content["format"])
-    if layout > FORMAT:
+    if FORMAT < layout <= LAST_FORMAT:
         raise _Newer(layout)
     tier = content["tier"]
     if layout != FORMAT or tier not in get_args(Tier):
-        raise ValueError(f"format {layout}, tier {tier}")
+        raise ValueError(f"format {layout}, tier {tier}"[:MOST_SHOWN])
     return Marker(uuid.UUID(str(content["volume"])), tier)
 
 
