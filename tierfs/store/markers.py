@@ -175,7 +175,7 @@ def _holder(fd: int) -> str:
             words = line.split()
             if words[1] == "FLOCK" and words[5] == f"{device}:{status.st_ino}" and words[4] != "0":
                 program = Path(f"/proc/{words[4]}/comm").read_bytes().strip()
-                return f", or by another program: process {words[4]} ({printable(program)})"
+                return f"; its lock is held by process {words[4]} ({printable(program)})"
     except (OSError, ValueError, IndexError):
         return ""  # a filesystem or namespace in which it cannot be told
     return ""
@@ -192,9 +192,8 @@ class VolumeLock:
             holder = _holder(self._fd)
             os.close(self._fd)
             raise VolumeBusy(
-                f"{directory}: the volume is in use by another tierfs{holder}: "
-                "unmount that one first (one that was unmounted lazily "
-                "ends with the last program that uses it)"
+                f"{directory}: the volume is in use by another tierfs: unmount that one first "
+                f"(one that was unmounted lazily ends with the last program that uses it){holder}"
             ) from None
 
     def release(self) -> None:
