@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from tierfs.base.blocks import SECTOR, whole_blocks
+from tierfs.base.group_sync import GroupSync
 from tierfs.base.osio import Os
 
 P = ParamSpec("P")
@@ -126,6 +127,7 @@ class ObjectStore:
         self.name = name
         self.root = root
         self._calls = _Calls(name, os_)
+        self._group_flush = GroupSync(lambda: self._calls.syncfs(self._directory))
         root.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
         self._directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -256,8 +258,11 @@ class ObjectStore:
         self._sync_directory(os.path.dirname(object_path(ino)))
 
     def flush(self) -> None:
-        """Make everything in the directory's filesystem survive a power cut (syncfs(2))."""
-        self._calls.syncfs(self._directory)
+        """Make everything in the directory's filesystem survive a power cut (syncfs(2)).
+
+        Threads that wait share one, and its failure: the descriptor is told of each only once.
+        """
+        self._group_flush()
 
     @contextmanager
     def watched(self) -> Iterator[Callable[[], None]]:
