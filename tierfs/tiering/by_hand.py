@@ -12,7 +12,7 @@ from tierfs.tiering.arrivals import Arrivals
 from tierfs.tiering.backoff import Backoff
 from tierfs.tiering.context import Context, Moment
 from tierfs.tiering.jobs import Done, Job, Step
-from tierfs.tiering.promotion import Ask
+from tierfs.tiering.promotion import ask_of
 from tierfs.tiering.wish import Wish, missing, on_flash
 
 log = logging.getLogger(__name__)
@@ -93,12 +93,15 @@ class ByHand:
         if inode.prefix == request.prefix or (less and wish.pinned):
             self._settle(request, moment.now)
         elif size:
-            ask = Ask(inode.ino, request.prefix, size, "by hand", keep_mirror=wish.mirror)
-            if not self._arrivals.force(ask, moment, "hand", request):
+            ask = ask_of(inode, request.prefix, wish, "by hand")
+            if self._arrivals.force(ask, moment, "hand", request) == "no room":
                 log.warning("inode %d does not come to flash: there is no room", inode.ino)
                 self._settle(request, moment.now)
         else:
-            step = Step("hand", inode.ino, request.prefix, less, wish.mirror, lowers=True)
+            files = int(less > 0 and request.prefix == 0)
+            step = Step(
+                "hand", inode.ino, request.prefix, less, wish.mirror, lowers=True, files=files
+            )
             self._context.mover.add(Job("hand", (step,), request))
 
     def _waits(self, ino: int, moment: Moment, backoff: Backoff) -> bool:

@@ -20,7 +20,7 @@ from tierfs.base.metrics import Metrics
 from tierfs.policy.fields import NOTHING_GIVEN
 from tierfs.policy.limits import flash_of, mover_of
 from tierfs.policy.tier_policy import Policy
-from tierfs.tiering.arrivals import Arrivals
+from tierfs.tiering.arrivals import AGAIN, Arrivals
 from tierfs.tiering.by_hand import ByHand
 from tierfs.tiering.context import Context, Moment
 from tierfs.tiering.explaining import Explained, explained
@@ -28,9 +28,9 @@ from tierfs.tiering.followers import Followers
 from tierfs.tiering.forecast import Forecast, forecast
 from tierfs.tiering.heat import SLOT_BYTES, Heat
 from tierfs.tiering.heat_file import HeatFile
-from tierfs.tiering.jobs import Done
+from tierfs.tiering.jobs import Done, brings
 from tierfs.tiering.judge import Judge
-from tierfs.tiering.levels import levels_of, used
+from tierfs.tiering.levels import inode_levels, levels_of, used
 from tierfs.tiering.mover import Mover
 from tierfs.tiering.ports import Ports
 from tierfs.tiering.pressure import Pressure
@@ -82,7 +82,7 @@ class Engine:
         )
         self._followers = Followers(self._context)
         self._rounds = Rounds(self._context)
-        self._pressure = Pressure(self._context)
+        self._pressure = Pressure(self._context, self._rounds.census)
         self._arrivals = Arrivals(self._context, self._pressure)
         self._by_hand = ByHand(self._context, self._arrivals)
         self._totals = Totals(metrics)
@@ -202,6 +202,8 @@ class Engine:
             context.backoff.fail(ino, now)
         elif done.outcome == "changed":
             context.settling.add([ino], now)
+        elif done.outcome == "no-room" and brings(done.step):
+            context.backoff.later(ino, now + AGAIN)  # others took it: no fault of the file's
         elif done.outcome == "no-room":
             context.backoff.fail(ino, now)
         elif done.outcome == "gone":
@@ -215,7 +217,16 @@ class Engine:
         space, mover = self._context.ports.space(), self._context.mover
         may_work = mover.in_window() and not mover.is_suspended()
         levels = levels_of(flash, space.capacity)
-        return Moment(self._clocks.clock(), levels, used(space), space.capacity, may_work)
+        return Moment(
+            self._clocks.clock(),
+            levels,
+            used(space),
+            space.capacity,
+            may_work,
+            inode_levels(levels, space.capacity, space.files),
+            space.files - space.files_free,
+            space.files,
+        )
 
     def _observe(self, moment: Moment) -> None:
         if self._policy is None:
@@ -228,7 +239,7 @@ class Engine:
         context = self._context
         self._by_hand.tick(moment)
         if self._policy is not None:
-            self._pressure.tick(moment, self._rounds.census)
+            self._pressure.tick(moment)
             self._followers.tick(moment)
             if context.settling.lost:
                 context.settling.lost = False

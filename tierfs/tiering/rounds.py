@@ -55,7 +55,7 @@ class Rounds:
         while self._has_room() and self._context.monotonic() - start < BUDGET_S:
             self._meet(moment)
             if self._sweep.after == 0:
-                self.census.end_round()
+                self.census.end_round(moment.now)
                 return
 
     def _meet(self, moment: Moment) -> None:
