@@ -215,14 +215,20 @@ class InlineMover(Mover):
 class Driver:
     """An engine in a fake world, ticked in virtual time."""
 
-    def __init__(self, directory: Path, *, capacity: int = 100 * MIB) -> None:
+    def __init__(self, directory: Path, *, capacity: int = 100 * MIB, closed: bool = False) -> None:
         self.time = FakeTime()
         self.world = FakeWorld(self.time, capacity)
         self.directory = directory
         self.metrics = Metrics()
         clocks = Clocks(self.time.clock, self.time.monotonic)
         self.engine = Engine(
-            self.world.ports(), directory / "index.db", MIB, self.metrics, clocks, InlineMover
+            self.world.ports(),
+            directory / "index.db",
+            MIB,
+            self.metrics,
+            clocks,
+            InlineMover,
+            closed=closed,
         )
 
     def policy(self, text: str) -> Policy:

@@ -11,6 +11,7 @@ import click
 
 from tierfs.base.units import format_size
 from tierfs.cli.verb import Verb
+from tierfs.cli.waits import reasons_line
 from tierfs.mount.asking import ask
 
 EXAMPLES = """
@@ -68,12 +69,30 @@ def tiering(status: dict[str, Any], *, read_only: bool) -> list[tuple[str, str]]
     """How full flash is by the policy's measure, and what the mover does."""
     if read_only:
         return [("mover", "nothing is moved: the mount is read-only")]
-    rows = [("moves", _moves(status)), ("mover", _mover(status))]
+    rows = [("moves", _moves(status)), ("mover", _mover(status)), *_waits(status)]
     if not status["active"]:
         return rows
     sizes = ("flash_used", "flash_capacity", "high_watermark", "low_watermark")
     used, capacity, high, low = (format_size(status[key]) for key in sizes)
-    return [("flash use", f"{used} of {capacity}; evicts above {high} down to {low}"), *rows]
+    use = [("flash use", f"{used} of {capacity}; evicts above {high} down to {low}")]
+    if status.get("flash_files"):
+        keys = ("flash_files_used", "flash_files", "files_high_watermark", "files_low_watermark")
+        inodes, files, high, low = (f"{status[key]:,}" for key in keys)
+        use.append(("", f"{inodes} of {files} inodes; evicts above {high} down to {low}"))
+    return [*use, *rows]
+
+
+def _waits(status: dict[str, Any]) -> list[tuple[str, str]]:
+    """What is pinned, and why files are not where they belong; an older daemon does not say."""
+    rows = []
+    pinned = status.get("pinned")
+    if pinned and pinned["files"]:
+        missing = sum(one["bytes"] for one in status["pinned_elsewhere"].values())
+        there = f"; {format_size(missing)} of it not on flash" if missing else ""
+        rows.append(("pinned", f"{pinned['files']:,} files, {format_size(pinned['bytes'])}{there}"))
+    if status.get("misplaced"):
+        rows.append(("waiting for", reasons_line(status["misplaced"])))
+    return rows
 
 
 def _moves(status: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 from tierfs.base.durations import SECOND
@@ -13,6 +13,7 @@ from tierfs.tiering.jobs import Kind, swap_job
 from tierfs.tiering.pressure import Pressure
 from tierfs.tiering.promotion import Ask, Swap, forced, promotions
 from tierfs.tiering.replacement import admit
+from tierfs.tiering.waits import Waiting, Waits
 
 MUST: Final = frozenset({"by hand", "pin", "pin by hand"})
 """Reasons for which whoever may go has to go."""
@@ -35,8 +36,14 @@ Where that is not enough, the coldest go piece by piece (`Pressure`) until there
 PATIENCE: Final = 600 * SECOND
 """So long room is made for a file that is read often."""
 
-Coming = Literal["begun", "making room", "no room"]
+Coming = Literal["begun", "making room", "no room", "no inodes"]
 """What becomes of a file that must come."""
+
+REFUSED: Final[Mapping[Coming, Waiting]] = {
+    "no room": Waiting("room", stuck=True),
+    "no inodes": Waiting("inodes", stuck=True),
+}
+"""Why it does not come, where all that may go is not enough."""
 
 
 class Arrivals:
@@ -51,11 +58,14 @@ class Arrivals:
         """Bring up what may come; the others are forgotten until they ask again."""
         context, queue = self._context, self._context.mover.queue
         asks = [context.asks.pop(ino) for ino in list(context.asks)[: min(MOST, self._room())]]
+        busy = [ask for ask in asks if queue.is_busy(ask.ino)]
+        asks = [ask for ask in asks if not queue.is_busy(ask.ino)]
         for ask in asks:
             if ask.reason in MUST and (moment.may_work or ask.reason == "pin by hand"):
                 kind: Kind = "hand" if ask.reason == "pin by hand" else "promote"
-                if not queue.is_busy(ask.ino):
-                    self._bring(ask, moment, kind)
+                self._bring(ask, moment, kind)
+        for ask in busy:
+            context.ask(ask)  # a file that is being mirrored may not be read again for long
         if moment.may_work and not moment.is_over:
             self._admit([ask for ask in asks if ask.reason not in MUST], moment)
         self._coldest = None
@@ -80,15 +90,17 @@ class Arrivals:
         coming = self.force(ask, moment, kind)
         if coming == "making room":
             context.ask(ask)  # a pin by a rule would come up again with the next round only
-        elif coming == "no room":
-            context.backoff.later(ask.ino, moment.now + AGAIN)
+        elif coming in REFUSED:
+            context.backoff.later(ask.ino, moment.now + AGAIN, REFUSED[coming])
 
     def _make_room(self, ask: Ask, room: int, files: int, moment: Moment) -> Coming:
         """Have others go piece by piece, if so much may go; what does not fit sends nobody off."""
         context = self._context
         known = context.demands.pop(ask.ino, None)
+        reason: Waits = "room" if ask.size > room else "inodes"
+        refused: Coming = "no room" if reason == "room" else "no inodes"
         if not context.judge.evicts or ask.size > moment.levels.high:
-            return "no room"
+            return refused
         size, taken = context.demanded(moment.now)
         size, taken = size + ask.size - room, taken + ask.files - files
         may = self._pressure.may_free(size, taken, moment.now)
@@ -96,14 +108,12 @@ class Arrivals:
             self._pressure.look(size, max(0, taken), moment, survey=True)
             may = self._pressure.may_free(size, taken, moment.now)
         if may:
-            context.demand(ask, moment.now, known.since if known else moment.now)
-        return "no room" if may is False else "making room"
+            since = known.since if known else moment.now
+            context.demand(ask, moment.now, since, reason)
+        return refused if may is False else "making room"
 
     def _admit(self, asks: list[Ask], moment: Moment) -> None:
-        context, queue = self._context, self._context.mover.queue
-        asks = [ask for ask in asks if not queue.is_busy(ask.ino)]
-        if not asks:
-            return
+        context = self._context
         # Those that room was made for are first, and what is made for them is free to them alone.
         since = {ino: context.demands[ino].since for ino in context.demands}
         first = [ask for ask in asks if ask.ino in since]
@@ -144,7 +154,7 @@ class Arrivals:
         # The room between the marks is the writers'.
         wanted = ask._replace(size=ask.size + moment.levels.high - moment.levels.low)
         if self._make_room(wanted, *self._headroom(moment), moment) == "making room":
-            context.demand(wanted, moment.now, since)
+            context.demand(wanted, moment.now, since, "room")
             context.ask(ask)
 
     def _headroom(self, moment: Moment) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from tierfs.base.durations import SECOND
 from tierfs.index.inodes import Inode
+from tierfs.index.wishes import Request
 from tierfs.tiering.backoff import Backoff
 from tierfs.tiering.eviction import Pool, Resident, resident_of
 from tierfs.tiering.heat import Heat
@@ -19,6 +20,7 @@ from tierfs.tiering.mover import Mover
 from tierfs.tiering.ports import Ports
 from tierfs.tiering.promotion import Ask, ask_of
 from tierfs.tiering.settling import Settling
+from tierfs.tiering.waits import Misplaced, Waiting, Waits, misplaced
 from tierfs.tiering.wish import Due, Wish, due, is_settled, missing, on_flash, wants_mirror
 
 HELD: Final = 10 * SECOND
@@ -57,6 +59,8 @@ class Demand(NamedTuple):
     files: int
     until: int
     since: int
+    reason: Waits
+    """Which of the two is short."""
 
 
 @dataclass(slots=True)
@@ -77,6 +81,14 @@ class Context:
     """Until when a file stays that somebody brought up by hand, though it has no place on flash."""
     demands: dict[int, Demand] = field(default_factory=dict)
     """Files for which others go piece by piece, by inode number."""
+    later: Backoff = field(default_factory=Backoff)
+    """Requests alone wait here: who asks again does not wait for what failed before."""
+    refused: Backoff = field(default_factory=Backoff)
+    """What somebody asked for by hand and was given up a moment ago, by inode number."""
+    closed: bool = False
+    """Whether nothing is moved here: the mount is read-only."""
+    moment: Moment | None = None
+    """The latest tick's."""
 
     def consider(self, inode: Inode, wish: Wish, moment: Moment) -> Resident | None:
         """Do for a file what is due whether or not anybody reads it; tells what it would free."""
@@ -110,9 +122,44 @@ class Context:
         demands = self.demands.values()
         return sum(one.bytes for one in demands), sum(one.files for one in demands)
 
-    def demand(self, ask: Ask, now: int, since: int) -> None:
+    def demand(self, ask: Ask, now: int, since: int, reason: Waits) -> None:
         """Let room be made for a file, or go on with it, as it was begun at ``since``."""
-        self.demands[ask.ino] = Demand(ask.size, ask.files, now + HELD, since)
+        self.demands[ask.ino] = Demand(ask.size, ask.files, now + HELD, since, reason)
+
+    def waiting(
+        self, inode: Inode, wish: Wish, request: Request | None, now: int
+    ) -> Waiting | None:
+        """Why a file is not where it belongs; None: it is. Any thread may ask."""
+        what = misplaced(inode, wish, request)
+        if what is None:
+            return self.refused.why(inode.ino, now)
+        return self._why(inode, what, now)
+
+    def _why(self, inode: Inode, what: Misplaced, now: int) -> Waiting:
+        ino, mover = inode.ino, self.mover
+        if self.closed or mover.is_suspended():
+            return Waiting("closed")
+        if mover.queue.is_busy(ino):
+            return Waiting("rate")
+        held = (self.backoff if what.settles else self.later).why(ino, now)
+        if held is not None:
+            return held
+        if (demand := self.demands.get(ino)) is not None:
+            return Waiting(demand.reason)
+        if not what.urgent and not mover.in_window():
+            return Waiting("window")
+        if what.settles and not is_settled(inode, now):
+            return Waiting("backoff")
+        return Waiting((self._lacks(what) if what.weighed else None) or "rate")
+
+    def _lacks(self, what: Misplaced) -> Waits | None:
+        """What there is not enough of for a file that comes only into free room."""
+        moment = self.moment
+        if moment is None:
+            return None
+        if what.files > moment.file_levels.room(moment.files_used):
+            return "inodes"
+        return "room" if what.bytes > moment.levels.room(moment.used) else None
 
     def confirmed(self, residents: Sequence[Resident], moment: Moment) -> list[Resident]:
         """Those of the candidates that may go now as well, as they are now, in their order."""

@@ -36,6 +36,7 @@ from tierfs.tiering.ports import Ports
 from tierfs.tiering.pressure import Pressure
 from tierfs.tiering.rounds import Rounds
 from tierfs.tiering.state import EngineState, Totals
+from tierfs.tiering.waits import Sum, Waiting, together
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,10 @@ class Engine:
         metrics: Metrics,
         clocks: Clocks | None = None,
         make_mover: type[Mover] = Mover,
+        *,
+        closed: bool = False,
     ) -> None:
+        """``closed``: it is never ticked, as where the mount is read-only; it can be asked."""
         clocks = clocks or Clocks()
         self._clocks = clocks
         self._memory = memory
@@ -78,7 +82,7 @@ class Engine:
         limits = mover_of(NOTHING_GIVEN)
         mover = make_mover(ports.moves, limits, clock=clocks.clock, monotonic=clocks.monotonic)
         self._context = Context(
-            ports, heat, Judge(ports.catalog, heat, None), mover, clocks.monotonic
+            ports, heat, Judge(ports.catalog, heat, None), mover, clocks.monotonic, closed=closed
         )
         self._followers = Followers(self._context)
         self._rounds = Rounds(self._context)
@@ -109,7 +113,7 @@ class Engine:
             start = self._clocks.monotonic()
             self._adopt()
             self._learn()
-            moment = self._moment()
+            moment = self._context.moment = self._moment()
             self._observe(moment)
             self._plan(moment)
             self._save_now_and_then()
@@ -148,8 +152,26 @@ class Engine:
         policy = self.policy
         if policy is None:
             return None
-        context = self._context
-        return explained(context.ports.catalog, context.heat, policy, inos, self._clocks.clock())
+        return explained(self._context, policy, inos, self._clocks.clock())
+
+    def waiting(self, ino: int) -> Waiting | None:
+        """Why a file is not where it belongs; None: it is, or is no regular file. Quick.
+
+        Raises:
+            FsError: the index could not be read.
+        """
+        context, now = self._context, self._clocks.clock()
+        catalog = context.ports.catalog
+        judge = Judge(catalog, context.heat, self.policy)
+        for inode, wish in judge.judged(catalog.some([ino]), now):
+            requests = [one for one in catalog.requests(ino - 1, 1) if one.ino == ino]
+            return context.waiting(inode, wish, requests[0] if requests else None, now)
+        return None
+
+    def wished(self, ino: int) -> None:
+        """Somebody asks for a file by hand: what failed before does not delay it. Quick."""
+        for held in (self._context.backoff, self._context.later, self._context.refused):
+            held.clear(ino)
 
     def stop(self) -> None:
         """Abandon what is under way, within about a second, and keep what is known of reads."""
@@ -203,9 +225,10 @@ class Engine:
         elif done.outcome == "changed":
             context.settling.add([ino], now)
         elif done.outcome == "no-room" and brings(done.step):
-            context.backoff.later(ino, now + AGAIN)  # others took it: no fault of the file's
+            # Others took it: no fault of the file's.
+            context.backoff.later(ino, now + AGAIN, Waiting("room"))
         elif done.outcome == "no-room":
-            context.backoff.fail(ino, now)
+            context.backoff.fail(ino, now, "room")
         elif done.outcome == "gone":
             context.heat.forget(ino)
         else:
@@ -278,4 +301,18 @@ class Engine:
             waits_for_mirror=len(context.mirroring),
             heat_memory=context.heat.memory,
             tick_s=self._tick_s,
+            flash_files=moment.files,
+            flash_files_used=moment.files_used,
+            files_high_watermark=moment.file_levels.high if moment.files else 0,
+            files_low_watermark=moment.file_levels.low if moment.files else 0,
+            pinned=Sum(*map(sum, zip(self._by_hand.pins.all, self._rounds.pins.all, strict=True))),
+            pinned_elsewhere=together([self._by_hand.pins.waiting, self._rounds.pins.waiting]),
+            misplaced=together(
+                [
+                    self._by_hand.pins.waiting,
+                    self._by_hand.requests.waiting,
+                    self._rounds.pins.waiting,
+                    self._rounds.others.waiting,
+                ]
+            ),
         )
