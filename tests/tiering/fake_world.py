@@ -48,6 +48,8 @@ class FakeWorld:
     def __init__(self, time: FakeTime, capacity: int = 100 * MIB) -> None:
         self.time = time
         self.capacity = capacity
+        self.files_on_flash = 0
+        """Inodes of flash; 0: more than anybody needs."""
         self.inodes: dict[int, Inode] = {}
         self.names: dict[int, bytes] = {}
         self.xattrs: dict[tuple[int, bytes], bytes] = {}
@@ -125,7 +127,10 @@ class FakeWorld:
     # ------------------------------------------------------------ the ports
     def space(self) -> Space:
         free = self.capacity - self.used
-        return Space(self.capacity, free, free, 1000, 1000)
+        if not self.files_on_flash:
+            return Space(self.capacity, free, free, 1000, 1000)
+        taken = sum(map(bool, map(self.on_flash, self.inodes)))
+        return Space(self.capacity, free, free, self.files_on_flash, self.files_on_flash - taken)
 
     def drain(self) -> tuple[list[Row], set[int]]:
         reads, self._reads = self._reads, {}

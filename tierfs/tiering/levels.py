@@ -43,7 +43,7 @@ def inode_levels(levels: Levels, capacity: int, files: int) -> Levels:
     """The marks of ``files`` inodes: the same parts of them as ``levels`` are of ``capacity``."""
     if not files or not capacity:
         return UNLIMITED
-    return Levels(files * levels.high // capacity, files * levels.low // capacity)
+    return Levels(round(files * levels.high / capacity), round(files * levels.low / capacity))
 
 
 def levels_of(flash: Flash, capacity: int) -> Levels:
