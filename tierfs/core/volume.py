@@ -20,7 +20,8 @@ from tierfs.core.filesystem import FileSystem
 from tierfs.core.front import MakeFront, no_front
 from tierfs.core.names import DIRECTORY_SIZE
 from tierfs.core.tiers import Tiers
-from tierfs.index.index import Index, IndexUsage, require_database
+from tierfs.index.counts import IndexUsage
+from tierfs.index.index import Index, require_database
 from tierfs.index.inodes import ROOT, Inode
 from tierfs.policy.volume_file import VolumeFile
 from tierfs.store.markers import (
@@ -182,7 +183,7 @@ class Volume:
         return orphans
 
     def usage(self) -> Usage:
-        """Counts and room by tier; reads the whole inode table, beside the writer."""
+        """Counts and room by tier: what the index keeps, and a statvfs of each directory."""
         return Usage(self.index.usage(), self._flash.space(), self._disk.space(), self.index.size())
 
     def flash_space(self) -> Space:

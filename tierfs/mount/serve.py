@@ -42,6 +42,9 @@ RECLAIM_EVERY_S = 5.0
 """Like the journal of ext4 (commit=5): it syncs everything first, so it must not come too often."""
 
 CHECKPOINT_CHECK_S = 1.0
+RECOUNT_EVERY_S = 0.01
+"""A thousand inodes each time take half a millisecond, for which writers wait."""
+
 LAST_USERS_S = 10.0
 """How long after SIGTERM programs that still use the mount are waited for."""
 
@@ -138,6 +141,7 @@ class _Server:
                 await helpers.start(serve_control, self._volume.uuid, self._verbs())
                 helpers.start_soon(self._reclaim)
                 helpers.start_soon(self._checkpoint)
+                helpers.start_soon(self._recount)
                 helpers.start_soon(watch_policy, self._policy)
                 helpers.start_soon(self._tiering.run)
                 await helpers.start(self._obeying(follows_terminal=follows_terminal))
@@ -193,6 +197,16 @@ class _Server:
             await trio.sleep(CHECKPOINT_CHECK_S)
             if checkpoints.is_due():
                 await _in_background(checkpoints.make)
+
+    async def _recount(self) -> None:
+        """After an unclean end count the inodes anew, a little at a time."""
+        try:
+            more = True
+            while more:
+                await trio.sleep(RECOUNT_EVERY_S)
+                more = await trio.to_thread.run_sync(self._volume.index.recount)
+        except FsError as exc:
+            log.warning("counting inodes: %s; the counts of status stay as they were", exc)
 
     async def _tune(self) -> None:
         """Only a thread may look at our own mount: the answer comes from the event loop."""

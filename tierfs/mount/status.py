@@ -14,7 +14,7 @@ from tierfs.store.objects import Space
 def status(
     volume: Volume, connection: Connection, options: MountOptions, uptime: float
 ) -> dict[str, object]:
-    """A record for JSON; sizes in bytes, ``uptime`` in seconds. Reads the whole inode table.
+    """A record for JSON; sizes in bytes, ``uptime`` in seconds.
 
     Raises:
         FsError, OSError: the index or a tier's directory cannot be read.
