@@ -142,6 +142,10 @@ class FakeWorld:
         rows = [self.inodes[ino] for ino in numbers if not on_flash or self.on_flash(ino)]
         return rows, after + span if after + span < self.last_inode() else 0
 
+    def alone(self, after: int, span: int) -> tuple[int | None, int]:
+        rows, following = self.files(after, span, on_flash=True)
+        return min((row.ctime for row in rows if not row.mirrored), default=None), following
+
     def last_inode(self) -> int:
         return max(self.inodes, default=0)
 

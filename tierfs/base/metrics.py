@@ -126,6 +126,14 @@ TABLE = (
         ("mark",),
         "Inodes in use above which files are evicted (high), and down to which (low).",
     ),
+    Metric("flash_only_files", "gauge", (), "Files of which only flash has all bytes."),
+    Metric("flash_only_bytes", "gauge", (), "Bytes that would be lost with flash: not mirrored."),
+    Metric(
+        "flash_only_oldest_timestamp_seconds",
+        "gauge",
+        (),
+        "When the oldest of these files was changed last, since the epoch; 0: none is known.",
+    ),
     Metric("pinned_files", "gauge", (), "Files that are pinned, by hand or by a rule."),
     Metric("pinned_bytes", "gauge", (), "Bytes of them that belong on flash."),
     Metric(
@@ -186,6 +194,9 @@ class Metrics:
         self.flash_inodes = self._gauge("flash_inodes")
         self.flash_inodes_used = self._gauge("flash_inodes_used")
         self.flash_inodes_watermark = self._gauge("flash_inodes_watermark")
+        self.flash_only_files = self._gauge("flash_only_files")
+        self.flash_only_bytes = self._gauge("flash_only_bytes")
+        self.flash_only_oldest = self._gauge("flash_only_oldest_timestamp_seconds")
         self.pinned_files = self._gauge("pinned_files")
         self.pinned_bytes = self._gauge("pinned_bytes")
         self.pinned_elsewhere_files = self._gauge("pinned_elsewhere_files")

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from tierfs.base.durations import SECOND
 from tierfs.base.units import format_size
 from tierfs.cli.verb import Verb
 from tierfs.cli.waits import reasons_line
@@ -46,6 +47,7 @@ def facts(status: dict[str, Any]) -> list[tuple[str, ...]]:
         ("head", format_size(status["head"])),
         *policy(status["policy"]),
         *tiering(status["tiering"], read_only="ro" in status["options"]),
+        *_flash_only(status),
         ("index", f"{index['path']}, {format_size(index['bytes'])}, {index['inodes']:,} inodes"),
         ("log", status["log"] or "the journal, or standard error in the foreground"),
     ]
@@ -93,6 +95,19 @@ def _waits(status: dict[str, Any]) -> list[tuple[str, str]]:
     if status.get("misplaced"):
         rows.append(("waiting for", reasons_line(status["misplaced"])))
     return rows
+
+
+def _flash_only(status: dict[str, Any]) -> list[tuple[str, str]]:
+    """What would be lost with flash; an older daemon does not say."""
+    alone = status.get("flash_only")
+    if alone is None:
+        return []
+    if not alone["files"]:
+        return [("only on flash", "nothing")]
+    since = status["tiering"]["flash_only_since"]
+    shown = f"{alone['files']:,} files, {format_size(alone['bytes'])}"
+    oldest = "" if since is None else f"; the oldest was changed {_moment(since / SECOND)}"
+    return [("only on flash", shown + oldest)]
 
 
 def _moves(status: dict[str, Any]) -> str:

@@ -55,6 +55,9 @@ class Tiering:
         self.engine = Engine(
             ports, settings.index, settings.tiering_memory, metrics, closed=not moves
         )
+        index = volume.index
+        metrics.flash_only_files.set_function(lambda: index.usage().alone_files)
+        metrics.flash_only_bytes.set_function(lambda: index.usage().alone_bytes)
         volume.fs.xattrs.virtual.waits = self._waits
         volume.fs.xattrs.virtual.wished = self.engine.wished
 

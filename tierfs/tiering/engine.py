@@ -24,6 +24,7 @@ from tierfs.tiering.arrivals import AGAIN, Arrivals
 from tierfs.tiering.by_hand import ByHand
 from tierfs.tiering.context import Context, Moment
 from tierfs.tiering.explaining import Explained, explained
+from tierfs.tiering.exposure import Exposure
 from tierfs.tiering.followers import Followers
 from tierfs.tiering.forecast import Forecast, forecast
 from tierfs.tiering.heat import SLOT_BYTES, Heat
@@ -89,6 +90,7 @@ class Engine:
         self._pressure = Pressure(self._context, self._rounds.census)
         self._arrivals = Arrivals(self._context, self._pressure)
         self._by_hand = ByHand(self._context, self._arrivals)
+        self._exposure = Exposure(ports.catalog)
         self._totals = Totals(metrics)
         self._saved = clocks.monotonic()
         self._tick_s = 0.0
@@ -116,6 +118,7 @@ class Engine:
             moment = self._context.moment = self._moment()
             self._observe(moment)
             self._plan(moment)
+            self._exposure.tick(self._clocks.monotonic())
             self._save_now_and_then()
             self._tick_s = self._clocks.monotonic() - start
             self._totals.export(self._state(moment))
@@ -305,6 +308,7 @@ class Engine:
             flash_files_used=moment.files_used,
             files_high_watermark=moment.file_levels.high if moment.files else 0,
             files_low_watermark=moment.file_levels.low if moment.files else 0,
+            flash_only_since=self._exposure.since,
             pinned=Sum(*map(sum, zip(self._by_hand.pins.all, self._rounds.pins.all, strict=True))),
             pinned_elsewhere=together([self._by_hand.pins.waiting, self._rounds.pins.waiting]),
             misplaced=together(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from tierfs.base.durations import SECOND
 from tierfs.base.metrics import Metrics
 from tierfs.tiering.jobs import KINDS, Done, Kind
 from tierfs.tiering.waits import NONE, REASONS, Sum, Sums
@@ -54,6 +55,8 @@ class EngineState:
     files_high_watermark: int
     """Inodes in use above which files are evicted; 0 where none are counted."""
     files_low_watermark: int
+    flash_only_since: int | None
+    """When the oldest file that only flash has was changed last; None: there is none known."""
     pinned: Sum
     """Files pinned by hand or by a rule, and their bytes that belong on flash."""
     pinned_elsewhere: Sums
@@ -96,6 +99,7 @@ class Totals:
         metrics.flash_inodes_used.set(state.flash_files_used)
         metrics.flash_inodes_watermark.labels("high").set(state.files_high_watermark)
         metrics.flash_inodes_watermark.labels("low").set(state.files_low_watermark)
+        metrics.flash_only_oldest.set((state.flash_only_since or 0) / SECOND)
         metrics.pinned_files.set(state.pinned.files)
         metrics.pinned_bytes.set(state.pinned.bytes)
         for reason in REASONS:
