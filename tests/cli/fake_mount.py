@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
-from tierfs.base.by_hand import MIRRORED, PIN, PREFIX, REQUESTED, parse_prefix, show_prefix
+from tierfs.base.by_hand import MIRRORED, PIN, PREFIX, REQUESTED, WAITS, parse_prefix, show_prefix
 from tierfs.base.extents import WHOLE_FILE
 
 HEAD = 64 * 1024
@@ -25,6 +25,8 @@ class FakeMount:
         self.prefixes: dict[bytes, int] = {}
         self.pins: dict[bytes, bytes] = {}
         self.requests: dict[bytes, int] = {}
+        self.waits: dict[bytes, bytes] = {}
+        """Why files are not where they belong."""
         self.broken: dict[bytes, int] = {}
         """Errors that setting an attribute of a file gives."""
         self.daemon_gone = False
@@ -39,6 +41,8 @@ class FakeMount:
             known[PIN] = b"1" if self.pins[path] == b"1" else END
         if path in self.requests:
             known[REQUESTED] = show_prefix(self.requests[path])
+        if path in self.waits:
+            known[WAITS] = self.waits[path]
         return known
 
     def move(self) -> None:

@@ -159,6 +159,45 @@ mover       {mover}
     )
 
 
+def test_what_is_pinned_and_what_waits(capsys: pytest.CaptureFixture[str]) -> None:
+    tiering = {
+        **BUSY,
+        "flash_files": 65536,
+        "flash_files_used": 60000,
+        "files_high_watermark": 55705,
+        "files_low_watermark": 49152,
+        "pinned": {"files": 12, "bytes": 3 * 2**30},
+        "pinned_elsewhere": {"room": {"files": 10, "bytes": 2**30}},
+        "misplaced": {
+            "window": {"files": 2, "bytes": 2**20},
+            "room": {"files": 10, "bytes": 2**30},
+        },
+    }
+    with patch("tierfs.cli.status.ask", return_value={**STATUS, "tiering": tiering}):
+        assert main(["status", "/mnt/images"]) == 0
+    said = capsys.readouterr().out
+    assert "\n             60,000 of 65,536 inodes; evicts above 55,705 down to 49,152\n" in said
+    assert "\npinned       12 files, 3GiB; 1GiB of it not on flash\n" in said
+    assert "\nwaiting for  room 10 files, 1GiB; window 2 files, 1MiB\n" in said
+
+
+@pytest.mark.parametrize(
+    ("alone", "since", "shown"),
+    [
+        ({"files": 0, "bytes": 0}, None, "nothing"),
+        ({"files": 1200, "bytes": 2**30}, None, "1,200 files, 1GiB"),
+        ({"files": 1, "bytes": 5}, 0, f"1 files, 5B; the oldest was changed {EPOCH}"),
+    ],
+)
+def test_what_a_dead_flash_would_cost(
+    alone: dict[str, int], since: int | None, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = {**STATUS, "flash_only": alone, "tiering": {**TIERING, "flash_only_since": since}}
+    with patch("tierfs.cli.status.ask", return_value=status):
+        assert main(["status", "/mnt/images"]) == 0
+    assert f"\nonly on flash  {shown}\n" in capsys.readouterr().out
+
+
 def test_json_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     with patch("tierfs.cli.status.ask", return_value=STATUS):
         assert main(["status", "/mnt/images", "--json"]) == 0

@@ -196,6 +196,8 @@ def test_usage_counts_by_tier(index: Index) -> None:
         disk_bytes=904 + 7,
         flash_files=4,
         disk_files=2,
+        alone_files=4,
+        alone_bytes=100 + 4096 + 4096 + 10**12,
     )
 
 
@@ -223,17 +225,20 @@ def test_usage_follows_every_change(index: Index) -> None:
         index.inodes.insert(inode(21, mode=0o040755, size=4096))
     with index.transaction():
         index.inodes.change(index.inodes.get(20), size=3 * 2**32 + 1)
-    assert index.usage() == IndexUsage(2, 1, 4096, 3 * 2**32 + 1 - 4096, 1, 1)
+    assert index.usage() == IndexUsage(2, 1, 4096, 3 * 2**32 + 1 - 4096, 1, 1, 1, 4096)
     with index.transaction():
         index.inodes.update(index.inodes.get(20)._replace(prefix=2**63 - 1, mode=0o100600))
-    assert index.usage() == IndexUsage(2, 1, 3 * 2**32 + 1, 0, 1, 0)
+    assert index.usage() == IndexUsage(2, 1, 3 * 2**32 + 1, 0, 1, 0, 1, 3 * 2**32 + 1)
+    with index.transaction():
+        index.inodes.update(index.inodes.get(20)._replace(mirrored=1))
+    assert index.usage() == IndexUsage(2, 1, 3 * 2**32 + 1, 0, 1, 0, 0, 0)
     with suppress(ZeroDivisionError), index.transaction():
         index.inodes.delete(20)
         _ = 1 // 0
     assert index.usage().files == 1
     with index.transaction():
         index.inodes.delete(20)
-    assert index.usage() == IndexUsage(1, 0, 0, 0, 0, 0)
+    assert index.usage() == IndexUsage(1, 0, 0, 0, 0, 0, 0, 0)
 
 
 def test_xattrs_are_those_of_their_inode(index: Index) -> None:

@@ -32,7 +32,7 @@ def test_the_migration_counts_what_is_there(tmp_path: Path) -> None:
                 (ino, size, prefix),
             )
     index = Index(path, SYSTEM, Metrics())
-    assert index.usage() == IndexUsage(3, 3, 65536 + 5, 10**12 - 65536 + 7, 2, 2)
+    assert index.usage() == IndexUsage(3, 3, 65536 + 5, 10**12 - 65536 + 7, 2, 2, 2, 65536 + 5)
     index.close()
 
 
@@ -81,7 +81,8 @@ def test_after_an_unclean_end_the_inodes_are_counted_anew_beside_the_work(tmp_pa
     while index.recount():
         pass
     flash = 2496 * 1000 + 2 * 4096 + 5
-    assert index.usage() == IndexUsage(2499, 2499, flash, 2 * (70_000 - 4096), 2499, 2)
+    disk = 2 * (70_000 - 4096)
+    assert index.usage() == IndexUsage(2499, 2499, flash, disk, 2499, 2, 2499, flash)
     index.give_serials_back()
     index.close()
     index = opened(tmp_path / "index.db")

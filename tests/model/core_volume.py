@@ -192,5 +192,6 @@ def _counted(inodes: Iterable[Inode]) -> IndexUsage:
     files = [row for row in rows if stat.S_ISREG(row.mode)]
     flash = [min(row.size, row.prefix) for row in files]
     disk = [max(row.size - row.prefix, 0) for row in files]
+    alone = [min(row.size, row.prefix) for row in files if not row.mirrored]
     parts = sum(flash), sum(disk), sum(map(bool, flash)), sum(map(bool, disk))
-    return IndexUsage(len(rows), len(files), *parts)
+    return IndexUsage(len(rows), len(files), *parts, sum(map(bool, alone)), sum(alone))

@@ -255,3 +255,20 @@ def test_the_stranger_gets_a_line(file: Path) -> None:
     file.chmod(0o666)
     said = said_by(*STRANGER, sys.executable, "-m", "tierfs", "promote", file)
     assert said.splitlines()[0] == f"tierfs: {file}: only its owner and root may do that"
+
+
+# ---------------------------------------------------------------- why a file is not there
+
+
+def test_what_does_not_fit_on_flash_is_told_at_once(mounted: Mount) -> None:
+    """A sparse file that is larger than any filesystem."""
+    path = mounted.path / "huge"
+    with path.open("wb") as file:
+        file.truncate(2**42)
+    for verb in ("pin", "promote"):
+        words = (verb, "--wait", "--timeout", "50s", path)
+        assert "flash has no room for it" in tierfs(*words, statuses=[ExitCode.NO_ROOM])
+    assert os.getxattr(path, "tierfs.waits") == b"room stuck"
+    (place,) = json.loads(tierfs("where", "--json", path))
+    assert (place["waits"], place["stuck"]) == ("room", True)
+    os.removexattr(path, "tierfs.pin")

@@ -22,6 +22,11 @@ REQUESTED: Final = "tierfs.requested"
 MIRRORED: Final = "tierfs.mirrored"
 """Whether the disk holds every byte of a file."""
 
+WAITS: Final = "tierfs.waits"
+"""Why a file is not where it belongs: a reason, and ``stuck`` where waiting alone helps nothing."""
+
+STUCK: Final = "stuck"
+
 YES: Final = b"yes"
 NO: Final = b"no"
 FOR_EVER: Final = b"1"
@@ -81,6 +86,17 @@ def parse_prefix(value: bytes) -> int:
 def show_prefix(prefix: int) -> bytes:
     """A prefix as it is read: ``all``, or bytes."""
     return b"all" if prefix == WHOLE_FILE else b"%d" % prefix
+
+
+def show_waits(reason: str, *, stuck: bool) -> bytes:
+    """Why a file waits, as it is read: ``window``, ``room stuck``."""
+    return f"{reason} {STUCK}".encode() if stuck else reason.encode()
+
+
+def parse_waits(value: bytes) -> tuple[str, bool]:
+    """The reason, and whether the file is stuck."""
+    reason, _, rest = value.decode("ascii", "replace").partition(" ")
+    return reason, rest == STUCK
 
 
 def _text(value: bytes) -> str:

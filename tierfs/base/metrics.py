@@ -120,6 +120,39 @@ TABLE = (
         ("mark",),
         "Bytes in use above which files are evicted (high), and down to which (low).",
     ),
+    Metric("flash_inodes", "gauge", (), "Inodes of flash's filesystem; 0: it counts none."),
+    Metric("flash_inodes_used", "gauge", (), "Inodes of it in use, by anything."),
+    Metric(
+        "flash_inodes_watermark",
+        "gauge",
+        ("mark",),
+        "Inodes in use above which files are evicted (high), and down to which (low).",
+    ),
+    Metric("flash_only_files", "gauge", (), "Files of which only flash has all bytes."),
+    Metric("flash_only_bytes", "gauge", (), "Bytes that would be lost with flash: not mirrored."),
+    Metric(
+        "flash_only_oldest_timestamp_seconds",
+        "gauge",
+        (),
+        "When the oldest of these files was changed last, since the epoch; 0: none is known.",
+    ),
+    Metric("pinned_files", "gauge", (), "Files that are pinned, by hand or by a rule."),
+    Metric("pinned_bytes", "gauge", (), "Bytes of them that belong on flash."),
+    Metric(
+        "pinned_elsewhere_files",
+        "gauge",
+        ("reason",),
+        "Pinned files that are not on flash as they should be; reason is room, inodes, window, "
+        "rate, backoff, closed or error.",
+    ),
+    Metric("pinned_elsewhere_bytes", "gauge", ("reason",), "Bytes of them that are not on flash."),
+    Metric(
+        "misplaced_files",
+        "gauge",
+        ("reason",),
+        "Files that are to be moved and wait, pinned ones included.",
+    ),
+    Metric("misplaced_bytes", "gauge", ("reason",), "Bytes of them that are to be moved."),
     Metric("sweep_progress", "gauge", (), "How much of a round through the index is done, 0 to 1."),
     Metric("sweep_rounds", "gauge", (), "Rounds through the index since the mount."),
     Metric(
@@ -162,6 +195,18 @@ class Metrics:
         self.mover_suspended = self._gauge("mover_suspended")
         self.flash_used_bytes = self._gauge("flash_used_bytes")
         self.flash_watermark_bytes = self._gauge("flash_watermark_bytes")
+        self.flash_inodes = self._gauge("flash_inodes")
+        self.flash_inodes_used = self._gauge("flash_inodes_used")
+        self.flash_inodes_watermark = self._gauge("flash_inodes_watermark")
+        self.flash_only_files = self._gauge("flash_only_files")
+        self.flash_only_bytes = self._gauge("flash_only_bytes")
+        self.flash_only_oldest = self._gauge("flash_only_oldest_timestamp_seconds")
+        self.pinned_files = self._gauge("pinned_files")
+        self.pinned_bytes = self._gauge("pinned_bytes")
+        self.pinned_elsewhere_files = self._gauge("pinned_elsewhere_files")
+        self.pinned_elsewhere_bytes = self._gauge("pinned_elsewhere_bytes")
+        self.misplaced_files = self._gauge("misplaced_files")
+        self.misplaced_bytes = self._gauge("misplaced_bytes")
         self.sweep_progress = self._gauge("sweep_progress")
         self.sweep_rounds = self._gauge("sweep_rounds")
         self.tier_free_bytes = self._gauge("tier_free_bytes")

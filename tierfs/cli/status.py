@@ -9,8 +9,10 @@ from typing import Any
 
 import click
 
+from tierfs.base.durations import SECOND
 from tierfs.base.units import format_size
 from tierfs.cli.verb import Verb
+from tierfs.cli.waits import reasons_line
 from tierfs.mount.asking import ask
 
 EXAMPLES = """
@@ -45,6 +47,7 @@ def facts(status: dict[str, Any]) -> list[tuple[str, ...]]:
         ("head", format_size(status["head"])),
         *policy(status["policy"]),
         *tiering(status["tiering"], read_only="ro" in status["options"]),
+        *_flash_only(status),
         ("index", f"{index['path']}, {format_size(index['bytes'])}, {index['inodes']:,} inodes"),
         ("log", status["log"] or "the journal, or standard error in the foreground"),
     ]
@@ -68,12 +71,43 @@ def tiering(status: dict[str, Any], *, read_only: bool) -> list[tuple[str, str]]
     """How full flash is by the policy's measure, and what the mover does."""
     if read_only:
         return [("mover", "nothing is moved: the mount is read-only")]
-    rows = [("moves", _moves(status)), ("mover", _mover(status))]
+    rows = [("moves", _moves(status)), ("mover", _mover(status)), *_waits(status)]
     if not status["active"]:
         return rows
     sizes = ("flash_used", "flash_capacity", "high_watermark", "low_watermark")
     used, capacity, high, low = (format_size(status[key]) for key in sizes)
-    return [("flash use", f"{used} of {capacity}; evicts above {high} down to {low}"), *rows]
+    use = [("flash use", f"{used} of {capacity}; evicts above {high} down to {low}")]
+    if status.get("flash_files"):
+        keys = ("flash_files_used", "flash_files", "files_high_watermark", "files_low_watermark")
+        inodes, files, high, low = (f"{status[key]:,}" for key in keys)
+        use.append(("", f"{inodes} of {files} inodes; evicts above {high} down to {low}"))
+    return [*use, *rows]
+
+
+def _waits(status: dict[str, Any]) -> list[tuple[str, str]]:
+    """What is pinned, and why files are not where they belong; an older daemon does not say."""
+    rows = []
+    pinned = status.get("pinned")
+    if pinned and pinned["files"]:
+        missing = sum(one["bytes"] for one in status["pinned_elsewhere"].values())
+        there = f"; {format_size(missing)} of it not on flash" if missing else ""
+        rows.append(("pinned", f"{pinned['files']:,} files, {format_size(pinned['bytes'])}{there}"))
+    if status.get("misplaced"):
+        rows.append(("waiting for", reasons_line(status["misplaced"])))
+    return rows
+
+
+def _flash_only(status: dict[str, Any]) -> list[tuple[str, str]]:
+    """What would be lost with flash; an older daemon does not say."""
+    alone = status.get("flash_only")
+    if alone is None:
+        return []
+    if not alone["files"]:
+        return [("only on flash", "nothing")]
+    since = status["tiering"]["flash_only_since"]
+    shown = f"{alone['files']:,} files, {format_size(alone['bytes'])}"
+    oldest = "" if since is None else f"; the oldest was changed {_moment(since / SECOND)}"
+    return [("only on flash", shown + oldest)]
 
 
 def _moves(status: dict[str, Any]) -> str:

@@ -27,9 +27,17 @@ tierfs where -r /mnt/images/train
 tierfs where --json -r /mnt/images | jq 'map(.flash) | add'
 """
 
-FORM: Final = "{:>8}  {:>8}  {:>8}  {:5}  {:8}  {:20}  {:9}  {}"
+FORM: Final = "{:>8}  {:>8}  {:>8}  {:5}  {:8}  {:20}  {:9}  {:11}  {}"
 HEADINGS: Final = FORM.format(
-    "size", "on flash", "on disk", "where", "mirrored", "pinned until", "requested", "path"
+    "size",
+    "on flash",
+    "on disk",
+    "where",
+    "mirrored",
+    "pinned until",
+    "requested",
+    "waits",
+    "path",
 )
 
 
@@ -86,7 +94,7 @@ def table(found: Iterator[tuple[bytes, Place]]) -> Iterator[str]:
         yield row(path, place)
     if count > 1:
         sums = [format_size(number) for number in (size, flash, size - flash)]
-        yield FORM.format(*sums, "", "", "", "", f"{count:,} files").rstrip()
+        yield FORM.format(*sums, "", "", "", "", "", f"{count:,} files").rstrip()
 
 
 def row(path: bytes, place: Place) -> str:
@@ -98,6 +106,7 @@ def row(path: bytes, place: Place) -> str:
         "yes" if place.mirrored else "no",
         "-" if place.pin is None else place.pinned_until or "for ever",
         requested,
+        "-" if place.waits is None else place.waits + (" stuck" if place.stuck else ""),
         printable(path),
     )
 
@@ -133,4 +142,6 @@ def record(path: bytes, place: Place) -> dict[str, Any]:
         "pinned": place.pin is not None,
         "pinned_until": place.pinned_until,
         "requested": None if requested is None else show_prefix(requested).decode(),
+        "waits": place.waits,
+        "stuck": place.stuck,
     }

@@ -25,8 +25,15 @@ from tierfs.index.inodes import ROOT, Inode
 from tierfs.index.wishes import Pin, Request
 
 VIRTUAL = b"tierfs."
-PIN, PREFIX, REQUESTED, MIRRORED = (
-    name.encode() for name in (by_hand.PIN, by_hand.PREFIX, by_hand.REQUESTED, by_hand.MIRRORED)
+PIN, PREFIX, REQUESTED, MIRRORED, WAITS = (
+    name.encode()
+    for name in (
+        by_hand.PIN,
+        by_hand.PREFIX,
+        by_hand.REQUESTED,
+        by_hand.MIRRORED,
+        by_hand.WAITS,
+    )
 )
 WRITABLE = frozenset({PIN, PREFIX})
 
@@ -62,6 +69,10 @@ class VirtualAttributes:
         self._volume = str(volume).encode()
         self._head = b"%d" % head
         self._clock = clock
+        self.waits: Callable[[int], bytes | None] = lambda _: None
+        """Why a file is not where it belongs, by inode number; the mover of files tells."""
+        self.wished: Callable[[int], None] = lambda _: None
+        """Is called where something is asked for by hand: it does not wait for what failed."""
 
     def find(self, ino: int, name: bytes) -> bytes | None:
         """The value, or None where there is none."""
@@ -88,6 +99,7 @@ class VirtualAttributes:
                 self._pin(ino, parse_pin(value))
             else:
                 self._request(ino, parse_prefix(value))
+            self.wished(ino)
         except ValueError as exc:
             raise FsError(errno.EINVAL, str(exc)) from exc
 
@@ -122,6 +134,8 @@ class VirtualAttributes:
             if request is None or request.prefix == inode.prefix:
                 return None  # reached; the mover takes it back soon
             return show_prefix(request.prefix)
+        if name == WAITS:
+            return self.waits(inode.ino)
         value_of = OF_FILES.get(name)
         return value_of and value_of(inode)
 

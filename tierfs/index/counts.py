@@ -28,7 +28,10 @@ SELECT max(ino), {COUNTS} FROM (SELECT * FROM inode WHERE ino > ? ORDER BY ino L
 
 
 class IndexUsage(NamedTuple):
-    """What the index counts: inodes, regular files, and files and bytes by tier."""
+    """What the index counts: inodes, regular files, and files and bytes by tier.
+
+    ``alone`` is what only flash has, and would be lost with it.
+    """
 
     inodes: int
     files: int
@@ -36,6 +39,8 @@ class IndexUsage(NamedTuple):
     disk_bytes: int
     flash_files: int
     disk_files: int
+    alone_files: int
+    alone_bytes: int
 
 
 class Counts:
@@ -107,18 +112,19 @@ def _add(sums: list[int], row: Inode, sign: int) -> None:
         if size > 0:
             sums[2] += sign * size
             sums[4] += sign
+            if not row.mirrored:
+                sums[6] += sign
+                sums[7] += sign * size
 
 
 def _sums_of(stored: list[int]) -> list[int]:
-    inodes, files, flash_files, disk_files, *halves = stored
-    flash, disk = ((halves[at] << _HALF) + halves[at + 1] for at in (0, 2))
-    return [inodes, files, flash, disk, flash_files, disk_files]
+    inodes, files, flash_files, disk_files, alone_files, *halves = stored
+    flash, disk, alone = ((halves[at] << _HALF) + halves[at + 1] for at in (0, 2, 4))
+    return [inodes, files, flash, disk, flash_files, disk_files, alone_files, alone]
 
 
 def _stored(sums: list[int]) -> tuple[int, ...]:
-    inodes, files, flash, disk, flash_files, disk_files = sums
+    inodes, files, flash, disk, flash_files, disk_files, alone_files, alone = sums
     low = (1 << _HALF) - 1
-    return (
-        *(inodes, files, flash_files, disk_files),
-        *(flash >> _HALF, flash & low, disk >> _HALF, disk & low),
-    )
+    halves = (half for size in (flash, disk, alone) for half in (size >> _HALF, size & low))
+    return (inodes, files, flash_files, disk_files, alone_files, *halves)

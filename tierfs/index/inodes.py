@@ -163,7 +163,11 @@ class Inodes:
         """Write a few columns of a row that was read in the same transaction: half the work."""
         self._database.execute(_update_of(tuple(columns)), *columns.values(), inode.ino)
         changed = inode._replace(**columns)
-        if changed.size != inode.size or changed.prefix != inode.prefix:
+        if (changed.size, changed.prefix, changed.mirrored) != (
+            inode.size,
+            inode.prefix,
+            inode.mirrored,
+        ):
             self._noted += ((inode, -1), (changed, 1))
         self._publisher.changed(self.remember(changed))
 

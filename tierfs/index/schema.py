@@ -132,6 +132,7 @@ CREATE TABLE dirty (
 _FILE = "(mode & 0xF000 = 0x8000)"
 _ON_FLASH = f"{_FILE} * min(size, prefix)"
 _ON_DISK = f"{_FILE} * max(size - prefix, 0)"
+_ALONE = f"(NOT mirrored) * {_ON_FLASH}"
 
 COUNTS = ", ".join(
     f"coalesce(sum({term}), 0)"
@@ -140,17 +141,20 @@ COUNTS = ", ".join(
         _FILE,
         f"{_FILE} AND size > 0 AND prefix > 0",
         f"{_FILE} AND size > prefix",
+        f"{_FILE} AND size > 0 AND prefix > 0 AND NOT mirrored",
         f"({_ON_FLASH}) >> 32",
         f"({_ON_FLASH}) & 0xFFFFFFFF",
         f"({_ON_DISK}) >> 32",
         f"({_ON_DISK}) & 0xFFFFFFFF",
+        f"({_ALONE}) >> 32",
+        f"({_ALONE}) & 0xFFFFFFFF",
     )
 )
 """What the rows of the inode table come to, in the order of the columns of ``usage``."""
 
 COUNTED = (
-    *("inodes", "files", "flash_files", "disk_files"),
-    *("flash_high", "flash_low", "disk_high", "disk_low"),
+    *("inodes", "files", "flash_files", "disk_files", "alone_files"),
+    *("flash_high", "flash_low", "disk_high", "disk_low", "alone_high", "alone_low"),
 )
 """Those columns."""
 
@@ -170,6 +174,8 @@ CREATE TABLE usage (
     flash_files INTEGER NOT NULL,
     -- files with bytes on disk
     disk_files INTEGER NOT NULL,
+    -- files with bytes that only flash has: not mirrored
+    alone_files INTEGER NOT NULL,
     -- Bytes on flash: 2^32 * flash_high + flash_low, so that it fits whatever the sizes: two sparse
     -- files may have 2^63 - 1 each.
     flash_high INTEGER NOT NULL,
@@ -178,7 +184,11 @@ CREATE TABLE usage (
     -- bytes on disk, likewise
     disk_high INTEGER NOT NULL,
     -- see flash_high
-    disk_low INTEGER NOT NULL
+    disk_low INTEGER NOT NULL,
+    -- bytes that only flash has, likewise
+    alone_high INTEGER NOT NULL,
+    -- see flash_high
+    alone_low INTEGER NOT NULL
 ) STRICT;
 
 INSERT INTO usage SELECT 1, 1, {COUNTS} FROM inode;

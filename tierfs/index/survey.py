@@ -28,6 +28,10 @@ PRAGMAS = (
 _FILE = "mode & 0xF000 = 0x8000 AND nlink > 0"
 _FILES = f"SELECT {COLUMNS} FROM inode WHERE ino > ? AND ino <= ? AND {_FILE}"  # noqa: S608 - names of our own
 _ON_FLASH = f"{_FILES} AND prefix > 0 AND size > 0"
+_ALONE = f"""
+SELECT min(ctime) FROM inode WHERE ino > ? AND ino <= ? AND {_FILE}
+AND prefix > 0 AND size > 0 AND NOT mirrored
+"""  # noqa: S608
 _GIVEN = "IN (SELECT value FROM json_each(?))"
 _SOME = f"SELECT {COLUMNS} FROM inode WHERE ino {_GIVEN} AND {_FILE} ORDER BY ino"  # noqa: S608
 _PINNED = f"SELECT ino FROM pin WHERE ino {_GIVEN} AND (until IS NULL OR until > ?)"  # noqa: S608
@@ -73,6 +77,15 @@ class Survey:
         end = after + span
         rows = self._rows(_ON_FLASH if on_flash else _FILES, after, end)
         return [inode_of(row) for row in rows], end if end < self.last_inode() else 0
+
+    def alone(self, after: int, span: int) -> tuple[int | None, int]:
+        """When the oldest file that only flash has was changed last, in nanoseconds.
+
+        Of the ``span`` inode numbers behind ``after``; None: there is none. Also as `files`.
+        """
+        end = after + span
+        ((oldest,),) = self._rows(_ALONE, after, end)
+        return oldest, end if end < self.last_inode() else 0
 
     def last_inode(self) -> int:
         """The largest inode number there is."""

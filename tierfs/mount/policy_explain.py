@@ -41,4 +41,6 @@ def _record(one: Explained) -> dict[str, Any]:
         "wanted": prefix_record(wish.prefix),
         "why": wish.reason,
         "pinned": wish.pinned,
+        "waits": one.waiting and one.waiting.reason,
+        "stuck": one.waiting is not None and one.waiting.stuck,
     }

@@ -40,6 +40,7 @@ def status(
             "bytes": usage.index_bytes,
             "inodes": counts.inodes,
         },
+        "flash_only": {"files": counts.alone_files, "bytes": counts.alone_bytes},
         "log": None if settings.log.file is None else os.fspath(settings.log.file),
     }
 

@@ -6,13 +6,15 @@ import logging
 from typing import Final
 
 from tierfs.base.durations import DAY, SECOND
+from tierfs.base.extents import WHOLE_FILE
 from tierfs.index.inodes import Inode
 from tierfs.index.wishes import Pin, Request
-from tierfs.tiering.arrivals import Arrivals
+from tierfs.tiering.arrivals import AGAIN, REFUSED, Arrivals
 from tierfs.tiering.backoff import Backoff
 from tierfs.tiering.context import Context, Moment
 from tierfs.tiering.jobs import Done, Job, Step
-from tierfs.tiering.promotion import Ask
+from tierfs.tiering.promotion import ask_of
+from tierfs.tiering.waits import Tally, Waiting, misplaced
 from tierfs.tiering.wish import Wish, missing, on_flash
 
 log = logging.getLogger(__name__)
@@ -37,8 +39,8 @@ class ByHand:
         self._request = 0
         self._pin = 0
         self._settled: list[Request] = []
-        self._later = Backoff()
-        """Requests alone wait here: whoever asks again does not wait for what failed before."""
+        self.pins = Tally()
+        self.requests = Tally()
 
     def tick(self, moment: Moment) -> None:
         """Begin what was asked for, and note what is done with."""
@@ -47,6 +49,8 @@ class ByHand:
             page = context.ports.catalog.requests(self._request, PAGE)
             self._request = page[-1].ino if len(page) == PAGE else 0
             self._begin(page, moment)
+            if not self._request:
+                self.requests.end_round()
             if not self._request or context.monotonic() - start > BUDGET_S:
                 break
         ended = self._look_at_pins(moment)
@@ -60,10 +64,13 @@ class ByHand:
         if request is None or not done.ends_job:
             return
         if done.outcome == "changed":
-            self._later.later(request.ino, now + SOON)
+            self._context.later.later(request.ino, now + SOON, Waiting("backoff"))
             return
         if done.outcome == "no-room":
             log.warning("inode %d does not come to flash: there is no room", request.ino)
+            self._context.refused.later(request.ino, now + AGAIN, Waiting("room"))
+        elif done.outcome == "error":
+            self._context.refused.later(request.ino, now + AGAIN, Waiting("error"))
         self._settle(request, now)
 
     def _settle(self, request: Request, now: int) -> None:
@@ -81,11 +88,18 @@ class ByHand:
         context = self._context
         settled = set(self._settled)  # the index has them until the end of the tick
         left = [one for one in page if one not in settled]
-        open_ones = {one.ino: one for one in left if not self._waits(one.ino, moment, self._later)}
-        rows = context.ports.catalog.some(list(open_ones))
+        wanted = {one.ino: one for one in left}
+        rows = context.ports.catalog.some(list(wanted))
         for inode, wish in context.judge.judged(rows, moment.now):
-            self._begin_one(open_ones.pop(inode.ino), inode, wish, moment)
-        self._settled.extend(open_ones.values())  # there is no such file any longer
+            request = wanted.pop(inode.ino)
+            if not self._waits(inode.ino, moment, context.later):
+                context.refused.clear(inode.ino)
+                self._begin_one(request, inode, wish, moment)
+            what = misplaced(inode, wish, request)
+            if what is not None:
+                waiting = context.waiting(inode, wish, request, moment.now)
+                self.requests.count(0, waiting, what.bytes)
+        self._settled.extend(wanted.values())  # there is no such file any longer
 
     def _begin_one(self, request: Request, inode: Inode, wish: Wish, moment: Moment) -> None:
         size = missing(inode, request.prefix)
@@ -93,12 +107,20 @@ class ByHand:
         if inode.prefix == request.prefix or (less and wish.pinned):
             self._settle(request, moment.now)
         elif size:
-            ask = Ask(inode.ino, request.prefix, size, "by hand", keep_mirror=wish.mirror)
-            if not self._arrivals.force(ask, moment, "hand", request):
-                log.warning("inode %d does not come to flash: there is no room", inode.ino)
+            ask = ask_of(inode, request.prefix, wish, "by hand")
+            coming = self._arrivals.force(ask, moment, "hand", request)
+            if coming in REFUSED:
+                waiting = REFUSED[coming]
+                context = self._context
+                context.refused.later(inode.ino, moment.now + AGAIN, waiting)
+                what = "room" if waiting.reason == "room" else "inode"
+                log.warning("inode %d does not come to flash: there is no %s", inode.ino, what)
                 self._settle(request, moment.now)
         else:
-            step = Step("hand", inode.ino, request.prefix, less, wish.mirror, lowers=True)
+            files = int(less > 0 and request.prefix == 0)
+            step = Step(
+                "hand", inode.ino, request.prefix, less, wish.mirror, lowers=True, files=files
+            )
             self._context.mover.add(Job("hand", (step,), request))
 
     def _waits(self, ino: int, moment: Moment, backoff: Backoff) -> bool:
@@ -114,13 +136,21 @@ class ByHand:
             over = [pin for pin in page if pin.until is not None and pin.until <= moment.now]
             ended += over
             self._ask_for([pin.ino for pin in page if pin not in over], moment)
+            if not self._pin:
+                self.pins.end_round()
             if not self._pin or context.monotonic() - start > BUDGET_S:
                 return ended
 
     def _ask_for(self, inos: list[int], moment: Moment) -> None:
         context = self._context
-        free = [ino for ino in inos if not self._waits(ino, moment, context.backoff)]
-        rows = context.ports.catalog.some(free)
-        for inode, wish in context.judge.judged(rows, moment.now):
-            if missing(inode, wish.prefix):
+        left = []
+        for inode in context.ports.catalog.some(inos):
+            if missing(inode, WHOLE_FILE):
+                left.append(inode)
+            else:
+                self.pins.count(inode.size, None, 0)
+        for inode, wish in context.judge.judged(left, moment.now):
+            if not self._waits(inode.ino, moment, context.backoff):
                 context.consider(inode, wish, moment)
+            waiting = context.waiting(inode, wish, None, moment.now)
+            self.pins.count(inode.size, waiting, missing(inode, wish.prefix))

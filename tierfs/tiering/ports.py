@@ -30,6 +30,9 @@ class Catalog(Files, Protocol):
     def xattr(self, ino: int, name: bytes) -> bytes | None:
         """The value of an extended attribute."""
 
+    def alone(self, after: int, span: int) -> tuple[int | None, int]:
+        """When the oldest file that only flash has was changed last, of a range of numbers."""
+
     def pinned(self, inos: Sequence[int], now: int) -> set[int]:
         """Those of the inodes that are pinned by hand at ``now``."""
 

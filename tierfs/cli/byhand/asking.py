@@ -141,7 +141,9 @@ def _wait(asked: Waiting, wish: Wish, asking: Asking, patience: float) -> bool:
         done = asked.until(time.monotonic() + patience, watch)
     if not done:
         time_out = format_duration(int(patience * SECOND))
-        click.echo(f"tierfs: after {time_out} {_unmoved(asked.left)}; {STAYS}", err=True)
+        told = [f"{reason} {count:,}" for reason, count in asked.reasons().most_common()]
+        why = f" (waiting for {', '.join(told)})" if told else ""
+        click.echo(f"tierfs: after {time_out} {_unmoved(asked.left)}{why}; {STAYS}", err=True)
     return done
 
 

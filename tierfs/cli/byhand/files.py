@@ -30,6 +30,10 @@ class Complaints(Tally):
         """Something is the matter with one path."""
         self._tell(f"{printable(path)}: {reason}", ExitCode.UNEXPECTED)
 
+    def stuck(self, path: bytes, reason: str) -> None:
+        """A file has no room where it is to go, and none will be made."""
+        self._tell(f"{printable(path)}: {reason}", ExitCode.NO_ROOM)
+
     def refuse(self, error: NotMounted) -> None:
         """A path is in no tierfs mount that answers."""
         self._tell(str(error), error.exit_code)

@@ -6,7 +6,17 @@ import errno
 import os
 from typing import Final, NamedTuple
 
-from tierfs.base.by_hand import FOR_EVER, MIRRORED, PIN, PREFIX, REQUESTED, YES, parse_prefix
+from tierfs.base.by_hand import (
+    FOR_EVER,
+    MIRRORED,
+    PIN,
+    PREFIX,
+    REQUESTED,
+    WAITS,
+    YES,
+    parse_prefix,
+    parse_waits,
+)
 
 _FOREIGN: Final = frozenset({errno.EOPNOTSUPP, errno.ENODATA})
 _REASONS: Final = {
@@ -28,6 +38,10 @@ class Place(NamedTuple):
     """Whether the disk holds what is on flash as well."""
     requested: int | None
     """The prefix that was asked for and is not reached yet."""
+    waits: str | None = None
+    """Why it is not where it belongs; None: it is."""
+    stuck: bool = False
+    """Whether waiting alone helps nothing."""
 
     @property
     def flash(self) -> int:
@@ -59,12 +73,15 @@ def place_of(path: bytes) -> Place:
         OSError: it cannot be looked at; ``reason`` tells people why.
     """
     requested = _value(path, REQUESTED)
+    waits, stuck = parse_waits(_value(path, WAITS) or b"")
     return Place(
         size=os.lstat(path).st_size,
         prefix=parse_prefix(os.getxattr(path, PREFIX, follow_symlinks=False)),
         pin=None if (pin := _value(path, PIN)) is None else pin.decode(),
         mirrored=_value(path, MIRRORED) == YES,
         requested=None if requested is None else parse_prefix(requested),
+        waits=waits or None,
+        stuck=stuck,
     )
 
 

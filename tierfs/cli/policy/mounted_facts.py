@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from tierfs.base.durations import SECOND, format_duration
 from tierfs.base.errors import UsageError
 from tierfs.base.units import format_size
+from tierfs.cli.waits import WAITS
 from tierfs.mount.asking import ask
 from tierfs.mount.mountinfo import mount_above
 
@@ -74,6 +75,8 @@ def lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "on flash", where + (", copied to disk as well" if found["mirrored"] else "")
     because = _BECAUSE.get(found["why"])
     yield "wanted there", _prefix(found["wanted"]) + (f": {because}" if because else "")
+    if found.get("waits"):
+        yield "not yet", WAITS[found["waits"]] + ("; nothing may go for it" * found["stuck"])
 
 
 def _answer(mountpoint: Path, inos: list[int]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from tierfs.base.units import format_size
 from tierfs.cli.policy.apply import mountpoint_of
 from tierfs.cli.status import aligned
 from tierfs.cli.verb import Verb
+from tierfs.cli.waits import reasons
 from tierfs.mount.asking import ask
 
 EXAMPLES = """
@@ -43,7 +44,7 @@ def command(mounted: Path, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(plan, indent=2))
         return
-    for line in [*aligned(_facts(plan)), *_moves(plan)]:
+    for line in [*aligned(_facts(plan)), *_moves(plan), *_waiting(plan)]:
         click.echo(line)
 
 
@@ -77,3 +78,13 @@ def _too_much(plan: dict[str, Any]) -> list[str]:
         return []
     free = f"{format_size(room)} is free below the high watermark"
     return ["", f"{free}: the rest comes when something else goes"]
+
+
+def _waiting(plan: dict[str, Any]) -> list[str]:
+    """Why files that are to be moved have not been yet."""
+    if not plan.get("misplaced"):
+        return []
+    return [
+        "",
+        *aligned([("waiting for", "files", "bytes"), *reasons(plan["misplaced"])], numbers=2),
+    ]
