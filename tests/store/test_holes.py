@@ -89,7 +89,7 @@ def test_a_file_that_is_cut_while_a_disk_is_laid_out_is_no_error(
 def test_what_is_no_file_is_an_error() -> None:
     reading, writing = os.pipe()
     try:
-        with pytest.raises(OSError) as raised:
+        with pytest.raises(OSError, match="Illegal seek") as raised:
             list(data_ranges(reading, 0, 1))
     finally:
         os.close(reading)

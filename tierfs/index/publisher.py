@@ -27,11 +27,12 @@ class Publisher:
     def __init__(self) -> None:
         self._view: View = NullView()
         self.on = False
-        """Whether somebody looks at the view: else reads need not be published."""
+        """Whether the view keeps what it is told: else reads need not be published."""
         self._inodes: dict[int, Inode | None] = {}
         self._entries: dict[tuple[int, bytes], int] = {}
         self._xattrs: dict[int, dict[bytes, bytes] | None] = {}
         self._directories: list[int] = []
+        self._made: set[int] = set()
 
     def publish_to(self, view: View) -> None:
         """From now on; ``view`` holds nothing yet."""
@@ -43,6 +44,7 @@ class Publisher:
         """An inode is new: it has no attribute, and no name in it, but those that follow."""
         self._inodes[inode.ino] = inode
         self._xattrs[inode.ino] = {}
+        self._made.add(inode.ino)
         if stat.S_ISDIR(inode.mode):
             self._directories.append(inode.ino)
 
@@ -115,14 +117,17 @@ class Publisher:
         for ino, inode in self._inodes.items():
             if inode is None:
                 self._view.drop_inode(ino)
+            elif ino in self._made:
+                self._view.put_inode(inode)  # nobody has heard of it yet
             else:
-                self._view.put_inode(inode)
+                self._view.change_inode(inode)
 
     def _forget(self) -> None:
         self._inodes.clear()
         self._entries.clear()
         self._xattrs.clear()
         self._directories.clear()
+        self._made.clear()
 
     # ---------------------------------------------------------------- outside a transaction
 
