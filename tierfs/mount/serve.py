@@ -15,13 +15,14 @@ import trio
 
 from tierfs.base.errors import FsError, MountFailed
 from tierfs.base.metrics import Metrics
-from tierfs.core.front import MakeFront, no_front
+from tierfs.core.front import MakeFront
 from tierfs.core.volume import Volume, open_volume
 from tierfs.mount.access_log import recording
 from tierfs.mount.adapter import Adapter
 from tierfs.mount.connection import Connection
 from tierfs.mount.control import Verb, serve_control
 from tierfs.mount.fast_path import fast_path
+from tierfs.mount.invalidation import Invalidation
 from tierfs.mount.native_metrics import exported
 from tierfs.mount.options import MountOptions
 from tierfs.mount.policy_explain import explain_files
@@ -77,9 +78,10 @@ def _serve(
     metrics = Metrics()
     policy = policy_in_force(settings, mountpoint, metrics)
     fast = fast_path(settings.fast_path) if _wants_fast_path(settings, options) else None
-    volume = _open(settings, metrics, fast.make_front if fast else no_front)
+    invalidation = Invalidation()
+    volume = _open(settings, metrics, fast.make_front if fast else invalidation.make_front)
     try:
-        connection = Connection(mountpoint, fast)
+        connection = Connection(mountpoint, fast, invalidation)
         server = _Server(volume, connection, options, metrics, policy, ready)
         trio.run(partial(server.run, follows_terminal=follows_terminal))
     finally:
