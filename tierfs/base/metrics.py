@@ -63,6 +63,12 @@ TABLE = (
         "Reads that the copy on disk answered, since flash failed or had lost the bytes.",
     ),
     Metric("handler_failures", "counter", (), "Requests that ended in an unexpected exception."),
+    Metric(
+        "background_failures",
+        "counter",
+        ("task",),
+        "Times that a background task of the daemon failed; each is tried again.",
+    ),
     Metric("reclaimed_files", "counter", (), "Unlinked files whose objects were removed."),
     Metric(
         "fast_path_passed_on",
@@ -143,6 +149,7 @@ class Metrics:
         self.damage = self._counter("damage")
         self.mirror_reads = self._counter("mirror_reads")
         self.handler_failures = self._counter("handler_failures")
+        self.background_failures = self._counter("background_failures")
         self.reclaimed_files = self._counter("reclaimed_files")
         for row in TABLE:
             if row.name.startswith("fast_path_"):

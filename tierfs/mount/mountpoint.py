@@ -118,13 +118,19 @@ def unmount(path: Path, *, lazy: bool = False) -> None:
     if os.geteuid() != 0:
         words = ["fusermount3", "-u", *(["-z"] if lazy else [])]
     program = find_program(words[0])
-    done = subprocess.run(
-        [program, *words[1:], os.fspath(path)],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=UNMOUNT_SECONDS,
-    )
+    try:
+        done = subprocess.run(
+            [program, *words[1:], os.fspath(path)],
+            check=False,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=UNMOUNT_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        raise MountFailed(_still_unmounting(path, UNMOUNT_SECONDS)) from None
+    except OSError as error:  # no process or descriptor is left
+        raise MountFailed(f"{program} cannot be run: {error.strerror}; try again") from error
     if done.returncode != 0:
         raise MountFailed(_why_not_unmounted(path, done.stderr.strip()))
 
@@ -198,6 +204,13 @@ def _require_apart(mountpoint: Path, own: Path) -> None:
         raise MountFailed(f"a mount on {mountpoint} would hide {own}, which tierfs itself uses")
     if own in mountpoint.parents:
         raise MountFailed(f"mountpoint {mountpoint} lies in {own}, which is tierfs's own")
+
+
+def _still_unmounting(path: Path, seconds: float) -> str:
+    return (
+        f"{path} is not unmounted after {seconds:g} s: what was written to it is still being "
+        "written back; tierfs status shows whether a tier does not answer"
+    )
 
 
 def _why_not_unmounted(path: Path, said: str) -> str:

@@ -26,9 +26,16 @@ from tierfs.mount.native_metrics import exported
 from tierfs.mount.options import MountOptions
 from tierfs.mount.policy_explain import explain_files
 from tierfs.mount.policy_in_force import PolicyInForce, policy_in_force
-from tierfs.mount.policy_tasks import apply_policy, policy_status, reload_policy, watch_policy
+from tierfs.mount.policy_tasks import (
+    LOOK_EVERY_S,
+    apply_policy,
+    look_at_policy,
+    policy_status,
+    reload_policy,
+)
 from tierfs.mount.signals import hangups_wait, obey_signals
 from tierfs.mount.status import status
+from tierfs.mount.supervision import Supervisor
 from tierfs.mount.tiering import Tiering
 from tierfs.mount.tuning import native_read_ahead_kib, tune
 from tierfs.policy.volume_file import VolumeFile
@@ -114,6 +121,7 @@ class _Server:
         self._metrics = metrics
         self._policy = policy
         self._ready = ready
+        self._background = Supervisor(metrics)
         self._tiering = Tiering(volume, metrics, connection.fast_path, moves=not options.read_only)
         self._started = time.monotonic()
 
@@ -130,24 +138,35 @@ class _Server:
             self._metrics,
             writeback=self._options.writeback,
             masks=self._connection.leaves_umask_to_us,
-            initialised=self._ready,
+            initialised=self._up,
             fast_path=self._connection.fast_path,
         )
         with self._connection.open(adapter, self._volume.settings.path, self._options.fuse):
             async with trio.open_nursery() as helpers:
+                begin, background = helpers.start_soon, self._background
                 await helpers.start(serve_control, self._volume.uuid, self._verbs())
-                helpers.start_soon(self._reclaim)
-                helpers.start_soon(self._checkpoint)
-                helpers.start_soon(watch_policy, self._policy)
-                helpers.start_soon(self._tiering.run)
+                begin(background.every, RECLAIM_EVERY_S, "reclaim", self._reclaim)
+                begin(background.every, CHECKPOINT_CHECK_S, "checkpoint", self._checkpoint)
+                if self._policy is not None:
+                    begin(
+                        background.every,
+                        LOOK_EVERY_S,
+                        "policy",
+                        partial(look_at_policy, self._policy),
+                    )
+                helpers.start_soon(self._tiering.run, self._background)
                 await helpers.start(self._obeying(follows_terminal=follows_terminal))
-                helpers.start_soon(self._tune)
-                helpers.start_soon(adapter.misses.publish)
+                begin(background.keep, "tune", self._tune)
+                begin(background.keep, "publish", adapter.misses.publish)
                 helpers.start_soon(self._connection.end_with_fast_path)
                 await pyfuse3.main(max_tasks=TASKS)
                 if self._policy is not None:
                     self._policy.stop()
                 helpers.cancel_scope.cancel()
+
+    def _up(self) -> None:
+        self._connection.up()
+        self._ready()
 
     def _export_metrics(self) -> None:
         listen = self._volume.settings.metrics_listen
@@ -181,18 +200,14 @@ class _Server:
     async def _reclaim(self) -> None:
         """Free what was unlinked or cut, in batches."""
         reclaimer = self._volume.fs.reclaimer
-        while True:
-            await trio.sleep(RECLAIM_EVERY_S)
-            if not reclaimer.idle:
-                await _in_background(reclaimer.drain)
+        if not reclaimer.idle:
+            await trio.to_thread.run_sync(reclaimer.drain)
 
     async def _checkpoint(self) -> None:
         """Make everything durable now and then, and keep the index's log short."""
         checkpoints = self._volume.checkpoints
-        while True:
-            await trio.sleep(CHECKPOINT_CHECK_S)
-            if checkpoints.is_due():
-                await _in_background(checkpoints.make)
+        if checkpoints.is_due():
+            await trio.to_thread.run_sync(checkpoints.make)
 
     async def _tune(self) -> None:
         """Only a thread may look at our own mount: the answer comes from the event loop."""
@@ -226,13 +241,3 @@ class _Server:
         """What cannot be hidden was unmounted by somebody else, or lies under another mount."""
         with suppress(MountFailed):
             self._connection.unmount(lazy=True)
-
-
-async def _in_background(work: Callable[[], object]) -> None:
-    """Run ``work`` in a thread; what fails is tried again the next time."""
-    try:
-        await trio.to_thread.run_sync(work)
-    except (FsError, OSError) as exc:
-        log.warning("in the background: %s", exc)
-    except Exception:
-        log.exception("in the background: an unexpected failure, which must not end the mount")

@@ -10,11 +10,11 @@ from typing import Any, Final
 import trio
 
 from tierfs.base.clock import system_clock
-from tierfs.base.errors import FsError
 from tierfs.base.metrics import Metrics
 from tierfs.core.placement import Limits
 from tierfs.core.volume import Volume
 from tierfs.mount.fast_path import FastPath
+from tierfs.mount.supervision import Supervisor
 from tierfs.policy.tier_policy import Policy
 from tierfs.tiering.catalog import IndexCatalog
 from tierfs.tiering.engine import Engine
@@ -76,29 +76,28 @@ class Tiering:
         lines = [line._asdict() for line in plan.pop("lines")]
         return {"policy": policy and str(policy.path), "moves": lines, **plan}
 
-    async def run(self) -> None:
+    async def run(self, background: Supervisor) -> None:
         """Drive the engine until cancelled; then what it is doing is abandoned."""
         try:
-            while True:
-                await trio.sleep(TICK_S)
-                await trio.to_thread.run_sync(self._tick)
+            await background.every(TICK_S, "tiering", lambda: trio.to_thread.run_sync(self._tick))
         finally:
             with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(self.engine.stop)
+                await trio.to_thread.run_sync(self._stop)
 
     def close(self) -> None:
         """Let go of the index."""
         self._catalog.close()
 
-    def _tick(self) -> None:
+    def _stop(self) -> None:
         try:
-            self._look()
-            if self._moves:
-                self.engine.tick()
-        except (FsError, OSError) as exc:
-            log.warning("tiering: %s; it is tried again", exc)
+            self.engine.stop()
         except Exception:
-            log.exception("tiering: an unexpected failure, which must not end the mount")
+            log.exception("tiering: what is known of reads could not be kept for the next mount")
+
+    def _tick(self) -> None:
+        self._look()
+        if self._moves:
+            self.engine.tick()
 
     def _look(self) -> None:
         reads, changed = self._fs.activity.drain()
