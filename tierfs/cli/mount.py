@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from tierfs.cli.verb import Verb
+from tierfs.cli.verb import PATH, Verb
 from tierfs.mount.daemon import START_SECONDS, Request, start_daemon
 from tierfs.mount.handshake import Herald
 from tierfs.mount.options import parse_options
@@ -22,8 +22,8 @@ tierfs mount images.yaml /mnt/images --foreground -o log_level=debug
 
 
 @click.command(cls=Verb, epilog=EXAMPLES, name="mount", short_help="Mount a volume.")
-@click.argument("volume_file", metavar="VOLUME.yaml", type=click.Path(path_type=Path))
-@click.argument("mountpoint", metavar="MOUNTPOINT", type=click.Path(path_type=Path))
+@click.argument("volume_file", metavar="VOLUME.yaml", type=PATH)
+@click.argument("mountpoint", metavar="MOUNTPOINT", type=PATH)
 @click.option(
     "-o", "--options", multiple=True, metavar="OPTIONS", help="Mount options, comma-separated."
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tierfs.cli.verb import Verb
+from tierfs.cli.verb import PATH, Verb
 from tierfs.mount.departure import leave
 
 EXAMPLES = """
@@ -15,7 +15,7 @@ tierfs umount /mnt/images
 
 
 @click.command(cls=Verb, epilog=EXAMPLES, name="umount", short_help="Unmount a volume.")
-@click.argument("mountpoint", metavar="MOUNTPOINT", type=click.Path(path_type=Path))
+@click.argument("mountpoint", metavar="MOUNTPOINT", type=PATH)
 @click.option("-l", "--lazy", is_flag=True, help="Detach it now, even while programs use it.")
 def command(mountpoint: Path, *, lazy: bool) -> None:
     """Unmount MOUNTPOINT and return when its daemon has closed the volume.

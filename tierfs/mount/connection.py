@@ -34,6 +34,11 @@ class Connection:
         self._is_up = False
 
     @property
+    def device(self) -> str:
+        """Of our file system, as mountinfo has it, such as ``0:45``; empty before ``open``."""
+        return "" if self._own is None else self._own.device
+
+    @property
     def leaves_umask_to_us(self) -> bool:
         """Whether modes come as asked for; the router agrees with the kernel on that as well."""
         return self.fast_path is not None or device.leaves_umask_to_us()

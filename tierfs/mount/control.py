@@ -12,77 +12,84 @@ import json
 import logging
 import os
 import socket
-import stat
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-import trio
-
-from tierfs.base.errors import MountFailed, TierfsError
-from tierfs.mount.asking import socket_path
+from tierfs.base.errors import TierfsError
+from tierfs.base.metrics import Metrics
+from tierfs.mount.listener import BACKLOG, Listener, Service
+from tierfs.mount.runtime import make_private, socket_path
 
 log = logging.getLogger(__name__)
 
 Verb = Callable[..., dict[str, Any]]
 """Called with the arguments of the request by name, in a thread."""
 
-MAX_LINE: Final = 64 * 1024
-REQUEST_SECONDS: Final = 5.0
-BACKLOG: Final = 16
+QUICK: Final = frozenset({"status"})
+"""Verbs that always answer within a second or two, and never wait for those that may take long."""
+
+MOST_SLOW: Final = 4
+"""Other verbs that are answered at a time; so there is always a thread for a quick one."""
 
 
-async def serve_control(
-    volume: UUID,
-    verbs: Mapping[str, Verb],
-    *,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Answer requests with what ``verbs`` return, each called in a thread, until cancelled.
+@contextmanager
+def serving_control(
+    volume: UUID, verbs: Mapping[str, Verb], metrics: Metrics
+) -> Iterator[Listener]:
+    """Answer requests with what ``verbs`` return, each called in a thread, until left.
 
     The caller holds the volume's lock, so that a socket left by a killed daemon can be replaced.
-
-    Raises:
-        MountFailed: the socket cannot be made.
+    Where the socket cannot be made, that is logged and tried again: data is served without it.
     """
-    with _listening(socket_path(volume)) as listening:
-        listener = trio.SocketListener(listening)
-        task_status.started()
-        await trio.serve_listeners(partial(_converse, verbs), [listener])
+    path = socket_path(volume)
+    slow = threading.BoundedSemaphore(MOST_SLOW)
+    service = Service(
+        name="control socket",
+        complete=lambda data: b"\n" in data,
+        answer=lambda data, _: _line(_reply(verbs, data.partition(b"\n")[0], slow)),
+        busy=_line(BUSY),
+    )
+    listener = Listener(service, lambda: _bound(path), metrics)
+    listener.start()
+    try:
+        yield listener
+    finally:
+        listener.close()
+        with suppress(OSError):
+            path.unlink()
 
 
-async def _converse(verbs: Mapping[str, Verb], stream: trio.SocketStream) -> None:
-    """One request; the verb runs in a thread, for it may take as long as it likes."""
-    async with stream:
-        with suppress(trio.BrokenResourceError, trio.TooSlowError):
-            with trio.fail_after(REQUEST_SECONDS):
-                line = await _read_line(stream)
-            reply = await trio.to_thread.run_sync(_reply, verbs, line)
-            with trio.fail_after(REQUEST_SECONDS):
-                await stream.send_all(json.dumps(reply).encode() + b"\n")
+BUSY: Final = {"error": "too many requests at a time; ask again in a moment"}
 
 
-async def _read_line(stream: trio.SocketStream) -> bytes:
-    """The first line of ``stream``, without its end; cut at ``MAX_LINE``."""
-    line = b""
-    while b"\n" not in line and len(line) < MAX_LINE:
-        more = await stream.receive_some(MAX_LINE)
-        if not more:
-            break
-        line += more
-    return line.partition(b"\n")[0]
+def _line(reply: Mapping[str, Any]) -> bytes:
+    return json.dumps(reply).encode() + b"\n"
 
 
-def _reply(verbs: Mapping[str, Verb], line: bytes) -> dict[str, Any]:
+def _reply(
+    verbs: Mapping[str, Verb], line: bytes, slow: threading.BoundedSemaphore
+) -> dict[str, Any]:
     try:
         request = json.loads(line)
         name, arguments = request["verb"], dict(request.get("arguments", {}))
         verb = verbs[name]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return {"error": f"a request is one JSON line with a verb of: {', '.join(sorted(verbs))}"}
+    if name in QUICK:
+        return _called(name, verb, arguments)
+    if not slow.acquire(blocking=False):
+        return BUSY
+    try:
+        return _called(name, verb, arguments)
+    finally:
+        slow.release()
+
+
+def _called(name: str, verb: Verb, arguments: dict[str, Any]) -> dict[str, Any]:
     try:
         return {"result": verb(**arguments)}
     except TierfsError as error:
@@ -92,38 +99,24 @@ def _reply(verbs: Mapping[str, Verb], line: bytes) -> dict[str, Any]:
         return {"error": f"{type(error).__name__}: {error}"}
 
 
-@contextmanager
-def _listening(path: Path) -> Iterator[trio.socket.SocketType]:
+def _bound(path: Path) -> socket.socket:
+    """A listening socket at ``path``, in place of what was there.
+
+    Raises:
+        OSError: it cannot be made; the message names it.
+    """
     try:
-        _make_private(path.parent)
+        make_private(path.parent)
         with suppress(FileNotFoundError):
             path.unlink()
-        raw = _bound(path)
-    except OSError as error:
-        raise MountFailed(f"control socket {path}: {error.strerror or error}") from error
-    with trio.socket.from_stdlib_socket(raw) as listening:
+        raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            yield listening
-        finally:
-            with suppress(FileNotFoundError):
-                path.unlink()
-
-
-def _bound(path: Path) -> socket.socket:
-    raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        raw.bind(os.fspath(path))
-        path.chmod(0o600)
-        raw.listen(BACKLOG)
-    except OSError:
-        raw.close()
-        raise
+            raw.bind(os.fspath(path))
+            path.chmod(0o600)
+            raw.listen(BACKLOG)
+        except OSError:
+            raw.close()
+            raise
+    except OSError as error:
+        raise OSError(f"{path}: {error.strerror or error}") from error
     return raw
-
-
-def _make_private(directory: Path) -> None:
-    """Make ``directory``; in /tmp another user may have made it first, to listen in our place."""
-    directory.mkdir(mode=0o700, exist_ok=True)
-    found = directory.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        raise PermissionError(None, f"{directory} belongs to another user")

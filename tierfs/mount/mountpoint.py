@@ -25,6 +25,7 @@ SYSTEM_PATH: Final = "/usr/bin:/bin:/usr/sbin:/sbin"
 """Searched as well: mount(8) may run us with hardly any PATH."""
 ANSWER_SECONDS: Final = 10.0
 STACKED_AT_MOST: Final = 16
+LINKS_AT_MOST: Final = 40
 UNMOUNT_SECONDS: Final = 600.0
 """An unmount writes back what the kernel still holds, which may take its time."""
 
@@ -66,16 +67,33 @@ def ask_daemon(path: Path, seconds: float = ANSWER_SECONDS) -> None:
 
 
 def tierfs_at(path: Path) -> Mount:
-    """The tierfs mount at ``path``.
+    """The tierfs mount at ``path``, or made of the volume file ``path``.
 
     Raises:
         NotMounted: something else or nothing is mounted there.
     """
-    real = Path(os.path.realpath(path))
-    found = mount_at(real)
+    listed = mounts()
+    real = without_links(path, listed)
+    found = mount_at(real, listed)
     if found is not None and found.is_tierfs:
         return found
+    if real.is_file():
+        for mount in reversed(listed):
+            if mount.is_tierfs and mount.source == os.fspath(real):
+                return mount
     raise NotMounted(f"{real} is not a tierfs mountpoint{_hint(real)}")
+
+
+def without_links(path: Path, listed: list[Mount]) -> Path:
+    """``path`` without symbolic links. A mountpoint itself is not looked at: it may hang."""
+    for _ in range(LINKS_AT_MOST):
+        if path.name in {"", ".."}:
+            break
+        candidate = Path(os.path.realpath(path.parent), path.name)
+        if mount_at(candidate, listed) is not None or not candidate.is_symlink():
+            return candidate
+        path = candidate.parent / candidate.readlink()
+    return Path(os.path.realpath(path))
 
 
 def _hint(real: Path) -> str:
@@ -83,7 +101,7 @@ def _hint(real: Path) -> str:
     if around is not None and around.is_tierfs:
         return f"; it lies in the tierfs mount {around.path}"
     if real.is_file():
-        return "; name the directory that the volume is mounted on"
+        return "; no mount was made of such a volume file"
     return "" if real.is_dir() else "; there is no such directory"
 
 

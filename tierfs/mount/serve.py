@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Awaitable, Callable
-from contextlib import closing, suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-import prometheus_client
 import pyfuse3
 import trio
 
@@ -20,8 +18,10 @@ from tierfs.core.volume import Volume, open_volume
 from tierfs.mount.access_log import recording
 from tierfs.mount.adapter import Adapter
 from tierfs.mount.connection import Connection
-from tierfs.mount.control import Verb, serve_control
+from tierfs.mount.control import Verb, serving_control
 from tierfs.mount.fast_path import fast_path
+from tierfs.mount.listener import Listener
+from tierfs.mount.metrics_server import metrics_listener
 from tierfs.mount.native_metrics import exported
 from tierfs.mount.options import MountOptions
 from tierfs.mount.policy_explain import explain_files
@@ -33,8 +33,9 @@ from tierfs.mount.policy_tasks import (
     policy_status,
     reload_policy,
 )
+from tierfs.mount.runtime import RunFile
 from tierfs.mount.signals import hangups_wait, obey_signals
-from tierfs.mount.status import status
+from tierfs.mount.status import Served, Status, watch_tiers
 from tierfs.mount.supervision import Supervisor
 from tierfs.mount.tiering import Tiering
 from tierfs.mount.tuning import native_read_ahead_kib, tune
@@ -64,7 +65,7 @@ def serve(
     Raises:
         ConfigError: the policy is wrong.
         VolumeRefused, VolumeBusy: the volume cannot be opened.
-        MountFailed: the kernel refused the mount, or the metrics' address is taken.
+        MountFailed: the kernel refused the mount, or it ended without an unmount.
     """
     with hangups_wait() as follows_terminal:
         _serve(settings, mountpoint, options, ready, follows_terminal=follows_terminal)
@@ -82,12 +83,23 @@ def _serve(
     policy = policy_in_force(settings, mountpoint, metrics)
     fast = fast_path(settings.fast_path) if _wants_fast_path(settings, options) else None
     volume = _open(settings, metrics, fast.make_front if fast else no_front)
+    run = RunFile(volume.uuid, settings.path, mountpoint)
+    connection = Connection(mountpoint, fast)
+
+    def up() -> None:
+        connection.up()
+        run.serving(connection.device)
+        ready()
+
     try:
-        connection = Connection(mountpoint, fast)
-        server = _Server(volume, connection, options, metrics, policy, ready)
+        server = _Server(volume, connection, options, metrics, policy, up)
         trio.run(partial(server.run, follows_terminal=follows_terminal))
     finally:
-        volume.close()
+        run.closing()
+        try:
+            volume.close()
+        finally:
+            run.remove()
 
 
 def _wants_fast_path(settings: VolumeFile, options: MountOptions) -> bool:
@@ -123,14 +135,12 @@ class _Server:
         self._ready = ready
         self._background = Supervisor(metrics)
         self._tiering = Tiering(volume, metrics, connection.fast_path, moves=not options.read_only)
-        self._started = time.monotonic()
 
     async def run(self, *, follows_terminal: bool) -> None:
         with closing(self._tiering), recording(self._volume, self._tiering):
             await self._run(follows_terminal=follows_terminal)
 
     async def _run(self, *, follows_terminal: bool) -> None:
-        self._export_metrics()
         if self._policy is not None:
             self._policy.attach(self._tiering.apply)
         adapter = Adapter(
@@ -138,13 +148,15 @@ class _Server:
             self._metrics,
             writeback=self._options.writeback,
             masks=self._connection.leaves_umask_to_us,
-            initialised=self._up,
+            initialised=self._ready,
             fast_path=self._connection.fast_path,
         )
-        with self._connection.open(adapter, self._volume.settings.path, self._options.fuse):
+        with (
+            self._asked(),
+            self._connection.open(adapter, self._volume.settings.path, self._options.fuse),
+        ):
             async with trio.open_nursery() as helpers:
                 begin, background = helpers.start_soon, self._background
-                await helpers.start(serve_control, self._volume.uuid, self._verbs())
                 begin(background.every, RECLAIM_EVERY_S, "reclaim", self._reclaim)
                 begin(background.every, CHECKPOINT_CHECK_S, "checkpoint", self._checkpoint)
                 if self._policy is not None:
@@ -164,38 +176,44 @@ class _Server:
                     self._policy.stop()
                 helpers.cancel_scope.cancel()
 
-    def _up(self) -> None:
-        self._connection.up()
-        self._ready()
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
+        """Serve the metrics and the control socket, in threads of their own."""
+        watch_tiers(self._volume, self._metrics)
+        with ExitStack() as resources:
+            exporter = self._exporter()
+            if exporter is not None:
+                exporter.start()
+                resources.callback(exporter.close)
+            status = Status(
+                Served(
+                    self._volume,
+                    self._connection,
+                    self._options,
+                    self._background,
+                    lambda: None if self._policy is None else policy_status(self._policy),
+                    self._tiering.status,
+                    exporter,
+                )
+            )
+            resources.callback(status.close)
+            verbs: dict[str, Verb] = {
+                "status": status.show,
+                "policy apply": partial(apply_policy, self._policy),
+                "policy explain": partial(explain_files, self._tiering.engine.explain),
+                "policy plan": self._tiering.plan,
+            }
+            resources.enter_context(serving_control(self._volume.uuid, verbs, self._metrics))
+            yield
 
-    def _export_metrics(self) -> None:
+    def _exporter(self) -> Listener | None:
         listen = self._volume.settings.metrics_listen
         if listen is None:
-            return
-        host, port = listen
+            return None
         registry = self._metrics.registry
         if self._connection.fast_path is not None:
             registry = exported(registry, self._connection.fast_path.native)
-        try:
-            prometheus_client.start_http_server(port, addr=host, registry=registry)
-        except OSError as exc:
-            path = self._volume.settings.path
-            raise MountFailed(f"{path}: metrics: listen: {host}:{port}: {exc.strerror}") from exc
-
-    def _verbs(self) -> dict[str, Verb]:
-        """What the control socket answers."""
-        return {
-            "status": self._status,
-            "policy apply": partial(apply_policy, self._policy),
-            "policy explain": partial(explain_files, self._tiering.engine.explain),
-            "policy plan": self._tiering.plan,
-        }
-
-    def _status(self) -> dict[str, object]:
-        uptime = time.monotonic() - self._started
-        shown = status(self._volume, self._connection, self._options, uptime)
-        policy = self._policy and policy_status(self._policy)
-        return {**shown, "policy": policy, "tiering": self._tiering.status()}
+        return metrics_listener(listen, registry, self._metrics)
 
     async def _reclaim(self) -> None:
         """Free what was unlinked or cut, in batches."""

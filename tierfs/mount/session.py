@@ -15,6 +15,7 @@ from tierfs.core.volume import volume_uuid
 from tierfs.mount.asking import volume_of
 from tierfs.mount.daemon import Request
 from tierfs.mount.handshake import Herald
+from tierfs.mount.listener import raise_descriptor_limit
 from tierfs.mount.logs import default_log_file, start_logging, stop_echo
 from tierfs.mount.mountinfo import Mount, mounts
 from tierfs.mount.mountpoint import prepare
@@ -48,6 +49,7 @@ def run(request: Request, herald: Herald) -> None:
 
 
 def _run(request: Request, herald: Herald) -> None:
+    raise_descriptor_limit()
     options = parse_options(request.options)
     options = for_kernel(options, Privileges.current())
     settings = load_volume_file(request.volume_file)
