@@ -34,9 +34,9 @@ class Connection:
         self._is_up = False
 
     @property
-    def device(self) -> str:
-        """Of our file system, as mountinfo has it, such as ``0:45``; empty before ``open``."""
-        return "" if self._own is None else self._own.device
+    def own(self) -> Mount | None:
+        """The mount as it was made; None before ``open``."""
+        return self._own
 
     @property
     def leaves_umask_to_us(self) -> bool:

@@ -28,6 +28,8 @@ STACKED_AT_MOST: Final = 16
 LINKS_AT_MOST: Final = 40
 UNMOUNT_SECONDS: Final = 600.0
 """An unmount writes back what the kernel still holds, which may take its time."""
+LEAST_SECONDS: Final = 1.0
+"""For a program to start and to say what is wrong."""
 
 
 def within(seconds: float, work: Callable[[], T]) -> T:
@@ -123,13 +125,15 @@ def prepare(mountpoint: Path, keep_clear: Iterable[Path]) -> Path:
     return real
 
 
-def unmount(path: Path, *, lazy: bool = False) -> None:
+def unmount(path: Path, *, lazy: bool = False, seconds: float = UNMOUNT_SECONDS) -> None:
     """Unmount the topmost mount at ``path``; ``lazy`` detaches it even while in use.
+
+    It may take ``seconds`` at most.
 
     Raises:
         MountFailed: with what umount(8) or fusermount3(1) said.
     """
-    found = mount_at(Path(os.path.realpath(path)))
+    found = mount_at(without_links(path, mounts()))
     if found is not None and os.geteuid() not in (0, found.owner):
         raise MountFailed(f"{path} was mounted by the user with ID {found.owner}, not by you")
     words = ["umount", *(["--lazy"] if lazy else [])]
@@ -143,10 +147,10 @@ def unmount(path: Path, *, lazy: bool = False) -> None:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=UNMOUNT_SECONDS,
+            timeout=max(seconds, LEAST_SECONDS),
         )
     except subprocess.TimeoutExpired:
-        raise MountFailed(_still_unmounting(path, UNMOUNT_SECONDS)) from None
+        raise MountFailed(_still_unmounting(path, seconds)) from None
     except OSError as error:  # no process or descriptor is left
         raise MountFailed(f"{program} cannot be run: {error.strerror}; try again") from error
     if done.returncode != 0:

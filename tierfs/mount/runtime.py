@@ -45,6 +45,8 @@ class Run:
     mountpoint: str
     device: str
     """Of the file system, as mountinfo has it, such as ``0:45``; empty until it is mounted."""
+    mount_id: int
+    """Of the mount, which an unmounted one keeps while files of it are open; 0 until then."""
     state: State
     since: float
     """Of the state, in seconds since the epoch."""
@@ -74,14 +76,18 @@ class RunFile:
                 volume=os.fspath(volume),
                 mountpoint=os.fspath(mountpoint),
                 device="",
+                mount_id=0,
                 state="starting",
                 since=time.time(),
             )
         )
 
-    def serving(self, device: str) -> None:
+    def serving(self, mount: Mount | None) -> None:
         """Say that the mount answers."""
-        self._tell(replace(self._run, state="serving", device=device, since=time.time()))
+        device, number = (mount.device, mount.number) if mount else ("", 0)
+        self._tell(
+            replace(self._run, state="serving", device=device, mount_id=number, since=time.time())
+        )
 
     def closing(self) -> None:
         """Say that the mount has ended, and the volume is being closed."""
@@ -190,4 +196,4 @@ def _read(path: Path) -> Run | None:
     return run if kinds == _KINDS and same else None
 
 
-_KINDS: Final = [str, int, int, str, str, str, str, float]
+_KINDS: Final = [str, int, int, str, str, str, int, str, float]

@@ -88,7 +88,7 @@ def _serve(
 
     def up() -> None:
         connection.up()
-        run.serving(connection.device)
+        run.serving(connection.own)
         ready()
 
     try:
