@@ -21,6 +21,7 @@ VERBS: Final[Mapping[str, str]] = MappingProxyType(
         "init": "tierfs.cli.init",
         "mount": "tierfs.cli.mount",
         "umount": "tierfs.cli.umount",
+        "list": "tierfs.cli.list",
         "status": "tierfs.cli.status",
         "warm": "tierfs.cli.warm",
         "where": "tierfs.cli.where",

@@ -9,6 +9,7 @@ from typing import Final
 import click
 
 from tierfs.cli.verb import PATH, Verb
+from tierfs.mount.cautions import cautions
 from tierfs.mount.daemon import START_SECONDS, Request, start_daemon
 from tierfs.mount.handshake import Herald
 from tierfs.mount.options import parse_options
@@ -63,4 +64,7 @@ def command(
         import_module(SESSION).run(request, Herald(ready_pipe))
     else:
         parse_options(options)
+        found = cautions(request)
         start_daemon(request, seconds=timeout)
+        for caution in found:
+            click.echo(f"tierfs: warning: {caution}", err=True)

@@ -75,7 +75,10 @@ def _dead(mount: Mount, error: OSError | ValueError) -> str:
 
 
 def _not_ours(mount: Mount) -> str:
-    return f"{mount.path} belongs to the user with ID {mount.owner}; ask as that user"
+    return (
+        f"{mount.path} belongs to the user with ID {mount.owner}; ask as that user, or as a member "
+        "of the group that its volume file names (control.group)"
+    )
 
 
 def _exchange(path: Path, request: bytes, seconds: float) -> bytes:

@@ -3,23 +3,27 @@
 A request is ``{"verb": "status"}``, with ``"arguments": {...}`` for a verb that takes some; the
 reply ``{"result": {...}}`` or ``{"error": "why"}``.
 The daemon listens on ``/run/tierfs/UUID.sock`` when root runs it, else on
-``$XDG_RUNTIME_DIR/tierfs/UUID.sock``; only its own user, and root, may connect.
+``$XDG_RUNTIME_DIR/tierfs/UUID.sock``; its own user and root may connect, and members of the group
+that the volume file names, for verbs that change nothing.
 """
 
 from __future__ import annotations
 
+import grp
 import json
 import logging
 import os
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from tierfs.base.errors import TierfsError
+from tierfs.base.errors import TierfsError, UsageError
 from tierfs.base.metrics import Metrics
 from tierfs.mount.listener import BACKLOG, Listener, Service
 from tierfs.mount.runtime import make_private, socket_path
@@ -32,28 +36,37 @@ Verb = Callable[..., dict[str, Any]]
 QUICK: Final = frozenset({"status"})
 """Verbs that always answer within a second or two, and never wait for those that may take long."""
 
+READING: Final = frozenset({"status", "policy explain", "policy plan"})
+"""Verbs that change nothing."""
+
+_CREDENTIALS: Final = struct.Struct("3i")
+"""The ``struct ucred`` of SO_PEERCRED, unix(7): process, user, group."""
+
 MOST_SLOW: Final = 4
 """Other verbs that are answered at a time; so there is always a thread for a quick one."""
 
 
 @contextmanager
 def serving_control(
-    volume: UUID, verbs: Mapping[str, Verb], metrics: Metrics
+    volume: UUID, verbs: Mapping[str, Verb], metrics: Metrics, group: str | None = None
 ) -> Iterator[Listener]:
     """Answer requests with what ``verbs`` return, each called in a thread, until left.
 
     The caller holds the volume's lock, so that a socket left by a killed daemon can be replaced.
-    Where the socket cannot be made, that is logged and tried again: data is served without it.
+    Members of ``group`` may connect as well. Where the socket cannot be made, that is logged and
+    tried again: data is served without it.
     """
     path = socket_path(volume)
     slow = threading.BoundedSemaphore(MOST_SLOW)
     service = Service(
         name="control socket",
         complete=lambda data: b"\n" in data,
-        answer=lambda data, _: _line(_reply(verbs, data.partition(b"\n")[0], slow)),
+        answer=lambda data, peer: _line(
+            _reply(_allowed(verbs, peer), data.partition(b"\n")[0], slow)
+        ),
         busy=_line(BUSY),
     )
-    listener = Listener(service, lambda: _bound(path), metrics)
+    listener = Listener(service, lambda: _bound(path, group), metrics)
     listener.start()
     try:
         yield listener
@@ -64,6 +77,20 @@ def serving_control(
 
 
 BUSY: Final = {"error": "too many requests at a time; ask again in a moment"}
+
+
+def _allowed(verbs: Mapping[str, Verb], peer: socket.socket) -> Mapping[str, Verb]:
+    """What whoever is at the other end may ask for."""
+    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    if _CREDENTIALS.unpack(credentials)[1] in {0, os.geteuid()}:
+        return verbs
+    return {
+        name: verb if name in READING else partial(_refuse, name) for name, verb in verbs.items()
+    }
+
+
+def _refuse(name: str, **_arguments: object) -> dict[str, Any]:
+    raise UsageError(f"only root and who mounted it may ask for {name!r}")
 
 
 def _line(reply: Mapping[str, Any]) -> bytes:
@@ -99,7 +126,7 @@ def _called(name: str, verb: Verb, arguments: dict[str, Any]) -> dict[str, Any]:
         return {"error": f"{type(error).__name__}: {error}"}
 
 
-def _bound(path: Path) -> socket.socket:
+def _bound(path: Path, group: str | None) -> socket.socket:
     """A listening socket at ``path``, in place of what was there.
 
     Raises:
@@ -113,6 +140,9 @@ def _bound(path: Path) -> socket.socket:
         try:
             raw.bind(os.fspath(path))
             path.chmod(0o600)
+            if group is not None:
+                os.chown(path, -1, _group_id(group))
+                path.chmod(0o660)
             raw.listen(BACKLOG)
         except OSError:
             raw.close()
@@ -120,3 +150,10 @@ def _bound(path: Path) -> socket.socket:
     except OSError as error:
         raise OSError(f"{path}: {error.strerror or error}") from error
     return raw
+
+
+def _group_id(name: str) -> int:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise OSError(f"control.group: there is no group {name!r}") from None

@@ -203,7 +203,11 @@ class _Server:
                 "policy explain": partial(explain_files, self._tiering.engine.explain),
                 "policy plan": self._tiering.plan,
             }
-            resources.enter_context(serving_control(self._volume.uuid, verbs, self._metrics))
+            resources.enter_context(
+                serving_control(
+                    self._volume.uuid, verbs, self._metrics, self._volume.settings.control_group
+                )
+            )
             yield
 
     def _exporter(self) -> Listener | None:
