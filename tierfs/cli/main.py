@@ -30,6 +30,7 @@ VERBS: Final[Mapping[str, str]] = MappingProxyType(
         "promote": "tierfs.cli.promote",
         "demote": "tierfs.cli.demote",
         "fsck": "tierfs.cli.fsck",
+        "new-uuid": "tierfs.cli.new_uuid",
         "bench": "tierfs.cli.bench.group",
         "policy": "tierfs.cli.policy.group",
         "install-helpers": "tierfs.cli.install_helpers",

@@ -188,7 +188,7 @@ def find_program(name: str) -> str:
 def _fulfil(future: Future[T], work: Callable[[], T]) -> None:
     try:
         future.set_result(work())
-    except OSError as error:
+    except Exception as error:  # noqa: BLE001 - whoever waits is given it
         future.set_exception(error)
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final, Literal
 from uuid import UUID
 
+from tierfs.base.errors import VolumeBusy
 from tierfs.mount.mountinfo import Mount
 
 log = logging.getLogger(__name__)
@@ -135,6 +136,18 @@ def runs(owner: int | None = None) -> list[Run]:
     except OSError:
         return []
     return [run for path in paths if (run := _read(path)) is not None]
+
+
+def require_alone(uuid: UUID) -> None:
+    """Refuse to serve a volume beside its copy: socket, log and this file go by the UUID.
+
+    Raises:
+        VolumeBusy: a daemon of this user, which holds other directories, has the UUID.
+    """
+    for run in runs():
+        ours = run.pid == os.getpid() or run.state == "closing"
+        if run.uuid == str(uuid) and not ours and run.alive():
+            raise VolumeBusy(f"volume {uuid} is mounted on {run.mountpoint} by {run.volume}")
 
 
 def run_of(mount: Mount) -> Run | None:

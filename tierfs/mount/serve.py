@@ -11,7 +11,7 @@ from pathlib import Path
 import pyfuse3
 import trio
 
-from tierfs.base.errors import FsError, MountFailed
+from tierfs.base.errors import FsError, MountFailed, VolumeBusy
 from tierfs.base.metrics import Metrics
 from tierfs.core.front import MakeFront, no_front
 from tierfs.core.volume import Volume, open_volume
@@ -33,7 +33,7 @@ from tierfs.mount.policy_tasks import (
     policy_status,
     reload_policy,
 )
-from tierfs.mount.runtime import RunFile
+from tierfs.mount.runtime import RunFile, require_alone
 from tierfs.mount.signals import hangups_wait, obey_signals
 from tierfs.mount.status import Served, Status, watch_tiers
 from tierfs.mount.supervision import Supervisor
@@ -83,6 +83,11 @@ def _serve(
     policy = policy_in_force(settings, mountpoint, metrics)
     fast = fast_path(settings.fast_path) if _wants_fast_path(settings, options) else None
     volume = _open(settings, metrics, fast.make_front if fast else no_front)
+    try:
+        require_alone(volume.uuid)
+    except VolumeBusy:
+        volume.close()
+        raise
     run = RunFile(volume.uuid, settings.path, mountpoint)
     connection = Connection(mountpoint, fast)
 

@@ -90,9 +90,7 @@ def serve_when_free(
             return serving()
         except VolumeBusy:
             if mount := _mount_of(settings):
-                raise VolumeBusy(
-                    f"{settings.path}: the volume is mounted on {mount.path}: unmount it first"
-                ) from None
+                raise VolumeBusy(_mounted(settings, mount)) from None
             run, waited = _run_of(settings), time.monotonic() - began
             # One that programs still use may be so for days; one that closes is soon done.
             patience = min(seconds, USED_SECONDS) if run and run.state == "serving" else seconds
@@ -104,6 +102,16 @@ def serve_when_free(
 def _mount_of(settings: VolumeFile) -> Mount | None:
     """Where the volume is mounted, be it by a volume file of another name."""
     return next((mount for mount in mounts() if mount.is_tierfs and _is_of(mount, settings)), None)
+
+
+def _mounted(settings: VolumeFile, mount: Mount) -> str:
+    if mount.source == os.fspath(settings.path):
+        return f"{settings.path}: the volume is mounted on {mount.path}: unmount it first"
+    return (
+        f"{settings.path}: the volume is mounted on {mount.path}, by the volume file "
+        f"{mount.source}: unmount it first; if this one is a copy of it, give it a UUID of its "
+        f"own: tierfs new-uuid {settings.path}"
+    )
 
 
 def _is_of(mount: Mount, settings: VolumeFile) -> bool:
