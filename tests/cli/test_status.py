@@ -78,7 +78,7 @@ disk   /disk          1PiB      0B       1   1GiB
 def test_a_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     with patch("tierfs.cli.status.ask", return_value=STATUS) as asked:
         assert main(["status", "/mnt/images"]) == 0
-    asked.assert_called_once_with(Path("/mnt/images"), "status")
+    asked.assert_called_once_with(Path("/mnt/images"), "status", seconds=5.5, wait=0.5)
     assert capsys.readouterr().out == SHOWN
 
 
@@ -204,6 +204,33 @@ def test_json_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out) == STATUS
 
 
+def test_what_does_not_answer_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    tiers = {name: {**tier, "capacity": None} for name, tier in STATUS["tiers"].items()}
+    late = {
+        "flash": {"age_s": None, "waiting_s": None, "error": "[Errno 5] Input/output error"},
+        "disk": {"age_s": 12.5, "waiting_s": 3.0, "error": None},
+    }
+    more = {
+        "tiers": tiers,
+        "late": late,
+        "tiering": None,
+        "background": {"checkpoint": "OSError: no"},
+        "metrics": {"listen": "[::1]:1", "serving": False, "error": "[::1]:1: in use"},
+    }
+    with patch("tierfs.cli.status.ask", return_value={**STATUS, **more}):
+        assert main(["status", "/mnt/images"]) == 0
+    said = capsys.readouterr().out
+    assert "mover       ?\n" in said
+    assert said.endswith(
+        """
+flash has failed: [Errno 5] Input/output error; nothing is known
+disk does not answer since 3 s; what is shown is 12.5 s old
+in the background, checkpoint fails and is tried again: OSError: no
+the metrics are not served: [::1]:1: in use; it is tried again
+"""
+    )
+
+
 @pytest.mark.parametrize("verb", ["status", "umount"])
 def test_what_is_not_mounted(verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb, str(tmp_path)]) == ExitCode.NOT_MOUNTED
@@ -211,7 +238,7 @@ def test_what_is_not_mounted(verb: str, tmp_path: Path, capsys: pytest.CaptureFi
     file = tmp_path / "images.yaml"
     file.touch()
     for path, hint in [
-        (file, "; name the directory that the volume is mounted on"),
+        (file, "; no mount was made of such a volume file"),
         (tmp_path / "none", "; there is no such directory"),
     ]:
         assert main(["status", str(path)]) == ExitCode.NOT_MOUNTED

@@ -65,6 +65,18 @@ TABLE = (
     Metric("sync_failures", "counter", (), "Files whose bytes could not be synced."),
     Metric("dirty_files", "gauge", (), "Files with changes that no sync has made durable yet."),
     Metric("handler_failures", "counter", (), "Requests that ended in an unexpected exception."),
+    Metric(
+        "background_failures",
+        "counter",
+        ("task",),
+        "Times that a background task of the daemon failed; each is tried again.",
+    ),
+    Metric(
+        "connections_refused",
+        "counter",
+        ("listener",),
+        "Connections to the metrics or the control socket that were dropped for want of room.",
+    ),
     Metric("reclaimed_files", "counter", (), "Unlinked files whose objects were removed."),
     Metric(
         "fast_path_passed_on",
@@ -159,7 +171,13 @@ TABLE = (
         "tier_free_bytes",
         "gauge",
         ("tier",),
-        "Free bytes of a tier's directory, at the time of the scrape.",
+        "Free bytes of a tier's directory, at the time of the scrape; NaN when it does not answer.",
+    ),
+    Metric(
+        "tier_answers",
+        "gauge",
+        ("tier",),
+        "Whether a tier's directory could be read, at the time of the scrape: 1 or 0.",
     ),
 )
 
@@ -180,6 +198,8 @@ class Metrics:
         self.sync_failures = self._counter("sync_failures")
         self.dirty_files = self._gauge("dirty_files")
         self.handler_failures = self._counter("handler_failures")
+        self.background_failures = self._counter("background_failures")
+        self.connections_refused = self._counter("connections_refused")
         self.reclaimed_files = self._counter("reclaimed_files")
         for row in TABLE:
             if row.name.startswith("fast_path_"):
@@ -210,10 +230,15 @@ class Metrics:
         self.sweep_progress = self._gauge("sweep_progress")
         self.sweep_rounds = self._gauge("sweep_rounds")
         self.tier_free_bytes = self._gauge("tier_free_bytes")
+        self.tier_answers = self._gauge("tier_answers")
 
-    def watch_space(self, tier: str, available: Callable[[], int]) -> None:
-        """Export what ``available`` returns, in bytes, as the room in a tier."""
+    def watch_space(self, tier: str, available: Callable[[], float]) -> None:
+        """Export what ``available`` returns, in bytes, as the room in a tier; must not hang."""
         self.tier_free_bytes.labels(tier).set_function(available)
+
+    def watch_answers(self, tier: str, answers: Callable[[], bool]) -> None:
+        """Export what ``answers`` returns as whether a tier answers; must not hang."""
+        self.tier_answers.labels(tier).set_function(answers)
 
     def _counter(self, name: str) -> Counter:
         return cast("Counter", self._make(name))

@@ -5,32 +5,59 @@ from __future__ import annotations
 import json
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from tierfs.base.durations import SECOND
 from tierfs.base.units import format_size
-from tierfs.cli.verb import Verb
+from tierfs.cli.verb import PATH, Verb
 from tierfs.cli.waits import reasons_line
 from tierfs.mount.asking import ask
 
+WAIT: Final = 0.5
+MOST_WAIT: Final = 60.0
+DAEMON_SECONDS: Final = 5.0
+"""For the daemon to answer at all, which waits for no device."""
+UNKNOWN: Final = "?"
+LATE: Final = {
+    "counts": "the count of files and bytes",
+    "index": "the index's filesystem",
+    "policy": "the tier policy",
+    "tiering": "the tiering engine",
+    "fast_path": "the fast path",
+}
+"""What people read; a tier is called by its name."""
+
 EXAMPLES = """
 tierfs status /mnt/images
+tierfs status /etc/tierfs/images.yaml
 tierfs status /mnt/images --json | jq .tiers.flash.free
 """
 
 
 @click.command(cls=Verb, epilog=EXAMPLES, name="status", short_help="Show what a mount is made of.")
-@click.argument("mountpoint", metavar="MOUNTPOINT", type=click.Path(path_type=Path))
+@click.argument("mounted", metavar="MOUNTPOINT|VOLUME.yaml", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; sizes in bytes.")
-def command(mountpoint: Path, *, as_json: bool) -> None:
-    """Show the tiers, index, options and daemon of the tierfs mount at MOUNTPOINT."""
-    status = ask(mountpoint, "status")
+@click.option(
+    "--wait",
+    type=click.FloatRange(0, MOST_WAIT),
+    default=WAIT,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for a tier, or the index; what is late is shown as last known.",
+)
+def command(mounted: Path, *, as_json: bool, wait: float) -> None:
+    """Show the tiers, index, options and daemon of a tierfs mount.
+
+    It always answers, with what the daemon knows, also while a tier hangs or has failed.
+    """
+    status = ask(mounted, "status", seconds=wait + DAEMON_SECONDS, wait=wait)
     if as_json:
         click.echo(json.dumps(status, indent=2))
         return
-    for line in [*aligned(facts(status)), "", *aligned(tiers(status), numbers=4)]:
+    shown = [*aligned(facts(status)), "", *aligned(tiers(status), numbers=4)]
+    for line in [*shown, *(["", *complaints] if (complaints := wrong(status)) else [])]:
         click.echo(line)
 
 
@@ -48,7 +75,7 @@ def facts(status: dict[str, Any]) -> list[tuple[str, ...]]:
         *policy(status["policy"]),
         *tiering(status["tiering"], read_only="ro" in status["options"]),
         *_flash_only(status),
-        ("index", f"{index['path']}, {format_size(index['bytes'])}, {index['inodes']:,} inodes"),
+        ("index", f"{index['path']}, {_size(index['bytes'])}, {_count(index['inodes'])} inodes"),
         ("log", status["log"] or "the journal, or standard error in the foreground"),
     ]
 
@@ -67,10 +94,12 @@ def policy(status: dict[str, Any] | None) -> list[tuple[str, str]]:
     return [(name, line) for name, line in zip(["policy", *[""] * len(shown)], shown, strict=False)]
 
 
-def tiering(status: dict[str, Any], *, read_only: bool) -> list[tuple[str, str]]:
+def tiering(status: dict[str, Any] | None, *, read_only: bool) -> list[tuple[str, str]]:
     """How full flash is by the policy's measure, and what the mover does."""
     if read_only:
         return [("mover", "nothing is moved: the mount is read-only")]
+    if status is None:
+        return [("mover", UNKNOWN)]
     rows = [("moves", _moves(status)), ("mover", _mover(status)), *_waits(status)]
     if not status["active"]:
         return rows
@@ -104,7 +133,7 @@ def _flash_only(status: dict[str, Any]) -> list[tuple[str, str]]:
         return []
     if not alone["files"]:
         return [("only on flash", "nothing")]
-    since = status["tiering"]["flash_only_since"]
+    since = (status["tiering"] or {}).get("flash_only_since")
     shown = f"{alone['files']:,} files, {format_size(alone['bytes'])}"
     oldest = "" if since is None else f"; the oldest was changed {_moment(since / SECOND)}"
     return [("only on flash", shown + oldest)]
@@ -143,10 +172,41 @@ def tiers(status: dict[str, Any]) -> list[tuple[str, ...]]:
     """A row for each tier, below its headings."""
     rows: list[tuple[str, ...]] = [("tier", "directory", "capacity", "free", "files", "bytes")]
     for name, tier in status["tiers"].items():
-        room = [format_size(tier[key]) for key in ("capacity", "free")]
-        held = [f"{tier['files']:,}", format_size(tier["bytes"])]
+        room = [_size(tier[key]) for key in ("capacity", "free")]
+        held = [_count(tier["files"]), _size(tier["bytes"])]
         rows.append((name, tier["directory"], *room, *held))
     return rows
+
+
+def wrong(status: dict[str, Any]) -> list[str]:
+    """What does not answer, fails, or is older than it looks, a line each.
+
+    A daemon that was started by an earlier version tells nothing of it.
+    """
+    lines = []
+    for name, late in status.get("late", {}).items():
+        what = LATE.get(name, name)
+        how = f"has failed: {late['error']}" if late["error"] else "does not answer"
+        waits = f" since {late['waiting_s']:g} s" if late["waiting_s"] is not None else ""
+        age = late["age_s"]
+        shown = "nothing is known" if age is None else f"what is shown is {age:g} s old"
+        lines.append(f"{what} {how}{waits}; {shown}")
+    lines += [
+        f"in the background, {task} fails and is tried again: {error}"
+        for task, error in status.get("background", {}).items()
+    ]
+    metrics = status.get("metrics")
+    if metrics is not None and not metrics["serving"]:
+        lines.append(f"the metrics are not served: {metrics['error']}; it is tried again")
+    return lines
+
+
+def _size(value: int | None) -> str:
+    return UNKNOWN if value is None else format_size(value)
+
+
+def _count(value: int | None) -> str:
+    return UNKNOWN if value is None else f"{value:,}"
 
 
 def aligned(rows: list[tuple[str, ...]], *, numbers: int = 0) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import logging
 import os
 import stat
 import threading
@@ -37,6 +38,8 @@ from tierfs.mount.replies import (
     statvfs_data,
 )
 from tierfs.mount.requests import AnsweredNatively, request
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -110,9 +113,13 @@ class Adapter(pyfuse3.Operations):
             return absent()
 
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
-        """FORGET and BATCH_FORGET; has no reply, and must not raise."""
+        """FORGET and BATCH_FORGET; has no reply, and what it raised would end pyfuse3's loop."""
         for ino, count in inode_list:
-            self.fs.names.forget(ino, count)
+            try:
+                self.fs.names.forget(ino, count)
+            except Exception:
+                self.metrics.handler_failures.inc()
+                log.exception("forgetting inode %d failed unexpectedly", ino)
 
     @request
     async def mknod(

@@ -11,11 +11,11 @@ import trio
 
 from tierfs.base.by_hand import show_waits
 from tierfs.base.clock import system_clock
-from tierfs.base.errors import FsError
 from tierfs.base.metrics import Metrics
 from tierfs.core.placement import Limits
 from tierfs.core.volume import Volume
 from tierfs.mount.fast_path import FastPath
+from tierfs.mount.supervision import Supervisor
 from tierfs.policy.tier_policy import Policy
 from tierfs.tiering.catalog import IndexCatalog
 from tierfs.tiering.engine import Engine
@@ -97,15 +97,13 @@ class Tiering:
             "misplaced": misplaced,
         }
 
-    async def run(self) -> None:
+    async def run(self, background: Supervisor) -> None:
         """Drive the engine until cancelled; then what it is doing is abandoned."""
         try:
-            while True:
-                await trio.sleep(TICK_S)
-                await trio.to_thread.run_sync(self._tick)
+            await background.every(TICK_S, "tiering", lambda: trio.to_thread.run_sync(self._tick))
         finally:
             with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(self.engine.stop)
+                await trio.to_thread.run_sync(self._stop)
 
     def close(self) -> None:
         """Let go of the index."""
@@ -115,15 +113,16 @@ class Tiering:
         waiting = self.engine.waiting(ino)
         return None if waiting is None else show_waits(waiting.reason, stuck=waiting.stuck)
 
-    def _tick(self) -> None:
+    def _stop(self) -> None:
         try:
-            self._look()
-            if self._moves:
-                self.engine.tick()
-        except (FsError, OSError) as exc:
-            log.warning("tiering: %s; it is tried again", exc)
+            self.engine.stop()
         except Exception:
-            log.exception("tiering: an unexpected failure, which must not end the mount")
+            log.exception("tiering: what is known of reads could not be kept for the next mount")
+
+    def _tick(self) -> None:
+        self._look()
+        if self._moves:
+            self.engine.tick()
 
     def _look(self) -> None:
         reads, changed = self._fs.activity.drain()

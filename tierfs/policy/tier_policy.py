@@ -45,7 +45,7 @@ DEFAULT_HEAD = 64 * KIB
 """Bytes of the head when neither the policy nor a volume file says otherwise."""
 
 _FORMAT = FormatVersion(readable=1)
-_HINT_IF_MISSING = "check the name (configs/policy.example.yaml is one to start from)"
+_HINT_IF_MISSING = "check the name; for the keys of one: tierfs policy schema"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import click
 from tierfs.base.units import format_size
 from tierfs.cli.policy.apply import mountpoint_of
 from tierfs.cli.status import aligned
-from tierfs.cli.verb import Verb
+from tierfs.cli.verb import PATH, Verb
 from tierfs.cli.waits import reasons
 from tierfs.mount.asking import ask
 
@@ -32,7 +32,7 @@ MOVES = {
 @click.command(
     cls=Verb, epilog=EXAMPLES, name="plan", short_help="Say what a mount would move now."
 )
-@click.argument("mounted", metavar="MOUNTPOINT|VOLUME.yaml", type=click.Path(path_type=Path))
+@click.argument("mounted", metavar="MOUNTPOINT|VOLUME.yaml", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; sizes in bytes.")
 def command(mounted: Path, *, as_json: bool) -> None:
     """Say which moves the policy in force calls for now, in files and bytes, and why.
