@@ -28,6 +28,8 @@ class Publisher:
         self._view: View = NullView()
         self.on = False
         """Whether somebody looks at the view: else reads need not be published."""
+        self.withheld: dict[int, int] = {}
+        """Inodes whose rows are not published: see ``Inodes.unreconciled``."""
         self._inodes: dict[int, Inode | None] = {}
         self._entries: dict[tuple[int, bytes], int] = {}
         self._xattrs: dict[int, dict[bytes, bytes] | None] = {}
@@ -113,7 +115,7 @@ class Publisher:
 
     def _tell_inodes(self) -> None:
         for ino, inode in self._inodes.items():
-            if inode is None:
+            if inode is None or ino in self.withheld:
                 self._view.drop_inode(ino)
             else:
                 self._view.put_inode(inode)
@@ -128,11 +130,12 @@ class Publisher:
 
     def found_inode(self, inode: Inode) -> None:
         """A row was read."""
-        self._view.put_inode(inode)
+        if inode.ino not in self.withheld:
+            self._view.put_inode(inode)
 
     def found(self, parent: int, name: bytes, inode: Inode) -> None:
         """A name was read with its inode."""
-        self._view.put_inode(inode)
+        self.found_inode(inode)
         self._view.put_entry(parent, name, inode.ino)
 
     def found_absent(self, parent: int, name: bytes) -> None:

@@ -115,7 +115,20 @@ CREATE TABLE xattr (
 INSERT INTO volume (id, uuid, next_serial) VALUES (1, '', 16);
 """
 
-MIGRATIONS: tuple[str, ...] = (_INITIAL,)
+_DIRTY = """
+-- The dirty set: one row a file whose bytes changed since they were last synced. After an unclean
+-- end the lengths of its objects are its size; for any other file a short object is damage.
+CREATE TABLE dirty (
+    -- inode number
+    ino INTEGER PRIMARY KEY,
+    -- bytes that were synced, lowered by truncations: the file is never shorter
+    size INTEGER NOT NULL,
+    -- errno of a sync that failed: no later one succeeds; else 0
+    error INTEGER NOT NULL
+) STRICT;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_INITIAL, _DIRTY)
 """Migration N leads from ``user_version`` N to N + 1."""
 
 VERSION = len(MIGRATIONS)

@@ -12,6 +12,7 @@ import errno
 import functools
 import os
 import stat
+import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
@@ -20,6 +21,7 @@ import trio
 
 from tierfs.base.errors import FsError
 from tierfs.base.metrics import Metrics
+from tierfs.core.dirty import Unreconciled
 from tierfs.core.filesystem import FileSystem
 from tierfs.core.locks import WouldBlock
 from tierfs.core.names import Owner
@@ -84,6 +86,7 @@ class Adapter(pyfuse3.Operations):
 
     def init(self) -> None:
         """The kernel has agreed on the protocol: the mount answers."""
+        self.fs.dirty.never_waits = threading.get_ident()
         self._initialised()
 
     # ---------------------------------------------------------------- names
@@ -174,11 +177,20 @@ class Adapter(pyfuse3.Operations):
         if self._fast_path and ino == fh:
             self.fs.listing.publish(ino, start_id)
             raise AnsweredNatively
-        for entry in self.fs.listing.after(ino, start_id):
-            attributes = entry_attributes(entry.inode)
-            if not pyfuse3.readdir_reply(token, entry.name, attributes, entry.cookie):
+        while True:
+            try:
+                for entry in self.fs.listing.after(ino, start_id):
+                    attributes = entry_attributes(entry.inode)
+                    if not pyfuse3.readdir_reply(token, entry.name, attributes, entry.cookie):
+                        return
+                    self.fs.listing.refer(entry)
+                    start_id = entry.cookie
+            except Unreconciled as exc:
+                await self._in_thread(
+                    self._disk, functools.partial(self.fs.dirty.reconcile, exc.ino)
+                )
+            else:
                 return
-            self.fs.listing.refer(entry)
 
     @request
     async def releasedir(self, fh: int) -> None:

@@ -116,6 +116,7 @@ class _Server:
         self._ready = ready
         self._tiering = Tiering(volume, metrics, connection.fast_path, moves=not options.read_only)
         self._started = time.monotonic()
+        self._ending = False
 
     async def run(self, *, follows_terminal: bool) -> None:
         with closing(self._tiering), recording(self._volume, self._tiering):
@@ -136,6 +137,7 @@ class _Server:
         with self._connection.open(adapter, self._volume.settings.path, self._options.fuse):
             async with trio.open_nursery() as helpers:
                 await helpers.start(serve_control, self._volume.uuid, self._verbs())
+                helpers.start_soon(self._reconcile)
                 helpers.start_soon(self._reclaim)
                 helpers.start_soon(self._checkpoint)
                 helpers.start_soon(watch_policy, self._policy)
@@ -145,6 +147,7 @@ class _Server:
                 helpers.start_soon(adapter.misses.publish)
                 helpers.start_soon(self._connection.end_with_fast_path)
                 await pyfuse3.main(max_tasks=TASKS)
+                self._ending = True
                 if self._policy is not None:
                     self._policy.stop()
                 helpers.cancel_scope.cancel()
@@ -177,6 +180,10 @@ class _Server:
         shown = status(self._volume, self._connection, self._options, uptime)
         policy = self._policy and policy_status(self._policy)
         return {**shown, "policy": policy, "tiering": self._tiering.status()}
+
+    async def _reconcile(self) -> None:
+        """After an unclean end, find the sizes of the files that nobody has used yet."""
+        await _in_background(partial(self._volume.reconcile, lambda: self._ending))
 
     async def _reclaim(self) -> None:
         """Free what was unlinked or cut, in batches."""

@@ -74,6 +74,10 @@ def _pieces(fd: int, start: int, end: int) -> list[tuple[int, int]]:
     return found
 
 
+Keep = Callable[[int], bool]
+"""Given a descriptor that was written to: True takes it over, else it is closed."""
+
+
 class _Open:
     """An open descriptor, for a block; a generator would cost a microsecond more each time."""
 
@@ -86,7 +90,8 @@ class _Open:
         return self.fd
 
     def __exit__(self, *_: object) -> None:
-        os.close(self.fd)
+        if self.fd >= 0:
+            os.close(self.fd)
 
 
 class _Calls:
@@ -146,7 +151,15 @@ class ObjectStore:
                 data += more
             return data
 
-    def write(self, ino: int, offset: int, data: bytes | memoryview, *, holds: int = 0) -> None:
+    def write(
+        self,
+        ino: int,
+        offset: int,
+        data: bytes | memoryview,
+        *,
+        holds: int = 0,
+        keep: Keep | None = None,
+    ) -> None:
         """Write all of ``data`` to an object that ``holds`` so many bytes already.
 
         0: it is made if there is none.
@@ -155,13 +168,16 @@ class ObjectStore:
             ObjectLost: it does not hold them.
         """
         view = memoryview(data)
-        with self._writable(ino, holds) as fd:
+        opened = self._writable(ino, holds)
+        with opened as fd:
             while view:
                 written = self._calls.pwrite(fd, view, offset)
                 view = view[written:]
                 offset += written
+            if keep is not None and keep(fd):
+                opened.fd = -1
 
-    def resize(self, ino: int, length: int, *, holds: int = 0) -> None:
+    def resize(self, ino: int, length: int, *, holds: int = 0, keep: Keep | None = None) -> None:
         """Cut an object that ``holds`` so many bytes, or extend it with a hole.
 
         0: it is made if there is none.
@@ -169,8 +185,11 @@ class ObjectStore:
         Raises:
             ObjectLost: it does not hold them.
         """
-        with self._writable(ino, holds) as fd:
+        opened = self._writable(ino, holds)
+        with opened as fd:
             self._calls.ftruncate(fd, length)
+            if keep is not None and keep(fd):
+                opened.fd = -1
 
     def remove(self, ino: int) -> None:
         """Remove the object; no object is fine."""
@@ -211,8 +230,31 @@ class ObjectStore:
 
     def sync(self, ino: int) -> None:
         """Make the object's bytes, length and name survive a power cut."""
-        with self._open(object_path(ino), os.O_RDONLY) as fd:
+        self.sync_data(ino)
+        self.sync_name(ino)
+
+    def sync_data(self, ino: int, fd: int = -1) -> None:
+        """Make the object's bytes and length survive a power cut.
+
+        ``fd``: a descriptor of it, which reports what was not written since it was opened; below 0:
+        the object is opened, and reports only what nobody was told.
+        """
+        if fd >= 0:
             self._calls.fdatasync(fd)
+            return
+        with self._open(object_path(ino), os.O_RDONLY) as opened:
+            self._calls.fdatasync(opened)
+
+    def hold(self, ino: int) -> int:
+        """A descriptor of the object, which the caller closes; FileNotFoundError: no object."""
+        return self._open(object_path(ino), os.O_RDONLY).fd
+
+    def is_removed(self, fd: int) -> bool:
+        """Whether the object of a descriptor has no name any more."""
+        return self._calls.fstat(fd).st_nlink == 0
+
+    def sync_name(self, ino: int) -> None:
+        """Make the name of an object that was made survive a power cut."""
         self._sync_directory(os.path.dirname(object_path(ino)))
 
     def flush(self) -> None:
