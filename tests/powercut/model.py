@@ -25,7 +25,7 @@ from tests.powercut.operations import CHANGES_BYTES, LABEL, Operation
 DIRECTORY = -1
 """In place of a file's number: a directory."""
 
-KEPT_BURIED = 4
+KEPT_BURIED = 8
 SHOWN = 10
 """Operations on a file that a failure tells of."""
 

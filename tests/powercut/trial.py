@@ -384,6 +384,8 @@ class Load:
 
     def _judge_writer(self, number: int, model: Model, tally: Tally, where: str) -> None:
         root = self.root / f"{number}"
+        if self.moves:
+            tally.looked += places_of(root)
         numbers = {chain[-1] for chain in model.names.values()} - {None, DIRECTORY}
         for file in (model.files[number] for number in numbers if number):
             tally.looked["files synced" if not file.changed else "files changed since"] += 1
@@ -403,6 +405,16 @@ class Load:
             for path in folder.iterdir():
                 path.unlink()
             self._committed[mode] = 0
+
+
+def places_of(root: Path) -> Counter[str]:
+    """How many files are on which tier, so that one sees that files were moved."""
+    found: Counter[str] = Counter()
+    for path in root.rglob("*"):
+        if path.is_file():
+            found[f"files on {os.getxattr(path, 'tierfs.location').decode()}"] += 1
+            found["files mirrored"] += os.getxattr(path, "tierfs.mirrored") == b"yes"
+    return found
 
 
 @contextlib.contextmanager
