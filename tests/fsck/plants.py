@@ -123,6 +123,7 @@ def put_object_for_empty_file(image: Image) -> Findings:
 
 def forget_cut(image: Image) -> Findings:
     image.sql("DELETE FROM cut")
+    image.sql("DELETE FROM dirty")
     return {(kinds.LEFTOVER, image.ino(b"cut"))}
 
 

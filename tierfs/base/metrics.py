@@ -62,6 +62,8 @@ TABLE = (
         (),
         "Reads that the copy on disk answered, since flash failed or had lost the bytes.",
     ),
+    Metric("sync_failures", "counter", (), "Files whose bytes could not be synced."),
+    Metric("dirty_files", "gauge", (), "Files with changes that no sync has made durable yet."),
     Metric("handler_failures", "counter", (), "Requests that ended in an unexpected exception."),
     Metric("reclaimed_files", "counter", (), "Unlinked files whose objects were removed."),
     Metric(
@@ -175,6 +177,8 @@ class Metrics:
         self.index_transactions = self._counter("index_transactions")
         self.damage = self._counter("damage")
         self.mirror_reads = self._counter("mirror_reads")
+        self.sync_failures = self._counter("sync_failures")
+        self.dirty_files = self._gauge("dirty_files")
         self.handler_failures = self._counter("handler_failures")
         self.reclaimed_files = self._counter("reclaimed_files")
         for row in TABLE:

@@ -11,6 +11,7 @@ from tierfs.base.metrics import Metrics
 from tierfs.core.attributes import Attributes
 from tierfs.core.data import Data
 from tierfs.core.directories import NAME_MAX, Directories
+from tierfs.core.dirty import DirtySet
 from tierfs.core.listing import Listing
 from tierfs.core.locks import InodeLocks
 from tierfs.core.moves import Moves
@@ -59,11 +60,14 @@ class FileSystem:
         self.is_free = index.is_free
         self._tiers = tiers
         self.references = references
-        self.reclaimer = Reclaimer(index, tiers, locks, metrics)
+        self.dirty = DirtySet(index, tiers, locks, metrics)
+        self.reclaimer = Reclaimer(index, tiers, self.dirty, locks, metrics)
         self.names = Names(index, self.placement, self.references, self.reclaimer, clock)
-        self.data = Data(index, tiers, self.placement, locks, self.reclaimer, clock, metrics)
+        self.data = Data(
+            index, tiers, self.placement, self.dirty, locks, self.reclaimer, clock, metrics
+        )
         self.activity = self.data.activity
-        self.moves = Moves(index, tiers, self.placement, locks, self.reclaimer)
+        self.moves = Moves(index, tiers, self.placement, self.dirty, locks, self.reclaimer)
         self.attributes = Attributes(index, self.data, clock)
         self.xattrs = ExtendedAttributes(index, volume, head, clock)
         self.publication = Publication(index)

@@ -7,6 +7,7 @@ import os
 import stat
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -38,6 +39,9 @@ log = logging.getLogger(__name__)
 
 HEADS = "heads"
 OBJECTS = "objects"
+RECOVERED_AT_ONCE = 256
+"""Files that a mount after an unclean end looks at before it answers."""
+
 ROOT_MODE = stat.S_IFDIR | 0o755
 
 
@@ -165,22 +169,48 @@ class Volume:
                 references=front.references,
                 clock=clock,
             )
-            self.checkpoints = Checkpoints(self.index, self._flash, self._disk)
+            resources.callback(self.fs.dirty.close)
+            self.checkpoints = Checkpoints(
+                self.index, self.fs.dirty, self.fs.reclaimer, self._flash.space().capacity
+            )
             metrics.watch_space("flash", lambda: self._flash.space().available)
             metrics.watch_space("disk", lambda: self._disk.space().available)
             self._resources = resources.pop_all()
 
     def recover(self) -> int:
-        """Free what a crash left: files unlinked while open, ends that were cut off.
+        """Take over what a crash left: dirty files, files unlinked while open, pending truncations.
+
+        A little is worked off at once. Of much, each file waits for its first use, or for
+        ``reconcile`` and the reclaimer in the background: a mount must not wait for a cold disk.
 
         Returns how many files were unlinked.
 
         Raises:
             FsError, OSError: the index could not be read or synced.
         """
-        orphans = self.fs.reclaimer.add_leftovers()
-        self.fs.reclaimer.drain()
+        dirty = self.fs.dirty.load()
+        orphans, cut = self.fs.reclaimer.add_leftovers()
+        if dirty <= RECOVERED_AT_ONCE:
+            self.reconcile()
+        if orphans + cut <= RECOVERED_AT_ONCE:
+            self.fs.reclaimer.drain()
         return orphans
+
+    def reconcile(self, stop: Callable[[], bool] = lambda: False) -> None:
+        """Find the size of every dirty file that an unclean end left, until ``stop`` says so.
+
+        What cannot be looked at is logged, and waits for its first use.
+
+        Raises:
+            FsError: the index failed.
+        """
+        for ino in self.fs.dirty.unreconciled:
+            if stop():
+                return
+            try:
+                self.fs.dirty.reconcile(ino)
+            except OSError as exc:
+                log.warning("inode %d: its size is not known yet: %s", ino, exc)
 
     def usage(self) -> Usage:
         """Counts and room by tier: what the index keeps, and a statvfs of each directory."""
@@ -198,9 +228,9 @@ class Volume:
         """Free what is unlinked, make everything durable, let go of the volume."""
         with self._resources:
             try:
-                self.recover()
-                self.index.give_serials_back()
+                self.fs.reclaimer.add_leftovers()
                 self.checkpoints.make()
+                self.index.give_serials_back()
             except (FsError, OSError) as exc:
                 log.warning("volume %s: closing left work to the next mount: %s", self.uuid, exc)
 

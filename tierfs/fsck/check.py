@@ -144,7 +144,8 @@ class _Checker:
     def _judge(self, case: Case, paths: Paths, *, thorough: bool) -> None:
         self._count(case)
         found = [*_row_faults(case), *links.faults(case, paths), *lengths.faults(case)]
-        if not found and thorough and case.inode and case.inode.mirrored and case.inode.nlink:
+        is_clean = not found and case.dirty is None
+        if is_clean and thorough and case.inode and case.inode.mirrored and case.inode.nlink:
             found = list(self._mirror_faults(case))
         if found:
             path = paths.of(case.ino, case.names)
@@ -192,6 +193,7 @@ def _row_faults(case: Case) -> Iterator[Fault]:
         yield from (Fault(kinds.ROW, fault) for fault in rows.faults(case.inode))
         return
     stray = {"xattr": case.xattrs, "pin": case.pin, "request": case.request, "cut": case.cut}
+    stray["dirty"] = case.dirty is not None
     for table, number in stray.items():
         if number:
             yield Fault(kinds.STRAY_ROW, f"{number:d} rows in {table}", case.ino)

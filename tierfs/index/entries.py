@@ -65,7 +65,9 @@ class Entries:
             *fields, weight = row
             inode = self._inodes.remember(inode_of(fields))
             self._publish(parent, name, inode, weight)
-            return inode
+        if inode.ino in self._inodes.unreconciled:
+            return self._inodes.find(inode.ino)
+        return inode
 
     def insert(self, parent: int, name: bytes, ino: int, cookie: int) -> None:
         """Add an entry; ``cookie`` grows with every one that is added.
@@ -117,6 +119,9 @@ class Entries:
         page = FIRST_PAGE
         stored = END - cookie
         while entries := self._page(parent, stored, page):
+            if self._inodes.unreconciled:
+                self._inodes.reconcile_all([entry.inode.ino for entry in entries])
+                entries = self._page(parent, stored, page)
             yield from entries
             stored = END - entries[-1].cookie
             page = min(2 * page, LAST_PAGE)
@@ -124,6 +129,9 @@ class Entries:
     def publish_listing(self, parent: int, cookie: int, first: list[Line]) -> None:
         """Publish the page behind ``cookie``; ``first`` come before it: ``.`` and ``..``."""
         stored = END - (first[-1][1] if first else cookie)
+        if self._inodes.unreconciled:
+            page = self._page(parent, stored, LAST_PAGE)
+            self._inodes.reconcile_all([entry.inode.ino for entry in page])
         with self._database.lock:
             page = self._page(parent, stored, LAST_PAGE)
             rows = [(name, place, inode.ino, inode.mode) for name, place, inode in page]

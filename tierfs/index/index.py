@@ -12,6 +12,7 @@ from tierfs.base.osio import Os
 from tierfs.index.counts import Counts, IndexUsage
 from tierfs.index.cuts import Cuts
 from tierfs.index.database import Database
+from tierfs.index.dirty import DirtyRows
 from tierfs.index.entries import Entries
 from tierfs.index.inodes import Inodes
 from tierfs.index.publisher import Publisher
@@ -76,6 +77,7 @@ class Index:
         self.xattrs = Xattrs(self._database, self.inodes, self._publisher)
         self.entries = Entries(self._database, self.inodes, self.xattrs, self._publisher)
         self.cuts = Cuts(self._database)
+        self.dirty = DirtyRows(self._database)
         self.wishes = Wishes(self._database)
         self._next = self._limit = self._uncounted = 0
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from operator import attrgetter
 from typing import Any, NamedTuple, TypedDict, Unpack
@@ -91,9 +91,32 @@ class Inodes:
         self._publisher = publisher
         self._limit = cache_entries
         self._cache: OrderedDict[int, Inode] = OrderedDict()
+        self.unreconciled: dict[int, int] = publisher.withheld
+        """Dirty inodes of an unclean end, whose size is not known yet, with their synced sizes."""
+        self.reconcile: Callable[[int], object] = self.unreconciled.pop
+        """Called before the row of one of these is given away; takes it out."""
 
     def find(self, ino: int) -> Inode | None:
         """The inode, or None."""
+        if self.unreconciled:
+            self.reconcile_all([ino])
+        return self.stored(ino)
+
+    def reconcile_all(self, inos: Sequence[int]) -> None:
+        """Reconcile those of the inodes that need it; a transaction must not wait for that.
+
+        Raises:
+            What ``reconcile`` raises.
+        """
+        for ino in inos:
+            if ino in self.unreconciled:
+                with self._database.lock:
+                    inside = self._database.in_transaction
+                if not inside:
+                    self.reconcile(ino)
+
+    def stored(self, ino: int) -> Inode | None:
+        """The inode as it is stored, or None."""
         with self._database.lock:  # neither an uncommitted row nor one that just became old
             inode = self._cache.get(ino)
             if inode is None:

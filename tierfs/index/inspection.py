@@ -205,6 +205,10 @@ class Inspection:
         """The inodes in a table that has one row for each."""
         yield from self._rows(f"SELECT ino, 1 FROM {table} ORDER BY ino")  # noqa: S608
 
+    def dirty(self) -> Iterator[tuple[int, int]]:
+        """The dirty inodes, and how many bytes of each are synced."""
+        yield from self._rows("SELECT ino, size FROM dirty ORDER BY ino")
+
     def bad_names(self) -> Iterator[tuple[int, Step]]:
         """Inode number and place of entries whose names no path can hold."""
         for ino, parent, name in self._rows(_BAD_NAMES):

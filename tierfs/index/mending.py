@@ -66,7 +66,7 @@ class Mending:
 
     def forget(self, ino: int) -> None:
         """Remove what is noted of an inode that is not there."""
-        for table in ("xattr", "pin", "request", "cut"):
+        for table in ("xattr", "pin", "request", "cut", "dirty"):
             self._run(f"DELETE FROM {table} WHERE ino = ?", ino)  # noqa: S608 - names of our own
 
     def count_anew(self) -> None:

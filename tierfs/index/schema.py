@@ -115,6 +115,19 @@ CREATE TABLE xattr (
 INSERT INTO volume (id, uuid, next_serial) VALUES (1, '', 16);
 """
 
+_DIRTY = """
+-- The dirty set: one row a file whose bytes changed since they were last synced. After an unclean
+-- end the lengths of its objects are its size; for any other file a short object is damage.
+CREATE TABLE dirty (
+    -- inode number
+    ino INTEGER PRIMARY KEY,
+    -- bytes that were synced, lowered by truncations: the file is never shorter
+    size INTEGER NOT NULL,
+    -- errno of a sync that failed: no later one succeeds; else 0
+    error INTEGER NOT NULL
+) STRICT;
+"""
+
 
 _FILE = "(mode & 0xF000 = 0x8000)"
 _ON_FLASH = f"{_FILE} * min(size, prefix)"
@@ -189,7 +202,7 @@ ALTER TABLE pin ADD COLUMN below INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX pin_below ON pin (ino) WHERE below = 1;
 """
 
-MIGRATIONS: tuple[str, ...] = (_INITIAL, _KEPT_COUNTS, _PINNED_DIRECTORIES)
+MIGRATIONS: tuple[str, ...] = (_INITIAL, _DIRTY, _KEPT_COUNTS, _PINNED_DIRECTORIES)
 """Migration N leads from ``user_version`` N to N + 1."""
 
 VERSION = len(MIGRATIONS)

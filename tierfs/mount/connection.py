@@ -15,6 +15,7 @@ from tierfs.mount import device
 from tierfs.mount.adapter import Adapter
 from tierfs.mount.direct import Direct
 from tierfs.mount.fast_path import FastPath
+from tierfs.mount.invalidation import Invalidation
 from tierfs.mount.mountinfo import Mount, mount_at
 from tierfs.mount.mountpoint import is_stale, place_of, unmount
 
@@ -25,11 +26,17 @@ FOR_LIBFUSE = frozenset({"allow_root"})
 
 
 class Connection:
-    """One mount at ``mountpoint``; ``fast_path`` stands between the kernel and pyfuse3, if any."""
+    """One mount at ``mountpoint``; ``fast_path`` stands between the kernel and pyfuse3, if any.
 
-    def __init__(self, mountpoint: Path, fast_path: FastPath | None) -> None:
+    ``invalidation`` is of use without it.
+    """
+
+    def __init__(
+        self, mountpoint: Path, fast_path: FastPath | None, invalidation: Invalidation
+    ) -> None:
         self.mountpoint = mountpoint
         self.fast_path = fast_path
+        self._invalidation = invalidation
         self._own: Mount | None = None
 
     @property
@@ -52,7 +59,10 @@ class Connection:
                 if self.fast_path is None
                 else self._routed(descriptor, operations.direct)
             )
-            with _served(operations, endpoint, FOR_LIBFUSE & set(words)):
+            with (
+                _served(operations, endpoint, FOR_LIBFUSE & set(words)),
+                self._invalidation.serving(),
+            ):
                 yield
         finally:
             if self.fast_path is not None:

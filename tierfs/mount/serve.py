@@ -15,13 +15,14 @@ import trio
 
 from tierfs.base.errors import FsError, MountFailed
 from tierfs.base.metrics import Metrics
-from tierfs.core.front import MakeFront, no_front
+from tierfs.core.front import MakeFront
 from tierfs.core.volume import Volume, open_volume
 from tierfs.mount.access_log import recording
 from tierfs.mount.adapter import Adapter
 from tierfs.mount.connection import Connection
 from tierfs.mount.control import Verb, serve_control
 from tierfs.mount.fast_path import fast_path
+from tierfs.mount.invalidation import Invalidation
 from tierfs.mount.native_metrics import exported
 from tierfs.mount.options import MountOptions
 from tierfs.mount.policy_explain import explain_files
@@ -77,9 +78,10 @@ def _serve(
     metrics = Metrics()
     policy = policy_in_force(settings, mountpoint, metrics)
     fast = fast_path(settings.fast_path) if _wants_fast_path(settings, options) else None
-    volume = _open(settings, metrics, fast.make_front if fast else no_front)
+    invalidation = Invalidation()
+    volume = _open(settings, metrics, fast.make_front if fast else invalidation.make_front)
     try:
-        connection = Connection(mountpoint, fast)
+        connection = Connection(mountpoint, fast, invalidation)
         server = _Server(volume, connection, options, metrics, policy, ready)
         trio.run(partial(server.run, follows_terminal=follows_terminal))
     finally:
@@ -119,6 +121,7 @@ class _Server:
         self._ready = ready
         self._tiering = Tiering(volume, metrics, connection.fast_path, moves=not options.read_only)
         self._started = time.monotonic()
+        self._ending = False
 
     async def run(self, *, follows_terminal: bool) -> None:
         with closing(self._tiering), recording(self._volume, self._tiering):
@@ -139,6 +142,7 @@ class _Server:
         with self._connection.open(adapter, self._volume.settings.path, self._options.fuse):
             async with trio.open_nursery() as helpers:
                 await helpers.start(serve_control, self._volume.uuid, self._verbs())
+                helpers.start_soon(self._reconcile)
                 helpers.start_soon(self._reclaim)
                 helpers.start_soon(self._checkpoint)
                 helpers.start_soon(self._recount)
@@ -149,6 +153,7 @@ class _Server:
                 helpers.start_soon(adapter.misses.publish)
                 helpers.start_soon(self._connection.end_with_fast_path)
                 await pyfuse3.main(max_tasks=TASKS)
+                self._ending = True
                 if self._policy is not None:
                     self._policy.stop()
                 helpers.cancel_scope.cancel()
@@ -181,6 +186,10 @@ class _Server:
         shown = status(self._volume, self._connection, self._options, uptime)
         policy = self._policy and policy_status(self._policy)
         return {**shown, "policy": policy, "tiering": self._tiering.status()}
+
+    async def _reconcile(self) -> None:
+        """After an unclean end, find the sizes of the files that nobody has used yet."""
+        await _in_background(partial(self._volume.reconcile, lambda: self._ending))
 
     async def _reclaim(self) -> None:
         """Free what was unlinked or cut, in batches."""
