@@ -158,9 +158,21 @@ class FakeWorld:
     def xattr(self, ino: int, name: bytes) -> bytes | None:
         return self.xattrs.get((ino, name))
 
-    def pinned(self, inos: Sequence[int], now: int) -> set[int]:
-        pins = (self.noted_pins[ino] for ino in inos if ino in self.noted_pins)
-        return {pin.ino for pin in pins if pin.until is None or pin.until > now}
+    def pinned(self, rows: Sequence[Inode], now: int) -> dict[int, int]:
+        pins = {ino for ino, pin in self.noted_pins.items() if pin.holds(now)}
+        above = {row.ino: row.parent for row in rows if row.parent in pins}
+        return {**above, **{row.ino: row.ino for row in rows if row.ino in pins}}
+
+    def pinned_directories(self, now: int) -> list[int]:
+        return [pin.ino for pin in self.noted_pins.values() if pin.below and pin.holds(now)]
+
+    def directory_path(self, ino: int) -> bytes | None:
+        return b"/%d" % ino
+
+    def below(self, directory: int, after: int, limit: int) -> list[tuple[int, int, int]]:
+        rows = (self.inodes[ino] for ino in sorted(self.inodes) if ino > after)
+        found = [(row.ino, row.ino, row.mode) for row in rows if row.parent == directory]
+        return found[:limit]
 
     def pins(self, after: int, limit: int) -> list[Pin]:
         return [self.noted_pins[ino] for ino in sorted(self.noted_pins) if ino > after][:limit]

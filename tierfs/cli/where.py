@@ -104,11 +104,18 @@ def row(path: bytes, place: Place) -> str:
         *(format_size(number) for number in (place.size, place.flash, place.disk)),
         place.location,
         "yes" if place.mirrored else "no",
-        "-" if place.pin is None else place.pinned_until or "for ever",
+        place.pinned_until or "for ever" if place.is_pinned else "-",
         requested,
         "-" if place.waits is None else place.waits + (" stuck" if place.stuck else ""),
-        printable(path),
+        printable(path) + _by(place),
     )
+
+
+def _by(place: Place) -> str:
+    """Which directory pins it, where it has no pin of its own."""
+    if place.pin is not None or place.pinned_by is None:
+        return ""
+    return f"  (pinned by {printable(os.fsencode(place.pinned_by))})"
 
 
 def _shown(prefix: int) -> str:
@@ -139,8 +146,9 @@ def record(path: bytes, place: Place) -> dict[str, Any]:
         "location": place.location,
         "prefix": show_prefix(place.prefix).decode(),
         "mirrored": place.mirrored,
-        "pinned": place.pin is not None,
+        "pinned": place.is_pinned,
         "pinned_until": place.pinned_until,
+        "pinned_by": None if place.pin is not None else place.pinned_by,
         "requested": None if requested is None else show_prefix(requested).decode(),
         "waits": place.waits,
         "stuck": place.stuck,

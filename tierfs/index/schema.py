@@ -194,7 +194,15 @@ CREATE TABLE usage (
 INSERT INTO usage SELECT 1, 1, {COUNTS} FROM inode;
 """  # noqa: S608 - SQL of our own
 
-MIGRATIONS: tuple[str, ...] = (_INITIAL, _DIRTY, _KEPT_COUNTS)
+_PINNED_DIRECTORIES = """
+-- 1: the inode is a directory, and the pin is of every file in and below it, now and later; else 0
+ALTER TABLE pin ADD COLUMN below INTEGER NOT NULL DEFAULT 0;
+
+-- Pinned directories are few, and asked for with every page of files.
+CREATE INDEX pin_below ON pin (ino) WHERE below = 1;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_INITIAL, _DIRTY, _KEPT_COUNTS, _PINNED_DIRECTORIES)
 """Migration N leads from ``user_version`` N to N + 1."""
 
 VERSION = len(MIGRATIONS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import stat
 from typing import Final
 
 from tierfs.base.durations import DAY, SECOND
@@ -26,6 +27,9 @@ BUDGET_S: Final = 0.02
 SPARED: Final = DAY
 """So long a file stays that somebody brought up, though the policy has no place for it."""
 
+REST_S: Final = 5.0
+"""A round through pinned directories begins so long after the last one began, at the earliest."""
+
 REMEMBERED: Final = 65_536
 SOON: Final = 5 * SECOND
 
@@ -40,6 +44,11 @@ class ByHand:
         self._pin = 0
         self._settled: list[Request] = []
         self.pins = Tally()
+        self.pinned_below = Tally()
+        """Files that a directory pins."""
+        self._walk: list[tuple[int, int]] = []
+        """Directories to go through, and the place in each to go on behind."""
+        self._walked = float("-inf")
         self.requests = Tally()
 
     def tick(self, moment: Moment) -> None:
@@ -54,6 +63,7 @@ class ByHand:
             if not self._request or context.monotonic() - start > BUDGET_S:
                 break
         ended = self._look_at_pins(moment)
+        self._look_below(moment)
         if self._settled or ended:
             context.ports.catalog.settle(self._settled, ended)
             self._settled.clear()
@@ -133,7 +143,7 @@ class ByHand:
         while True:
             page = context.ports.catalog.pins(self._pin, PAGE)
             self._pin = page[-1].ino if len(page) == PAGE else 0
-            over = [pin for pin in page if pin.until is not None and pin.until <= moment.now]
+            over = [pin for pin in page if not pin.holds(moment.now)]
             ended += over
             self._ask_for([pin.ino for pin in page if pin not in over], moment)
             if not self._pin:
@@ -142,15 +152,47 @@ class ByHand:
                 return ended
 
     def _ask_for(self, inos: list[int], moment: Moment) -> None:
+        """Ask for what files miss that have a pin of their own."""
+        self._ask_for_rows(self._context.ports.catalog.some(inos), self.pins, moment)
+
+    def _look_below(self, moment: Moment) -> None:
+        """Ask for what files miss that a directory pins: some of them, round and round.
+
+        What is made or changed there is looked at as every file is that was changed; so this finds
+        what was moved there, and what was there when the directory was pinned.
+        """
+        context = self._context
+        start = context.monotonic()
+        if not self._walk:
+            if start - self._walked < REST_S:
+                return
+            self._walked = start
+            self._walk = [(ino, 0) for ino in context.ports.catalog.pinned_directories(moment.now)]
+        while self._walk and context.monotonic() - start < BUDGET_S:
+            directory, after = self._walk.pop()
+            page = context.ports.catalog.below(directory, after, PAGE)
+            if len(page) == PAGE:
+                self._walk.append((directory, page[-1][0]))
+            self._walk += [(ino, 0) for _, ino, mode in page if stat.S_ISDIR(mode)]
+            files = [ino for _, ino, mode in page if stat.S_ISREG(mode)]
+            rows = context.ports.catalog.some(files)
+            pinned = context.ports.catalog.pinned(rows, moment.now)
+            # Not those with a pin of their own, or whose last link is elsewhere.
+            rows = [row for row in rows if pinned.get(row.ino, row.ino) != row.ino]
+            self._ask_for_rows(rows, self.pinned_below, moment)
+        if not self._walk:
+            self.pinned_below.end_round()
+
+    def _ask_for_rows(self, rows: list[Inode], tally: Tally, moment: Moment) -> None:
         context = self._context
         left = []
-        for inode in context.ports.catalog.some(inos):
+        for inode in rows:
             if missing(inode, WHOLE_FILE):
                 left.append(inode)
             else:
-                self.pins.count(inode.size, None, 0)
+                tally.count(inode.size, None, 0)
         for inode, wish in context.judge.judged(left, moment.now):
             if not self._waits(inode.ino, moment, context.backoff):
                 context.consider(inode, wish, moment)
             waiting = context.waiting(inode, wish, None, moment.now)
-            self.pins.count(inode.size, waiting, missing(inode, wish.prefix))
+            tally.count(inode.size, waiting, missing(inode, wish.prefix))

@@ -285,6 +285,7 @@ class Engine:
     def _state(self, moment: Moment) -> EngineState:
         context, totals = self._context, self._totals
         mover = context.mover
+        pins = (self._by_hand.pins, self._by_hand.pinned_below, self._rounds.pins)
         return EngineState(
             active=self._policy is not None,
             flash_capacity=moment.capacity,
@@ -309,14 +310,9 @@ class Engine:
             files_high_watermark=moment.file_levels.high if moment.files else 0,
             files_low_watermark=moment.file_levels.low if moment.files else 0,
             flash_only_since=self._exposure.since,
-            pinned=Sum(*map(sum, zip(self._by_hand.pins.all, self._rounds.pins.all, strict=True))),
-            pinned_elsewhere=together([self._by_hand.pins.waiting, self._rounds.pins.waiting]),
+            pinned=Sum(*map(sum, zip(*(tally.all for tally in pins), strict=True))),
+            pinned_elsewhere=together(tally.waiting for tally in pins),
             misplaced=together(
-                [
-                    self._by_hand.pins.waiting,
-                    self._by_hand.requests.waiting,
-                    self._rounds.pins.waiting,
-                    self._rounds.others.waiting,
-                ]
+                tally.waiting for tally in (*pins, self._by_hand.requests, self._rounds.others)
             ),
         )

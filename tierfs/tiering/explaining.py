@@ -28,6 +28,8 @@ class Explained:
     """Nanoseconds since the epoch; None when it is not known."""
     waiting: Waiting | None
     """Why it is not where it belongs; None: it is."""
+    pinned_by: bytes | None
+    """The path of the directory that pins it; None: none does, or it has a pin of its own."""
 
 
 def explained(
@@ -42,6 +44,7 @@ def explained(
     judge = Judge(catalog, heat, policy)
     rows = catalog.some(inos)
     paths = catalog.paths(rows)
+    pinned = catalog.pinned(rows, now)
     for row, wish in judge.judged(rows, now):
         requests = [one for one in catalog.requests(row.ino - 1, 1) if one.ino == row.ino]
         yield Explained(
@@ -51,4 +54,5 @@ def explained(
             heat.look(row.ino, now),
             last_read(heat, row, now),
             context.waiting(row, wish, requests[0] if requests else None, now),
+            None if (by := pinned.get(row.ino, row.ino)) == row.ino else catalog.directory_path(by),
         )

@@ -37,7 +37,7 @@ class Judge:
         """Each file, in ascending order of numbers, with the wish for it."""
         if not rows:
             return
-        pinned = self._catalog.pinned([row.ino for row in rows], now)
+        pinned = self._catalog.pinned(rows, now)
         paths = self._catalog.paths(rows) if self._by_path else {}
         for row in rows:
             wish = self._wish(row, paths, now)

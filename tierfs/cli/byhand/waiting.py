@@ -16,7 +16,7 @@ from tierfs.cli.byhand.wishes import TO_FLASH, Wish
 POLL_S: Final = 0.2
 """Seconds between two looks."""
 
-LOOKS: Final = 500
+LOOKS: Final = 200
 """Files looked at in one: a tenth of a second of the daemon's time or less."""
 
 WHY: Final = (
