@@ -173,6 +173,29 @@ def fsync(name: bytes) -> Operation:
     return Operation(lambda volume: volume.fs.data.sync(volume.find(name).ino), lambda files: files)
 
 
+def fsync_of_overwrite(name: bytes) -> Operation:
+    """What is synced was written before: a file that is not dirty has nothing to be synced."""
+
+    def do(volume: LooseVolume) -> None:
+        ino = volume.find(name).ino
+        volume.fs.data.write(ino, HEAD - 1, FILES[name][HEAD - 1 : HEAD + 1])
+        volume.fs.data.sync(ino)
+
+    return Operation(do, lambda files: files)
+
+
+def fsync_of_first_bytes() -> Operation:
+    """Objects that are made are synced with their names."""
+    data = pattern(6000, 9)
+
+    def do(volume: LooseVolume) -> None:
+        ino = volume.find(b"empty").ino
+        volume.fs.data.write(ino, 0, data)
+        volume.fs.data.sync(ino)
+
+    return Operation(do, lambda files: {**files, b"empty": data}, range(len(data)), b"empty")
+
+
 def create_and_write() -> Operation:
     """The first bytes of a new file; the file may be there, empty, when they did not come."""
     data = pattern(6000, 7)
@@ -238,7 +261,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "extend from flash to disk": truncate(b"small", 9000),
     "extend on disk": truncate(b"large", 20_000),
     "extend what was cut": truncate(b"cut", 8000),
-    "fsync": fsync(b"large"),
+    "fsync": fsync_of_overwrite(b"large"),
+    "fsync of the first bytes": fsync_of_first_bytes(),
     "unlink": unlink(b"large"),
     "unlink what was cut": unlink(b"cut"),
     "rename onto a file": replace(b"small", b"large"),

@@ -38,7 +38,8 @@ def ticking() -> Ticking:
 
 @pytest.fixture
 def checkpoints(opened: Volume, ticking: Ticking) -> Checkpoints:
-    return Checkpoints(opened.index, opened._flash, opened._disk, ticking)
+    capacity = opened.flash_space().capacity
+    return Checkpoints(opened.index, opened.fs.dirty, opened.fs.reclaimer, capacity, ticking)
 
 
 def change(opened: Volume) -> None:

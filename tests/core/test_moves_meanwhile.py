@@ -23,7 +23,7 @@ from tierfs.base.extents import WHOLE_FILE, Extent
 from tierfs.core.copies import Copy
 from tierfs.core.moves import Moved, MoveStopped
 from tierfs.index.inodes import ROOT, Inode
-from tierfs.store.objects import ObjectStore
+from tierfs.store.objects import Keep, ObjectStore
 
 GIB = 1024**3
 DATA = pattern(3 * HEAD)
@@ -132,10 +132,16 @@ def test_a_change_that_began_before_the_move_and_fails_leaves_no_old_copy(
     mover = Overtaking(small, way)
 
     def write(
-        store: ObjectStore, ino: int, offset: int, data: bytes | memoryview, *, holds: int = 0
+        store: ObjectStore,
+        ino: int,
+        offset: int,
+        data: bytes | memoryview,
+        *,
+        holds: int = 0,
+        keep: Keep | None = None,
     ) -> None:
         mover.begin(store)
-        WRITE(store, ino, offset, data, holds=holds)
+        WRITE(store, ino, offset, data, holds=holds, keep=keep)
 
     with monkeypatch.context() as patch:
         patch.setattr(Copy, "load", mover.load_of())

@@ -164,7 +164,7 @@ def _protected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_protected")
 def test_it_can_be_allowed(allowing: VolumeFile) -> None:
     open_and_close(allowing)
-    with pytest.raises(VolumeRefused, match="see 'allow_untrusted' in docs"):
+    with pytest.raises(VolumeRefused, match="'allow_untrusted: true' in the volume file"):
         open_and_close(replace(allowing, allow_untrusted=False))
 
 

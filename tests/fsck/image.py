@@ -33,8 +33,10 @@ class Image:
         return Image(home)
 
     def sql(self, statement: str, *args: object) -> list[tuple[int, ...]]:
-        """Run a statement on the index, and commit."""
+        """Run a statement on the index, and commit; kept counts are not to be compared then."""
         with closing(sqlite3.connect(self.settings.index, isolation_level=None)) as connection:
+            if "usage" not in statement:
+                connection.execute("UPDATE usage SET exact = 0")
             return connection.execute(statement, args).fetchall()
 
     def set(self, ino: int, column: str, value: object) -> None:
@@ -79,6 +81,7 @@ def populate(volume: LooseVolume) -> None:
         volume.index.wishes.request(Request(deep, 0))
     (moved,) = volume.fs.moves.mirror([mirrored], paced=at_once)
     assert moved.outcome == "moved"
+    volume.fs.dirty.checkpoint()
     gone = volume.fs.names.make(ROOT, b"gone", stat.S_IFREG | 0o600, ME).ino
     volume.fs.data.write(gone, 0, pattern(5000))
     volume.fs.names.unlink(ROOT, b"gone")

@@ -8,8 +8,9 @@ import socket
 
 from tests.fuzz.mutator import SEED, mutations
 from tests.support.mounting import Mount
-from tierfs.mount.asking import socket_path, volume_of
+from tierfs.mount.asking import volume_of
 from tierfs.mount.mountpoint import tierfs_at
+from tierfs.mount.runtime import socket_path
 
 CORPUS = [
     b'{"verb": "status"}\n',

@@ -82,6 +82,7 @@ class Attributes:
             self._data.truncate(ino, changes.size, caller=caller, wait=wait)
             if changes == Changes(size=changes.size):
                 return self.get(ino)  # both times are marked, with one and the same moment
+        self._index.inodes.get(ino)  # reconciled now, if need be: inside a transaction it is not
         with self._index.transaction():
             inode = _changed(self._index.inodes.get(ino), changes, caller)
             inode = inode._replace(ctime=self._clock())

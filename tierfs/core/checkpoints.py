@@ -1,8 +1,8 @@
 """Now and then everything becomes durable without being asked: bytes before names.
 
-An application that needs to be sure calls fsync(2). For the others the index must not become
-durable long before the bytes that it speaks of: what a power cut left would be names without
-bytes. So both tiers are synced before the index's log is folded into the database.
+An application that needs to be sure calls fsync(2). For the others a checkpoint frees and trims
+what waits for it, syncs both tiers, takes what is synced out of the dirty set, and folds the
+index's log into the database.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from tierfs.core.dirty import DirtySet
 from tierfs.core.placement import reserve
+from tierfs.core.reclaimer import Reclaimer
 from tierfs.index.index import Index
-from tierfs.store.objects import ObjectStore
 
 INTERVAL_S = 30.0
 """Like vm.dirty_expire_centisecs of Linux: how long unsynced data may stay in memory."""
@@ -36,25 +37,27 @@ class Checkpoints:
     def __init__(
         self,
         index: Index,
-        flash: ObjectStore,
-        disk: ObjectStore,
+        dirty: DirtySet,
+        reclaimer: Reclaimer,
+        capacity: int,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``capacity``: bytes of the flash filesystem."""
         self._index = index
-        self._stores = (flash, disk)
+        self._dirty = dirty
+        self._reclaimer = reclaimer
         self._monotonic = monotonic
-        capacity = flash.space().capacity
         self._log_limit = log_limit(capacity)
         index.limit_log(max(self._log_limit, reserve(capacity) // HARD_LIMIT_FRACTION))
         self._made_at = monotonic()
         self._covered = index.commits
 
     def is_due(self) -> bool:
-        """Whether something changed, and the log is long or the last checkpoint long ago."""
-        if self._index.commits == self._covered:
+        """Whether something is not durable, and much of it or for long."""
+        if self._index.commits == self._covered and not len(self._dirty):
             return False
         late = self._monotonic() - self._made_at >= INTERVAL_S
-        return late or self._index.log_size() >= self._log_limit
+        return late or self._dirty.crowded or self._index.log_size() >= self._log_limit
 
     def make(self) -> None:
         """Sync both tiers, then the index, and shorten its log; may take seconds.
@@ -63,7 +66,8 @@ class Checkpoints:
             FsError, OSError: a tier or the index could not be synced.
         """
         covered, started = self._index.commits, self._monotonic()
-        for store in self._stores:
-            store.flush()
+        self._made_at = started
+        self._reclaimer.drain()
+        self._dirty.checkpoint()
         self._index.checkpoint(self._log_limit)
-        self._covered, self._made_at = covered, started
+        self._covered = covered

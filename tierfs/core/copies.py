@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tierfs.base.errors import Damage
 from tierfs.base.extents import Extent
 from tierfs.index.inodes import Inode
-from tierfs.store.objects import ObjectLost, ObjectStore
+from tierfs.store.objects import Keep, ObjectLost, ObjectStore
 
 COPY_CHUNK = 1024 * 1024
 """Bytes read at a time: one access of a spinning disk."""
@@ -39,22 +39,29 @@ def load(store: ObjectStore, ino: int, extent: Extent) -> bytes:
     return data
 
 
-def put(store: ObjectStore, ino: int, offset: int, data: bytes | memoryview, holds: int) -> None:
+def put(
+    store: ObjectStore,
+    ino: int,
+    offset: int,
+    data: bytes | memoryview,
+    holds: int,
+    keep: Keep | None = None,
+) -> None:
     """Write all of ``data``.
 
     Raises:
         Damage: the object is missing or too short.
     """
     try:
-        store.write(ino, offset, data, holds=holds)
+        store.write(ino, offset, data, holds=holds, keep=keep)
     except ObjectLost as exc:
         raise Damage(ino, str(exc)) from None
 
 
-def resize(store: ObjectStore, ino: int, length: int, holds: int) -> None:
+def resize(store: ObjectStore, ino: int, length: int, holds: int, keep: Keep | None = None) -> None:
     """Cut an object, or extend it with a hole; raises as ``put`` does."""
     try:
-        store.resize(ino, length, holds=holds)
+        store.resize(ino, length, holds=holds, keep=keep)
     except ObjectLost as exc:
         raise Damage(ino, str(exc)) from None
 

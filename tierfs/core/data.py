@@ -2,9 +2,11 @@
 
 Order of steps, so that a crash at any point leaves every file whole:
 
-* growing: objects first, then the index. A crash between leaves bytes behind the file's end,
-  which nobody reads and which are cut before a hole could show them.
-* shrinking: the index first; the reclaimer cuts the objects when that is durable.
+* before bytes are added or changed: what objects hold behind the end is trimmed (``dirty.py``).
+* growing: objects first, then the index, in which the file is dirty from the same transaction on.
+  A crash between leaves bytes behind the file's end, which nobody reads.
+* shrinking: the index first; the objects are trimmed when that is durable: by the reclaimer, by
+  fsync, or by the next write.
 * spilling to disk: copy, sync, commit the new prefix, and only then free the flash object.
 * a mirrored file: before bytes change that the mirror has a copy of, the index says durably that
   there is no mirror. Else a power cut could bring back a mirror that is older than the file.
@@ -16,6 +18,7 @@ import errno
 import logging
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
 from tierfs.base.blocks import skips_block
@@ -25,12 +28,13 @@ from tierfs.base.extents import MAX_FILE_SIZE, Extent, changes_flash, clip
 from tierfs.base.metrics import Metrics
 from tierfs.core.activity import Activity
 from tierfs.core.callers import PRIVILEGED, Caller
+from tierfs.core.dirty import DirtySet
 from tierfs.core.locks import InodeLocks, WouldBlock
 from tierfs.core.modes import after_writing
 from tierfs.core.paths import path_of
 from tierfs.core.placement import Placement
 from tierfs.core.reclaimer import Reclaimer
-from tierfs.core.tiers import NO_ROOM, FlashFull, Tiers
+from tierfs.core.tiers import NO_ROOM, FlashFull, Held, Tiers
 from tierfs.index.index import Index
 from tierfs.index.inodes import Inode
 
@@ -45,15 +49,12 @@ class _Change(NamedTuple):
     size: int
     offset: int
     data: bytes | memoryview
+    held: Held
+    """Descriptors that the change has opened."""
     caller: Caller = PRIVILEGED
     """Who loses set-user-ID by a truncation."""
     mirror: bool = False
     """Whether the disk object holds the flash part as it was before this change."""
-
-    @property
-    def leaves_hole(self) -> bool:
-        """Whether bytes become readable that nobody wrote."""
-        return self.offset > self.inode.size or (not self.data and self.size > self.inode.size)
 
     @property
     def skips_block(self) -> bool:
@@ -84,6 +85,7 @@ class Data:
         index: Index,
         tiers: Tiers,
         placement: Placement,
+        dirty: DirtySet,
         locks: InodeLocks,
         reclaimer: Reclaimer,
         clock: Clock,
@@ -93,6 +95,7 @@ class Data:
         self._index = index
         self._tiers = tiers
         self._placement = placement
+        self._dirty = dirty
         self._locks = locks
         self._reclaimer = reclaimer
         self._clock = clock
@@ -118,23 +121,25 @@ class Data:
         if end > MAX_FILE_SIZE:
             raise FsError(errno.EFBIG)
         if data:
+            self._make_way(wait=wait)
             with self._locks.hold(ino, wait=wait):
                 self._motions.disturb(ino)
                 inode = self._placed(self._file(ino))
-                self._put(_Change(inode, max(inode.size, end), offset, data), wait=wait)
+                self._put(_Change(inode, max(inode.size, end), offset, data, Held()), wait=wait)
         return len(data)
 
     def truncate(
         self, ino: int, size: int, *, caller: Caller = PRIVILEGED, wait: bool = True
     ) -> None:
         """Cut the file or extend it with a hole (truncate(2)). Marks mtime and ctime."""
+        self._make_way(wait=wait)
         with self._locks.hold(ino, wait=wait):
             self._motions.disturb(ino)
             inode = self._placed(self._file(ino))
             if size > inode.size:
-                self._put(_Change(inode, size, inode.size, b"", caller), wait=wait)
+                self._put(_Change(inode, size, inode.size, b"", Held(), caller), wait=wait)
             else:
-                change = _Change(inode, size, size, b"", caller)
+                change = _Change(inode, size, size, b"", Held(), caller)
                 if change.ends_mirror:
                     change = self._without_mirror(change, wait=wait)
                 self._commit(change)
@@ -142,8 +147,18 @@ class Data:
                     self._reclaimer.add_cut(ino)
 
     def sync(self, ino: int) -> None:
-        """Make the file survive a power cut: flash object, disk object, index (fsync(2))."""
-        self._settled(ino, self._tiers.sync)
+        """Make the file survive a power cut: flash object, disk object, index (fsync(2)).
+
+        Raises:
+            FsError: an earlier sync of the file failed, and it was not truncated to 0 since.
+            OSError: this sync failed.
+        """
+        self._file(ino)
+        try:
+            self._dirty.sync(ino)
+        except Damage as exc:
+            self._report(self._file(ino), exc)
+            raise
         self._index.sync()
 
     def allocated(self, inode: Inode) -> int:
@@ -203,10 +218,18 @@ class Data:
         prefix = self._placement.fit(inode.prefix)
         return inode if prefix == inode.prefix else inode._replace(prefix=prefix)
 
+    def _make_way(self, *, wait: bool) -> None:
+        """Where too many descriptors of dirty files are held, sync them all first."""
+        if self._dirty.full:
+            if not wait:
+                raise WouldBlock
+            with suppress(OSError):  # it sticks to the files that it is about
+                self._dirty.checkpoint()
+
     def _put(self, change: _Change, *, wait: bool) -> None:
         try:
-            if change.leaves_hole:
-                self._clear_behind_end(change.inode, wait=wait)
+            end = max(change.size, change.offset + len(change.data))
+            self._dirty.make_exact(change.inode, end, wait=wait)
             if change.ends_mirror:
                 change = self._without_mirror(change, wait=wait)
             self._put_making_room(change, wait=wait)
@@ -214,9 +237,17 @@ class Data:
             self._report(change.inode, exc)
             raise
         except OSError:
-            # What was written behind the end takes room for nothing.
-            self._reclaimer.add_cut(change.inode.ino)
+            self._trim_later(change.inode.ino)
             raise
+        finally:
+            change.held.close()
+
+    def _trim_later(self, ino: int) -> None:
+        """A change failed: what it wrote behind the end must not count after a crash either."""
+        self._dirty.interrupted(ino)
+        self._reclaimer.add_cut(ino)
+        with suppress(FsError), self._index.transaction():
+            self._index.cuts.add(ino)
 
     def _put_making_room(self, change: _Change, *, wait: bool) -> None:
         try:
@@ -228,23 +259,17 @@ class Data:
             self._put_somewhere(change._replace(inode=self._file(change.inode.ino)), wait=wait)
 
     def _put_somewhere(self, change: _Change, *, wait: bool) -> None:
-        inode, size, offset, data, *_ = change
+        inode, size, offset, data, held, *_ = change
         try:
-            self._tiers.write(inode, size, offset, data, wait=wait)
+            self._tiers.write(inode, size, offset, data, held, wait=wait)
         except FlashFull:
             if not wait:
                 raise WouldBlock from None
+            held.close()
             change = change._replace(inode=self._spill(inode, mirror=change.mirror))
-            self._tiers.write(change.inode, size, offset, data, wait=wait)
+            self._dirty.make_exact(change.inode, max(size, offset + len(data)), wait=wait)
+            self._tiers.write(change.inode, size, offset, data, held, wait=wait)
         self._commit(change)
-
-    def _clear_behind_end(self, inode: Inode, *, wait: bool) -> None:
-        """Cut what lies behind the file's end before a hole makes it readable."""
-        if not wait:
-            raise WouldBlock  # the disk must be asked how long its object is
-        if self._tiers.leftovers(inode):
-            self._index.sync()
-            self._tiers.trim(inode)
 
     def _without_mirror(self, change: _Change, *, wait: bool) -> _Change:
         """Let nobody believe the mirror from now on, also after a power cut."""
@@ -278,6 +303,7 @@ class Data:
         with self._index.transaction():
             self._index.cuts.add(inode.ino)  # whichever copy is the one too many in the end
         self._reclaimer.add_cut(inode.ino)
+        self._dirty.check_flash(inode.ino)
         if not (mirror and self._tiers.mirror_is_whole(inode)):
             self._tiers.spill(inode)
         with self._index.transaction():
@@ -286,24 +312,35 @@ class Data:
             self._index.inodes.update(row)
         self._index.sync()
         self._tiers.flash.remove(inode.ino)
+        self._dirty.spilled(inode.ino)
         return row
 
     def _commit(self, change: _Change) -> None:
         """Store the new size and times; attributes that others changed meanwhile are kept."""
         inode, size = change.inode, change.size
         now = self._clock()
-        with self._index.transaction():
-            row = self._index.inodes.get(inode.ino)
-            if size < row.size:
-                self._index.cuts.add(inode.ino)
-            self._index.inodes.change(
-                row,
-                size=size,
-                prefix=inode.prefix,
-                mode=after_writing(row.mode, row.gid, change.caller),
-                mtime=now,
-                ctime=now,
-                version=row.version + 1,
-                sparse=int(size > 0 and (change.skips_block or row.sparse > 0)),
-            )
+        dirty = None
+        try:
+            with self._index.transaction():
+                row = self._index.inodes.get(inode.ino)
+                if change.data or size != row.size:
+                    dirty = self._dirty.enter(row, size)
+                if size < row.size:
+                    self._index.cuts.add(inode.ino)
+                self._index.inodes.change(
+                    row,
+                    size=size,
+                    prefix=inode.prefix,
+                    mode=after_writing(row.mode, row.gid, change.caller),
+                    mtime=now,
+                    ctime=now,
+                    version=row.version + 1,
+                    sparse=int(size > 0 and (change.skips_block or row.sparse > 0)),
+                )
+        except BaseException:
+            if dirty:
+                self._dirty.undo(dirty)
+            raise
+        if dirty:
+            self._dirty.keep(dirty, change.held)
         self.activity.changed(inode.ino)

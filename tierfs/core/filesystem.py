@@ -11,6 +11,7 @@ from tierfs.base.metrics import Metrics
 from tierfs.core.attributes import Attributes
 from tierfs.core.data import Data
 from tierfs.core.directories import NAME_MAX, Directories
+from tierfs.core.dirty import DirtySet
 from tierfs.core.listing import Listing
 from tierfs.core.locks import InodeLocks
 from tierfs.core.moves import Moves
@@ -25,7 +26,10 @@ from tierfs.index.index import Index
 
 
 class StatFs(NamedTuple):
-    """What statvfs(3) shows; blocks of BLOCK bytes of the disk tier, which alone can be full."""
+    """What statvfs(3) shows: blocks of BLOCK bytes, and inodes, of the disk tier.
+
+    It alone can be full: without room or inodes on flash, a file is on disk.
+    """
 
     blocks: int
     blocks_free: int
@@ -56,11 +60,14 @@ class FileSystem:
         self.is_free = index.is_free
         self._tiers = tiers
         self.references = references
-        self.reclaimer = Reclaimer(index, tiers, locks, metrics)
+        self.dirty = DirtySet(index, tiers, locks, metrics)
+        self.reclaimer = Reclaimer(index, tiers, self.dirty, locks, metrics)
         self.names = Names(index, self.placement, self.references, self.reclaimer, clock)
-        self.data = Data(index, tiers, self.placement, locks, self.reclaimer, clock, metrics)
+        self.data = Data(
+            index, tiers, self.placement, self.dirty, locks, self.reclaimer, clock, metrics
+        )
         self.activity = self.data.activity
-        self.moves = Moves(index, tiers, self.placement, locks, self.reclaimer)
+        self.moves = Moves(index, tiers, self.placement, self.dirty, locks, self.reclaimer)
         self.attributes = Attributes(index, self.data, clock)
         self.xattrs = ExtendedAttributes(index, volume, head, clock)
         self.publication = Publication(index)
@@ -72,13 +79,13 @@ class FileSystem:
         Raises:
             OSError: statvfs failed on a tier's directory.
         """
-        disk, flash = self._tiers.disk.space(), self._tiers.flash.space()
+        disk = self._tiers.disk.space()
         return StatFs(
             blocks=disk.capacity // BLOCK,
             blocks_free=disk.free // BLOCK,
             blocks_available=disk.available // BLOCK,
-            files=flash.files,
-            files_free=flash.files_free,
+            files=disk.files,
+            files_free=disk.files_free,
             name_max=NAME_MAX,
         )
 

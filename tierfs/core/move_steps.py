@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal
 
 from tierfs.base.errors import FsError, IndexFailed
 from tierfs.core.copies import Copy
+from tierfs.core.dirty import DirtySet
 from tierfs.core.locks import InodeLocks, WouldBlock
 from tierfs.core.move_plan import Plan
 from tierfs.core.reclaimer import Reclaimer
@@ -19,6 +20,9 @@ from tierfs.index.index import Index
 from tierfs.index.inodes import Inode
 
 log = logging.getLogger(__name__)
+
+SYNCED_ONE_BY_ONE = 4
+"""Dirty files of a batch; more are cheaper to sync with the whole filesystem."""
 
 Outcome = Literal["moved", "changed", "gone", "no-room", "nothing", "failed"]
 """``changed``: given up, somebody wrote to the file or moves it; ``gone``: it has no name any more;
@@ -64,9 +68,17 @@ class Steps:
         FsError, OSError: a call on the index or a backing directory failed.
     """
 
-    def __init__(self, index: Index, tiers: Tiers, locks: InodeLocks, reclaimer: Reclaimer) -> None:
+    def __init__(
+        self,
+        index: Index,
+        tiers: Tiers,
+        dirty: DirtySet,
+        locks: InodeLocks,
+        reclaimer: Reclaimer,
+    ) -> None:
         self._index = index
         self._tiers = tiers
+        self._dirty = dirty
         self._locks = locks
         self._motions = locks.motions
         self._reclaimer = reclaimer
@@ -202,12 +214,19 @@ class Steps:
             return "no-room"
         raise exc
 
+    def settle(self, inos: list[int]) -> None:
+        """Sync all dirty files at once where many of these are; what fails shows file by file."""
+        if sum(self._dirty.get(ino) is not None for ino in inos) > SYNCED_ONE_BY_ONE:
+            with suppress(OSError):
+                self._dirty.checkpoint()
+
     def file(self, ino: int) -> Inode | Outcome:
         """The file, or why there is nothing to be moved now.
 
         A change that began before the motion does not disturb it, and leaves no trace if it fails:
-        under the lock there is none.
+        under the lock there is none. A dirty file is synced first.
         """
+        self._dirty.sync(ino)
         try:
             with self._locks.hold(ino, wait=False):
                 inode = self._index.inodes.find(ino)
@@ -215,6 +234,8 @@ class Steps:
             return "changed"
         if inode is None or inode.nlink == 0:
             return "gone"
+        if self._dirty.get(ino):
+            return "changed"
         return inode if stat.S_ISREG(inode.mode) else "nothing"
 
     def job(self, inode: Inode, believed: Inode, plan: Plan) -> Job:

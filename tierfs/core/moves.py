@@ -3,7 +3,8 @@
 Every move copies, syncs, commits, and only then frees the source, so that a crash at any point
 leaves the file whole. The steps have labels, ``move.copied`` and so on, at which tests kill:
 
-* before: a row in ``cut``, if the copy makes an object longer than the index says it must be.
+* before: a dirty file is synced, so that no byte is copied that a device refused.
+* then: a row in ``cut``, if the copy makes an object longer than the index says it must be.
 * ``copied``: read without a lock; each chunk is written under the inode's lock, if nobody has
   changed the file since the move began. So no byte arrives late in an object that is used again.
 * ``synced``: the copy survives a power cut; of a new mirror the bytes on flash do as well.
@@ -22,13 +23,14 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from tierfs.base.errors import FsError
+from tierfs.base.errors import FsError, IndexFailed
+from tierfs.core.dirty import DirtySet
 from tierfs.core.locks import InodeLocks
 from tierfs.core.move_plan import plan_mirror, plan_place
 from tierfs.core.move_steps import GivenUp, Job, Outcome, Paced, Steps
 from tierfs.core.placement import Placement
 from tierfs.core.reclaimer import Reclaimer
-from tierfs.core.tiers import Tiers
+from tierfs.core.tiers import Tiers, lengths_of
 from tierfs.index.index import Index
 from tierfs.index.inodes import Inode
 
@@ -61,12 +63,13 @@ class Moves:
         index: Index,
         tiers: Tiers,
         placement: Placement,
+        dirty: DirtySet,
         locks: InodeLocks,
         reclaimer: Reclaimer,
     ) -> None:
         self._tiers = tiers
         self._placement = placement
-        self._steps = Steps(index, tiers, locks, reclaimer)
+        self._steps = Steps(index, tiers, dirty, locks, reclaimer)
 
     def place(self, ino: int, prefix: int, *, keep_mirror: bool, paced: Paced) -> Moved:
         """Promote or demote so that ``prefix`` is the file's P (0, bytes, ``WHOLE_FILE``).
@@ -99,6 +102,7 @@ class Moves:
         """
         done: dict[int, Moved] = {ino: Moved(ino, "changed") for ino in inos}
         with self._steps.motion(done) as begun:
+            self._steps.settle(begun)
             jobs = [job for ino in begun if (job := self._mirror_job(ino, done))]
             with self._steps.undone(jobs) as finished:
                 self._mirror(jobs, done, paced)
@@ -115,7 +119,9 @@ class Moves:
         if (
             job.copy
             and job.plan.way == "up"
-            and not self._placement.has_room(job.plan.extent.length)
+            and not self._placement.has_room(
+                job.plan.extent.length, files=int(not lengths_of(inode).flash)
+            )
         ):
             return Moved(inode.ino, "no-room")
         with self._steps.undone([job]) as finished:
@@ -148,7 +154,13 @@ class Moves:
     # ---------------------------------------------------------------- several files
 
     def _mirror_job(self, ino: int, done: dict[int, Moved]) -> Job | None:
-        inode = self._steps.file(ino)
+        try:
+            inode = self._steps.file(ino)
+        except IndexFailed:
+            raise
+        except (FsError, OSError) as exc:
+            log.warning("inode %d: it could not be mirrored: %s", ino, exc)
+            inode = "failed"
         if not isinstance(inode, Inode):
             done[ino] = Moved(ino, inode)
             return None

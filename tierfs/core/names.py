@@ -91,6 +91,7 @@ class Names:
 
     def link(self, ino: int, parent: int, name: bytes) -> Inode:
         """Give an inode a further name (link(2))."""
+        self._index.inodes.get(ino)  # reconciled now, if need be: inside a transaction it is not
         with self._index.transaction():
             self._directories.with_room_for(parent, name)
             inode = self._linkable(ino)

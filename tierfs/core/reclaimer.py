@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tierfs.base.metrics import Metrics
+from tierfs.core.dirty import DirtySet
 from tierfs.core.locks import InodeLocks, WouldBlock
 from tierfs.core.tiers import Tiers
 from tierfs.index.index import Index
@@ -30,9 +31,12 @@ BATCH = 1000
 class Reclaimer:
     """A queue of inodes and the one who works it off. Thread-safe."""
 
-    def __init__(self, index: Index, tiers: Tiers, locks: InodeLocks, metrics: Metrics) -> None:
+    def __init__(
+        self, index: Index, tiers: Tiers, dirty: DirtySet, locks: InodeLocks, metrics: Metrics
+    ) -> None:
         self._index = index
         self._tiers = tiers
+        self._dirty = dirty
         self._locks = locks
         self._motions = locks.motions
         self._reclaimed = metrics.reclaimed_files
@@ -51,8 +55,8 @@ class Reclaimer:
         with self._mutex:
             self._cut.add(ino)
 
-    def add_leftovers(self) -> int:
-        """Queue all that a crash left; returns how many inodes were unlinked.
+    def add_leftovers(self) -> tuple[int, int]:
+        """Queue all that a crash left; returns how many inodes were unlinked, and how many cut.
 
         Only for when the kernel knows no inode.
         """
@@ -60,7 +64,7 @@ class Reclaimer:
         with self._mutex:
             self._unlinked.update(orphans)
             self._cut.update(cuts)
-        return len(orphans)
+        return len(orphans), len(cuts)
 
     @property
     def idle(self) -> bool:
@@ -103,7 +107,7 @@ class Reclaimer:
 
     def _work_off(self, unlinked: list[Inode], cut: list[Inode]) -> bool:
         if cut or any(stat.S_ISREG(inode.mode) for inode in unlinked):
-            self._tiers.flush()
+            self._dirty.flush()
             self._index.sync()
         for start in range(0, len(unlinked), BATCH):
             self._remove(unlinked[start : start + BATCH])
@@ -114,6 +118,7 @@ class Reclaimer:
     def _remove(self, inodes: list[Inode]) -> None:
         freed = [inode.ino for inode in inodes if self._remove_objects(inode)]
         with self._index.transaction():
+            self._dirty.discard(freed)
             for ino in freed:
                 self._index.xattrs.delete_all(ino)
                 self._index.cuts.delete(ino)
@@ -158,6 +163,7 @@ class Reclaimer:
             with self._held(inode.ino):
                 if self._is_as_it_was(inode):
                     self._tiers.trim(inode)
+                    self._dirty.trimmed(inode)
         except WouldBlock:
             self.add_cut(inode.ino)
             return False

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import errno
+import os
 
-from tierfs.base.errors import Damage
 from tierfs.base.extents import Extent, Lengths, object_lengths, split
 from tierfs.base.metrics import Metrics
 from tierfs.base.osio import SYSTEM, Os
 from tierfs.core.copies import Copy, load, put, resize
 from tierfs.core.locks import WouldBlock
 from tierfs.index.inodes import Inode
-from tierfs.store.objects import ObjectLost, ObjectStore
+from tierfs.store.objects import Keep, ObjectStore
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -23,6 +23,35 @@ def lengths_of(inode: Inode) -> Lengths:
 
 def _nothing() -> None:
     """A moment needs no work."""
+
+
+class Held:
+    """Descriptors of the flash and the disk object that a change wrote to, and which it made."""
+
+    __slots__ = ("fds", "made")
+
+    def __init__(self) -> None:
+        self.fds = [-1, -1]
+        self.made = [False, False]
+
+    def keep(self, at: int, *, made: bool) -> Keep:
+        """Takes over the descriptor of object ``at``: 0 is flash, 1 disk."""
+
+        def take(fd: int) -> bool:
+            self.made[at] |= made
+            if self.fds[at] >= 0:
+                return False
+            self.fds[at] = fd
+            return True
+
+        return take
+
+    def close(self) -> None:
+        """Close what nobody took over."""
+        for at, fd in enumerate(self.fds):
+            if fd >= 0:
+                os.close(fd)
+                self.fds[at] = -1
 
 
 class FlashFull(Exception):
@@ -64,11 +93,20 @@ class Tiers:
         return head + self._read_from(self.disk, inode, on_disk)
 
     def write(
-        self, inode: Inode, new_size: int, offset: int, data: bytes | memoryview, *, wait: bool
+        self,
+        inode: Inode,
+        new_size: int,
+        offset: int,
+        data: bytes | memoryview,
+        held: Held,
+        *,
+        wait: bool,
     ) -> None:
         """Put ``data`` at ``offset`` and give both objects the lengths for ``new_size`` bytes.
 
         ``inode`` is the file as the index has it; between its end and ``offset`` is a hole then.
+        Flash comes first: after a crash a file that reaches beyond its prefix has all of its head.
+        The descriptors that were opened are in ``held``.
 
         Raises:
             FlashFull: flash had no room; some of the bytes may have been written.
@@ -82,12 +120,12 @@ class Tiers:
             raise WouldBlock
         view, cut = memoryview(data), on_flash.length if on_flash else 0
         try:
-            self._apply(self.flash, inode.ino, on_flash, view[:cut], old.flash, new.flash)
+            self._apply(0, inode.ino, on_flash, view[:cut], (old.flash, new.flash), held)
         except OSError as exc:
             if exc.errno in NO_ROOM:
                 raise FlashFull from exc
             raise
-        self._apply(self.disk, inode.ino, on_disk, view[cut:], old.disk, new.disk)
+        self._apply(1, inode.ino, on_disk, view[cut:], (old.disk, new.disk), held)
 
     def spill(self, inode: Inode) -> None:
         """Copy the flash part of a file into its disk object, durably.
@@ -138,34 +176,12 @@ class Tiers:
         self.flash.remove(inode.ino)
         self.disk.remove(inode.ino)
 
-    def sync(self, inode: Inode) -> None:
-        """Make every byte survive a power cut, flash first; a mirror does already.
-
-        Raises:
-            Damage: an object is missing.
-        """
-        for store, length in zip(
-            (self.flash, self.disk), object_lengths(inode.size, inode.prefix), strict=True
-        ):
-            if length:
-                try:
-                    store.sync(inode.ino)
-                except FileNotFoundError:
-                    raise Damage(inode.ino, f"its {store.name} object is missing") from None
-                except ObjectLost as exc:
-                    raise Damage(inode.ino, str(exc)) from None
-
     def flush(self) -> None:
-        """Make the bytes of every file survive a power cut."""
-        self.flash.flush()
-        self.disk.flush()
-
-    def leftovers(self, inode: Inode) -> bool:
-        """Whether an object is longer than the index says: cut down, but not yet trimmed."""
-        return any(
-            (store.length(inode.ino) or 0) > length
-            for store, length in zip((self.flash, self.disk), lengths_of(inode), strict=True)
-        )
+        """Make the bytes of every file survive a power cut; only for ``DirtySet.flush``."""
+        try:
+            self.flash.flush()
+        finally:
+            self.disk.flush()
 
     def allocated(self, inode: Inode) -> int:
         """Bytes that the file takes on its filesystems, holes left out; waits for both.
@@ -179,19 +195,20 @@ class Tiers:
 
     def _apply(
         self,
-        store: ObjectStore,
+        at: int,
         ino: int,
         extent: Extent | None,
         data: memoryview,
-        old_length: int,
-        new_length: int,
+        lengths: tuple[int, int],
+        held: Held,
     ) -> None:
         """What a write means for one store: bytes of an extent, or only a length."""
+        store, (old, new) = self.disk if at else self.flash, lengths
         if extent is not None:
-            put(store, ino, extent.offset, data, old_length)
+            put(store, ino, extent.offset, data, old, held.keep(at, made=not old))
             self._written[store.name].inc(extent.length)
-        elif new_length > old_length:
-            resize(store, ino, new_length, old_length)
+        elif new > old:
+            resize(store, ino, new, old, held.keep(at, made=not old))
 
     def _read_from(self, store: ObjectStore, inode: Inode, extent: Extent) -> bytes:
         data = load(store, inode.ino, extent)

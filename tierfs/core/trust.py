@@ -54,7 +54,7 @@ def _check(settings: VolumeFile, *, formatting: bool) -> None:
         hint = "or let 'index' in the volume file name a place that only root can write to"
         _refuse(settings, exposed(settings.index.parent), hint)
     else:
-        hint = "or see 'allow_untrusted' in docs/reference/volume-file.md"
+        hint = "or say 'allow_untrusted: true' in the volume file, which mounts nosuid and nodev"
         for tier in (settings.flash, settings.disk):
             _refuse(settings, exposed(tier, sticky=True), hint)
             if formatting or (tier / MARKER).exists():

@@ -7,9 +7,10 @@ import os
 import stat
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from tierfs.base.clock import Clock, system_clock
 from tierfs.base.errors import FsError, VolumeRefused
@@ -21,9 +22,11 @@ from tierfs.core.filesystem import FileSystem
 from tierfs.core.front import MakeFront, no_front
 from tierfs.core.names import DIRECTORY_SIZE
 from tierfs.core.tiers import Tiers
-from tierfs.index.index import Index, IndexUsage, require_database
+from tierfs.index.counts import IndexUsage
+from tierfs.index.index import Index, require_database
 from tierfs.index.inodes import ROOT, Inode
 from tierfs.policy.volume_file import VolumeFile
+from tierfs.store.liveness import read_first
 from tierfs.store.markers import (
     MARKER,
     Marker,
@@ -36,9 +39,15 @@ from tierfs.store.objects import ObjectStore, Space
 
 log = logging.getLogger(__name__)
 
+RECOVERED_AT_ONCE = 256
+"""Files that a mount after an unclean end looks at before it answers."""
+
 HEADS = trust.HEADS
 OBJECTS = trust.OBJECTS
 ROOT_MODE = stat.S_IFDIR | 0o755
+
+
+TierName: TypeAlias = Literal["flash", "disk"]
 
 
 class Usage(NamedTuple):
@@ -150,6 +159,7 @@ class Volume:
         self.settings = settings
         trust.require_trusted(settings)
         self.uuid = volume_uuid(settings)
+        self._os = os_
         with ExitStack() as resources:
             for directory in (settings.flash, settings.disk):
                 resources.callback(VolumeLock(directory).release)
@@ -168,26 +178,62 @@ class Volume:
                 references=front.references,
                 clock=clock,
             )
-            self.checkpoints = Checkpoints(self.index, self._flash, self._disk)
-            metrics.watch_space("flash", lambda: self._flash.space().available)
-            metrics.watch_space("disk", lambda: self._disk.space().available)
+            resources.callback(self.fs.dirty.close)
+            self.checkpoints = Checkpoints(
+                self.index, self.fs.dirty, self.fs.reclaimer, self._flash.space().capacity
+            )
             self._resources = resources.pop_all()
 
     def recover(self) -> int:
-        """Free what a crash left: files unlinked while open, ends that were cut off.
+        """Take over what a crash left: dirty files, files unlinked while open, pending truncations.
+
+        A little is worked off at once. Of much, each file waits for its first use, or for
+        ``reconcile`` and the reclaimer in the background: a mount must not wait for a cold disk.
 
         Returns how many files were unlinked.
 
         Raises:
             FsError, OSError: the index could not be read or synced.
         """
-        orphans = self.fs.reclaimer.add_leftovers()
-        self.fs.reclaimer.drain()
+        dirty = self.fs.dirty.load()
+        orphans, cut = self.fs.reclaimer.add_leftovers()
+        if dirty <= RECOVERED_AT_ONCE:
+            self.reconcile()
+        if orphans + cut <= RECOVERED_AT_ONCE:
+            self.fs.reclaimer.drain()
         return orphans
 
+    def reconcile(self, stop: Callable[[], bool] = lambda: False) -> None:
+        """Find the size of every dirty file that an unclean end left, until ``stop`` says so.
+
+        What cannot be looked at is logged, and waits for its first use.
+
+        Raises:
+            FsError: the index failed.
+        """
+        for ino in self.fs.dirty.unreconciled:
+            if stop():
+                return
+            try:
+                self.fs.dirty.reconcile(ino)
+            except OSError as exc:
+                log.warning("inode %d: its size is not known yet: %s", ino, exc)
+
     def usage(self) -> Usage:
-        """Counts and room by tier; reads the whole inode table, beside the writer."""
+        """Counts and room by tier: what the index keeps, and a statvfs of each directory."""
         return Usage(self.index.usage(), self._flash.space(), self._disk.space(), self.index.size())
+
+    def probe(self, tier: TierName, *, device: bool) -> Space:
+        """The room in a tier's filesystem, once that has answered a read; may hang with it.
+
+        With ``device`` the read is not answered from memory.
+
+        Raises:
+            OSError: the device or its filesystem failed.
+        """
+        store = self._flash if tier == "flash" else self._disk
+        read_first(store.root.parent / MARKER, tier, self._os, device=device)
+        return store.space()
 
     def flash_space(self) -> Space:
         """The room in the flash directory's filesystem.
@@ -201,9 +247,9 @@ class Volume:
         """Free what is unlinked, make everything durable, let go of the volume."""
         with self._resources:
             try:
-                self.recover()
-                self.index.give_serials_back()
+                self.fs.reclaimer.add_leftovers()
                 self.checkpoints.make()
+                self.index.give_serials_back()
             except (FsError, OSError) as exc:
                 log.warning("volume %s: closing left work to the next mount: %s", self.uuid, exc)
 

@@ -30,6 +30,8 @@ class Case(NamedTuple):
     pin: bool
     request: bool
     cut: bool
+    dirty: int | None
+    """Of a dirty file: bytes that are synced."""
     flash: int | None
     disk: int | None
 
@@ -66,6 +68,7 @@ def cases(inspection: Inspection) -> Iterator[Case]:
         (inspection.listed("pin"), False),
         (inspection.listed("request"), False),
         (inspection.listed("cut"), False),
+        (inspection.dirty(), None),
         (inspection.objects("flash"), None),
         (inspection.objects("disk"), None),
     ]

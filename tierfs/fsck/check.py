@@ -102,6 +102,7 @@ class _Checker:
         for tier, root in self._stores.items():
             inspection.remember(tier, self._counted(walk(root, self._complain)))
         self._check_serials(inspection)
+        self._check_counts(inspection)
         paths = Paths(inspection)
         for ino, place in inspection.bad_names():
             path = paths.at(place)
@@ -135,10 +136,17 @@ class _Checker:
             what = f"{largest} is in use, and {following} would be given next"
             self.tell(Finding(kinds.SERIAL, 0, what, remedy=largest + 1))
 
+    def _check_counts(self, inspection: Inspection) -> None:
+        wrong = inspection.miscounted()
+        if wrong:
+            what = ", ".join(f"{name} is {old}, not {new}" for name, (old, new) in wrong.items())
+            self.tell(Finding(kinds.COUNTS, 0, what, remedy=1))
+
     def _judge(self, case: Case, paths: Paths, *, thorough: bool) -> None:
         self._count(case)
         found = [*_row_faults(case), *links.faults(case, paths), *lengths.faults(case)]
-        if not found and thorough and case.inode and case.inode.mirrored and case.inode.nlink:
+        is_clean = not found and case.dirty is None
+        if is_clean and thorough and case.inode and case.inode.mirrored and case.inode.nlink:
             found = list(self._mirror_faults(case))
         if found:
             path = paths.of(case.ino, case.names)
@@ -186,6 +194,7 @@ def _row_faults(case: Case) -> Iterator[Fault]:
         yield from (Fault(kinds.ROW, fault) for fault in rows.faults(case.inode))
         return
     stray = {"xattr": case.xattrs, "pin": case.pin, "request": case.request, "cut": case.cut}
+    stray["dirty"] = case.dirty is not None
     for table, number in stray.items():
         if number:
             yield Fault(kinds.STRAY_ROW, f"{number:d} rows in {table}", case.ino)

@@ -31,8 +31,11 @@ def faults(case: Case) -> Iterator[Fault]:
                 what = f"a {tier} object of {length} bytes"
                 yield Fault(kinds.UNOWNED_OBJECT, what, int(nobodys))
     elif inode.nlink and min(inode.size, inode.prefix) >= 0:
+        if case.dirty is not None:
+            # The next mount takes its size from its objects; less than what was synced is a loss.
+            inode = inode._replace(size=min(case.dirty, inode.size), mirrored=0)
         yield from _losses(inode, case)
-        if not case.cut:
+        if not case.cut and case.dirty is None:
             yield from _leftovers(inode, case)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tierfs.base.errors import IndexFailed, VolumeRefused, errno_of
+from tierfs.base.group_sync import GroupSync
 from tierfs.base.metrics import Metrics
 from tierfs.base.osio import Os
 from tierfs.index.schema import FAILURES, MIGRATIONS, VERSION
@@ -38,6 +39,9 @@ CHECKPOINT_PATIENCE_MS = 100
 """How long a checkpoint waits for others to let go of the log, with all writers behind it."""
 
 NO_LIMIT = 2**63
+AT_ONCE = 1024 * 1024
+"""Bytes of the log that are read and written again by one call."""
+
 LOOK_EVERY = 16
 """Transactions after which the log's length is looked at: each adds some pages to it."""
 
@@ -77,6 +81,7 @@ class Database:
         self._log_limit = NO_LIMIT
         self._unlooked = 0
         self._sync_failed = False
+        self._group_sync = GroupSync(self._sync_log)
         self._make_commit = os_.bound("index.commit", self.execute)
         self._commits = metrics.index_transactions.labels("commit")
         self._rollbacks = metrics.index_transactions.labels("rollback")
@@ -89,6 +94,12 @@ class Database:
             self._wal = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except BaseException:
             self._connection.close()
+            raise
+        try:
+            with self.lock:
+                self._write_log_again()
+        except BaseException:
+            self.close()
             raise
 
     def close(self) -> None:
@@ -189,7 +200,7 @@ class Database:
             self._rollbacks.inc()
 
     def sync(self) -> None:
-        """Make every commit so far survive a power cut.
+        """Make every commit so far survive a power cut; threads that wait share one sync.
 
         The log alone is synced: SQLite reads committed frames back from it. After a failure no
         later sync succeeds: the kernel drops what it could not write and reports that once only.
@@ -197,36 +208,65 @@ class Database:
         Raises:
             IndexFailed: the sync failed, now or earlier.
         """
+        try:
+            self._group_sync()
+        except OSError as exc:
+            raise IndexFailed(errno_of(exc), f"metadata index: {exc.strerror}") from exc
+
+    def _sync_log(self) -> None:
+        """Sync the log, or fail as it once did; called by one thread at a time."""
         if self._sync_failed:
-            detail = "an earlier sync of the metadata index failed; mount the volume again"
-            raise IndexFailed(errno.EIO, detail)
+            raise OSError(
+                errno.EIO, "an earlier sync of the index's log failed; mount the volume again"
+            )
         try:
             self._os.call("index.sync", os.fdatasync, self._wal)
-        except OSError as exc:
+        except OSError:
             self._sync_failed = True
-            raise IndexFailed(errno_of(exc), f"metadata index: {exc}") from exc
+            raise
+
+    def _write_log_again(self) -> None:
+        """Hand the kernel every byte of the log that an unclean end left.
+
+        Where the device refused a page, the page cache shows it as if it had been written, and no
+        sync would write it: what is read from the log now would be gone after a power cut.
+        """
+        if not self.wal_size():
+            return
+        target, offset = os.open(f"{self.path}-wal", os.O_WRONLY | os.O_CLOEXEC), 0
+        try:
+            while data := self._os.call("index.pread", os.pread, self._wal, AT_ONCE, offset):
+                offset += self._os.call("index.pwrite", os.pwrite, target, data, offset)
+        finally:
+            os.close(target)
 
     def checkpoint(self, log_limit: int) -> None:
         """Copy the log into the database, on a connection of its own, beside the writer.
 
         Only if the log is longer than ``log_limit`` bytes even so, writers wait until it is empty.
-        While a long ``scan`` reads from the log it cannot be emptied, and stays as it is.
+        While somebody reads from the log for long it cannot be emptied, and stays as it is.
+
+        Raises:
+            IndexFailed: it could not be made, or the log could not be synced, now or earlier:
+                what is read back from it then may be older than what was committed.
         """
         with _translated(), closing(connect(self.path, PRAGMAS)) as connection:
             connection.execute(f"PRAGMA busy_timeout = {CHECKPOINT_PATIENCE_MS}")
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-            if self.wal_size() > log_limit:
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            # SQLite opened the log for this connection before our own sync. So a failure to write
+            # it is reported to one of the two, whenever it happens.
+            self.sync()
+            try:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                if self.wal_size() > log_limit:
+                    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            except sqlite3.Error:
+                self.sync()  # it may have been the log: then no later sync succeeds
+                raise
         self._metrics.index_wal_bytes.set(self.wal_size())
 
     def wal_size(self) -> int:
         """Bytes of the write-ahead log."""
         return os.fstat(self._wal).st_size
-
-    def scan(self, statement: str) -> list[Row]:
-        """The rows of a long query, on a connection of its own, so that nothing waits for it."""
-        with _translated(), closing(connect(self.path, PRAGMAS)) as connection:
-            return connection.execute(statement).fetchall()
 
 
 def connect(path: Path, pragmas: Sequence[str]) -> sqlite3.Connection:

@@ -32,6 +32,10 @@ LAST_PAGE = 512
 """Entries fetched at a time, more and more: a listing of any directory needs that much memory."""
 
 
+_NAME = "SELECT name FROM entry WHERE parent = ? AND ino = ? LIMIT 1"
+_FIRST_NAME = "SELECT name FROM entry WHERE parent = ? AND ino = ? AND cookie = ?"
+
+
 class Entry(NamedTuple):
     """One line of a listing; ``cookie`` is where the next line begins, counted from the start."""
 
@@ -61,7 +65,9 @@ class Entries:
             *fields, weight = row
             inode = self._inodes.remember(inode_of(fields))
             self._publish(parent, name, inode, weight)
-            return inode
+        if inode.ino in self._inodes.unreconciled:
+            return self._inodes.find(inode.ino)
+        return inode
 
     def insert(self, parent: int, name: bytes, ino: int, cookie: int) -> None:
         """Add an entry; ``cookie`` grows with every one that is added.
@@ -113,6 +119,9 @@ class Entries:
         page = FIRST_PAGE
         stored = END - cookie
         while entries := self._page(parent, stored, page):
+            if self._inodes.unreconciled:
+                self._inodes.reconcile_all([entry.inode.ino for entry in entries])
+                entries = self._page(parent, stored, page)
             yield from entries
             stored = END - entries[-1].cookie
             page = min(2 * page, LAST_PAGE)
@@ -120,6 +129,9 @@ class Entries:
     def publish_listing(self, parent: int, cookie: int, first: list[Line]) -> None:
         """Publish the page behind ``cookie``; ``first`` come before it: ``.`` and ``..``."""
         stored = END - (first[-1][1] if first else cookie)
+        if self._inodes.unreconciled:
+            page = self._page(parent, stored, LAST_PAGE)
+            self._inodes.reconcile_all([entry.inode.ino for entry in page])
         with self._database.lock:
             page = self._page(parent, stored, LAST_PAGE)
             rows = [(name, place, inode.ino, inode.mode) for name, place, inode in page]
@@ -147,8 +159,10 @@ class Entries:
 
     def name_of(self, inode: Inode) -> bytes | None:
         """An inode's name in the directory that ``parent`` hints at; reads that directory."""
-        row = self._database.row(
-            "SELECT name FROM entry WHERE parent = ? AND ino = ? LIMIT 1", inode.parent, inode.ino
+        found = (inode.parent, inode.ino)
+        # Its first name has its number as its place, which is found without reading the directory.
+        row = self._database.row(_FIRST_NAME, *found, inode.ino) or self._database.row(
+            _NAME, *found
         )
         return None if row is None else bytes(row[0])
 

@@ -46,7 +46,7 @@ class Direct:
         )
 
     def _measured(self, operation: str, work: Callable[[], T]) -> T | int | None:
-        if not self._fs.is_free():
+        if self._fs.dirty.recovering or not self._fs.is_free():
             return None  # the thread that calls is the one that other clients' requests need
         started = time.perf_counter()
         try:

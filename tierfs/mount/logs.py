@@ -238,7 +238,11 @@ def _file_handler(path: Path) -> logging.Handler:
 
 
 class _LogFile(WatchedFileHandler):
-    """Private, since names of files stand in it; a link or FIFO in its place is not opened."""
+    """Private, since names of files stand in it; a link or FIFO in its place is not opened.
+
+    A log whose filesystem fails loses lines; it does not fail who logs: the base class looks for a
+    file that was moved before it begins to guard.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write ``record``; it is lost while there is no file to write to, as on a full disk."""

@@ -14,9 +14,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 import pyfuse3
+import trio
 
 from tierfs.base.errors import TierfsError, errno_of
 from tierfs.base.metrics import Metrics
+from tierfs.core.dirty import Unreconciled
+from tierfs.core.filesystem import FileSystem
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +36,9 @@ class AnsweredNatively(Exception):
 
 
 class Measured(Protocol):
-    """A set of handlers with metrics."""
+    """A set of handlers with metrics, of a filesystem."""
 
+    fs: FileSystem
     metrics: Metrics
 
 
@@ -51,7 +55,11 @@ def request(handler: Handler[S, P, T]) -> Handler[S, P, T]:
         started = time.perf_counter()
         result: str | None = "ok"
         try:
-            return await handler(self, *args, **kwargs)
+            while True:
+                try:
+                    return await handler(self, *args, **kwargs)
+                except Unreconciled as exc:
+                    await trio.to_thread.run_sync(self.fs.dirty.reconcile, exc.ino)
         except AnsweredNatively:
             result = None
             raise pyfuse3.FUSEError(errno.ERESTART) from None

@@ -29,6 +29,8 @@ from tierfs.base.beneath import (
     unlink_beneath,
 )
 from tierfs.base.blocks import SECTOR, whole_blocks
+from tierfs.base.group_sync import GroupSync
+from tierfs.base.holes import data_ranges
 from tierfs.base.osio import Os
 
 P = ParamSpec("P")
@@ -69,20 +71,11 @@ def object_path(ino: int) -> str:
 
 
 def _pieces(fd: int, start: int, end: int) -> list[tuple[int, int]]:
-    """Beginning and end of each piece of data between ``start`` and ``end`` (lseek(2))."""
-    found = []
-    while start < end:
-        try:
-            start = os.lseek(fd, start, os.SEEK_DATA)
-        except OSError as exc:
-            if exc.errno == errno.ENXIO:  # nothing but a hole follows
-                break
-            raise
-        hole = os.lseek(fd, start, os.SEEK_HOLE)
-        if start < end:
-            found.append((start, min(hole, end)))
-        start = hole
-    return found
+    return list(data_ranges(fd, start, end))
+
+
+Keep = Callable[[int], bool]
+"""Given a descriptor that was written to: True takes it over, else it is closed."""
 
 
 class _Open:
@@ -101,7 +94,8 @@ class _Open:
         return self.fd
 
     def __exit__(self, *_: object) -> None:
-        os.close(self.fd)
+        if self.fd >= 0:
+            os.close(self.fd)
 
 
 class _Calls:
@@ -120,6 +114,7 @@ class _Calls:
         self.fsync_directory = labelled("fsync_directory", os.fsync)
         self.unlink = labelled("unlink", unlink_beneath)
         self.stat = labelled("stat", stat_beneath)
+        self.fstat = labelled("stat", os.fstat)
         self.pieces = labelled("lseek", _pieces)
         self.mkdir = labelled("mkdir", mkdir_beneath)
         self.statvfs = labelled("statvfs", os.fstatvfs)
@@ -137,6 +132,7 @@ class ObjectStore:
         self.name = name
         self.root = root
         self._calls = _Calls(name, os_)
+        self._group_flush = GroupSync(lambda: self._calls.syncfs(self._directory))
         self._directory = self._open_root()
 
     @property
@@ -163,7 +159,15 @@ class ObjectStore:
                 data += more
             return data
 
-    def write(self, ino: int, offset: int, data: bytes | memoryview, *, holds: int = 0) -> None:
+    def write(
+        self,
+        ino: int,
+        offset: int,
+        data: bytes | memoryview,
+        *,
+        holds: int = 0,
+        keep: Keep | None = None,
+    ) -> None:
         """Write all of ``data`` to an object that ``holds`` so many bytes already.
 
         0: it is made if there is none.
@@ -172,13 +176,16 @@ class ObjectStore:
             ObjectLost: it does not hold them.
         """
         view = memoryview(data)
-        with self._writable(ino, holds) as fd:
+        opened = self._writable(ino, holds)
+        with opened as fd:
             while view:
                 written = self._calls.pwrite(fd, view, offset)
                 view = view[written:]
                 offset += written
+            if keep is not None and keep(fd):
+                opened.fd = -1
 
-    def resize(self, ino: int, length: int, *, holds: int = 0) -> None:
+    def resize(self, ino: int, length: int, *, holds: int = 0, keep: Keep | None = None) -> None:
         """Cut an object that ``holds`` so many bytes, or extend it with a hole.
 
         0: it is made if there is none.
@@ -186,8 +193,11 @@ class ObjectStore:
         Raises:
             ObjectLost: it does not hold them.
         """
-        with self._writable(ino, holds) as fd:
+        opened = self._writable(ino, holds)
+        with opened as fd:
             self._calls.ftruncate(fd, length)
+            if keep is not None and keep(fd):
+                opened.fd = -1
 
     def remove(self, ino: int) -> None:
         """Remove the object; no object is fine."""
@@ -224,18 +234,40 @@ class ObjectStore:
             return []
 
     def sync(self, ino: int) -> None:
-        """Make the object's bytes, length and name survive a power cut.
+        """Make the object's bytes, length and name survive a power cut."""
+        self.sync_data(ino)
+        self.sync_name(ino)
 
-        Raises:
-            FileNotFoundError, ObjectLost: there is none, or something else.
+    def sync_data(self, ino: int, fd: int = -1) -> None:
+        """Make the object's bytes and length survive a power cut.
+
+        ``fd``: a descriptor of it, which reports what was not written since it was opened; below 0:
+        the object is opened, and reports only what nobody was told.
         """
-        with self._open(object_path(ino), os.O_RDONLY) as fd:
+        if fd >= 0:
             self._calls.fdatasync(fd)
+            return
+        with self._open(object_path(ino), os.O_RDONLY) as opened:
+            self._calls.fdatasync(opened)
+
+    def hold(self, ino: int) -> int:
+        """A descriptor of the object, which the caller closes; FileNotFoundError: no object."""
+        return self._open(object_path(ino), os.O_RDONLY).fd
+
+    def is_removed(self, fd: int) -> bool:
+        """Whether the object of a descriptor has no name any more."""
+        return self._calls.fstat(fd).st_nlink == 0
+
+    def sync_name(self, ino: int) -> None:
+        """Make the name of an object that was made survive a power cut."""
         self._sync_directory(os.path.dirname(object_path(ino)))
 
     def flush(self) -> None:
-        """Make everything in the directory's filesystem survive a power cut (syncfs(2))."""
-        self._calls.syncfs(self._directory)
+        """Make everything in the directory's filesystem survive a power cut (syncfs(2)).
+
+        Threads that wait share one, and its failure: the descriptor is told of each only once.
+        """
+        self._group_flush()
 
     @contextmanager
     def watched(self) -> Iterator[Callable[[], None]]:

@@ -17,7 +17,7 @@ from tierfs.base.text import printable
 from tierfs.cli.policy.local_facts import Assumed, local_facts
 from tierfs.cli.policy.mounted_facts import Located, explained, lines, locate
 from tierfs.cli.status import aligned
-from tierfs.cli.verb import Verb
+from tierfs.cli.verb import PATH, Verb
 from tierfs.policy.explain import explain
 from tierfs.policy.report import record
 from tierfs.policy.tier_policy import Policy, load_policy
@@ -67,7 +67,7 @@ class DurationType(click.ParamType[int]):
     "--policy",
     "policy_file",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="The policy.  [default: that of the mount the file lies on]",
 )
 @click.option(

@@ -1,0 +1,1 @@
+"""Power cuts and failing devices: what was synced is there afterwards, whatever else happened."""

@@ -1,0 +1,179 @@
+"""The rules themselves: what a filesystem may do passes, and every kind of loss is seen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.powercut.journal import Cut, Entry, Journal, entries
+from tests.powercut.model import Model, look_at_all
+from tests.powercut.operations import Operation, perform
+from tests.powercut.writer import Chooser
+
+SIZE = 70_000
+WRITE = Operation("write", "file", offset=60_000, length=20_000, seed=2)
+APPEND = Operation("append", "file", length=5000, seed=3)
+SYNC = Operation("fsync", "file")
+NAMES = Operation("fsyncdir", ".")
+
+
+class Tree:
+    """A native directory and the model of it."""
+
+    def __init__(self, root: Path) -> None:
+        root.mkdir()
+        self.root = root
+        self.model = Model()
+
+    def do(self, *operations: Operation) -> None:
+        """Do and follow them."""
+        for operation in operations:
+            result = perform(self.root, operation)
+            self.model.take(Entry(operation, done=True, result=result))
+
+    def failures(self) -> list[str]:
+        """The kinds of what is wrong."""
+        return [failure.kind for _, failure in self.model.judge(look_at_all(self.root))]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    """A file that is synced, with everything that it has, and one name more."""
+    made = Tree(tmp_path / "tree")
+    made.do(
+        Operation("create", "file", length=SIZE, seed=1),
+        Operation("setxattr", "file", length=50, seed=7),
+        Operation("utime", "file", offset=10**18),
+        SYNC,
+        Operation("link", "file", "other name"),
+        Operation("mkdir", "folder"),
+        NAMES,
+    )
+    return made
+
+
+def flip(path: Path, offset: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)
+        file.seek(offset)
+        file.write(bytes([byte[0] ^ 0xFF]))
+    os.utime(path, ns=(10**18, 10**18))
+
+
+def cut_to(path: Path, size: int) -> None:
+    os.truncate(path, size)
+    os.utime(path, ns=(10**18, 10**18))
+
+
+LOSSES: dict[str, Callable[[Path], object]] = {
+    "wrong bytes": lambda root: flip(root / "file", 5000),
+    "bytes lost": lambda root: cut_to(root / "file", SIZE - 1),
+    "too long": lambda root: cut_to(root / "file", SIZE + 1),
+    "name lost": lambda root: (root / "other name").unlink(),
+    "name back": lambda root: (root / "never made").mkdir(),
+    "mode": lambda root: (root / "file").chmod(0o600),
+    "xattr": lambda root: os.setxattr(root / "file", "user.label", b"another"),
+    "mtime": lambda root: os.utime(root / "file"),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_loss_of_what_was_synced_is_seen(tree: Tree, loss: str) -> None:
+    LOSSES[loss](tree.root)
+    assert loss in tree.failures()
+
+
+def test_what_is_as_it_was_passes(tree: Tree) -> None:
+    assert tree.failures() == []
+    tree.do(WRITE, APPEND)
+    assert tree.failures() == []
+
+
+@pytest.mark.parametrize("size", [SIZE, 75_000, 80_000, 85_000])
+def test_an_end_that_was_not_synced_may_be_anywhere(tree: Tree, size: int) -> None:
+    tree.do(WRITE, APPEND)
+    os.truncate(tree.root / "file", size)
+    assert tree.failures() == []
+
+
+@pytest.mark.parametrize("size", [SIZE - 1, 85_001])
+def test_but_not_before_what_was_synced_nor_behind_what_was_written(tree: Tree, size: int) -> None:
+    tree.do(WRITE, APPEND)
+    os.truncate(tree.root / "file", size)
+    assert tree.failures()
+
+
+def test_a_write_that_was_not_synced_may_have_happened_in_part(tree: Tree) -> None:
+    old = (tree.root / "file").read_bytes()
+    tree.do(WRITE)
+    with (tree.root / "file").open("r+b") as file:
+        file.seek(62_000)
+        file.write(old[62_000:66_000])  # old bytes
+        file.seek(SIZE + 1000)
+        file.write(bytes(3000))  # beyond the synced end: not yet written
+    assert tree.failures() == []
+
+
+def test_zeros_in_what_was_synced_are_a_loss(tree: Tree) -> None:
+    tree.do(WRITE)
+    with (tree.root / "file").open("r+b") as file:
+        file.seek(62_000)
+        file.write(bytes(3000))
+    assert set(tree.failures()) == {"zeros"}
+
+
+def test_bytes_that_were_cut_and_come_back_are_seen(tree: Tree) -> None:
+    old = (tree.root / "file").read_bytes()
+    tree.do(Operation("truncate", "file", length=10), SYNC, APPEND)
+    (tree.root / "file").write_bytes(old[:5010])
+    assert set(tree.failures()) == {"bytes that were cut came back"}
+
+
+def test_a_file_that_is_replaced_is_the_old_or_the_new_one(tree: Tree) -> None:
+    new = Operation("create", "new", length=500, seed=9)
+    old = (tree.root / "file").read_bytes()
+    tree.do(new, Operation("fsync", "new"), Operation("rename", "new", "file"))
+    (tree.root / "file").write_bytes(new.data()[:-1])
+    assert tree.failures()[:1] == ["bytes lost"]
+    (tree.root / "file").write_bytes(old)
+
+
+def test_an_operation_in_flight_may_have_happened(tree: Tree) -> None:
+    operation = Operation("rename", "file", "moved")
+    tree.model.take(Entry(operation, done=False))
+    assert tree.failures() == []
+    tree.model.take(Entry(Operation("rename", "other name", "again"), done=False))
+    (tree.root / "other name").rename(tree.root / "again")
+    assert tree.failures() == []
+
+
+def test_a_writer_does_every_kind_and_its_model_follows(tmp_path: Path) -> None:
+    tree = Tree(tmp_path / "tree")
+    for folder in ("a", "b"):
+        tree.do(Operation("mkdir", folder))
+    tree.do(NAMES)
+    chooser = Chooser(tree.model, 5, "mixed")
+    kinds = set()
+    for _ in range(600):
+        for operation in chooser.choose():
+            tree.do(operation)
+            kinds.add(operation.kind)
+    assert tree.failures() == []
+    assert {"write", "rewrite", "truncate", "link", "rename", "rmdir", "utime"} <= kinds
+
+
+def test_a_sync_that_the_cut_met_means_nothing(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal")
+    journal.begin(SYNC)
+    journal.end(done=True, result=5)
+    journal.begin(NAMES)
+    journal.close()
+    first, last = entries(tmp_path / "journal", Cut(0, 0))
+    assert (first.operation, first.done, first.result) == (SYNC, True, 5)
+    assert (last.operation, last.done) == (NAMES, False)
+    first, _ = entries(tmp_path / "journal", Cut(first.began - 1, first.began + 1))
+    assert not first.done
