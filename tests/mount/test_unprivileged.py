@@ -27,8 +27,9 @@ from tierfs.core import trust
 from tierfs.core.names import Owner
 from tierfs.core.volume import format_volume
 from tierfs.index.inodes import ROOT
-from tierfs.mount.asking import socket_path, volume_of
+from tierfs.mount.asking import volume_of
 from tierfs.mount.mountpoint import tierfs_at
+from tierfs.mount.runtime import socket_path
 from tierfs.store.markers import MARKER
 
 EVE = 11004
