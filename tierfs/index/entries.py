@@ -146,8 +146,17 @@ class Entries:
         return bytes(rows[-1][0]) if len(rows) == limit else None
 
     def name_of(self, inode: Inode) -> bytes | None:
-        """An inode's name in the directory that ``parent`` hints at; reads that directory."""
+        """An inode's name in the directory that ``parent`` hints at.
+
+        Reads that directory, unless the name is the one that the inode was made with or got since
+        in the same directory: its cookie is the inode number.
+        """
         row = self._database.row(
+            "SELECT name FROM entry WHERE parent = ? AND cookie = ? AND ino = ?",
+            inode.parent,
+            inode.ino,
+            inode.ino,
+        ) or self._database.row(
             "SELECT name FROM entry WHERE parent = ? AND ino = ? LIMIT 1", inode.parent, inode.ino
         )
         return None if row is None else bytes(row[0])
