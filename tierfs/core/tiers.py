@@ -192,6 +192,6 @@ class Tiers:
             resize(store, ino, new_length, old_length)
 
     def _read_from(self, store: ObjectStore, inode: Inode, extent: Extent) -> bytes:
-        data = load(store, inode.ino, extent)
+        data = load(store, inode.ino, extent, keep=False)
         self._read[store.name].inc(len(data))
         return data

@@ -25,6 +25,8 @@ T = TypeVar("T")
 FILES_PER_DIRECTORY_BITS = 10
 OBJECT_MODE = 0o600
 DIRECTORY_MODE = 0o700
+LARGEST_FOLIO = 2 * 1024 * 1024
+"""Bytes that the page cache holds together at most: it drops all of them, or none."""
 
 
 class Space(NamedTuple):
@@ -84,6 +86,7 @@ class _Calls:
 
         self.open = labelled("open", os.open)
         self.pread = labelled("pread", os.pread)
+        self.fadvise = labelled("fadvise", os.posix_fadvise)
         self.pwrite = labelled("pwrite", os.pwrite)
         self.ftruncate = labelled("ftruncate", os.ftruncate)
         self.fdatasync = labelled("fdatasync", os.fdatasync)
@@ -120,8 +123,11 @@ class ObjectStore:
         """Let go of the directory."""
         os.close(self._directory)
 
-    def read(self, ino: int, offset: int, length: int) -> bytes:
-        """Up to ``length`` bytes, fewer only at its end; FileNotFoundError: no object."""
+    def read(self, ino: int, offset: int, length: int, *, keep: bool = True) -> bytes:
+        """Up to ``length`` bytes, fewer only at its end; FileNotFoundError: no object.
+
+        Without ``keep`` the kernel need not remember them: it will as bytes of the mount.
+        """
         with self._open(object_path(ino), os.O_RDONLY) as fd:
             data = self._calls.pread(fd, length, offset)
             while 0 < len(data) < length:
@@ -129,6 +135,8 @@ class ObjectStore:
                 if not more:
                     break
                 data += more
+            if not keep:
+                self._forget(fd, offset, length)
             return data
 
     def write(self, ino: int, offset: int, data: bytes | memoryview, *, holds: int = 0) -> None:
@@ -224,6 +232,12 @@ class ObjectStore:
             stat.f_files,
             stat.f_ffree,
         )
+
+    def _forget(self, fd: int, offset: int, length: int) -> None:
+        """Let the kernel drop what was read; also the folio that the read before began with."""
+        start = max(0, offset - LARGEST_FOLIO)
+        with suppress(OSError):
+            self._calls.fadvise(fd, start, offset + length - start, os.POSIX_FADV_DONTNEED)
 
     def inodes(self) -> Iterator[int]:
         """The inode number of every object, in no order; for checks."""
