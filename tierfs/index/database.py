@@ -20,6 +20,7 @@ from urllib.parse import quote
 from tierfs.base.errors import IndexFailed, VolumeRefused, errno_of
 from tierfs.base.metrics import Metrics
 from tierfs.base.osio import Os
+from tierfs.index.folds import Folds
 from tierfs.index.schema import MIGRATIONS, VERSION
 
 PRAGMAS = (
@@ -83,12 +84,14 @@ class Database:
         with _translated():
             self._connection = connect(path, PRAGMAS)
         self._writing = self._connection.cursor()
+        self.folds = Folds()
         try:
             with _translated():
                 _migrate(self._connection, path)
             self._wal = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)
         except BaseException:
             self._connection.close()
+            self.folds.close()
             raise
 
     def close(self) -> None:
@@ -96,7 +99,9 @@ class Database:
         with self.lock, _translated():
             os.close(self._wal)
             self._writing.close()  # a statement that failed would keep the files open
-            self._connection.close()
+            with self.folds:
+                self._connection.close()
+            self.folds.close()
 
     def rows(self, statement: str, *args: object) -> list[Row]:
         """Every row of a query."""
@@ -212,7 +217,7 @@ class Database:
         Only if the log is longer than ``log_limit`` bytes even so, writers wait until it is empty.
         While somebody reads from the log for long it cannot be emptied, and stays as it is.
         """
-        with _translated(), closing(connect(self.path, PRAGMAS)) as connection:
+        with _translated(), self.folds, closing(connect(self.path, PRAGMAS)) as connection:
             connection.execute(f"PRAGMA busy_timeout = {CHECKPOINT_PATIENCE_MS}")
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
             if self.wal_size() > log_limit:
