@@ -12,7 +12,6 @@ import trio
 from tierfs.base.clock import system_clock
 from tierfs.base.errors import FsError
 from tierfs.base.metrics import Metrics
-from tierfs.core.placement import Limits
 from tierfs.core.volume import Volume
 from tierfs.mount.apart import run_apart
 from tierfs.mount.fast_path import FastPath
@@ -21,6 +20,7 @@ from tierfs.tiering.catalog import IndexCatalog
 from tierfs.tiering.engine import Engine
 from tierfs.tiering.forecast_apart import answer
 from tierfs.tiering.heat import Row
+from tierfs.tiering.levels import limits_of
 from tierfs.tiering.ports import Ports
 
 log = logging.getLogger(__name__)
@@ -54,15 +54,13 @@ class Tiering:
         self._seen: tuple[list[Row], set[int]] = [], set()
         self._index = volume.index
         self._catalog = IndexCatalog(volume.index)
-        ports = Ports(self._catalog, volume.fs.moves, volume.flash_space, lambda: self._seen)
+        ports = Ports(self._catalog, volume.fs.moves, volume.fs.placement.space, lambda: self._seen)
         settings = volume.settings
         self.engine = Engine(ports, settings.index, settings.tiering_memory, metrics)
 
     def apply(self, policy: Policy) -> None:
         """Go by a policy from now on; in any thread."""
-        flash = policy.flash
-        limits = Limits(policy.defaults.head, flash.reserve, flash.high_watermark)
-        self._fs.placement.limits(limits)
+        self._fs.placement.limits(limits_of(policy))
         self._fs.activity.on = True
         self.engine.apply(policy)
 
