@@ -28,6 +28,7 @@ from tierfs.base.errors import Damage, FsError
 from tierfs.base.extents import WHOLE_FILE
 from tierfs.core.locks import WouldBlock
 from tierfs.core.placement import Limits
+from tierfs.policy.values import Mark
 
 DATA = pattern(3 * HEAD)
 FILE = b"file"
@@ -130,7 +131,7 @@ def test_nothing_has_no_mirror(small: LooseVolume, size: int) -> None:
     small.fs.data.truncate(ino, 0)
     assert "index.sync" in small.os.labels
     assert state(small.find(FILE)) == (HEAD, False)
-    small.fs.placement.limits(Limits(HEAD, high_watermark=0.0))
+    small.fs.placement.limits(Limits(HEAD, high_watermark=Mark(0.0)))
     small.fs.data.truncate(ino, 0)
     assert state(small.find(FILE)) == (0, False)
     small.fs.reclaimer.drain()

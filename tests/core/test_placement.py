@@ -9,7 +9,8 @@ from tests.core.consistency import check
 from tests.core.scenarios import HEAD, pattern
 from tests.support.faulty_os import Point
 from tests.support.volumes import LooseVolume
-from tierfs.core.placement import MIB, SPACE_VALID_S, Limits, Placement, is_short, reserve
+from tierfs.core.placement import MIB, SPACE_VALID_S, Limits, Placement, is_short, reserve, share
+from tierfs.policy.values import Mark
 from tierfs.store.objects import Space
 
 GIB = 1024 * MIB
@@ -158,9 +159,9 @@ def test_a_quota_is_a_full_flash_too(small: LooseVolume) -> None:
         (Limits(HEAD, reserve=5 * GIB), 5 * GIB, False),
         (Limits(HEAD, reserve=5 * GIB), 5 * GIB - 1, True),
         (Limits(HEAD, reserve=500 * GIB), 50 * GIB, False),  # half is the most that is kept back
-        (Limits(HEAD, high_watermark=80.0), 20 * GIB, False),
-        (Limits(HEAD, high_watermark=80.0), 20 * GIB - 1, True),
-        (Limits(HEAD, reserve=0, high_watermark=100.0), 0, False),
+        (Limits(HEAD, high_watermark=Mark(80.0)), 20 * GIB, False),
+        (Limits(HEAD, high_watermark=Mark(80.0)), 20 * GIB - 1, True),
+        (Limits(HEAD, reserve=0, high_watermark=Mark(100.0)), 0, False),
     ],
 )
 def test_limits_of_a_policy(limits: Limits, available: int, *, short: bool) -> None:
@@ -168,7 +169,7 @@ def test_limits_of_a_policy(limits: Limits, available: int, *, short: bool) -> N
 
 
 def test_inodes_have_the_high_watermark_as_bytes_have() -> None:
-    limits = Limits(HEAD, high_watermark=80.0)
+    limits = Limits(HEAD, high_watermark=Mark(80.0))
     left = [Space(100 * GIB, 50 * GIB, 50 * GIB, 1000, free) for free in (201, 200)]
     assert [is_short(space, limits) for space in left] == [False, True]
     assert not is_short(left[1], limits, files=0)
@@ -181,8 +182,43 @@ def test_other_limits_hold_from_now_on(small: LooseVolume, monkeypatch: pytest.M
     monkeypatch.setattr(small.volume._flash, "space", lambda: half)
     small.fs.placement.limits(Limits(2 * HEAD))
     small.fs.data.write(made := make(small, b"roomy").ino, 0, DATA)
-    small.fs.placement.limits(Limits(2 * HEAD, high_watermark=40.0))
+    small.fs.placement.limits(Limits(2 * HEAD, high_watermark=Mark(40.0)))
     small.fs.data.write(full := make(small, b"full").ino, 0, DATA)
     prefixes = [small.fs.attributes.get(ino).prefix for ino in (before.ino, made, full)]
     assert prefixes == [HEAD, 2 * HEAD, 0]
     check(small)
+
+
+SHARED = Limits(HEAD, reserve=GIB, high_watermark=Mark(80.0), capacity=100 * GIB)
+
+
+@pytest.mark.parametrize(
+    ("available", "own", "used"),
+    [
+        (500 * GIB, 0, 0),
+        (500 * GIB, 70 * GIB, 70 * GIB),  # its own bytes count, whatever others take
+        (500 * GIB, 120 * GIB, 100 * GIB),
+        (22 * GIB, 70 * GIB, 70 * GIB),
+        (GIB, 70 * GIB, 80 * GIB),  # others leave the reserve: at the high mark
+        (0, 70 * GIB, 81 * GIB),
+        (0, 0, 81 * GIB),
+    ],
+)
+def test_a_share_of_flash(available: int, own: int, used: int) -> None:
+    space = share(Space(1000 * GIB, available, available, 1000, 500), own, SHARED)
+    assert (space.capacity, space.capacity - space.available) == (100 * GIB, used)
+    assert is_short(space, SHARED) == (used > 80 * GIB)
+
+
+def test_a_capacity_beyond_the_filesystem_is_that_of_the_filesystem() -> None:
+    space = share(Space(50 * GIB, 20 * GIB, 20 * GIB, 1000, 10), 10 * GIB, SHARED)
+    assert space.capacity == 50 * GIB
+
+
+def test_own_bytes_are_counted_against_the_capacity(small: LooseVolume) -> None:
+    small.fs.placement.limits(Limits(HEAD, reserve=0, high_watermark=Mark(50.0), capacity=4 * HEAD))
+    for name in (b"a", b"b"):
+        file_of(small, bytes(HEAD), name)
+    assert small.fs.placement.space().available == 2 * HEAD
+    assert small.fs.placement.has_room(2 * HEAD, files=0)
+    assert not small.fs.placement.has_room(2 * HEAD + 1, files=0)

@@ -41,6 +41,7 @@ def killed(index: Index) -> None:
     os.close(index._database._wal)
     index._database._writing.close()
     index._database._connection.close()
+    index._database.folds.close()
 
 
 def opened(path: Path) -> Index:

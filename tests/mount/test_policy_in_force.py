@@ -14,7 +14,7 @@ from tests.guards.logs import ExpectLog
 from tests.policy.loading import Loader
 from tierfs.base.errors import ConfigError
 from tierfs.base.metrics import Metrics
-from tierfs.mount.policy_in_force import PolicyInForce, policy_in_force
+from tierfs.mount.policy_in_force import READ_HERE, PolicyInForce, policy_in_force
 from tierfs.mount.policy_tasks import LINES_SHOWN, apply_policy, policy_status
 from tierfs.policy.tier_policy import Policy, load_policy
 
@@ -272,3 +272,42 @@ def test_a_status_has_the_first_lines_and_an_answer_all(case: Case, expect_log: 
     assert status["problems"]["lines"] == answer["problems"][:LINES_SHOWN]
     assert status["problems"]["count"] == LINES_SHOWN + 3
     assert (status["path"], status["by"], status["since"]) == (str(case.path), "mount", 1e-9)
+
+
+def long_text(head: str) -> str:
+    """A policy of more bytes than the daemon reads itself."""
+    rules = (
+        f'- {{name: r{number}, match: {{path: "/set{number}/**", xattr: {{user.a: "x*"}}}},'
+        f" promote: {{reads: 3, within: 1h}}}}\n"
+        for number in range(READ_HERE // 64)
+    )
+    return f"{text(head)}rules:\n{''.join(rules)}"
+
+
+def test_a_long_policy_is_read_by_another_process_and_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expect_log: ExpectLog
+) -> None:
+    expect_log(REFUSED)
+    path = tmp_path / "policy.yaml"
+    path.write_text(long_text("64KiB"))
+    settings = Loader(tmp_path).load("version: 1\nflash: f\ndisk: d\npolicy: policy.yaml\n")
+    policy = policy_in_force(settings, tmp_path / "mnt", Metrics())
+    assert policy is not None
+    path.write_text(long_text("128KiB"))
+    wanted = load_policy(path)
+    with monkeypatch.context() as patch:
+        patch.setattr("tierfs.policy.tier_policy.load_document", unexpected)
+        assert policy.reload("apply")[0] == "applied"
+        assert policy.reload("apply")[0] == "unchanged"
+    assert policy.policy == wanted
+    path.write_text(long_text("128kib") + "wrong: 1\n")
+    result, state = policy.reload("apply")
+    assert result == "refused"
+    assert state.problems is not None
+    assert 'unknown key "wrong"' in state.problems.lines[-1]
+    assert policy.policy == wanted
+
+
+def unexpected(*_: object, **__: object) -> Policy:
+    message = "read in this process"
+    raise AssertionError(message)

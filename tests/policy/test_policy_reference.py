@@ -28,7 +28,14 @@ PAGES = [
     *(DOCS / "how-to").glob("*night.md"),
 ]
 FIELDS = [field for table in tables() for field in table.fields]
-IN_WORDS = {"", "always", "none", "see below", "the `head` of the volume file"}
+IN_WORDS = {
+    "the whole filesystem",
+    "",
+    "always",
+    "none",
+    "see below",
+    "the `head` of the volume file",
+}
 
 
 @pytest.fixture(autouse=True)

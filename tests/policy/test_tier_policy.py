@@ -18,6 +18,7 @@ from tierfs.base.units import GIB, KIB, MIB
 from tierfs.policy.limits import Flash, Mover
 from tierfs.policy.settings import Promote, Settings
 from tierfs.policy.tier_policy import Policy, load_policy
+from tierfs.policy.values import Mark
 
 HOUR = DAY // 24
 
@@ -41,7 +42,7 @@ def test_what_is_left_out_has_the_documented_default(policies: PolicyLoader) -> 
     assert policy == Policy(
         path=policies.path,
         defaults=DEFAULTS,
-        flash=Flash(85.0, 75.0, GIB, ("standard",)),
+        flash=Flash(Mark(85.0), Mark(75.0), GIB, ("standard",)),
         mover=Mover(200 * MIB, None, 2, (), 50.0),
         rules=(),
     )
@@ -60,7 +61,7 @@ def test_the_head_comes_from_the_volume_unless_the_policy_says_otherwise(
 def test_the_fixed_shape_loads(policies: PolicyLoader) -> None:
     policy = policies.load(ISSUE)
     (window,) = policy.mover.windows
-    assert policy.flash == Flash(85.0, 75.0, 5 * GIB, ("standard",))
+    assert policy.flash == Flash(Mark(85.0), Mark(75.0), 5 * GIB, ("standard",))
     assert (policy.mover.rate, policy.mover.concurrency, window.text) == (
         200 * MIB,
         2,
@@ -77,7 +78,9 @@ def test_the_example_loads_with_every_key() -> None:
     policy = load_policy(CONFIGS / "policy.example.yaml")
     promote = Promote(5, HOUR, MIB)
     assert policy.defaults == replace(DEFAULTS, promote=promote, eviction_rank=1)
-    assert policy.flash == Flash(85.0, 75.0, 5 * GIB, ("scratch", "standard", "reference"))
+    assert policy.flash == Flash(
+        Mark(85.0), Mark(75.0), 5 * GIB, ("scratch", "standard", "reference")
+    )
     assert [window.text for window in policy.mover.windows] == [
         "mon-fri 22:00-06:00",
         "sat,sun 00:00-24:00",
@@ -124,8 +127,14 @@ def test_the_example_shows_every_key() -> None:
             lambda policy: policy.defaults.promote,
             Promote(2, 7 * DAY, MIB),
         ),
-        ("flash: {high_watermark: 100%}", lambda policy: policy.flash.high_watermark, 100.0),
-        ("flash: {low_watermark: 0.5 %}", lambda policy: policy.flash.low_watermark, 0.5),
+        ("flash: {high_watermark: 100%}", lambda policy: policy.flash.high_watermark, Mark(100.0)),
+        (
+            "flash: {high_watermark: 100GiB, low_watermark: 90 GiB}",
+            lambda policy: policy.flash.high_watermark,
+            Mark(size=100 * GIB),
+        ),
+        ("flash: {capacity: 500GiB}", lambda policy: policy.flash.capacity, 500 * GIB),
+        ("flash: {low_watermark: 0.5 %}", lambda policy: policy.flash.low_watermark, Mark(0.5)),
         ("flash: {reserve: 0}", lambda policy: policy.flash.reserve, 0),
         ("mover: {rate: unlimited}", lambda policy: policy.mover.rate, None),
         ("mover: {rate: 64KiB / s}", lambda policy: policy.mover.rate, 64 * KIB),

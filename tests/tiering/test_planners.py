@@ -16,6 +16,7 @@ from tierfs.index.inodes import Inode
 from tierfs.policy.decide import Decision
 from tierfs.policy.limits import Flash
 from tierfs.policy.settings import Promote, Settings
+from tierfs.policy.values import Mark
 from tierfs.tiering.eviction import Census, Pool, Resident, resident_of, victims
 from tierfs.tiering.heat import Heat
 from tierfs.tiering.levels import levels_of
@@ -97,7 +98,9 @@ def pools(draw: st.DrawFn) -> tuple[Heat, list[Resident]]:
     used=st.floats(0, 1),
 )
 def test_levels(capacity: int, high: float, gap: float, reserve: int, used: float) -> None:
-    levels = levels_of(Flash(high, max(0.1, high - gap), reserve, ("standard",)), capacity)
+    levels = levels_of(
+        Flash(Mark(high), Mark(max(0.1, high - gap)), reserve, ("standard",)), capacity
+    )
     in_use = int(capacity * used)
     assert 0 <= levels.low <= levels.high <= capacity
     assert levels.high <= capacity - min(reserve, capacity // 2)

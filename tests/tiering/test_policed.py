@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tierfs.base.durations import SECOND
-from tierfs.base.units import KIB, MIB
+from tierfs.base.units import GIB, KIB, MIB
 from tierfs.policy.tier_policy import load_policy
 from tierfs.tiering.access_lines import FileFacts, Gone, Line, Use
 from tierfs.tiering.simulator.ledger import Ledger, answered
@@ -104,6 +104,42 @@ def test_a_pinned_file_is_there_before_it_is_read_and_stays(player: Player) -> N
     assert ledger.bytes_hit == 2 * HEAD
     assert ledger.peak <= 9 * HEAD
     assert ledger.used <= 8 * HEAD
+
+
+PINNED = 'rules: [{name: p, match: {path: "/*"}, head: all, pin: true}]\n'
+
+
+@pytest.mark.parametrize(
+    ("flash", "most"),
+    [
+        ("flash: {high_watermark: 50%, low_watermark: 40%, reserve: 0}\n", 50),
+        ("flash: {high_watermark: 90%, low_watermark: 80%, reserve: 3MiB}\n", 52),
+        ("flash: {high_watermark: 2MiB, low_watermark: 1MiB, reserve: 0}\n", 32),
+    ],
+)
+@pytest.mark.parametrize("how", ["written", "met", "on flash"])
+def test_pins_keep_to_the_watermarks_and_the_reserve_as_on_a_mount(
+    player: Player, flash: str, most: int, how: str
+) -> None:
+    """Ten files of ten heads each are pinned, where flash has room for ten such files."""
+    lines: list[Line] = []
+    for ino in range(1, 11):
+        head = 10 * HEAD if how == "on flash" else 0
+        size = 0 if how == "written" else 10 * HEAD
+        lines += [file(ino, size, head=head)]
+        lines += write(ino, ino, size=10 * HEAD) if how == "written" else []
+    lines += [*read(100, 99), *read(4000, 99), *read(8000, 99)]
+    ledger = player.play(flash + PINNED, lines, flash=100)
+    # A write of a new file may begin just below the mark: as much as its head goes beyond it.
+    assert ledger.peak <= (most + 1) * HEAD
+    assert ledger.used >= (most - 20) * HEAD
+
+
+def test_a_capacity_is_all_that_is_filled(player: Player) -> None:
+    flash = "flash: {capacity: 1GiB, high_watermark: 80%, low_watermark: 60%, reserve: 0}\n"
+    lines = [use for ino in range(1, 40) for use in write(ino, ino, size=GIB // 32)]
+    ledger = player.play(f"head: 32MiB\n{flash}", lines, flash=2**16)
+    assert ledger.peak <= GIB * 0.8 + GIB // 32
 
 
 def test_above_the_high_watermark_flash_falls_to_the_low_one(player: Player) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -75,3 +76,15 @@ def test_words_that_make_no_sense(
 def test_what_is_not_mounted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["warm", str(tmp_path)]) == ExitCode.NOT_MOUNTED
     assert capsys.readouterr().err == f"tierfs: {tmp_path} is not in a tierfs mount\n"
+
+
+@pytest.mark.parametrize("check", [[], ["--check"]])
+def test_a_list_of_files_of_a_volume_that_is_not_mounted(
+    check: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Or ``tierfs warm --check - < list && train`` would go ahead."""
+    (tmp_path / "below the mountpoint").touch()
+    names = os.fsencode(tmp_path / "below the mountpoint") + b"\n"
+    with patch("tierfs.cli.given._read_input", iter([names, b""]).__next__):
+        assert main(["warm", *check, "-"]) == ExitCode.NOT_MOUNTED
+    assert "below the mountpoint: is not in a tierfs mount" in capsys.readouterr().out

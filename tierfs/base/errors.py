@@ -117,6 +117,10 @@ class FsError(TierfsError):
         super().__init__(detail or os.strerror(number))
         self.errno = number
 
+    def __reduce__(self) -> tuple[type[FsError], tuple[int, str]]:
+        """For another process."""
+        return type(self), (self.errno, str(self))
+
 
 class Damage(FsError):
     """An object is missing or shorter than the index says: EIO, never zeros."""
@@ -124,6 +128,11 @@ class Damage(FsError):
     def __init__(self, ino: int, detail: str) -> None:
         super().__init__(errno.EIO, f"inode {ino}: {detail}")
         self.ino = ino
+        self._detail = detail
+
+    def __reduce__(self) -> tuple[type[FsError], tuple[int, str]]:
+        """As `FsError`."""
+        return type(self), (self.ino, self._detail)
 
 
 class IndexFailed(FsError):

@@ -55,7 +55,8 @@ def command(
 
     PATH is a file or directory of a tierfs mount; - is a list of files on standard input.
     A directory is gone through with all below it, except in a list. Symbolic links below it
-    or in a list are not followed.
+    or in a list are not followed. A file of a list that is in no tierfs mount is an error (exit
+    code 6), as when the volume is not mounted.
     """
     require_files("warm", paths, null=null)
     began = time.monotonic()
@@ -70,6 +71,8 @@ def command(
         click.echo("\n".join(summary(tally, seconds)))
     if tally.interrupted:
         raise click.Abort
+    if tally.foreign:
+        return ExitCode.NOT_MOUNTED
     return ExitCode.OK if done else ExitCode.UNEXPECTED
 
 

@@ -54,7 +54,7 @@ class FileSystem:
         clock: Clock = system_clock,
     ) -> None:
         locks = InodeLocks()
-        self.placement = Placement(head, tiers.flash)
+        self.placement = Placement(head, tiers.flash, own=lambda: index.usage().flash_bytes)
         directories = Directories(index, clock)
         self._index = index
         self.is_free = index.is_free

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from tierfs.policy.values import Mark
 from tierfs.store.objects import ObjectStore, Space
 
 MIB = 1024 * 1024
@@ -18,6 +19,9 @@ SPACE_VALID_S = 0.2
 """Seconds for which an answer of statvfs is good enough; what overshoots is spilled to disk."""
 
 
+FULL: Final = Mark(percent=100.0)
+
+
 class Limits(NamedTuple):
     """What new files get, and how full they make flash at most."""
 
@@ -25,8 +29,10 @@ class Limits(NamedTuple):
     """P of a new file, in bytes."""
     reserve: int | None = None
     """Bytes of flash that no head takes, half of it at most; None: 5 %, within limits."""
-    high_watermark: float = 100.0
-    """Percent of flash's capacity; above it new files go to disk."""
+    high_watermark: Mark = FULL
+    """Above it new files go to disk."""
+    capacity: int | None = None
+    """Bytes of flash that tierfs may fill; None: the filesystem is all its own."""
 
 
 def reserve(capacity: int) -> int:
@@ -37,18 +43,38 @@ def reserve(capacity: int) -> int:
 
 def least_available(limits: Limits, capacity: int) -> int:
     """Bytes that are to stay available on flash."""
-    kept = reserve(capacity) if limits.reserve is None else min(limits.reserve, capacity // 2)
-    return max(kept, capacity - int(capacity * limits.high_watermark / 100))
+    return max(_kept(limits, capacity), capacity - limits.high_watermark.of(capacity))
 
 
-def least_free(limits: Limits, files: int) -> int:
+def _kept(limits: Limits, capacity: int) -> int:
+    return reserve(capacity) if limits.reserve is None else min(limits.reserve, capacity // 2)
+
+
+def share(space: Space, own: int, limits: Limits) -> Space:
+    """The room in flash as the limits let tierfs see it, of whose files ``own`` bytes are there.
+
+    Where it may fill a part of the filesystem only, that is the capacity, and its own bytes are
+    what is in use. As more fills up when others leave no more than the reserve free: tierfs then is
+    above its high watermark, whatever its own bytes.
+    """
+    if limits.capacity is None:
+        return space
+    capacity = min(limits.capacity, space.capacity)
+    spare = space.available - _kept(limits, space.capacity)
+    left = min(capacity - own, least_available(limits, capacity) + spare)
+    available = max(0, min(left, capacity))
+    return space._replace(capacity=capacity, free=available, available=available)
+
+
+def least_free(limits: Limits, capacity: int, files: int) -> int:
     """Inodes that are to stay free on flash: 1 %, within limits, for directories and the index.
 
-    The high watermark is one of inodes as well: a filesystem has one for so many bytes, and heads
-    may be shorter.
+    The high watermark is one of inodes as well, the same part of them as it is of ``capacity``: a
+    filesystem has one inode for so many bytes, and heads may be shorter.
     """
     kept = min(files // INODES_FRACTION, MOST_INODES)
-    return max(kept, files - int(files * limits.high_watermark / 100))
+    mark = limits.high_watermark.of(capacity) / capacity if capacity else 1.0
+    return max(kept, files - int(files * mark))
 
 
 def is_short(space: Space, limits: Limits, wanted: int = 0, *, files: int = 1) -> bool:
@@ -56,7 +82,11 @@ def is_short(space: Space, limits: Limits, wanted: int = 0, *, files: int = 1) -
 
     ``files`` 0: it is a file that has an inode there already.
     """
-    if files and space.files and space.files_free - files < least_free(limits, space.files):
+    if (
+        files
+        and space.files
+        and space.files_free - files < least_free(limits, space.capacity, space.files)
+    ):
         return True
     return space.available - wanted < least_available(limits, space.capacity)
 
@@ -69,8 +99,14 @@ class Placement:
     """
 
     def __init__(
-        self, head: int, flash: ObjectStore, monotonic: Callable[[], float] = time.monotonic
+        self,
+        head: int,
+        flash: ObjectStore,
+        monotonic: Callable[[], float] = time.monotonic,
+        own: Callable[[], int] = int,
     ) -> None:
+        """``own`` tells the bytes of files that are on flash."""
+        self._own = own
         self._limits = Limits(head)
         self._flash = flash
         self._monotonic = monotonic
@@ -91,11 +127,16 @@ class Placement:
         """The prefix for a file that gets its first bytes: as wished, or 0 when flash is short."""
         now = self._monotonic()
         if now - self._checked > SPACE_VALID_S:
-            self._short = is_short(self._flash.space(), self._limits)
+            self._short = is_short(self.space(), self._limits)
             self._checked = now
         return 0 if self._short else prefix
 
     def has_room(self, wanted: int, *, files: int) -> bool:
         """Whether ``wanted`` bytes, and ``files`` inodes, may come to flash beside the reserve."""
-        reserve_alone = self._limits._replace(high_watermark=100.0)
-        return not is_short(self._flash.space(), reserve_alone, wanted, files=files)
+        reserve_alone = self._limits._replace(high_watermark=FULL)
+        space = share(self._flash.space(), self._own(), reserve_alone)
+        return not is_short(space, reserve_alone, wanted, files=files)
+
+    def space(self) -> Space:
+        """The room in flash, as far as it is ours."""
+        return share(self._flash.space(), self._own(), self._limits)

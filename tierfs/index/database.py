@@ -21,6 +21,7 @@ from tierfs.base.errors import IndexFailed, VolumeRefused, errno_of
 from tierfs.base.group_sync import GroupSync
 from tierfs.base.metrics import Metrics
 from tierfs.base.osio import Os
+from tierfs.index.folds import Folds
 from tierfs.index.schema import FAILURES, MIGRATIONS, VERSION
 
 PRAGMAS = (
@@ -88,12 +89,14 @@ class Database:
         with _translated():
             self._connection = connect(path, PRAGMAS)
         self._writing = self._connection.cursor()
+        self.folds = Folds()
         try:
             with _translated():
                 _migrate(self._connection, path)
             self._wal = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except BaseException:
             self._connection.close()
+            self.folds.close()
             raise
         try:
             with self.lock:
@@ -107,7 +110,9 @@ class Database:
         with self.lock, _translated():
             os.close(self._wal)
             self._writing.close()  # a statement that failed would keep the files open
-            self._connection.close()
+            with self.folds:
+                self._connection.close()
+            self.folds.close()
 
     def rows(self, statement: str, *args: object) -> list[Row]:
         """Every row of a query."""
@@ -251,7 +256,7 @@ class Database:
             IndexFailed: it could not be made, or the log could not be synced, now or earlier:
                 what is read back from it then may be older than what was committed.
         """
-        with _translated(), closing(connect(self.path, PRAGMAS)) as connection:
+        with _translated(), self.folds, closing(connect(self.path, PRAGMAS)) as connection:
             connection.execute(f"PRAGMA busy_timeout = {CHECKPOINT_PATIENCE_MS}")
             # SQLite opened the log for this connection before our own sync. So a failure to write
             # it is reported to one of the two, whenever it happens.

@@ -13,7 +13,7 @@ from tierfs.base.metrics import Metrics
 from tierfs.base.osio import Os
 from tierfs.index.counts import Counts, IndexUsage
 from tierfs.index.cuts import Cuts
-from tierfs.index.database import Database
+from tierfs.index.database import NO_LIMIT, Database
 from tierfs.index.dirty import DirtyRows
 from tierfs.index.entries import Entries
 from tierfs.index.inodes import Inodes
@@ -188,6 +188,14 @@ class Index:
                 self._counts.store(closed=False)
                 self._uncounted += 1
         self._database.checkpoint(log_limit)
+
+    def fold(self) -> int:
+        """Fold the log into the database file for another process to read, as far as it goes.
+
+        Returns the descriptor that such a process needs, for its `FoldsSeen`.
+        """
+        self.checkpoint(NO_LIMIT)
+        return self._database.folds.descriptor
 
     def usage(self) -> IndexUsage:
         """What all inodes come to, without a look at them.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import json
+import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -67,8 +68,12 @@ class Survey:
 
     def __init__(self, path: Path) -> None:
         self._mutex = threading.Lock()
+        self.open(path)
+
+    def open(self, path: Path) -> None:
+        """Connect; once, or after `close`."""
         with _translated():
-            self._connection = connect(path, PRAGMAS)
+            self._connection = self._connect(path)
 
     def close(self) -> None:
         """Close; nothing may be called afterwards."""
@@ -222,6 +227,9 @@ class Survey:
             inos = [ino for ino, parent in left.items() if parent == directory]
             for ino, name in self._rows(_NAMES, directory, json.dumps(inos)):
                 yield ino, bytes(name)
+
+    def _connect(self, path: Path) -> sqlite3.Connection:
+        return connect(path, PRAGMAS)
 
     def _rows(self, statement: str, *args: object) -> list[Row]:
         with self._mutex, _translated():

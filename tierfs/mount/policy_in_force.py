@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Final, Literal, NamedTuple, TypeAlias
@@ -17,6 +18,7 @@ from tierfs.base.clock import Clock, system_clock
 from tierfs.base.durations import SECOND
 from tierfs.base.errors import ConfigError
 from tierfs.base.metrics import Metrics
+from tierfs.mount.apart import run_apart
 from tierfs.mount.policy_watch import Watch, look_at
 from tierfs.policy.tier_policy import Policy, load_policy
 from tierfs.policy.volume_file import VolumeFile
@@ -31,6 +33,10 @@ Result: TypeAlias = Literal["applied", "unchanged", "refused"]
 
 Apply: TypeAlias = Callable[[Policy], None]
 """Puts a policy in force: at once, in any thread, whole or (when it raises) not at all."""
+
+READ_HERE: Final = 4096
+"""Bytes of a policy that the daemon itself reads, in 20 ms; a longer one would hold up requests,
+and is read by another process."""
 
 READS_AT_MOST: Final = 5
 """How often a file is read that changes while it is read."""
@@ -182,9 +188,22 @@ def policy_in_force(
 
     def read() -> Policy:
         _require_outside(path, mountpoint)
+        if mounted and _size(path) > READ_HERE:
+            return run_apart(partial(load_policy, head=settings.head), path, idle=False)
         return load_policy(path, head=settings.head)
 
-    return PolicyInForce(path, read, metrics)
+    mounted = False  # nobody waits for requests yet
+    policy = PolicyInForce(path, read, metrics)
+    mounted = True
+    return policy
+
+
+def _size(path: Path) -> int:
+    """Bytes of the file; 0 when it is not there, which reading it then tells."""
+    try:
+        return path.stat().st_size
+    except (OSError, ValueError):
+        return 0
 
 
 def _require_outside(path: Path, mountpoint: Path) -> None:

@@ -12,14 +12,16 @@ import trio
 from tierfs.base.by_hand import show_waits
 from tierfs.base.clock import system_clock
 from tierfs.base.metrics import Metrics
-from tierfs.core.placement import Limits
 from tierfs.core.volume import Volume
+from tierfs.mount.apart import run_apart
 from tierfs.mount.fast_path import FastPath
 from tierfs.mount.supervision import Supervisor
 from tierfs.policy.tier_policy import Policy
 from tierfs.tiering.catalog import IndexCatalog
 from tierfs.tiering.engine import Engine
+from tierfs.tiering.forecast_apart import answer
 from tierfs.tiering.heat import Row
+from tierfs.tiering.levels import limits_of
 from tierfs.tiering.ports import Ports
 from tierfs.tiering.waits import Sums
 
@@ -31,6 +33,9 @@ ROWS: Final = 4096
 
 BATCHES: Final = 64
 """Of so many rows in a tick; what is left is told with the next one, or lost and counted."""
+
+FEW: Final = 20_000
+"""Inodes for which a plan is made in the daemon: a process of its own would start for longer."""
 
 Listener = Callable[[Sequence[Row], Collection[int], int], object]
 """Is told each second which files were read, (inode, reads, bytes), and changed, until a time in
@@ -49,8 +54,9 @@ class Tiering:
         self._fast_path = fast_path
         self._listeners: list[Listener] = []
         self._seen: tuple[list[Row], set[int]] = [], set()
+        self._index = volume.index
         self._catalog = IndexCatalog(volume.index)
-        ports = Ports(self._catalog, volume.fs.moves, volume.flash_space, lambda: self._seen)
+        ports = Ports(self._catalog, volume.fs.moves, volume.fs.placement.space, lambda: self._seen)
         settings = volume.settings
         self.engine = Engine(
             ports, settings.index, settings.tiering_memory, metrics, closed=not moves
@@ -63,9 +69,7 @@ class Tiering:
 
     def apply(self, policy: Policy) -> None:
         """Go by a policy from now on; in any thread."""
-        flash = policy.flash
-        limits = Limits(policy.defaults.head, flash.reserve, flash.high_watermark)
-        self._fs.placement.limits(limits)
+        self._fs.placement.limits(limits_of(policy))
         self._fs.activity.on = True
         self.engine.apply(policy)
 
@@ -86,8 +90,16 @@ class Tiering:
 
     def plan(self) -> dict[str, Any]:
         """What would be moved now, for JSON: `tierfs.tiering.forecast.Forecast`; in a thread."""
-        plan = asdict(self.engine.plan())
         policy = self.engine.policy
+        if self._index.usage().inodes <= FEW:
+            forecast = self.engine.plan(policy)
+        else:
+            question = self.engine.question(self._index.path, policy)
+            folds = self._index.fold()
+            forecast = run_apart(
+                answer, question, folds, descriptors=[folds], ended=lambda: self.engine.stopping
+            )
+        plan = asdict(forecast)
         lines = [line._asdict() for line in plan.pop("lines")]
         misplaced = _sums(self.engine.state().misplaced)
         return {

@@ -19,9 +19,23 @@ class Decision:
     settings: Settings
 
 
+class Decider:
+    """Decides by one policy for many files; a rule has one `Decision`, however many it is for."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._rules = tuple(
+            (rule.match.test, Decision(rule.name, rule.settings)) for rule in policy.rules
+        )
+        self._otherwise = Decision(None, policy.defaults)
+
+    def decide(self, facts: Facts) -> Decision:
+        """What holds for a file: the first rule that it surely matches, else the defaults."""
+        for test, decision in self._rules:
+            if test(facts):
+                return decision
+        return self._otherwise
+
+
 def decide(policy: Policy, facts: Facts) -> Decision:
-    """What holds for a file: the first rule that it surely matches, else the defaults."""
-    for rule in policy.rules:
-        if rule.match.test(facts):
-            return Decision(rule.name, rule.settings)
-    return Decision(None, policy.defaults)
+    """What holds for one file, as `Decider.decide`."""
+    return Decider(policy).decide(facts)

@@ -8,7 +8,7 @@ takes the meaning from the character behind it. Nothing is special about a leadi
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 
 MAX_CHOICES = 100
@@ -28,12 +28,26 @@ class BadGlob(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Glob:
-    """A pattern: ``text`` as it was written, and what it was compiled to."""
+    """A pattern: ``text`` as it was written, and the regular expression that it stands for."""
 
     text: str
-    pattern: re.Pattern[str]
+    expression: str
     everything: bool
     """Whether there is nothing that it does not match."""
+    _compiled: list[re.Pattern[str]] = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
+
+    def __reduce__(self) -> tuple[type[Glob], tuple[str, str, bool]]:
+        """For another process, where it is compiled when it is first used."""
+        return Glob, (self.text, self.expression, self.everything)
+
+    @property
+    def pattern(self) -> re.Pattern[str]:
+        """The expression, compiled once."""
+        if not self._compiled:
+            self._compiled.append(re.compile(self.expression, re.DOTALL))
+        return self._compiled[0]
 
     def matches(self, text: str) -> bool:
         """Whether the whole of ``text`` fits."""
@@ -51,7 +65,7 @@ def path_glob(text: str) -> Glob:
         raise BadGlob("must begin with / or **", hint if text else 'such as "/screens/**"')
     rooted = text if text.startswith("/") else f"/{text}"
     parts = [_path_expression(choice) for choice in _choices(rooted)]
-    return Glob(text, _compile(parts), rooted in {"/**", "/**/*"})
+    return _glob(text, parts, everything=rooted in {"/**", "/**/*"})
 
 
 def text_glob(text: str) -> Glob:
@@ -61,11 +75,13 @@ def text_glob(text: str) -> Glob:
         BadGlob: it is no pattern.
     """
     parts = [_starred(_signs(choice), ".") for choice in _choices(text)]
-    return Glob(text, _compile(parts), text in {"*", "**"})
+    return _glob(text, parts, everything=text in {"*", "**"})
 
 
-def _compile(parts: list[str]) -> re.Pattern[str]:
-    return re.compile("|".join(f"(?:{part})" for part in parts), re.DOTALL)
+def _glob(text: str, parts: list[str], *, everything: bool) -> Glob:
+    glob = Glob(text, "|".join(f"(?:{part})" for part in parts), everything)
+    _ = glob.pattern  # here, where the policy is read, and not when the first file is looked at
+    return glob
 
 
 def _path_expression(path: str) -> str:

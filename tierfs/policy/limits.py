@@ -15,8 +15,10 @@ from tierfs.policy.values import (
     Count,
     CountRate,
     ListOf,
+    Mark,
     OneOrMore,
     Percent,
+    Watermark,
     Word,
     WordOr,
 )
@@ -30,14 +32,16 @@ if TYPE_CHECKING:
 class Flash:
     """How full flash may be."""
 
-    high_watermark: float
-    """Percent of the filesystem's capacity; above it files are evicted."""
-    low_watermark: float
-    """Percent; evicting stops here."""
+    high_watermark: Mark
+    """Above it files are evicted."""
+    low_watermark: Mark
+    """Evicting stops here."""
     reserve: int
     """Bytes that are always left free."""
     evict_order: tuple[str, ...]
     """Classes, those that are evicted first at the beginning."""
+    capacity: int | None = None
+    """Bytes of flash that tierfs may fill; None: the filesystem is all its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +68,18 @@ UNLIMITED = MappingProxyType({"unlimited": None})
 
 HIGH = Field(
     "high_watermark",
-    Percent(),
+    Watermark(),
     "85%",
-    85.0,
-    "Evict when flash is fuller than this, in percent of its filesystem's capacity.",
+    Mark(percent=85.0),
+    "Evict when flash is fuller than this: percent of `capacity`, or a size such as `100GiB`.",
     "85%",
 )
 LOW = Field(
     "low_watermark",
-    Percent(),
+    Watermark(),
     "75%",
-    75.0,
-    "Stop evicting when flash is as empty as this. Less than `high_watermark`.",
+    Mark(percent=75.0),
+    "Stop evicting when flash is as empty as this, written likewise. Less than `high_watermark`.",
     "75%",
 )
 RESERVE = Field(
@@ -94,7 +98,16 @@ EVICT_ORDER: Field[tuple[str, ...]] = Field(
     "Classes in the order of eviction: the second when nothing of the first is left, and so on.",
     "[standard]",
 )
-FLASH_TABLE = Table('"flash"', (HIGH, LOW, RESERVE, EVICT_ORDER))
+CAPACITY: Field[int | None] = Field(
+    "capacity",
+    Size(GIB, MAX_SIZE, 1),
+    "500GiB",
+    None,
+    "What tierfs may fill of a flash filesystem that others use as well, 1GiB at least: its files'"
+    " own bytes count, and `reserve` is left free for all.",
+    "the whole filesystem",
+)
+FLASH_TABLE = Table('"flash"', (HIGH, LOW, RESERVE, CAPACITY, EVICT_ORDER))
 
 RATE: Field[int | None] = Field(
     "rate",
@@ -154,7 +167,7 @@ MOVER = Field(
 
 def flash_of(record: Record) -> Flash:
     """The limits of a table that was read without problems."""
-    return Flash(record[HIGH], record[LOW], record[RESERVE], record[EVICT_ORDER])
+    return Flash(record[HIGH], record[LOW], record[RESERVE], record[EVICT_ORDER], record[CAPACITY])
 
 
 def mover_of(record: Record) -> Mover:

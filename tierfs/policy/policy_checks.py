@@ -6,9 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tierfs.policy.limits import EVICT_ORDER, FLASH, HIGH, LOW
+from tierfs.policy.limits import CAPACITY, EVICT_ORDER, FLASH, HIGH, LOW
 from tierfs.policy.problems import Place, did_you_mean, quote
 from tierfs.policy.settings import CLASS, EVICT, HEAD, PIN, PROMOTE, STANDARD, show_prefix
+from tierfs.policy.values import Mark
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -41,9 +42,16 @@ def check_flash(flash: Record | None, problems: Problems) -> None:
         return
     high = flash.good(HIGH) or (None if flash.given(HIGH) else HIGH.default)
     low = flash.good(LOW) or (None if flash.given(LOW) else LOW.default)
-    if not isinstance(high, float) or not isinstance(low, float) or low < high:
+    if not isinstance(high, Mark) or not isinstance(low, Mark):
         return
-    what = f'"low_watermark" ({low:g}%) is not below "high_watermark" ({high:g}%)'
+    if (high.size is None) == (low.size is None):
+        wrong = (low.size or low.percent or 0) >= (high.size or high.percent or 0)
+    else:  # what a share of a filesystem comes to is not known here
+        capacity = flash.good(CAPACITY)
+        wrong = capacity is not None and low.of(capacity) >= high.of(capacity)
+    if not wrong:
+        return
+    what = f'"low_watermark" ({low}) is not below "high_watermark" ({high})'
     place = flash.place_of(LOW if flash.given(LOW) else HIGH)
     problems.add(place, what, "leave some room between the two")
 

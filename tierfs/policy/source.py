@@ -57,8 +57,13 @@ def place_of(text: str, position: int) -> Place:
 def _read(path: Path) -> bytes:
     # Without O_NONBLOCK opening a FIFO would wait for a writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         _require_regular(path, os.fstat(descriptor).st_mode)
+        file = os.fdopen(descriptor, "rb")  # which refuses a directory, and leaves it open
+    except BaseException:
+        os.close(descriptor)
+        raise
+    with file:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         limit = format_size(MAX_BYTES)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from tierfs.base.durations import MAX_DURATION, SECOND, format_duration
-from tierfs.base.units import KIB, format_size
+from tierfs.base.units import KIB, MAX_SIZE, MIB, UNITS, format_size
 from tierfs.policy.document import Listing, Scalar
 from tierfs.policy.fields import BadValue, read_value
 from tierfs.policy.problems import did_you_mean, quote
@@ -27,6 +27,10 @@ WORD_PATTERN = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _PERCENT = r"(?!0+(?:\.0+)?\s?%)(?:100(?:\.0{1,3})?|[0-9]{1,2}(?:\.[0-9]{1,3})?)\s?%"
 _RATE = rf"{SIZE_PATTERN}\s?/\s?s"
 _PER_SECOND = r"[1-9][0-9]{0,8}\s?/\s?s"
+_SIZE_WITH_UNIT = rf"[0-9]{{1,20}}(?:\.[0-9]{{1,20}})?\s{{0,8}}(?:{'|'.join(UNITS)})"
+LEAST_MARK = MIB
+"""The smallest watermark that is a size, in bytes."""
+
 SLOWEST = 64 * KIB
 """The lowest rate, in bytes a second: a head each second."""
 
@@ -138,14 +142,60 @@ class Percent:
         """The percentage."""
         text = one_text(value).strip()
         if not re.fullmatch(_PERCENT, text):
-            number = re.fullmatch(r"[0-9]{1,3}(?:\.[0-9]{1,3})?", text)
-            hint = f'write "{text}%"' if number else None
-            raise BadValue(f"must be more than 0% and at most 100%, not {quote(text)}", hint)
+            what = f"must be more than 0% and at most 100%, not {quote(text)}"
+            raise BadValue(what, _percent_hint(text))
         return float(text.removesuffix("%"))
 
     def schema(self) -> dict[str, Any]:
         """As `read`."""
         return written(_PERCENT)
+
+
+def _percent_hint(text: str) -> str | None:
+    """What was meant by a number without its sign: 85 is 85%, and so is 0.85."""
+    if not re.fullmatch(r"[0-9]{0,3}(?:\.[0-9]{1,5})?", text) or not text:
+        return None
+    number = float(text)
+    if number == 0:
+        return None
+    return f'write "{100 * number:g}%"' if "." in text and number <= 1 else f'write "{text}%"'
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How full something is: ``percent`` of its capacity, or ``size`` bytes; the other is None."""
+
+    percent: float | None = None
+    size: int | None = None
+
+    def of(self, capacity: int) -> int:
+        """The bytes in use that it stands for; never more than ``capacity``."""
+        if self.size is not None:
+            return min(self.size, capacity)
+        return int(capacity * (self.percent or 0.0) / 100)
+
+    def __str__(self) -> str:
+        return f"{self.percent:g}%" if self.size is None else format_size(self.size)
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """A mark such as ``85%`` or ``100GiB``; a number alone could be either."""
+
+    def read(self, value: Value, problems: Problems) -> Mark:
+        """The mark."""
+        text = one_text(value).strip()
+        if re.fullmatch(_SIZE_WITH_UNIT, text):
+            size = parsed(SIZE, text)
+            if not LEAST_MARK <= size <= MAX_SIZE:
+                limits = f"{format_size(LEAST_MARK)} to {format_size(MAX_SIZE)}"
+                raise BadValue(f"must be {limits}, not {quote(text)}")
+            return Mark(size=size)
+        return Mark(percent=Percent().read(value, problems))
+
+    def schema(self) -> dict[str, Any]:
+        """As `read`, but for the limits of a size."""
+        return {"anyOf": [written(_PERCENT), written(_SIZE_WITH_UNIT)]}
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,10 @@ from tierfs.tiering.explaining import Explained, explained
 from tierfs.tiering.exposure import Exposure
 from tierfs.tiering.followers import Followers
 from tierfs.tiering.forecast import Forecast, forecast
+from tierfs.tiering.forecast_apart import Question
 from tierfs.tiering.heat import SLOT_BYTES, Heat
 from tierfs.tiering.heat_file import HeatFile
+from tierfs.tiering.heat_snapshot import save
 from tierfs.tiering.jobs import Done, brings
 from tierfs.tiering.judge import Judge
 from tierfs.tiering.levels import inode_levels, levels_of, used
@@ -134,7 +136,7 @@ class Engine:
     def plan(self, policy: Policy | None = None) -> Forecast:
         """What would be moved now by the policy in force, or by another; nothing is moved.
 
-        Goes through the whole index, which takes a while.
+        Goes through the whole index here and now: for few files. A mount has it done apart.
 
         Raises:
             FsError, OSError: the index or the flash directory could not be read.
@@ -144,7 +146,21 @@ class Engine:
         heat = self._context.heat
         judge = Judge(self._context.ports.catalog, heat, chosen)
         moment = self._moment(chosen)
-        return forecast(self._context.ports, judge, heat, moment, self._stopping.is_set)
+        return forecast(self._context.ports.catalog, judge, heat, moment, self._stopping.is_set)
+
+    def question(self, index: Path, policy: Policy | None) -> Question:
+        """What a forecast goes by that another process makes of the ``index``.
+
+        Raises:
+            OSError: the flash directory could not be read.
+        """
+        heat = self._context.heat
+        return Question(index, policy, save(heat), heat.capacity, self._moment(policy))
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the mount is about to end."""
+        return self._stopping.is_set()
 
     def explain(self, inos: Sequence[int]) -> Iterable[Explained] | None:
         """Why each of the files belongs where it does; None: there is no policy.

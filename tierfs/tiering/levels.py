@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Final, NamedTuple
 
+from tierfs.core.placement import Limits
 from tierfs.policy.limits import Flash
+from tierfs.policy.tier_policy import Policy
 from tierfs.store.objects import Space
 
 MOST_RESERVED = 2
@@ -46,16 +48,23 @@ def inode_levels(levels: Levels, capacity: int, files: int) -> Levels:
     return Levels(round(files * levels.high / capacity), round(files * levels.low / capacity))
 
 
+def limits_of(policy: Policy) -> Limits:
+    """Where first bytes go under a policy; ``share`` of it is the room that tierfs sees."""
+    flash = policy.flash
+    return Limits(policy.defaults.head, flash.reserve, flash.high_watermark, flash.capacity)
+
+
 def levels_of(flash: Flash, capacity: int) -> Levels:
-    """The marks of a policy on a filesystem of ``capacity`` bytes.
+    """The marks of a policy on a filesystem of ``capacity`` bytes, or a share of one.
 
     Where the reserve begins below the high watermark it takes its place, and the low one keeps
-    its distance.
+    its distance: at least 1 % of the capacity, where one is a size and the other a percentage.
     """
     reserve = min(flash.reserve, capacity // MOST_RESERVED)
-    high = min(int(capacity * flash.high_watermark / 100), capacity - reserve)
-    apart = int(capacity * (flash.high_watermark - flash.low_watermark) / 100)
-    return Levels(high, max(0, min(int(capacity * flash.low_watermark / 100), high - apart)))
+    wanted, low = flash.high_watermark.of(capacity), flash.low_watermark.of(capacity)
+    apart = wanted - low if wanted > low else capacity // 100
+    high = min(wanted, capacity - reserve)
+    return Levels(high, max(0, min(low, high - apart)))
 
 
 def used(space: Space) -> int:

@@ -14,7 +14,7 @@ from tierfs.tiering.heat import Row
 from tierfs.tiering.sweep import Files
 
 
-class Catalog(Files, Protocol):
+class Listed(Files, Protocol):
     """What the index tells of files, and the wishes that are noted in it.
 
     Raises from every method:
@@ -50,6 +50,10 @@ class Catalog(Files, Protocol):
 
     def requests(self, after: int, limit: int) -> list[Request]:
         """Requests for the ``limit`` next inodes behind ``after``."""
+
+
+class Catalog(Listed, Protocol):
+    """Where wishes can be settled as well: in the daemon."""
 
     def settle(self, requests: Sequence[Request], ended: Sequence[Pin]) -> None:
         """Remove requests that are done with, and pins that have ended; what is newer stays."""

@@ -76,7 +76,7 @@ class Files:
         try:
             descriptor = os.open(found.path, _FLAGS)
             try:
-                if (file := self._measured(descriptor)) is not None:
+                if (file := self._measured(descriptor, found)) is not None:
                     self._tally.add(look(file))
             finally:
                 os.close(descriptor)
@@ -87,12 +87,16 @@ class Files:
             else:
                 self._tally.fail(found.path, error.strerror or str(error))
 
-    def _measured(self, descriptor: int) -> Opened | None:
+    def _measured(self, descriptor: int, found: Found) -> Opened | None:
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):
             self._tally.skip(SPECIAL)
             return None
         head = self._heads.length(facts.st_dev, descriptor)
+        if head is None and found.written_down:
+            # As when the volume is not mounted, and the directory below it has such a file.
+            self._tally.refuse(found.path)
+            return None
         if head is None:
             self._tally.skip(ELSEWHERE)
             return None

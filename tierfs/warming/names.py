@@ -123,7 +123,7 @@ class Names:
         path, facts, was_cached = named
         if stat.S_ISREG(facts.st_mode):
             self._tally.found += 1
-            yield Found(facts.st_dev, facts.st_ino, path, was_cached)
+            yield Found(facts.st_dev, facts.st_ino, path, was_cached, written_down=True)
         else:
             self._tally.skip(SYMLINKS if stat.S_ISLNK(facts.st_mode) else SPECIAL)
 

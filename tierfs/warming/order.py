@@ -28,6 +28,8 @@ class Found(NamedTuple):
     path: bytes
     was_cached: bool
     """Whether the kernel knew the name before we came; a listing makes it known."""
+    written_down: bool = False
+    """Whether somebody named just this file, rather than a directory above it."""
 
 
 def in_disk_order(found: Iterable[Found], window: int = WINDOW) -> Iterator[Found]:

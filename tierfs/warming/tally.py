@@ -65,6 +65,8 @@ class Tally:
     skipped: Counter[str] = field(default_factory=Counter)
     """What was left alone, by kind: ``symbolic links`` and so on."""
     errors: int = 0
+    foreign: int = 0
+    """How many of the errors are that a file is in no tierfs mount."""
     problems: list[Problem] = field(default_factory=list)
     """The first ``SHOWN`` errors."""
     interrupted: bool = False
@@ -89,6 +91,12 @@ class Tally:
             self.errors += 1
             if len(self.problems) < SHOWN:
                 self.problems.append(Problem(path, reason))
+
+    def refuse(self, path: bytes) -> None:
+        """Count a file that somebody asked for and that is in no tierfs mount."""
+        with self._mutex:
+            self.foreign += 1
+        self.fail(path, "is not in a tierfs mount")
 
     def is_warm(self, *, tails: bool) -> bool:
         """Whether every file was looked at and all of it is in memory; tails only if asked for."""

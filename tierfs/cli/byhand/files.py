@@ -34,7 +34,11 @@ class Complaints(Tally):
         """A file has no room where it is to go, and none will be made."""
         self._tell(f"{printable(path)}: {reason}", ExitCode.NO_ROOM)
 
-    def refuse(self, error: NotMounted) -> None:
+    def refuse(self, path: bytes) -> None:
+        """A path is in no tierfs mount."""
+        self.unreachable(NotMounted(f"{printable(path)} is not in a tierfs mount"))
+
+    def unreachable(self, error: NotMounted) -> None:
         """A path is in no tierfs mount that answers."""
         self._tell(str(error), error.exit_code)
 
@@ -48,7 +52,7 @@ class Complaints(Tally):
         if found and error.errno in VANISHED:
             self.skip(GONE)
         elif is_foreign(error):
-            self.refuse(NotMounted(f"{printable(path)} is not in a tierfs mount"))
+            self.refuse(path)
         else:
             self.fail(path, reason(error))
 
@@ -97,7 +101,7 @@ def _argument(
     try:
         known = names.arguments([path])
     except NotMounted as error:
-        return complaints.refuse(error)
+        return complaints.unreachable(error)
     for one in known:
         if stat.S_ISDIR(one.facts.st_mode) and not recursive:
             complaints.fail(path, "it is a directory; -r takes all files in and below it")

@@ -44,7 +44,9 @@ def summary(policy: Policy) -> list[tuple[str, ...]]:
 
 
 def _flash(flash: Flash) -> str:
-    marks = f"evict above {flash.high_watermark:g}% down to {flash.low_watermark:g}%"
+    marks = f"evict above {flash.high_watermark} down to {flash.low_watermark}"
+    if flash.capacity is not None:
+        marks = f"{format_size(flash.capacity)} for tierfs, {marks}"
     order = ", ".join(flash.evict_order)
     return f"{marks}, keep {format_size(flash.reserve)} free, classes in order: {order}"
 

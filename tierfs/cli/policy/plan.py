@@ -38,8 +38,9 @@ MOVES = {
 def command(mounted: Path, *, as_json: bool) -> None:
     """Say which moves the policy in force calls for now, in files and bytes, and why.
 
-    Nothing is moved. The daemon goes through its whole index, some ten thousand files a second.
-    Heads that come back when they are read next are not counted.
+    Nothing is moved. The whole index is gone through by a process at idle priority, which holds
+    nobody up, and takes its time where no processor is idle. Heads that come back when they are
+    read next are not counted.
     """
     plan = ask(mountpoint_of(mounted), "policy plan")
     if as_json:

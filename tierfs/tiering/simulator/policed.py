@@ -1,10 +1,10 @@
 """A flash under a tier policy, driven by the lines of an access log, as a mount's engine drives it.
 
-The deciders are the engine's: which rule holds (`tierfs.policy.decide`), what follows from it
+The deciders are the mount's: which rule holds (`tierfs.policy.decide`), what follows from it
 (`tierfs.tiering.wish`, `judge`), who comes in and who goes (`promotion`, `eviction`,
-`replacement`). What differs: files are met when the log names them, moves take no time beyond the
-mover's rate, and of the files on flash a few are looked at by chance where the engine sweeps the
-index.
+`replacement`), and how full flash may be (`tierfs.core.placement`, `levels`). What differs: files
+are met when the log names them, moves take no time beyond the mover's rate, and of the files on
+flash a few are looked at by chance where the engine sweeps the index.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from random import Random
 from typing import Final
 
 from tierfs.base.durations import SECOND
+from tierfs.core.placement import is_short, share
 from tierfs.index.inodes import Inode
 from tierfs.policy.tier_policy import Policy
+from tierfs.store.objects import Space
 from tierfs.tiering.access_lines import FileFacts, Gone, Line, Use
 from tierfs.tiering.eviction import Pool, Resident, resident_of, victims
 from tierfs.tiering.heat import Heat
-from tierfs.tiering.levels import levels_of
+from tierfs.tiering.levels import levels_of, limits_of
 from tierfs.tiering.promotion import Ask, Swap, forced, promotions
 from tierfs.tiering.simulator.allowance import Allowance
 from tierfs.tiering.simulator.catalogue import Catalogue
@@ -53,7 +55,8 @@ class PolicedFlash:
     def __init__(self, policy: Policy, capacity: int, known: int = KNOWN) -> None:
         self.ledger = Ledger()
         self._capacity = capacity
-        self._levels = levels_of(policy.flash, capacity)
+        self._limits = limits_of(policy)
+        self._levels = levels_of(policy.flash, self._space().capacity)
         self._heat = Heat(known)
         self._files = Catalogue(policy, self._heat)
         self._shelf = Shelf(capacity)
@@ -97,10 +100,17 @@ class PolicedFlash:
             self._consider(inode)
 
     def _write(self, use: Use) -> None:
-        before = on_flash(self._files.seen(use))
+        seen = self._files.seen(use)
+        before, grown_from = on_flash(seen), seen.size
         inode = self._files.written(use, self._now)
-        wish = self._files.wish(inode, self._now)
-        wanted = min(inode.size, wish.prefix if wish.pinned else wish.head)
+        # A file gets the head of the volume where flash has room for new ones, as on a mount. A
+        # pinned one that has come up grows on flash; else the rest of it comes later, by the mover.
+        pinned = self._files.wish(inode, self._now).pinned
+        follows = pinned and before == grown_from > self._limits.head
+        prefix = inode.size if follows else max(before, self._limits.head)
+        if not before and is_short(self._space(), self._limits):
+            prefix = 0
+        wanted = min(inode.size, prefix)
         fits = wanted - before <= self._capacity - self.ledger.used
         self._put(inode, before, wanted if fits else min(before, inode.size))
         self._settling[use.ino] = self._now
@@ -114,7 +124,7 @@ class PolicedFlash:
         before = on_flash(known) if known else 0
         inode = self._files.told(facts)
         wanted = min(inode.size, before if known else facts.head)
-        fits = wanted - before <= self._capacity - self.ledger.used
+        fits = bool(known) or wanted <= self._levels.headroom(self.ledger.used)
         self._put(inode, before, wanted if fits else 0)
         self._consider(self._files.get(facts.ino))
         self._relieve()
@@ -169,6 +179,7 @@ class PolicedFlash:
             if wants_mirror(inode, self._files.wish(inode, self._now)):
                 self.ledger.to_disk += on_flash(inode)
                 self._files.keep(inode._replace(mirrored=1))
+            self._consider(self._files.get(ino))
 
     def _promote(self) -> None:
         """Weigh those that ask. Who is refused asks again when it is read, a pinned file hourly."""
@@ -226,6 +237,11 @@ class PolicedFlash:
                 self._consider(inode)
 
     # ------------------------------------------------------------ flash
+    def _space(self) -> Space:
+        """The room in flash as a mount sees it."""
+        free = self._capacity - self.ledger.used
+        return share(Space(self._capacity, free, free, 0, 0), self.ledger.used, self._limits)
+
     def _look(self, count: int) -> None:
         for ino in self._shelf.sample(count, self._random):
             inode = self._files.get(ino)

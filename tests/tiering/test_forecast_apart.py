@@ -1,0 +1,66 @@
+"""A plan made by other processes, of a file that the daemon goes on writing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.tiering.many_inodes import FIRST, fill_index
+from tierfs.base.metrics import Metrics
+from tierfs.base.osio import SYSTEM
+from tierfs.index.index import Index
+from tierfs.index.wishes import Pin, Request
+from tierfs.policy.tier_policy import Policy, load_policy
+from tierfs.tiering.catalog import IndexCatalog
+from tierfs.tiering.context import Moment
+from tierfs.tiering.forecast import BLOCK, forecast
+from tierfs.tiering.forecast_apart import Question, answer
+from tierfs.tiering.heat import Heat
+from tierfs.tiering.heat_snapshot import save
+from tierfs.tiering.judge import Judge
+from tierfs.tiering.levels import Levels
+
+POLICY = """\
+version: 1
+rules:
+  - {name: archive, match: {path: "/d6754*/**"}, head: none}
+  - {name: sevens, match: {path: "**/f*7"}, pin: true, head: all}
+"""
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[Index]:
+    """Of more files than one process takes at a time."""
+    path = tmp_path / "index.db"
+    path.touch()
+    Index(path, SYSTEM, Metrics()).close()
+    fill_index(path, BLOCK + 1000, time.time_ns())
+    index = Index(path, SYSTEM, Metrics())
+    yield index
+    index.close()
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Policy:
+    path = tmp_path / "policy.yaml"
+    path.write_text(POLICY)
+    return load_policy(path)
+
+
+def test_it_is_the_plan_that_would_be_made_here(index: Index, policy: Policy) -> None:
+    with index.transaction():
+        index.wishes.pin(Pin(FIRST + 5, None))
+        index.wishes.request(Request(FIRST + 6, 0))
+    moment = Moment(time.time_ns(), Levels(10**9, 5 * 10**8), 12 * 10**8, 2 * 10**9, may_work=True)
+    heat = Heat(64)
+    heat.feed([(FIRST + 7, 3, 100)], moment.now)
+    with closing(IndexCatalog(index)) as catalog:
+        here = forecast(catalog, Judge(catalog, heat, policy), heat, moment, lambda: False)
+    question = Question(index.path, policy, save(heat), heat.capacity, moment)
+    assert answer(question, index.fold()) == here
+    assert here.files == BLOCK + 1000
+    assert {line.move for line in here.lines} == {"demote", "promote", "evict", "hand"}

@@ -1,0 +1,85 @@
+"""Giving way to others: how a process of long work asks for what nobody else wants.
+
+Linux, sched(7) and ioprio_set(2).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+LATER: Final = 10
+"""The nice value (setpriority(2)) of what somebody waits for: a tenth of an ordinary share."""
+
+LOWEST: Final = 19
+"""The nice value that gives way most."""
+
+STARVES_AFTER_S: Final = 5.0
+LEAST_SHARE: Final = 0.05
+
+_IOPRIO_SET: Final = {"x86_64": 251, "aarch64": 30}
+"""The system call has no wrapper in the C library."""
+_IDLE_IO: Final = 3 << 13
+"""IOPRIO_CLASS_IDLE: the disk when nobody else uses it."""
+_WHO_PROCESS: Final = 1
+_PR_SET_PDEATHSIG: Final = 1
+
+
+def give_way(*, idle: bool) -> None:
+    """Let this process come after others; ``idle``: take only time that nobody wants.
+
+    What cannot be had, as in a container that forbids it, is done without.
+    """
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, LOWEST if idle else LATER)
+    if idle:
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    number = _IOPRIO_SET.get(platform.machine())
+    if number is not None:
+        _libc().syscall(number, _WHO_PROCESS, 0, _IDLE_IO)
+
+
+class Patience:
+    """Keeps a process at idle priority from starving where no processor is ever free.
+
+    To be asked now and then. A process that got less than `LEAST_SHARE` of the last seconds takes
+    the lowest ordinary priority, which is 1.5 % of a busy core. Where that is not allowed (only
+    root may leave SCHED_IDLE at this nice value, sched(7)) it goes on as it is.
+    """
+
+    def __init__(
+        self,
+        monotonic: Callable[[], float] = time.monotonic,
+        used: Callable[[], float] = time.process_time,
+    ) -> None:
+        self._monotonic, self._used = monotonic, used
+        self._since = monotonic(), used()
+
+    def ends(self) -> bool:
+        """Whether it just did, if it is time to look."""
+        since, before = self._since
+        now, used = self._monotonic(), self._used()
+        if now - since < STARVES_AFTER_S:
+            return False
+        self._since = now, used
+        if used - before >= LEAST_SHARE * (now - since):
+            return False
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        return True
+
+
+def die_with_parent() -> None:
+    """Be killed when the thread that started this process ends (PR_SET_PDEATHSIG, prctl(2))."""
+    _libc().prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
