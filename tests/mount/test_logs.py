@@ -233,3 +233,15 @@ def test_no_log_at_all(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(os.devnull)
     start_logging(LogSettings("text", "info", tmp_path / "link"))
     LOG.info("hello")
+
+
+def test_the_directory_that_tierfs_chooses_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Older versions made /var/log/tierfs so that all could list it."""
+    own = tmp_path / "tierfs"
+    own.mkdir(mode=0o755)
+    monkeypatch.setattr(logs, "OWN_DIRECTORY", own)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    start_logging(LogSettings("text", "info", own / "log"))
+    assert own.stat().st_mode & 0o777 == 0o700

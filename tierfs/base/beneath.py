@@ -62,10 +62,11 @@ def open_beneath(path: str, flags: int, mode: int = 0o600, *, dir_fd: int) -> in
     if how is None:
         return _walk(path, _completed(flags), mode, dir_fd)
     name = path.encode("utf-8", "surrogateescape")
-    fd: int = _syscall(_NUMBER, dir_fd, name, how, _HOW_BYTES)
-    if fd < 0:
+    fd: int
+    while (fd := _syscall(_NUMBER, dir_fd, name, how, _HOW_BYTES)) < 0:
         number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), path)
+        if number != errno.EINTR:  # a signal, as after PEP 475
+            raise OSError(number, os.strerror(number), path)
     return fd
 
 
