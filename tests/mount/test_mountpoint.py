@@ -32,6 +32,7 @@ class Table:
         self.mounts: list[Mount] = []
         self.dead: set[str] = set()
         monkeypatch.setattr(mountpoint, "mount_at", self._at)
+        monkeypatch.setattr(mountpoint, "mounts", lambda: self.mounts)
         monkeypatch.setattr(mountpoint, "ask_daemon", self._ask)
         monkeypatch.setattr(mountpoint, "unmount", self._unmount)
 
@@ -67,12 +68,14 @@ def test_a_free_directory_is_fit(tmp_path: Path) -> None:
     assert prepare(tmp_path / "link", []) == tmp_path / "real"
 
 
-def test_every_dead_mount_is_cleared(table: Table, tmp_path: Path, expect_log: ExpectLog) -> None:
+def test_the_last_dead_mount_stays_until_it_is_replaced(
+    table: Table, tmp_path: Path, expect_log: ExpectLog
+) -> None:
     expect_log("whose tierfs daemon is gone")
     for _ in range(3):
         table.add(tmp_path, "fuse.tierfs", dead=True)
     prepare(tmp_path, [])
-    assert table.mounts == []
+    assert [mount.source for mount in table.mounts] == ["/volume-0.yaml"]
 
 
 def test_a_live_mount_is_refused(table: Table, tmp_path: Path) -> None:
@@ -145,7 +148,7 @@ def test_unmounting_what_is_not_mounted(tmp_path: Path) -> None:
 
 def test_a_mount_of_another_user_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mount = Mount(tmp_path, "fuse.tierfs", "/v.yaml", "rw", "rw,user_id=0")
-    monkeypatch.setattr(mountpoint, "mount_at", lambda _path: mount)
+    monkeypatch.setattr(mountpoint, "mount_at", lambda *_: mount)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(MountFailed, match="by the user with ID 0, not by you"):
         unmount(tmp_path)

@@ -108,7 +108,9 @@ def _hint(real: Path) -> str:
 
 
 def prepare(mountpoint: Path, keep_clear: Iterable[Path]) -> Path:
-    """The real path of ``mountpoint``, free of dead tierfs mounts and fit for a new one.
+    """The real path of ``mountpoint``, fit for a new mount, which may have to replace a dead one.
+
+    That stays until it is replaced: without it programs would write into the directory below.
 
     ``keep_clear`` are the daemon's own files and directories: a mount over or under one of
     them would make the daemon wait for itself.
@@ -117,9 +119,9 @@ def prepare(mountpoint: Path, keep_clear: Iterable[Path]) -> Path:
         MountFailed: it is missing, no directory, in use by a live mount, or overlaps.
     """
     real = Path(os.path.realpath(mountpoint))
-    _clear_stale(real)
-    _require_free(real)
-    _require_directory(real)
+    if not clear_stale(real):
+        _require_free(real)
+        _require_directory(real)
     for own in keep_clear:
         _require_apart(real, Path(os.path.realpath(own)))
     return real
@@ -192,16 +194,24 @@ def _fulfil(future: Future[T], work: Callable[[], T]) -> None:
         future.set_exception(error)
 
 
-def _clear_stale(path: Path) -> None:
+def clear_stale(path: Path) -> bool:
+    """Whether one dead tierfs mount is at ``path``; of several upon one another, one is left.
+
+    Raises:
+        MountFailed: it is another filesystem's, or something alive is below it.
+    """
     for _ in range(STACKED_AT_MOST):
         if not is_stale(path):
-            return
-        dead = mount_at(path)
-        if dead is None or not dead.is_tierfs:
-            kind = f"a dead {dead.fstype} mount" if dead else "a dead mount"
+            return False
+        stacked = [mount for mount in mounts() if mount.path == path]
+        if not stacked or not stacked[-1].is_tierfs:
+            kind = f"a dead {stacked[-1].fstype} mount" if stacked else "a dead mount"
             raise MountFailed(f"{kind} is in the way at {path}; remove it: umount --lazy {path}")
+        if len(stacked) == 1 or not stacked[-2].is_tierfs:
+            return True
         log.warning("unmounting %s, whose tierfs daemon is gone", path)
         unmount(path, lazy=True)
+    return True
 
 
 def _require_directory(path: Path) -> None:
