@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 
 from tierfs.base.errors import MountFailed, NotMounted
 from tierfs.mount.mountinfo import Mount, mount_above, mount_at, mounts
+from tierfs.mount.runtime import runs
 
 log = logging.getLogger(__name__)
 
@@ -98,10 +99,20 @@ def without_links(path: Path, listed: list[Mount]) -> Path:
     return Path(os.path.realpath(path))
 
 
+_DOING: Final = {
+    "starting": "just mounting it",
+    "serving": "still in use elsewhere, after a lazy unmount or in another mount namespace",
+    "closing": "writing out what is not durable yet, after the unmount",
+}
+
+
 def _hint(real: Path) -> str:
     around = mount_above(real)
     if around is not None and around.is_tierfs:
         return f"; it lies in the tierfs mount {around.path}"
+    for run in runs():
+        if os.fspath(real) in {run.volume, run.mountpoint} and run.alive():
+            return f"; its daemon, process {run.pid}, is {_DOING[run.state]}"
     if real.is_file():
         return "; no mount was made of such a volume file"
     return "" if real.is_dir() else "; there is no such directory"
