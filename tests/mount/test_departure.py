@@ -89,14 +89,22 @@ def test_a_file_and_a_directory_keep_a_mount(mounted: Mount) -> None:
     found = mount_at(mounted.path)
     assert found is not None
     mine = (os.getpid(), "in use by")
-    assert mine not in [(one.pid, one.kind) for one in holders(found.device, found.number)]
+    assert mine not in [
+        (one.pid, one.kind) for one in holders(found.device, found.source, found.number)
+    ]
     with (mounted.path / "file").open("wb"):
-        assert mine in [(one.pid, one.kind) for one in holders(found.device, found.number)]
-        assert f"in use by process {os.getpid()} (" in shown(holders(found.device, found.number))
+        assert mine in [
+            (one.pid, one.kind) for one in holders(found.device, found.source, found.number)
+        ]
+        assert f"in use by process {os.getpid()} (" in shown(
+            holders(found.device, found.source, found.number)
+        )
     user = start(["sleep", "60"], cwd=mounted.path)
     try:
         wait_until(
-            lambda: user.pid in [one.pid for one in holders(found.device, found.number)],
+            lambda: (
+                user.pid in [one.pid for one in holders(found.device, found.source, found.number)]
+            ),
             what="its working directory",
         )
     finally:

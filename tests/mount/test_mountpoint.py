@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -193,3 +195,26 @@ def test_the_outcome_of_work_comes_through(tmp_path: Path) -> None:
     assert within(5, lambda: 7) == 7
     with pytest.raises(FileNotFoundError):
         within(5, (tmp_path / "none").stat)
+
+
+def test_an_unmount_that_does_not_end_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As umount(8) in the kernel, where no signal ends it: here it is spared the signal."""
+    program = tmp_path / "umount"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(mountpoint, "find_program", lambda _name: str(program))
+    monkeypatch.setattr(mountpoint, "TELL_SECONDS", 0.1)
+    spared: list[subprocess.Popen[bytes]] = []
+
+    def spare(process: subprocess.Popen[bytes]) -> None:
+        spared.append(process)
+
+    monkeypatch.setattr(subprocess.Popen, "kill", spare)
+    told: list[int] = []
+    with pytest.raises(MountFailed, match=r"is not unmounted after 0\.5 s"):
+        unmount(tmp_path, seconds=0.5, waiting=lambda: told.append(1))
+    assert told
+    spared[0].send_signal(signal.SIGKILL)
+    spared[0].wait(10)

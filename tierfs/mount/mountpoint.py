@@ -8,8 +8,10 @@ import os
 import shutil
 import stat
 import subprocess
+import tempfile
 import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Final, TypeVar
@@ -29,8 +31,14 @@ STACKED_AT_MOST: Final = 16
 LINKS_AT_MOST: Final = 40
 UNMOUNT_SECONDS: Final = 600.0
 """An unmount writes back what the kernel still holds, which may take its time."""
+TELL_SECONDS: Final = 2.0
+"""After so long whoever waits is told for what."""
 LEAST_SECONDS: Final = 1.0
 """For a program to start and to say what is wrong."""
+
+
+# Programs that do not end: a Popen object that is collected while its process runs warns about it.
+_left_waiting: list[subprocess.Popen[bytes]] = []
 
 
 def within(seconds: float, work: Callable[[], T]) -> T:
@@ -138,10 +146,16 @@ def prepare(mountpoint: Path, keep_clear: Iterable[Path]) -> Path:
     return real
 
 
-def unmount(path: Path, *, lazy: bool = False, seconds: float = UNMOUNT_SECONDS) -> None:
+def unmount(
+    path: Path,
+    *,
+    lazy: bool = False,
+    seconds: float = UNMOUNT_SECONDS,
+    waiting: Callable[[], object] = lambda: None,
+) -> None:
     """Unmount the topmost mount at ``path``; ``lazy`` detaches it even while in use.
 
-    It may take ``seconds`` at most.
+    It may take ``seconds`` at most; ``waiting`` is called when it takes more than some.
 
     Raises:
         MountFailed: with what umount(8) or fusermount3(1) said.
@@ -153,21 +167,41 @@ def unmount(path: Path, *, lazy: bool = False, seconds: float = UNMOUNT_SECONDS)
     if os.geteuid() != 0:
         words = ["fusermount3", "-u", *(["-z"] if lazy else [])]
     program = find_program(words[0])
-    try:
-        done = subprocess.run(
-            [program, *words[1:], os.fspath(path)],
-            check=False,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=max(seconds, LEAST_SECONDS),
-        )
-    except subprocess.TimeoutExpired:
-        raise MountFailed(_still_unmounting(path, seconds)) from None
-    except OSError as error:  # no process or descriptor is left
-        raise MountFailed(f"{program} cannot be run: {error.strerror}; try again") from error
-    if done.returncode != 0:
-        raise MountFailed(_why_not_unmounted(path, done.stderr.strip()))
+    command = [program, *words[1:], os.fspath(path)]
+    status, said = _run(command, max(seconds, LEAST_SECONDS), waiting)
+    if status is None:
+        raise MountFailed(_still_unmounting(path, seconds))
+    if status != 0:
+        raise MountFailed(_why_not_unmounted(path, said))
+
+
+def _run(
+    command: Sequence[str], seconds: float, waiting: Callable[[], object]
+) -> tuple[int | None, str]:
+    """A program's exit status, None when it has not ended after ``seconds``, and what it said.
+
+    Such a one may wait in the kernel, where no signal ends it: subprocess.run would wait with it.
+
+    Raises:
+        MountFailed: it cannot be started.
+    """
+    deadline = time.monotonic() + seconds
+    with tempfile.TemporaryFile() as printed:
+        try:
+            process = subprocess.Popen(command, stdout=printed, stderr=printed)
+        except OSError as error:  # no process or descriptor is left
+            raise MountFailed(f"{command[0]} cannot be run: {error.strerror}") from error
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                process.wait(min(left, TELL_SECONDS))
+            except subprocess.TimeoutExpired:
+                waiting()
+            else:
+                printed.seek(0)
+                return process.returncode, printed.read().decode(errors="replace").strip()
+        process.kill()
+    _left_waiting.append(process)
+    return None, ""
 
 
 def place_of(own: Mount, listed: list[Mount] | None = None) -> Path:
