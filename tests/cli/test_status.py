@@ -78,7 +78,7 @@ disk   /disk          1PiB      0B       1   1GiB
 def test_a_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     with patch("tierfs.cli.status.ask", return_value=STATUS) as asked:
         assert main(["status", "/mnt/images"]) == 0
-    asked.assert_called_once_with(Path("/mnt/images"), "status", seconds=5.5, wait=0.5)
+    asked.assert_called_once_with(Path("/mnt/images"), "status", seconds=5.3, wait=0.3)
     assert capsys.readouterr().out == SHOWN
 
 

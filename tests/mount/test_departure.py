@@ -16,7 +16,8 @@ from tests.support.loop_devices import frozen, loop_filesystem
 from tests.support.mounting import HEAD, Mount, tierfs
 from tests.support.proc import run, start, stop, wait_until
 from tierfs.base.errors import VolumeBusy
-from tierfs.mount.holders import holders, told
+from tierfs.mount.holders import holders
+from tierfs.mount.holders import told as shown
 from tierfs.mount.mountinfo import mount_at
 from tierfs.mount.runtime import runs
 from tierfs.mount.session import serve_when_free
@@ -24,7 +25,7 @@ from tierfs.policy.volume_file import load_volume_file
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="makes mount namespaces")
 
-FAILED, BUSY = 5, 4
+FAILED, BUSY, NOT_MOUNTED = 5, 4, 6
 SOON = 15
 """Seconds in which a command says for whom it waits; its own time-outs are far below."""
 
@@ -88,14 +89,22 @@ def test_a_file_and_a_directory_keep_a_mount(mounted: Mount) -> None:
     found = mount_at(mounted.path)
     assert found is not None
     mine = (os.getpid(), "in use by")
-    assert mine not in [(one.pid, one.kind) for one in holders(found.device, found.number)]
+    assert mine not in [
+        (one.pid, one.kind) for one in holders(found.device, found.source, found.number)
+    ]
     with (mounted.path / "file").open("wb"):
-        assert mine in [(one.pid, one.kind) for one in holders(found.device, found.number)]
-        assert f"in use by process {os.getpid()} (" in told(holders(found.device, found.number))
+        assert mine in [
+            (one.pid, one.kind) for one in holders(found.device, found.source, found.number)
+        ]
+        assert f"in use by process {os.getpid()} (" in shown(
+            holders(found.device, found.source, found.number)
+        )
     user = start(["sleep", "60"], cwd=mounted.path)
     try:
         wait_until(
-            lambda: user.pid in [one.pid for one in holders(found.device, found.number)],
+            lambda: (
+                user.pid in [one.pid for one in holders(found.device, found.source, found.number)]
+            ),
             what="its working directory",
         )
     finally:
@@ -132,6 +141,8 @@ def test_umount_says_that_the_volume_is_written_out(make_mount: MakeMount, tmp_p
         (mount.path / "file").write_bytes(b"x" * 3 * HEAD)
         with frozen(device):
             said = tierfs("umount", "--timeout", "3", mount.path, statuses=[FAILED], timeout=SOON)
+            told = tierfs("status", mount.volume_file, statuses=[NOT_MOUNTED])
+            assert f"its daemon, process {mount.pid}, is writing out" in told
             assert f"process {mount.pid} is writing out what is not durable yet" in said
         mount.wait_for_daemon()
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.fixtures import MakeMount
-from tests.support.mounting import Mount, mounts_at
-from tests.support.proc import run, wait_until
+from tests.support.mounting import Mount, mounts_at, tierfs
+from tests.support.proc import kill_process, processes_naming, run, start, stop, wait_until
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="umount --force")
 
@@ -104,3 +104,55 @@ sys.exit(main(["mount", "--foreground", *sys.argv[1:]]))
 """
     run([sys.executable, "-c", code, mount.volume_file, mount.path], statuses=[5])
     assert mounts_at(mount.path) == 0
+
+
+WRITER = """
+import itertools, os, sys
+print(flush=True)
+for number in itertools.count():
+    try:
+        os.close(os.open(f"{sys.argv[1]}/{number % 1000}", os.O_CREAT | os.O_WRONLY))
+    except OSError:
+        pass
+"""
+
+
+@needs_root
+def test_a_dead_mount_is_replaced_without_a_gap(make_mount: MakeMount) -> None:
+    mount = make_mount("noatime")
+    before = shown(mount)
+    writer = start([sys.executable, "-c", WRITER, mount.path])
+    try:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        for _ in range(3):
+            mount.kill()
+            expect_dead(mount)
+            mount.mount("noatime")
+    finally:
+        stop(writer)
+    assert shown(mount) == before
+    assert mounts_at(mount.path) == 1
+    mount.unmount()
+    assert os.listdir(mount.path) == [], "programs wrote into the directory below"
+
+
+def shown(mount: Mount) -> list[str]:
+    """The mount's type and options."""
+    words = ["findmnt", "-n", "-o", "FSTYPE,SOURCE,VFS-OPTIONS,FS-OPTIONS,PROPAGATION"]
+    return run([*words, "-M", mount.path]).stdout.split()
+
+
+def test_dead_mounts_upon_one_another_are_cleared(make_mount: MakeMount, tmp_path: Path) -> None:
+    """As a version that only mounted on top may have left them."""
+    mount = make_mount()
+    other = make_mount.formatted()
+    if os.geteuid() != 0:
+        return
+    tierfs("mount", other.volume_file, tmp_path)
+    run(["mount", "--move", tmp_path, mount.path])
+    for pid in (mount.pid, *processes_naming(str(other.volume_file))):
+        kill_process(pid)
+    assert mounts_at(mount.path) == 2
+    mount.mount()
+    assert mounts_at(mount.path) == 1

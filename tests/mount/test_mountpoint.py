@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +34,7 @@ class Table:
         self.mounts: list[Mount] = []
         self.dead: set[str] = set()
         monkeypatch.setattr(mountpoint, "mount_at", self._at)
+        monkeypatch.setattr(mountpoint, "mounts", lambda: self.mounts)
         monkeypatch.setattr(mountpoint, "ask_daemon", self._ask)
         monkeypatch.setattr(mountpoint, "unmount", self._unmount)
 
@@ -67,12 +70,14 @@ def test_a_free_directory_is_fit(tmp_path: Path) -> None:
     assert prepare(tmp_path / "link", []) == tmp_path / "real"
 
 
-def test_every_dead_mount_is_cleared(table: Table, tmp_path: Path, expect_log: ExpectLog) -> None:
+def test_the_last_dead_mount_stays_until_it_is_replaced(
+    table: Table, tmp_path: Path, expect_log: ExpectLog
+) -> None:
     expect_log("whose tierfs daemon is gone")
     for _ in range(3):
         table.add(tmp_path, "fuse.tierfs", dead=True)
     prepare(tmp_path, [])
-    assert table.mounts == []
+    assert [mount.source for mount in table.mounts] == ["/volume-0.yaml"]
 
 
 def test_a_live_mount_is_refused(table: Table, tmp_path: Path) -> None:
@@ -145,7 +150,7 @@ def test_unmounting_what_is_not_mounted(tmp_path: Path) -> None:
 
 def test_a_mount_of_another_user_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mount = Mount(tmp_path, "fuse.tierfs", "/v.yaml", "rw", "rw,user_id=0")
-    monkeypatch.setattr(mountpoint, "mount_at", lambda _path: mount)
+    monkeypatch.setattr(mountpoint, "mount_at", lambda *_: mount)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(MountFailed, match="by the user with ID 0, not by you"):
         unmount(tmp_path)
@@ -190,3 +195,26 @@ def test_the_outcome_of_work_comes_through(tmp_path: Path) -> None:
     assert within(5, lambda: 7) == 7
     with pytest.raises(FileNotFoundError):
         within(5, (tmp_path / "none").stat)
+
+
+def test_an_unmount_that_does_not_end_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As umount(8) in the kernel, where no signal ends it: here it is spared the signal."""
+    program = tmp_path / "umount"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(mountpoint, "find_program", lambda _name: str(program))
+    monkeypatch.setattr(mountpoint, "TELL_SECONDS", 0.1)
+    spared: list[subprocess.Popen[bytes]] = []
+
+    def spare(process: subprocess.Popen[bytes]) -> None:
+        spared.append(process)
+
+    monkeypatch.setattr(subprocess.Popen, "kill", spare)
+    told: list[int] = []
+    with pytest.raises(MountFailed, match=r"is not unmounted after 0\.5 s"):
+        unmount(tmp_path, seconds=0.5, waiting=lambda: told.append(1))
+    assert told
+    spared[0].send_signal(signal.SIGKILL)
+    spared[0].wait(10)

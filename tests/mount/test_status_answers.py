@@ -79,6 +79,7 @@ def status(volume: Volume, tmp_path: Path) -> Status:
         lambda: None,
         dict,
         None,
+        lambda: None,
     )
     return Status(served)
 
@@ -192,5 +193,7 @@ def test_status_while_a_tier_hangs(make_mount: MakeMount, tmp_path: Path, tier: 
             stack.callback(stop, writer)
             time.sleep(0.5)
             assert writer.poll() is None, "the write does not hang"
-            assert timed_status(mount)["pid"] == mount.pid
+            shown = timed_status(mount)
+            assert shown["pid"] == mount.pid
+            assert ("event_loop" in shown["late"]) == (tier == "flash")
             assert timed_status(mount.volume_file)["pid"] == mount.pid

@@ -16,12 +16,13 @@ from tierfs.cli.verb import PATH, Verb
 from tierfs.cli.waits import reasons_line
 from tierfs.mount.asking import ask
 
-WAIT: Final = 0.5
+WAIT: Final = 0.3
 MOST_WAIT: Final = 60.0
 DAEMON_SECONDS: Final = 5.0
 """For the daemon to answer at all, which waits for no device."""
 UNKNOWN: Final = "?"
 LATE: Final = {
+    "event_loop": "what answers most requests",
     "counts": "the count of files and bytes",
     "index": "the index's filesystem",
     "policy": "the tier policy",

@@ -14,12 +14,10 @@ from tierfs.base.errors import MountFailed, NotMounted
 from tierfs.mount.asking import ask
 from tierfs.mount.holders import holders, told
 from tierfs.mount.mountinfo import Mount
-from tierfs.mount.mountpoint import is_stale, tierfs_at, unmount
-from tierfs.mount.runtime import Run, run_of
+from tierfs.mount.mountpoint import TELL_SECONDS, is_stale, tierfs_at, unmount
+from tierfs.mount.runtime import Run, run_of, runs
 
 END_SECONDS: Final = 600.0
-TELL_SECONDS: Final = 2.0
-"""After so long whoever waits is told for whom, and again whenever that has changed."""
 ASK_SECONDS: Final = 5.0
 
 Tell = Callable[[str], object]
@@ -48,9 +46,13 @@ def leave(
         return
     deadline = time.monotonic() + seconds
     with _watched(run.pid if run else _daemon(mount.path)) as watched:
-        unmount(mount.path, seconds=seconds)
+        unmount(mount.path, seconds=seconds, waiting=lambda: tell(_flushing(mount)))
         if watched is not None:
             _wait(watched, mount, run, deadline, tell)
+
+
+def _flushing(mount: Mount) -> str:
+    return f"{mount.path}: waiting for the kernel, which writes back what programs wrote"
 
 
 def _wait(watched: int, mount: Mount, run: Run | None, deadline: float, tell: Tell) -> None:
@@ -61,7 +63,7 @@ def _wait(watched: int, mount: Mount, run: Run | None, deadline: float, tell: Te
     """
     last = ""
     while not select.select([watched], [], [], _slice(deadline))[0]:
-        why = reason(mount.device, mount.number, run)
+        why = _reason(mount, run)
         if time.monotonic() >= deadline:
             raise MountFailed(
                 f"{mount.path} is unmounted, but its daemon has not ended: {why}; "
@@ -76,11 +78,13 @@ def _slice(deadline: float) -> float:
     return max(0.0, min(TELL_SECONDS, deadline - time.monotonic()))
 
 
-def reason(device: str, mount_id: int, run: Run | None) -> str:
-    """Why the daemon of a file system that is unmounted here has not ended, for people."""
-    found = told(holders(device, mount_id))
-    if found:
-        return f"it is still {found}"
+def _reason(mount: Mount, run: Run | None) -> str:
+    """Why the daemon of ``mount``, which is unmounted here, has not ended, for people."""
+    now = next((one for one in runs(mount.owner) if run and one.pid == run.pid), None)
+    if now is None or now.state != "closing":
+        found = told(holders(mount.device, mount.source, mount.number))
+        if found:
+            return f"it is still {found}"
     who = f"process {run.pid}" if run else "it"
     return f"{who} is writing out what is not durable yet, and closing the volume"
 

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import logging
 import os
 import socket
 import subprocess
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Final
 
 from tierfs.base.errors import MountFailed
-from tierfs.mount.mountpoint import find_program
+from tierfs.mount.beneath import put_beneath
+from tierfs.mount.mountpoint import clear_stale, find_program, unmount
+
+log = logging.getLogger(__name__)
 
 DEVICE: Final = Path("/dev/fuse")
 TYPE: Final = "fuse.tierfs"
@@ -54,25 +58,65 @@ def leaves_umask_to_us() -> bool:
 def mount(mountpoint: Path, source: Path, words: Collection[str]) -> int:
     """Mount at ``mountpoint`` with these words of ``-o``; returns the descriptor to serve it by.
 
+    A dead tierfs mount that is there is replaced. As root, from Linux 6.5 on, there is no moment
+    without a mount, in which programs would write into the directory below.
+
     Raises:
         MountFailed: the kernel or fusermount3 refused.
     """
+    dead = clear_stale(mountpoint)
     if os.geteuid() == 0:
-        return _mount_by_kernel(mountpoint, source, words)
+        make = _replace_by_kernel if dead else _mount_by_kernel
+        return make(mountpoint, source, words)
+    if dead:
+        unmount(mountpoint, lazy=True)
     return _mount_by_fusermount(mountpoint, source, words)
 
 
 def _mount_by_kernel(mountpoint: Path, source: Path, words: Collection[str]) -> int:
     try:
+        return _mount_device(words, lambda data: _call_mount(mountpoint, source, words, data))
+    except OSError as exc:
+        message = f"{mountpoint}: the kernel refused the mount: {exc.strerror}{_hint(exc)}"
+        raise MountFailed(message) from exc
+
+
+def _replace_by_kernel(mountpoint: Path, source: Path, words: Collection[str]) -> int:
+    """Mount beneath the dead mount, then unmount that; where the kernel cannot, in turn."""
+
+    def beneath(data: str) -> None:
+        put_beneath(mountpoint, lambda place: _call_mount(place, source, words, data))
+
+    try:
+        device = _mount_device(words, beneath)
+    except OSError as exc:
+        log.info("the dead mount goes before the new one comes: %s", exc.strerror)
+        unmount(mountpoint, lazy=True)
+        return _mount_by_kernel(mountpoint, source, words)
+    try:
+        unmount(mountpoint, lazy=True)
+    except MountFailed:
+        os.close(device)
+        raise
+    return device
+
+
+def _mount_device(words: Collection[str], mount: Callable[[str], None]) -> int:
+    """A descriptor of /dev/fuse, for which ``mount`` has mounted with the options it is given.
+
+    Raises:
+        MountFailed: the device cannot be opened.
+        OSError: what ``mount`` raised.
+    """
+    try:
         device = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
     except OSError as exc:
         raise MountFailed(f"{DEVICE}: {exc.strerror}{_hint(exc)}") from exc
     try:
-        _call_mount(mountpoint, source, flags_of(words), kernel_data(device, words))
-    except OSError as exc:
+        mount(kernel_data(device, words))
+    except BaseException:
         os.close(device)
-        message = f"{mountpoint}: the kernel refused the mount: {exc.strerror}{_hint(exc)}"
-        raise MountFailed(message) from exc
+        raise
     return device
 
 
@@ -100,9 +144,9 @@ def _access(words: Collection[str]) -> list[str]:
     return ["default_permissions", *others]
 
 
-def _call_mount(mountpoint: Path, source: Path, flags: int, data: str) -> None:
+def _call_mount(mountpoint: Path, source: Path, words: Collection[str], data: str) -> None:
     arguments = [os.fsencode(source), os.fsencode(mountpoint), TYPE.encode()]
-    if _LIBC.mount(*arguments, ctypes.c_ulong(flags), data.encode()) != 0:
+    if _LIBC.mount(*arguments, ctypes.c_ulong(flags_of(words)), data.encode()) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
 

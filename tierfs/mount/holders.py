@@ -31,20 +31,26 @@ class Holder(NamedTuple):
     """Where a mount namespace has the mount; empty for a process that uses it."""
 
 
-def holders(device: str, mount_id: int) -> list[Holder]:
-    """Who keeps the file system ``device`` (``0:45``) alive, which was mounted as ``mount_id``.
+def holders(device: str, source: str, mount_id: int) -> list[Holder]:
+    """Who keeps the file system ``device`` (``0:45``) of a volume file alive.
 
+    It was mounted as ``mount_id``. Both numbers are given out again once nobody has them.
     Processes of other users are seen by root alone.
     """
     processes = [int(entry.name) for entry in PROC.iterdir() if entry.name.isdecimal()]
     spaces: dict[str, tuple[int, list[Mount]]] = {}
+    again = False
     for pid in processes:
         with suppress(OSError):
             space = str((PROC / str(pid) / "ns" / "mnt").readlink())
             if space not in spaces:
                 listed = parse((PROC / str(pid) / "mountinfo").read_bytes())
-                spaces[space] = pid, [mount for mount in listed if mount.device == device]
-    ids = {mount_id, *(mount.number for _, listed in spaces.values() for mount in listed)}
+                spaces[space] = pid, [one for one in listed if _same(one, device, source)]
+                again = again or any(
+                    one.number == mount_id and not _same(one, device, source) for one in listed
+                )
+    ids = {mount.number for _, listed in spaces.values() for mount in listed}
+    ids |= set() if again else {mount_id}
     found = [
         Holder("mounted in the mount namespace of", pid, _name(pid), os.fspath(listed[0].path))
         for pid, listed in spaces.values()
@@ -52,6 +58,10 @@ def holders(device: str, mount_id: int) -> list[Holder]:
     ]
     using = (pid for pid in processes if _uses(pid, ids))
     return found + [Holder("in use by", pid, _name(pid), "") for pid in using]
+
+
+def _same(mount: Mount, device: str, source: str) -> bool:
+    return (mount.device, mount.source) == (device, source)
 
 
 def told(found: list[Holder]) -> str:

@@ -8,14 +8,17 @@ import os
 import shutil
 import stat
 import subprocess
+import tempfile
 import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Final, TypeVar
 
 from tierfs.base.errors import MountFailed, NotMounted
 from tierfs.mount.mountinfo import Mount, mount_above, mount_at, mounts
+from tierfs.mount.runtime import runs
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +31,14 @@ STACKED_AT_MOST: Final = 16
 LINKS_AT_MOST: Final = 40
 UNMOUNT_SECONDS: Final = 600.0
 """An unmount writes back what the kernel still holds, which may take its time."""
+TELL_SECONDS: Final = 2.0
+"""After so long whoever waits is told for what."""
 LEAST_SECONDS: Final = 1.0
 """For a program to start and to say what is wrong."""
+
+
+# Programs that do not end: a Popen object that is collected while its process runs warns about it.
+_left_waiting: list[subprocess.Popen[bytes]] = []
 
 
 def within(seconds: float, work: Callable[[], T]) -> T:
@@ -98,17 +107,29 @@ def without_links(path: Path, listed: list[Mount]) -> Path:
     return Path(os.path.realpath(path))
 
 
+_DOING: Final = {
+    "starting": "just mounting it",
+    "serving": "still in use elsewhere, after a lazy unmount or in another mount namespace",
+    "closing": "writing out what is not durable yet, after the unmount",
+}
+
+
 def _hint(real: Path) -> str:
     around = mount_above(real)
     if around is not None and around.is_tierfs:
         return f"; it lies in the tierfs mount {around.path}"
+    for run in runs():
+        if os.fspath(real) in {run.volume, run.mountpoint} and run.alive():
+            return f"; its daemon, process {run.pid}, is {_DOING[run.state]}"
     if real.is_file():
         return "; no mount was made of such a volume file"
     return "" if real.is_dir() else "; there is no such directory"
 
 
 def prepare(mountpoint: Path, keep_clear: Iterable[Path]) -> Path:
-    """The real path of ``mountpoint``, free of dead tierfs mounts and fit for a new one.
+    """The real path of ``mountpoint``, fit for a new mount, which may have to replace a dead one.
+
+    That stays until it is replaced: without it programs would write into the directory below.
 
     ``keep_clear`` are the daemon's own files and directories: a mount over or under one of
     them would make the daemon wait for itself.
@@ -117,18 +138,24 @@ def prepare(mountpoint: Path, keep_clear: Iterable[Path]) -> Path:
         MountFailed: it is missing, no directory, in use by a live mount, or overlaps.
     """
     real = Path(os.path.realpath(mountpoint))
-    _clear_stale(real)
-    _require_free(real)
-    _require_directory(real)
+    if not clear_stale(real):
+        _require_free(real)
+        _require_directory(real)
     for own in keep_clear:
         _require_apart(real, Path(os.path.realpath(own)))
     return real
 
 
-def unmount(path: Path, *, lazy: bool = False, seconds: float = UNMOUNT_SECONDS) -> None:
+def unmount(
+    path: Path,
+    *,
+    lazy: bool = False,
+    seconds: float = UNMOUNT_SECONDS,
+    waiting: Callable[[], object] = lambda: None,
+) -> None:
     """Unmount the topmost mount at ``path``; ``lazy`` detaches it even while in use.
 
-    It may take ``seconds`` at most.
+    It may take ``seconds`` at most; ``waiting`` is called when it takes more than some.
 
     Raises:
         MountFailed: with what umount(8) or fusermount3(1) said.
@@ -140,21 +167,41 @@ def unmount(path: Path, *, lazy: bool = False, seconds: float = UNMOUNT_SECONDS)
     if os.geteuid() != 0:
         words = ["fusermount3", "-u", *(["-z"] if lazy else [])]
     program = find_program(words[0])
-    try:
-        done = subprocess.run(
-            [program, *words[1:], os.fspath(path)],
-            check=False,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=max(seconds, LEAST_SECONDS),
-        )
-    except subprocess.TimeoutExpired:
-        raise MountFailed(_still_unmounting(path, seconds)) from None
-    except OSError as error:  # no process or descriptor is left
-        raise MountFailed(f"{program} cannot be run: {error.strerror}; try again") from error
-    if done.returncode != 0:
-        raise MountFailed(_why_not_unmounted(path, done.stderr.strip()))
+    command = [program, *words[1:], os.fspath(path)]
+    status, said = _run(command, max(seconds, LEAST_SECONDS), waiting)
+    if status is None:
+        raise MountFailed(_still_unmounting(path, seconds))
+    if status != 0:
+        raise MountFailed(_why_not_unmounted(path, said))
+
+
+def _run(
+    command: Sequence[str], seconds: float, waiting: Callable[[], object]
+) -> tuple[int | None, str]:
+    """A program's exit status, None when it has not ended after ``seconds``, and what it said.
+
+    Such a one may wait in the kernel, where no signal ends it: subprocess.run would wait with it.
+
+    Raises:
+        MountFailed: it cannot be started.
+    """
+    deadline = time.monotonic() + seconds
+    with tempfile.TemporaryFile() as printed:
+        try:
+            process = subprocess.Popen(command, stdout=printed, stderr=printed)
+        except OSError as error:  # no process or descriptor is left
+            raise MountFailed(f"{command[0]} cannot be run: {error.strerror}") from error
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                process.wait(min(left, TELL_SECONDS))
+            except subprocess.TimeoutExpired:
+                waiting()
+            else:
+                printed.seek(0)
+                return process.returncode, printed.read().decode(errors="replace").strip()
+        process.kill()
+    _left_waiting.append(process)
+    return None, ""
 
 
 def place_of(own: Mount, listed: list[Mount] | None = None) -> Path:
@@ -192,16 +239,24 @@ def _fulfil(future: Future[T], work: Callable[[], T]) -> None:
         future.set_exception(error)
 
 
-def _clear_stale(path: Path) -> None:
+def clear_stale(path: Path) -> bool:
+    """Whether one dead tierfs mount is at ``path``; of several upon one another, one is left.
+
+    Raises:
+        MountFailed: it is another filesystem's, or something alive is below it.
+    """
     for _ in range(STACKED_AT_MOST):
         if not is_stale(path):
-            return
-        dead = mount_at(path)
-        if dead is None or not dead.is_tierfs:
-            kind = f"a dead {dead.fstype} mount" if dead else "a dead mount"
+            return False
+        stacked = [mount for mount in mounts() if mount.path == path]
+        if not stacked or not stacked[-1].is_tierfs:
+            kind = f"a dead {stacked[-1].fstype} mount" if stacked else "a dead mount"
             raise MountFailed(f"{kind} is in the way at {path}; remove it: umount --lazy {path}")
+        if len(stacked) == 1 or not stacked[-2].is_tierfs:
+            return True
         log.warning("unmounting %s, whose tierfs daemon is gone", path)
         unmount(path, lazy=True)
+    return True
 
 
 def _require_directory(path: Path) -> None:

@@ -130,8 +130,11 @@ def socket_path(volume: UUID | str, owner: int | None = None) -> Path:
 
 def runs(owner: int | None = None) -> list[Run]:
     """What the daemons of a user (default: this one) tell, those that were killed among them."""
-    directory = runtime_directory(os.geteuid() if owner is None else owner)
+    uid = os.geteuid() if owner is None else owner
+    directory = runtime_directory(uid)
     try:
+        if directory.lstat().st_uid != uid:  # in /tmp, made by somebody else
+            return []
         paths = sorted(directory.glob("*.json"))
     except OSError:
         return []
@@ -196,17 +199,22 @@ def runtime_directory(uid: int) -> Path:
 def _read(path: Path) -> Run | None:
     """What a file says; root reads those of other users, who may put anything there."""
     try:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        with os.fdopen(os.open(path, flags), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return None
-            said = json.loads(file.read(MOST_BYTES))
+        said = json.loads(_content(path))
         run = Run(**said)
         kinds = [type(value) for value in asdict(run).values()]
         same = UUID(path.stem) == UUID(run.uuid)
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return None
     return run if kinds == _KINDS and same else None
+
+
+def _content(path: Path) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        return os.read(descriptor, MOST_BYTES) if regular else b""
+    finally:
+        os.close(descriptor)
 
 
 _KINDS: Final = [str, int, int, str, str, str, int, str, float]

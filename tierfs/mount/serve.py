@@ -195,6 +195,7 @@ class _Server:
     def _asked(self) -> Iterator[None]:
         """Serve the metrics and the control socket, in threads of their own."""
         watch_tiers(self._volume, self._metrics)
+        token = trio.lowlevel.current_trio_token()
         with ExitStack() as resources:
             exporter = self._exporter()
             if exporter is not None:
@@ -209,6 +210,7 @@ class _Server:
                     lambda: None if self._policy is None else policy_status(self._policy),
                     self._tiering.status,
                     exporter,
+                    partial(trio.from_thread.run_sync, _nothing, trio_token=token),
                 )
             )
             resources.callback(status.close)
@@ -289,3 +291,7 @@ class _Server:
         """What cannot be hidden was unmounted by somebody else, or lies under another mount."""
         with suppress(MountFailed):
             self._connection.unmount(lazy=True)
+
+
+def _nothing() -> None:
+    """What the event loop is asked to do, to see whether it does anything."""

@@ -140,7 +140,7 @@ def _held(settings: VolumeFile, run: Run | None) -> str:
     who = f"{settings.path}: the volume is held by its daemon, process {run.pid}, which"
     if run.state == "starting":
         return f"{who} is just mounting it on {run.mountpoint}"
-    if run.state == "closing" or not (found := told(holders(run.device, run.mount_id))):
+    if run.state == "closing" or not (found := told(holders(run.device, run.volume, run.mount_id))):
         seconds = max(0.0, time.time() - run.since)
         since = f" for {seconds:.0f} s" if run.state == "closing" else ""
         return (

@@ -21,7 +21,7 @@ from tierfs.mount.probes import Known, Probe, settle
 from tierfs.mount.supervision import Supervisor
 from tierfs.store.objects import Space
 
-PATIENCE_S: Final = 0.5
+PATIENCE_S: Final = 0.3
 """How long a status waits for what it asks for; what is late then is shown as last known."""
 MOST_PATIENCE_S: Final = 60.0
 SETTLE_S: Final = 2.0
@@ -41,6 +41,8 @@ class Served(NamedTuple):
     policy: Callable[[], Record | None]
     tiering: Callable[[], Record]
     metrics: Listener | None
+    event_loop: Callable[[], object]
+    """Returns when the event loop, which answers most requests, has come round."""
 
 
 class Status:
@@ -57,6 +59,7 @@ class Status:
             "index": Probe(volume.index.size),
             "policy": Probe(served.policy),
             "tiering": Probe(served.tiering),
+            "event_loop": Probe(served.event_loop),
             "fast_path": Probe(lambda: None if fast_path is None else fast_path.status()),
         }
 

@@ -1,0 +1,119 @@
+"""What daemons tell of themselves in files, which may be left behind, or be anybody's nonsense."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from tests.guards.logs import ExpectLog
+from tests.support.proc import run
+from tierfs.base.errors import VolumeBusy
+from tierfs.mount import runtime
+from tierfs.mount.mountinfo import Mount
+from tierfs.mount.runtime import MOST_BYTES, RunFile, require_alone, run_of, runs, start_time
+
+VOLUME = UUID("00000000-0000-4000-8000-000000000001")
+OWNER = f"rw,user_id={os.geteuid()}"
+OURS = Mount(Path("/m"), "fuse.tierfs", "/v.yaml", "rw", OWNER, number=40, device="0:45")
+
+
+@pytest.fixture(autouse=True)
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    found = tmp_path / "run"
+    monkeypatch.setattr(runtime, "runtime_directory", lambda _uid: found)
+    return found
+
+
+@pytest.fixture
+def file() -> RunFile:
+    return RunFile(VOLUME, Path("/v.yaml"), Path("/m"))
+
+
+def change(directory: Path, **fields: object) -> None:
+    path = directory / f"{VOLUME}.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+def test_a_daemon_tells_of_its_life(file: RunFile, directory: Path) -> None:
+    assert [one.state for one in runs()] == ["starting"]
+    assert run_of(OURS) is None
+    file.serving(OURS)
+    found = run_of(OURS)
+    assert found is not None
+    assert (found.pid, found.mount_id, found.state) == (os.getpid(), 40, "serving")
+    file.closing()
+    assert [one.state for one in runs()] == ["closing"]
+    file.remove()
+    assert list(directory.iterdir()) == []
+
+
+def test_a_killed_daemon_and_a_device_given_out_again(file: RunFile, directory: Path) -> None:
+    file.serving(OURS)
+    assert run_of(Mount(Path("/n"), "fuse.tierfs", "/other.yaml", "rw", OWNER, 41, "0:45")) is None
+    change(directory, started=1)
+    assert run_of(OURS) is None
+    assert not runs()[0].alive()
+
+
+def test_the_next_daemons_file_is_not_removed(file: RunFile, directory: Path) -> None:
+    change(directory, pid=1)
+    file.remove()
+    assert len(runs()) == 1
+
+
+def test_a_copy_is_not_served_beside_its_original(file: RunFile, directory: Path) -> None:
+    require_alone(VOLUME)
+    parent = os.getppid()
+    change(directory, pid=parent, started=start_time(parent))
+    with pytest.raises(VolumeBusy, match=r"is mounted on /m by /v\.yaml"):
+        require_alone(VOLUME)
+    change(directory, state="closing")
+    require_alone(VOLUME)
+    del file
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: path.write_text("[" * 60_000),
+        lambda path: path.write_text("{}"),
+        lambda path: path.write_text("7"),
+        lambda path: path.write_bytes(b"\xff"),
+        lambda path: path.write_text(" " * MOST_BYTES + path.read_text()),
+        lambda path: path.write_text(path.read_text().replace(str(os.getpid()), '"x"')),
+        lambda path: path.write_text(path.read_text().replace(str(VOLUME), str(UUID(int=7)))),
+        lambda path: run(["sh", "-c", 'rm "$0"; mkfifo "$0"', path]),
+        lambda path: (path.unlink(), path.mkdir()),
+        lambda path: (path.rename(path.with_suffix(".x")), path.symlink_to(path.with_suffix(".x"))),
+    ],
+)
+def test_nonsense_is_left_out(
+    file: RunFile, directory: Path, spoil: Callable[[Path], object]
+) -> None:
+    file.serving(OURS)
+    spoil(directory / f"{VOLUME}.json")
+    assert runs() == []
+
+
+def test_a_directory_of_another_user_is_left_out(
+    file: RunFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.serving(OURS)
+    uid = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: uid + 1)
+    assert runs() == []
+
+
+def test_a_file_that_cannot_be_written_keeps_no_data_from_being_mounted(
+    directory: Path, expect_log: ExpectLog
+) -> None:
+    expect_log("cannot be written")
+    directory.write_text("in the way")
+    file = RunFile(VOLUME, Path("/v.yaml"), Path("/m"))
+    file.serving(OURS)
+    file.remove()
