@@ -132,10 +132,16 @@ def test_a_change_that_began_before_the_move_and_fails_leaves_no_old_copy(
     mover = Overtaking(small, way)
 
     def write(
-        store: ObjectStore, ino: int, offset: int, data: bytes | memoryview, *, holds: int = 0
+        store: ObjectStore,
+        ino: int,
+        offset: int,
+        data: bytes | memoryview,
+        *,
+        holds: int = 0,
+        fresh: bool = False,
     ) -> None:
         mover.begin(store)
-        WRITE(store, ino, offset, data, holds=holds)
+        WRITE(store, ino, offset, data, holds=holds, fresh=fresh)
 
     with monkeypatch.context() as patch:
         patch.setattr(Copy, "load", mover.load_of())

@@ -21,16 +21,26 @@ class Undo(Exception):
     """Rolls a transaction back."""
 
 
+AT_A_TIME = 50
+"""Serials that one transaction of these tests takes: more than any of the filesystem's does."""
+
+
 def take(index: Index, count: int = 1) -> list[int]:
-    with index.transaction():
-        return [index.new_serial() for _ in range(count)]
+    taken: list[int] = []
+    while count:
+        part = min(count, AT_A_TIME)
+        with index.transaction():
+            taken += [index.new_serial() for _ in range(part)]
+        count -= part
+    return taken
 
 
 def take_and_roll_back(index: Index, count: int) -> None:
-    with suppress(Undo), index.transaction():
-        for _ in range(count):
-            index.new_serial()
-        raise Undo
+    for start in range(0, count, AT_A_TIME):
+        with suppress(Undo), index.transaction():
+            for _ in range(min(AT_A_TIME, count - start)):
+                index.new_serial()
+            raise Undo
 
 
 def test_serials_rise_by_one(index: Index) -> None:

@@ -111,7 +111,8 @@ def tiers(status: dict[str, Any]) -> list[tuple[str, ...]]:
     for name, tier in status["tiers"].items():
         room = [format_size(tier[key]) for key in ("capacity", "free")]
         held = [f"{tier['files']:,}", format_size(tier["bytes"])]
-        rows.append((name, tier["directory"], *room, *held))
+        protected = " (write-protected)" if tier["read_only"] else ""
+        rows.append((name, f"{tier['directory']}{protected}", *room, *held))
     return rows
 
 

@@ -37,22 +37,30 @@ def load(store: ObjectStore, ino: int, extent: Extent) -> bytes:
     return data
 
 
-def put(store: ObjectStore, ino: int, offset: int, data: bytes | memoryview, holds: int) -> None:
+def put(
+    store: ObjectStore,
+    ino: int,
+    offset: int,
+    data: bytes | memoryview,
+    holds: int,
+    *,
+    fresh: bool = False,
+) -> None:
     """Write all of ``data``.
 
     Raises:
         Damage: the object is missing or too short.
     """
     try:
-        store.write(ino, offset, data, holds=holds)
+        store.write(ino, offset, data, holds=holds, fresh=fresh)
     except ObjectLost as exc:
         raise Damage(ino, str(exc)) from None
 
 
-def resize(store: ObjectStore, ino: int, length: int, holds: int) -> None:
+def resize(store: ObjectStore, ino: int, length: int, holds: int, *, fresh: bool = False) -> None:
     """Cut an object, or extend it with a hole; raises as ``put`` does."""
     try:
-        store.resize(ino, length, holds=holds)
+        store.resize(ino, length, holds=holds, fresh=fresh)
     except ObjectLost as exc:
         raise Damage(ino, str(exc)) from None
 

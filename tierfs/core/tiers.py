@@ -13,6 +13,9 @@ from tierfs.core.locks import WouldBlock
 from tierfs.index.inodes import Inode
 from tierfs.store.objects import ObjectStore
 
+BEGUN = 1000
+"""Inodes that got their first bytes lately; twice as many are remembered."""
+
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -32,14 +35,25 @@ class FlashFull(Exception):
 class Tiers:
     """The bytes of files, split at their prefix.
 
+    ``made_from``: inode numbers from here on are given out in this mount. For their first bytes no
+    object can be there, unless the index is an old one and the number another file's.
+
     Raises from every method:
         OSError: a call on a backing directory failed.
     """
 
     def __init__(
-        self, flash: ObjectStore, disk: ObjectStore, metrics: Metrics, os_: Os = SYSTEM
+        self,
+        flash: ObjectStore,
+        disk: ObjectStore,
+        metrics: Metrics,
+        os_: Os = SYSTEM,
+        made_from: int = 0,
     ) -> None:
         self._os = os_
+        self._made_from = made_from
+        self._begun: set[int] = set()
+        self._begun_before: set[int] = set()
         self.flash = flash
         self.disk = disk
         self._read = {store.name: metrics.read_bytes.labels(store.name) for store in (flash, disk)}
@@ -81,13 +95,26 @@ class Tiers:
         if not wait and (on_disk or new.disk != old.disk):
             raise WouldBlock
         view, cut = memoryview(data), on_flash.length if on_flash else 0
+        fresh = inode.version == 0 and self._is_first(inode.ino)
         try:
-            self._apply(self.flash, inode.ino, on_flash, view[:cut], old.flash, new.flash)
+            self._apply(self.flash, inode, on_flash, view[:cut], old.flash, new.flash, fresh)
         except OSError as exc:
             if exc.errno in NO_ROOM:
                 raise FlashFull from exc
             raise
-        self._apply(self.disk, inode.ino, on_disk, view[cut:], old.disk, new.disk)
+        self._apply(self.disk, inode, on_disk, view[cut:], old.disk, new.disk, fresh)
+
+    def _is_first(self, ino: int) -> bool:
+        """Whether a file that never had a byte gets its first now, and no object can be its own.
+
+        What was written before a commit that failed is its own: so is remembered whose was lately.
+        """
+        if ino < self._made_from or ino in self._begun or ino in self._begun_before:
+            return False
+        self._begun.add(ino)
+        if len(self._begun) > BEGUN:
+            self._begun, self._begun_before = set(), self._begun
+        return True
 
     def spill(self, inode: Inode) -> None:
         """Copy the flash part of a file into its disk object, durably.
@@ -178,18 +205,19 @@ class Tiers:
     def _apply(
         self,
         store: ObjectStore,
-        ino: int,
+        inode: Inode,
         extent: Extent | None,
         data: memoryview,
         old_length: int,
         new_length: int,
+        fresh: bool,  # noqa: FBT001 - positional, as all of them: it is called for each write
     ) -> None:
         """What a write means for one store: bytes of an extent, or only a length."""
         if extent is not None:
-            put(store, ino, extent.offset, data, old_length)
+            put(store, inode.ino, extent.offset, data, old_length, fresh=fresh)
             self._written[store.name].inc(extent.length)
         elif new_length > old_length:
-            resize(store, ino, new_length, old_length)
+            resize(store, inode.ino, new_length, old_length, fresh=fresh)
 
     def _read_from(self, store: ObjectStore, inode: Inode, extent: Extent) -> bytes:
         data = load(store, inode.ino, extent)

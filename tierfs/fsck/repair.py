@@ -6,21 +6,22 @@ the need for another: a directory that is there again has no name yet.
 
 from __future__ import annotations
 
-import os
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
+from tierfs.core.generations import read_markers
 from tierfs.core.volume import HEADS, OBJECTS
 from tierfs.fsck import kinds
-from tierfs.fsck.check import Found, examine, ignore, locked
+from tierfs.fsck.check import Found, examine, ignore, locked, note_damage
 from tierfs.fsck.findings import Finding, Report
 from tierfs.fsck.kinds import Kind
 from tierfs.index.mending import Mending, mending
 from tierfs.policy.volume_file import VolumeFile
-from tierfs.store.objects import object_path
+from tierfs.store.markers import rewrite_marker
+from tierfs.store.objects import set_aside
 
 AT_A_TIME = 100_000
 """Repairs in a round: so many are kept in memory."""
@@ -28,14 +29,14 @@ AT_A_TIME = 100_000
 ROUNDS = 100
 """More are not tried; each mends something."""
 
-SHELTER = "lost+found"
-"""In a tier's directory: objects of no file."""
-
 HOPELESS = frozenset({kinds.INDEX, kinds.SCHEMA, kinds.ROOT})
 """With one of these nothing is mended: what else was found may be its consequence."""
 
+OLD_INDEX = frozenset({kinds.GENERATION, kinds.SERIAL})
+"""With one of these the index may be older than the objects."""
+
 OF_NEWER = frozenset({kinds.LEFTOVER})
-"""With an index that is older than the objects: what it does not know may be a file's bytes."""
+"""With an index that may be older than the objects: what it does not know may be a file's bytes."""
 
 Agree = Callable[[Counter[Kind]], bool]
 """Asked once whether so many findings of each kind are to be mended."""
@@ -70,16 +71,16 @@ def repair(settings: VolumeFile, *, agree: Agree, found: Found = ignore) -> Outc
     mended: Counter[Kind] = Counter()
     with locked(settings, to_write=True) as volume:
         look = _look(settings, volume, found)
-        spared = OF_NEWER if kinds.SERIAL in look.report.counts else frozenset[Kind]()
+        spared = OF_NEWER if OLD_INDEX & set(look.report.counts) else frozenset[Kind]()
         look = look.without(spared)
-        if not look.mendable or not agree(look.counts):
-            return Outcome(look.report, mended)
-        for _ in range(ROUNDS):
-            _mend(settings, look.mendable)
-            mended.update(finding.kind for finding in look.mendable)
-            before, look = look, _look(settings, volume, ignore).without(spared)
-            if not look.mendable or look.mendable == before.mendable:
-                break
+        if look.mendable and agree(look.counts):
+            for _ in range(ROUNDS):
+                _mend(settings, look.mendable)
+                mended.update(finding.kind for finding in look.mendable)
+                before, look = look, _look(settings, volume, ignore).without(spared)
+                if not look.mendable or look.mendable == before.mendable:
+                    break
+        note_damage(settings, look.report, thorough=False)
     return Outcome(look.report, mended)
 
 
@@ -106,31 +107,24 @@ def _look(settings: VolumeFile, volume: str, found: Found) -> _Look:
 
 
 def _mend(settings: VolumeFile, findings: list[Finding]) -> None:
+    generation = str(uuid.uuid4()) if any(f.kind == kinds.GENERATION for f in findings) else ""
     with mending(settings.index) as mend:
+        if generation:
+            mend.accept(generation)
         mend.drop_names(finding.ino for finding in findings if finding.kind == kinds.DANGLING)
         for finding in findings:
             _ACTIONS[finding.kind](mend, finding)
+    if generation:
+        # A crash before this leaves markers that agree with nothing: the repair begins again.
+        for marker, tier in zip(
+            read_markers(settings), (settings.flash, settings.disk), strict=True
+        ):
+            rewrite_marker(tier, marker._replace(generation=generation))
     unowned = [finding.ino for finding in findings if finding.kind == kinds.UNOWNED_OBJECT]
-    for tier, name in ((settings.flash, HEADS), (settings.disk, OBJECTS)):
-        _shelter(tier, tier / name, unowned)
-
-
-def _shelter(tier: Path, store: Path, inos: list[int]) -> None:
-    """Move objects of no file out of the way, within their filesystem."""
-    if not inos:
-        return
-    shelter = tier / SHELTER
-    shelter.mkdir(mode=0o700, exist_ok=True)
-    for ino in inos:
-        target = shelter / f"{ino}"
-        with suppress(FileNotFoundError):
-            if not target.exists():
-                (store / object_path(ino)).rename(target)
-    directory = os.open(shelter, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    for store in (settings.flash / HEADS, settings.disk / OBJECTS):
+        for ino in unowned:
+            with suppress(FileNotFoundError):
+                set_aside(store, ino)
 
 
 def _elsewhere(_mend: Mending, _finding: Finding) -> None:
@@ -138,6 +132,7 @@ def _elsewhere(_mend: Mending, _finding: Finding) -> None:
 
 
 _ACTIONS: dict[Kind, Callable[[Mending, Finding], None]] = {
+    kinds.GENERATION: lambda mend, finding: mend.raise_serial(finding.remedy),
     kinds.SERIAL: lambda mend, finding: mend.raise_serial(finding.remedy),
     kinds.DANGLING: _elsewhere,
     kinds.HOMELESS: lambda mend, finding: mend.restore_directory(finding.ino, finding.remedy),

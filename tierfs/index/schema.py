@@ -115,7 +115,21 @@ CREATE TABLE xattr (
 INSERT INTO volume (id, uuid, next_serial) VALUES (1, '', 16);
 """
 
-MIGRATIONS: tuple[str, ...] = (_INITIAL,)
+_GENERATIONS = """
+-- One row: of which writable mount the index is. The markers say the same of the directories.
+CREATE TABLE generation (
+    -- always 1: there is one row
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    -- random UUID of the last writable mount; empty: there was none since there are generations
+    current TEXT NOT NULL,
+    -- the one that the markers are just being given; empty: none
+    next TEXT NOT NULL
+) STRICT;
+
+INSERT INTO generation (id, current, next) VALUES (1, '', '');
+"""
+
+MIGRATIONS: tuple[str, ...] = (_INITIAL, _GENERATIONS)
 """Migration N leads from ``user_version`` N to N + 1."""
 
 VERSION = len(MIGRATIONS)

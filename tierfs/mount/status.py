@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from tierfs.core.media import is_read_only
 from tierfs.core.volume import Volume
 from tierfs.mount.connection import Connection
 from tierfs.mount.options import MountOptions
@@ -47,6 +48,7 @@ def status(
 def _tier(directory: Path, space: Space, files: int, used: int) -> dict[str, object]:
     return {
         "directory": os.fspath(directory),
+        "read_only": is_read_only(directory),
         "capacity": space.capacity,
         "free": space.available,
         "files": files,

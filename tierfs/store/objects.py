@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import itertools
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +23,11 @@ from tierfs.base.osio import Os
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+LOST_AND_FOUND = "lost+found"
+"""Beside a store, in the tier's directory: objects of no file."""
 
 FILES_PER_DIRECTORY_BITS = 10
 OBJECT_MODE = 0o600
@@ -35,6 +42,27 @@ class Space(NamedTuple):
     available: int
     files: int
     files_free: int
+
+
+def set_aside(root: Path, ino: int) -> Path:
+    """Move an object that belongs to no file out of the store; returns where it is then.
+
+    Nothing there is replaced: of two with one number the second gets another name.
+
+    Raises:
+        OSError: it cannot be moved, or there is none.
+    """
+    shelter = root.parent / LOST_AND_FOUND
+    shelter.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+    names = (f"{ino}" if number == 0 else f"{ino}.{number}" for number in itertools.count())
+    target = next(shelter / name for name in names if not os.path.lexists(shelter / name))
+    (root / object_path(ino)).rename(target)
+    directory = os.open(shelter, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+    return target
 
 
 class ObjectLost(Exception):
@@ -106,6 +134,7 @@ class _Calls:
         self.fstat = labelled("stat", os.fstat)
         self.pieces = labelled("lseek", _pieces)
         self.mkdir = labelled("mkdir", os.mkdir)
+        self.set_aside = labelled("set_aside", set_aside)
         self.statvfs = labelled("statvfs", os.fstatvfs)
         self.syncfs = labelled("syncfs", _syncfs)
 
@@ -144,30 +173,39 @@ class ObjectStore:
                 data += more
             return data
 
-    def write(self, ino: int, offset: int, data: bytes | memoryview, *, holds: int = 0) -> None:
+    def write(
+        self,
+        ino: int,
+        offset: int,
+        data: bytes | memoryview,
+        *,
+        holds: int = 0,
+        fresh: bool = False,
+    ) -> None:
         """Write all of ``data`` to an object that ``holds`` so many bytes already.
 
-        0: it is made if there is none.
+        0: it is made if there is none. ``fresh``: there must be none, since the file never had a
+        byte; one that is there is of no file that the index knows, and is set aside.
 
         Raises:
             ObjectLost: it does not hold them.
         """
         view = memoryview(data)
-        with self._writable(ino, holds) as fd:
+        with self._writable(ino, holds, fresh=fresh) as fd:
             while view:
                 written = self._calls.pwrite(fd, view, offset)
                 view = view[written:]
                 offset += written
 
-    def resize(self, ino: int, length: int, *, holds: int = 0) -> None:
+    def resize(self, ino: int, length: int, *, holds: int = 0, fresh: bool = False) -> None:
         """Cut an object that ``holds`` so many bytes, or extend it with a hole.
 
-        0: it is made if there is none.
+        0: it is made if there is none; ``fresh`` as for ``write``.
 
         Raises:
             ObjectLost: it does not hold them.
         """
-        with self._writable(ino, holds) as fd:
+        with self._writable(ino, holds, fresh=fresh) as fd:
             self._calls.ftruncate(fd, length)
 
     def remove(self, ino: int) -> None:
@@ -249,8 +287,23 @@ class ObjectStore:
             self._calls.open(path, flags | os.O_CLOEXEC, OBJECT_MODE, dir_fd=self._directory)
         )
 
-    def _writable(self, ino: int, holds: int) -> _Open:
-        return self._existing(ino, holds) if holds else self._create(ino)
+    def _writable(self, ino: int, holds: int, *, fresh: bool) -> _Open:
+        if holds:
+            return self._existing(ino, holds)
+        if not fresh:
+            return self._create(ino, os.O_CREAT)
+        try:
+            return self._create(ino, os.O_CREAT | os.O_EXCL)
+        except FileExistsError:
+            place = self._calls.set_aside(self.root, ino)
+            log.warning(
+                "inode %d: its new %s object was there already: moved to %s: it belongs to "
+                "no file of the index; is the index an old one? Run tierfs fsck",
+                ino,
+                self.name,
+                place,
+            )
+            return self._create(ino, os.O_CREAT | os.O_EXCL)
 
     def _existing(self, ino: int, holds: int) -> _Open:
         """Open to write, unless bytes are lost: a new object would show zeros for them."""
@@ -270,14 +323,14 @@ class ObjectStore:
         if length < holds:
             raise ObjectLost(f"its {self.name} object ends at byte {length}, before byte {holds}")
 
-    def _create(self, ino: int) -> _Open:
+    def _create(self, ino: int, flags: int) -> _Open:
         """Open to write; nearly always the directory is there."""
         path = object_path(ino)
         try:
-            return self._open(path, os.O_WRONLY | os.O_CREAT)
+            return self._open(path, os.O_WRONLY | flags)
         except FileNotFoundError:
             self._make_directories(path)
-        return self._open(path, os.O_WRONLY | os.O_CREAT)
+        return self._open(path, os.O_WRONLY | flags)
 
     def _make_directories(self, path: str) -> None:
         """Make ``ab`` and ``ab/cd`` durably, once for 1,024 files: ``sync`` needs only the last."""
