@@ -178,20 +178,20 @@ class Database:
             self.lock.release()
 
     def _begin(self) -> None:
+        if self._room is None:
+            raise IndexFailed(errno.EROFS, f"metadata index: {self.path}: is open to be read only")
         self._unlooked -= 1
         if self._unlooked < 0:
             self._unlooked = LOOK_EVERY
-            self._look()
+            self._look(self._room)
         self.execute("BEGIN IMMEDIATE")
 
-    def _look(self) -> None:
+    def _look(self, room: Room) -> None:
         """Keep the log short, and room for it and the database; before a transaction."""
-        if self._room is None:
-            raise IndexFailed(errno.EROFS, f"metadata index: {self.path}: is open to be read only")
         if self.wal_size() > self._log_limit:
             self.checkpoint(0)
-        self._look_at_room(self._room)
-        if self._room.tight:
+        self._look_at_room(room)
+        if room.tight:
             # Where the log is folded in, the next transaction writes over its beginning.
             self._unlooked = LOOK_EVERY_WHEN_TIGHT
             with suppress(IndexFailed):

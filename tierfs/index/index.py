@@ -192,7 +192,7 @@ class Index:
         except IndexFailed as exc:
             if first:
                 raise
-            self._unreserved = exc
+            self._unreserved = self._unreserved or exc  # the first names the cause
 
     def _reserve_block(self) -> None:
         stored = self._stored_next_serial()
