@@ -139,9 +139,10 @@ def test_a_change_that_began_before_the_move_and_fails_leaves_no_old_copy(
         *,
         holds: int = 0,
         keep: Keep | None = None,
+        fresh: bool = False,
     ) -> None:
         mover.begin(store)
-        WRITE(store, ino, offset, data, holds=holds, keep=keep)
+        WRITE(store, ino, offset, data, holds=holds, keep=keep, fresh=fresh)
 
     with monkeypatch.context() as patch:
         patch.setattr(Copy, "load", mover.load_of())

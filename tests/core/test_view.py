@@ -325,6 +325,7 @@ def test_a_view_that_fails_is_emptied(opened: Opened) -> None:
         with suppress(MemoryError):
             opened.fs.names.make(ROOT, b"f%d" % calls, FILE, ME)
         opened.view.check(opened.volume.index)
+    opened.view.fail_at = None
 
 
 def test_threads_publish_nothing_old(opened: Opened) -> None:

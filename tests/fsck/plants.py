@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from tests.fsck.image import Image
+from tierfs.core.volume import HEADS
 from tierfs.fsck import kinds
 from tierfs.fsck.kinds import Kind
 from tierfs.index.inodes import ROOT
@@ -32,8 +33,8 @@ def remove_flash_object(image: Image) -> Findings:
 
 
 def remove_directory_of_objects(image: Image) -> Findings:
-    """All objects are in one directory; what was unlinked is missed by nobody."""
-    for path in image.flash(1).parent.iterdir():
+    """All there are, one for each mount; what was unlinked is missed by nobody."""
+    for path in (image.settings.flash / HEADS).glob("*/*/*"):
         path.unlink()
     lost = {image.ino(name) for name in (b"exact", b"twin", b"large", b"other", b"cut", b"deep")}
     return {(kinds.MISSING_OBJECT, ino) for ino in lost} | {
@@ -294,6 +295,11 @@ def lose_counts(image: Image) -> Findings:
     return {(kinds.COUNTS, 0)}
 
 
+def be_of_another_mount(image: Image) -> Findings:
+    image.sql("UPDATE generation SET current = ?", "8f1f8b57-6f0c-4d64-8e64-0c7a7a0f4c11")
+    return {(kinds.GENERATION, 0)}
+
+
 def put_object_of_future(image: Image) -> Findings:
     """As when an old copy of the index was put back."""
     ((following,),) = image.sql("SELECT next_serial FROM volume")
@@ -380,6 +386,7 @@ PLANTS: Mapping[str, Plant] = MappingProxyType(
             give_bad_name,
             give_long_name,
             give_dots,
+            be_of_another_mount,
             lower_serial,
             miscount,
             lose_counts,

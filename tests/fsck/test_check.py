@@ -39,6 +39,7 @@ from tierfs.fsck.findings import Finding
 from tierfs.index import index as index_module
 from tierfs.index import inspection
 from tierfs.index.inodes import ROOT
+from tierfs.store.markers import MARKER
 
 APART = (
     change_mirror,
@@ -54,13 +55,9 @@ APART = (
 
 
 def contents(home: Path) -> dict[str, str]:
-    """A hash of every file, but for SQLite's shared memory, which is no part of the index."""
-    files = [path for path in home.rglob("*") if path.is_file()]
-    return {
-        str(path): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files
-        if not path.name.endswith("-shm")
-    }
+    """A hash of every file, but for the markers, in which damage is noted."""
+    files = [path for path in home.rglob("*") if path.is_file() and path.name != MARKER]
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 @settings(max_examples=25, deadline=None)

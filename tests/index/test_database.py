@@ -30,6 +30,11 @@ def test_the_log_is_written_ahead_and_never_checkpointed_in_a_request(index: Ind
     assert pragma(index, "wal_autocheckpoint") == 0
 
 
+def test_no_page_of_the_database_is_mapped(index: Index) -> None:
+    """A page that the device cannot read would end the daemon, by SIGBUS."""
+    assert pragma(index, "mmap_size") == 0
+
+
 def test_a_commit_is_in_the_file_before_the_reply(index: Index) -> None:
     made = add(index, b"a")
     with closing(sqlite3.connect(index.path)) as other:
@@ -66,6 +71,7 @@ def test_an_index_that_another_process_has_open_is_refused(home: Path) -> None:
 def test_sync_syncs_the_log(open_index: OpenIndex) -> None:
     faulty = FaultyOs()
     index = open_index(faulty)
+    add(index, b"first")  # the first transaction reserves serials
     faulty.clear()
     add(index, b"a")
     index.sync()
@@ -132,6 +138,23 @@ def test_a_checkpoint_beside_an_open_transaction_waits_for_nothing(index: Index)
         index.inodes.insert(inode(5000))
         index.checkpoint(1 << 30)
     assert index.inodes.get(5000)
+
+
+def test_what_is_read_only_takes_no_transaction_and_makes_no_file(home: Path) -> None:
+    path = home / "index.db"
+    with closing(Index(path, FaultyOs(), Metrics())) as index:
+        made = add(index, b"a")
+    before = {file.name: file.stat().st_mtime_ns for file in home.iterdir()}
+    with closing(Index(path, FaultyOs(), Metrics(), read_only=True)) as index:
+        assert index.entries.find(1, b"a") == made
+        for _ in range(2):
+            with pytest.raises(IndexFailed) as failed, index.transaction():
+                pass
+            assert failed.value.errno == errno.EROFS
+        index.sync()
+        index.checkpoint(0)
+        assert index.usage().inodes == 1
+    assert {file.name: file.stat().st_mtime_ns for file in home.iterdir()} == before
 
 
 def test_transactions_are_counted(home: Path) -> None:

@@ -55,7 +55,7 @@ def test_a_closed_index_knows_its_counts(tmp_path: Path) -> None:
         index.inodes.insert(inode(20, size=2**62))
     usage = index.usage()
     index.checkpoint(0)
-    index.give_serials_back()
+    index.keep_counts()
     index.checkpoint(0)
     index.close()
     index = opened(tmp_path / "index.db")
@@ -84,7 +84,7 @@ def test_after_an_unclean_end_the_inodes_are_counted_anew_beside_the_work(tmp_pa
     flash = 2496 * 1000 + 2 * 4096 + 5
     disk = 2 * (70_000 - 4096)
     assert index.usage() == IndexUsage(2499, 2499, flash, disk, 2499, 2, 2499, flash)
-    index.give_serials_back()
+    index.keep_counts()
     index.close()
     index = opened(tmp_path / "index.db")
     assert index.usage().inodes == 2499

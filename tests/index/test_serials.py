@@ -1,18 +1,26 @@
 from __future__ import annotations
 
+import errno
 import functools
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.index.conftest import OpenIndex
 from tests.support.faulty_os import FaultyOs, Killed, Point
 from tests.support.fixtures import directory
+from tierfs.base.errors import IndexFailed
 from tierfs.base.metrics import Metrics
-from tierfs.index.index import SERIAL_BLOCK, Index
+from tierfs.index.index import FIRST_BLOCK, SERIAL_BLOCK, SERIALS_AHEAD, Index
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 FIRST_SERIAL = 16
 
@@ -21,16 +29,26 @@ class Undo(Exception):
     """Rolls a transaction back."""
 
 
+AT_A_TIME = 50
+"""Serials that one transaction of these tests takes: more than any of the filesystem's does."""
+
+
 def take(index: Index, count: int = 1) -> list[int]:
-    with index.transaction():
-        return [index.new_serial() for _ in range(count)]
+    taken: list[int] = []
+    while count:
+        part = min(count, AT_A_TIME)
+        with index.transaction():
+            taken += [index.new_serial() for _ in range(part)]
+        count -= part
+    return taken
 
 
 def take_and_roll_back(index: Index, count: int) -> None:
-    with suppress(Undo), index.transaction():
-        for _ in range(count):
-            index.new_serial()
-        raise Undo
+    for start in range(0, count, AT_A_TIME):
+        with suppress(Undo), index.transaction():
+            for _ in range(min(AT_A_TIME, count - start)):
+                index.new_serial()
+            raise Undo
 
 
 def test_serials_rise_by_one(index: Index) -> None:
@@ -48,6 +66,47 @@ def test_no_serial_comes_twice_after_opening_again(open_index: OpenIndex) -> Non
     last = take(index, 5)[-1]
     index._database.sync()
     assert take(open_index())[0] > last
+
+
+class Watching(FaultyOs):
+    """Knows which reservation is durable."""
+
+    index: Index | None = None
+    durable = 0
+
+    def call(self, label: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        result = super().call(label, function, *args, **kwargs)
+        if label == "index.sync" and self.index is not None:
+            self.durable = self.index._stored_next_serial()
+        return result
+
+
+def test_no_serial_is_used_before_its_reservation_is_durable(open_index: OpenIndex) -> None:
+    watching = Watching()
+    watching.index = index = open_index(watching)
+    for _ in range(40 * FIRST_BLOCK // AT_A_TIME):
+        assert take(index, AT_A_TIME)[-1] < watching.durable
+
+
+def test_a_reservation_that_cannot_be_synced_is_told_when_none_is_left(
+    open_index: OpenIndex,
+) -> None:
+    faulty = FaultyOs()
+    index = open_index(faulty)
+    take(index)
+    faulty.clear()
+    faulty.fail(Point("index.sync"), errno.EIO)
+    taken: list[int] = []
+
+    def take_all() -> None:
+        while True:
+            taken.extend(take(index))
+
+    with pytest.raises(IndexFailed, match="Input/output error"):
+        take_all()
+    assert FIRST_BLOCK - SERIALS_AHEAD < len(taken) <= FIRST_BLOCK
+    with index.transaction():
+        pass  # what needs no number goes on
 
 
 def test_a_crash_skips_at_most_a_block(open_index: OpenIndex, home: Path) -> None:

@@ -23,6 +23,12 @@ def told(pipe: tuple[int, int], data: bytes) -> Report | None:
     return read_report(pipe[0], 5)
 
 
+def test_a_warning_comes_with_the_mount(pipe: tuple[int, int]) -> None:
+    Herald(pipe[1]).ready("/flash is write-protected, mounting read-only")
+    warning = "/flash is write-protected, mounting read-only"
+    assert read_report(pipe[0], 5) == Report(ready=True, message=warning)
+
+
 def test_ready(pipe: tuple[int, int]) -> None:
     herald = Herald(pipe[1])
     before = herald.pending

@@ -68,6 +68,8 @@ class LooseVolume:
         self.os = FaultyOs()
         self.clock = FakeClock()
         self.metrics = Metrics()
+        self.read_only = False
+        self.force = False
         self._volume: Volume | None = None
 
     @property
@@ -89,7 +91,12 @@ class LooseVolume:
 
     def open(self) -> None:
         self._volume = open_volume(
-            self.settings, metrics=self.metrics, os_=self.os, clock=self.clock
+            self.settings,
+            metrics=self.metrics,
+            os_=self.os,
+            clock=self.clock,
+            read_only=self.read_only,
+            force=self.force,
         )
 
     def close(self) -> None:

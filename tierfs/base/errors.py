@@ -10,7 +10,8 @@
     ├── DamageFound             a comparison or check found wrong bytes
     └── FsError                 the failure of one file operation, carries an errno
         ├── Damage              an object is missing or short: EIO for that file
-        └── IndexFailed         SQLite could not do it: ENOSPC or EIO
+        └── IndexFailed         SQLite could not do it: ENOSPC, EROFS, EIO and others
+            └── IndexDamaged    what the index holds is wrong, not its device
 
 ``errno_of`` is the only place that turns an exception into the errno of a reply.
 """
@@ -136,7 +137,11 @@ class Damage(FsError):
 
 
 class IndexFailed(FsError):
-    """SQLite failed: ENOSPC when it had no room, else EIO."""
+    """SQLite failed; the errno is that of ``failure`` in ``tierfs/index/failures.py``."""
+
+
+class IndexDamaged(IndexFailed):
+    """SQLite finds the index malformed, and its device can read all of it."""
 
 
 def errno_of(exc: BaseException) -> int:

@@ -149,7 +149,15 @@ def summary(report: Report) -> list[str]:
         lines.append(f"The next mount removes {left}, as a killed daemon left them.")
     if not report.complete:
         lines.append("The check was cut short: there may be more.")
+    if report.damage:
+        lines.append(_told_of_mounts(report))
     return [*lines, _verdict(report)]
+
+
+def _told_of_mounts(report: Report) -> str:
+    if report.unnoted:
+        return f"That it is damaged could not be noted ({report.unnoted}): a mount does not refuse."
+    return "It is mounted only with the option 'force', until a check finds no damage."
 
 
 def _meaning(kind: Kind, count: int) -> list[str]:

@@ -176,7 +176,8 @@ def tiers(status: dict[str, Any]) -> list[tuple[str, ...]]:
     for name, tier in status["tiers"].items():
         room = [_size(tier[key]) for key in ("capacity", "free")]
         held = [_count(tier["files"]), _size(tier["bytes"])]
-        rows.append((name, tier["directory"], *room, *held))
+        protected = " (write-protected)" if tier["read_only"] else ""
+        rows.append((name, f"{tier['directory']}{protected}", *room, *held))
     return rows
 
 

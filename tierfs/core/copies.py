@@ -46,6 +46,8 @@ def put(
     data: bytes | memoryview,
     holds: int,
     keep: Keep | None = None,
+    *,
+    fresh: bool = False,
 ) -> None:
     """Write all of ``data``.
 
@@ -53,15 +55,23 @@ def put(
         Damage: the object is missing or too short.
     """
     try:
-        store.write(ino, offset, data, holds=holds, keep=keep)
+        store.write(ino, offset, data, holds=holds, keep=keep, fresh=fresh)
     except ObjectLost as exc:
         raise Damage(ino, str(exc)) from None
 
 
-def resize(store: ObjectStore, ino: int, length: int, holds: int, keep: Keep | None = None) -> None:
+def resize(
+    store: ObjectStore,
+    ino: int,
+    length: int,
+    holds: int,
+    keep: Keep | None = None,
+    *,
+    fresh: bool = False,
+) -> None:
     """Cut an object, or extend it with a hole; raises as ``put`` does."""
     try:
-        store.resize(ino, length, holds=holds, keep=keep)
+        store.resize(ino, length, holds=holds, keep=keep, fresh=fresh)
     except ObjectLost as exc:
         raise Damage(ino, str(exc)) from None
 

@@ -149,8 +149,9 @@ class DirtySet:
         rows = self._index.dirty.all()
         if rows:
             self._left_cut.update(self._index.cuts.all())
-            with self._index.transaction():
-                self._index.dirty.forget_errors()
+            if not self._index.read_only:
+                with self._index.transaction():
+                    self._index.dirty.forget_errors()
             self._index.inodes.unreconciled.update((row.ino, row.size) for row in rows)
             self._index.inodes.reconcile = self.reconcile
         return len(rows)
@@ -187,6 +188,12 @@ class DirtySet:
             size = None
             if inode is not None and stat.S_ISREG(inode.mode):
                 size = max(min(self._found_size(inode), inode.size), lower)
+            if self._index.read_only:
+                if size is not None:
+                    self._index.inodes.sizes[ino] = size
+                    self._index.inodes.forget_cached()
+                del self._index.inodes.unreconciled[ino]
+                return
             with self._index.transaction():
                 row = self._index.inodes.stored(ino)
                 if row is not None and size is not None:

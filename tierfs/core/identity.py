@@ -63,7 +63,7 @@ def give_new_uuid(settings: VolumeFile) -> uuid.UUID:
         index.sync()
         for directory in markers:
             _write(directory / MARKER, {**_content(directory / MARKER), "volume": str(new)})
-        index.give_serials_back()
+        index.keep_counts()
         (settings.flash / CHANGE).unlink()
         return new
 

@@ -13,6 +13,9 @@ from tierfs.core.locks import WouldBlock
 from tierfs.index.inodes import Inode
 from tierfs.store.objects import Keep, ObjectStore
 
+BEGUN = 1000
+"""Inodes that got their first bytes lately; twice as many are remembered."""
+
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -28,9 +31,11 @@ def _nothing() -> None:
 class Held:
     """Descriptors of the flash and the disk object that a change wrote to, and which it made."""
 
-    __slots__ = ("fds", "made")
+    __slots__ = ("fds", "fresh", "made")
 
     def __init__(self) -> None:
+        self.fresh = False
+        """Whether the file never had a byte: an object that is there already is not its own."""
         self.fds = [-1, -1]
         self.made = [False, False]
 
@@ -61,14 +66,25 @@ class FlashFull(Exception):
 class Tiers:
     """The bytes of files, split at their prefix.
 
+    ``made_from``: inode numbers from here on are given out in this mount. For their first bytes no
+    object can be there, unless the index is an old one and the number another file's.
+
     Raises from every method:
         OSError: a call on a backing directory failed.
     """
 
     def __init__(
-        self, flash: ObjectStore, disk: ObjectStore, metrics: Metrics, os_: Os = SYSTEM
+        self,
+        flash: ObjectStore,
+        disk: ObjectStore,
+        metrics: Metrics,
+        os_: Os = SYSTEM,
+        made_from: int = 0,
     ) -> None:
         self._os = os_
+        self._made_from = made_from
+        self._begun: set[int] = set()
+        self._begun_before: set[int] = set()
         self.flash = flash
         self.disk = disk
         self._read = {store.name: metrics.read_bytes.labels(store.name) for store in (flash, disk)}
@@ -119,6 +135,7 @@ class Tiers:
         if not wait and (on_disk or new.disk != old.disk):
             raise WouldBlock
         view, cut = memoryview(data), on_flash.length if on_flash else 0
+        held.fresh = inode.version == 0 and self._is_first(inode.ino)
         try:
             self._apply(0, inode.ino, on_flash, view[:cut], (old.flash, new.flash), held)
         except OSError as exc:
@@ -126,6 +143,18 @@ class Tiers:
                 raise FlashFull from exc
             raise
         self._apply(1, inode.ino, on_disk, view[cut:], (old.disk, new.disk), held)
+
+    def _is_first(self, ino: int) -> bool:
+        """Whether a file that never had a byte gets its first now, and no object can be its own.
+
+        What was written before a commit that failed is its own: so is remembered whose was lately.
+        """
+        if ino < self._made_from or ino in self._begun or ino in self._begun_before:
+            return False
+        self._begun.add(ino)
+        if len(self._begun) > BEGUN:
+            self._begun, self._begun_before = set(), self._begun
+        return True
 
     def spill(self, inode: Inode) -> None:
         """Copy the flash part of a file into its disk object, durably.
@@ -205,10 +234,11 @@ class Tiers:
         """What a write means for one store: bytes of an extent, or only a length."""
         store, (old, new) = self.disk if at else self.flash, lengths
         if extent is not None:
-            put(store, ino, extent.offset, data, old, held.keep(at, made=not old))
+            keep = held.keep(at, made=not old)
+            put(store, ino, extent.offset, data, old, keep, fresh=held.fresh)
             self._written[store.name].inc(extent.length)
         elif new > old:
-            resize(store, ino, new, old, held.keep(at, made=not old))
+            resize(store, ino, new, old, held.keep(at, made=not old), fresh=held.fresh)
 
     def _read_from(self, store: ObjectStore, inode: Inode, extent: Extent) -> bytes:
         data = load(store, inode.ino, extent, keep=False)

@@ -20,10 +20,12 @@ from tierfs.core import trust
 from tierfs.core.checkpoints import Checkpoints
 from tierfs.core.filesystem import FileSystem
 from tierfs.core.front import MakeFront, no_front
+from tierfs.core.generations import read_markers, renew, require_agreement
+from tierfs.core.media import is_read_only
 from tierfs.core.names import DIRECTORY_SIZE
 from tierfs.core.tiers import Tiers
 from tierfs.index.counts import IndexUsage
-from tierfs.index.index import Index, require_database
+from tierfs.index.index import Index, migrate, require_database
 from tierfs.index.inodes import ROOT, Inode
 from tierfs.policy.volume_file import VolumeFile
 from tierfs.store.liveness import read_first
@@ -92,10 +94,10 @@ def _write_empty_index(path: Path, volume: uuid.UUID) -> None:
         raise VolumeRefused(f"{path}: the index cannot be made there: {exc.strerror}") from exc
     index = Index(path, SYSTEM, Metrics())
     try:
-        index.bind(volume)
         with index.transaction():
             index.inodes.insert(_root(time.time_ns()))
-        index.give_serials_back()
+        index.keep_counts()
+        index.bind(volume)
     finally:
         index.close()
 
@@ -155,23 +157,31 @@ class Volume:
         os_: Os = SYSTEM,
         clock: Clock = system_clock,
         make_front: MakeFront = no_front,
+        read_only: bool = False,
+        force: bool = False,
     ) -> None:
         self.settings = settings
         trust.require_trusted(settings)
+        self.read_only = read_only
         self.uuid = volume_uuid(settings)
         self._os = os_
         with ExitStack() as resources:
             for directory in (settings.flash, settings.disk):
                 resources.callback(VolumeLock(directory).release)
-            self.index = _open_index(settings, self.uuid, os_, metrics)
+            markers = read_markers(settings)
+            _require_undamaged(settings, markers.flash, force=force)
+            self.index = _open_index(settings, self.uuid, os_, metrics, read_only=read_only)
             resources.callback(self.index.close)
+            require_agreement(settings, markers, self.index.generations())
+            if not read_only:
+                renew(settings, markers, self.index, os_)
             self._flash = _open_store("flash", settings.flash / HEADS, os_, resources)
             self._disk = _open_store("disk", settings.disk / OBJECTS, os_, resources)
             front = make_front(self._flash.directory, self._disk.directory)
             self.index.publish_to(front.view)
             self.fs = FileSystem(
                 index=self.index,
-                tiers=Tiers(self._flash, self._disk, metrics, os_),
+                tiers=Tiers(self._flash, self._disk, metrics, os_, self.index.made_from),
                 head=settings.head,
                 volume=self.uuid,
                 metrics=metrics,
@@ -196,6 +206,8 @@ class Volume:
             FsError, OSError: the index could not be read or synced.
         """
         dirty = self.fs.dirty.load()
+        if self.read_only:
+            return 0
         orphans, cut = self.fs.reclaimer.add_leftovers()
         if dirty <= RECOVERED_AT_ONCE:
             self.reconcile()
@@ -246,11 +258,15 @@ class Volume:
     def close(self) -> None:
         """Free what is unlinked, make everything durable, let go of the volume."""
         with self._resources:
+            if self.read_only:
+                return
             try:
                 self.fs.reclaimer.add_leftovers()
                 self.checkpoints.make()
-                self.index.give_serials_back()
-            except (FsError, OSError) as exc:
+                # What was copied from the index while it was mounted is an old one from now on.
+                renew(self.settings, read_markers(self.settings), self.index, self._os)
+                self.index.keep_counts()
+            except (FsError, OSError, VolumeRefused) as exc:
                 log.warning("volume %s: closing left work to the next mount: %s", self.uuid, exc)
 
 
@@ -261,15 +277,30 @@ def open_volume(
     os_: Os = SYSTEM,
     clock: Clock = system_clock,
     make_front: MakeFront = no_front,
+    read_only: bool = False,
+    force: bool = False,
 ) -> Volume:
     """Open a volume for one daemon and recover it.
 
+    With ``read_only`` nothing is written, neither to the directories nor to the index, and nothing
+    recovered: what a crash has left waits. With ``force`` a volume is opened although a check found
+    damage.
+
     Raises:
-        VolumeRefused: the directories are not this volume, or others can change them.
+        VolumeRefused: the directories are not this volume, not of the same time, damaged, or
+            others can change them.
         VolumeBusy: another daemon has it.
         FsError, OSError: the index or a directory cannot be used.
     """
-    volume = Volume(settings, metrics, os_=os_, clock=clock, make_front=make_front)
+    volume = Volume(
+        settings,
+        metrics,
+        os_=os_,
+        clock=clock,
+        make_front=make_front,
+        read_only=read_only,
+        force=force,
+    )
     try:
         orphans = volume.recover()
     except BaseException:
@@ -280,9 +311,25 @@ def open_volume(
     return volume
 
 
-def _open_index(settings: VolumeFile, volume: uuid.UUID, os_: Os, metrics: Metrics) -> Index:
-    require_database(settings.index)
-    index = Index(settings.index, os_, metrics)
+def _require_undamaged(settings: VolumeFile, marker: Marker, *, force: bool) -> None:
+    if not marker.damage:
+        return
+    what = f"{settings.path}: 'tierfs fsck' found damage ({marker.damage})"
+    if not force:
+        raise VolumeRefused(
+            f"{what}: repair it with 'tierfs fsck --repair {settings.path}', or mount it as it is "
+            "with the option 'force', best together with 'ro', to copy what can be read"
+        )
+    log.warning("%s; it is mounted all the same (force)", what)
+
+
+def _open_index(
+    settings: VolumeFile, volume: uuid.UUID, os_: Os, metrics: Metrics, *, read_only: bool
+) -> Index:
+    require_database(settings.index, writable=not read_only)
+    if read_only and not is_read_only(settings.index.parent):
+        migrate(settings.index, os_, metrics)
+    index = Index(settings.index, os_, metrics, read_only=read_only)
     try:
         index.require(volume)
     except BaseException:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
-from tierfs.base.errors import IndexFailed, VolumeRefused
+from tierfs.base.errors import IndexDamaged, IndexFailed, VolumeRefused
+from tierfs.core.generations import disagreement, read_markers
 from tierfs.core.trust import require_trusted
 from tierfs.core.volume import HEADS, OBJECTS, volume_uuid
 from tierfs.fsck import kinds, lengths, links, rows
@@ -21,10 +22,11 @@ from tierfs.fsck.findings import Fault, Finding, Report
 from tierfs.fsck.mirrors import first_difference
 from tierfs.fsck.objects import walk
 from tierfs.fsck.paths import Paths
-from tierfs.index.index import require_database
+from tierfs.index.failures import unreadable
+from tierfs.index.index import SERIAL_BLOCK, require_database
 from tierfs.index.inspection import Inspection, Tier
 from tierfs.policy.volume_file import VolumeFile
-from tierfs.store.markers import VolumeLock
+from tierfs.store.markers import VolumeLock, read_marker, rewrite_marker
 
 Found = Callable[[Finding], None]
 """Told of every finding when it is found."""
@@ -44,7 +46,9 @@ def check(settings: VolumeFile, *, thorough: bool = False, found: Found = ignore
         OSError: a marker cannot be opened.
     """
     with locked(settings) as volume:
-        return examine(settings, volume, thorough=thorough, found=found)
+        report = examine(settings, volume, thorough=thorough, found=found)
+        note_damage(settings, report, thorough=thorough)
+        return report
 
 
 @contextmanager
@@ -57,6 +61,25 @@ def locked(settings: VolumeFile, *, to_write: bool = False) -> Iterator[str]:
             stack.callback(VolumeLock(directory).release)
         require_database(settings.index, writable=to_write)
         yield volume
+
+
+def note_damage(settings: VolumeFile, report: Report, *, thorough: bool) -> None:
+    """Let the marker of flash say what is damaged, so that nobody mounts it unawares.
+
+    What a thorough check found only another one clears: others do not look at all of it.
+    """
+    marker = read_marker(settings.flash, "flash")
+    if report.damage:
+        wanted = marker._replace(damage=report.damage, thorough=thorough)
+    elif report.complete and (thorough or not marker.thorough):
+        wanted = marker._replace(damage="", thorough=False)
+    else:
+        return
+    if wanted != marker:
+        try:
+            rewrite_marker(settings.flash, wanted)
+        except OSError as exc:
+            report.unnoted = f"{settings.flash}: {exc.strerror}"
 
 
 def examine(
@@ -72,7 +95,8 @@ def examine(
         if exc.errno != errno.EIO:
             raise
         report.complete = False
-        checker.tell(Finding(kinds.INDEX, 0, str(exc)))
+        kind = kinds.INDEX if isinstance(exc, IndexDamaged) else kinds.UNREADABLE
+        checker.tell(Finding(kind, 0, str(exc)))
     return report
 
 
@@ -101,6 +125,7 @@ class _Checker:
         inspection.prepare()
         for tier, root in self._stores.items():
             inspection.remember(tier, self._counted(walk(root, self._complain)))
+        self._check_generation(inspection)
         self._check_serials(inspection)
         self._check_counts(inspection)
         paths = Paths(inspection)
@@ -113,6 +138,9 @@ class _Checker:
     def _index_is_sound(self, inspection: Inspection, *, thorough: bool) -> bool:
         """Whether the tables can be read at all."""
         problems = inspection.problems(thorough=thorough)
+        if problems and (where := unreadable(inspection.path)):
+            self.tell(Finding(kinds.UNREADABLE, 0, where, os.fsencode(inspection.path)))
+            return False
         for problem in problems:
             self.tell(Finding(kinds.INDEX, 0, problem))
         if problems:
@@ -141,6 +169,13 @@ class _Checker:
         if wrong:
             what = ", ".join(f"{name} is {old}, not {new}" for name, (old, new) in wrong.items())
             self.tell(Finding(kinds.COUNTS, 0, what, remedy=1))
+
+    def _check_generation(self, inspection: Inspection) -> None:
+        what = disagreement(self._settings, read_markers(self._settings), inspection.generations())
+        if what:
+            # The index may have handed out more than it knows: to directories, or beyond a block.
+            following = max(inspection.largest_serial() + 1, inspection.next_serial())
+            self.tell(Finding(kinds.GENERATION, 0, what, remedy=following + SERIAL_BLOCK))
 
     def _judge(self, case: Case, paths: Paths, *, thorough: bool) -> None:
         self._count(case)

@@ -48,6 +48,8 @@ class Report:
     """Files whose objects the next mount trims."""
     complete: bool = True
     """Whether the check came to its end; False: the index could not be read."""
+    unnoted: str = ""
+    """Why the damage could not be noted in the marker of flash; empty: it is, or there is none."""
     counts: Counter[Kind] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
 
@@ -55,6 +57,13 @@ class Report:
     def clean(self) -> bool:
         """Whether there is nothing but notes."""
         return all(kind.severity == "note" for kind in self.counts)
+
+    @property
+    def damage(self) -> str:
+        """What is damaged, for people: kinds and how many of each; empty: nothing."""
+        found = [(kind.name, count) for kind, count in self.counts.items() if count]
+        damaged = {kind.name for kind in self.counts if kind.severity == "damage"}
+        return ", ".join(f"{name} {count}" for name, count in found if name in damaged)
 
     def add(self, finding: Finding) -> None:
         """Count a finding, and keep it if it is one of the first."""

@@ -38,13 +38,13 @@ SHORT_OBJECT = Kind(
 UNREADABLE = Kind(
     "unreadable",
     "loss",
-    "an object, or a directory of them, cannot be read",
+    "an object, a directory of them, or the index cannot be read; without it nothing is checked",
     "look for errors of the drive in the kernel's log, and check the filesystem below",
 )
 INDEX = Kind(
     "index",
     "damage",
-    "SQLite finds the index damaged, or cannot read it; the rest was not checked",
+    "SQLite finds the index damaged, which its device can read; the rest was not checked",
     ANEW,
 )
 SCHEMA = Kind(
@@ -52,6 +52,13 @@ SCHEMA = Kind(
     "damage",
     "a table of the index is not as tierfs makes it; the rest was not checked",
     ANEW,
+)
+GENERATION = Kind(
+    "generation",
+    "damage",
+    "the index and the directories are of different mounts: one of them is an older copy",
+    "restore what belongs together; or `--repair`, which accepts what is there: no number that is "
+    "in use is given again, and objects that the index does not know go to `lost+found`",
 )
 SERIAL = Kind(
     "serial",
@@ -144,6 +151,7 @@ KINDS = (
     UNREADABLE,
     INDEX,
     SCHEMA,
+    GENERATION,
     SERIAL,
     ROOT,
     ROW,

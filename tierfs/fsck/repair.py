@@ -6,22 +6,22 @@ the need for another: a directory that is there again has no name yet.
 
 from __future__ import annotations
 
-import os
+import uuid
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
-from pathlib import Path
+from contextlib import suppress
 from typing import NamedTuple
 
-from tierfs.base.beneath import DIRECTORY, open_beneath, parent_beneath
+from tierfs.core.generations import read_markers
 from tierfs.core.volume import HEADS, OBJECTS
 from tierfs.fsck import kinds
-from tierfs.fsck.check import Found, examine, ignore, locked
+from tierfs.fsck.check import Found, examine, ignore, locked, note_damage
 from tierfs.fsck.findings import Finding, Report
 from tierfs.fsck.kinds import Kind
 from tierfs.index.mending import Mending, mending
 from tierfs.policy.volume_file import VolumeFile
-from tierfs.store.objects import object_path
+from tierfs.store.markers import rewrite_marker
+from tierfs.store.objects import set_aside
 
 AT_A_TIME = 100_000
 """Repairs in a round: so many are kept in memory."""
@@ -29,14 +29,14 @@ AT_A_TIME = 100_000
 ROUNDS = 100
 """More are not tried; each mends something."""
 
-SHELTER = "lost+found"
-"""In a tier's directory: objects of no file."""
-
 HOPELESS = frozenset({kinds.INDEX, kinds.SCHEMA, kinds.ROOT})
 """With one of these nothing is mended: what else was found may be its consequence."""
 
+OLD_INDEX = frozenset({kinds.GENERATION, kinds.SERIAL})
+"""With one of these the index may be older than the objects."""
+
 OF_NEWER = frozenset({kinds.LEFTOVER})
-"""With an index that is older than the objects: what it does not know may be a file's bytes."""
+"""With an index that may be older than the objects: what it does not know may be a file's bytes."""
 
 Agree = Callable[[Counter[Kind]], bool]
 """Asked once whether so many findings of each kind are to be mended."""
@@ -71,16 +71,16 @@ def repair(settings: VolumeFile, *, agree: Agree, found: Found = ignore) -> Outc
     mended: Counter[Kind] = Counter()
     with locked(settings, to_write=True) as volume:
         look = _look(settings, volume, found)
-        spared = OF_NEWER if kinds.SERIAL in look.report.counts else frozenset[Kind]()
+        spared = OF_NEWER if OLD_INDEX & set(look.report.counts) else frozenset[Kind]()
         look = look.without(spared)
-        if not look.mendable or not agree(look.counts):
-            return Outcome(look.report, mended)
-        for _ in range(ROUNDS):
-            _mend(settings, look.mendable)
-            mended.update(finding.kind for finding in look.mendable)
-            before, look = look, _look(settings, volume, ignore).without(spared)
-            if not look.mendable or look.mendable == before.mendable:
-                break
+        if look.mendable and agree(look.counts):
+            for _ in range(ROUNDS):
+                _mend(settings, look.mendable)
+                mended.update(finding.kind for finding in look.mendable)
+                before, look = look, _look(settings, volume, ignore).without(spared)
+                if not look.mendable or look.mendable == before.mendable:
+                    break
+        note_damage(settings, look.report, thorough=False)
     return Outcome(look.report, mended)
 
 
@@ -107,40 +107,24 @@ def _look(settings: VolumeFile, volume: str, found: Found) -> _Look:
 
 
 def _mend(settings: VolumeFile, findings: list[Finding]) -> None:
+    generation = str(uuid.uuid4()) if any(f.kind == kinds.GENERATION for f in findings) else ""
     with mending(settings.index) as mend:
+        if generation:
+            mend.accept(generation)
         mend.drop_names(finding.ino for finding in findings if finding.kind == kinds.DANGLING)
         for finding in findings:
             _ACTIONS[finding.kind](mend, finding)
+    if generation:
+        # A crash before this leaves markers that agree with nothing: the repair begins again.
+        for marker, tier in zip(
+            read_markers(settings), (settings.flash, settings.disk), strict=True
+        ):
+            rewrite_marker(tier, marker._replace(generation=generation))
     unowned = [finding.ino for finding in findings if finding.kind == kinds.UNOWNED_OBJECT]
-    for tier, name in ((settings.flash, HEADS), (settings.disk, OBJECTS)):
-        _shelter(tier, name, unowned)
-
-
-def _shelter(tier: Path, store: str, inos: list[int]) -> None:
-    """Move objects of no file out of the way, within their filesystem."""
-    if not inos:
-        return
-    with ExitStack() as stack:
-        above = os.open(tier, DIRECTORY | os.O_CLOEXEC)
-        stack.callback(os.close, above)
-        with suppress(FileExistsError):
-            os.mkdir(SHELTER, 0o700, dir_fd=above)
-        shelter = open_beneath(SHELTER, DIRECTORY, dir_fd=above)
-        stack.callback(os.close, shelter)
-        for ino in inos:
-            path = f"{store}/{object_path(ino)}"
-            with suppress(FileNotFoundError), parent_beneath(path, dir_fd=above) as (parent, name):
-                if not _is_taken(name, shelter):
-                    os.rename(name, name, src_dir_fd=parent, dst_dir_fd=shelter)
-        os.fsync(shelter)
-
-
-def _is_taken(name: str, directory: int) -> bool:
-    try:
-        os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
+    for store in (settings.flash / HEADS, settings.disk / OBJECTS):
+        for ino in unowned:
+            with suppress(FileNotFoundError):
+                set_aside(store, ino)
 
 
 def _elsewhere(_mend: Mending, _finding: Finding) -> None:
@@ -148,6 +132,7 @@ def _elsewhere(_mend: Mending, _finding: Finding) -> None:
 
 
 _ACTIONS: dict[Kind, Callable[[Mending, Finding], None]] = {
+    kinds.GENERATION: lambda mend, finding: mend.raise_serial(finding.remedy),
     kinds.SERIAL: lambda mend, finding: mend.raise_serial(finding.remedy),
     kinds.COUNTS: lambda mend, _finding: mend.count_anew(),
     kinds.DANGLING: _elsewhere,

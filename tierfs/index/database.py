@@ -11,17 +11,19 @@ import errno
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tierfs.base.errors import IndexFailed, VolumeRefused, errno_of
+from tierfs.base.errors import IndexDamaged, IndexFailed, VolumeRefused, errno_of
 from tierfs.base.group_sync import GroupSync
 from tierfs.base.metrics import Metrics
 from tierfs.base.osio import Os
+from tierfs.index.failures import failure, translated
 from tierfs.index.folds import Folds
+from tierfs.index.room import Room, make_log
 from tierfs.index.schema import FAILURES, MIGRATIONS, VERSION
 
 PRAGMAS = (
@@ -33,7 +35,7 @@ PRAGMAS = (
     "PRAGMA foreign_keys = OFF",
     "PRAGMA temp_store = MEMORY",
     "PRAGMA cache_size = -65536",  # 64 MiB
-    "PRAGMA mmap_size = 268435456",  # 256 MiB of address space: a page read costs no call
+    "PRAGMA mmap_size = 0",  # a device that cannot read a mapped page ends the process (SIGBUS)
     "PRAGMA busy_timeout = 10000",
 )
 CHECKPOINT_PATIENCE_MS = 100
@@ -46,6 +48,15 @@ AT_ONCE = 1024 * 1024
 LOOK_EVERY = 16
 """Transactions after which the log's length is looked at: each adds some pages to it."""
 
+LOOK_EVERY_WHEN_TIGHT = 4
+"""Where the filesystem is full the log lives on what was allocated for it."""
+
+TO_WRITE = frozenset({"PRAGMA page_size = 1024", "PRAGMA journal_mode = WAL"})
+"""Those of ``PRAGMAS`` that may change the file."""
+
+ALONE = "PRAGMA locking_mode = EXCLUSIVE"
+"""Before its first query a connection that makes no file keeps the log's index in memory."""
+
 Row = tuple[Any, ...]
 """The columns of a row, in the order of the query."""
 
@@ -56,10 +67,13 @@ class Database:
     As a block it is a transaction, all or nothing: its end commits, any exception rolls back. It
     may be nested.
 
-    ``on_commit`` and ``on_rollback`` are called at a transaction's end, still under the lock.
+    ``on_commit`` and ``on_rollback`` are called at a transaction's end, still under the lock;
+    ``on_look`` before one begins, every ``LOOK_EVERY`` transactions.
+
+    With ``read_only`` no file is made or changed, and a transaction raises EROFS.
 
     Raises from every method:
-        IndexFailed: SQLite failed; its errno is ENOSPC when there was no room, else EIO.
+        IndexFailed: SQLite failed; its errno is that of ``failure``.
     """
 
     def __init__(
@@ -70,12 +84,16 @@ class Database:
         *,
         on_commit: Callable[[], None],
         on_rollback: Callable[[], None],
+        on_look: Callable[[], None],
+        read_only: bool = False,
     ) -> None:
         self.path = path
+        self.read_only = read_only
         self._os = os_
         self._metrics = metrics
         self._on_commit = on_commit
         self._on_rollback = on_rollback
+        self._on_look = on_look
         self.lock = threading.RLock()
         self._depth = 0
         self.commits = 0
@@ -83,36 +101,48 @@ class Database:
         self._unlooked = 0
         self._sync_failed = False
         self._group_sync = GroupSync(self._sync_log)
+        self._damaged = False
         self._make_commit = os_.bound("index.commit", self.execute)
         self._commits = metrics.index_transactions.labels("commit")
         self._rollbacks = metrics.index_transactions.labels("rollback")
-        with _translated():
-            self._connection = connect(path, PRAGMAS)
+        if not read_only:
+            _make_log(path)
+        with translated(path):
+            self._connection = connect(path, PRAGMAS, read_only=read_only)
         self._writing = self._connection.cursor()
         self.folds = Folds()
+        self._room: Room | None = None
+        self._wal = -1
         try:
-            with _translated():
-                _migrate(self._connection, path)
-            self._wal = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            with translated(path):
+                if not read_only:
+                    # Makes the log, for which room is kept before anything is written to it.
+                    self._connection.execute("PRAGMA user_version").fetchone()
+                    self._room = Room(path, os_)
+                    self._wal = self._room.log
+                    self._room.prepare()
+                _migrate(self._connection, path, read_only=read_only)
+            if not read_only:
+                with self.lock:
+                    self._write_log_again()
         except BaseException:
-            self._connection.close()
-            self.folds.close()
-            raise
-        try:
-            with self.lock:
-                self._write_log_again()
-        except BaseException:
-            self.close()
+            self._close()
             raise
 
     def close(self) -> None:
         """Fold the log into the database and close it."""
-        with self.lock, _translated():
-            os.close(self._wal)
+        with self.lock, translated(self.path):
+            self._close()
+
+    def _close(self) -> None:
+        try:
             self._writing.close()  # a statement that failed would keep the files open
             with self.folds:
                 self._connection.close()
+        finally:
             self.folds.close()
+            if self._room is not None:
+                self._room.close()
 
     def rows(self, statement: str, *args: object) -> list[Row]:
         """Every row of a query."""
@@ -120,7 +150,7 @@ class Database:
             with self.lock:
                 return self._connection.execute(statement, args).fetchall()
         except FAILURES as exc:
-            raise _failure(exc) from exc
+            raise self._failure(exc) from exc
 
     def row(self, statement: str, *args: object) -> Row | None:
         """The first row of a query, or None."""
@@ -129,14 +159,14 @@ class Database:
                 row: Row | None = self._connection.execute(statement, args).fetchone()
                 return row
         except FAILURES as exc:
-            raise _failure(exc) from exc
+            raise self._failure(exc) from exc
 
     def execute(self, statement: str, *args: object) -> int:
         """Run a statement inside a transaction; returns the number of rows it changed."""
         try:
             return self._writing.execute(statement, args).rowcount
         except FAILURES as exc:
-            raise _failure(exc) from exc
+            raise self._failure(exc) from exc
 
     def __enter__(self) -> None:
         """Begin a transaction, or go on with the one that this thread is in."""
@@ -161,16 +191,55 @@ class Database:
             self.lock.release()
 
     def _begin(self) -> None:
+        if self._room is None:
+            raise IndexFailed(errno.EROFS, f"metadata index: {self.path}: is open to be read only")
         self._unlooked -= 1
         if self._unlooked < 0:
             self._unlooked = LOOK_EVERY
-            if self.wal_size() > self._log_limit:
-                self.checkpoint(0)
+            self._look(self._room)
         self.execute("BEGIN IMMEDIATE")
+
+    def _look(self, room: Room) -> None:
+        """Keep the log short, and room for it and the database; before a transaction."""
+        if self.wal_size() > self._log_limit:
+            self.checkpoint(0)
+        self._look_at_room(room)
+        if room.tight:
+            # Where the log is folded in, the next transaction writes over its beginning.
+            self._unlooked = LOOK_EVERY_WHEN_TIGHT
+            with suppress(IndexFailed):
+                self.checkpoint(NO_LIMIT)
+        self._on_look()
+
+    def _look_at_room(self, room: Room) -> None:
+        ((pages,),) = self.rows("PRAGMA page_count")
+        ((free,),) = self.rows("PRAGMA freelist_count")
+        ((size,),) = self.rows("PRAGMA page_size")
+        room.look(pages - free, size)
+
+    def require_growth(self) -> None:
+        """Check that the database may become larger; inside a transaction.
+
+        Raises:
+            IndexFailed: ENOSPC; what is left is for removals.
+        """
+        if self._room is None or self._room.may_grow:
+            return
+        self._look_at_room(self._room)
+        if not self._room.may_grow:
+            raise IndexFailed(
+                errno.ENOSPC,
+                f"metadata index: {self.path}: no room is left on its filesystem for anything new",
+            )
 
     def limit_log(self, limit: int) -> None:
         """Let a transaction that finds the log longer than ``limit`` bytes empty it first."""
-        self._log_limit, self._unlooked = limit, 0
+        self._log_limit = limit
+        self.look_soon()
+
+    def look_soon(self) -> None:
+        """Call ``on_look`` before the next transaction."""
+        self._unlooked = 0
 
     def _commit(self) -> None:
         try:
@@ -220,6 +289,8 @@ class Database:
 
     def _sync_log(self) -> None:
         """Sync the log, or fail as it once did; called by one thread at a time."""
+        if self.read_only:
+            return
         if self._sync_failed:
             raise OSError(
                 errno.EIO, "an earlier sync of the index's log failed; mount the volume again"
@@ -238,51 +309,79 @@ class Database:
         """
         if not self.wal_size():
             return
-        flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
-        target, offset = os.open(f"{self.path}-wal", flags), 0
-        try:
-            while data := self._os.call("index.pread", os.pread, self._wal, AT_ONCE, offset):
-                offset += self._os.call("index.pwrite", os.pwrite, target, data, offset)
-        finally:
-            os.close(target)
+        offset = 0
+        while data := self._os.call("index.pread", os.pread, self._wal, AT_ONCE, offset):
+            offset += self._os.call("index.pwrite", os.pwrite, self._wal, data, offset)
 
-    def checkpoint(self, log_limit: int) -> None:
+    def checkpoint(self, log_limit: int) -> bool:
         """Copy the log into the database, on a connection of its own, beside the writer.
 
         Only if the log is longer than ``log_limit`` bytes even so, writers wait until it is empty.
         While somebody reads from the log for long it cannot be emptied, and stays as it is.
 
+        Returns whether every commit before it is in the database now, and survives a power cut.
+
         Raises:
             IndexFailed: it could not be made, or the log could not be synced, now or earlier:
                 what is read back from it then may be older than what was committed.
         """
-        with _translated(), self.folds, closing(connect(self.path, PRAGMAS)) as connection:
+        room = self._room
+        if room is None:
+            return True
+        with (
+            translated(self.path),
+            self.folds,
+            closing(connect(self.path, PRAGMAS)) as connection,
+        ):
             connection.execute(f"PRAGMA busy_timeout = {CHECKPOINT_PATIENCE_MS}")
             # SQLite opened the log for this connection before our own sync. So a failure to write
             # it is reported to one of the two, whenever it happens.
             self.sync()
             try:
-                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-                if self.wal_size() > log_limit:
+                fold = connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                _, logged, folded = fold.fetchone()
+                if self.wal_size() > log_limit and room.may_cut_log():
                     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             except sqlite3.Error:
                 self.sync()  # it may have been the log: then no later sync succeeds
                 raise
+        room.folded()
         self._metrics.index_wal_bytes.set(self.wal_size())
+        return bool(logged == folded)
 
     def wal_size(self) -> int:
         """Bytes of the write-ahead log."""
+        if self.read_only:
+            return log_size(self.path)
         return os.fstat(self._wal).st_size
 
+    def _failure(self, exc: Exception) -> IndexFailed:
+        """Whether it is damage is found out once: the whole index is read for it."""
+        if self._damaged:
+            return IndexDamaged(errno.EIO, f"metadata index: {exc}")
+        failed = failure(exc, self.path, device_failed=self._sync_failed)
+        self._damaged = isinstance(failed, IndexDamaged)
+        return failed
 
-def connect(path: Path, pragmas: Sequence[str]) -> sqlite3.Connection:
+
+def connect(path: Path, pragmas: Sequence[str], *, read_only: bool = False) -> sqlite3.Connection:
     """Connect as the process that alone has the volume open: its locks cost no system call.
 
     Other processes are kept out; what connections must know of each other is in memory
     (``unix-excl``, https://www.sqlite.org/vfs.html#standard_unix_vfses).
+
+    With ``read_only`` no file is made or changed, so that it works on what cannot be written or is
+    full: the volume's own lock keeps everybody out, and a log is indexed in memory. Without a log
+    the database is immutable, or SQLite would make one
+    (https://www.sqlite.org/uri.html#uriimmutable).
     """
+    if read_only:
+        way = "mode=ro&vfs=unix-none" if log_size(path) else "immutable=1"
+        pragmas = (ALONE, *(pragma for pragma in pragmas if pragma not in TO_WRITE))
+    else:
+        way = "vfs=unix-excl"
     connection = sqlite3.connect(
-        f"file:{quote(str(path))}?vfs=unix-excl",
+        f"file:{quote(str(path))}?{way}",
         uri=True,
         isolation_level=None,
         check_same_thread=False,
@@ -297,29 +396,34 @@ def connect(path: Path, pragmas: Sequence[str]) -> sqlite3.Connection:
     return connection
 
 
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+def log_size(path: Path) -> int:
+    """Bytes of the log of the database at ``path``; 0: there is none."""
+    try:
+        return path.with_name(f"{path.name}-wal").stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _make_log(path: Path) -> None:
+    try:
+        make_log(path)
+    except OSError as exc:
+        raise IndexFailed(errno_of(exc), f"metadata index: {path}-wal: {exc.strerror}") from exc
+
+
+def _migrate(connection: sqlite3.Connection, path: Path, *, read_only: bool) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > VERSION:
         raise VolumeRefused(
             f"{path}: the index has schema {version}, this tierfs knows {VERSION}: "
             "use the newer tierfs that wrote it"
         )
+    if version < VERSION and read_only:
+        raise VolumeRefused(
+            f"{path}: the index has schema {version}, this tierfs makes {VERSION} of it: "
+            "mount the volume once where it can be written"
+        )
     for number in range(version, VERSION):
         connection.executescript(
             f"BEGIN;\n{MIGRATIONS[number]}\nPRAGMA user_version = {number + 1};\nCOMMIT;"
         )
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except FAILURES as exc:
-        raise _failure(exc) from exc
-
-
-def _failure(exc: Exception) -> IndexFailed:
-    code = getattr(exc, "sqlite_errorcode", 0)
-    number = errno.ENOSPC if code == sqlite3.SQLITE_FULL else errno.EIO
-    hint = "; another program, such as sqlite3, has it open" if code == sqlite3.SQLITE_BUSY else ""
-    return IndexFailed(number, f"metadata index: {exc}{hint}")

@@ -63,7 +63,7 @@ class Entries:
                 self._publish_absence(parent, name)
                 return None
             *fields, weight = row
-            inode = self._inodes.remember(inode_of(fields))
+            inode = self._inodes.remember(self._inodes.as_found(inode_of(fields)))
             self._publish(parent, name, inode, weight)
         if inode.ino in self._inodes.unreconciled:
             return self._inodes.find(inode.ino)
@@ -154,7 +154,7 @@ class Entries:
         with self._database.lock:
             rows = self._database.rows(_PUBLISH, parent, after, limit)
             for name, weight, *fields in rows:
-                self._publish(parent, name, inode_of(fields), weight)
+                self._publish(parent, name, self._inodes.as_found(inode_of(fields)), weight)
         return bytes(rows[-1][0]) if len(rows) == limit else None
 
     def name_of(self, inode: Inode) -> bytes | None:
@@ -170,7 +170,7 @@ class Entries:
         entries = []
         with self._database.lock:
             for name, cookie, weight, *fields in self._database.rows(_LIST, parent, stored, limit):
-                inode = inode_of(fields)
+                inode = self._inodes.as_found(inode_of(fields))
                 entries.append(Entry(name, END - cookie, inode))
                 self._publish(parent, name, inode, weight)
         return entries

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from tierfs.base.beneath import make_private, open_file
-from tierfs.base.errors import VolumeRefused
+from tierfs.base.errors import IndexFailed, VolumeRefused
 from tierfs.base.metrics import Metrics
 from tierfs.base.osio import Os
 from tierfs.index.counts import Counts, IndexUsage
@@ -18,14 +20,19 @@ from tierfs.index.dirty import DirtyRows
 from tierfs.index.entries import Entries
 from tierfs.index.inodes import Inodes
 from tierfs.index.publisher import Publisher
-from tierfs.index.schema import APPLICATION_ID
+from tierfs.index.schema import APPLICATION_ID, VERSION
 from tierfs.index.view import View
 from tierfs.index.wishes import Wishes
 from tierfs.index.xattrs import Xattrs
 
+FIRST_BLOCK = 1 << 12
 SERIAL_BLOCK = 1 << 16
-"""Serials reserved at a time, and skipped by a crash at most. The next block is reserved when half
-of one is left: long before it is needed, a checkpoint has made that durable."""
+"""Serials reserved at a time: few at first, then twice as many each time, up to this. What is left
+of them at the end of a mount is skipped. The next block is reserved when half of one is left, and
+used when that is durable: after anybody's sync."""
+
+SERIALS_AHEAD = 1 << 10
+"""With so few left the reservation is synced: more than is taken between two looks at them."""
 
 DEFAULT_CACHE_ENTRIES = 65_536
 """Inodes kept in memory: about 40 MiB."""
@@ -36,7 +43,18 @@ BESIDE = ("-wal", "-shm", "-journal")
 """What SQLite may keep beside a database, https://www.sqlite.org/tempfiles.html."""
 
 APPLICATION_ID_AT = slice(68, 72)
+USER_VERSION_AT = slice(60, 64)
 """Of every SQLite database, https://www.sqlite.org/fileformat.html."""
+
+
+class Generations(NamedTuple):
+    """Of which writable mount the index is, and of which the markers may be already; UUIDs.
+
+    Empty: none.
+    """
+
+    current: str
+    next: str
 
 
 def require_database(path: Path, *, writable: bool = True) -> None:
@@ -85,6 +103,18 @@ def _private(name: str, flags: int, directory: int) -> int:
     return descriptor
 
 
+def migrate(path: Path, os_: Os, metrics: Metrics) -> None:
+    """Bring an index that is to be read only, and can be written, to the present schema.
+
+    Raises:
+        VolumeRefused: it is of a newer one.
+        IndexFailed: SQLite failed.
+    """
+    header = _header(path, writable=True)
+    if int.from_bytes(header[USER_VERSION_AT]) < VERSION:
+        Index(path, os_, metrics).close()
+
+
 class Index:
     """Names, attributes and xattrs of one volume.
 
@@ -93,11 +123,23 @@ class Index:
     """
 
     def __init__(
-        self, path: Path, os_: Os, metrics: Metrics, cache_entries: int = DEFAULT_CACHE_ENTRIES
+        self,
+        path: Path,
+        os_: Os,
+        metrics: Metrics,
+        cache_entries: int = DEFAULT_CACHE_ENTRIES,
+        *,
+        read_only: bool = False,
     ) -> None:
         self._publisher = Publisher()
         self._database = Database(
-            path, os_, metrics, on_commit=self._committed, on_rollback=self._rolled_back
+            path,
+            os_,
+            metrics,
+            on_commit=self._committed,
+            on_rollback=self._rolled_back,
+            on_look=self._reserve_in_time,
+            read_only=read_only,
         )
         self.is_free = self._database.is_free
         self._counts = Counts(self._database)
@@ -107,12 +149,11 @@ class Index:
         self.cuts = Cuts(self._database)
         self.dirty = DirtyRows(self._database)
         self.wishes = Wishes(self._database)
-        self._next = self._limit = self._uncounted = 0
-        try:
-            self._reserve_serials()
-        except BaseException:
-            self.close()
-            raise
+        self._next = self._limit = self._reserved = self._uncounted = 0
+        self.made_from = 0
+        """The first serial that was reserved since the index was opened; 0: none was."""
+        self._block = FIRST_BLOCK
+        self._unreserved: IndexFailed | None = None
 
     @property
     def path(self) -> Path:
@@ -127,18 +168,78 @@ class Index:
         """Tell ``view``, which holds nothing yet, what is read and changed from now on."""
         self._publisher.publish_to(view)
 
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing of it is changed."""
+        return self._database.read_only
+
     def new_serial(self) -> int:
-        """A number never handed out before, larger than all; inside a transaction."""
-        if self._limit - self._next < SERIAL_BLOCK // 2:
-            self._limit += SERIAL_BLOCK
-            self._store_next_serial(self._limit)
+        """A number never handed out before, larger than all; inside a transaction.
+
+        Raises:
+            IndexFailed: ENOSPC, there is no room for anything new; or no number could be reserved.
+        """
+        self._database.require_growth()
+        if self._next >= self._limit:
+            raise self._unreserved or IndexFailed(errno.EIO, "metadata index: out of serials")
         self._next += 1
         return self._next - 1
 
-    def bind(self, volume: uuid.UUID) -> None:
-        """Make a new index belong to a volume."""
+    def _reserve_in_time(self) -> None:
+        """Reserve serials between two transactions; what fails is told when none is left.
+
+        A number is used only when its reservation is durable: a power cut that took it back would
+        have the number given out again, to a file whose object belongs to another.
+        """
+        first = not self._limit
+        try:
+            if self._limit - self._next < self._block // 2 and self._reserved == self._limit:
+                self._reserve_block()
+            if self._limit - self._next < SERIALS_AHEAD:
+                self.sync()
+        except IndexFailed as exc:
+            if first:
+                raise
+            self._unreserved = self._unreserved or exc  # the first names the cause
+
+    def _reserve_block(self) -> None:
+        stored = self._stored_next_serial()
+        following = stored + self._block
         with self.transaction():
-            self._database.execute("UPDATE volume SET uuid = ?", str(volume))
+            self._database.execute("UPDATE volume SET next_serial = ?", following)
+            if not self._limit:
+                self._counts.store(closed=False)
+        if not self._limit:
+            self._next = self._limit = self.made_from = stored
+        self._reserved = following
+        self._block = min(2 * self._block, SERIAL_BLOCK)
+
+    def generations(self) -> Generations:
+        """Of which mount the index is."""
+        return Generations(*self._database.rows("SELECT current, next FROM generation")[0])
+
+    def begin_generation(self, generation: uuid.UUID) -> None:
+        """Note durably what the markers are about to be given."""
+        with self.transaction():
+            self._database.execute("UPDATE generation SET next = ?", str(generation))
+        self.sync()
+
+    def complete_generation(self) -> None:
+        """The markers have it, durably. Until this is, they match all the same."""
+        with self.transaction():
+            self._database.execute("UPDATE generation SET current = next, next = ''")
+
+    def bind(self, volume: uuid.UUID) -> None:
+        """Make a new index belong to a volume; what it has reserved and not used is given back.
+
+        Nobody can have seen a number yet: it belongs to no volume before.
+        """
+        with self.transaction():
+            self._database.execute(
+                "UPDATE volume SET uuid = ?, next_serial = ?", str(volume), self._next
+            )
+        self._next = self._limit = self._reserved = 0
+        self._database.look_soon()
 
     def require(self, volume: uuid.UUID) -> None:
         """Check that the index belongs to a volume.
@@ -163,7 +264,9 @@ class Index:
 
     def sync(self) -> None:
         """Make every commit so far survive a power cut."""
+        reserved = self._reserved
         self._database.sync()
+        self._limit = max(self._limit, reserved)
 
     @property
     def commits(self) -> int:
@@ -187,7 +290,9 @@ class Index:
             with self.transaction():
                 self._counts.store(closed=False)
                 self._uncounted += 1
-        self._database.checkpoint(log_limit)
+        reserved = self._reserved
+        if self._database.checkpoint(log_limit):
+            self._limit = max(self._limit, reserved)
 
     def fold(self) -> int:
         """Fold the log into the database file for another process to read, as far as it goes.
@@ -213,46 +318,29 @@ class Index:
         with self._database.lock:
             return self._counts.recount()
 
+    def keep_counts(self) -> None:
+        """Store the counts for the next mount: nothing changes any more."""
+        with self.transaction():
+            self._counts.store(closed=True)
+
     def size(self) -> int:
         """Bytes of the database and its log."""
         return self.path.stat().st_size + self.log_size()
 
-    def give_serials_back(self) -> None:
-        """Give back the serials reserved and not used: the index is about to be closed in peace."""
-        with self.transaction():
-            self._limit = self._next
-            self._store_next_serial(self._limit)
-            self._counts.store(closed=True)
-
     def close(self) -> None:
         """Close; nothing may be called afterwards."""
         self._database.close()
-
-    def _reserve_serials(self) -> None:
-        """Reserve the first block durably: a power cut must not make numbers come twice."""
-        self._next = self._stored_next_serial()
-        self._limit = self._next + SERIAL_BLOCK
-        with self.transaction():
-            self._store_next_serial(self._limit)
-            self._counts.store(closed=False)
-        self.sync()
-
-    def _stored_next_serial(self) -> int:
-        return int(self._database.rows("SELECT next_serial FROM volume")[0][0])
-
-    def _store_next_serial(self, serial: int) -> None:
-        self._database.execute("UPDATE volume SET next_serial = ?", serial)
 
     def _committed(self) -> None:
         if self._counts.noted:
             self._counts.commit()
         self._publisher.commit()
 
+    def _stored_next_serial(self) -> int:
+        return int(self._database.rows("SELECT next_serial FROM volume")[0][0])
+
     def _rolled_back(self) -> None:
         self._counts.roll_back()
         self._publisher.roll_back()
         self.inodes.forget_cached()
         self.xattrs.forget_absent()
-        # A reservation made in the transaction is undone, and the inodes numbered from it.
-        self._limit = self._stored_next_serial()
-        self._next = min(self._next, self._limit)

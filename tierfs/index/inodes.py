@@ -93,6 +93,8 @@ class Inodes:
         self._cache: OrderedDict[int, Inode] = OrderedDict()
         self.unreconciled: dict[int, int] = publisher.withheld
         """Dirty inodes of an unclean end, whose size is not known yet, with their synced sizes."""
+        self.sizes: dict[int, int] = {}
+        """Sizes that were found in the objects of dirty files and cannot be stored: read-only."""
         self.reconcile: Callable[[int], object] = self.unreconciled.pop
         """Called before the row of one of these is given away; takes it out."""
 
@@ -115,13 +117,18 @@ class Inodes:
                 if not inside:
                     self.reconcile(ino)
 
+    def as_found(self, inode: Inode) -> Inode:
+        """A row with the size that its objects gave, where that is not stored."""
+        size = self.sizes.get(inode.ino) if self.sizes else None
+        return inode if size is None else inode._replace(size=size, mirrored=0)
+
     def stored(self, ino: int) -> Inode | None:
         """The inode as it is stored, or None."""
         with self._database.lock:  # neither an uncommitted row nor one that just became old
             inode = self._cache.get(ino)
             if inode is None:
                 row = self._database.row(_SELECT, ino)
-                inode = None if row is None else self.remember(inode_of(row))
+                inode = None if row is None else self.remember(self.as_found(inode_of(row)))
             if inode is not None and self._publisher.on and not self._database.in_transaction:
                 self._publisher.found_inode(inode)
             return inode

@@ -6,17 +6,18 @@ for that lies in temporary files of SQLite, not in memory (https://www.sqlite.or
 
 from __future__ import annotations
 
-import errno
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-from urllib.parse import quote
 
-from tierfs.base.errors import IndexFailed, VolumeRefused
+from tierfs.base.errors import VolumeRefused
+from tierfs.index.database import connect
+from tierfs.index.failures import translated
+from tierfs.index.index import Generations
 from tierfs.index.inodes import Inode, inode_of
-from tierfs.index.schema import COUNTED, COUNTS, FAILURES, MIGRATIONS, VERSION
+from tierfs.index.schema import COUNTED, COUNTS, MIGRATIONS, VERSION
 
 Tier = Literal["flash", "disk"]
 
@@ -24,11 +25,6 @@ PRAGMAS = ("PRAGMA temp_store = FILE", "PRAGMA cache_size = -16384")  # 16 MiB
 
 MOST_PROBLEMS = 100
 """Of SQLite's own, listed at most."""
-
-_PRIMARY = 0xFF
-"""Of an extended result code of SQLite (https://www.sqlite.org/rescode.html)."""
-
-_ERRNO = {sqlite3.SQLITE_FULL: errno.ENOSPC, sqlite3.SQLITE_CANTOPEN: errno.EACCES}
 
 _DIRECTORY = "inode.mode & 0xF000 = 0x4000"
 
@@ -84,14 +80,8 @@ class Inspection:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with translated():
-            self._connection = sqlite3.connect(_uri(path), uri=True, isolation_level=None)
-            try:
-                for pragma in PRAGMAS:
-                    self._connection.execute(pragma)
-            except BaseException:
-                self._connection.close()
-                raise
+        with translated(path):
+            self._connection = connect(path, PRAGMAS, read_only=True)
 
     def close(self) -> None:
         """Close, and remove the temporary files."""
@@ -122,13 +112,17 @@ class Inspection:
             for migration in MIGRATIONS:
                 fresh.executescript(migration)
             wanted = _schema(fresh)
-        with translated():
+        with translated(self.path):
             found = _schema(self._connection)
         return sorted(name for name in wanted | found if wanted.get(name) != found.get(name))
 
     def owner(self) -> str:
         """UUID of the volume, as text."""
         return str(self._one("SELECT coalesce(max(uuid), '') FROM volume"))
+
+    def generations(self) -> Generations:
+        """Of which mount the index is."""
+        return Generations(*next(self._rows("SELECT current, next FROM generation")))
 
     def next_serial(self) -> int:
         """The serial at or above which none was handed out."""
@@ -155,12 +149,12 @@ class Inspection:
 
     def prepare(self) -> None:
         """Sort out directories; before every stream."""
-        with translated():
+        with translated(self.path):
             self._connection.executescript(_WORK)
 
     def remember(self, tier: Tier, objects: Iterable[tuple[int, int]]) -> None:
         """Keep inode numbers and lengths of objects, to give them back in order."""
-        with translated():
+        with translated(self.path):
             self._connection.execute("BEGIN")
             self._connection.executemany(f"INSERT INTO temp.{tier} VALUES (?, ?)", objects)  # noqa: S608
             self._connection.execute("COMMIT")
@@ -228,35 +222,10 @@ class Inspection:
         return next(self._rows(statement))[0]
 
     def _rows(self, statement: str, *args: object) -> Iterator[tuple[Any, ...]]:
-        with translated():
+        with translated(self.path):
             yield from self._connection.execute(statement, args)
-
-
-def _uri(path: Path) -> str:
-    """Without a log to replay, SQLite need not make the two files that go with one.
-
-    What is immutable is read without locks, too: the volume's own lock keeps everybody out
-    (https://www.sqlite.org/uri.html#uriimmutable).
-    """
-    log = path.with_name(f"{path.name}-wal")
-    has_log = log.exists() and log.stat().st_size
-    return f"file:{quote(str(path))}?{'mode=ro' if has_log else 'immutable=1'}"
 
 
 def _schema(connection: sqlite3.Connection) -> dict[str, str]:
     rows = connection.execute("SELECT name, sql FROM main.sqlite_schema WHERE sql IS NOT NULL")
     return dict(rows.fetchall())
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """A block in which SQLite's errors become ``IndexFailed``.
-
-    Its errno is EIO where the index itself is damaged or cannot be read; ENOSPC or EACCES where
-    there was no room, or no leave, for a temporary file or the log's index.
-    """
-    try:
-        yield
-    except FAILURES as exc:
-        code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & _PRIMARY
-        raise IndexFailed(_ERRNO.get(code, errno.EIO), f"metadata index: {exc}") from exc

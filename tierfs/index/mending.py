@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import sqlite3
 import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from tierfs.base.metrics import Metrics
+from tierfs.base.osio import SYSTEM
+from tierfs.index.database import Database
 from tierfs.index.inodes import ROOT, Inode
-from tierfs.index.inspection import translated
 from tierfs.index.schema import COUNTED, COUNTS
 
 LOST_AND_FOUND = b"lost+found"
@@ -20,25 +21,31 @@ DIRECTORY_SIZE = 4096
 
 @contextmanager
 def mending(path: Path) -> Iterator[Mending]:
-    """A transaction of repairs; an exception undoes them.
+    """A transaction of repairs, durable at its end; an exception undoes them.
 
     Raises:
         IndexFailed: SQLite failed.
     """
-    with translated(), closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("BEGIN IMMEDIATE")
-        # What a repair changes is counted by the next mount.
-        connection.execute("UPDATE usage SET exact = 0")
-        yield Mending(connection)  # closing undoes what is not committed
-        connection.execute("COMMIT")
+    database = Database(
+        path, SYSTEM, Metrics(), on_commit=_nothing, on_rollback=_nothing, on_look=_nothing
+    )
+    with closing(database):
+        with database:
+            # What a repair changes is counted by the next mount.
+            database.execute("UPDATE usage SET exact = 0")
+            yield Mending(database)
+        database.sync()
+
+
+def _nothing() -> None:
+    """Nobody else has the index open."""
 
 
 class Mending:
     """Changes by inode number."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def set_links(self, ino: int, links: int) -> None:
         """Correct a link count."""
@@ -74,6 +81,10 @@ class Mending:
         columns = f"id, exact, {', '.join(COUNTED)}"
         self._run(f"INSERT OR REPLACE INTO usage ({columns}) SELECT 1, 1, {COUNTS} FROM inode")  # noqa: S608
 
+    def accept(self, generation: str) -> None:
+        """Let the index belong to the directories whose markers are given this generation."""
+        self._run("UPDATE generation SET current = ?, next = ''", generation)
+
     def raise_serial(self, following: int) -> None:
         """Hand out no number below."""
         self._run("UPDATE volume SET next_serial = max(next_serial, ?)", following)
@@ -81,9 +92,8 @@ class Mending:
     def drop_names(self, inos: Iterable[int]) -> None:
         """Remove every name of inodes that are not there."""
         self._run("CREATE TEMP TABLE dropped (ino INTEGER PRIMARY KEY)")
-        self._connection.executemany(
-            "INSERT OR IGNORE INTO dropped VALUES (?)", ((ino,) for ino in inos)
-        )
+        for ino in inos:
+            self._run("INSERT OR IGNORE INTO dropped VALUES (?)", ino)
         self._run("DELETE FROM entry WHERE ino IN (SELECT ino FROM dropped)")
         self._run("DROP TABLE temp.dropped")
 
@@ -105,11 +115,12 @@ class Mending:
 
     def _lost_and_found(self) -> int:
         """The directory, made if it is not there."""
-        row = self._connection.execute(
+        row = self._database.row(
             "SELECT ino FROM entry JOIN inode USING (ino) "
             "WHERE entry.parent = ? AND name = ? AND mode & 0xF000 = 0x4000",
-            (ROOT, LOST_AND_FOUND),
-        ).fetchone()
+            ROOT,
+            LOST_AND_FOUND,
+        )
         if row is not None:
             return int(row[0])
         ino = self._serial()
@@ -143,11 +154,10 @@ class Mending:
         return int(serial)
 
     def _row(self, statement: str, *args: object) -> tuple[int, ...]:
-        row: tuple[int, ...] = self._connection.execute(statement, args).fetchone()
-        return row
+        return self._database.rows(statement, *args)[0]
 
     def _run(self, statement: str, *args: object) -> None:
-        self._connection.execute(statement, args)
+        self._database.execute(statement, *args)
 
     def _changed(self, statement: str, *args: object) -> int:
-        return self._connection.execute(statement, args).rowcount
+        return self._database.execute(statement, *args)

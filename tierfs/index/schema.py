@@ -207,7 +207,27 @@ ALTER TABLE pin ADD COLUMN below INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX pin_below ON pin (ino) WHERE below = 1;
 """
 
-MIGRATIONS: tuple[str, ...] = (_INITIAL, _DIRTY, _KEPT_COUNTS, _PINNED_DIRECTORIES)
+_GENERATIONS = """
+-- One row: of which writable mount the index is. The markers say the same of the directories.
+CREATE TABLE generation (
+    -- always 1: there is one row
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    -- random UUID of the last writable mount; empty: there was none since there are generations
+    current TEXT NOT NULL,
+    -- the one that the markers are just being given; empty: none
+    next TEXT NOT NULL
+) STRICT;
+
+INSERT INTO generation (id, current, next) VALUES (1, '', '');
+"""
+
+MIGRATIONS: tuple[str, ...] = (
+    _INITIAL,
+    _DIRTY,
+    _KEPT_COUNTS,
+    _PINNED_DIRECTORIES,
+    _GENERATIONS,
+)
 """Migration N leads from ``user_version`` N to N + 1."""
 
 VERSION = len(MIGRATIONS)

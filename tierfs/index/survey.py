@@ -5,18 +5,15 @@ A connection of its own: nobody waits for it, and it sees what is committed.
 
 from __future__ import annotations
 
-import errno
 import json
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
-from tierfs.base.errors import IndexFailed
 from tierfs.index.database import Row, connect
+from tierfs.index.failures import translated
 from tierfs.index.inodes import COLUMNS, ROOT, Inode, inode_of
-from tierfs.index.schema import FAILURES
 from tierfs.index.wishes import Pin, Request
 
 PRAGMAS = (
@@ -60,24 +57,26 @@ SELECT ino, name, value FROM xattr WHERE ino {_GIVEN} AND length(value) <= ? ORD
 
 
 class Survey:
-    """Thread-safe.
+    """Thread-safe; ``read_only`` where the index was opened so.
 
     Raises from every method:
         IndexFailed: SQLite failed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self._path = path
+        self._read_only = read_only
         self._mutex = threading.Lock()
         self.open(path)
 
     def open(self, path: Path) -> None:
         """Connect; once, or after `close`."""
-        with _translated():
+        with translated(path):
             self._connection = self._connect(path)
 
     def close(self) -> None:
         """Close; nothing may be called afterwards."""
-        with self._mutex, _translated():
+        with self._mutex, translated(self._path):
             self._connection.close()
 
     def files(self, after: int, span: int, *, on_flash: bool) -> tuple[list[Inode], int]:
@@ -229,16 +228,8 @@ class Survey:
                 yield ino, bytes(name)
 
     def _connect(self, path: Path) -> sqlite3.Connection:
-        return connect(path, PRAGMAS)
+        return connect(path, PRAGMAS, read_only=self._read_only)
 
     def _rows(self, statement: str, *args: object) -> list[Row]:
-        with self._mutex, _translated():
+        with self._mutex, translated(self._path):
             return self._connection.execute(statement, args).fetchall()
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except FAILURES as exc:
-        raise IndexFailed(errno.EIO, f"metadata index: {exc}") from exc

@@ -26,7 +26,7 @@ def recording(volume: Volume, tiering: Tiering) -> Iterator[None]:
     if settings is None:
         yield
         return
-    with closing(Survey(volume.index.path)) as survey:
+    with closing(Survey(volume.index.path, read_only=volume.index.read_only)) as survey:
         recorder = _recorder(volume, survey, settings)
         with closing(recorder):
             tiering.listen(recorder.observe)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -83,7 +84,7 @@ def start_process(
         process = _launch(command, writing, printed)
         os.close(writing)
         try:
-            _require_ready(_report(process, reading, seconds), printed)
+            warning = _require_ready(_report(process, reading, seconds), printed)
             _wait_until_mounted(process, mountpoint, deadline)
         except TimeoutError as error:
             left = _give_up(process, mountpoint)
@@ -95,6 +96,8 @@ def start_process(
             _give_up(process, mountpoint)
             raise
     _left_running.append(process)
+    if warning:
+        sys.stderr.write(f"tierfs: warning: {warning}\n")
     return process.pid
 
 
@@ -123,13 +126,15 @@ def _report(process: subprocess.Popen[bytes], reading: int, seconds: float) -> R
     return f"signal {-status}" if status < 0 else f"exit status {status}"
 
 
-def _require_ready(report: Report | str, printed: IO[bytes]) -> None:
+def _require_ready(report: Report | str, printed: IO[bytes]) -> str:
+    """What the person is to know of the mount that is up; empty: nothing."""
     if isinstance(report, str):
         raise MountFailed.of_lines(
             _with_tail(f"the daemon ended with {report} before the mount was up", printed)
         )
     if not report.ready:
         raise DaemonFailed("\n".join([report.message, *_said_by_fuse(printed)]), report.code)
+    return report.message
 
 
 def _wait_until_mounted(

@@ -1,6 +1,7 @@
 """How a daemon tells the command that started it whether the mount is up.
 
-Over an inherited pipe the daemon writes ``READY``, or ``FAILED CODE`` and the message for the
+Over an inherited pipe the daemon writes ``READY`` and on the lines after it what the person is to
+know of the mount, or ``FAILED CODE`` and the message for the
 person on the lines after it. A pipe that ends without either is a daemon that crashed.
 """
 
@@ -28,7 +29,7 @@ MOST_DIGITS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the daemon said: up, or down with the exit code and message to end with."""
+    """What the daemon said: up, with a warning or none, or down with the exit code and message."""
 
     ready: bool
     code: ExitCode = ExitCode.OK
@@ -49,9 +50,9 @@ class Herald:
         """Whether somebody still waits for a word."""
         return self._descriptor is not None
 
-    def ready(self) -> None:
-        """The mount answers."""
-        self._say(f"{READY}\n")
+    def ready(self, message: str = "") -> None:
+        """The mount answers; ``message``: it is not quite what was asked for."""
+        self._say(f"{READY}\n{message}")
 
     def failed(self, code: int, message: str) -> None:
         """There will be no mount, because of ``message``."""
@@ -90,7 +91,7 @@ def _understood(said: str) -> Report | None:
     first, _, rest = said.partition("\n")
     word, _, code = first.partition(" ")
     if word == READY:
-        return Report(ready=True)
+        return Report(ready=True, message=rest)
     if word == FAILED and code.isascii() and code.isdecimal() and len(code) <= MOST_DIGITS:
         return Report(ready=False, code=_exit_code(int(code)), message=rest)
     return None

@@ -29,6 +29,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "write cache": ("writeback", "nowriteback"),
     "fast path": ("fastpath", "no_fastpath"),
     "missing volume": ("fail", "nofail"),
+    "damaged volume": ("noforce", "force"),
 }
 """Options that exclude each other."""
 
@@ -55,6 +56,7 @@ NOT_PASSED_ON: Final = frozenset(
         *GROUPS["write cache"],
         *GROUPS["fast path"],
         *GROUPS["missing volume"],
+        *GROUPS["damaged volume"],
     }
 )
 """What the kernel would not understand, and tierfs keeps to itself."""
@@ -120,6 +122,8 @@ class MountOptions:
     fast_path: bool | None = None
     """None: as the volume file says."""
     nofail: bool = False
+    force: bool = False
+    """Mount although a check found damage."""
     log_level: str | None = None
 
 
@@ -139,7 +143,21 @@ def parse_options(arguments: Iterable[str]) -> MountOptions:
         writeback="writeback" in words,
         fast_path={"fastpath": True, "no_fastpath": False}.get(chosen.get("fast path", "")),
         nofail="nofail" in words,
+        force="force" in words,
         log_level=chosen.get(LOG_LEVEL, "").partition("=")[2] or None,
+    )
+
+
+def reading_only(options: MountOptions) -> MountOptions:
+    """The same for a volume that cannot be written, as mount(8) does with a write-protected device.
+
+    ``rw`` may stand in the words: mount(8) gives it for a line that says nothing of it.
+    """
+    return replace(
+        options,
+        fuse=options.fuse - {"rw"} | {"ro"},
+        shown=_in_order({*options.shown} - {"rw"} | {"ro"}),
+        read_only=True,
     )
 
 

@@ -87,7 +87,7 @@ def _serve(
     policy = policy_in_force(settings, mountpoint, metrics)
     fast = fast_path(settings.fast_path) if _wants_fast_path(settings, options) else None
     invalidation = Invalidation()
-    volume = _open(settings, metrics, fast.make_front if fast else invalidation.make_front)
+    volume = _open(settings, metrics, fast.make_front if fast else invalidation.make_front, options)
     try:
         require_alone(volume.uuid)
     except VolumeBusy:
@@ -120,9 +120,17 @@ def _wants_fast_path(settings: VolumeFile, options: MountOptions) -> bool:
     return settings.fast_path.enabled if options.fast_path is None else options.fast_path
 
 
-def _open(settings: VolumeFile, metrics: Metrics, make_front: MakeFront) -> Volume:
+def _open(
+    settings: VolumeFile, metrics: Metrics, make_front: MakeFront, options: MountOptions
+) -> Volume:
     try:
-        return open_volume(settings, metrics=metrics, make_front=make_front)
+        return open_volume(
+            settings,
+            metrics=metrics,
+            make_front=make_front,
+            read_only=options.read_only,
+            force=options.force,
+        )
     except (FsError, OSError) as exc:
         raise MountFailed(f"{settings.path}: the volume cannot be opened: {exc}") from exc
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from tierfs.base.errors import NotMounted, TierfsError, VolumeBusy
+from tierfs.core.media import write_protected
 from tierfs.core.volume import volume_uuid
 from tierfs.mount.asking import volume_of
 from tierfs.mount.daemon import Request
@@ -20,7 +21,7 @@ from tierfs.mount.listener import raise_descriptor_limit
 from tierfs.mount.logs import default_log_file, start_logging, stop_echo
 from tierfs.mount.mountinfo import Mount, mounts
 from tierfs.mount.mountpoint import prepare
-from tierfs.mount.options import Privileges, for_kernel, parse_options
+from tierfs.mount.options import Privileges, for_kernel, parse_options, reading_only
 from tierfs.mount.runtime import Run, runs
 from tierfs.mount.serve import serve
 from tierfs.policy.volume_file import VolumeFile, load_volume_file
@@ -57,17 +58,24 @@ def _run(request: Request, herald: Herald) -> None:
     raise_descriptor_limit()
     options = parse_options(request.options)
     settings = load_volume_file(request.volume_file)
+    protected = [] if options.read_only else write_protected(settings)
+    if protected:
+        options = reading_only(options)
     options = for_kernel(options, Privileges.current(), trusted=not settings.allow_untrusted)
     if herald.pending:
         settings = _with_log_file(settings)
     start_logging(settings.log, level=options.log_level, echo=herald.pending)
     mountpoint = prepare(request.mountpoint, _own_paths(settings))
 
+    warning = " ".join(f"{path} is write-protected, mounting read-only" for path in protected[:1])
+    if warning:
+        log.warning("%s: %s", settings.path, warning)
+
     def up() -> None:
         log.info("%s is mounted on %s (%s)", settings.path, mountpoint, ",".join(options.shown))
         if herald.pending:
             stop_echo(settings.log.file)
-            herald.ready()
+            herald.ready(warning)
 
     serve_when_free(settings, lambda: _alone(lambda: serve(settings, mountpoint, options, up)))
     log.info("%s is unmounted from %s", settings.path, mountpoint)

@@ -148,6 +148,7 @@ def _tier(directory: Path, known: Known[Space]) -> Record:
         "directory": os.fspath(directory),
         "answers": known.fresh,
         "error": known.error,
+        "read_only": space and space.read_only,
         "capacity": space and space.capacity,
         "free": space and space.available,
     }

@@ -1,7 +1,12 @@
 """The marker in each directory of a volume: which volume, which tier, which format.
 
 It keeps a wrong pairing, a foreign directory and a newer format from ever being mounted, and its
-lock keeps a second daemon out.
+lock keeps a second daemon out. Its generation is that of the index: an index or a directory that is
+older than the rest is noticed. What a check found to be damaged is noted in that of flash.
+
+A marker is never replaced, since its lock is on the inode. It is written in place: all of it lies
+in one sector, which a device writes whole or not at all, and its length stays the same. So it needs
+no room on a full filesystem either.
 """
 
 from __future__ import annotations
@@ -15,10 +20,18 @@ from typing import Literal, NamedTuple, get_args
 
 from tierfs.base.beneath import make_private, open_file
 from tierfs.base.errors import VolumeBusy, VolumeRefused
+from tierfs.base.osio import SYSTEM, Os
 from tierfs.base.text import printable
 
 MARKER = ".tierfs"
 """The marker's name in a tier's directory."""
+
+MARKER_BYTES = 512
+"""The length of a marker, blanks behind the JSON included: a sector. One that was made before there
+were generations is shorter, until it gets one."""
+
+MOST_DAMAGE = 120
+"""Characters of a note of damage at most."""
 
 FORMAT = 1
 """The version of the layout on flash and disk; docs/reference/on-disk-format.md."""
@@ -48,6 +61,12 @@ class Marker(NamedTuple):
 
     volume: uuid.UUID
     tier: Tier
+    generation: str = ""
+    """UUID of the last writable mount; empty: there was none since there are generations."""
+    damage: str = ""
+    """What the last check found to be damaged; empty: nothing, or there was none."""
+    thorough: bool = False
+    """Whether that was a thorough check: another one may not see the damage."""
 
 
 def check_formattable(directory: Path, tier: Tier) -> None:
@@ -80,12 +99,10 @@ def write_marker(directory: Path, marker: Marker) -> None:
     Raises:
         OSError: it could not be written.
     """
-    content = {"format": FORMAT, "volume": str(marker.volume), "tier": marker.tier}
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     descriptor = os.open(directory / MARKER, flags, MODE)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(content, file)
-        file.write("\n")
+        file.write(_text(marker))
         file.flush()
         os.fsync(file.fileno())
     directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -93,6 +110,44 @@ def write_marker(directory: Path, marker: Marker) -> None:
         os.fsync(directory_fd)
     finally:
         os.close(directory_fd)
+
+
+def rewrite_marker(directory: Path, marker: Marker, os_: Os = SYSTEM) -> None:
+    """Let the marker of ``directory``, which the caller has locked, say this, durably.
+
+    Raises:
+        OSError: it could not be written; it says what it said before, or this.
+    """
+    os_.call(f"{marker.tier}.mark", _rewrite, directory / MARKER, _text(marker).encode())
+
+
+def _rewrite(path: Path, text: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        length = os.fstat(fd).st_size
+        if length < MARKER_BYTES:
+            # First the length, with blanks that change nothing: else a power cut could leave the
+            # one without the other.
+            os.pwrite(fd, b" " * (MARKER_BYTES - length), length)
+            os.fsync(fd)
+        os.pwrite(fd, text, 0)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _text(marker: Marker) -> str:
+    content: dict[str, object] = {
+        "format": FORMAT,
+        "volume": str(marker.volume),
+        "tier": marker.tier,
+    }
+    if marker.generation:
+        content["generation"] = marker.generation
+    if marker.damage:
+        content["damage"] = marker.damage[:MOST_DAMAGE]
+        content["thorough"] = marker.thorough
+    return json.dumps(content).ljust(MARKER_BYTES - 1) + "\n"
 
 
 def read_marker(directory: Path, tier: Tier) -> Marker:
@@ -153,14 +208,19 @@ def _content(path: Path) -> str:
 
 
 def _parse(text: str) -> Marker:
-    content = json.loads(text)
+    content = json.loads(text.rstrip("\0 \n"))  # NUL: a power cut while blanks were added
     layout = int(content["format"])
     if FORMAT < layout <= LAST_FORMAT:
         raise _Newer(layout)
     tier = content["tier"]
     if layout != FORMAT or tier not in get_args(Tier):
         raise ValueError(f"format {layout}, tier {tier}"[:MOST_SHOWN])
-    return Marker(uuid.UUID(str(content["volume"])), tier)
+    generation, damage = content.get("generation", ""), content.get("damage", "")
+    if not isinstance(generation, str) or not isinstance(damage, str):
+        raise TypeError(f"generation {generation}, damage {damage}"[:MOST_SHOWN])
+    return Marker(
+        uuid.UUID(str(content["volume"])), tier, generation, damage, content.get("thorough") is True
+    )
 
 
 def _holder(fd: int) -> str:

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import itertools
+import logging
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, ParamSpec, TypeVar
 
@@ -36,6 +38,11 @@ from tierfs.base.osio import Os
 P = ParamSpec("P")
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
+
+LOST_AND_FOUND = "lost+found"
+"""Beside a store, in the tier's directory: objects of no file."""
+
 FILES_PER_DIRECTORY_BITS = 10
 OBJECT_MODE = 0o600
 DIRECTORY_MODE = 0o700
@@ -51,10 +58,37 @@ class Space(NamedTuple):
     available: int
     files: int
     files_free: int
+    read_only: bool = False
 
 
 class ObjectLost(OSError):
     """An object is missing, shorter than it must be, or something else than a file."""
+
+
+def set_aside(root: Path, ino: int) -> Path:
+    """Move an object that belongs to no file out of the store; returns where it is then.
+
+    Nothing there is replaced: of two with one number the second gets another name. No symbolic
+    link below the tier's directory is followed.
+
+    Raises:
+        OSError: it cannot be moved, or there is none.
+    """
+    with ExitStack() as stack:
+        above = os.open(root.parent, DIRECTORY | os.O_CLOEXEC)
+        stack.callback(os.close, above)
+        with suppress(FileExistsError):
+            os.mkdir(LOST_AND_FOUND, DIRECTORY_MODE, dir_fd=above)
+        shelter = open_beneath(LOST_AND_FOUND, DIRECTORY, dir_fd=above)
+        stack.callback(os.close, shelter)
+        taken = set(os.listdir(shelter))
+        names = (f"{ino}" if number == 0 else f"{ino}.{number}" for number in itertools.count())
+        target = next(name for name in names if name not in taken)
+        path = f"{root.name}/{object_path(ino)}"
+        with parent_beneath(path, dir_fd=above) as (parent, name):
+            os.rename(name, target, src_dir_fd=parent, dst_dir_fd=shelter)
+        os.fsync(shelter)
+    return root.parent / LOST_AND_FOUND / target
 
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -120,6 +154,7 @@ class _Calls:
         self.fstat = labelled("stat", os.fstat)
         self.pieces = labelled("lseek", _pieces)
         self.mkdir = labelled("mkdir", mkdir_beneath)
+        self.set_aside = labelled("set_aside", set_aside)
         self.statvfs = labelled("statvfs", os.fstatvfs)
         self.syncfs = labelled("syncfs", _syncfs)
 
@@ -174,16 +209,18 @@ class ObjectStore:
         *,
         holds: int = 0,
         keep: Keep | None = None,
+        fresh: bool = False,
     ) -> None:
         """Write all of ``data`` to an object that ``holds`` so many bytes already.
 
-        0: it is made if there is none.
+        0: it is made if there is none. ``fresh``: there must be none, since the file never had a
+        byte; one that is there is of no file that the index knows, and is set aside.
 
         Raises:
             ObjectLost: it does not hold them.
         """
         view = memoryview(data)
-        opened = self._writable(ino, holds)
+        opened = self._writable(ino, holds, fresh=fresh)
         with opened as fd:
             while view:
                 written = self._calls.pwrite(fd, view, offset)
@@ -192,15 +229,23 @@ class ObjectStore:
             if keep is not None and keep(fd):
                 opened.fd = -1
 
-    def resize(self, ino: int, length: int, *, holds: int = 0, keep: Keep | None = None) -> None:
+    def resize(
+        self,
+        ino: int,
+        length: int,
+        *,
+        holds: int = 0,
+        keep: Keep | None = None,
+        fresh: bool = False,
+    ) -> None:
         """Cut an object that ``holds`` so many bytes, or extend it with a hole.
 
-        0: it is made if there is none.
+        0: it is made if there is none; ``fresh`` as for ``write``.
 
         Raises:
             ObjectLost: it does not hold them.
         """
-        opened = self._writable(ino, holds)
+        opened = self._writable(ino, holds, fresh=fresh)
         with opened as fd:
             self._calls.ftruncate(fd, length)
             if keep is not None and keep(fd):
@@ -295,6 +340,7 @@ class ObjectStore:
             stat.f_bavail * unit,
             stat.f_files,
             stat.f_ffree,
+            bool(stat.f_flag & os.ST_RDONLY),
         )
 
     def _forget(self, fd: int, offset: int, length: int) -> None:
@@ -350,8 +396,23 @@ class ObjectStore:
     def _open_directory(self, path: str) -> _Open:
         return _Open(self._calls.open_directory(path, DIRECTORY, dir_fd=self._directory))
 
-    def _writable(self, ino: int, holds: int) -> _Open:
-        return self._existing(ino, holds) if holds else self._create(ino)
+    def _writable(self, ino: int, holds: int, *, fresh: bool) -> _Open:
+        if holds:
+            return self._existing(ino, holds)
+        if not fresh:
+            return self._create(ino, os.O_CREAT)
+        try:
+            return self._create(ino, os.O_CREAT | os.O_EXCL)
+        except FileExistsError:
+            place = self._calls.set_aside(self.root, ino)
+            log.warning(
+                "inode %d: its new %s object was there already: moved to %s: it belongs to "
+                "no file of the index; is the index an old one? Run tierfs fsck",
+                ino,
+                self.name,
+                place,
+            )
+            return self._create(ino, os.O_CREAT | os.O_EXCL)
 
     def _existing(self, ino: int, holds: int) -> _Open:
         """Open to write, unless bytes are lost: a new object would show zeros for them."""
@@ -365,14 +426,14 @@ class ObjectStore:
             raise ObjectLost(f"{end}, before byte {holds}")
         return opened
 
-    def _create(self, ino: int) -> _Open:
+    def _create(self, ino: int, flags: int) -> _Open:
         """Open to write; nearly always the directory is there."""
         path = object_path(ino)
         try:
-            return self._open(path, os.O_WRONLY | os.O_CREAT)
+            return self._open(path, os.O_WRONLY | flags)
         except FileNotFoundError:
             self._make_directories(path)
-        return self._open(path, os.O_WRONLY | os.O_CREAT)
+        return self._open(path, os.O_WRONLY | flags)
 
     def _make_directories(self, path: str) -> None:
         """Make ``ab`` and ``ab/cd`` durably, once for 1,024 files: ``sync`` needs only the last."""
