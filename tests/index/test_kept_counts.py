@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sqlite3
 from contextlib import closing
@@ -38,9 +37,11 @@ def test_the_migration_counts_what_is_there(tmp_path: Path) -> None:
 
 def killed(index: Index) -> None:
     """Close it as a kill would: nothing is written any more."""
-    os.close(index._database._wal)
     index._database._writing.close()
     index._database._connection.close()
+    room = index._database._room
+    assert room is not None
+    room.close()
     index._database.folds.close()
 
 

@@ -171,6 +171,8 @@ def test_a_log_that_was_left_is_written_again(home: Path, open_index: OpenIndex)
     second = Index(copy / "index.db", faulty, Metrics())
     try:
         assert second.inodes.get(made.ino) == made
+        add(second, b"b")
+        second.sync()
         written = faulty.labels.index("index.pwrite")
         assert "index.sync" in faulty.labels[written:]
     finally:
