@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.powercut.journal import Entry
-from tests.powercut.operations import CHANGES_BYTES, LABEL, Operation
+from tests.powercut.operations import CHANGES_BYTES, LABEL, SYNCS_BYTES, Operation
 
 DIRECTORY = -1
 """In place of a file's number: a directory."""
@@ -107,13 +107,17 @@ class File:
         """Whether its bytes were changed since the last sync."""
         return len(self.contents) > 1
 
-    def sync(self, mtime: int) -> None:
-        """It was synced, and had this mtime then."""
+    def sync(self, mtime: int | None) -> None:
+        """It was synced, and had this mtime then, if anybody looked."""
+        self.sync_bytes()
+        self.modes, self.labels, self.mtime = self.modes[-1:], self.labels[-1:], mtime
+
+    def sync_bytes(self) -> None:
+        """Its bytes and its size were synced."""
         now = self.content
         self.buried += [old for old in self.contents[:-1] if len(old) > len(now) or old != now]
         self.buried = self.buried[-KEPT_BURIED:]
-        self.contents, self.modes, self.labels = [now], self.modes[-1:], self.labels[-1:]
-        self.mtime, self.synced = mtime, True
+        self.contents, self.synced = [now], True
 
     def judge(self, path: str, found: Found) -> Failure | None:
         """What is wrong with it, if anything."""
@@ -224,7 +228,10 @@ class Model:
         elif operation.kind in {"create", "link", "rename", "unlink", "mkdir", "rmdir"}:
             self._name(operation)
         else:
-            self._change(self.file(operation.path), operation)
+            file = self.file(operation.path)
+            self._change(file, operation)
+            if entry.done and operation.kind in SYNCS_BYTES:
+                file.sync_bytes()
 
     def _doubt(self, operation: Operation) -> None:
         """Leave every name of what it concerned alone until the next look."""
@@ -337,6 +344,15 @@ class Model:
     def forget(self, path: str) -> None:
         """The name was removed, durably."""
         self.names[path] = [None]
+
+    def keep_all(self) -> None:
+        """The daemon was killed and the power stayed: all that returned is there."""
+        for path, chain in self.names.items():
+            if path not in self.doubtful:
+                self.names[path] = chain[-1:]
+        for path in self.paths():
+            file = self.file(path)
+            file.sync(file.mtime)
 
     def settle(self, path: str, mtime: int) -> None:
         """The file was synced as it is."""

@@ -50,6 +50,12 @@ FAILING_PROFILES = ("mixed", "mixed", "mixed", "logs", *["names"] * 4)
 """With the two databases these are ten programs."""
 
 LONGEST_LOAD_S = 2.5
+KILLS = 0.25
+"""Part of the ends at which the power stays and the daemon is killed: what a cut left may show."""
+
+AGAIN = 0.2
+"""Part of the cuts after which the power goes once more, as soon as there is a mount."""
+
 CUTS_OF_ONE_VOLUME = 10
 
 POLICY = """\
@@ -85,6 +91,7 @@ class Native:
         self._filesystem = LoopFilesystem(home / "image", home / "native", kind)
         self.path = self._filesystem.at
         self.when = Cut(0, 0)
+        self.killed = False
 
     def cut(self, chance: random.Random) -> str:
         """Lose power."""
@@ -116,6 +123,7 @@ class TwoTiers:
         self.when = Cut(0, 0)
         try:
             self.tiers = [self._filesystem(home, name, kind) for name in ("flash", "disk")]
+            self.killed = False
             self.small = chance.random() < 0.5
             if self.small:
                 self._leave_little_room()
@@ -139,7 +147,12 @@ class TwoTiers:
         run(["fallocate", "-l", f"{length}", at / "ballast"])
 
     def cut(self, chance: random.Random) -> str:
-        """Cut off both tiers, or one."""
+        """Cut off both tiers, or one; now and then only kill the daemon."""
+        self.when = Cut(0, 0)
+        self.killed = chance.random() < KILLS
+        if self.killed:
+            kill_process(self.mount.pid)
+            return "killed"
         which = chance.choice(("both", "both", "flash", "disk"))
         how = chance.choice((FLUSH, LOG_FLUSH, NO_FLUSH, NO_FLUSH, NO_FLUSH))
         flash, disk = (tier.at for tier in self.tiers)
@@ -153,14 +166,15 @@ class TwoTiers:
         """End the daemon; raises Failure when it had ended by itself."""
         alive = running(self.mount.pid)
         end_daemon(self.mount)
-        if not alive:
+        if not alive and not self.killed:
             raise Failure("daemon died", str(self.mount.pid), tail(self.mount))
 
     def start_again(self) -> None:
         """Have power again, and mount."""
-        for tier in self.tiers:
-            tier.detach()
-            tier.attach()
+        if not self.killed:
+            for tier in self.tiers:
+                tier.detach()
+                tier.attach()
         mount_again(self.mount)
 
     def checked(self, tally: Tally, where: str) -> None:
@@ -354,14 +368,20 @@ class Load:
         journals = [self._journal(number) for number in range(len(self.models))]
         return all(path.exists() and path.stat().st_size > 2000 for path in journals)
 
-    def end(self, cut: Cut) -> None:
-        """End everybody, and follow what they noted."""
+    def end(self, cut: Cut, *, kept: bool) -> None:
+        """End everybody, and follow what they noted; ``kept``: all that returned must be there."""
         for process in self._processes:
             stop(process)
         self._processes.clear()
         for number, model in enumerate(self.models):
+            all_returned = True
             for entry in entries(self._journal(number), cut):
+                if kept and all_returned and not entry.done:
+                    model.keep_all()
+                    all_returned = False
                 model.take(entry)
+            if kept and all_returned:
+                model.keep_all()
             self._journal(number).unlink(missing_ok=True)
         for mode in database.MODES:
             last = database.acknowledged(self._commits(mode), cut)
@@ -444,10 +464,26 @@ def run_cuts(
                 place.stop()
             except Failure as failure:
                 tally.fail(failure, where)
-            load.end(place.when)
-            tally.looked["cuts"] += 1
+            load.end(place.when, kept=place.killed)
+            tally.looked["kills" if place.killed else "cuts"] += 1
+            if chance.random() < AGAIN and not cut_again(place, chance, tally, where):
+                return
             if not go_on(place, load, tally, where, settle=chance.random() < 0.5):
                 return
+
+
+def cut_again(place: Native | TwoTiers, chance: random.Random, tally: Tally, where: str) -> bool:
+    """The power goes while what the first cut left is put in order."""
+    try:
+        place.start_again()
+        time.sleep(chance.uniform(0, 0.2))
+        place.cut(chance)
+        place.stop()
+    except Failure as failure:
+        tally.fail(failure, f"{where}, again")
+        return failure.kind != "mount refused"
+    tally.looked["second cuts"] += 1
+    return True
 
 
 def go_on(
@@ -480,7 +516,7 @@ def run_failure(home: Path, seed: int, tally: Tally, which: str) -> None:
             place.stop()
         except Failure as failure:
             tally.fail(failure, where)
-        load.end(place.when)
+        load.end(place.when, kept=False)
         tally.looked["failing devices"] += 1
         go_on(place, load, tally, where, settle=True)
     finally:
@@ -494,12 +530,12 @@ def main() -> None:
     """
     kind, times, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     tally = Tally()
-    while sum(tally.looked[key] for key in ("cuts", "failing devices")) < times:
+    while sum(tally.looked[key] for key in ("cuts", "kills", "failing devices")) < times:
         with tempfile.TemporaryDirectory(dir="/dev/shm") as home:
             if kind in {"flash", "disk"}:
                 run_failure(Path(home), seed, tally, kind)
             else:
-                left = min(times - tally.looked["cuts"], CUTS_OF_ONE_VOLUME)
+                left = min(times - tally.looked["cuts"] - tally.looked["kills"], CUTS_OF_ONE_VOLUME)
                 native, kind_of = kind.startswith("native-"), kind.removeprefix("native-")
                 run_cuts(Path(home), kind_of, left, seed, tally, native=native)
         seed += 1
