@@ -9,7 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
-from tierfs.base.by_hand import MIRRORED, PIN, PREFIX, REQUESTED, parse_prefix, show_prefix
+from tierfs.base.by_hand import (
+    MIRRORED,
+    PIN,
+    PINNED_BY,
+    PREFIX,
+    REQUESTED,
+    WAITS,
+    parse_prefix,
+    show_prefix,
+)
 from tierfs.base.extents import WHOLE_FILE
 
 HEAD = 64 * 1024
@@ -25,6 +34,8 @@ class FakeMount:
         self.prefixes: dict[bytes, int] = {}
         self.pins: dict[bytes, bytes] = {}
         self.requests: dict[bytes, int] = {}
+        self.waits: dict[bytes, bytes] = {}
+        """Why files are not where they belong."""
         self.broken: dict[bytes, int] = {}
         """Errors that setting an attribute of a file gives."""
         self.daemon_gone = False
@@ -37,15 +48,27 @@ class FakeMount:
         known[MIRRORED] = b"no" if on_flash else b"yes"
         if path in self.pins:
             known[PIN] = b"1" if self.pins[path] == b"1" else END
+        if (above := self.above(path)) is not None:
+            directory = os.path.relpath(above, self.root)
+            known[PINNED_BY] = self.pins[above] + b" /" + directory.removeprefix(b".")
         if path in self.requests:
             known[REQUESTED] = show_prefix(self.requests[path])
+        if path in self.waits:
+            known[WAITS] = self.waits[path]
         return known
+
+    def above(self, path: bytes) -> bytes | None:
+        """A directory above that is pinned."""
+        return next((pinned for pinned in self.pins if path.startswith(pinned + b"/")), None)
 
     def move(self) -> None:
         """Do what is asked for."""
         self.prefixes.update(self.requests)
         self.requests.clear()
         self.prefixes.update(dict.fromkeys(self.pins, WHOLE_FILE))
+        for root, _, names in os.walk(self.root):
+            paths = (os.path.join(root, name) for name in names)
+            self.prefixes.update((path, WHOLE_FILE) for path in paths if self.above(path))
 
     def give_up(self) -> None:
         """Do nothing, and remember nothing."""

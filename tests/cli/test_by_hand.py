@@ -18,12 +18,30 @@ def test_pin_and_unpin(
     fake: FakeMount, tree: Path, small: bytes, large: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     done = Captured(capsys, "pin", "-r", tree)
-    assert (done.code, done.out) == (0, "pinned 2 files, 960KiB to flash\n")
+    assert (done.code, done.out) == (0, "pinned 1 directory and 2 files, 960KiB to flash\n")
     assert done.err == "left alone: 1 FIFOs, sockets and devices\nleft alone: 1 symbolic links\n"
-    assert fake.pins == {small: b"1", large: b"1"}
-    assert Captured(capsys, "unpin", small).out == "unpinned 1 file\n"
-    assert Captured(capsys, "unpin", "-r", tree).out == "unpinned 1 file; 1 need nothing\n"
+    assert fake.pins == {os.fsencode(tree): b"1"}
+    assert Captured(capsys, "pin", small, large).code == 0
+    assert fake.pins == {os.fsencode(tree): b"1", small: b"1", large: b"1"}
+    assert Captured(capsys, "unpin", "-r", tree / "in").err == (
+        f"tierfs: {tree}/in/large: the directory / of the mount pins it; "
+        "tierfs unpin -r ends that\n"
+    )
+    done = Captured(capsys, "unpin", "-r", tree)
+    assert done.out == "unpinned 1 directory and 1 file; 1 need nothing\n"
     assert fake.pins == {}
+
+
+def test_a_directory_of_somebody_else_has_its_files_pinned_alone(
+    fake: FakeMount, tree: Path, large: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.broken[os.fsencode(tree / "in")] = errno.EPERM
+    done = Captured(capsys, "pin", "-r", tree / "in")
+    assert (done.code, fake.pins) == (0, {large: b"1"})
+    assert done.err == (
+        f"tierfs: {tree}/in: what is made in it later is not pinned: "
+        "only its owner and root may do that\n"
+    )
 
 
 def test_pin_for_a_while(fake: FakeMount, small: bytes, capsys: pytest.CaptureFixture[str]) -> None:

@@ -113,6 +113,57 @@ def test_a_mount_that_moves_nothing(
     assert len(fake.requests) == 2
 
 
+@pytest.mark.parametrize(
+    ("waits", "why"),
+    [
+        (b"room stuck", "flash has no room for it, and what may leave flash is too little"),
+        (b"inodes stuck", "flash has no inode for it, and no file may leave flash"),
+    ],
+)
+def test_what_cannot_succeed_is_not_waited_for(
+    fake: FakeMount,
+    tree: Path,
+    large: bytes,
+    pauses: list[object],
+    waits: bytes,
+    why: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pauses.append(lambda: fake.waits.update({large: waits}))
+    done = Captured(capsys, "pin", "--wait", "-r", tree)
+    assert done.code == ExitCode.NO_ROOM
+    assert done.err.splitlines()[0] == (
+        f"tierfs: {os.fsdecode(large)}: it was not brought to flash: {why}; "
+        "it stays pinned and comes when there is; tierfs unpin or demote others"
+    )
+    assert done.out.splitlines()[1:] == ["1 file brought to flash"]
+
+
+def test_a_request_that_was_refused_for_want_of_room(
+    fake: FakeMount, large: bytes, pauses: list[object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse() -> None:
+        fake.waits[large] = b"room stuck"
+        fake.give_up()
+
+    fake.waits[large] = b"room"
+    pauses.append(refuse)
+    done = Captured(capsys, "promote", "--wait", large)
+    assert done.code == ExitCode.NO_ROOM
+    assert "flash has no room for it" in done.err
+    assert "pinned" not in done.err
+
+
+def test_a_time_out_tells_what_is_waited_for(
+    fake: FakeMount, tree: Path, large: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.prefixes[os.fsencode(tree / "small")] = 0
+    fake.waits = {large: b"window", os.fsencode(tree / "small"): b"window"}
+    done = Captured(capsys, "pin", "--wait", "--timeout", "0.1s", large, tree / "small")
+    assert done.code == ExitCode.UNEXPECTED
+    assert "2 files are still to be moved (waiting for window 2); what" in done.err
+
+
 def interrupt() -> bytes:
     raise KeyboardInterrupt
 

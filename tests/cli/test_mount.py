@@ -108,3 +108,18 @@ def test_lazily_unmounted_while_in_use(volume: Mount) -> None:
     volume.wait_for_daemon()
     volume.mount()
     assert (volume.path / "file").read_bytes() == b"still here"
+
+
+def test_what_may_not_be_meant_is_warned_of(volume: Mount) -> None:
+    (volume.path / "below").touch()
+    said = tierfs("mount", volume.volume_file, volume.path)
+    assert f"warning: {volume.path} is not empty" in said
+    assert f"warning: {volume.flash} and {volume.disk} are on one filesystem" in said
+    assert volume.is_mounted()
+
+
+def test_a_dead_mount_is_no_cause_for_a_warning(volume: Mount) -> None:
+    (volume.path / "below").touch()
+    volume.mount()
+    volume.kill()
+    assert "is not empty" not in tierfs("mount", volume.volume_file, volume.path)

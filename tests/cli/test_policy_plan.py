@@ -47,3 +47,10 @@ def test_what_does_not_fit_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert told(capsys, moves=[promotion(7 * GIB)]).endswith(
         "\n\n5GiB is free below the high watermark: the rest comes when something else goes\n"
     )
+
+
+def test_why_files_wait_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    misplaced = {"room": {"files": 10, "bytes": 5 * GIB}}
+    assert told(capsys, misplaced=misplaced).endswith(
+        "\n\nwaiting for  files  bytes\nroom            10   5GiB\n"
+    )

@@ -78,7 +78,7 @@ disk   /disk          1PiB      0B       1   1GiB
 def test_a_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     with patch("tierfs.cli.status.ask", return_value=STATUS) as asked:
         assert main(["status", "/mnt/images"]) == 0
-    asked.assert_called_once_with(Path("/mnt/images"), "status")
+    asked.assert_called_once_with(Path("/mnt/images"), "status", seconds=5.5, wait=0.5)
     assert capsys.readouterr().out == SHOWN
 
 
@@ -159,10 +159,76 @@ mover       {mover}
     )
 
 
+def test_what_is_pinned_and_what_waits(capsys: pytest.CaptureFixture[str]) -> None:
+    tiering = {
+        **BUSY,
+        "flash_files": 65536,
+        "flash_files_used": 60000,
+        "files_high_watermark": 55705,
+        "files_low_watermark": 49152,
+        "pinned": {"files": 12, "bytes": 3 * 2**30},
+        "pinned_elsewhere": {"room": {"files": 10, "bytes": 2**30}},
+        "misplaced": {
+            "window": {"files": 2, "bytes": 2**20},
+            "room": {"files": 10, "bytes": 2**30},
+        },
+    }
+    with patch("tierfs.cli.status.ask", return_value={**STATUS, "tiering": tiering}):
+        assert main(["status", "/mnt/images"]) == 0
+    said = capsys.readouterr().out
+    assert "\n             60,000 of 65,536 inodes; evicts above 55,705 down to 49,152\n" in said
+    assert "\npinned       12 files, 3GiB; 1GiB of it not on flash\n" in said
+    assert "\nwaiting for  room 10 files, 1GiB; window 2 files, 1MiB\n" in said
+
+
+@pytest.mark.parametrize(
+    ("alone", "since", "shown"),
+    [
+        ({"files": 0, "bytes": 0}, None, "nothing"),
+        ({"files": 1200, "bytes": 2**30}, None, "1,200 files, 1GiB"),
+        ({"files": 1, "bytes": 5}, 0, f"1 files, 5B; the oldest was changed {EPOCH}"),
+    ],
+)
+def test_what_a_dead_flash_would_cost(
+    alone: dict[str, int], since: int | None, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = {**STATUS, "flash_only": alone, "tiering": {**TIERING, "flash_only_since": since}}
+    with patch("tierfs.cli.status.ask", return_value=status):
+        assert main(["status", "/mnt/images"]) == 0
+    assert f"\nonly on flash  {shown}\n" in capsys.readouterr().out
+
+
 def test_json_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     with patch("tierfs.cli.status.ask", return_value=STATUS):
         assert main(["status", "/mnt/images", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == STATUS
+
+
+def test_what_does_not_answer_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    tiers = {name: {**tier, "capacity": None} for name, tier in STATUS["tiers"].items()}
+    late = {
+        "flash": {"age_s": None, "waiting_s": None, "error": "[Errno 5] Input/output error"},
+        "disk": {"age_s": 12.5, "waiting_s": 3.0, "error": None},
+    }
+    more = {
+        "tiers": tiers,
+        "late": late,
+        "tiering": None,
+        "background": {"checkpoint": "OSError: no"},
+        "metrics": {"listen": "[::1]:1", "serving": False, "error": "[::1]:1: in use"},
+    }
+    with patch("tierfs.cli.status.ask", return_value={**STATUS, **more}):
+        assert main(["status", "/mnt/images"]) == 0
+    said = capsys.readouterr().out
+    assert "mover       ?\n" in said
+    assert said.endswith(
+        """
+flash has failed: [Errno 5] Input/output error; nothing is known
+disk does not answer since 3 s; what is shown is 12.5 s old
+in the background, checkpoint fails and is tried again: OSError: no
+the metrics are not served: [::1]:1: in use; it is tried again
+"""
+    )
 
 
 @pytest.mark.parametrize("verb", ["status", "umount"])
@@ -172,7 +238,7 @@ def test_what_is_not_mounted(verb: str, tmp_path: Path, capsys: pytest.CaptureFi
     file = tmp_path / "images.yaml"
     file.touch()
     for path, hint in [
-        (file, "; name the directory that the volume is mounted on"),
+        (file, "; no mount was made of such a volume file"),
         (tmp_path / "none", "; there is no such directory"),
     ]:
         assert main(["status", str(path)]) == ExitCode.NOT_MOUNTED

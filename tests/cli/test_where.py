@@ -13,10 +13,10 @@ from tests.cli.fake_mount import END, FakeMount
 from tierfs.base.extents import WHOLE_FILE
 
 TABLE = """\
-    size  on flash   on disk  where  mirrored  pinned until          requested  path
-    1MiB     64KiB    960KiB  split  no        for ever              -          {tree}/in/large
-   10KiB        0B     10KiB  disk   yes       2030-03-17T23:46:40Z  all        {tree}/small
- 1034KiB     64KiB    970KiB                                                    2 files
+    size  on flash   on disk  where  mirrored  pinned until          requested  waits        path
+    1MiB     64KiB    960KiB  split  no        for ever              -          room stuck   {large}
+   10KiB        0B     10KiB  disk   yes       2030-03-17T23:46:40Z  all        -            {small}
+ 1034KiB     64KiB    970KiB                                                                 2 files
 """
 
 
@@ -26,9 +26,10 @@ def test_where_for_people(
     fake.pins = {large: b"1", small: b"6h"}
     fake.prefixes[small] = 0
     fake.requests[small] = WHOLE_FILE
+    fake.waits[large] = b"room stuck"
     done = Captured(capsys, "where", large, small)
     assert done.code == 0
-    assert done.out == TABLE.format(tree=tree)
+    assert done.out == TABLE.format(large=tree / "in/large", small=tree / "small")
     fake.requests[small] = 0
     assert "  none  " in Captured(capsys, "where", small).out
 
@@ -38,6 +39,7 @@ def test_where_for_programs(
 ) -> None:
     fake.pins[small] = b"6h"
     fake.requests[large] = WHOLE_FILE
+    fake.waits[large] = b"window"
     done = Captured(capsys, "where", "--json", "-r", tree)
     assert sorted(json.loads(done.out), key=lambda one: one["size"]) == [
         {
@@ -50,7 +52,10 @@ def test_where_for_programs(
             "mirrored": False,
             "pinned": True,
             "pinned_until": END.decode(),
+            "pinned_by": None,
             "requested": None,
+            "waits": None,
+            "stuck": False,
         },
         {
             "path": str(tree / "in/large"),
@@ -62,7 +67,10 @@ def test_where_for_programs(
             "mirrored": False,
             "pinned": False,
             "pinned_until": None,
+            "pinned_by": None,
             "requested": "all",
+            "waits": "window",
+            "stuck": False,
         },
     ]
 

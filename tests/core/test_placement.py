@@ -27,9 +27,11 @@ def test_the_reserve(capacity: int, kept: int) -> None:
 @pytest.mark.parametrize(
     ("space", "short"),
     [
-        (Space(100 * GIB, GIB, GIB, 1000, 10), False),
-        (Space(100 * GIB, GIB, GIB - 1, 1000, 10), True),
+        (Space(100 * GIB, GIB, GIB, 1000, 500), False),
+        (Space(100 * GIB, GIB, GIB - 1, 1000, 500), True),
         (Space(100 * GIB, 50 * GIB, 50 * GIB, 1000, 0), True),
+        (Space(100 * GIB, 50 * GIB, 50 * GIB, 1000, 11), False),
+        (Space(100 * GIB, 50 * GIB, 50 * GIB, 1000, 10), True),  # 1 % is kept
         (Space(100 * GIB, 50 * GIB, 50 * GIB, 0, 0), False),  # btrfs counts no inodes
     ],
 )
@@ -162,13 +164,20 @@ def test_a_quota_is_a_full_flash_too(small: LooseVolume) -> None:
     ],
 )
 def test_limits_of_a_policy(limits: Limits, available: int, *, short: bool) -> None:
-    assert is_short(Space(100 * GIB, available, available, 1000, 10), limits) == short
+    assert is_short(Space(100 * GIB, available, available, 1000, 500), limits) == short
+
+
+def test_inodes_have_the_high_watermark_as_bytes_have() -> None:
+    limits = Limits(HEAD, high_watermark=80.0)
+    left = [Space(100 * GIB, 50 * GIB, 50 * GIB, 1000, free) for free in (201, 200)]
+    assert [is_short(space, limits) for space in left] == [False, True]
+    assert not is_short(left[1], limits, files=0)
 
 
 def test_other_limits_hold_from_now_on(small: LooseVolume, monkeypatch: pytest.MonkeyPatch) -> None:
     before = make(small, b"before")
     small.fs.data.write(before.ino, 0, DATA)
-    half = Space(100 * GIB, 50 * GIB, 50 * GIB, 1000, 10)
+    half = Space(100 * GIB, 50 * GIB, 50 * GIB, 1000, 500)
     monkeypatch.setattr(small.volume._flash, "space", lambda: half)
     small.fs.placement.limits(Limits(2 * HEAD))
     small.fs.data.write(made := make(small, b"roomy").ino, 0, DATA)

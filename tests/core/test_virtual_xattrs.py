@@ -22,11 +22,11 @@ from tests.core.calls import (
 )
 from tests.core.scenarios import HEAD, pattern
 from tests.support.volumes import LooseVolume
-from tierfs.base.by_hand import LONGEST, parse_pin, parse_prefix
+from tierfs.base.by_hand import LONGEST, parse_pin, parse_prefix, show_pin
 from tierfs.base.durations import SECOND
 from tierfs.base.errors import FsError
 from tierfs.base.extents import KIB, WHOLE_FILE
-from tierfs.core.virtual_xattrs import OF_FILES, PIN, PREFIX, REQUESTED, WRITABLE
+from tierfs.core.virtual_xattrs import OF_FILES, PIN, PINNED_BY, PREFIX, REQUESTED, WRITABLE
 from tierfs.index.inodes import ROOT
 from tierfs.index.survey import Survey
 from tierfs.index.wishes import Pin, Request
@@ -113,7 +113,7 @@ def test_the_location_follows_a_spill(small: LooseVolume) -> None:
     assert small.fs.xattrs.get(ino, PREFIX) == b"0"
 
 
-@pytest.mark.parametrize("mode", [DIRECTORY, SYMLINK, FIFO])
+@pytest.mark.parametrize("mode", [SYMLINK, FIFO])
 def test_what_has_no_bytes_has_no_place(small: LooseVolume, mode: int) -> None:
     ino = make(small, b"name", mode).ino
     for name in (*OF_FILES, PIN, REQUESTED):
@@ -374,3 +374,58 @@ def test_wishes_end_with_their_file(small: LooseVolume) -> None:
     small.reopen()  # the kernel knows nothing any longer, and what is left behind is freed
     assert pins(small) == []
     assert requests(small) == []
+
+
+# ---------------------------------------------------------------- pins of directories
+
+
+def test_a_pin_of_a_directory_holds_for_all_below_it(small: LooseVolume) -> None:
+    upper = make(small, b"upper", DIRECTORY).ino
+    lower = make(small, b"lower", DIRECTORY, upper).ino
+    beside = make(small, b"beside").ino
+    small.fs.xattrs.set(upper, PIN, b"6h")
+    file = make(small, b"file", parent=lower).ino  # made later
+    until = show_pin(small.clock.now + 6 * HOUR)
+    assert small.fs.xattrs.get(upper, PIN) == until
+    assert small.fs.xattrs.get(file, PINNED_BY) == until + b" /upper"
+    assert small.fs.xattrs.get(lower, PINNED_BY) == until + b" /upper"
+    for ino, name in [(file, PIN), (upper, PINNED_BY), (beside, PINNED_BY), (ROOT, PINNED_BY)]:
+        with fails(errno.ENODATA):
+            small.fs.xattrs.get(ino, name)
+    with fails(errno.EBUSY):
+        small.fs.xattrs.set(file, PREFIX, b"none")
+    small.fs.xattrs.set(lower, PIN, b"1")
+    assert small.fs.xattrs.get(file, PINNED_BY) == b"1 /upper/lower"  # the nearest
+    small.fs.xattrs.remove(lower, PIN)
+    small.clock.now += 7 * HOUR
+    with fails(errno.ENODATA):
+        small.fs.xattrs.get(file, PINNED_BY)
+    small.fs.xattrs.set(file, PREFIX, b"none")
+
+
+def test_the_pin_of_a_directory_goes_with_it(small: LooseVolume) -> None:
+    directory = make(small, b"directory", DIRECTORY).ino
+    small.fs.xattrs.set(directory, PIN, b"1")
+    small.fs.names.forget(directory)
+    small.fs.names.rmdir(ROOT, b"directory")
+    small.fs.reclaimer.drain()
+    assert pins(small) == []
+
+
+def test_what_moves_out_is_pinned_no_longer(small: LooseVolume) -> None:
+    directory = make(small, b"directory", DIRECTORY).ino
+    file = make(small, b"file").ino
+    small.fs.xattrs.set(directory, PIN, b"1")
+    small.fs.names.rename(ROOT, b"file", directory, b"file")
+    assert small.fs.xattrs.get(file, PINNED_BY) == b"1 /directory"
+    small.fs.names.rename(directory, b"file", ROOT, b"file")
+    with fails(errno.ENODATA):
+        small.fs.xattrs.get(file, PINNED_BY)
+
+
+def test_only_its_owner_pins_a_directory(small: LooseVolume) -> None:
+    directory = make(small, b"directory", DIRECTORY).ino
+    with fails(errno.EPERM):
+        small.fs.xattrs.set(directory, PIN, b"1", caller=Somebody(uid=ME.uid + 1))
+    with fails(errno.EOPNOTSUPP):
+        small.fs.xattrs.set(directory, PREFIX, b"all")

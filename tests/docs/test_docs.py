@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 
 from tests.docs.pages import (
     PAGES,
@@ -135,3 +136,11 @@ def test_commands_and_their_options_exist(page: Path) -> None:
 def test_the_readme_shows_the_whole_life_of_a_volume() -> None:
     verbs = {words[0] for words in commands(read("README.md"), "tierfs")}
     assert {"init", "mount", "status", "umount", "install-helpers"} <= verbs
+
+
+def test_alert_rules_name_metrics_and_are_documented() -> None:
+    rules = yaml.safe_load(read("configs/prometheus/alerts.yml"))["groups"][0]["rules"]
+    named = {name for rule in rules for name in re.findall(r"tierfs_\w+", rule["expr"])}
+    assert named <= {exported(metric) for metric in TABLE}
+    documented = re.findall(r"^\| `(Tierfs\w+)`", read("docs/reference/metrics.md"), re.MULTILINE)
+    assert documented == [rule["alert"] for rule in rules]

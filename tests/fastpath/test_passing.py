@@ -24,6 +24,7 @@ from tests.fastpath.wire import (
 )
 
 ATOMIC_O_TRUNC, DONT_MASK, MAX_PAGES, CACHE_SYMLINKS = 1 << 3, 1 << 6, 1 << 22, 1 << 23
+ASYNC_DIO = 1 << 15
 CHUNK = 65536
 
 
@@ -90,11 +91,11 @@ def test_a_notification_comes_through(rig: Rig) -> None:
 
 def test_the_reply_to_init_is_adapted(scratch: Path) -> None:
     with Rig(scratch, max_write=256 * 1024) as rig:
-        offered = NO_OPEN | ATOMIC_O_TRUNC | DONT_MASK | MAX_PAGES | CACHE_SYMLINKS
+        offered = NO_OPEN | ATOMIC_O_TRUNC | ASYNC_DIO | DONT_MASK | MAX_PAGES | CACHE_SYMLINKS
         rig.kernel.request(Op.INIT, 0, init_in(offered))
         request = rig.pyfuse3.request()
         assert request.body == init_in(offered)
-        told = InitOut(flags=ATOMIC_O_TRUNC | 1, flags2=5, max_stack_depth=3)
+        told = InitOut(flags=ATOMIC_O_TRUNC | ASYNC_DIO | 1, flags2=5, max_stack_depth=3)
         rig.pyfuse3.reply(request, told.pack())
         assert InitOut.parse(rig.kernel.reply().body) == told._replace(
             flags=1 | DONT_MASK | MAX_PAGES | CACHE_SYMLINKS,

@@ -33,8 +33,10 @@ class Image:
         return Image(home)
 
     def sql(self, statement: str, *args: object) -> list[tuple[int, ...]]:
-        """Run a statement on the index, and commit."""
+        """Run a statement on the index, and commit; kept counts are not to be compared then."""
         with closing(sqlite3.connect(self.settings.index, isolation_level=None)) as connection:
+            if "usage" not in statement:
+                connection.execute("UPDATE usage SET exact = 0")
             return connection.execute(statement, args).fetchall()
 
     def set(self, ino: int, column: str, value: object) -> None:

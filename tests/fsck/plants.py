@@ -284,6 +284,16 @@ def lower_serial(image: Image) -> Findings:
     return {(kinds.SERIAL, 0)}
 
 
+def miscount(image: Image) -> Findings:
+    image.sql("UPDATE usage SET exact = 1, inodes = inodes + 1, disk_low = disk_low - 7")
+    return {(kinds.COUNTS, 0)}
+
+
+def lose_counts(image: Image) -> Findings:
+    image.sql("DELETE FROM usage")
+    return {(kinds.COUNTS, 0)}
+
+
 def put_object_of_future(image: Image) -> Findings:
     """As when an old copy of the index was put back."""
     ((following,),) = image.sql("SELECT next_serial FROM volume")
@@ -371,6 +381,8 @@ PLANTS: Mapping[str, Plant] = MappingProxyType(
             give_long_name,
             give_dots,
             lower_serial,
+            miscount,
+            lose_counts,
             put_object_of_future,
             change_schema,
         )

@@ -51,6 +51,7 @@ def fill(volume: LooseVolume, inodes: int) -> None:
         connection.executemany("INSERT INTO entry VALUES (?, ?, ?, ?)", entries)
         directories = sum(stat.S_ISDIR(inode.mode) for inode in rows(inodes))
         connection.execute("UPDATE inode SET nlink = ? WHERE ino = 1", (2 + directories,))
+        connection.execute("UPDATE usage SET exact = 0")
         connection.execute("UPDATE volume SET next_serial = ?", (FIRST + inodes,))
 
 

@@ -52,6 +52,8 @@ MENDED = {
     "put_name_in_removed_directory",
     "change_parent",
     "lower_serial",
+    "miscount",
+    "lose_counts",
     "put_object_of_future",
     "stray_cut",
     "stray_pin",

@@ -16,8 +16,9 @@ from tests.support.faulty_os import FaultyOs, Point
 from tierfs.base.errors import IndexFailed, VolumeRefused
 from tierfs.base.metrics import Metrics
 from tierfs.base.units import KIB
+from tierfs.index.counts import IndexUsage
 from tierfs.index.database import LOOK_EVERY
-from tierfs.index.index import Index, IndexUsage
+from tierfs.index.index import Index
 
 
 def pragma(index: Index, name: str) -> object:
@@ -149,7 +150,7 @@ def test_transactions_are_counted(home: Path) -> None:
 
 
 def test_a_full_database_is_enospc(index: Index) -> None:
-    index._database._connection.execute("PRAGMA max_page_count = 20")
+    index._database._connection.execute("PRAGMA max_page_count = 30")
 
     def fill() -> None:
         for number in range(10_000):
@@ -195,6 +196,8 @@ def test_usage_counts_by_tier(index: Index) -> None:
         disk_bytes=904 + 7,
         flash_files=4,
         disk_files=2,
+        alone_files=4,
+        alone_bytes=100 + 4096 + 4096 + 10**12,
     )
 
 
@@ -203,6 +206,39 @@ def test_usage_survives_files_of_any_size(index: Index) -> None:
         for ino in range(20, 24):
             index.inodes.insert(inode(ino, size=2**63 - 1, prefix=0))
     assert index.usage().disk_files == 4
+    assert index.usage().disk_bytes == 4 * (2**63 - 1)
+
+
+def test_usage_is_kept_not_counted(index: Index) -> None:
+    with index.transaction():
+        for ino in range(20, 2020):
+            index.inodes.insert(inode(ino, size=5000))
+    statements: list[str] = []
+    index._database._connection.set_trace_callback(statements.append)
+    assert index.usage().files == 2000
+    assert statements == []
+
+
+def test_usage_follows_every_change(index: Index) -> None:
+    with index.transaction():
+        index.inodes.insert(inode(20, size=5000, prefix=4096))
+        index.inodes.insert(inode(21, mode=0o040755, size=4096))
+    with index.transaction():
+        index.inodes.change(index.inodes.get(20), size=3 * 2**32 + 1)
+    assert index.usage() == IndexUsage(2, 1, 4096, 3 * 2**32 + 1 - 4096, 1, 1, 1, 4096)
+    with index.transaction():
+        index.inodes.update(index.inodes.get(20)._replace(prefix=2**63 - 1, mode=0o100600))
+    assert index.usage() == IndexUsage(2, 1, 3 * 2**32 + 1, 0, 1, 0, 1, 3 * 2**32 + 1)
+    with index.transaction():
+        index.inodes.update(index.inodes.get(20)._replace(mirrored=1))
+    assert index.usage() == IndexUsage(2, 1, 3 * 2**32 + 1, 0, 1, 0, 0, 0)
+    with suppress(ZeroDivisionError), index.transaction():
+        index.inodes.delete(20)
+        _ = 1 // 0
+    assert index.usage().files == 1
+    with index.transaction():
+        index.inodes.delete(20)
+    assert index.usage() == IndexUsage(1, 0, 0, 0, 0, 0, 0, 0)
 
 
 def test_xattrs_are_those_of_their_inode(index: Index) -> None:

@@ -12,7 +12,7 @@ from tierfs.index.schema import MIGRATIONS, VERSION
 FIRST_SERIAL = 16
 
 OBJECT = re.compile(r"CREATE (?:TABLE|(?:UNIQUE )?INDEX) (\w+)", re.IGNORECASE)
-COLUMN = re.compile(r"    ([a-z_]+) (?:INTEGER|TEXT|BLOB|REAL)\b")
+COLUMN = re.compile(r"(?:    |ALTER TABLE \w+ ADD COLUMN )([a-z_]+) (?:INTEGER|TEXT|BLOB|REAL)\b")
 
 EXPLAINED_TOGETHER = {"mtime": "atime", "ctime": "atime"}
 """Columns whose comment is the one above another; the line between says nothing else."""

@@ -3,7 +3,7 @@
 import errno
 import stat
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path as OsPath
 from typing import ParamSpec, TypeVar
@@ -13,6 +13,7 @@ from tierfs.base.errors import FsError, errno_of
 from tierfs.base.extents import object_lengths
 from tierfs.base.metrics import Metrics
 from tierfs.core.volume import HEADS, OBJECTS, format_volume, open_volume
+from tierfs.index.counts import IndexUsage
 from tierfs.index.entries import Entry
 from tierfs.index.inodes import ROOT, Inode
 from tierfs.policy.volume_file import LogSettings, VolumeFile
@@ -146,8 +147,11 @@ class CoreVolume:
         alive = {inode.ino: inode for inode in self._tree(self.fs.attributes.get(ROOT))}
         alive |= {ino: self.fs.attributes.get(ino) for ino in self.held}
         assert self._volume.index.cuts.all() == [], "cuts are left that nobody works off"
-        indexed = self._volume.usage().counts.inodes
-        assert indexed == len(alive), f"the index has {indexed} inodes, {len(alive)} are alive"
+        while self._volume.index.recount():
+            pass
+        kept = self._volume.usage().counts
+        counted = _counted(alive.values())
+        assert kept == counted, f"the index keeps {kept}, the inodes alive come to {counted}"
         for place, (root, kind) in enumerate(
             ((self._settings.flash, HEADS), (self._settings.disk, OBJECTS))
         ):
@@ -180,3 +184,14 @@ def _objects(root: OsPath) -> dict[int, int]:
         assert path == root / object_path(int(path.name)), f"{path} is at the wrong place"
         found[int(path.name)] = path.stat().st_size
     return found
+
+
+def _counted(inodes: Iterable[Inode]) -> IndexUsage:
+    """What `Index.usage` is to tell."""
+    rows = list(inodes)
+    files = [row for row in rows if stat.S_ISREG(row.mode)]
+    flash = [min(row.size, row.prefix) for row in files]
+    disk = [max(row.size - row.prefix, 0) for row in files]
+    alone = [min(row.size, row.prefix) for row in files if not row.mirrored]
+    parts = sum(flash), sum(disk), sum(map(bool, flash)), sum(map(bool, disk))
+    return IndexUsage(len(rows), len(files), *parts, sum(map(bool, alone)), sum(alone))

@@ -106,13 +106,17 @@ def test_bad_values(file: Path, name: str, value: bytes) -> None:
     assert (absent(file, "tierfs.pin"), absent(file, "tierfs.requested")) == (True, True)
 
 
-def test_only_regular_files(mounted: Mount) -> None:
-    os.mkfifo(mounted.path / "fifo")
-    for path in (mounted.path, mounted.path / "fifo"):
-        for name in ("tierfs.pin", "tierfs.prefix"):
-            with pytest.raises(OSError, match="not supported"):
-                os.setxattr(path, name, b"1")
-        assert absent(path, "tierfs.pin")
+def test_only_regular_files_and_pins_of_directories(mounted: Mount) -> None:
+    fifo = mounted.path / "fifo"
+    os.mkfifo(fifo)
+    for path, name in [
+        (fifo, "tierfs.pin"),
+        (fifo, "tierfs.prefix"),
+        (mounted.path, "tierfs.prefix"),
+    ]:
+        with pytest.raises(OSError, match="not supported"):
+            os.setxattr(path, name, b"1")
+        assert absent(path, name)
 
 
 def test_no_time_is_changed(file: Path) -> None:
@@ -206,14 +210,14 @@ def test_commands_do_what_they_say(mounted: Mount, file: Path) -> None:
     (mounted.path / "in").mkdir()
     inner = mounted.path / "in/f\u00fcr\nalle"
     inner.write_bytes(b"x")
-    assert "pinned 2 files" in tierfs("pin", "--for", "6h", "-r", mounted.path)
+    assert "pinned 1 directory and 2 files" in tierfs("pin", "--for", "6h", "-r", mounted.path)
     found = {Path(one["path"]).name: one for one in where("-r", mounted.path)}
     assert found.keys() == {"file", inner.name}
     assert all(one["pinned_until"] for one in found.values())
     assert found["file"]["flash"] + found["file"]["disk"] == found["file"]["size"] == 2 * HEAD
     refused = tierfs("demote", file, inner, statuses=[ExitCode.UNEXPECTED])
     assert refused.count("it is pinned") == 2
-    assert "unpinned 2 files" in tierfs("unpin", "-r", mounted.path)
+    assert "unpinned 1 directory and 0 files" in tierfs("unpin", "-r", mounted.path)
     tierfs("demote", file)
     assert requested_or_done(file, b"0")
 
@@ -255,3 +259,49 @@ def test_the_stranger_gets_a_line(file: Path) -> None:
     file.chmod(0o666)
     said = said_by(*STRANGER, sys.executable, "-m", "tierfs", "promote", file)
     assert said.splitlines()[0] == f"tierfs: {file}: only its owner and root may do that"
+
+
+# ---------------------------------------------------------------- why a file is not there
+
+
+def test_what_does_not_fit_on_flash_is_told_at_once(mounted: Mount) -> None:
+    """A sparse file that is larger than any filesystem."""
+    path = mounted.path / "huge"
+    with path.open("wb") as file:
+        file.truncate(2**42)
+    for verb in ("pin", "promote"):
+        words = (verb, "--wait", "--timeout", "50s", path)
+        assert "flash has no room for it" in tierfs(*words, statuses=[ExitCode.NO_ROOM])
+    assert os.getxattr(path, "tierfs.waits") == b"room stuck"
+    (place,) = json.loads(tierfs("where", "--json", path))
+    assert (place["waits"], place["stuck"]) == ("room", True)
+    os.removexattr(path, "tierfs.pin")
+
+
+# ---------------------------------------------------------------- directories
+
+
+def test_what_is_made_in_a_pinned_directory_is_pinned(mounted: Mount) -> None:
+    directory = mounted.path / "active"
+    (directory / "below").mkdir(parents=True)
+    (directory / "before").write_bytes(bytes(2 * HEAD))
+    said = tierfs("pin", "--wait", "--timeout", "50s", "-r", directory)
+    assert "pinned 1 directory and 1 file" in said
+    assert "1 file brought to flash" in said
+    assert os.getxattr(directory, "tierfs.pin") == b"1"
+    made = directory / "below" / "made"
+    made.write_bytes(bytes(2 * HEAD))
+    assert os.getxattr(made, "tierfs.pinned-by") == b"1 /active"
+    shown = json.loads(tierfs("where", "--json", made))[0]
+    assert (shown["pinned"], shown["pinned_until"], shown["pinned_by"]) == (True, None, "/active")
+    assert "for ever" in tierfs("where", made)
+    assert "(pinned by /active)" in tierfs("where", made)
+    wait_until(lambda: os.getxattr(made, "tierfs.location") == b"flash", what="it comes")
+    assert "the directory /active of the mount pins it" in tierfs(
+        "unpin", made, statuses=[ExitCode.UNEXPECTED]
+    )
+    mounted.remount()
+    assert os.getxattr(made, "tierfs.pinned-by") == b"1 /active"
+    tierfs("unpin", "-r", directory)
+    assert absent(made, "tierfs.pinned-by")
+    assert absent(directory, "tierfs.pin")

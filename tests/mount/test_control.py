@@ -6,19 +6,24 @@ import os
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event, Semaphore
 from typing import Any, TypeVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
-import trio
 
 from tests.guards.logs import ExpectLog
-from tierfs.base.errors import MountFailed, NotMounted, UsageError
-from tierfs.mount import asking, control
-from tierfs.mount.asking import ask, socket_path
-from tierfs.mount.control import Verb, serve_control
+from tests.support.proc import wait_until
+from tierfs.base.errors import NotMounted, UsageError
+from tierfs.base.metrics import Metrics
+from tierfs.mount import asking, listener
+from tierfs.mount import runtime as runtime_files
+from tierfs.mount.asking import ask
+from tierfs.mount.control import MOST_SLOW, Verb, serving_control
 from tierfs.mount.mountinfo import Mount
+from tierfs.mount.runtime import socket_path
 
 T = TypeVar("T")
 VOLUME = UUID("00000000-0000-4000-8000-000000000001")
@@ -29,7 +34,7 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A directory with a short name: the path of a socket holds 107 bytes."""
     with tempfile.TemporaryDirectory() as home:
         directory = Path(home, "run")
-        monkeypatch.setattr(asking, "_runtime_directory", lambda _uid: directory)
+        monkeypatch.setattr(runtime_files, "runtime_directory", lambda _uid: directory)
         yield directory
 
 
@@ -59,16 +64,9 @@ VERBS: dict[str, Verb] = {
 
 
 def served(client: Callable[[], T]) -> T:
-    """What `client` returns, called in a thread while the socket is served."""
-
-    async def run() -> T:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(serve_control, VOLUME, VERBS)
-            result = await trio.to_thread.run_sync(client)
-            nursery.cancel_scope.cancel()
-        return result
-
-    return trio.run(run)
+    """What `client` returns, called while the socket is served."""
+    with serving_control(VOLUME, VERBS, Metrics()):
+        return client()
 
 
 def raw(request: bytes) -> dict[str, Any]:
@@ -136,11 +134,11 @@ def test_nonsense_is_answered(request_: bytes) -> None:
 
 
 def test_a_line_without_end_is_cut() -> None:
-    assert "one JSON line" in raw(b"x" * control.MAX_LINE)["error"]
+    assert "one JSON line" in raw(b"x" * listener.MOST_BYTES)["error"]
 
 
 def test_a_silent_client_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "REQUEST_SECONDS", 0.05)
+    monkeypatch.setattr(listener, "REQUEST_SECONDS", 0.05)
 
     def silent() -> bytes:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
@@ -152,7 +150,7 @@ def test_a_silent_client_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_socket_is_private_and_goes_away(runtime: Path) -> None:
     modes = served(lambda: [p.stat().st_mode & 0o777 for p in (runtime, *runtime.iterdir())])
-    assert modes == [0o700, 0o600]
+    assert modes == [0o755, 0o600]
     assert list(runtime.iterdir()) == []
 
 
@@ -184,26 +182,60 @@ def test_a_mount_left_behind_is_told(
 
 
 def test_another_users_directory_is_not_trusted(
-    runtime: Path, monkeypatch: pytest.MonkeyPatch
+    runtime: Path, monkeypatch: pytest.MonkeyPatch, expect_log: ExpectLog
 ) -> None:
+    expect_log("control socket: not served: .* belongs to another user; it is tried again")
     runtime.mkdir()
     uid = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: uid + 1)
-
-    def serve() -> None:
-        trio.run(serve_control, uuid4(), VERBS)
-
-    with pytest.raises(MountFailed, match="control socket"):
-        serve()
+    with serving_control(VOLUME, VERBS, Metrics()) as control:
+        assert not control.state.serving
+    assert list(runtime.iterdir()) == []
 
 
-def test_a_path_too_long_for_a_socket_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_too_long_for_a_socket_is_told(
+    monkeypatch: pytest.MonkeyPatch, expect_log: ExpectLog
+) -> None:
+    expect_log("control socket: not served: .*path too long")
     with tempfile.TemporaryDirectory() as home:
         deep = Path(home, "x" * 100)
-        monkeypatch.setattr(asking, "_runtime_directory", lambda _uid: deep)
-        with pytest.raises(ExceptionGroup) as caught:
-            served(lambda: None)
-        assert caught.group_contains(MountFailed, match="path too long")
+        monkeypatch.setattr(runtime_files, "runtime_directory", lambda _uid: deep)
+        served(lambda: None)
+
+
+def test_a_socket_that_cannot_be_made_is_made_later(
+    runtime: Path, mount: Path, monkeypatch: pytest.MonkeyPatch, expect_log: ExpectLog
+) -> None:
+    expect_log("control socket: not served")
+    monkeypatch.setattr(listener, "RETRY_SECONDS", 0.05)
+    runtime.write_text("a file in the way")
+    with serving_control(VOLUME, VERBS, Metrics()) as control:
+        assert not control.state.serving
+        runtime.unlink()
+        wait_until(lambda: control.state.serving, what="the socket")
+        assert ask(mount, "status")["pid"] == 7
+
+
+def test_slow_verbs_leave_room_for_quick_ones(mount: Path) -> None:
+    release, begun = Event(), Semaphore(0)
+
+    def slow() -> dict[str, Any]:
+        begun.release()
+        release.wait(20)
+        return {}
+
+    with (
+        serving_control(VOLUME, {**VERBS, "slow": slow}, Metrics()),
+        ThreadPoolExecutor() as others,
+    ):
+        asked = [others.submit(ask, mount, "slow") for _ in range(MOST_SLOW)]
+        for _ in asked:
+            assert begun.acquire(timeout=20)
+        with pytest.raises(NotMounted, match="too many requests at a time"):
+            ask(mount, "slow")
+        assert ask(mount, "status")["pid"] == 7
+        release.set()
+        assert [one.result(20) for one in asked] == [{}] * MOST_SLOW
 
 
 def test_a_plain_directory_is_not_a_mount(tmp_path: Path) -> None:

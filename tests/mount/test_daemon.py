@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -93,6 +95,23 @@ def test_a_silent_daemon_is_given_up(play: Play, tmp_path: Path) -> None:
             seconds=0.5,
         )
     assert not Path(f"/proc/{pid_file.read_text()}").exists()
+
+
+def test_a_daemon_that_does_not_die_is_told_of(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that waits in the kernel for a device; here SIGKILL is held back instead."""
+    monkeypatch.setattr(daemon, "STOP_SECONDS", 0.1)
+    killed: list[subprocess.Popen[bytes]] = []
+
+    def spare(process: subprocess.Popen[bytes]) -> None:
+        killed.append(process)
+
+    for way in ("terminate", "kill"):
+        monkeypatch.setattr(subprocess.Popen, way, spare)
+    with pytest.raises(MountFailed, match=r"process [0-9]+ was killed but has not ended"):
+        play("time.sleep(60)", seconds=0.5)
+    process = killed[0]
+    process.send_signal(signal.SIGKILL)
+    process.wait(10)
 
 
 def test_ready_without_a_mount_is_given_up(play: Play) -> None:

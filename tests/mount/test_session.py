@@ -134,5 +134,5 @@ def test_waiting_ends(request_: Request) -> None:
     def serve() -> None:
         raise VolumeBusy("for ever")
 
-    with pytest.raises(VolumeBusy, match=r"unmounted lazily.*fuser -v .*/flash/\.tierfs"):
+    with pytest.raises(VolumeBusy, match=r"does not tell of itself.*fuser -v .*/flash/\.tierfs"):
         serve_when_free(load_volume_file(request_.volume_file), serve, seconds=0.3)

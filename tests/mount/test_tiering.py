@@ -15,6 +15,7 @@ from tests.support.filesystems import memory_filesystem, used
 from tests.support.fixtures import MakeMount
 from tests.support.mounting import HEAD, Mount, tierfs
 from tests.support.proc import drop_page_cache, wait_until
+from tierfs.base.errors import ExitCode
 from tierfs.base.metrics import Metrics
 from tierfs.base.osio import SYSTEM
 from tierfs.base.units import MIB
@@ -174,3 +175,38 @@ def test_unmounting_abandons_moves_and_the_next_mount_goes_on(mount: Mount) -> N
         lambda: all(location(path) == b"disk" for path in contents), what="all goes", timeout=40
     )
     check(contents)
+
+
+INODES = 400
+"""Of a flash whose bytes would do for many times as many heads."""
+
+
+def test_a_flash_without_inodes_keeps_what_is_read(scratch: Path, make_mount: MakeMount) -> None:
+    with memory_filesystem(scratch / "small-flash", CAPACITY, inodes=INODES) as flash:
+        mount = make_mount.formatted(flash=flash)
+        put_policy(mount, "flash: {high_watermark: 85%, low_watermark: 75%, reserve: 0}")
+        listen(mount)
+        mount.mount()
+
+        def taken() -> int:
+            facts = os.statvfs(flash)
+            return facts.f_files - facts.f_ffree
+
+        contents = make_files(mount, 2 * INODES, size=1000)
+        wait_until(lambda: taken() <= INODES * 0.85, what="files go for their inodes")
+        free = os.statvfs(mount.path).f_ffree
+        assert free == os.statvfs(mount.disk).f_ffree > INODES
+        pinned = list(contents)[-50:]
+        tierfs("pin", "--wait", "--timeout", "50s", *pinned)
+        assert all(location(path) == b"flash" for path in pinned)
+        assert taken() <= INODES * 0.86
+        told = json.loads(tierfs("status", "--json", mount.path))["tiering"]
+        assert told["flash_files"] == INODES
+        assert told["files_high_watermark"] == INODES * 85 // 100
+        assert told["pinned"] == {"files": 50, "bytes": 50_000}
+        check(contents)
+        stuck = list(contents)[:400]
+        said = tierfs("pin", "--wait", "--timeout", "50s", *stuck, statuses=[ExitCode.NO_ROOM])
+        assert "flash has no inode for it" in said
+        assert scrape(mount)['tierfs_pinned_elsewhere_files{reason="inodes"}'] > 0
+        check(contents)

@@ -189,7 +189,10 @@ def test_users_and_groups_are_looked_up(
 def test_a_policy_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_policy(tmp_path / "none.yaml")
-    assert "No such file or directory; check the name (configs/policy.example" in str(caught.value)
+    assert (
+        "No such file or directory; check the name; for the keys of one: tierfs policy schema"
+        in str(caught.value)
+    )
 
 
 def test_a_newer_format_is_the_only_complaint(policies: PolicyLoader) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from tests.policy.policies import PolicyLoader
@@ -238,3 +240,30 @@ def test_a_rule_with_the_conditions_of_an_earlier_one(policies: PolicyLoader) ->
 def test_values_that_need_quotes(policies: PolicyLoader, text: str, hint: str) -> None:
     (line,) = policies.complaints(text)
     assert hint in line
+
+
+def steps(policies: PolicyLoader, rules: int) -> int:
+    """How much Python does to read so many rules: calls of functions, which no load disturbs."""
+    calls = 0
+
+    def count(_frame: object, event: str, _arg: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    classes = ", ".join(f"c{number}" for number in range(rules))
+    each = (
+        f'  - {{name: r{number}, match: {{path: "/set{number}/**"}}, class: c{number}}}\n'
+        for number in range(rules)
+    )
+    text = f"version: 1\nflash: {{evict_order: [standard, {classes}]}}\nrules:\n{''.join(each)}"
+    sys.setprofile(count)
+    try:
+        policies.load(text)
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+def test_reading_takes_time_in_proportion_to_the_rules(policies: PolicyLoader) -> None:
+    few, many = steps(policies, 100), steps(policies, 400)
+    assert many < 4.5 * few

@@ -13,11 +13,14 @@ MEBIBYTE = 1024 * 1024
 
 
 @contextlib.contextmanager
-def memory_filesystem(path: Path, mebibytes: int) -> Iterator[Path]:
-    """A filesystem of its own with this capacity, mounted at `path` and owned by the caller."""
+def memory_filesystem(path: Path, mebibytes: int, *, inodes: int = 0) -> Iterator[Path]:
+    """A filesystem of its own with this capacity, mounted at `path` and owned by the caller.
+
+    With so many `inodes`; 0: more than are needed.
+    """
     path.mkdir(parents=True)
     owner = f"uid={os.geteuid()},gid={os.getegid()}"
-    options = f"size={mebibytes}m,mode=700,{owner}"
+    options = f"size={mebibytes}m,mode=700,{owner}" + (f",nr_inodes={inodes}" if inodes else "")
     run(as_root("mount", "-t", "tmpfs", "-o", options, "tierfs-test", path), timeout=20)
     try:
         yield path

@@ -106,7 +106,7 @@ class Mount:
 
     def status(self) -> dict[str, Any]:
         """What `tierfs status --json` says."""
-        status = json.loads(tierfs("status", self.path, "--json"))
+        status = json.loads(tierfs("status", self.path, "--json", "--wait", "20"))
         assert isinstance(status, dict)
         return status
 

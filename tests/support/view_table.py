@@ -35,6 +35,9 @@ class ViewTable:
         self.inodes[row.ino] = row
         self._check(lambda index: self._check_inode(index, row.ino))
 
+    def change_inode(self, row: Inode, /) -> None:
+        self.put_inode(row)
+
     def drop_inode(self, ino: int, /) -> None:
         self._call()
         self.inodes.pop(ino, None)

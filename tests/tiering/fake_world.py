@@ -48,6 +48,8 @@ class FakeWorld:
     def __init__(self, time: FakeTime, capacity: int = 100 * MIB) -> None:
         self.time = time
         self.capacity = capacity
+        self.files_on_flash = 0
+        """Inodes of flash; 0: more than anybody needs."""
         self.inodes: dict[int, Inode] = {}
         self.names: dict[int, bytes] = {}
         self.xattrs: dict[tuple[int, bytes], bytes] = {}
@@ -125,7 +127,10 @@ class FakeWorld:
     # ------------------------------------------------------------ the ports
     def space(self) -> Space:
         free = self.capacity - self.used
-        return Space(self.capacity, free, free, 1000, 1000)
+        if not self.files_on_flash:
+            return Space(self.capacity, free, free, 1000, 1000)
+        taken = sum(map(bool, map(self.on_flash, self.inodes)))
+        return Space(self.capacity, free, free, self.files_on_flash, self.files_on_flash - taken)
 
     def drain(self) -> tuple[list[Row], set[int]]:
         reads, self._reads = self._reads, {}
@@ -136,6 +141,10 @@ class FakeWorld:
         numbers = (ino for ino in range(after + 1, after + span + 1) if ino in self.inodes)
         rows = [self.inodes[ino] for ino in numbers if not on_flash or self.on_flash(ino)]
         return rows, after + span if after + span < self.last_inode() else 0
+
+    def alone(self, after: int, span: int) -> tuple[int | None, int]:
+        rows, following = self.files(after, span, on_flash=True)
+        return min((row.ctime for row in rows if not row.mirrored), default=None), following
 
     def last_inode(self) -> int:
         return max(self.inodes, default=0)
@@ -149,9 +158,21 @@ class FakeWorld:
     def xattr(self, ino: int, name: bytes) -> bytes | None:
         return self.xattrs.get((ino, name))
 
-    def pinned(self, inos: Sequence[int], now: int) -> set[int]:
-        pins = (self.noted_pins[ino] for ino in inos if ino in self.noted_pins)
-        return {pin.ino for pin in pins if pin.until is None or pin.until > now}
+    def pinned(self, rows: Sequence[Inode], now: int) -> dict[int, int]:
+        pins = {ino for ino, pin in self.noted_pins.items() if pin.holds(now)}
+        above = {row.ino: row.parent for row in rows if row.parent in pins}
+        return {**above, **{row.ino: row.ino for row in rows if row.ino in pins}}
+
+    def pinned_directories(self, now: int) -> list[int]:
+        return [pin.ino for pin in self.noted_pins.values() if pin.below and pin.holds(now)]
+
+    def directory_path(self, ino: int) -> bytes | None:
+        return b"/%d" % ino
+
+    def below(self, directory: int, after: int, limit: int) -> list[tuple[int, int, int]]:
+        rows = (self.inodes[ino] for ino in sorted(self.inodes) if ino > after)
+        found = [(row.ino, row.ino, row.mode) for row in rows if row.parent == directory]
+        return found[:limit]
 
     def pins(self, after: int, limit: int) -> list[Pin]:
         return [self.noted_pins[ino] for ino in sorted(self.noted_pins) if ino > after][:limit]
@@ -215,14 +236,20 @@ class InlineMover(Mover):
 class Driver:
     """An engine in a fake world, ticked in virtual time."""
 
-    def __init__(self, directory: Path, *, capacity: int = 100 * MIB) -> None:
+    def __init__(self, directory: Path, *, capacity: int = 100 * MIB, closed: bool = False) -> None:
         self.time = FakeTime()
         self.world = FakeWorld(self.time, capacity)
         self.directory = directory
         self.metrics = Metrics()
         clocks = Clocks(self.time.clock, self.time.monotonic)
         self.engine = Engine(
-            self.world.ports(), directory / "index.db", MIB, self.metrics, clocks, InlineMover
+            self.world.ports(),
+            directory / "index.db",
+            MIB,
+            self.metrics,
+            clocks,
+            InlineMover,
+            closed=closed,
         )
 
     def policy(self, text: str) -> Policy:

@@ -6,6 +6,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from tierfs.index.schema import COUNTS
+
 FIRST = 1000
 """The first inode number; what is before is the root and its directories."""
 
@@ -48,5 +50,7 @@ def fill_index(path: Path, files: int, now: int) -> None:
         connection.execute("BEGIN")
         for statement in (_FILES, _DIRECTORIES, _DIRECTORY_NAMES, _NAMES):
             connection.execute(statement, values)
+        connection.execute("DELETE FROM usage")
+        connection.execute(f"INSERT INTO usage SELECT 1, 1, {COUNTS} FROM inode")  # noqa: S608
         connection.execute("COMMIT")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -83,7 +83,8 @@ def test_wishes_are_read_and_settled(small: LooseVolume, catalog: IndexCatalog) 
         for ino in (1, 2, 3):
             wishes.pin(Pin(ino, 100 * ino))
             wishes.request(Request(ino, ino))
-    assert catalog.pinned([1, 2, 3, 4], 150) == {2, 3}
+    rows = [row._replace(ino=ino) for ino in (1, 2, 3, 4) for row in [small.index.inodes.get(ROOT)]]
+    assert catalog.pinned(rows, 150) == {2: 2, 3: 3}
     assert catalog.pins(1, 1) == [Pin(2, 200)]
     assert catalog.requests(0, 2) == [Request(1, 1), Request(2, 2)]
     with small.index.transaction():

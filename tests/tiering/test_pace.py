@@ -13,6 +13,7 @@ from tierfs.tiering.backoff import FIRST, Backoff
 from tierfs.tiering.pace import TokenBucket
 from tierfs.tiering.settling import Settling
 from tierfs.tiering.suspension import FIRST_S, LONGEST_S, Suspension
+from tierfs.tiering.waits import Waiting
 from tierfs.tiering.wish import SETTLE
 
 
@@ -106,7 +107,7 @@ def test_a_file_that_fails_rests_longer_and_longer() -> None:
 def test_the_memory_of_failures_is_bounded() -> None:
     backoff = Backoff(remembered=10)
     for ino in range(100):
-        backoff.later(ino, SECOND)
+        backoff.later(ino, SECOND, Waiting("room"))
     assert [ino for ino in range(100) if backoff.holds(ino, 0)] == list(range(90, 100))
 
 

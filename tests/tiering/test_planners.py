@@ -184,9 +184,11 @@ def test_a_pool_remembers_the_coldest() -> None:
 def test_a_census_tells_the_classes_that_must_give() -> None:
     census = Census()
     assert census.highest_rank(1) is None
-    first, second = (Resident(Item(rank, 100, 0, rank=rank), 0, settled=True) for rank in (0, 1))
+    first, second = (
+        Resident(Item(rank, 100, 0, rank=rank), 0, settled=True, here=100) for rank in (0, 1)
+    )
     census.count([first, second, second])
-    census.end_round()
+    census.end_round(NOW)
     assert [census.highest_rank(size) for size in (1, 100, 101, 300, 301)] == [0, 0, 1, 1, 1]
     census.gone(first)
     assert census.highest_rank(1) == 1

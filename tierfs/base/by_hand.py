@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
@@ -13,6 +14,9 @@ from tierfs.base.units import parse_size
 PIN: Final = "tierfs.pin"
 """That a file stays on flash, and for how long; can be set and removed."""
 
+PINNED_BY: Final = "tierfs.pinned-by"
+"""The pin of the nearest directory above, and its path from the root of the mount."""
+
 PREFIX: Final = "tierfs.prefix"
 """How many bytes of a file are on flash; setting it asks for a move."""
 
@@ -21,6 +25,11 @@ REQUESTED: Final = "tierfs.requested"
 
 MIRRORED: Final = "tierfs.mirrored"
 """Whether the disk holds every byte of a file."""
+
+WAITS: Final = "tierfs.waits"
+"""Why a file is not where it belongs: a reason, and ``stuck`` where waiting alone helps nothing."""
+
+STUCK: Final = "stuck"
 
 YES: Final = b"yes"
 NO: Final = b"no"
@@ -81,6 +90,28 @@ def parse_prefix(value: bytes) -> int:
 def show_prefix(prefix: int) -> bytes:
     """A prefix as it is read: ``all``, or bytes."""
     return b"all" if prefix == WHOLE_FILE else b"%d" % prefix
+
+
+def show_pinned_by(until: int | None, directory: str) -> bytes:
+    """What a directory pins, as it is read: its pin as of `show_pin`, a blank and its path."""
+    return show_pin(until) + b" " + os.fsencode(directory)
+
+
+def parse_pinned_by(value: bytes) -> tuple[str, str]:
+    """The pin, and the path of the directory that has it."""
+    pin, _, directory = value.partition(b" ")
+    return pin.decode("ascii", "replace"), os.fsdecode(directory)
+
+
+def show_waits(reason: str, *, stuck: bool) -> bytes:
+    """Why a file waits, as it is read: ``window``, ``room stuck``."""
+    return f"{reason} {STUCK}".encode() if stuck else reason.encode()
+
+
+def parse_waits(value: bytes) -> tuple[str, bool]:
+    """The reason, and whether the file is stuck."""
+    reason, _, rest = value.decode("ascii", "replace").partition(" ")
+    return reason, rest == STUCK
 
 
 def _text(value: bytes) -> str:

@@ -39,6 +39,7 @@ class ExitCode(IntEnum):
     MOUNT_FAILED = 5
     NOT_MOUNTED = 6
     DAMAGE = 7
+    NO_ROOM = 8
 
 
 class TierfsError(Exception):

@@ -65,6 +65,18 @@ TABLE = (
     Metric("sync_failures", "counter", (), "Files whose bytes could not be synced."),
     Metric("dirty_files", "gauge", (), "Files with changes that no sync has made durable yet."),
     Metric("handler_failures", "counter", (), "Requests that ended in an unexpected exception."),
+    Metric(
+        "background_failures",
+        "counter",
+        ("task",),
+        "Times that a background task of the daemon failed; each is tried again.",
+    ),
+    Metric(
+        "connections_refused",
+        "counter",
+        ("listener",),
+        "Connections to the metrics or the control socket that were dropped for want of room.",
+    ),
     Metric("reclaimed_files", "counter", (), "Unlinked files whose objects were removed."),
     Metric(
         "fast_path_passed_on",
@@ -120,13 +132,52 @@ TABLE = (
         ("mark",),
         "Bytes in use above which files are evicted (high), and down to which (low).",
     ),
+    Metric("flash_inodes", "gauge", (), "Inodes of flash's filesystem; 0: it counts none."),
+    Metric("flash_inodes_used", "gauge", (), "Inodes of it in use, by anything."),
+    Metric(
+        "flash_inodes_watermark",
+        "gauge",
+        ("mark",),
+        "Inodes in use above which files are evicted (high), and down to which (low).",
+    ),
+    Metric("flash_only_files", "gauge", (), "Files of which only flash has all bytes."),
+    Metric("flash_only_bytes", "gauge", (), "Bytes that would be lost with flash: not mirrored."),
+    Metric(
+        "flash_only_oldest_timestamp_seconds",
+        "gauge",
+        (),
+        "When the oldest of these files was changed last, since the epoch; 0: none is known.",
+    ),
+    Metric("pinned_files", "gauge", (), "Files that are pinned, by hand or by a rule."),
+    Metric("pinned_bytes", "gauge", (), "Bytes of them that belong on flash."),
+    Metric(
+        "pinned_elsewhere_files",
+        "gauge",
+        ("reason",),
+        "Pinned files that are not on flash as they should be; reason is room, inodes, window, "
+        "rate, backoff, closed or error.",
+    ),
+    Metric("pinned_elsewhere_bytes", "gauge", ("reason",), "Bytes of them that are not on flash."),
+    Metric(
+        "misplaced_files",
+        "gauge",
+        ("reason",),
+        "Files that are to be moved and wait, pinned ones included.",
+    ),
+    Metric("misplaced_bytes", "gauge", ("reason",), "Bytes of them that are to be moved."),
     Metric("sweep_progress", "gauge", (), "How much of a round through the index is done, 0 to 1."),
     Metric("sweep_rounds", "gauge", (), "Rounds through the index since the mount."),
     Metric(
         "tier_free_bytes",
         "gauge",
         ("tier",),
-        "Free bytes of a tier's directory, at the time of the scrape.",
+        "Free bytes of a tier's directory, at the time of the scrape; NaN when it does not answer.",
+    ),
+    Metric(
+        "tier_answers",
+        "gauge",
+        ("tier",),
+        "Whether a tier's directory could be read, at the time of the scrape: 1 or 0.",
     ),
 )
 
@@ -147,6 +198,8 @@ class Metrics:
         self.sync_failures = self._counter("sync_failures")
         self.dirty_files = self._gauge("dirty_files")
         self.handler_failures = self._counter("handler_failures")
+        self.background_failures = self._counter("background_failures")
+        self.connections_refused = self._counter("connections_refused")
         self.reclaimed_files = self._counter("reclaimed_files")
         for row in TABLE:
             if row.name.startswith("fast_path_"):
@@ -162,13 +215,30 @@ class Metrics:
         self.mover_suspended = self._gauge("mover_suspended")
         self.flash_used_bytes = self._gauge("flash_used_bytes")
         self.flash_watermark_bytes = self._gauge("flash_watermark_bytes")
+        self.flash_inodes = self._gauge("flash_inodes")
+        self.flash_inodes_used = self._gauge("flash_inodes_used")
+        self.flash_inodes_watermark = self._gauge("flash_inodes_watermark")
+        self.flash_only_files = self._gauge("flash_only_files")
+        self.flash_only_bytes = self._gauge("flash_only_bytes")
+        self.flash_only_oldest = self._gauge("flash_only_oldest_timestamp_seconds")
+        self.pinned_files = self._gauge("pinned_files")
+        self.pinned_bytes = self._gauge("pinned_bytes")
+        self.pinned_elsewhere_files = self._gauge("pinned_elsewhere_files")
+        self.pinned_elsewhere_bytes = self._gauge("pinned_elsewhere_bytes")
+        self.misplaced_files = self._gauge("misplaced_files")
+        self.misplaced_bytes = self._gauge("misplaced_bytes")
         self.sweep_progress = self._gauge("sweep_progress")
         self.sweep_rounds = self._gauge("sweep_rounds")
         self.tier_free_bytes = self._gauge("tier_free_bytes")
+        self.tier_answers = self._gauge("tier_answers")
 
-    def watch_space(self, tier: str, available: Callable[[], int]) -> None:
-        """Export what ``available`` returns, in bytes, as the room in a tier."""
+    def watch_space(self, tier: str, available: Callable[[], float]) -> None:
+        """Export what ``available`` returns, in bytes, as the room in a tier; must not hang."""
         self.tier_free_bytes.labels(tier).set_function(available)
+
+    def watch_answers(self, tier: str, answers: Callable[[], bool]) -> None:
+        """Export what ``answers`` returns as whether a tier answers; must not hang."""
+        self.tier_answers.labels(tier).set_function(answers)
 
     def _counter(self, name: str) -> Counter:
         return cast("Counter", self._make(name))

@@ -12,7 +12,7 @@ import click
 
 from tierfs.base.errors import ExitCode, UsageError
 from tierfs.base.text import printable
-from tierfs.cli.verb import Verb
+from tierfs.cli.verb import PATH, Verb
 from tierfs.fsck.check import check
 from tierfs.fsck.findings import Finding, Report
 from tierfs.fsck.kinds import KINDS, Kind, Severity
@@ -30,7 +30,7 @@ tierfs fsck images.yaml --json | jq -r '.findings[] | select(.severity == "loss"
 @click.command(
     cls=Verb, epilog=EXAMPLES, name="fsck", short_help="Check a volume that is not mounted."
 )
-@click.argument("volume_file", metavar="VOLUME.yaml", type=click.Path(path_type=Path))
+@click.argument("volume_file", metavar="VOLUME.yaml", type=PATH)
 @click.option(
     "--thorough",
     is_flag=True,

@@ -18,6 +18,7 @@ import click
 
 from tierfs.base.errors import TierfsError, UsageError
 from tierfs.cli.messages import message
+from tierfs.mount.cautions import cautions
 from tierfs.mount.daemon import Request, start_daemon
 from tierfs.mount.options import MountOptions, known_words, parse_options, split_words
 from tierfs.policy.volume_file import load_volume_file
@@ -92,7 +93,10 @@ def perform(call: Call) -> None:
     elif call.fake:
         load_volume_file(call.request.volume_file)
     else:
+        found = cautions(call.request)
         pid = start_daemon(call.request)
+        for caution in found:
+            click.echo(f"mount.tierfs: warning: {caution}", err=True)
         _say(
             call, f"{call.request.volume_file} mounted on {call.request.mountpoint}, process {pid}"
         )

@@ -41,7 +41,8 @@ def command(
     """Bring the files to flash whole and keep them there, whatever the policy says.
 
     PATH is a file of a tierfs mount, or with -r a directory; - is a list of files on standard
-    input. A pin belongs to the file, not to its name. It can be set by the file's owner and root.
+    input. A pin belongs to the file, not to its name; that of a directory holds for all that is in
+    and below it, also for what is made or moved there later. It can be set by the owner and root.
     """
     manner = Manner(null, recursive, dry_run, patience(wait=wait, timeout=timeout))
     return ask_for(wishes.pin(length), paths, manner)

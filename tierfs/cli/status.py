@@ -5,30 +5,59 @@ from __future__ import annotations
 import json
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
+from tierfs.base.durations import SECOND
 from tierfs.base.units import format_size
-from tierfs.cli.verb import Verb
+from tierfs.cli.verb import PATH, Verb
+from tierfs.cli.waits import reasons_line
 from tierfs.mount.asking import ask
+
+WAIT: Final = 0.5
+MOST_WAIT: Final = 60.0
+DAEMON_SECONDS: Final = 5.0
+"""For the daemon to answer at all, which waits for no device."""
+UNKNOWN: Final = "?"
+LATE: Final = {
+    "counts": "the count of files and bytes",
+    "index": "the index's filesystem",
+    "policy": "the tier policy",
+    "tiering": "the tiering engine",
+    "fast_path": "the fast path",
+}
+"""What people read; a tier is called by its name."""
 
 EXAMPLES = """
 tierfs status /mnt/images
+tierfs status /etc/tierfs/images.yaml
 tierfs status /mnt/images --json | jq .tiers.flash.free
 """
 
 
 @click.command(cls=Verb, epilog=EXAMPLES, name="status", short_help="Show what a mount is made of.")
-@click.argument("mountpoint", metavar="MOUNTPOINT", type=click.Path(path_type=Path))
+@click.argument("mounted", metavar="MOUNTPOINT|VOLUME.yaml", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; sizes in bytes.")
-def command(mountpoint: Path, *, as_json: bool) -> None:
-    """Show the tiers, index, options and daemon of the tierfs mount at MOUNTPOINT."""
-    status = ask(mountpoint, "status")
+@click.option(
+    "--wait",
+    type=click.FloatRange(0, MOST_WAIT),
+    default=WAIT,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for a tier, or the index; what is late is shown as last known.",
+)
+def command(mounted: Path, *, as_json: bool, wait: float) -> None:
+    """Show the tiers, index, options and daemon of a tierfs mount.
+
+    It always answers, with what the daemon knows, also while a tier hangs or has failed.
+    """
+    status = ask(mounted, "status", seconds=wait + DAEMON_SECONDS, wait=wait)
     if as_json:
         click.echo(json.dumps(status, indent=2))
         return
-    for line in [*aligned(facts(status)), "", *aligned(tiers(status), numbers=4)]:
+    shown = [*aligned(facts(status)), "", *aligned(tiers(status), numbers=4)]
+    for line in [*shown, *(["", *complaints] if (complaints := wrong(status)) else [])]:
         click.echo(line)
 
 
@@ -45,7 +74,8 @@ def facts(status: dict[str, Any]) -> list[tuple[str, ...]]:
         ("head", format_size(status["head"])),
         *policy(status["policy"]),
         *tiering(status["tiering"], read_only="ro" in status["options"]),
-        ("index", f"{index['path']}, {format_size(index['bytes'])}, {index['inodes']:,} inodes"),
+        *_flash_only(status),
+        ("index", f"{index['path']}, {_size(index['bytes'])}, {_count(index['inodes'])} inodes"),
         ("log", status["log"] or "the journal, or standard error in the foreground"),
     ]
 
@@ -64,16 +94,49 @@ def policy(status: dict[str, Any] | None) -> list[tuple[str, str]]:
     return [(name, line) for name, line in zip(["policy", *[""] * len(shown)], shown, strict=False)]
 
 
-def tiering(status: dict[str, Any], *, read_only: bool) -> list[tuple[str, str]]:
+def tiering(status: dict[str, Any] | None, *, read_only: bool) -> list[tuple[str, str]]:
     """How full flash is by the policy's measure, and what the mover does."""
     if read_only:
         return [("mover", "nothing is moved: the mount is read-only")]
-    rows = [("moves", _moves(status)), ("mover", _mover(status))]
+    if status is None:
+        return [("mover", UNKNOWN)]
+    rows = [("moves", _moves(status)), ("mover", _mover(status)), *_waits(status)]
     if not status["active"]:
         return rows
     sizes = ("flash_used", "flash_capacity", "high_watermark", "low_watermark")
     used, capacity, high, low = (format_size(status[key]) for key in sizes)
-    return [("flash use", f"{used} of {capacity}; evicts above {high} down to {low}"), *rows]
+    use = [("flash use", f"{used} of {capacity}; evicts above {high} down to {low}")]
+    if status.get("flash_files"):
+        keys = ("flash_files_used", "flash_files", "files_high_watermark", "files_low_watermark")
+        inodes, files, high, low = (f"{status[key]:,}" for key in keys)
+        use.append(("", f"{inodes} of {files} inodes; evicts above {high} down to {low}"))
+    return [*use, *rows]
+
+
+def _waits(status: dict[str, Any]) -> list[tuple[str, str]]:
+    """What is pinned, and why files are not where they belong; an older daemon does not say."""
+    rows = []
+    pinned = status.get("pinned")
+    if pinned and pinned["files"]:
+        missing = sum(one["bytes"] for one in status["pinned_elsewhere"].values())
+        there = f"; {format_size(missing)} of it not on flash" if missing else ""
+        rows.append(("pinned", f"{pinned['files']:,} files, {format_size(pinned['bytes'])}{there}"))
+    if status.get("misplaced"):
+        rows.append(("waiting for", reasons_line(status["misplaced"])))
+    return rows
+
+
+def _flash_only(status: dict[str, Any]) -> list[tuple[str, str]]:
+    """What would be lost with flash; an older daemon does not say."""
+    alone = status.get("flash_only")
+    if alone is None:
+        return []
+    if not alone["files"]:
+        return [("only on flash", "nothing")]
+    since = (status["tiering"] or {}).get("flash_only_since")
+    shown = f"{alone['files']:,} files, {format_size(alone['bytes'])}"
+    oldest = "" if since is None else f"; the oldest was changed {_moment(since / SECOND)}"
+    return [("only on flash", shown + oldest)]
 
 
 def _moves(status: dict[str, Any]) -> str:
@@ -109,10 +172,41 @@ def tiers(status: dict[str, Any]) -> list[tuple[str, ...]]:
     """A row for each tier, below its headings."""
     rows: list[tuple[str, ...]] = [("tier", "directory", "capacity", "free", "files", "bytes")]
     for name, tier in status["tiers"].items():
-        room = [format_size(tier[key]) for key in ("capacity", "free")]
-        held = [f"{tier['files']:,}", format_size(tier["bytes"])]
+        room = [_size(tier[key]) for key in ("capacity", "free")]
+        held = [_count(tier["files"]), _size(tier["bytes"])]
         rows.append((name, tier["directory"], *room, *held))
     return rows
+
+
+def wrong(status: dict[str, Any]) -> list[str]:
+    """What does not answer, fails, or is older than it looks, a line each.
+
+    A daemon that was started by an earlier version tells nothing of it.
+    """
+    lines = []
+    for name, late in status.get("late", {}).items():
+        what = LATE.get(name, name)
+        how = f"has failed: {late['error']}" if late["error"] else "does not answer"
+        waits = f" since {late['waiting_s']:g} s" if late["waiting_s"] is not None else ""
+        age = late["age_s"]
+        shown = "nothing is known" if age is None else f"what is shown is {age:g} s old"
+        lines.append(f"{what} {how}{waits}; {shown}")
+    lines += [
+        f"in the background, {task} fails and is tried again: {error}"
+        for task, error in status.get("background", {}).items()
+    ]
+    metrics = status.get("metrics")
+    if metrics is not None and not metrics["serving"]:
+        lines.append(f"the metrics are not served: {metrics['error']}; it is tried again")
+    return lines
+
+
+def _size(value: int | None) -> str:
+    return UNKNOWN if value is None else format_size(value)
+
+
+def _count(value: int | None) -> str:
+    return UNKNOWN if value is None else f"{value:,}"
 
 
 def aligned(rows: list[tuple[str, ...]], *, numbers: int = 0) -> list[str]:

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
 
-from tierfs.cli.verb import Verb
-from tierfs.mount.departure import leave
+from tierfs.cli.verb import PATH, Verb
+from tierfs.mount.departure import END_SECONDS, leave
 
 EXAMPLES = """
 tierfs umount /mnt/images
+tierfs umount --timeout 30 /mnt/images
 """
 
 
 @click.command(cls=Verb, epilog=EXAMPLES, name="umount", short_help="Unmount a volume.")
-@click.argument("mountpoint", metavar="MOUNTPOINT", type=click.Path(path_type=Path))
+@click.argument("mounted", metavar="MOUNTPOINT|VOLUME.yaml", type=PATH)
 @click.option("-l", "--lazy", is_flag=True, help="Detach it now, even while programs use it.")
-def command(mountpoint: Path, *, lazy: bool) -> None:
-    """Unmount MOUNTPOINT and return when its daemon has closed the volume.
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=END_SECONDS,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for the daemon to close the volume.",
+)
+def command(mounted: Path, *, lazy: bool, timeout: float) -> None:
+    """Unmount a volume and return when its daemon has closed it.
 
     umount(8) does as well; it returns a moment earlier. What a killed daemon left mounted is
-    unmounted too.
+    unmounted too. When it takes longer than 2 seconds you are told for whom it waits: another
+    mount namespace (a container, a service) that still has the mount, a program that uses it, or
+    the daemon, which writes everything out.
     """
-    leave(mountpoint, lazy=lazy)
+    leave(mounted, lazy=lazy, seconds=timeout, tell=partial(click.echo, err=True))

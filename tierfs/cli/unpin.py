@@ -22,6 +22,6 @@ def command(paths: tuple[str, ...], *, null: bool, recursive: bool, dry_run: boo
     """End the pins of files. Nothing is moved: they leave flash when it has need of room.
 
     PATH is a file of a tierfs mount, or with -r a directory; - is a list of files on standard
-    input. Pins that the policy sets stay.
+    input. With -r the pins of directories end as well. Pins that the policy sets stay.
     """
     return ask_for(wishes.UNPIN, paths, Manner(null, recursive, dry_run, None))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from textwrap import dedent, indent
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -17,6 +18,21 @@ class Verb(click.Command):
     def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples."""
         write_examples(formatter, self.epilog or "")
+
+
+class PlainPath(click.ParamType[Path]):
+    """A path that is only taken down: click.Path asks for the file, and a mount may hang."""
+
+    name = "path"
+
+    def convert(
+        self, value: str | Path, _param: click.Parameter | None, _ctx: click.Context | None
+    ) -> Path:
+        """The path as it was given."""
+        return Path(value)
+
+
+PATH: Final = PlainPath()
 
 
 class VerbGroup(click.Group):

@@ -27,9 +27,17 @@ tierfs where -r /mnt/images/train
 tierfs where --json -r /mnt/images | jq 'map(.flash) | add'
 """
 
-FORM: Final = "{:>8}  {:>8}  {:>8}  {:5}  {:8}  {:20}  {:9}  {}"
+FORM: Final = "{:>8}  {:>8}  {:>8}  {:5}  {:8}  {:20}  {:9}  {:11}  {}"
 HEADINGS: Final = FORM.format(
-    "size", "on flash", "on disk", "where", "mirrored", "pinned until", "requested", "path"
+    "size",
+    "on flash",
+    "on disk",
+    "where",
+    "mirrored",
+    "pinned until",
+    "requested",
+    "waits",
+    "path",
 )
 
 
@@ -86,7 +94,7 @@ def table(found: Iterator[tuple[bytes, Place]]) -> Iterator[str]:
         yield row(path, place)
     if count > 1:
         sums = [format_size(number) for number in (size, flash, size - flash)]
-        yield FORM.format(*sums, "", "", "", "", f"{count:,} files").rstrip()
+        yield FORM.format(*sums, "", "", "", "", "", f"{count:,} files").rstrip()
 
 
 def row(path: bytes, place: Place) -> str:
@@ -96,10 +104,18 @@ def row(path: bytes, place: Place) -> str:
         *(format_size(number) for number in (place.size, place.flash, place.disk)),
         place.location,
         "yes" if place.mirrored else "no",
-        "-" if place.pin is None else place.pinned_until or "for ever",
+        place.pinned_until or "for ever" if place.is_pinned else "-",
         requested,
-        printable(path),
+        "-" if place.waits is None else place.waits + (" stuck" if place.stuck else ""),
+        printable(path) + _by(place),
     )
+
+
+def _by(place: Place) -> str:
+    """Which directory pins it, where it has no pin of its own."""
+    if place.pin is not None or place.pinned_by is None:
+        return ""
+    return f"  (pinned by {printable(os.fsencode(place.pinned_by))})"
 
 
 def _shown(prefix: int) -> str:
@@ -130,7 +146,10 @@ def record(path: bytes, place: Place) -> dict[str, Any]:
         "location": place.location,
         "prefix": show_prefix(place.prefix).decode(),
         "mirrored": place.mirrored,
-        "pinned": place.pin is not None,
+        "pinned": place.is_pinned,
         "pinned_until": place.pinned_until,
+        "pinned_by": None if place.pin is not None else place.pinned_by,
         "requested": None if requested is None else show_prefix(requested).decode(),
+        "waits": place.waits,
+        "stuck": place.stuck,
     }

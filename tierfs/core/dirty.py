@@ -1,7 +1,7 @@
 """The dirty set: files whose bytes changed since they were last synced.
 
 An inode enters the set with its first change of bytes, in the transaction that stores the new
-size, and leaves it when its objects have been synced and no byte has changed since. From this follow
+size, and leaves it when its objects have been synced and no byte has changed since. So:
 
 * fsync(2): only objects of a dirty file are synced. It makes no promise about any other file.
 * recovery: after an unclean end the lengths of its objects are the size of a dirty file. For all

@@ -26,7 +26,10 @@ from tierfs.index.index import Index
 
 
 class StatFs(NamedTuple):
-    """What statvfs(3) shows; blocks of BLOCK bytes of the disk tier, which alone can be full."""
+    """What statvfs(3) shows: blocks of BLOCK bytes, and inodes, of the disk tier.
+
+    It alone can be full: without room or inodes on flash, a file is on disk.
+    """
 
     blocks: int
     blocks_free: int
@@ -76,13 +79,13 @@ class FileSystem:
         Raises:
             OSError: statvfs failed on a tier's directory.
         """
-        disk, flash = self._tiers.disk.space(), self._tiers.flash.space()
+        disk = self._tiers.disk.space()
         return StatFs(
             blocks=disk.capacity // BLOCK,
             blocks_free=disk.free // BLOCK,
             blocks_available=disk.available // BLOCK,
-            files=flash.files,
-            files_free=flash.files_free,
+            files=disk.files,
+            files_free=disk.files_free,
             name_max=NAME_MAX,
         )
 

@@ -30,7 +30,7 @@ from tierfs.core.move_plan import plan_mirror, plan_place
 from tierfs.core.move_steps import GivenUp, Job, Outcome, Paced, Steps
 from tierfs.core.placement import Placement
 from tierfs.core.reclaimer import Reclaimer
-from tierfs.core.tiers import Tiers
+from tierfs.core.tiers import Tiers, lengths_of
 from tierfs.index.index import Index
 from tierfs.index.inodes import Inode
 
@@ -119,7 +119,9 @@ class Moves:
         if (
             job.copy
             and job.plan.way == "up"
-            and not self._placement.has_room(job.plan.extent.length)
+            and not self._placement.has_room(
+                job.plan.extent.length, files=int(not lengths_of(inode).flash)
+            )
         ):
             return Moved(inode.ino, "no-room")
         with self._steps.undone([job]) as finished:

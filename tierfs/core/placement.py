@@ -12,6 +12,8 @@ MIB = 1024 * 1024
 RESERVE_FRACTION = 20
 LEAST_RESERVE = 16 * MIB
 MOST_RESERVE = 1024 * MIB
+INODES_FRACTION = 100
+MOST_INODES = 1024
 SPACE_VALID_S = 0.2
 """Seconds for which an answer of statvfs is good enough; what overshoots is spilled to disk."""
 
@@ -39,9 +41,22 @@ def least_available(limits: Limits, capacity: int) -> int:
     return max(kept, capacity - int(capacity * limits.high_watermark / 100))
 
 
-def is_short(space: Space, limits: Limits, wanted: int = 0) -> bool:
-    """Whether flash has so little room that new files, or ``wanted`` bytes, go to disk."""
-    if space.files_free == 0 < space.files:
+def least_free(limits: Limits, files: int) -> int:
+    """Inodes that are to stay free on flash: 1 %, within limits, for directories and the index.
+
+    The high watermark is one of inodes as well: a filesystem has one for so many bytes, and heads
+    may be shorter.
+    """
+    kept = min(files // INODES_FRACTION, MOST_INODES)
+    return max(kept, files - int(files * limits.high_watermark / 100))
+
+
+def is_short(space: Space, limits: Limits, wanted: int = 0, *, files: int = 1) -> bool:
+    """Whether flash has so little room that new files go to disk; ``wanted`` bytes each.
+
+    ``files`` 0: it is a file that has an inode there already.
+    """
+    if files and space.files and space.files_free - files < least_free(limits, space.files):
         return True
     return space.available - wanted < least_available(limits, space.capacity)
 
@@ -80,7 +95,7 @@ class Placement:
             self._checked = now
         return 0 if self._short else prefix
 
-    def has_room(self, wanted: int) -> bool:
-        """Whether ``wanted`` bytes may be brought to flash and leave the reserve alone."""
+    def has_room(self, wanted: int, *, files: int) -> bool:
+        """Whether ``wanted`` bytes, and ``files`` inodes, may come to flash beside the reserve."""
         reserve_alone = self._limits._replace(high_watermark=100.0)
-        return not is_short(self._flash.space(), reserve_alone, wanted)
+        return not is_short(self._flash.space(), reserve_alone, wanted, files=files)

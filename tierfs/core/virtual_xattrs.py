@@ -1,6 +1,7 @@
 """Virtual extended attributes: where a file's bytes are, and what somebody wishes of them.
 
 They are not stored as attributes and never listed, so that no copy carries them along.
+A pin of a directory is of every file in and below it, now and later.
 ``tierfs.pin`` and ``tierfs.prefix`` can be set by who may change the file's mode: its owner, and
 CAP_FOWNER (inode_owner_or_capable, fs/inode.c). That changes neither the file's bytes nor
 what is stored with it, so its times stay: a backup must not take it for changed.
@@ -14,19 +15,28 @@ import uuid
 from collections.abc import Callable, Mapping
 
 from tierfs.base import by_hand
-from tierfs.base.by_hand import parse_pin, parse_prefix, show_pin, show_prefix
+from tierfs.base.by_hand import parse_pin, parse_prefix, show_pin, show_pinned_by, show_prefix
 from tierfs.base.clock import Clock
 from tierfs.base.errors import FsError
 from tierfs.base.extents import WHOLE_FILE
 from tierfs.base.times import LIMIT
 from tierfs.core.callers import Caller
+from tierfs.core.paths import path_of
 from tierfs.index.index import Index
 from tierfs.index.inodes import ROOT, Inode
 from tierfs.index.wishes import Pin, Request
 
 VIRTUAL = b"tierfs."
-PIN, PREFIX, REQUESTED, MIRRORED = (
-    name.encode() for name in (by_hand.PIN, by_hand.PREFIX, by_hand.REQUESTED, by_hand.MIRRORED)
+PIN, PINNED_BY, PREFIX, REQUESTED, MIRRORED, WAITS = (
+    name.encode()
+    for name in (
+        by_hand.PIN,
+        by_hand.PINNED_BY,
+        by_hand.PREFIX,
+        by_hand.REQUESTED,
+        by_hand.MIRRORED,
+        by_hand.WAITS,
+    )
 )
 WRITABLE = frozenset({PIN, PREFIX})
 
@@ -62,6 +72,10 @@ class VirtualAttributes:
         self._volume = str(volume).encode()
         self._head = b"%d" % head
         self._clock = clock
+        self.waits: Callable[[int], bytes | None] = lambda _: None
+        """Why a file is not where it belongs, by inode number; the mover of files tells."""
+        self.wished: Callable[[int], None] = lambda _: None
+        """Is called where something is asked for by hand: it does not wait for what failed."""
 
     def find(self, ino: int, name: bytes) -> bytes | None:
         """The value, or None where there is none."""
@@ -72,6 +86,11 @@ class VirtualAttributes:
         inode = self._index.inodes.get(ino)
         if name == b"tierfs.inode":
             return b"%d" % ino
+        if name == PIN:
+            pin = self._pin_of(ino)
+            return pin and show_pin(pin.until)
+        if name == PINNED_BY:
+            return self._pinned_by(inode)
         return self._of_file(inode, name) if stat.S_ISREG(inode.mode) else None
 
     def set(self, ino: int, name: bytes, value: bytes, caller: Caller) -> None:
@@ -79,15 +98,16 @@ class VirtualAttributes:
 
         Raises:
             FsError: EPERM this is not for the caller, or can only be read; EOPNOTSUPP it is no
-                regular file; EINVAL the value means nothing; EBUSY the file is pinned, and
-                could not keep less than all on flash.
+                regular file, and for a pin no directory; EINVAL the value means nothing; EBUSY the
+                file is pinned, and could not keep less than all on flash.
         """
-        self._require_right(ino, name, caller)
+        inode = self._require_right(ino, name, caller)
         try:
             if name == PIN:
-                self._pin(ino, parse_pin(value))
+                self._pin(inode, parse_pin(value))
             else:
-                self._request(ino, parse_prefix(value))
+                self._request(inode, parse_prefix(value))
+            self.wished(ino)
         except ValueError as exc:
             raise FsError(errno.EINVAL, str(exc)) from exc
 
@@ -104,42 +124,60 @@ class VirtualAttributes:
         self._index.wishes.unpin(ino)
         return held
 
-    def _require_right(self, ino: int, name: bytes, caller: Caller) -> None:
+    def _require_right(self, ino: int, name: bytes, caller: Caller) -> Inode:
         if name not in WRITABLE:
             raise FsError(errno.EPERM)
         inode = self._index.inodes.get(ino)
-        if not stat.S_ISREG(inode.mode):
+        if not (stat.S_ISREG(inode.mode) or (name == PIN and stat.S_ISDIR(inode.mode))):
             raise FsError(errno.EOPNOTSUPP)
         if not caller.owns(inode.uid):
             raise FsError(errno.EPERM)
+        return inode
 
     def _of_file(self, inode: Inode, name: bytes) -> bytes | None:
-        if name == PIN:
-            pin = self._pin_of(inode.ino)
-            return pin and show_pin(pin.until)
         if name == REQUESTED:
             request = self._index.wishes.request_of(inode.ino)
             if request is None or request.prefix == inode.prefix:
                 return None  # reached; the mover takes it back soon
             return show_prefix(request.prefix)
+        if name == WAITS:
+            return self.waits(inode.ino)
         value_of = OF_FILES.get(name)
         return value_of and value_of(inode)
 
     def _pin_of(self, ino: int) -> Pin | None:
         """The file's pin, unless it has ended."""
         pin = self._index.wishes.pin_of(ino)
-        ended = pin is not None and pin.until is not None and pin.until <= self._clock()
-        return None if ended else pin
+        return pin if pin is not None and pin.holds(self._clock()) else None
 
-    def _pin(self, ino: int, length: int | None) -> None:
+    def _pin_above(self, inode: Inode) -> Pin | None:
+        """The pin of the nearest directory above that has one."""
+        if not self._index.wishes.pins_directories():
+            return None
+        at: Inode | None = inode
+        while at is not None and at.ino != ROOT:
+            pin = self._pin_of(at.parent)
+            if pin is not None:
+                return pin
+            at = self._index.inodes.find(at.parent)  # None: it was removed with this below it
+        return None
+
+    def _pinned_by(self, inode: Inode) -> bytes | None:
+        pin = self._pin_above(inode)
+        if pin is None:
+            return None
+        directory = path_of(self._index, self._index.inodes.get(pin.ino))
+        return show_pinned_by(pin.until, directory)
+
+    def _pin(self, inode: Inode, length: int | None) -> None:
         """A pinned file comes to flash whole: what was asked for before counts no longer."""
         until = None if length is None else min(self._clock() + length, LIMIT - 1)
-        self._index.wishes.pin(Pin(ino, until))
-        if request := self._index.wishes.request_of(ino):
+        self._index.wishes.pin(Pin(inode.ino, until, int(stat.S_ISDIR(inode.mode))))
+        if request := self._index.wishes.request_of(inode.ino):
             self._index.wishes.settle(request)
 
-    def _request(self, ino: int, prefix: int) -> None:
+    def _request(self, inode: Inode, prefix: int) -> None:
         """Also for the P that the file has: a move to another one may be under way."""
-        if prefix != WHOLE_FILE and self._pin_of(ino):
+        if prefix != WHOLE_FILE and (self._pin_of(inode.ino) or self._pin_above(inode)):
             raise FsError(errno.EBUSY)
-        self._index.wishes.request(Request(ino, prefix))
+        self._index.wishes.request(Request(inode.ino, prefix))

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from tierfs.base.clock import Clock, system_clock
 from tierfs.base.errors import FsError, VolumeRefused
@@ -21,9 +21,11 @@ from tierfs.core.filesystem import FileSystem
 from tierfs.core.front import MakeFront, no_front
 from tierfs.core.names import DIRECTORY_SIZE
 from tierfs.core.tiers import Tiers
-from tierfs.index.index import Index, IndexUsage, require_database
+from tierfs.index.counts import IndexUsage
+from tierfs.index.index import Index, require_database
 from tierfs.index.inodes import ROOT, Inode
 from tierfs.policy.volume_file import VolumeFile
+from tierfs.store.liveness import read_first
 from tierfs.store.markers import (
     MARKER,
     Marker,
@@ -42,6 +44,9 @@ RECOVERED_AT_ONCE = 256
 """Files that a mount after an unclean end looks at before it answers."""
 
 ROOT_MODE = stat.S_IFDIR | 0o755
+
+
+TierName: TypeAlias = Literal["flash", "disk"]
 
 
 class Usage(NamedTuple):
@@ -150,6 +155,7 @@ class Volume:
     ) -> None:
         self.settings = settings
         self.uuid = volume_uuid(settings)
+        self._os = os_
         with ExitStack() as resources:
             for directory in (settings.flash, settings.disk):
                 resources.callback(VolumeLock(directory).release)
@@ -172,8 +178,6 @@ class Volume:
             self.checkpoints = Checkpoints(
                 self.index, self.fs.dirty, self.fs.reclaimer, self._flash.space().capacity
             )
-            metrics.watch_space("flash", lambda: self._flash.space().available)
-            metrics.watch_space("disk", lambda: self._disk.space().available)
             self._resources = resources.pop_all()
 
     def recover(self) -> int:
@@ -212,8 +216,20 @@ class Volume:
                 log.warning("inode %d: its size is not known yet: %s", ino, exc)
 
     def usage(self) -> Usage:
-        """Counts and room by tier; reads the whole inode table, beside the writer."""
+        """Counts and room by tier: what the index keeps, and a statvfs of each directory."""
         return Usage(self.index.usage(), self._flash.space(), self._disk.space(), self.index.size())
+
+    def probe(self, tier: TierName, *, device: bool) -> Space:
+        """The room in a tier's filesystem, once that has answered a read; may hang with it.
+
+        With ``device`` the read is not answered from memory.
+
+        Raises:
+            OSError: the device or its filesystem failed.
+        """
+        store = self._flash if tier == "flash" else self._disk
+        read_first(store.root.parent / MARKER, tier, self._os, device=device)
+        return store.space()
 
     def flash_space(self) -> Space:
         """The room in the flash directory's filesystem.

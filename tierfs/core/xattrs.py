@@ -38,7 +38,7 @@ class ExtendedAttributes:
 
     def __init__(self, index: Index, volume: uuid.UUID, head: int, clock: Clock) -> None:
         self._index = index
-        self._virtual = VirtualAttributes(index, volume, head, clock)
+        self.virtual = VirtualAttributes(index, volume, head, clock)
         self._clock = clock
 
     def get(self, ino: int, name: bytes) -> bytes:
@@ -76,7 +76,7 @@ class ExtendedAttributes:
             inode = self._index.inodes.get(ino)
             self._check_flags(ino, name, flags)
             if name.startswith(VIRTUAL):
-                self._virtual.set(ino, name, value, caller)
+                self.virtual.set(ino, name, value, caller)
             elif name in acl.NAMES:
                 self._set_acl(inode, name, value, caller)
             elif self._store(ino, name, value):
@@ -92,7 +92,7 @@ class ExtendedAttributes:
         with self._index.transaction():
             inode = self._index.inodes.get(ino)
             if name.startswith(VIRTUAL):
-                removed = self._virtual.remove(ino, name, caller)
+                removed = self.virtual.remove(ino, name, caller)
             elif removed := self._index.xattrs.delete(ino, name):
                 self._changed(inode)
         if not removed and name not in acl.NAMES:
@@ -100,7 +100,7 @@ class ExtendedAttributes:
 
     def _find(self, ino: int, name: bytes) -> bytes | None:
         if name.startswith(VIRTUAL):
-            return self._virtual.find(ino, name)
+            return self.virtual.find(ino, name)
         return self._index.xattrs.find(ino, name)
 
     def _check_flags(self, ino: int, name: bytes, flags: int) -> None:

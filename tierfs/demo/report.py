@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,8 +35,15 @@ class TierUse:
 
 
 def use_of(directory: Path) -> TierUse:
-    """Count the files below ``directory``. Raises OSError when one cannot be looked at."""
-    found = [Path(path, name).lstat() for path, _, names in os.walk(directory) for name in names]
+    """Count the files below ``directory``. Raises OSError when one cannot be looked at.
+
+    An object that is freed between its listing and the look at it counts no more.
+    """
+    found: list[os.stat_result] = []
+    for path, _, names in os.walk(directory):
+        for name in names:
+            with suppress(FileNotFoundError):
+                found.append(Path(path, name).lstat())
     sizes = [status.st_size for status in found]
     occupied = sum(status.st_blocks for status in found) * BLOCK
     return TierUse(len(found), sum(sizes), occupied, max(sizes, default=0))

@@ -110,7 +110,7 @@ class Volume:
 
     def status(self) -> Status:
         """``tierfs status --json``."""
-        return parse_status(self._run("status", self._work.mountpoint, "--json"))
+        return parse_status(self._run("status", self._work.mountpoint, "--json", "--wait", "60"))
 
     def clean_up(self) -> None:
         """Unmount whatever state all is in, by force in the end, and end the daemon."""

@@ -161,6 +161,13 @@ class Router:
     def put_inode(self, row: Row) -> None:
         """Publish or replace an inode's attributes and placement; keeps its published xattrs."""
 
+    def change_inode(self, row: Row) -> None:
+        """Publish what a commit made of an inode.
+
+        Writes FUSE_NOTIFY_INVAL_INODE, of the attributes alone, where the kernel may be about to
+        take over older ones.
+        """
+
     def drop_inode(self, ino: int) -> None:
         """Know nothing of an inode any longer, nor of its names and xattrs."""
 

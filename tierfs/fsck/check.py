@@ -101,6 +101,7 @@ class _Checker:
             if root.exists():
                 inspection.remember(tier, self._counted(walk(root, self._complain)))
         self._check_serials(inspection)
+        self._check_counts(inspection)
         paths = Paths(inspection)
         for ino, place in inspection.bad_names():
             path = paths.at(place)
@@ -133,6 +134,12 @@ class _Checker:
         if largest >= following:
             what = f"{largest} is in use, and {following} would be given next"
             self.tell(Finding(kinds.SERIAL, 0, what, remedy=largest + 1))
+
+    def _check_counts(self, inspection: Inspection) -> None:
+        wrong = inspection.miscounted()
+        if wrong:
+            what = ", ".join(f"{name} is {old}, not {new}" for name, (old, new) in wrong.items())
+            self.tell(Finding(kinds.COUNTS, 0, what, remedy=1))
 
     def _judge(self, case: Case, paths: Paths, *, thorough: bool) -> None:
         self._count(case)

@@ -131,6 +131,12 @@ LEFTOVER = Kind(
     "an object is longer than the file needs: a write that was interrupted leaves it",
     "nothing; `--repair` lets the next mount trim it",
 )
+COUNTS = Kind(
+    "counts",
+    "note",
+    "the counts that the index keeps of all inodes are wrong; `tierfs status` shows them",
+    "`--repair` counts them anew",
+)
 
 KINDS = (
     MISSING_OBJECT,
@@ -156,5 +162,6 @@ KINDS = (
     FOREIGN,
     STRAY_ROW,
     LEFTOVER,
+    COUNTS,
 )
 """All of them, the worst first."""

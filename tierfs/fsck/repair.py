@@ -139,6 +139,7 @@ def _elsewhere(_mend: Mending, _finding: Finding) -> None:
 
 _ACTIONS: dict[Kind, Callable[[Mending, Finding], None]] = {
     kinds.SERIAL: lambda mend, finding: mend.raise_serial(finding.remedy),
+    kinds.COUNTS: lambda mend, _finding: mend.count_anew(),
     kinds.DANGLING: _elsewhere,
     kinds.HOMELESS: lambda mend, finding: mend.restore_directory(finding.ino, finding.remedy),
     kinds.UNNAMED: lambda mend, finding: mend.rescue(finding.ino),

@@ -244,7 +244,7 @@ class Database:
         """Copy the log into the database, on a connection of its own, beside the writer.
 
         Only if the log is longer than ``log_limit`` bytes even so, writers wait until it is empty.
-        While a long ``scan`` reads from the log it cannot be emptied, and stays as it is.
+        While somebody reads from the log for long it cannot be emptied, and stays as it is.
 
         Raises:
             IndexFailed: it could not be made, or the log could not be synced, now or earlier:
@@ -267,11 +267,6 @@ class Database:
     def wal_size(self) -> int:
         """Bytes of the write-ahead log."""
         return os.fstat(self._wal).st_size
-
-    def scan(self, statement: str) -> list[Row]:
-        """The rows of a long query, on a connection of its own, so that nothing waits for it."""
-        with _translated(), closing(connect(self.path, PRAGMAS)) as connection:
-            return connection.execute(statement).fetchall()
 
 
 def connect(path: Path, pragmas: Sequence[str]) -> sqlite3.Connection:

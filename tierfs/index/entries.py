@@ -32,6 +32,10 @@ LAST_PAGE = 512
 """Entries fetched at a time, more and more: a listing of any directory needs that much memory."""
 
 
+_NAME = "SELECT name FROM entry WHERE parent = ? AND ino = ? LIMIT 1"
+_FIRST_NAME = "SELECT name FROM entry WHERE parent = ? AND ino = ? AND cookie = ?"
+
+
 class Entry(NamedTuple):
     """One line of a listing; ``cookie`` is where the next line begins, counted from the start."""
 
@@ -155,8 +159,10 @@ class Entries:
 
     def name_of(self, inode: Inode) -> bytes | None:
         """An inode's name in the directory that ``parent`` hints at; reads that directory."""
-        row = self._database.row(
-            "SELECT name FROM entry WHERE parent = ? AND ino = ? LIMIT 1", inode.parent, inode.ino
+        found = (inode.parent, inode.ino)
+        # Its first name has its number as its place, which is found without reading the directory.
+        row = self._database.row(_FIRST_NAME, *found, inode.ino) or self._database.row(
+            _NAME, *found
         )
         return None if row is None else bytes(row[0])
 

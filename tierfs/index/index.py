@@ -5,11 +5,11 @@ from __future__ import annotations
 import uuid
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple
 
 from tierfs.base.errors import VolumeRefused
 from tierfs.base.metrics import Metrics
 from tierfs.base.osio import Os
+from tierfs.index.counts import Counts, IndexUsage
 from tierfs.index.cuts import Cuts
 from tierfs.index.database import Database
 from tierfs.index.dirty import DirtyRows
@@ -28,33 +28,10 @@ of one is left: long before it is needed, a checkpoint has made that durable."""
 DEFAULT_CACHE_ENTRIES = 65_536
 """Inodes kept in memory: about 40 MiB."""
 
-_USAGE = """
-SELECT count(*),
-       coalesce(sum(mode & 0xF000 = 0x8000), 0),
-       CAST(total((mode & 0xF000 = 0x8000) * min(size, prefix)) AS INTEGER),
-       CAST(total((mode & 0xF000 = 0x8000) * max(size - prefix, 0)) AS INTEGER),
-       coalesce(sum(mode & 0xF000 = 0x8000 AND size > 0 AND prefix > 0), 0),
-       coalesce(sum(mode & 0xF000 = 0x8000 AND size > prefix), 0)
-FROM inode
-"""
-"""Sums of bytes by total(), since sum() fails on a few sparse files of the largest size."""
-
-
 MAGIC = b"SQLite format 3\0"
 HEADER_BYTES = 100
 APPLICATION_ID_AT = slice(68, 72)
 """Of every SQLite database, https://www.sqlite.org/fileformat.html."""
-
-
-class IndexUsage(NamedTuple):
-    """What the index counts: inodes, regular files, and files and bytes by tier."""
-
-    inodes: int
-    files: int
-    flash_bytes: int
-    disk_bytes: int
-    flash_files: int
-    disk_files: int
 
 
 def require_database(path: Path, *, writable: bool = True) -> None:
@@ -92,16 +69,17 @@ class Index:
     ) -> None:
         self._publisher = Publisher()
         self._database = Database(
-            path, os_, metrics, on_commit=self._publisher.commit, on_rollback=self._rolled_back
+            path, os_, metrics, on_commit=self._committed, on_rollback=self._rolled_back
         )
         self.is_free = self._database.is_free
-        self.inodes = Inodes(self._database, cache_entries, self._publisher)
+        self._counts = Counts(self._database)
+        self.inodes = Inodes(self._database, cache_entries, self._publisher, self._counts)
         self.xattrs = Xattrs(self._database, self.inodes, self._publisher)
         self.entries = Entries(self._database, self.inodes, self.xattrs, self._publisher)
         self.cuts = Cuts(self._database)
         self.dirty = DirtyRows(self._database)
         self.wishes = Wishes(self._database)
-        self._next = self._limit = 0
+        self._next = self._limit = self._uncounted = 0
         try:
             self._reserve_serials()
         except BaseException:
@@ -161,8 +139,8 @@ class Index:
 
     @property
     def commits(self) -> int:
-        """Transactions committed since the index was opened."""
-        return self._database.commits
+        """Transactions committed since the index was opened, but for those of checkpoints."""
+        return self._database.commits - self._uncounted
 
     def log_size(self) -> int:
         """Bytes of the write-ahead log."""
@@ -177,11 +155,27 @@ class Index:
 
         Only a log that stays longer than ``log_limit`` bytes is emptied at the writers' cost.
         """
+        if self._counts.unwritten:
+            with self.transaction():
+                self._counts.store(closed=False)
+                self._uncounted += 1
         self._database.checkpoint(log_limit)
 
     def usage(self) -> IndexUsage:
-        """Counts over the whole table; reads all of it, beside the writer."""
-        return IndexUsage._make(self._database.scan(_USAGE)[0])
+        """What all inodes come to, without a look at them.
+
+        After an unclean end as it was at a checkpoint before, until ``recount`` is through.
+        """
+        with self._database.lock:
+            return self._counts.usage()
+
+    def recount(self) -> bool:
+        """Count some inodes anew after an unclean end, within a millisecond.
+
+        Returns whether there are more.
+        """
+        with self._database.lock:
+            return self._counts.recount()
 
     def size(self) -> int:
         """Bytes of the database and its log."""
@@ -192,6 +186,7 @@ class Index:
         with self.transaction():
             self._limit = self._next
             self._store_next_serial(self._limit)
+            self._counts.store(closed=True)
 
     def close(self) -> None:
         """Close; nothing may be called afterwards."""
@@ -203,6 +198,7 @@ class Index:
         self._limit = self._next + SERIAL_BLOCK
         with self.transaction():
             self._store_next_serial(self._limit)
+            self._counts.store(closed=False)
         self.sync()
 
     def _stored_next_serial(self) -> int:
@@ -211,7 +207,13 @@ class Index:
     def _store_next_serial(self, serial: int) -> None:
         self._database.execute("UPDATE volume SET next_serial = ?", serial)
 
+    def _committed(self) -> None:
+        if self._counts.noted:
+            self._counts.commit()
+        self._publisher.commit()
+
     def _rolled_back(self) -> None:
+        self._counts.roll_back()
         self._publisher.roll_back()
         self.inodes.forget_cached()
         self.xattrs.forget_absent()

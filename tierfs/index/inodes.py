@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypedDict, Unpack
 
 from tierfs.base.errors import FsError
 from tierfs.base.times import LIMIT, from_stored, to_stored
+from tierfs.index.counts import Counts
 from tierfs.index.database import Database
 from tierfs.index.publisher import Publisher
 
@@ -82,8 +83,11 @@ def _row_of(inode: Inode) -> Inode:
 class Inodes:
     """Inodes by number. What is written is cached only until the transaction rolls back."""
 
-    def __init__(self, database: Database, cache_entries: int, publisher: Publisher) -> None:
+    def __init__(
+        self, database: Database, cache_entries: int, publisher: Publisher, counts: Counts
+    ) -> None:
         self._database = database
+        self._noted = counts.noted
         self._publisher = publisher
         self._limit = cache_entries
         self._cache: OrderedDict[int, Inode] = OrderedDict()
@@ -143,11 +147,14 @@ class Inodes:
     def insert(self, inode: Inode) -> None:
         """Add a row; inside a transaction."""
         self._database.execute(_INSERT, *_row_of(inode))
+        self._noted.append((inode, 1))
         self.remember(inode)
         self._publisher.made(inode)
 
     def update(self, inode: Inode) -> None:
         """Write back a changed row; inside a transaction."""
+        self._take_away(inode.ino)
+        self._noted.append((inode, 1))
         self._database.execute(_update_of(_CHANGEABLE), *_changeable(_row_of(inode)), inode.ino)
         self.remember(inode)
         self._publisher.changed(inode)
@@ -155,13 +162,30 @@ class Inodes:
     def change(self, inode: Inode, **columns: Unpack[Columns]) -> None:
         """Write a few columns of a row that was read in the same transaction: half the work."""
         self._database.execute(_update_of(tuple(columns)), *columns.values(), inode.ino)
-        self._publisher.changed(self.remember(inode._replace(**columns)))
+        changed = inode._replace(**columns)
+        if (changed.size, changed.prefix, changed.mirrored) != (
+            inode.size,
+            inode.prefix,
+            inode.mirrored,
+        ):
+            self._noted += ((inode, -1), (changed, 1))
+        self._publisher.changed(self.remember(changed))
 
     def delete(self, ino: int) -> None:
         """Remove a row; inside a transaction."""
+        self._take_away(ino)
         self._database.execute("DELETE FROM inode WHERE ino = ?", ino)
         self._cache.pop(ino, None)
         self._publisher.removed(ino)
+
+    def _take_away(self, ino: int) -> None:
+        """Note that the row, as the present transaction sees it, does not count any more."""
+        row = self._cache.get(ino)
+        if row is None:
+            found = self._database.row(_SELECT, ino)
+            row = None if found is None else inode_of(found)
+        if row is not None:
+            self._noted.append((row, -1))
 
     def orphans(self) -> list[int]:
         """The numbers of all unlinked inodes."""

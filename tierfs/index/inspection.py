@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from tierfs.base.errors import IndexFailed, VolumeRefused
 from tierfs.index.inodes import Inode, inode_of
-from tierfs.index.schema import MIGRATIONS, VERSION
+from tierfs.index.schema import COUNTED, COUNTS, MIGRATIONS, VERSION
 
 Tier = Literal["flash", "disk"]
 
@@ -135,6 +135,19 @@ class Inspection:
         tables = ("main.inode", "temp.flash", "temp.disk")
         largest = [self._one(f"SELECT max(ino) FROM {table}") for table in tables]  # noqa: S608
         return max(number or 0 for number in (*largest, self._one("SELECT max(cookie) FROM entry")))
+
+    def miscounted(self) -> dict[str, tuple[int, int]]:
+        """The columns of ``usage`` that are wrong: what is kept, and what the inodes come to.
+
+        While the volume is not closed they may be old, which is no mistake.
+        """
+        missing = (1, *(0 for _ in COUNTED))
+        exact, *kept = next(self._rows(f"SELECT exact, {', '.join(COUNTED)} FROM usage"), missing)  # noqa: S608
+        if not exact:
+            return {}
+        found = next(self._rows(f"SELECT {COUNTS} FROM inode"))  # noqa: S608
+        pairs = zip(COUNTED, kept, found, strict=True)
+        return {name: (int(old), int(new)) for name, old, new in pairs if old != new}
 
     def prepare(self) -> None:
         """Sort out directories; before every stream."""

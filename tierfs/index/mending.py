@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tierfs.index.inodes import ROOT, Inode
 from tierfs.index.inspection import translated
+from tierfs.index.schema import COUNTED, COUNTS
 
 LOST_AND_FOUND = b"lost+found"
 PRIVATE = stat.S_IFDIR | 0o700
@@ -27,6 +28,8 @@ def mending(path: Path) -> Iterator[Mending]:
     with translated(), closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("BEGIN IMMEDIATE")
+        # What a repair changes is counted by the next mount.
+        connection.execute("UPDATE usage SET exact = 0")
         yield Mending(connection)  # closing undoes what is not committed
         connection.execute("COMMIT")
 
@@ -65,6 +68,11 @@ class Mending:
         """Remove what is noted of an inode that is not there."""
         for table in ("xattr", "pin", "request", "cut", "dirty"):
             self._run(f"DELETE FROM {table} WHERE ino = ?", ino)  # noqa: S608 - names of our own
+
+    def count_anew(self) -> None:
+        """Make the kept counts those of the inodes."""
+        columns = f"id, exact, {', '.join(COUNTED)}"
+        self._run(f"INSERT OR REPLACE INTO usage ({columns}) SELECT 1, 1, {COUNTS} FROM inode")  # noqa: S608
 
     def raise_serial(self, following: int) -> None:
         """Hand out no number below."""

@@ -27,13 +27,14 @@ class Publisher:
     def __init__(self) -> None:
         self._view: View = NullView()
         self.on = False
-        """Whether somebody looks at the view: else reads need not be published."""
+        """Whether the view keeps what it is told: else reads need not be published."""
         self.withheld: dict[int, int] = {}
         """Inodes whose rows are not published: see ``Inodes.unreconciled``."""
         self._inodes: dict[int, Inode | None] = {}
         self._entries: dict[tuple[int, bytes], int] = {}
         self._xattrs: dict[int, dict[bytes, bytes] | None] = {}
         self._directories: list[int] = []
+        self._made: set[int] = set()
 
     def publish_to(self, view: View) -> None:
         """From now on; ``view`` holds nothing yet."""
@@ -45,6 +46,7 @@ class Publisher:
         """An inode is new: it has no attribute, and no name in it, but those that follow."""
         self._inodes[inode.ino] = inode
         self._xattrs[inode.ino] = {}
+        self._made.add(inode.ino)
         if stat.S_ISDIR(inode.mode):
             self._directories.append(inode.ino)
 
@@ -117,14 +119,17 @@ class Publisher:
         for ino, inode in self._inodes.items():
             if inode is None or ino in self.withheld:
                 self._view.drop_inode(ino)
+            elif ino in self._made:
+                self._view.put_inode(inode)  # nobody has heard of it yet
             else:
-                self._view.put_inode(inode)
+                self._view.change_inode(inode)
 
     def _forget(self) -> None:
         self._inodes.clear()
         self._entries.clear()
         self._xattrs.clear()
         self._directories.clear()
+        self._made.clear()
 
     # ---------------------------------------------------------------- outside a transaction
 

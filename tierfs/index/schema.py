@@ -128,7 +128,81 @@ CREATE TABLE dirty (
 ) STRICT;
 """
 
-MIGRATIONS: tuple[str, ...] = (_INITIAL, _DIRTY)
+
+_FILE = "(mode & 0xF000 = 0x8000)"
+_ON_FLASH = f"{_FILE} * min(size, prefix)"
+_ON_DISK = f"{_FILE} * max(size - prefix, 0)"
+_ALONE = f"(NOT mirrored) * {_ON_FLASH}"
+
+COUNTS = ", ".join(
+    f"coalesce(sum({term}), 0)"
+    for term in (
+        "1",
+        _FILE,
+        f"{_FILE} AND size > 0 AND prefix > 0",
+        f"{_FILE} AND size > prefix",
+        f"{_FILE} AND size > 0 AND prefix > 0 AND NOT mirrored",
+        f"({_ON_FLASH}) >> 32",
+        f"({_ON_FLASH}) & 0xFFFFFFFF",
+        f"({_ON_DISK}) >> 32",
+        f"({_ON_DISK}) & 0xFFFFFFFF",
+        f"({_ALONE}) >> 32",
+        f"({_ALONE}) & 0xFFFFFFFF",
+    )
+)
+"""What the rows of the inode table come to, in the order of the columns of ``usage``."""
+
+COUNTED = (
+    *("inodes", "files", "flash_files", "disk_files", "alone_files"),
+    *("flash_high", "flash_low", "disk_high", "disk_low", "alone_high", "alone_low"),
+)
+"""Those columns."""
+
+_KEPT_COUNTS = f"""
+-- One row: what all inodes come to. Kept in memory while the volume is open, and written here now
+-- and then: to write it with every change would make each create cost a tenth more.
+CREATE TABLE usage (
+    -- always 1: there is one row
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    -- 1: the counts are right; 0: the volume is open, or was not closed, and they are somewhat old
+    exact INTEGER NOT NULL,
+    -- inodes of every type, unlinked ones too
+    inodes INTEGER NOT NULL,
+    -- regular files
+    files INTEGER NOT NULL,
+    -- files with bytes on flash
+    flash_files INTEGER NOT NULL,
+    -- files with bytes on disk
+    disk_files INTEGER NOT NULL,
+    -- files with bytes that only flash has: not mirrored
+    alone_files INTEGER NOT NULL,
+    -- Bytes on flash: 2^32 * flash_high + flash_low, so that it fits whatever the sizes: two sparse
+    -- files may have 2^63 - 1 each.
+    flash_high INTEGER NOT NULL,
+    -- see flash_high
+    flash_low INTEGER NOT NULL,
+    -- bytes on disk, likewise
+    disk_high INTEGER NOT NULL,
+    -- see flash_high
+    disk_low INTEGER NOT NULL,
+    -- bytes that only flash has, likewise
+    alone_high INTEGER NOT NULL,
+    -- see flash_high
+    alone_low INTEGER NOT NULL
+) STRICT;
+
+INSERT INTO usage SELECT 1, 1, {COUNTS} FROM inode;
+"""  # noqa: S608 - SQL of our own
+
+_PINNED_DIRECTORIES = """
+-- 1: the inode is a directory, and the pin is of every file in and below it, now and later; else 0
+ALTER TABLE pin ADD COLUMN below INTEGER NOT NULL DEFAULT 0;
+
+-- Pinned directories are few, and asked for with every page of files.
+CREATE INDEX pin_below ON pin (ino) WHERE below = 1;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_INITIAL, _DIRTY, _KEPT_COUNTS, _PINNED_DIRECTORIES)
 """Migration N leads from ``user_version`` N to N + 1."""
 
 VERSION = len(MIGRATIONS)

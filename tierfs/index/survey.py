@@ -28,9 +28,20 @@ PRAGMAS = (
 _FILE = "mode & 0xF000 = 0x8000 AND nlink > 0"
 _FILES = f"SELECT {COLUMNS} FROM inode WHERE ino > ? AND ino <= ? AND {_FILE}"  # noqa: S608 - names of our own
 _ON_FLASH = f"{_FILES} AND prefix > 0 AND size > 0"
+_ALONE = f"""
+SELECT min(ctime) FROM inode WHERE ino > ? AND ino <= ? AND {_FILE}
+AND prefix > 0 AND size > 0 AND NOT mirrored
+"""  # noqa: S608
 _GIVEN = "IN (SELECT value FROM json_each(?))"
 _SOME = f"SELECT {COLUMNS} FROM inode WHERE ino {_GIVEN} AND {_FILE} ORDER BY ino"  # noqa: S608
+_PINNED_BELOW = "SELECT ino FROM pin WHERE below = 1 AND (until IS NULL OR until > ?)"
+_ANY_BELOW = "SELECT 1 FROM pin WHERE below = 1 LIMIT 1"
+_BELOW = """
+SELECT entry.cookie, inode.ino, inode.mode FROM entry JOIN inode ON inode.ino = entry.ino
+WHERE entry.parent = ? AND entry.cookie > ? ORDER BY entry.cookie LIMIT ?
+"""
 _PINNED = f"SELECT ino FROM pin WHERE ino {_GIVEN} AND (until IS NULL OR until > ?)"  # noqa: S608
+_PINNED_OF_THESE = f"{_PINNED} AND below = 1"
 
 # The first name of an inode has its number as its place in the listing, which a rename inside the
 # directory keeps: most names are found without reading the directory.
@@ -74,6 +85,15 @@ class Survey:
         rows = self._rows(_ON_FLASH if on_flash else _FILES, after, end)
         return [inode_of(row) for row in rows], end if end < self.last_inode() else 0
 
+    def alone(self, after: int, span: int) -> tuple[int | None, int]:
+        """When the oldest file that only flash has was changed last, in nanoseconds.
+
+        Of the ``span`` inode numbers behind ``after``; None: there is none. Also as `files`.
+        """
+        end = after + span
+        ((oldest,),) = self._rows(_ALONE, after, end)
+        return oldest, end if end < self.last_inode() else 0
+
     def last_inode(self) -> int:
         """The largest inode number there is."""
         return int(self._rows("SELECT coalesce(max(ino), 0) FROM inode")[0][0])
@@ -82,13 +102,39 @@ class Survey:
         """Those of the inodes that are regular files and have a name, in ascending order."""
         return [inode_of(row) for row in self._rows(_SOME, json.dumps(inos))]
 
-    def pinned(self, inos: Sequence[int], now: int) -> set[int]:
-        """Those of the inodes that are pinned at ``now``."""
-        return {ino for (ino,) in self._rows(_PINNED, json.dumps(inos), now)}
+    def pinned(self, rows: Sequence[Inode], now: int) -> dict[int, int]:
+        """Those of the files that are pinned at ``now``, each with the inode that has the pin.
+
+        That is the file itself, or the nearest directory above it, from the one that it was last
+        linked in.
+        """
+        inos = json.dumps([row.ino for row in rows])
+        found = {ino: ino for (ino,) in self._rows(_PINNED, inos, now)}
+        if self._rows(_ANY_BELOW):  # mostly there is none
+            above = self._nearest_pinned({row.parent for row in rows}, now)
+            for row in rows:
+                if row.parent in above:
+                    found.setdefault(row.ino, above[row.parent])
+        return found
+
+    def pinned_directories(self, now: int) -> list[int]:
+        """The directories that are pinned at ``now``."""
+        return [ino for (ino,) in self._rows(_PINNED_BELOW, now)]
+
+    def directory_path(self, ino: int) -> bytes | None:
+        """The path of a directory from the root; None: it is being removed."""
+        path = self._directories({ino}).get(ino)
+        return b"/" if path == b"" else path
+
+    def below(self, directory: int, after: int, limit: int) -> list[tuple[int, int, int]]:
+        """Places, inode numbers and modes of the ``limit`` next entries behind a place."""
+        return [
+            (place, ino, mode) for place, ino, mode in self._rows(_BELOW, directory, after, limit)
+        ]
 
     def pins(self, after: int, limit: int) -> list[Pin]:
-        """Pins of the ``limit`` next inodes behind ``after``."""
-        query = "SELECT ino, until FROM pin WHERE ino > ? ORDER BY ino LIMIT ?"
+        """Pins of the ``limit`` next inodes behind ``after``, files and directories."""
+        query = "SELECT ino, until, below FROM pin WHERE ino > ? ORDER BY ino LIMIT ?"
         return [Pin._make(row) for row in self._rows(query, after, limit)]
 
     def requests(self, after: int, limit: int) -> list[Request]:
@@ -121,6 +167,25 @@ class Survey:
             if above is not None:
                 paths.setdefault(ino, []).append(above + b"/" + name)
         return paths
+
+    def _nearest_pinned(self, wanted: set[int], now: int) -> dict[int, int]:
+        """Of each directory that is pinned, or below one that is, the nearest such."""
+        up: dict[int, int] = {}
+        level = wanted - {ROOT}
+        while level:
+            found = self._rows(_PARENTS, json.dumps(list(level)))
+            up.update((ino, parent) for ino, parent in found)
+            level = {parent for _, parent in found} - up.keys() - {ROOT}
+        chain = json.dumps([*up, ROOT])
+        marked = {ino for (ino,) in self._rows(_PINNED_OF_THESE, chain, now)}
+        nearest: dict[int, int] = {}
+        for directory in wanted:
+            at = directory
+            while at not in marked and at in up:
+                at = up[at]
+            if at in marked:
+                nearest[directory] = at
+        return nearest
 
     def _directories(self, wanted: set[int]) -> dict[int, bytes]:
         """The paths of directories, found level by level; one that is being removed has none."""

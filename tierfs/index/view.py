@@ -27,6 +27,9 @@ class View(Protocol):
     def put_inode(self, row: Inode, /) -> None:
         """The inode is this; what is known of its extended attributes stays."""
 
+    def change_inode(self, row: Inode, /) -> None:
+        """The inode was changed to this, by a commit; whoever remembers what it was is told."""
+
     def drop_inode(self, ino: int, /) -> None:
         """Nothing is known of the inode, its names and extended attributes any longer."""
 
@@ -65,6 +68,9 @@ class NullView:
     """Holds nothing."""
 
     def put_inode(self, row: Inode, /) -> None:
+        """See ``View``."""
+
+    def change_inode(self, row: Inode, /) -> None:
         """See ``View``."""
 
     def drop_inode(self, ino: int, /) -> None:

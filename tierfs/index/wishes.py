@@ -8,10 +8,18 @@ from tierfs.index.database import Database
 
 
 class Pin(NamedTuple):
-    """A file stays on flash until a time in nanoseconds since the epoch; None: for ever."""
+    """A file stays on flash until a time in nanoseconds since the epoch; None: for ever.
+
+    With ``below`` 1 the inode is a directory, and every file in and below it does, now and later.
+    """
 
     ino: int
     until: int | None
+    below: int = 0
+
+    def holds(self, now: int) -> bool:
+        """Whether it has not ended."""
+        return self.until is None or self.until > now
 
 
 class Request(NamedTuple):
@@ -29,7 +37,9 @@ class Wishes:
 
     def pin(self, pin: Pin) -> None:
         """Keep a file on flash; replaces an earlier pin."""
-        self._database.execute("INSERT OR REPLACE INTO pin (ino, until) VALUES (?, ?)", *pin)
+        self._database.execute(
+            "INSERT OR REPLACE INTO pin (ino, until, below) VALUES (?, ?, ?)", *pin
+        )
 
     def unpin(self, ino: int) -> bool:
         """Let a file go again; False: it was not pinned."""
@@ -37,8 +47,12 @@ class Wishes:
 
     def pin_of(self, ino: int) -> Pin | None:
         """The file's pin, also one that has ended."""
-        row = self._database.row("SELECT ino, until FROM pin WHERE ino = ?", ino)
+        row = self._database.row("SELECT ino, until, below FROM pin WHERE ino = ?", ino)
         return None if row is None else Pin._make(row)
+
+    def pins_directories(self) -> bool:
+        """Whether a directory is pinned."""
+        return self._database.row("SELECT 1 FROM pin WHERE below = 1 LIMIT 1") is not None
 
     def request(self, request: Request) -> None:
         """Note that a file is to be moved; replaces an earlier request."""

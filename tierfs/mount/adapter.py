@@ -3,17 +3,19 @@
 Metadata and flash are served on the event loop, where a thread would cost more than the work.
 What must wait for the disk runs in threads, so that a slow read delays nobody else.
 
-There is no per-open state: the file handle is the inode number.
+There is no per-open state: the file handle is the inode number, and one bit.
 """
 
 from __future__ import annotations
 
 import errno
 import functools
+import logging
 import os
 import stat
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol, TypeVar
 
 import pyfuse3
@@ -37,6 +39,8 @@ from tierfs.mount.replies import (
 )
 from tierfs.mount.requests import AnsweredNatively, request
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -46,6 +50,9 @@ DISK_THREADS = 64
 
 SYNC_THREADS = 16
 """Calls of fsync(2) and statfs(2) at a time."""
+
+AROUND_CACHE = 1 << 62
+"""In a file handle, without the fast path: the file was opened with O_DIRECT."""
 
 
 class Waiting(Protocol[T_co]):
@@ -106,9 +113,13 @@ class Adapter(pyfuse3.Operations):
             return absent()
 
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
-        """FORGET and BATCH_FORGET; has no reply, and must not raise."""
+        """FORGET and BATCH_FORGET; has no reply, and what it raised would end pyfuse3's loop."""
         for ino, count in inode_list:
-            self.fs.names.forget(ino, count)
+            try:
+                self.fs.names.forget(ino, count)
+            except Exception:
+                self.metrics.handler_failures.inc()
+                log.exception("forgetting inode %d failed unexpectedly", ino)
 
     @request
     async def mknod(
@@ -251,7 +262,7 @@ class Adapter(pyfuse3.Operations):
             caller = ProcessCaller(ctx)
             cut = functools.partial(self.fs.data.truncate, inode, 0, caller=caller)
             await self._soon(cut)
-        return pyfuse3.FileInfo(fh=inode, keep_cache=True)
+        return self._opened(inode, flags)
 
     @request
     async def create(
@@ -259,12 +270,12 @@ class Adapter(pyfuse3.Operations):
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
         """CREATE: the kernel holds the directory locked and knows that the name is free."""
         inode = self.fs.names.make(parent_inode, name, mode, self._owner(ctx))
-        return pyfuse3.FileInfo(fh=inode.ino, keep_cache=True), entry_attributes(inode)
+        return self._opened(inode.ino, flags), entry_attributes(inode)
 
     @request
     async def read(self, fh: int, off: int, size: int) -> bytes:
         """READ; the fast path only wants to know where the bytes are, unless it failed to read."""
-        ino = fh & ~SPECIAL
+        ino = fh & ~(SPECIAL | AROUND_CACHE)
         self._missed(ino)
         if self._fast_path and ino == fh:
             self.fs.attributes.get(ino)  # publishes it
@@ -277,12 +288,16 @@ class Adapter(pyfuse3.Operations):
         data: bytes | memoryview = buf
         if self._fast_path:
             fh, data = self._fast_path.written(fh, buf)
-        return await self._soon(functools.partial(self.fs.data.write, fh, off, data))
+        ino = fh & ~AROUND_CACHE
+        written = await self._soon(functools.partial(self.fs.data.write, ino, off, data))
+        if ino != fh:
+            await self._in_thread(self._disk, functools.partial(_forget_pages, ino))
+        return written
 
     @request
     async def fsync(self, fh: int, datasync: bool) -> None:
         """FSYNC; must never be answered ENOSYS, which the kernel would take for success."""
-        await self._in_thread(self._syncs, functools.partial(self.fs.data.sync, fh))
+        await self._in_thread(self._syncs, functools.partial(self.fs.data.sync, fh & ~AROUND_CACHE))
 
     @request
     async def release(self, fh: int) -> None:
@@ -320,6 +335,10 @@ class Adapter(pyfuse3.Operations):
         """Whom an inode made by this request belongs to."""
         return Owner(ctx.uid, ctx.gid, ctx.umask if self._masks else 0)
 
+    def _opened(self, ino: int, flags: int) -> pyfuse3.FileInfo:
+        direct = flags & os.O_DIRECT and not self._fast_path
+        return pyfuse3.FileInfo(fh=ino | AROUND_CACHE if direct else ino, keep_cache=True)
+
     def _missed(self, ino: int) -> None:
         if self._fast_path:
             self.misses.of(ino)
@@ -334,3 +353,13 @@ class Adapter(pyfuse3.Operations):
     @staticmethod
     async def _in_thread(limiter: trio.CapacityLimiter, call: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(call, limiter=limiter)
+
+
+def _forget_pages(ino: int) -> None:
+    """Drop what reads brought in while the file was written around the page cache.
+
+    libfuse agrees with the kernel on asynchronous direct I/O, and then the kernel does not drop it
+    behind a write of libaio. The router does not agree on that. Waits for READs under way.
+    """
+    with suppress(OSError):  # the kernel has forgotten the inode, or the connection is over
+        pyfuse3.invalidate_inode(ino)

@@ -1,6 +1,7 @@
 """Asking the daemon of a mount; the other side is ``tierfs.mount.control``.
 
-Apart from it, so that a command that only asks need not load an event loop.
+Apart from it, so that a command that only asks need not load an event loop. The mount itself is
+not asked where the daemon's own file says who it is: a mount may hang.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import errno
 import json
 import os
 import socket
-import tempfile
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -17,6 +17,7 @@ from uuid import UUID
 from tierfs.base.errors import NotMounted
 from tierfs.mount.mountinfo import Mount
 from tierfs.mount.mountpoint import ANSWER_SECONDS, tierfs_at, within
+from tierfs.mount.runtime import run_of, socket_path
 
 VOLUME_XATTR: Final = "tierfs.volume"
 """On the root directory of a mount: the volume's UUID in ASCII."""
@@ -24,8 +25,12 @@ REPLY_SECONDS: Final = 600.0
 """A verb may have to read the whole index."""
 
 
-def ask(mountpoint: Path, verb: str, **arguments: object) -> dict[str, Any]:
+def ask(
+    mountpoint: Path, verb: str, *, seconds: float = REPLY_SECONDS, **arguments: object
+) -> dict[str, Any]:
     """What the daemon of the mount at ``mountpoint`` answers to ``verb``; arguments are for JSON.
+
+    ``mountpoint`` may also be the volume file. The answer is waited for ``seconds`` at most.
 
     Raises:
         NotMounted: no tierfs mount is there, or its daemon does not answer or refuses.
@@ -34,7 +39,7 @@ def ask(mountpoint: Path, verb: str, **arguments: object) -> dict[str, Any]:
     path = socket_path(volume_of(mount), mount.owner)
     try:
         request = json.dumps({"verb": verb, "arguments": arguments})
-        answer = json.loads(_exchange(path, request.encode() + b"\n"))
+        answer = json.loads(_exchange(path, request.encode() + b"\n", seconds))
     except PermissionError:
         raise NotMounted(_not_ours(mount)) from None
     except (OSError, ValueError) as error:
@@ -51,6 +56,8 @@ def volume_of(mount: Mount) -> UUID:
     Raises:
         NotMounted: the daemon is gone or does not answer.
     """
+    if run := run_of(mount):
+        return UUID(run.uuid)
     try:
         name = within(ANSWER_SECONDS, lambda: os.getxattr(mount.path, VOLUME_XATTR))
         return UUID(name.decode("ascii"))
@@ -58,12 +65,6 @@ def volume_of(mount: Mount) -> UUID:
         raise NotMounted(_not_ours(mount)) from None
     except (OSError, ValueError) as error:
         raise NotMounted(_dead(mount, error)) from error
-
-
-def socket_path(volume: UUID, owner: int | None = None) -> Path:
-    """The control socket of ``volume`` when the user ``owner`` (default: this one) mounts it."""
-    uid = os.geteuid() if owner is None else owner
-    return _runtime_directory(uid) / f"{volume}.sock"
 
 
 def _dead(mount: Mount, error: OSError | ValueError) -> str:
@@ -74,22 +75,16 @@ def _dead(mount: Mount, error: OSError | ValueError) -> str:
 
 
 def _not_ours(mount: Mount) -> str:
-    return f"{mount.path} belongs to the user with ID {mount.owner}; ask as that user"
+    return (
+        f"{mount.path} belongs to the user with ID {mount.owner}; ask as that user, or as a member "
+        "of the group that its volume file names (control.group)"
+    )
 
 
-def _exchange(path: Path, request: bytes) -> bytes:
+def _exchange(path: Path, request: bytes, seconds: float) -> bytes:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
-        asking.settimeout(REPLY_SECONDS)
+        asking.settimeout(seconds)
         asking.connect(os.fspath(path))
         asking.sendall(request)
         with asking.makefile("rb") as answer:
             return answer.readline()
-
-
-def _runtime_directory(uid: int) -> Path:
-    if uid == 0:
-        return Path("/run/tierfs")
-    if uid == os.geteuid() and (own := os.environ.get("XDG_RUNTIME_DIR")):
-        return Path(own) / "tierfs"
-    session = Path(f"/run/user/{uid}")
-    return session / "tierfs" if session.is_dir() else Path(tempfile.gettempdir(), f"tierfs-{uid}")

@@ -1,4 +1,4 @@
-"""The connection to the kernel: mounted, handed to pyfuse3, and taken away without a trace."""
+"""The connection to the kernel: mounted, handed to pyfuse3, and ended by an unmount or not."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tierfs.mount import device
 from tierfs.mount.adapter import Adapter
 from tierfs.mount.direct import Direct
 from tierfs.mount.fast_path import FastPath
+from tierfs.mount.invalidation import Invalidation
 from tierfs.mount.mountinfo import Mount, mount_at
 from tierfs.mount.mountpoint import is_stale, place_of, unmount
 
@@ -25,12 +26,24 @@ FOR_LIBFUSE = frozenset({"allow_root"})
 
 
 class Connection:
-    """One mount at ``mountpoint``; ``fast_path`` stands between the kernel and pyfuse3, if any."""
+    """One mount at ``mountpoint``; ``fast_path`` stands between the kernel and pyfuse3, if any.
 
-    def __init__(self, mountpoint: Path, fast_path: FastPath | None) -> None:
+    ``invalidation`` is of use without it.
+    """
+
+    def __init__(
+        self, mountpoint: Path, fast_path: FastPath | None, invalidation: Invalidation
+    ) -> None:
         self.mountpoint = mountpoint
         self.fast_path = fast_path
+        self._invalidation = invalidation
         self._own: Mount | None = None
+        self._is_up = False
+
+    @property
+    def own(self) -> Mount | None:
+        """The mount as it was made; None before ``open``."""
+        return self._own
 
     @property
     def leaves_umask_to_us(self) -> bool:
@@ -39,10 +52,14 @@ class Connection:
 
     @contextmanager
     def open(self, operations: Adapter, source: Path, words: Collection[str]) -> Iterator[None]:
-        """Mount and let pyfuse3 serve ``operations``; in the end nothing is left at the mountpoint.
+        """Mount and let pyfuse3 serve ``operations``.
+
+        When it ends with an unmount, nothing is left at the mountpoint; nor if it ends before
+        ``up`` was called. When it ends otherwise, the mount stays, dead: every call gives
+        ENOTCONN, where without the mount programs would write into the directory below it.
 
         Raises:
-            MountFailed: it cannot be mounted, or not be served.
+            MountFailed: it cannot be mounted, or not be served, or its dead mount is left.
         """
         descriptor = device.mount(self.mountpoint, source, words)
         self._own = mount_at(self.mountpoint)
@@ -52,12 +69,21 @@ class Connection:
                 if self.fast_path is None
                 else self._routed(descriptor, operations.direct)
             )
-            with _served(operations, endpoint, FOR_LIBFUSE & set(words)):
+            with (
+                _served(operations, endpoint, FOR_LIBFUSE & set(words)),
+                self._invalidation.serving(),
+            ):
                 yield
         finally:
             if self.fast_path is not None:
                 self.fast_path.stop()
-            self._unmount_the_dead()
+            left = self._end()
+        if left is not None:
+            raise MountFailed(_left_dead(left))
+
+    def up(self) -> None:
+        """The mount answers: from now on programs may rely on it."""
+        self._is_up = True
 
     def unmount(self, *, lazy: bool = False) -> None:
         """Take our mount away, wherever it is now, and no other; ``lazy``: even while in use.
@@ -80,22 +106,31 @@ class Connection:
         except OSError as exc:
             raise MountFailed(f"the fast path cannot start: {exc.strerror}") from exc
 
-    def _unmount_the_dead(self) -> None:
-        """Whoever unmounted ended the connection; else, after a failure, the mount is still there.
-
-        Its descriptors are closed by now, so that nothing waits for us.
-        """
+    def _end(self) -> Path | None:
+        """Where our mount is left, dead; its descriptors are closed, so that nothing waits."""
         try:
             place = self._place()
         except MountFailed:
-            return
-        if is_stale(place):
+            return None  # it was unmounted
+        if not is_stale(place):
+            return None
+        if not self._is_up:
             _detach(place)
+            return None
+        log.error("%s", _left_dead(place))
+        return place
 
     def _place(self) -> Path:
         if self._own is None:
             raise MountFailed(f"{self.mountpoint} is missing in the list of mounts")
         return place_of(self._own)
+
+
+def _left_dead(place: Path) -> str:
+    return (
+        f"serving ended, but {place} was not unmounted: it is left mounted, dead, so that nothing "
+        "is written into the directory below it; `tierfs mount` replaces it"
+    )
 
 
 def _detach(place: Path) -> None:

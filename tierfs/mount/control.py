@@ -3,16 +3,19 @@
 A request is ``{"verb": "status"}``, with ``"arguments": {...}`` for a verb that takes some; the
 reply ``{"result": {...}}`` or ``{"error": "why"}``.
 The daemon listens on ``/run/tierfs/UUID.sock`` when root runs it, else on
-``$XDG_RUNTIME_DIR/tierfs/UUID.sock``; only its own user, and root, may connect.
+``$XDG_RUNTIME_DIR/tierfs/UUID.sock``; its own user and root may connect, and members of the group
+that the volume file names, for verbs that change nothing.
 """
 
 from __future__ import annotations
 
+import grp
 import json
 import logging
 import os
 import socket
-import stat
+import struct
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -20,69 +23,100 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-import trio
-
-from tierfs.base.errors import MountFailed, TierfsError
-from tierfs.mount.asking import socket_path
+from tierfs.base.errors import TierfsError, UsageError
+from tierfs.base.metrics import Metrics
+from tierfs.mount.listener import BACKLOG, Listener, Service
+from tierfs.mount.runtime import make_private, socket_path
 
 log = logging.getLogger(__name__)
 
 Verb = Callable[..., dict[str, Any]]
 """Called with the arguments of the request by name, in a thread."""
 
-MAX_LINE: Final = 64 * 1024
-REQUEST_SECONDS: Final = 5.0
-BACKLOG: Final = 16
+QUICK: Final = frozenset({"status"})
+"""Verbs that always answer within a second or two, and never wait for those that may take long."""
+
+READING: Final = frozenset({"status", "policy explain", "policy plan"})
+"""Verbs that change nothing."""
+
+_CREDENTIALS: Final = struct.Struct("3i")
+"""The ``struct ucred`` of SO_PEERCRED, unix(7): process, user, group."""
+
+MOST_SLOW: Final = 4
+"""Other verbs that are answered at a time; so there is always a thread for a quick one."""
 
 
-async def serve_control(
-    volume: UUID,
-    verbs: Mapping[str, Verb],
-    *,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Answer requests with what ``verbs`` return, each called in a thread, until cancelled.
+@contextmanager
+def serving_control(
+    volume: UUID, verbs: Mapping[str, Verb], metrics: Metrics, group: str | None = None
+) -> Iterator[Listener]:
+    """Answer requests with what ``verbs`` return, each called in a thread, until left.
 
     The caller holds the volume's lock, so that a socket left by a killed daemon can be replaced.
-
-    Raises:
-        MountFailed: the socket cannot be made.
+    Members of ``group`` may connect as well. Where the socket cannot be made, that is logged and
+    tried again: data is served without it.
     """
-    with _listening(socket_path(volume)) as listening:
-        listener = trio.SocketListener(listening)
-        task_status.started()
-        await trio.serve_listeners(partial(_converse, verbs), [listener])
+    path = socket_path(volume)
+    slow = threading.BoundedSemaphore(MOST_SLOW)
+    service = Service(
+        name="control socket",
+        complete=lambda data: b"\n" in data,
+        answer=lambda data, peer: _line(
+            _reply(_allowed(verbs, peer), data.partition(b"\n")[0], slow)
+        ),
+        busy=_line(BUSY),
+    )
+    listener = Listener(service, lambda: _bound(path, group), metrics)
+    listener.start()
+    try:
+        yield listener
+    finally:
+        listener.close()
+        with suppress(OSError):
+            path.unlink()
 
 
-async def _converse(verbs: Mapping[str, Verb], stream: trio.SocketStream) -> None:
-    """One request; the verb runs in a thread, for it may take as long as it likes."""
-    async with stream:
-        with suppress(trio.BrokenResourceError, trio.TooSlowError):
-            with trio.fail_after(REQUEST_SECONDS):
-                line = await _read_line(stream)
-            reply = await trio.to_thread.run_sync(_reply, verbs, line)
-            with trio.fail_after(REQUEST_SECONDS):
-                await stream.send_all(json.dumps(reply).encode() + b"\n")
+BUSY: Final = {"error": "too many requests at a time; ask again in a moment"}
 
 
-async def _read_line(stream: trio.SocketStream) -> bytes:
-    """The first line of ``stream``, without its end; cut at ``MAX_LINE``."""
-    line = b""
-    while b"\n" not in line and len(line) < MAX_LINE:
-        more = await stream.receive_some(MAX_LINE)
-        if not more:
-            break
-        line += more
-    return line.partition(b"\n")[0]
+def _allowed(verbs: Mapping[str, Verb], peer: socket.socket) -> Mapping[str, Verb]:
+    """What whoever is at the other end may ask for."""
+    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    if _CREDENTIALS.unpack(credentials)[1] in {0, os.geteuid()}:
+        return verbs
+    return {
+        name: verb if name in READING else partial(_refuse, name) for name, verb in verbs.items()
+    }
 
 
-def _reply(verbs: Mapping[str, Verb], line: bytes) -> dict[str, Any]:
+def _refuse(name: str, **_arguments: object) -> dict[str, Any]:
+    raise UsageError(f"only root and who mounted it may ask for {name!r}")
+
+
+def _line(reply: Mapping[str, Any]) -> bytes:
+    return json.dumps(reply).encode() + b"\n"
+
+
+def _reply(
+    verbs: Mapping[str, Verb], line: bytes, slow: threading.BoundedSemaphore
+) -> dict[str, Any]:
     try:
         request = json.loads(line)
         name, arguments = request["verb"], dict(request.get("arguments", {}))
         verb = verbs[name]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return {"error": f"a request is one JSON line with a verb of: {', '.join(sorted(verbs))}"}
+    if name in QUICK:
+        return _called(name, verb, arguments)
+    if not slow.acquire(blocking=False):
+        return BUSY
+    try:
+        return _called(name, verb, arguments)
+    finally:
+        slow.release()
+
+
+def _called(name: str, verb: Verb, arguments: dict[str, Any]) -> dict[str, Any]:
     try:
         return {"result": verb(**arguments)}
     except TierfsError as error:
@@ -92,38 +126,34 @@ def _reply(verbs: Mapping[str, Verb], line: bytes) -> dict[str, Any]:
         return {"error": f"{type(error).__name__}: {error}"}
 
 
-@contextmanager
-def _listening(path: Path) -> Iterator[trio.socket.SocketType]:
+def _bound(path: Path, group: str | None) -> socket.socket:
+    """A listening socket at ``path``, in place of what was there.
+
+    Raises:
+        OSError: it cannot be made; the message names it.
+    """
     try:
-        _make_private(path.parent)
+        make_private(path.parent)
         with suppress(FileNotFoundError):
             path.unlink()
-        raw = _bound(path)
-    except OSError as error:
-        raise MountFailed(f"control socket {path}: {error.strerror or error}") from error
-    with trio.socket.from_stdlib_socket(raw) as listening:
+        raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            yield listening
-        finally:
-            with suppress(FileNotFoundError):
-                path.unlink()
-
-
-def _bound(path: Path) -> socket.socket:
-    raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        raw.bind(os.fspath(path))
-        path.chmod(0o600)
-        raw.listen(BACKLOG)
-    except OSError:
-        raw.close()
-        raise
+            raw.bind(os.fspath(path))
+            path.chmod(0o600)
+            if group is not None:
+                os.chown(path, -1, _group_id(group))
+                path.chmod(0o660)
+            raw.listen(BACKLOG)
+        except OSError:
+            raw.close()
+            raise
+    except OSError as error:
+        raise OSError(f"{path}: {error.strerror or error}") from error
     return raw
 
 
-def _make_private(directory: Path) -> None:
-    """Make ``directory``; in /tmp another user may have made it first, to listen in our place."""
-    directory.mkdir(mode=0o700, exist_ok=True)
-    found = directory.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        raise PermissionError(None, f"{directory} belongs to another user")
+def _group_id(name: str) -> int:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise OSError(f"control.group: there is no group {name!r}") from None

@@ -84,11 +84,11 @@ def start_process(
             _require_ready(_report(process, reading, seconds), printed)
             _wait_until_mounted(process, mountpoint, deadline)
         except TimeoutError as error:
-            _give_up(process, mountpoint)
-            raise MountFailed(_with_tail(_too_slow(seconds), printed)) from error
+            left = _give_up(process, mountpoint)
+            raise MountFailed(_with_tail(_too_slow(seconds) + left, printed)) from error
         except OSError as error:
-            _give_up(process, mountpoint)
-            raise MountFailed(f"{mountpoint} does not answer: {error.strerror}") from error
+            left = _give_up(process, mountpoint)
+            raise MountFailed(f"{mountpoint} does not answer: {error.strerror}{left}") from error
         except BaseException:
             _give_up(process, mountpoint)
             raise
@@ -152,8 +152,11 @@ def _is_tierfs(mountpoint: Path) -> bool:
     return found is not None and found.is_tierfs
 
 
-def _give_up(process: subprocess.Popen[bytes], mountpoint: Path) -> None:
-    """End ``process``, killing it when it must be, and what it may have mounted."""
+def _give_up(process: subprocess.Popen[bytes], mountpoint: Path) -> str:
+    """End ``process``, killing it when it must be, and what it may have mounted.
+
+    Returns what is to be said of a process that does not even end when it is killed.
+    """
     with suppress(ProcessLookupError):
         process.terminate()
     try:
@@ -161,13 +164,21 @@ def _give_up(process: subprocess.Popen[bytes], mountpoint: Path) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         _detach(mountpoint)
+    try:
         process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        _left_running.append(process)
+        return (
+            f"; its process {process.pid} was killed but has not ended: it waits in the kernel, as "
+            "for a device that does not answer, and holds the volume until then"
+        )
+    return ""
 
 
 def _detach(mountpoint: Path) -> None:
     if _is_tierfs(mountpoint):
         with suppress(MountFailed):
-            unmount(mountpoint, lazy=True)
+            unmount(mountpoint, lazy=True, seconds=STOP_SECONDS)
 
 
 def _too_slow(seconds: float) -> str:

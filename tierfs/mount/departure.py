@@ -4,44 +4,91 @@ from __future__ import annotations
 
 import os
 import select
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from tierfs.base.errors import MountFailed, NotMounted
 from tierfs.mount.asking import ask
+from tierfs.mount.holders import holders, told
+from tierfs.mount.mountinfo import Mount
 from tierfs.mount.mountpoint import is_stale, tierfs_at, unmount
+from tierfs.mount.runtime import Run, run_of
 
 END_SECONDS: Final = 600.0
+TELL_SECONDS: Final = 2.0
+"""After so long whoever waits is told for whom, and again whenever that has changed."""
+ASK_SECONDS: Final = 5.0
+
+Tell = Callable[[str], object]
 
 
-def leave(mountpoint: Path, *, lazy: bool = False, seconds: float = END_SECONDS) -> None:
+def leave(
+    mountpoint: Path,
+    *,
+    lazy: bool = False,
+    seconds: float = END_SECONDS,
+    tell: Tell = lambda _line: None,
+) -> None:
     """Unmount the tierfs mount at ``mountpoint`` and wait for its daemon's end.
 
+    ``tell`` is given a line when that takes longer, and says for whom it waits.
     A lazy unmount does not wait: the daemon goes on until the last program is done.
 
     Raises:
         NotMounted: there is no tierfs mount.
         MountFailed: it is in use, or its daemon has not ended after ``seconds``.
     """
-    path = tierfs_at(mountpoint).path
-    if lazy or is_stale(path):
-        unmount(path, lazy=lazy)
+    mount = tierfs_at(mountpoint)
+    run = run_of(mount)
+    if lazy or (run is None and is_stale(mount.path)):
+        unmount(mount.path, lazy=lazy)
         return
-    with _watched(_daemon(path)) as watched:
-        unmount(path)
-        if watched is not None and not select.select([watched], [], [], seconds)[0]:
+    deadline = time.monotonic() + seconds
+    with _watched(run.pid if run else _daemon(mount.path)) as watched:
+        unmount(mount.path, seconds=seconds)
+        if watched is not None:
+            _wait(watched, mount, run, deadline, tell)
+
+
+def _wait(watched: int, mount: Mount, run: Run | None, deadline: float, tell: Tell) -> None:
+    """Return when the process ``watched`` has ended.
+
+    Raises:
+        MountFailed: it has not at ``deadline``.
+    """
+    last = ""
+    while not select.select([watched], [], [], _slice(deadline))[0]:
+        why = reason(mount.device, mount.number, run)
+        if time.monotonic() >= deadline:
             raise MountFailed(
-                f"{path} is unmounted, but its daemon is still closing the volume after "
-                f"{seconds:g} s; do not switch the machine off yet"
+                f"{mount.path} is unmounted, but its daemon has not ended: {why}; "
+                "do not switch the machine off yet"
             )
+        if why != last:
+            tell(f"{mount.path} is unmounted; waiting for its daemon: {why}")
+            last = why
+
+
+def _slice(deadline: float) -> float:
+    return max(0.0, min(TELL_SECONDS, deadline - time.monotonic()))
+
+
+def reason(device: str, mount_id: int, run: Run | None) -> str:
+    """Why the daemon of a file system that is unmounted here has not ended, for people."""
+    found = told(holders(device, mount_id))
+    if found:
+        return f"it is still {found}"
+    who = f"process {run.pid}" if run else "it"
+    return f"{who} is writing out what is not durable yet, and closing the volume"
 
 
 def _daemon(path: Path) -> int | None:
     """The daemon's process ID, unless it does not talk to us: then nobody can be waited for."""
     try:
-        return int(ask(path, "status")["pid"])
+        return int(ask(path, "status", seconds=ASK_SECONDS, wait=0)["pid"])
     except (NotMounted, LookupError, ValueError):
         return None
 

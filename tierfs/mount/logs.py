@@ -163,7 +163,20 @@ def _echo() -> logging.Handler:
 def _file_handler(path: Path) -> logging.Handler:
     """A handler that opens ``path`` again when logrotate(8) has moved it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    return WatchedFileHandler(path, encoding="utf-8", errors="backslashreplace")
+    return _LogFile(path, encoding="utf-8", errors="backslashreplace")
+
+
+class _LogFile(WatchedFileHandler):
+    """A log whose filesystem fails loses lines; it does not fail who logs.
+
+    The base class looks for a file that was moved before it begins to guard.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            super().emit(record)
+        except OSError:
+            self.handleError(record)
 
 
 def _formatter(style: str) -> logging.Formatter:

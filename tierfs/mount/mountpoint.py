@@ -25,8 +25,11 @@ SYSTEM_PATH: Final = "/usr/bin:/bin:/usr/sbin:/sbin"
 """Searched as well: mount(8) may run us with hardly any PATH."""
 ANSWER_SECONDS: Final = 10.0
 STACKED_AT_MOST: Final = 16
+LINKS_AT_MOST: Final = 40
 UNMOUNT_SECONDS: Final = 600.0
 """An unmount writes back what the kernel still holds, which may take its time."""
+LEAST_SECONDS: Final = 1.0
+"""For a program to start and to say what is wrong."""
 
 
 def within(seconds: float, work: Callable[[], T]) -> T:
@@ -66,16 +69,33 @@ def ask_daemon(path: Path, seconds: float = ANSWER_SECONDS) -> None:
 
 
 def tierfs_at(path: Path) -> Mount:
-    """The tierfs mount at ``path``.
+    """The tierfs mount at ``path``, or made of the volume file ``path``.
 
     Raises:
         NotMounted: something else or nothing is mounted there.
     """
-    real = Path(os.path.realpath(path))
-    found = mount_at(real)
+    listed = mounts()
+    real = without_links(path, listed)
+    found = mount_at(real, listed)
     if found is not None and found.is_tierfs:
         return found
+    if real.is_file():
+        for mount in reversed(listed):
+            if mount.is_tierfs and mount.source == os.fspath(real):
+                return mount
     raise NotMounted(f"{real} is not a tierfs mountpoint{_hint(real)}")
+
+
+def without_links(path: Path, listed: list[Mount]) -> Path:
+    """``path`` without symbolic links. A mountpoint itself is not looked at: it may hang."""
+    for _ in range(LINKS_AT_MOST):
+        if path.name in {"", ".."}:
+            break
+        candidate = Path(os.path.realpath(path.parent), path.name)
+        if mount_at(candidate, listed) is not None or not candidate.is_symlink():
+            return candidate
+        path = candidate.parent / candidate.readlink()
+    return Path(os.path.realpath(path))
 
 
 def _hint(real: Path) -> str:
@@ -83,7 +103,7 @@ def _hint(real: Path) -> str:
     if around is not None and around.is_tierfs:
         return f"; it lies in the tierfs mount {around.path}"
     if real.is_file():
-        return "; name the directory that the volume is mounted on"
+        return "; no mount was made of such a volume file"
     return "" if real.is_dir() else "; there is no such directory"
 
 
@@ -105,26 +125,34 @@ def prepare(mountpoint: Path, keep_clear: Iterable[Path]) -> Path:
     return real
 
 
-def unmount(path: Path, *, lazy: bool = False) -> None:
+def unmount(path: Path, *, lazy: bool = False, seconds: float = UNMOUNT_SECONDS) -> None:
     """Unmount the topmost mount at ``path``; ``lazy`` detaches it even while in use.
+
+    It may take ``seconds`` at most.
 
     Raises:
         MountFailed: with what umount(8) or fusermount3(1) said.
     """
-    found = mount_at(Path(os.path.realpath(path)))
+    found = mount_at(without_links(path, mounts()))
     if found is not None and os.geteuid() not in (0, found.owner):
         raise MountFailed(f"{path} was mounted by the user with ID {found.owner}, not by you")
     words = ["umount", *(["--lazy"] if lazy else [])]
     if os.geteuid() != 0:
         words = ["fusermount3", "-u", *(["-z"] if lazy else [])]
     program = find_program(words[0])
-    done = subprocess.run(
-        [program, *words[1:], os.fspath(path)],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=UNMOUNT_SECONDS,
-    )
+    try:
+        done = subprocess.run(
+            [program, *words[1:], os.fspath(path)],
+            check=False,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=max(seconds, LEAST_SECONDS),
+        )
+    except subprocess.TimeoutExpired:
+        raise MountFailed(_still_unmounting(path, seconds)) from None
+    except OSError as error:  # no process or descriptor is left
+        raise MountFailed(f"{program} cannot be run: {error.strerror}; try again") from error
     if done.returncode != 0:
         raise MountFailed(_why_not_unmounted(path, done.stderr.strip()))
 
@@ -160,7 +188,7 @@ def find_program(name: str) -> str:
 def _fulfil(future: Future[T], work: Callable[[], T]) -> None:
     try:
         future.set_result(work())
-    except OSError as error:
+    except Exception as error:  # noqa: BLE001 - whoever waits is given it
         future.set_exception(error)
 
 
@@ -198,6 +226,13 @@ def _require_apart(mountpoint: Path, own: Path) -> None:
         raise MountFailed(f"a mount on {mountpoint} would hide {own}, which tierfs itself uses")
     if own in mountpoint.parents:
         raise MountFailed(f"mountpoint {mountpoint} lies in {own}, which is tierfs's own")
+
+
+def _still_unmounting(path: Path, seconds: float) -> str:
+    return (
+        f"{path} is not unmounted after {seconds:g} s: what was written to it is still being "
+        "written back; tierfs status shows whether a tier does not answer"
+    )
 
 
 def _why_not_unmounted(path: Path, said: str) -> str:

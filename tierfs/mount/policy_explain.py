@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
@@ -41,4 +42,7 @@ def _record(one: Explained) -> dict[str, Any]:
         "wanted": prefix_record(wish.prefix),
         "why": wish.reason,
         "pinned": wish.pinned,
+        "pinned_by": None if one.pinned_by is None else os.fsdecode(one.pinned_by),
+        "waits": one.waiting and one.waiting.reason,
+        "stuck": one.waiting is not None and one.waiting.stuck,
     }

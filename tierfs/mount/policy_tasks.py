@@ -1,4 +1,4 @@
-"""Keeping a mount's policy: the tasks of the event loop that have it read again, in threads."""
+"""Keeping a mount's policy: what has it read again, in threads."""
 
 from __future__ import annotations
 
@@ -18,14 +18,9 @@ LINES_SHOWN: Final = 10
 """Of what is wrong with a policy a status has so many lines; the log has all."""
 
 
-async def watch_policy(policy: PolicyInForce | None) -> None:
-    """Have the policy follow its file until cancelled. A filesystem that hangs holds up no end."""
-    while policy is not None:
-        await trio.sleep(LOOK_EVERY_S)
-        try:
-            await trio.to_thread.run_sync(policy.look, abandon_on_cancel=True)
-        except Exception:
-            log.exception("%s: looking at it failed; it is tried again", policy.path)
+async def look_at_policy(policy: PolicyInForce) -> None:
+    """Have the policy follow its file. A filesystem that hangs holds up no end."""
+    await trio.to_thread.run_sync(policy.look, abandon_on_cancel=True)
 
 
 async def reload_policy(policy: PolicyInForce | None) -> None:

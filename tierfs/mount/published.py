@@ -22,6 +22,7 @@ class PublishedView:
     def __init__(self, router: Router) -> None:
         # Called for every row: the router's own methods, not some that call them.
         self.put_inode = router.put_inode
+        self.change_inode = router.change_inode
         self.drop_inode = router.drop_inode
         self.put_entry = router.put_entry
         self.drop_entry = router.drop_entry

@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Awaitable, Callable
-from contextlib import closing, suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-import prometheus_client
 import pyfuse3
 import trio
 
-from tierfs.base.errors import FsError, MountFailed
+from tierfs.base.errors import FsError, MountFailed, VolumeBusy
 from tierfs.base.metrics import Metrics
-from tierfs.core.front import MakeFront, no_front
+from tierfs.core.front import MakeFront
 from tierfs.core.volume import Volume, open_volume
 from tierfs.mount.access_log import recording
 from tierfs.mount.adapter import Adapter
 from tierfs.mount.connection import Connection
-from tierfs.mount.control import Verb, serve_control
+from tierfs.mount.control import Verb, serving_control
 from tierfs.mount.fast_path import fast_path
+from tierfs.mount.invalidation import Invalidation
+from tierfs.mount.listener import Listener
+from tierfs.mount.metrics_server import metrics_listener
 from tierfs.mount.native_metrics import exported
 from tierfs.mount.options import MountOptions
 from tierfs.mount.policy_explain import explain_files
 from tierfs.mount.policy_in_force import PolicyInForce, policy_in_force
-from tierfs.mount.policy_tasks import apply_policy, policy_status, reload_policy, watch_policy
+from tierfs.mount.policy_tasks import (
+    LOOK_EVERY_S,
+    apply_policy,
+    look_at_policy,
+    policy_status,
+    reload_policy,
+)
+from tierfs.mount.runtime import RunFile, require_alone
 from tierfs.mount.signals import hangups_wait, obey_signals
-from tierfs.mount.status import status
+from tierfs.mount.status import Served, Status, watch_tiers
+from tierfs.mount.supervision import Supervisor
 from tierfs.mount.tiering import Tiering
 from tierfs.mount.tuning import native_read_ahead_kib, tune
 from tierfs.policy.volume_file import VolumeFile
@@ -42,6 +51,9 @@ RECLAIM_EVERY_S = 5.0
 """Like the journal of ext4 (commit=5): it syncs everything first, so it must not come too often."""
 
 CHECKPOINT_CHECK_S = 1.0
+RECOUNT_EVERY_S = 0.01
+"""A thousand inodes each time take half a millisecond, for which writers wait."""
+
 LAST_USERS_S = 10.0
 """How long after SIGTERM programs that still use the mount are waited for."""
 
@@ -57,7 +69,7 @@ def serve(
     Raises:
         ConfigError: the policy is wrong.
         VolumeRefused, VolumeBusy: the volume cannot be opened.
-        MountFailed: the kernel refused the mount, or the metrics' address is taken.
+        MountFailed: the kernel refused the mount, or it ended without an unmount.
     """
     with hangups_wait() as follows_terminal:
         _serve(settings, mountpoint, options, ready, follows_terminal=follows_terminal)
@@ -74,13 +86,30 @@ def _serve(
     metrics = Metrics()
     policy = policy_in_force(settings, mountpoint, metrics)
     fast = fast_path(settings.fast_path) if _wants_fast_path(settings, options) else None
-    volume = _open(settings, metrics, fast.make_front if fast else no_front)
+    invalidation = Invalidation()
+    volume = _open(settings, metrics, fast.make_front if fast else invalidation.make_front)
     try:
-        connection = Connection(mountpoint, fast)
-        server = _Server(volume, connection, options, metrics, policy, ready)
+        require_alone(volume.uuid)
+    except VolumeBusy:
+        volume.close()
+        raise
+    run = RunFile(volume.uuid, settings.path, mountpoint)
+    connection = Connection(mountpoint, fast, invalidation)
+
+    def up() -> None:
+        connection.up()
+        run.serving(connection.own)
+        ready()
+
+    try:
+        server = _Server(volume, connection, options, metrics, policy, up)
         trio.run(partial(server.run, follows_terminal=follows_terminal))
     finally:
-        volume.close()
+        run.closing()
+        try:
+            volume.close()
+        finally:
+            run.remove()
 
 
 def _wants_fast_path(settings: VolumeFile, options: MountOptions) -> bool:
@@ -114,8 +143,8 @@ class _Server:
         self._metrics = metrics
         self._policy = policy
         self._ready = ready
+        self._background = Supervisor(metrics)
         self._tiering = Tiering(volume, metrics, connection.fast_path, moves=not options.read_only)
-        self._started = time.monotonic()
         self._ending = False
 
     async def run(self, *, follows_terminal: bool) -> None:
@@ -123,7 +152,6 @@ class _Server:
             await self._run(follows_terminal=follows_terminal)
 
     async def _run(self, *, follows_terminal: bool) -> None:
-        self._export_metrics()
         if self._policy is not None:
             self._policy.attach(self._tiering.apply)
         adapter = Adapter(
@@ -134,17 +162,27 @@ class _Server:
             initialised=self._ready,
             fast_path=self._connection.fast_path,
         )
-        with self._connection.open(adapter, self._volume.settings.path, self._options.fuse):
+        with (
+            self._asked(),
+            self._connection.open(adapter, self._volume.settings.path, self._options.fuse),
+        ):
             async with trio.open_nursery() as helpers:
-                await helpers.start(serve_control, self._volume.uuid, self._verbs())
-                helpers.start_soon(self._reconcile)
-                helpers.start_soon(self._reclaim)
-                helpers.start_soon(self._checkpoint)
-                helpers.start_soon(watch_policy, self._policy)
-                helpers.start_soon(self._tiering.run)
+                begin, background = helpers.start_soon, self._background
+                begin(background.every, RECLAIM_EVERY_S, "reclaim", self._reclaim)
+                begin(background.every, CHECKPOINT_CHECK_S, "checkpoint", self._checkpoint)
+                if self._policy is not None:
+                    begin(
+                        background.every,
+                        LOOK_EVERY_S,
+                        "policy",
+                        partial(look_at_policy, self._policy),
+                    )
+                begin(background.keep, "reconcile", self._reconcile)
+                begin(background.keep, "recount", self._recount)
+                helpers.start_soon(self._tiering.run, self._background)
                 await helpers.start(self._obeying(follows_terminal=follows_terminal))
-                helpers.start_soon(self._tune)
-                helpers.start_soon(adapter.misses.publish)
+                begin(background.keep, "tune", self._tune)
+                begin(background.keep, "publish", adapter.misses.publish)
                 helpers.start_soon(self._connection.end_with_fast_path)
                 await pyfuse3.main(max_tasks=TASKS)
                 self._ending = True
@@ -152,54 +190,71 @@ class _Server:
                     self._policy.stop()
                 helpers.cancel_scope.cancel()
 
-    def _export_metrics(self) -> None:
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
+        """Serve the metrics and the control socket, in threads of their own."""
+        watch_tiers(self._volume, self._metrics)
+        with ExitStack() as resources:
+            exporter = self._exporter()
+            if exporter is not None:
+                exporter.start()
+                resources.callback(exporter.close)
+            status = Status(
+                Served(
+                    self._volume,
+                    self._connection,
+                    self._options,
+                    self._background,
+                    lambda: None if self._policy is None else policy_status(self._policy),
+                    self._tiering.status,
+                    exporter,
+                )
+            )
+            resources.callback(status.close)
+            verbs: dict[str, Verb] = {
+                "status": status.show,
+                "policy apply": partial(apply_policy, self._policy),
+                "policy explain": partial(explain_files, self._tiering.engine.explain),
+                "policy plan": self._tiering.plan,
+            }
+            resources.enter_context(
+                serving_control(
+                    self._volume.uuid, verbs, self._metrics, self._volume.settings.control_group
+                )
+            )
+            yield
+
+    def _exporter(self) -> Listener | None:
         listen = self._volume.settings.metrics_listen
         if listen is None:
-            return
-        host, port = listen
+            return None
         registry = self._metrics.registry
         if self._connection.fast_path is not None:
             registry = exported(registry, self._connection.fast_path.native)
-        try:
-            prometheus_client.start_http_server(port, addr=host, registry=registry)
-        except OSError as exc:
-            path = self._volume.settings.path
-            raise MountFailed(f"{path}: metrics: listen: {host}:{port}: {exc.strerror}") from exc
-
-    def _verbs(self) -> dict[str, Verb]:
-        """What the control socket answers."""
-        return {
-            "status": self._status,
-            "policy apply": partial(apply_policy, self._policy),
-            "policy explain": partial(explain_files, self._tiering.engine.explain),
-            "policy plan": self._tiering.plan,
-        }
-
-    def _status(self) -> dict[str, object]:
-        uptime = time.monotonic() - self._started
-        shown = status(self._volume, self._connection, self._options, uptime)
-        policy = self._policy and policy_status(self._policy)
-        return {**shown, "policy": policy, "tiering": self._tiering.status()}
+        return metrics_listener(listen, registry, self._metrics)
 
     async def _reconcile(self) -> None:
         """After an unclean end, find the sizes of the files that nobody has used yet."""
-        await _in_background(partial(self._volume.reconcile, lambda: self._ending))
+        await trio.to_thread.run_sync(partial(self._volume.reconcile, lambda: self._ending))
 
     async def _reclaim(self) -> None:
         """Free what was unlinked or cut, in batches."""
         reclaimer = self._volume.fs.reclaimer
-        while True:
-            await trio.sleep(RECLAIM_EVERY_S)
-            if not reclaimer.idle:
-                await _in_background(reclaimer.drain)
+        if not reclaimer.idle:
+            await trio.to_thread.run_sync(reclaimer.drain)
 
     async def _checkpoint(self) -> None:
         """Make everything durable now and then, and keep the index's log short."""
         checkpoints = self._volume.checkpoints
-        while True:
-            await trio.sleep(CHECKPOINT_CHECK_S)
-            if checkpoints.is_due():
-                await _in_background(checkpoints.make)
+        if checkpoints.is_due():
+            await trio.to_thread.run_sync(checkpoints.make)
+
+    async def _recount(self) -> None:
+        """After an unclean end count the inodes anew, a little at a time."""
+        more = True
+        while more:
+            await trio.sleep(RECOUNT_EVERY_S)
+            more = await trio.to_thread.run_sync(self._volume.index.recount)
 
     async def _tune(self) -> None:
         """Only a thread may look at our own mount: the answer comes from the event loop."""
@@ -233,13 +288,3 @@ class _Server:
         """What cannot be hidden was unmounted by somebody else, or lies under another mount."""
         with suppress(MountFailed):
             self._connection.unmount(lazy=True)
-
-
-async def _in_background(work: Callable[[], object]) -> None:
-    """Run ``work`` in a thread; what fails is tried again the next time."""
-    try:
-        await trio.to_thread.run_sync(work)
-    except (FsError, OSError) as exc:
-        log.warning("in the background: %s", exc)
-    except Exception:
-        log.exception("in the background: an unexpected failure, which must not end the mount")

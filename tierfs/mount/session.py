@@ -15,10 +15,13 @@ from tierfs.core.volume import volume_uuid
 from tierfs.mount.asking import volume_of
 from tierfs.mount.daemon import Request
 from tierfs.mount.handshake import Herald
+from tierfs.mount.holders import holders, told
+from tierfs.mount.listener import raise_descriptor_limit
 from tierfs.mount.logs import default_log_file, start_logging, stop_echo
 from tierfs.mount.mountinfo import Mount, mounts
 from tierfs.mount.mountpoint import prepare
 from tierfs.mount.options import Privileges, for_kernel, parse_options
+from tierfs.mount.runtime import Run, runs
 from tierfs.mount.serve import serve
 from tierfs.policy.volume_file import VolumeFile, load_volume_file
 from tierfs.store.markers import MARKER
@@ -28,6 +31,9 @@ log = logging.getLogger(__name__)
 LEAVING_SECONDS: Final = 20.0
 """How long a daemon that is already unmounted may take to close its volume; less than
 ``START_SECONDS``, so that the person who waits is told who holds it."""
+USED_SECONDS: Final = 2.0
+"""How long a volume whose mount is not seen here may be in use, as between umount(8) and the end
+of the last request."""
 RETRY_SECONDS: Final = 0.1
 
 
@@ -48,6 +54,7 @@ def run(request: Request, herald: Herald) -> None:
 
 
 def _run(request: Request, herald: Herald) -> None:
+    raise_descriptor_limit()
     options = parse_options(request.options)
     options = for_kernel(options, Privileges.current())
     settings = load_volume_file(request.volume_file)
@@ -77,23 +84,34 @@ def serve_when_free(
     Raises:
         VolumeBusy: the volume is mounted, or still held after ``seconds``.
     """
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
     while True:
         try:
             return serving()
         except VolumeBusy:
             if mount := _mount_of(settings):
-                raise VolumeBusy(
-                    f"{settings.path}: the volume is mounted on {mount.path}: unmount it first"
-                ) from None
-            if time.monotonic() > deadline:
-                raise VolumeBusy(_held(settings)) from None
+                raise VolumeBusy(_mounted(settings, mount)) from None
+            run, waited = _run_of(settings), time.monotonic() - began
+            # One that programs still use may be so for days; one that closes is soon done.
+            patience = min(seconds, USED_SECONDS) if run and run.state == "serving" else seconds
+            if waited > patience:
+                raise VolumeBusy(_held(settings, run)) from None
         time.sleep(RETRY_SECONDS)
 
 
 def _mount_of(settings: VolumeFile) -> Mount | None:
     """Where the volume is mounted, be it by a volume file of another name."""
     return next((mount for mount in mounts() if mount.is_tierfs and _is_of(mount, settings)), None)
+
+
+def _mounted(settings: VolumeFile, mount: Mount) -> str:
+    if mount.source == os.fspath(settings.path):
+        return f"{settings.path}: the volume is mounted on {mount.path}: unmount it first"
+    return (
+        f"{settings.path}: the volume is mounted on {mount.path}, by the volume file "
+        f"{mount.source}: unmount it first; if this one is a copy of it, give it a UUID of its "
+        f"own: tierfs new-uuid {settings.path}"
+    )
 
 
 def _is_of(mount: Mount, settings: VolumeFile) -> bool:
@@ -105,11 +123,33 @@ def _is_of(mount: Mount, settings: VolumeFile) -> bool:
         return False
 
 
-def _held(settings: VolumeFile) -> str:
+def _run_of(settings: VolumeFile) -> Run | None:
+    """What the daemon that holds the volume tells of itself, if it is one of this user."""
+    ours = str(volume_uuid(settings))
+    return next((run for run in runs() if run.uuid == ours and run.alive()), None)
+
+
+def _held(settings: VolumeFile, run: Run | None) -> str:
+    """Who holds the volume, and why it is not to be had."""
+    if run is None or run.pid == os.getpid():
+        return (
+            f"{settings.path}: the volume is in use by a process that does not tell of itself, as "
+            "tierfs fsck, or a daemon of another user; "
+            f"see which: fuser -v {settings.flash / MARKER}"
+        )
+    who = f"{settings.path}: the volume is held by its daemon, process {run.pid}, which"
+    if run.state == "starting":
+        return f"{who} is just mounting it on {run.mountpoint}"
+    if run.state == "closing" or not (found := told(holders(run.device, run.mount_id))):
+        seconds = max(0.0, time.time() - run.since)
+        since = f" for {seconds:.0f} s" if run.state == "closing" else ""
+        return (
+            f"{who} was unmounted from {run.mountpoint} and has been writing out what is not "
+            f"durable yet{since}; mount again when it has ended"
+        )
     return (
-        f"{settings.path}: the volume is in use by a tierfs daemon whose mount is not to be seen "
-        "here: unmounted lazily while programs use it, or mounted in another mount namespace; "
-        f"see which daemon: fuser -v {settings.flash / MARKER}"
+        f"{who} is not mounted here any more, but still {found}; end these programs, or unmount "
+        "it there, then mount again"
     )
 
 

@@ -54,11 +54,19 @@ async def obey_signals(
                 name = signal.Signals(number).name
                 if number == signal.SIGHUP and not (follows_terminal and not has_terminal()):
                     log.info("%s: reading the tier policy again", name)
-                    reloading.start_soon(reload)
+                    reloading.start_soon(_guarded, name, reload)
                 else:
                     log.info("%s: unmounting", name)
                     if not unmounting.child_tasks:
-                        unmounting.start_soon(unmount)
+                        unmounting.start_soon(_guarded, name, unmount)
+
+
+async def _guarded(name: str, doing: Doing) -> None:
+    """What a signal asks for may fail; the daemon serves on, and the next signal asks again."""
+    try:
+        await doing()
+    except Exception:
+        log.exception("%s: an unexpected failure, which must not end the mount", name)
 
 
 def has_terminal() -> bool:

@@ -9,17 +9,19 @@ from typing import Any, Final
 
 import trio
 
+from tierfs.base.by_hand import show_waits
 from tierfs.base.clock import system_clock
-from tierfs.base.errors import FsError
 from tierfs.base.metrics import Metrics
 from tierfs.core.placement import Limits
 from tierfs.core.volume import Volume
 from tierfs.mount.fast_path import FastPath
+from tierfs.mount.supervision import Supervisor
 from tierfs.policy.tier_policy import Policy
 from tierfs.tiering.catalog import IndexCatalog
 from tierfs.tiering.engine import Engine
 from tierfs.tiering.heat import Row
 from tierfs.tiering.ports import Ports
+from tierfs.tiering.waits import Sums
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +52,14 @@ class Tiering:
         self._catalog = IndexCatalog(volume.index)
         ports = Ports(self._catalog, volume.fs.moves, volume.flash_space, lambda: self._seen)
         settings = volume.settings
-        self.engine = Engine(ports, settings.index, settings.tiering_memory, metrics)
+        self.engine = Engine(
+            ports, settings.index, settings.tiering_memory, metrics, closed=not moves
+        )
+        index = volume.index
+        metrics.flash_only_files.set_function(lambda: index.usage().alone_files)
+        metrics.flash_only_bytes.set_function(lambda: index.usage().alone_bytes)
+        volume.fs.xattrs.virtual.waits = self._waits
+        volume.fs.xattrs.virtual.wished = self.engine.wished
 
     def apply(self, policy: Policy) -> None:
         """Go by a policy from now on; in any thread."""
@@ -67,38 +76,53 @@ class Tiering:
 
     def status(self) -> dict[str, Any]:
         """A record for JSON: `tierfs.tiering.state.EngineState`; in a thread."""
-        return asdict(self.engine.state())
+        state = self.engine.state()
+        sums = ("pinned_elsewhere", "misplaced")
+        return {
+            **asdict(state),
+            "pinned": state.pinned._asdict(),
+            **{key: _sums(getattr(state, key)) for key in sums},
+        }
 
     def plan(self) -> dict[str, Any]:
         """What would be moved now, for JSON: `tierfs.tiering.forecast.Forecast`; in a thread."""
         plan = asdict(self.engine.plan())
         policy = self.engine.policy
         lines = [line._asdict() for line in plan.pop("lines")]
-        return {"policy": policy and str(policy.path), "moves": lines, **plan}
+        misplaced = _sums(self.engine.state().misplaced)
+        return {
+            "policy": policy and str(policy.path),
+            "moves": lines,
+            **plan,
+            "misplaced": misplaced,
+        }
 
-    async def run(self) -> None:
+    async def run(self, background: Supervisor) -> None:
         """Drive the engine until cancelled; then what it is doing is abandoned."""
         try:
-            while True:
-                await trio.sleep(TICK_S)
-                await trio.to_thread.run_sync(self._tick)
+            await background.every(TICK_S, "tiering", lambda: trio.to_thread.run_sync(self._tick))
         finally:
             with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(self.engine.stop)
+                await trio.to_thread.run_sync(self._stop)
 
     def close(self) -> None:
         """Let go of the index."""
         self._catalog.close()
 
-    def _tick(self) -> None:
+    def _waits(self, ino: int) -> bytes | None:
+        waiting = self.engine.waiting(ino)
+        return None if waiting is None else show_waits(waiting.reason, stuck=waiting.stuck)
+
+    def _stop(self) -> None:
         try:
-            self._look()
-            if self._moves:
-                self.engine.tick()
-        except (FsError, OSError) as exc:
-            log.warning("tiering: %s; it is tried again", exc)
+            self.engine.stop()
         except Exception:
-            log.exception("tiering: an unexpected failure, which must not end the mount")
+            log.exception("tiering: what is known of reads could not be kept for the next mount")
+
+    def _tick(self) -> None:
+        self._look()
+        if self._moves:
+            self.engine.tick()
 
     def _look(self) -> None:
         reads, changed = self._fs.activity.drain()
@@ -112,3 +136,7 @@ class Tiering:
         if reads or changed:
             for listener in self._listeners:
                 listener(reads, changed, system_clock())
+
+
+def _sums(sums: Sums) -> dict[str, dict[str, int]]:
+    return {reason: one._asdict() for reason, one in sums.items()}

@@ -38,7 +38,7 @@ class AccountReader:
 
     kind: AccountKind
 
-    def read(self, value: Value, _problems: Problems) -> Account:
+    def read(self, value: Value, problems: Problems) -> Account:
         """The account; its number is looked up now, once."""
         text = one_text(value)
         if isinstance(value, Scalar) and value.kind not in {"str", "int"}:
@@ -46,7 +46,7 @@ class AccountReader:
             raise BadValue(what, "put the value in quotes")
         if text.isascii() and text.isdigit():
             return Account(self._number(text), text)
-        return Account(self._look_up(text), text)
+        return Account(self._look_up(text, problems), text)
 
     def schema(self) -> dict[str, Any]:
         """As `read`, but for names that nobody has."""
@@ -58,11 +58,11 @@ class AccountReader:
             raise BadValue(f"must be a {self.kind}'s number up to {LAST_ID}, not {quote(text)}")
         return int(text)
 
-    def _look_up(self, name: str) -> int:
+    def _look_up(self, name: str, problems: Problems) -> int:
         try:
             return _number_of(self.kind, name)
         except (KeyError, ValueError, OSError) as exc:
-            meant = did_you_mean(name, _names(self.kind))
+            meant = None if problems.too_many else did_you_mean(name, _names(self.kind))
             hint = f'did you mean "{meant}"?' if meant else "write the number instead of the name"
             raise BadValue(f"names no {self.kind} of this machine: {quote(name)}", hint) from exc
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from tierfs.policy.problems import Place, did_you_mean, quote
 from tierfs.policy.settings import CLASS, EVICT, HEAD, PIN, PROMOTE, STANDARD, show_prefix
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from tierfs.policy.fields import Record
     from tierfs.policy.match import Match
@@ -55,20 +56,21 @@ def check_classes(policy: Record, rules: Sequence[Record], problems: Problems) -
         return
     known = order or (STANDARD,)
     place = flash.place_of(EVICT_ORDER) if flash else policy.place
-    for name in {name for name in known if known.count(name) > 1}:
+    for name in (name for name, times in Counter(known).items() if times > 1):
         problems.add(place, f'"evict_order" holds {quote(name)} twice', "keep one of the two")
     if STANDARD not in known and not policy.given(CLASS):
         what = f'"evict_order" does not hold {quote(STANDARD)}, the class of all other files'
         problems.add(place, what, f'add "{STANDARD}"')
+    distinct = dict.fromkeys(known)
     for record in (policy, *rules):
-        _check_class(record, known, problems)
+        _check_class(record, distinct, problems)
 
 
-def _check_class(record: Record, known: tuple[str, ...], problems: Problems) -> None:
+def _check_class(record: Record, known: Collection[str], problems: Problems) -> None:
     name = record.good(CLASS)
     if name is None or name in known:
         return
-    meant = did_you_mean(name, known)
+    meant = None if problems.too_many else did_you_mean(name, known)
     hint = f'did you mean "{meant}"?' if meant else f'add "{name}" to it'
     what = f'"class" {quote(name)} is not in "evict_order" of "flash"'
     problems.add(record.place_of(CLASS), what, hint)
@@ -97,26 +99,31 @@ def _check_pinned(record: Record, head: int | None, problems: Problems) -> None:
 def check_rules(rules: Sequence[RuleHead], problems: Problems) -> None:
     """Names are distinct, and every rule has files that it can match."""
     names: dict[str, RuleHead] = {}
+    matches: dict[Match, RuleHead] = {}
     shadow: RuleHead | None = None
     for rule in rules:
         if rule.name and (first := names.setdefault(rule.name, rule)) is not rule:
             what = f"{rule.label} has the name of the rule on line {first.name_place.line}"
             problems.add(rule.name_place, what, "give each its own name")
         if rule.match is not None:
-            shadow = _check_reachable(rule, rule.match, shadow, rules, problems)
+            twin = matches.setdefault(rule.match, rule)
+            shadow = _check_reachable(rule, rule.match, shadow, twin, problems)
 
 
 def _check_reachable(
     rule: RuleHead,
     match: Match,
     shadow: RuleHead | None,
-    rules: Sequence[RuleHead],
+    twin: RuleHead,
     problems: Problems,
 ) -> RuleHead | None:
-    """Report a rule that no file gets to; returns the rule that matches everything, if any."""
+    """Report a rule that no file gets to; returns the rule that matches everything, if any.
+
+    ``twin`` is the first rule with the same conditions, perhaps ``rule`` itself.
+    """
     never = f"{rule.label} can never match"
-    twin = next((one for one in rules if one.match == match), rule)
-    if match.certain is False:
+    certain = match.certain
+    if certain is False:
         problems.add(rule.match_place, f"{never}: no file meets its conditions", "change them")
     elif shadow is not None:
         what = f"{never}: {shadow.label} before it matches every file"
@@ -124,4 +131,4 @@ def _check_reachable(
     elif twin is not rule:
         what = f"{never}: {twin.label} before it has the same conditions"
         problems.add(rule.match_place, what, "remove one of the two")
-    return rule if shadow is None and match.certain is True else shadow
+    return rule if shadow is None and certain is True else shadow

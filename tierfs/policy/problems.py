@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from tierfs.base.errors import ConfigError
@@ -16,6 +17,8 @@ MAX_SHOWN = 100
 """More problems than this in one file are counted, not listed: nobody reads them."""
 
 _LONGEST_QUOTE = 60
+_MOST_COMPARED = 1000
+"""Known words that a slip is compared with: a file may give thousands of them."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -50,6 +53,11 @@ class Problems:
         """Note one mistake and carry on."""
         self.found.append(Problem(place, what, hint))
 
+    @property
+    def too_many(self) -> bool:
+        """Whether more are noted than are shown: a hint that is costly to find is of no use now."""
+        return len(self.found) > MAX_SHOWN
+
     def raise_if_any(self) -> None:
         """Report every mistake noted, in the order of the file.
 
@@ -81,8 +89,8 @@ def printable(text: str) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """The one of ``known`` that ``word`` is probably a slip of, whatever its case."""
-    by_folded = {name.casefold(): name for name in known}
-    # The cut keeps the comparison, quadratic in the worst case, cheap for junk.
+    by_folded = {name.casefold(): name for name in islice(known, _MOST_COMPARED)}
+    # The cuts keep the comparison, quadratic in the worst case, cheap for junk.
     close = difflib.get_close_matches(word.casefold()[:_LONGEST_QUOTE], by_folded, n=1)
     return by_folded[close[0]] if close else None
 

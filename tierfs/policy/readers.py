@@ -28,6 +28,8 @@ _ADDRESS = re.compile(r"(?:\[(?P<ipv6>[^\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>[0
 _HOST_NAME = re.compile(
     r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE
 )
+# useradd(8), and names of directory services, as DOMAIN\\group or group@domain.
+_GROUP = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.@\\ -]{0,254}")
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _LONGEST_HOST_NAME = 253
 _LAST_PORT = 65535
@@ -149,6 +151,22 @@ class LocalPath:
             raise BadValue(
                 f"names a home directory that is not known: {quote(text)}", hint
             ) from exc
+
+
+@dataclass(frozen=True, slots=True)
+class GroupName:
+    """The name of a group of users; whether there is one is for the machine that mounts to say."""
+
+    def read(self, value: Value, _problems: Problems) -> str:
+        """The name."""
+        text = one_text(value)
+        if not _GROUP.fullmatch(text):
+            raise BadValue(f"must be the name of a group, not {quote(text)}")
+        return text
+
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema of what `read` accepts."""
+        return {"type": "string", "pattern": f"^{_GROUP.pattern}$"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ from tierfs.policy.values import Count, Duration, Flag, Word, WordOr
 from tierfs.policy.volume_file import HEAD_STEP
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tierfs.policy.document import Value
     from tierfs.policy.problems import Problems
 
@@ -173,8 +175,8 @@ CLASS = Field(
 SETTINGS: Final[tuple[Field[Any], ...]] = (HEAD, PIN, MIRROR, PROMOTE, EVICT, CLASS)
 
 
-def settings_of(record: Record, inherited: Settings, order: tuple[str, ...]) -> Settings:
-    """The settings that a mapping gives, and those it inherits; ``order`` is that of classes."""
+def settings_of(record: Record, inherited: Settings, ranks: Mapping[str, int]) -> Settings:
+    """The settings that a mapping gives, and those it inherits; ``ranks`` are those of classes."""
 
     def chosen(field: Field[T], otherwise: T) -> T:
         return record[field] if record.given(field) else otherwise
@@ -189,7 +191,7 @@ def settings_of(record: Record, inherited: Settings, order: tuple[str, ...]) -> 
         promote=chosen(PROMOTE, _useful(inherited.promote, given_head, head)),
         evict=chosen(EVICT, inherited.evict),
         eviction_class=name,
-        eviction_rank=order.index(name),
+        eviction_rank=ranks[name],
     )
 
 

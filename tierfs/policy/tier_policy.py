@@ -45,7 +45,7 @@ DEFAULT_HEAD = 64 * KIB
 """Bytes of the head when neither the policy nor a volume file says otherwise."""
 
 _FORMAT = FormatVersion(readable=1)
-_HINT_IF_MISSING = "check the name (configs/policy.example.yaml is one to start from)"
+_HINT_IF_MISSING = "check the name; for the keys of one: tierfs policy schema"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +153,12 @@ def _head_of(rule: Record) -> RuleHead:
 
 def _policy(path: Path, record: Record, head: int) -> Policy:
     flash = flash_of(record[FLASH])
-    order = flash.evict_order
+    ranks = {name: rank for rank, name in enumerate(flash.evict_order)}
     first = Settings(
         head, record[PIN], record[MIRROR], record[PROMOTE], record[EVICT], record[CLASS], 0
     )
-    defaults = settings_of(record, first, order)
+    defaults = settings_of(record, first, ranks)
     rules = (
-        Rule(rule[NAME], rule[MATCH], settings_of(rule, defaults, order)) for rule in record[RULES]
+        Rule(rule[NAME], rule[MATCH], settings_of(rule, defaults, ranks)) for rule in record[RULES]
     )
     return Policy(path, defaults, flash, mover_of(record[MOVER]), tuple(rules))

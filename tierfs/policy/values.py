@@ -235,7 +235,7 @@ class ListOf(Generic[T]):
             try:
                 found.append(read_value(self.item, item, problems))
             except BadValue as exc:
-                hint = exc.hint or f"see {self.label} in docs/reference/tier-policy.md"
+                hint = exc.hint or f"see {self.label} in the output of: tierfs policy schema"
                 problems.add(item.place, f"{self.label} {exc.what}", hint)
         return found
 

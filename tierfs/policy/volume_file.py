@@ -16,7 +16,7 @@ from tierfs.policy.document import Document, Mapping, load_document
 from tierfs.policy.fast_path import FAST_PATH, FastPathSettings
 from tierfs.policy.fields import NOTHING_GIVEN, Field, Record, Table, read_document
 from tierfs.policy.problems import START
-from tierfs.policy.readers import Choice, FormatVersion, ListenAddress, LocalPath, Size
+from tierfs.policy.readers import Choice, FormatVersion, GroupName, ListenAddress, LocalPath, Size
 from tierfs.policy.volume_paths import Named, check_files, check_tiers
 from tierfs.policy.volume_template import render_volume_file
 
@@ -45,6 +45,9 @@ POLICY: Field[Path | None] = Field("policy", LocalPath(), "policy.yaml", None)
 LISTEN: Field[tuple[str, int] | None] = Field("listen", ListenAddress(), "127.0.0.1:9469", None)
 METRICS = Field("metrics", Table('"metrics"', (LISTEN,)), "{listen: 127.0.0.1:9469}", NOTHING_GIVEN)
 
+GROUP: Field[str | None] = Field("group", GroupName(), "operators", None)
+CONTROL = Field("control", Table('"control"', (GROUP,)), "{group: operators}", NOTHING_GIVEN)
+
 FAST = Field("fast_path", FAST_PATH, "{memory: 512MiB}", NOTHING_GIVEN)
 
 FORMATS: tuple[LogFormat, ...] = ("text", "json", "journald")
@@ -65,7 +68,7 @@ TIERING = Field("tiering", Table('"tiering"', (TIERING_MEMORY,)), "{memory: 32Mi
 
 VOLUME = Table(
     "the volume file",
-    (VERSION, FLASH, DISK, INDEX, HEAD, POLICY, METRICS, FAST, LOG, ACCESSES, TIERING),
+    (VERSION, FLASH, DISK, INDEX, HEAD, POLICY, METRICS, CONTROL, FAST, LOG, ACCESSES, TIERING),
 )
 
 
@@ -93,6 +96,8 @@ class VolumeFile:
     fast_path: FastPathSettings = field(default_factory=FastPathSettings)
     access_log: AccessLogSettings | None = None
     tiering_memory: int = DEFAULT_TIERING_MEMORY
+    control_group: str | None = None
+    """Whose members may ask what the daemon knows."""
 
 
 def load_volume_file(path: Path) -> VolumeFile:
@@ -164,4 +169,5 @@ def _settings(record: Record, home: Path) -> VolumeFile:
         fast_path=FastPathSettings.of(record[FAST]),
         access_log=AccessLogSettings.of(accesses, home.parent) if accesses else None,
         tiering_memory=record[TIERING][TIERING_MEMORY],
+        control_group=record[CONTROL][GROUP],
     )

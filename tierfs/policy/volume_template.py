@@ -19,7 +19,7 @@ _PLAIN = re.compile(r"/[A-Za-z0-9_./@+=-]*")
 _TEMPLATE = """\
 # A tierfs volume: two directories that are mounted as one filesystem.
 # Relative paths start from the directory of this file. Every key is explained in
-# docs/reference/volume-file.md.
+# tierfs's documentation, on the page "The volume file".
 
 version: 1
 

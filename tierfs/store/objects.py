@@ -9,7 +9,6 @@ Nothing is kept open between two calls: no descriptor can be taken for another f
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ from typing import NamedTuple, ParamSpec, TypeVar
 
 from tierfs.base.blocks import SECTOR, whole_blocks
 from tierfs.base.group_sync import GroupSync
+from tierfs.base.holes import data_ranges
 from tierfs.base.osio import Os
 
 P = ParamSpec("P")
@@ -58,20 +58,7 @@ def object_path(ino: int) -> str:
 
 
 def _pieces(fd: int, start: int, end: int) -> list[tuple[int, int]]:
-    """Beginning and end of each piece of data between ``start`` and ``end`` (lseek(2))."""
-    found = []
-    while start < end:
-        try:
-            start = os.lseek(fd, start, os.SEEK_DATA)
-        except OSError as exc:
-            if exc.errno == errno.ENXIO:  # nothing but a hole follows
-                break
-            raise
-        hole = os.lseek(fd, start, os.SEEK_HOLE)
-        if start < end:
-            found.append((start, min(hole, end)))
-        start = hole
-    return found
+    return list(data_ranges(fd, start, end))
 
 
 Keep = Callable[[int], bool]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+import stat
 from typing import Final
 
 from tierfs.base.durations import DAY, SECOND
+from tierfs.base.extents import WHOLE_FILE
 from tierfs.index.inodes import Inode
 from tierfs.index.wishes import Pin, Request
-from tierfs.tiering.arrivals import Arrivals
+from tierfs.tiering.arrivals import AGAIN, REFUSED, Arrivals
 from tierfs.tiering.backoff import Backoff
 from tierfs.tiering.context import Context, Moment
 from tierfs.tiering.jobs import Done, Job, Step
-from tierfs.tiering.promotion import Ask
+from tierfs.tiering.promotion import ask_of
+from tierfs.tiering.waits import Tally, Waiting, misplaced
 from tierfs.tiering.wish import Wish, missing, on_flash
 
 log = logging.getLogger(__name__)
@@ -23,6 +26,9 @@ BUDGET_S: Final = 0.02
 
 SPARED: Final = DAY
 """So long a file stays that somebody brought up, though the policy has no place for it."""
+
+REST_S: Final = 5.0
+"""A round through pinned directories begins so long after the last one began, at the earliest."""
 
 REMEMBERED: Final = 65_536
 SOON: Final = 5 * SECOND
@@ -37,8 +43,13 @@ class ByHand:
         self._request = 0
         self._pin = 0
         self._settled: list[Request] = []
-        self._later = Backoff()
-        """Requests alone wait here: whoever asks again does not wait for what failed before."""
+        self.pins = Tally()
+        self.pinned_below = Tally()
+        """Files that a directory pins."""
+        self._walk: list[tuple[int, int]] = []
+        """Directories to go through, and the place in each to go on behind."""
+        self._walked = float("-inf")
+        self.requests = Tally()
 
     def tick(self, moment: Moment) -> None:
         """Begin what was asked for, and note what is done with."""
@@ -47,9 +58,12 @@ class ByHand:
             page = context.ports.catalog.requests(self._request, PAGE)
             self._request = page[-1].ino if len(page) == PAGE else 0
             self._begin(page, moment)
+            if not self._request:
+                self.requests.end_round()
             if not self._request or context.monotonic() - start > BUDGET_S:
                 break
         ended = self._look_at_pins(moment)
+        self._look_below(moment)
         if self._settled or ended:
             context.ports.catalog.settle(self._settled, ended)
             self._settled.clear()
@@ -60,10 +74,13 @@ class ByHand:
         if request is None or not done.ends_job:
             return
         if done.outcome == "changed":
-            self._later.later(request.ino, now + SOON)
+            self._context.later.later(request.ino, now + SOON, Waiting("backoff"))
             return
         if done.outcome == "no-room":
             log.warning("inode %d does not come to flash: there is no room", request.ino)
+            self._context.refused.later(request.ino, now + AGAIN, Waiting("room"))
+        elif done.outcome == "error":
+            self._context.refused.later(request.ino, now + AGAIN, Waiting("error"))
         self._settle(request, now)
 
     def _settle(self, request: Request, now: int) -> None:
@@ -81,11 +98,18 @@ class ByHand:
         context = self._context
         settled = set(self._settled)  # the index has them until the end of the tick
         left = [one for one in page if one not in settled]
-        open_ones = {one.ino: one for one in left if not self._waits(one.ino, moment, self._later)}
-        rows = context.ports.catalog.some(list(open_ones))
+        wanted = {one.ino: one for one in left}
+        rows = context.ports.catalog.some(list(wanted))
         for inode, wish in context.judge.judged(rows, moment.now):
-            self._begin_one(open_ones.pop(inode.ino), inode, wish, moment)
-        self._settled.extend(open_ones.values())  # there is no such file any longer
+            request = wanted.pop(inode.ino)
+            if not self._waits(inode.ino, moment, context.later):
+                context.refused.clear(inode.ino)
+                self._begin_one(request, inode, wish, moment)
+            what = misplaced(inode, wish, request)
+            if what is not None:
+                waiting = context.waiting(inode, wish, request, moment.now)
+                self.requests.count(0, waiting, what.bytes)
+        self._settled.extend(wanted.values())  # there is no such file any longer
 
     def _begin_one(self, request: Request, inode: Inode, wish: Wish, moment: Moment) -> None:
         size = missing(inode, request.prefix)
@@ -93,12 +117,20 @@ class ByHand:
         if inode.prefix == request.prefix or (less and wish.pinned):
             self._settle(request, moment.now)
         elif size:
-            ask = Ask(inode.ino, request.prefix, size, "by hand", keep_mirror=wish.mirror)
-            if not self._arrivals.force(ask, moment, "hand", request):
-                log.warning("inode %d does not come to flash: there is no room", inode.ino)
+            ask = ask_of(inode, request.prefix, wish, "by hand")
+            coming = self._arrivals.force(ask, moment, "hand", request)
+            if coming in REFUSED:
+                waiting = REFUSED[coming]
+                context = self._context
+                context.refused.later(inode.ino, moment.now + AGAIN, waiting)
+                what = "room" if waiting.reason == "room" else "inode"
+                log.warning("inode %d does not come to flash: there is no %s", inode.ino, what)
                 self._settle(request, moment.now)
         else:
-            step = Step("hand", inode.ino, request.prefix, less, wish.mirror, lowers=True)
+            files = int(less > 0 and request.prefix == 0)
+            step = Step(
+                "hand", inode.ino, request.prefix, less, wish.mirror, lowers=True, files=files
+            )
             self._context.mover.add(Job("hand", (step,), request))
 
     def _waits(self, ino: int, moment: Moment, backoff: Backoff) -> bool:
@@ -111,16 +143,56 @@ class ByHand:
         while True:
             page = context.ports.catalog.pins(self._pin, PAGE)
             self._pin = page[-1].ino if len(page) == PAGE else 0
-            over = [pin for pin in page if pin.until is not None and pin.until <= moment.now]
+            over = [pin for pin in page if not pin.holds(moment.now)]
             ended += over
             self._ask_for([pin.ino for pin in page if pin not in over], moment)
+            if not self._pin:
+                self.pins.end_round()
             if not self._pin or context.monotonic() - start > BUDGET_S:
                 return ended
 
     def _ask_for(self, inos: list[int], moment: Moment) -> None:
+        """Ask for what files miss that have a pin of their own."""
+        self._ask_for_rows(self._context.ports.catalog.some(inos), self.pins, moment)
+
+    def _look_below(self, moment: Moment) -> None:
+        """Ask for what files miss that a directory pins: some of them, round and round.
+
+        What is made or changed there is looked at as every file is that was changed; so this finds
+        what was moved there, and what was there when the directory was pinned.
+        """
         context = self._context
-        free = [ino for ino in inos if not self._waits(ino, moment, context.backoff)]
-        rows = context.ports.catalog.some(free)
-        for inode, wish in context.judge.judged(rows, moment.now):
-            if missing(inode, wish.prefix):
+        start = context.monotonic()
+        if not self._walk:
+            if start - self._walked < REST_S:
+                return
+            self._walked = start
+            self._walk = [(ino, 0) for ino in context.ports.catalog.pinned_directories(moment.now)]
+        while self._walk and context.monotonic() - start < BUDGET_S:
+            directory, after = self._walk.pop()
+            page = context.ports.catalog.below(directory, after, PAGE)
+            if len(page) == PAGE:
+                self._walk.append((directory, page[-1][0]))
+            self._walk += [(ino, 0) for _, ino, mode in page if stat.S_ISDIR(mode)]
+            files = [ino for _, ino, mode in page if stat.S_ISREG(mode)]
+            rows = context.ports.catalog.some(files)
+            pinned = context.ports.catalog.pinned(rows, moment.now)
+            # Not those with a pin of their own, or whose last link is elsewhere.
+            rows = [row for row in rows if pinned.get(row.ino, row.ino) != row.ino]
+            self._ask_for_rows(rows, self.pinned_below, moment)
+        if not self._walk:
+            self.pinned_below.end_round()
+
+    def _ask_for_rows(self, rows: list[Inode], tally: Tally, moment: Moment) -> None:
+        context = self._context
+        left = []
+        for inode in rows:
+            if missing(inode, WHOLE_FILE):
+                left.append(inode)
+            else:
+                tally.count(inode.size, None, 0)
+        for inode, wish in context.judge.judged(left, moment.now):
+            if not self._waits(inode.ino, moment, context.backoff):
                 context.consider(inode, wish, moment)
+            waiting = context.waiting(inode, wish, None, moment.now)
+            tally.count(inode.size, waiting, missing(inode, wish.prefix))

@@ -20,22 +20,24 @@ from tierfs.base.metrics import Metrics
 from tierfs.policy.fields import NOTHING_GIVEN
 from tierfs.policy.limits import flash_of, mover_of
 from tierfs.policy.tier_policy import Policy
-from tierfs.tiering.arrivals import Arrivals
+from tierfs.tiering.arrivals import AGAIN, Arrivals
 from tierfs.tiering.by_hand import ByHand
 from tierfs.tiering.context import Context, Moment
 from tierfs.tiering.explaining import Explained, explained
+from tierfs.tiering.exposure import Exposure
 from tierfs.tiering.followers import Followers
 from tierfs.tiering.forecast import Forecast, forecast
 from tierfs.tiering.heat import SLOT_BYTES, Heat
 from tierfs.tiering.heat_file import HeatFile
-from tierfs.tiering.jobs import Done
+from tierfs.tiering.jobs import Done, brings
 from tierfs.tiering.judge import Judge
-from tierfs.tiering.levels import levels_of, used
+from tierfs.tiering.levels import inode_levels, levels_of, used
 from tierfs.tiering.mover import Mover
 from tierfs.tiering.ports import Ports
 from tierfs.tiering.pressure import Pressure
 from tierfs.tiering.rounds import Rounds
 from tierfs.tiering.state import EngineState, Totals
+from tierfs.tiering.waits import Sum, Waiting, together
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +67,10 @@ class Engine:
         metrics: Metrics,
         clocks: Clocks | None = None,
         make_mover: type[Mover] = Mover,
+        *,
+        closed: bool = False,
     ) -> None:
+        """``closed``: it is never ticked, as where the mount is read-only; it can be asked."""
         clocks = clocks or Clocks()
         self._clocks = clocks
         self._memory = memory
@@ -78,13 +83,14 @@ class Engine:
         limits = mover_of(NOTHING_GIVEN)
         mover = make_mover(ports.moves, limits, clock=clocks.clock, monotonic=clocks.monotonic)
         self._context = Context(
-            ports, heat, Judge(ports.catalog, heat, None), mover, clocks.monotonic
+            ports, heat, Judge(ports.catalog, heat, None), mover, clocks.monotonic, closed=closed
         )
         self._followers = Followers(self._context)
         self._rounds = Rounds(self._context)
-        self._pressure = Pressure(self._context)
+        self._pressure = Pressure(self._context, self._rounds.census)
         self._arrivals = Arrivals(self._context, self._pressure)
         self._by_hand = ByHand(self._context, self._arrivals)
+        self._exposure = Exposure(ports.catalog)
         self._totals = Totals(metrics)
         self._saved = clocks.monotonic()
         self._tick_s = 0.0
@@ -109,9 +115,10 @@ class Engine:
             start = self._clocks.monotonic()
             self._adopt()
             self._learn()
-            moment = self._moment()
+            moment = self._context.moment = self._moment()
             self._observe(moment)
             self._plan(moment)
+            self._exposure.tick(self._clocks.monotonic())
             self._save_now_and_then()
             self._tick_s = self._clocks.monotonic() - start
             self._totals.export(self._state(moment))
@@ -148,8 +155,26 @@ class Engine:
         policy = self.policy
         if policy is None:
             return None
-        context = self._context
-        return explained(context.ports.catalog, context.heat, policy, inos, self._clocks.clock())
+        return explained(self._context, policy, inos, self._clocks.clock())
+
+    def waiting(self, ino: int) -> Waiting | None:
+        """Why a file is not where it belongs; None: it is, or is no regular file. Quick.
+
+        Raises:
+            FsError: the index could not be read.
+        """
+        context, now = self._context, self._clocks.clock()
+        catalog = context.ports.catalog
+        judge = Judge(catalog, context.heat, self.policy)
+        for inode, wish in judge.judged(catalog.some([ino]), now):
+            requests = [one for one in catalog.requests(ino - 1, 1) if one.ino == ino]
+            return context.waiting(inode, wish, requests[0] if requests else None, now)
+        return None
+
+    def wished(self, ino: int) -> None:
+        """Somebody asks for a file by hand: what failed before does not delay it. Quick."""
+        for held in (self._context.backoff, self._context.later, self._context.refused):
+            held.clear(ino)
 
     def stop(self) -> None:
         """Abandon what is under way, within about a second, and keep what is known of reads."""
@@ -202,8 +227,11 @@ class Engine:
             context.backoff.fail(ino, now)
         elif done.outcome == "changed":
             context.settling.add([ino], now)
+        elif done.outcome == "no-room" and brings(done.step):
+            # Others took it: no fault of the file's.
+            context.backoff.later(ino, now + AGAIN, Waiting("room"))
         elif done.outcome == "no-room":
-            context.backoff.fail(ino, now)
+            context.backoff.fail(ino, now, "room")
         elif done.outcome == "gone":
             context.heat.forget(ino)
         else:
@@ -215,7 +243,16 @@ class Engine:
         space, mover = self._context.ports.space(), self._context.mover
         may_work = mover.in_window() and not mover.is_suspended()
         levels = levels_of(flash, space.capacity)
-        return Moment(self._clocks.clock(), levels, used(space), space.capacity, may_work)
+        return Moment(
+            self._clocks.clock(),
+            levels,
+            used(space),
+            space.capacity,
+            may_work,
+            inode_levels(levels, space.capacity, space.files),
+            space.files - space.files_free,
+            space.files,
+        )
 
     def _observe(self, moment: Moment) -> None:
         if self._policy is None:
@@ -228,7 +265,7 @@ class Engine:
         context = self._context
         self._by_hand.tick(moment)
         if self._policy is not None:
-            self._pressure.tick(moment, self._rounds.census)
+            self._pressure.tick(moment)
             self._followers.tick(moment)
             if context.settling.lost:
                 context.settling.lost = False
@@ -248,6 +285,7 @@ class Engine:
     def _state(self, moment: Moment) -> EngineState:
         context, totals = self._context, self._totals
         mover = context.mover
+        pins = (self._by_hand.pins, self._by_hand.pinned_below, self._rounds.pins)
         return EngineState(
             active=self._policy is not None,
             flash_capacity=moment.capacity,
@@ -267,4 +305,14 @@ class Engine:
             waits_for_mirror=len(context.mirroring),
             heat_memory=context.heat.memory,
             tick_s=self._tick_s,
+            flash_files=moment.files,
+            flash_files_used=moment.files_used,
+            files_high_watermark=moment.file_levels.high if moment.files else 0,
+            files_low_watermark=moment.file_levels.low if moment.files else 0,
+            flash_only_since=self._exposure.since,
+            pinned=Sum(*map(sum, zip(*(tally.all for tally in pins), strict=True))),
+            pinned_elsewhere=together(tally.waiting for tally in pins),
+            misplaced=together(
+                tally.waiting for tally in (*pins, self._by_hand.requests, self._rounds.others)
+            ),
         )

@@ -24,11 +24,24 @@ Order: TypeAlias = tuple[bool, tuple[int, bool, float, float], int]
 
 
 class Resident(NamedTuple):
-    """A file that may go: ``item.size`` bytes are freed when its P becomes ``prefix``."""
+    """A file that may go: ``item.size`` bytes are freed when its P becomes ``prefix``.
+
+    ``here`` bytes are on flash in all: what it frees when it goes off flash.
+    """
 
     item: Item
     prefix: int
     settled: bool
+    here: int
+
+    @property
+    def files(self) -> int:
+        """Inodes of flash that the step frees: an object goes only with its last byte."""
+        return int(self.prefix == 0)
+
+    def off(self) -> Resident:
+        """The step that frees the inode as well: off flash at once."""
+        return self._replace(item=self.item._replace(size=self.here), prefix=0)
 
 
 def resident_of(inode: Inode, wish: Wish, now: int) -> Resident | None:
@@ -38,7 +51,7 @@ def resident_of(inode: Inode, wish: Wish, now: int) -> Resident | None:
         return None
     prefix = wish.head if here > wish.head else 0
     item = Item(inode.ino, here - prefix, inode.ctime, wish.evict, wish.rank)
-    return Resident(item, prefix, is_settled(inode, now))
+    return Resident(item, prefix, is_settled(inode, now), here)
 
 
 def order_of(heat: Heat, resident: Resident, now: int) -> Order:
@@ -53,29 +66,32 @@ class Pool:
     def __init__(self, remembered: int = REMEMBERED) -> None:
         self._remembered = remembered
         self._known: dict[int, tuple[Order, Resident]] = {}
+        self.size = 0
+        """Bytes that all of them would free."""
 
     def __len__(self) -> int:
         return len(self._known)
 
-    @property
-    def size(self) -> int:
-        """Bytes that all of them would free."""
-        return sum(resident.item.size for _, resident in self._known.values())
-
     def offer(self, heat: Heat, resident: Resident, now: int) -> None:
         """Remember a candidate; one that is known is replaced."""
+        self.forget(resident.item.ino)
         self._known[resident.item.ino] = order_of(heat, resident, now), resident
+        self.size += resident.item.size
         if len(self._known) >= 2 * self._remembered:  # trimmed seldom: it costs as much as sorting
             kept = heapq.nsmallest(self._remembered, self._known.values())
             self._known = {one.item.ino: (order, one) for order, one in kept}
+            self.size = sum(one.item.size for _, one in kept)
 
     def forget(self, ino: int) -> None:
         """It was moved, read or is gone; one that is not known is no mistake."""
-        self._known.pop(ino, None)
+        known = self._known.pop(ino, None)
+        if known is not None:
+            self.size -= known[1].item.size
 
     def clear(self) -> None:
         """Forget all: the policy changed."""
         self._known.clear()
+        self.size = 0
 
     def coldest(self) -> list[Resident]:
         """All, the one that should go first in front."""
@@ -83,54 +99,95 @@ class Pool:
 
 
 def victims(
-    coldest: Sequence[Resident], needed: int, most: int, rank: int | None = None
+    coldest: Sequence[Resident],
+    needed: int,
+    most: int,
+    rank: int | None = None,
+    *,
+    files: int = 0,
 ) -> list[Resident]:
-    """As many of the first as free ``needed`` bytes, ``most`` at most.
+    """As many of the first as free ``needed`` bytes and ``files`` inodes, ``most`` at most.
 
-    Those of a higher class than ``rank`` stay; None: any may go.
+    While inodes are needed, those chosen go off flash at once. Those of a higher class than
+    ``rank`` stay; None: any may go.
     """
     chosen: list[Resident] = []
     for resident in coldest:
-        if needed <= 0 or len(chosen) == most:
+        if (needed <= 0 and files <= 0) or len(chosen) == most:
             break
         if rank is None or resident.item.rank <= rank:
-            chosen.append(resident)
-            needed -= resident.item.size
+            going = resident.off() if files > 0 else resident
+            chosen.append(going)
+            needed -= going.item.size
+            files -= going.files
     return chosen
 
 
+class Evictable(NamedTuple):
+    """What may go from flash: bytes, and inodes of it."""
+
+    bytes: int
+    files: int
+
+
+NOTHING: Final = Evictable(0, 0)
+
+
 class Census:
-    """Bytes that may go, by class, as the last whole round through the index found them."""
+    """What may go, by class, as the last whole round through the index found it.
+
+    ``found_at`` is when that round ended, in nanoseconds since the epoch; None: not yet.
+    """
 
     def __init__(self) -> None:
-        self._counting: dict[int, int] = {}
-        self._found: dict[int, int] | None = None
+        self._counting: dict[int, Evictable] = {}
+        self._found: dict[int, Evictable] = {}
+        self.found_at: int | None = None
 
     def count(self, residents: Iterable[Resident]) -> None:
         """Met in this round."""
         for resident in residents:
-            rank = resident.item.rank
-            self._counting[rank] = self._counting.get(rank, 0) + resident.item.size
+            _add(self._counting, resident.item.rank, resident.here, 1)
 
-    def end_round(self) -> None:
+    def end_round(self, now: int) -> None:
         """The round is complete."""
         self._found, self._counting = self._counting, {}
+        self.found_at = now
 
     def gone(self, resident: Resident) -> None:
-        """It was evicted."""
-        if self._found and resident.item.rank in self._found:
-            self._found[resident.item.rank] -= resident.item.size
+        """It was evicted; whether this round had counted it is not known: rather too little."""
+        for sums in (self._found, self._counting):
+            if resident.item.rank in sums:
+                _add(sums, resident.item.rank, -resident.item.size, -resident.files)
 
-    def highest_rank(self, needed: int) -> int | None:
-        """The highest class that must give something for ``needed`` bytes; None: not known yet."""
-        if self._found is None:
+    @property
+    def evictable(self) -> Evictable:
+        """What was found by the last whole round, or by now in this one, whichever is more."""
+        found, counting = (list(sums.values()) for sums in (self._found, self._counting))
+        return Evictable(
+            max(sum(one.bytes for one in found), sum(one.bytes for one in counting)),
+            max(sum(one.files for one in found), sum(one.files for one in counting)),
+        )
+
+    def highest_rank(self, needed: int, files: int = 0) -> int | None:
+        """The highest class that must give something for ``needed`` bytes and ``files`` inodes.
+
+        None: not known yet.
+        """
+        if self.found_at is None:
             return None
         for rank in sorted(self._found):
-            needed -= max(0, self._found[rank])
-            if needed <= 0:
+            needed -= max(0, self._found[rank].bytes)
+            files -= max(0, self._found[rank].files)
+            if needed <= 0 and files <= 0:
                 return rank
         return max(self._found, default=0)
 
     def clear(self) -> None:
         """The policy changed: its classes mean something else."""
-        self._counting, self._found = {}, None
+        self._counting, self._found, self.found_at = {}, {}, None
+
+
+def _add(sums: dict[int, Evictable], rank: int, size: int, files: int) -> None:
+    before = sums.get(rank, NOTHING)
+    sums[rank] = Evictable(before.bytes + size, before.files + files)

@@ -6,11 +6,10 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Final
 
-from tierfs.index.inodes import Inode
 from tierfs.tiering.context import Context, Moment
 from tierfs.tiering.heat import Row
-from tierfs.tiering.promotion import Ask
-from tierfs.tiering.wish import Wish, missing, on_flash
+from tierfs.tiering.promotion import ask_of
+from tierfs.tiering.wish import missing, on_flash
 
 PAGE: Final = 128
 BUDGET_S: Final = 0.02
@@ -78,23 +77,10 @@ class Followers:
         for inode, wish in context.judge.judged(context.ports.catalog.some(some), moment.now):
             if missing(inode, wish.prefix):
                 if not context.backoff.holds(inode.ino, moment.now):
-                    context.ask(_ask(inode, wish))
+                    context.ask(ask_of(inode, wish.prefix, wish, wish.reason))
             elif inode.size and on_flash(inode) >= min(inode.size, wish.most):
                 _bounded_add(self._content, inode.ino)
         return len(some) == PAGE
-
-
-def _ask(inode: Inode, wish: Wish) -> Ask:
-    return Ask(
-        inode.ino,
-        wish.prefix,
-        missing(inode, wish.prefix),
-        wish.reason,
-        wish.rule,
-        wish.mirror,
-        wish.evict,
-        wish.rank,
-    )
 
 
 def _bounded_add(known: dict[int, None], ino: int) -> None:

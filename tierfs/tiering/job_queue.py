@@ -23,6 +23,8 @@ class JobQueue:
         self._busy: set[int] = set()
         self.growth = 0
         """Bytes that flash will hold more when all that waits or is under way is done."""
+        self.growth_files = 0
+        """Inodes of flash, likewise."""
 
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))
@@ -47,6 +49,7 @@ class JobQueue:
             return False
         self._busy |= numbers
         self.growth -= job.freeing
+        self.growth_files -= job.freeing_files
         self._waiting[job.kind].append(job)
         return True
 
@@ -60,6 +63,7 @@ class JobQueue:
     def release(self, job: Job) -> None:
         """A job is over."""
         self.growth += job.freeing
+        self.growth_files += job.freeing_files
         self._busy.difference_update(step.ino for step in job.steps)
 
     def clear(self) -> None:

@@ -23,7 +23,8 @@ URGENT: Final[frozenset[Kind]] = frozenset({"evict", "hand"})
 class Step(NamedTuple):
     """One file gets the P ``prefix``; ``size`` bytes come to flash, or go from it.
 
-    ``lowers`` tells the latter of a step by hand.
+    ``lowers`` tells the latter of a step by hand. With ``files`` 1 the file's object comes to
+    flash, or goes from it, and with it an inode.
     """
 
     kind: Kind
@@ -32,6 +33,7 @@ class Step(NamedTuple):
     size: int
     keep_mirror: bool = True
     lowers: bool = False
+    files: int = 0
 
 
 class Job(NamedTuple):
@@ -50,6 +52,11 @@ class Job(NamedTuple):
         if self.kind == "mirror":
             return 0
         return sum(-step.size if brings(step) else step.size for step in self.steps)
+
+    @property
+    def freeing_files(self) -> int:
+        """Inodes of flash that it frees, less those that it takes."""
+        return sum(-step.files if brings(step) else step.files for step in self.steps)
 
 
 class Done(NamedTuple):
@@ -75,11 +82,11 @@ def brings(step: Step) -> bool:
 def eviction(resident: Resident) -> Step:
     """The step that frees what a resident holds."""
     item = resident.item
-    return Step("evict", item.ino, resident.prefix, item.size)
+    return Step("evict", item.ino, resident.prefix, item.size, files=resident.files)
 
 
 def swap_job(kind: Kind, swap: Swap, request: Request | None = None) -> Job:
     """A job for a file that comes when others have gone."""
     ask: Ask = swap.ask
-    last = Step(kind, ask.ino, ask.prefix, ask.size, ask.keep_mirror)
+    last = Step(kind, ask.ino, ask.prefix, ask.size, ask.keep_mirror, files=ask.files)
     return Job(kind, (*map(eviction, swap.first), last), request)

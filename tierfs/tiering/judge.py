@@ -28,11 +28,16 @@ class Judge:
         self._policy = policy
         self._by_path = policy is not None and any(_asks_path(rule.match) for rule in policy.rules)
 
+    @property
+    def evicts(self) -> bool:
+        """Whether anything may go from flash by itself: without a policy nothing may."""
+        return self._policy is not None
+
     def judged(self, rows: Sequence[Inode], now: int) -> Iterator[Judged]:
         """Each file, in ascending order of numbers, with the wish for it."""
         if not rows:
             return
-        pinned = self._catalog.pinned([row.ino for row in rows], now)
+        pinned = self._catalog.pinned(rows, now)
         paths = self._catalog.paths(rows) if self._by_path else {}
         for row in rows:
             wish = self._wish(row, paths, now)

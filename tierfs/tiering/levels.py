@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import sys
+from typing import Final, NamedTuple
 
 from tierfs.policy.limits import Flash
 from tierfs.store.objects import Space
@@ -21,6 +22,10 @@ class Levels(NamedTuple):
         """Bytes to free now."""
         return used - self.low if used > self.high else 0
 
+    def falls(self, used: int, *, falling: bool) -> bool:
+        """Whether files are evicted, as ``falling`` says they were a moment ago."""
+        return used > self.high or (falling and used > self.low)
+
     def room(self, used: int) -> int:
         """Bytes that may come to flash without anything going."""
         return max(0, self.low - used)
@@ -28,6 +33,17 @@ class Levels(NamedTuple):
     def headroom(self, used: int) -> int:
         """Bytes that may come to flash because somebody asked for them."""
         return max(0, self.high - used)
+
+
+UNLIMITED: Final = Levels(sys.maxsize, sys.maxsize)
+"""Of inodes, on a filesystem that makes them as they are needed and counts none, as btrfs."""
+
+
+def inode_levels(levels: Levels, capacity: int, files: int) -> Levels:
+    """The marks of ``files`` inodes: the same parts of them as ``levels`` are of ``capacity``."""
+    if not files or not capacity:
+        return UNLIMITED
+    return Levels(round(files * levels.high / capacity), round(files * levels.low / capacity))
 
 
 def levels_of(flash: Flash, capacity: int) -> Levels:

@@ -30,8 +30,20 @@ class Catalog(Files, Protocol):
     def xattr(self, ino: int, name: bytes) -> bytes | None:
         """The value of an extended attribute."""
 
-    def pinned(self, inos: Sequence[int], now: int) -> set[int]:
-        """Those of the inodes that are pinned by hand at ``now``."""
+    def alone(self, after: int, span: int) -> tuple[int | None, int]:
+        """When the oldest file that only flash has was changed last, of a range of numbers."""
+
+    def pinned(self, rows: Sequence[Inode], now: int) -> Mapping[int, int]:
+        """The files pinned by hand at ``now``, each with the inode that has the pin."""
+
+    def pinned_directories(self, now: int) -> list[int]:
+        """The directories that are pinned at ``now``."""
+
+    def directory_path(self, ino: int) -> bytes | None:
+        """The path of a directory from the root; None: it is being removed."""
+
+    def below(self, directory: int, after: int, limit: int) -> list[tuple[int, int, int]]:
+        """Places, inode numbers and modes of the ``limit`` next entries behind a place."""
 
     def pins(self, after: int, limit: int) -> list[Pin]:
         """Pins of the ``limit`` next inodes behind ``after``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from tierfs.base.durations import SECOND
 from tierfs.tiering.context import Context, Moment
 from tierfs.tiering.eviction import REMEMBERED, Census, Resident, victims
 from tierfs.tiering.jobs import Job, eviction
@@ -23,67 +24,123 @@ MOST: Final = 1000
 """Files that a tick sends off flash."""
 
 
-class Pressure:
-    """Plans evictions. A round goes on where the last one stopped."""
+FRESH: Final = 600 * SECOND
+"""A round through all that is on flash tells for so long how much may go in all."""
 
-    def __init__(self, context: Context) -> None:
+
+class Pressure:
+    """Plans evictions: above the marks, and piece by piece for what must come.
+
+    A round goes on where the last one stopped.
+    """
+
+    def __init__(self, context: Context, surveyed: Census) -> None:
+        """``surveyed`` is what the rounds through all files count."""
         self._context = context
+        self._surveyed = surveyed
         self._sweep = Sweep(context.ports.catalog, on_flash=True)
         self._census = Census()
         self._began: int | None = None
         self._whole = False
+        self._fruitless = False
+        self._falling = self._files_falling = False
+        """Whether flash was above a high mark, and has not come down to the low one since."""
 
-    def tick(self, moment: Moment, surveyed: Census) -> list[Resident]:
+    def tick(self, moment: Moment) -> list[Resident]:
         """Send off what must go, as far as it is known; returns it."""
         queue = self._context.mover.queue
-        needed = moment.levels.excess(moment.used)
-        if not needed:
-            self._began = None
+        size, files = self._needed(moment)
+        if size <= 0 and files <= 0:
+            self._began, self._fruitless = None, False
             return []
-        needed += queue.growth
-        if needed <= 0:
+        size, files = max(0, size + queue.growth), max(0, files + queue.growth_files)
+        if not size and not files:
             return []
-        self.look(needed, moment)
-        known = self._census.highest_rank(needed)
-        rank = surveyed.highest_rank(needed) if known is None else known
-        chosen = self._chosen(needed, min(MOST, queue.room("evict")), rank or 0)
+        self.look(size, files, moment)
+        rank = self._latest().highest_rank(size, files) or 0
+        chosen = self._chosen(size, files, min(MOST, queue.room("evict")), rank)
+        self._fruitless = not chosen and len(self._context.pool) > 0 < queue.room("evict")
         going = self._context.confirmed(chosen, moment)
         for resident in going:
             self._context.mover.add(Job("evict", (eviction(resident),)))
             self._context.pool.forget(resident.item.ino)
             self._census.gone(resident)
-            surveyed.gone(resident)
+            self._surveyed.gone(resident)
+        if not going and self._whole:
+            self._falling = self._files_falling = False  # there is nobody else
         return going
 
-    def look(self, needed: int, moment: Moment) -> None:
-        """Meet more candidates until there are enough to choose from for ``needed`` bytes."""
+    def look(self, size: int, files: int, moment: Moment, *, survey: bool = False) -> None:
+        """Meet more candidates, until there are enough to choose from for so much.
+
+        ``survey``: at least until it is known whether so much may go at all.
+        """
         context, sweep = self._context, self._sweep
         if self._began is None:  # a round that is half done finds only a part
             self._began, self._whole = sweep.rounds + (sweep.after > 0), False
-        pool, start = context.pool, context.monotonic()
+        start = context.monotonic()
         while context.monotonic() - start < BUDGET_S:
-            if len(pool) >= REMEMBERED or pool.size >= SAMPLE * needed:
+            if self._is_enough(size, files, moment, survey=survey):
                 break
             rounds = sweep.rounds
             self._meet(moment)
             if sweep.rounds > rounds:
-                self._census.end_round()
+                self._census.end_round(moment.now)
                 self._whole = sweep.rounds > self._began
                 break
+
+    def may_free(self, size: int, files: int, now: int) -> bool | None:
+        """Whether so many bytes and inodes may go in all; None: that is not known yet."""
+        latest = self._latest()
+        found = latest.evictable, self._census.evictable, self._surveyed.evictable
+        fresh = latest.found_at is not None and 0 <= now - latest.found_at < FRESH
+        if any(one.bytes >= size and one.files >= files for one in found[: 1 if fresh else 3]):
+            return True
+        return False if fresh else None
 
     def reset(self) -> None:
         """The policy changed."""
         self._census.clear()
         self._sweep.restart()
         self._began = None
+        self._falling = self._files_falling = False
 
-    def _chosen(self, needed: int, most: int, rank: int) -> list[Resident]:
+    def _needed(self, moment: Moment) -> tuple[int, int]:
+        """Bytes and inodes to free: down to the low marks, and for those that room is made for."""
+        size, files = self._context.demanded(moment.now)
+        levels, file_levels = moment.levels, moment.file_levels
+        self._falling = levels.falls(moment.used, falling=self._falling)
+        self._files_falling = file_levels.falls(moment.files_used, falling=self._files_falling)
+        over = moment.used - levels.low if self._falling else 0
+        files_over = moment.files_used - file_levels.low if self._files_falling else 0
+        return (
+            max(over, moment.used + size - levels.high if size else 0),
+            max(files_over, moment.files_used + files - file_levels.high if files else 0),
+        )
+
+    def _latest(self) -> Census:
+        """The census whose round ended last."""
+        return max(self._surveyed, self._census, key=lambda one: one.found_at or 0)
+
+    def _is_enough(self, size: int, files: int, moment: Moment, *, survey: bool) -> bool:
+        pool = self._context.pool
+        if survey and self.may_free(size, files, moment.now) is None:
+            return False
+        if pool.size >= SAMPLE * size and len(pool) >= SAMPLE * files:
+            return not self._fruitless
+        # A full pool of which nothing may go yet is no reason to stop: another class must give.
+        return len(pool) >= REMEMBERED and not self._fruitless
+
+    def _chosen(self, size: int, files: int, most: int, rank: int) -> list[Resident]:
         """The coldest: a part of those that are known, or all when there are no others."""
         pool = self._context.pool
         coldest = pool.coldest()
-        if not self._whole and pool.size < SAMPLE * needed:
-            needed = max(pool.size // SAMPLE, 1)
-        return victims(coldest, needed, most, rank)
+        if not self._whole:
+            if pool.size < SAMPLE * size:
+                size = max(pool.size // SAMPLE, 1)
+            if len(pool) < SAMPLE * files:
+                files = max(len(pool) // SAMPLE, 1)
+        return victims(coldest, size, most, rank, files=files)
 
     def _meet(self, moment: Moment) -> None:
         context = self._context

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from tierfs.base.durations import SECOND
 from tierfs.base.metrics import Metrics
 from tierfs.tiering.jobs import KINDS, Done, Kind
+from tierfs.tiering.waits import NONE, REASONS, Sum, Sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,20 @@ class EngineState:
     """Bytes of the table of what was read."""
     tick_s: float
     """How long the latest tick took, in seconds."""
+    flash_files: int
+    """Inodes of flash's filesystem; 0: it makes them as they are needed."""
+    flash_files_used: int
+    files_high_watermark: int
+    """Inodes in use above which files are evicted; 0 where none are counted."""
+    files_low_watermark: int
+    flash_only_since: int | None
+    """When the oldest file that only flash has was changed last; None: there is none known."""
+    pinned: Sum
+    """Files pinned by hand or by a rule, and their bytes that belong on flash."""
+    pinned_elsewhere: Sums
+    """Those of which something is not there, by the reason, and the bytes that are not."""
+    misplaced: Sums
+    """Every file that is to be moved and waits, by the reason, these included."""
 
 
 @dataclass(slots=True)
@@ -79,5 +95,19 @@ class Totals:
         for kind in KINDS:
             metrics.moves_waiting.labels(kind).set(state.waiting[kind])
         metrics.mover_suspended.set(state.suspended)
+        metrics.flash_inodes.set(state.flash_files)
+        metrics.flash_inodes_used.set(state.flash_files_used)
+        metrics.flash_inodes_watermark.labels("high").set(state.files_high_watermark)
+        metrics.flash_inodes_watermark.labels("low").set(state.files_low_watermark)
+        metrics.flash_only_oldest.set((state.flash_only_since or 0) / SECOND)
+        metrics.pinned_files.set(state.pinned.files)
+        metrics.pinned_bytes.set(state.pinned.bytes)
+        for reason in REASONS:
+            files, size = state.pinned_elsewhere.get(reason, NONE)
+            metrics.pinned_elsewhere_files.labels(reason).set(files)
+            metrics.pinned_elsewhere_bytes.labels(reason).set(size)
+            files, size = state.misplaced.get(reason, NONE)
+            metrics.misplaced_files.labels(reason).set(files)
+            metrics.misplaced_bytes.labels(reason).set(size)
         metrics.sweep_progress.set(state.sweep)
         metrics.sweep_rounds.set(state.sweeps)

@@ -15,13 +15,13 @@ attribute: nothing else here depends on which tier answers.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 import threading
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
+from tierfs.base.holes import data_ranges
 from tierfs.warming.caches import Span, cached
 from tierfs.warming.heads import Heads, require_daemon
 from tierfs.warming.names import ELSEWHERE, GONE, SPECIAL, VANISHED
@@ -135,24 +135,9 @@ def _state(file: Opened, part: Callable[[int, int, int], Span], *, name_cached: 
 
 
 def tail_ranges(file: Opened) -> Iterator[tuple[int, int]]:
-    """Where the tail has data, as first byte and end; holes are left out where they are known.
-
-    A mount that knows none says that all is data (lseek(2)): that is as good an answer.
-    """
-    at = file.head
-    while at < file.size:
-        start, end = _data(file.descriptor, at, file.size) if file.has_holes else (at, file.size)
-        if start < end:
-            yield start, end
-        at = end
-
-
-def _data(descriptor: int, at: int, size: int) -> tuple[int, int]:
-    """The first range with data from ``at`` on; the empty range at ``size`` if there is none."""
-    try:
-        start = os.lseek(descriptor, at, os.SEEK_DATA)
-    except OSError as error:
-        if error.errno == errno.ENXIO:
-            return size, size
-        raise
-    return min(start, size), min(os.lseek(descriptor, start, os.SEEK_HOLE), size)
+    """Where the tail has data, as first byte and end; holes are left out where they are known."""
+    if file.head >= file.size:
+        return iter(())
+    if not file.has_holes:
+        return iter(((file.head, file.size),))
+    return data_ranges(file.descriptor, file.head, file.size)

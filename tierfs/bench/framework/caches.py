@@ -68,15 +68,20 @@ class Remount:
             TierfsError: the command failed, or did not mount again.
         """
         before = filesystem_of(directory)
-        done = subprocess.run(
-            ["/bin/sh", "-c", self.command],
-            check=False,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=REMOUNT_SECONDS,
-        )
+        try:
+            done = subprocess.run(
+                ["/bin/sh", "-c", self.command],
+                check=False,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=REMOUNT_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            raise TierfsError(
+                f"the command to remount {directory} has not ended after {REMOUNT_SECONDS:g} s"
+            ) from None
         if done.returncode != 0:
             why = done.stderr.strip() or f"it ended with {done.returncode}"
             raise TierfsError(f"the command to remount {directory} failed: {why}")

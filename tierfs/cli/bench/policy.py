@@ -111,7 +111,6 @@ def command(json_file: Path | None, chart_file: Path | None, **options: object) 
     """Compare tierfs's policy with LRU, LFU, S3-FIFO, SIEVE and Belady's optimum.
 
     Nothing is read or moved: the accesses are made up from a seed, or taken from a log.
-    docs/explanation/heat.md tells what the policies do.
     """
     output = Output(json_file, chart_file)
     output.check()

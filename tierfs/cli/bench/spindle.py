@@ -141,8 +141,8 @@ def drive_of(given: dict[str, Any]) -> Spindle:
 def command(backing: Path, mountpoint: Path, kernel_read_ahead: int, **given: object) -> None:
     """Show BACKING, a directory in memory, on MOUNTPOINT, as slow as a hard disk drive.
 
-    Serves until it is unmounted or interrupted. docs/how-to/simulate-a-disk.md tells what is
-    simulated and what is left out.
+    Serves until it is unmounted or interrupted. Simulated are seeks, rotation, transfer rates by
+    zone and a queue that is served in the best order.
     """
     spindle = drive_of(given)
     for line in assumptions(spindle):

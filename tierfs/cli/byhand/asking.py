@@ -9,6 +9,7 @@ from typing import Final
 
 import click
 
+from tierfs.base.by_hand import PIN
 from tierfs.base.durations import SECOND, format_duration
 from tierfs.base.errors import ExitCode
 from tierfs.base.text import printable
@@ -16,11 +17,12 @@ from tierfs.base.units import format_size
 from tierfs.cli.bar import bar
 from tierfs.cli.byhand.files import Complaints, files
 from tierfs.cli.byhand.options import Manner
-from tierfs.cli.byhand.place import Place, place_of, put, remove
+from tierfs.cli.byhand.place import Place, place_of, put, reason, remove
 from tierfs.cli.byhand.waiting import Asked, Waiting
 from tierfs.cli.byhand.wishes import Wish
 from tierfs.cli.given import require_files
 from tierfs.cli.messages import counted
+from tierfs.warming.heads import require_daemon
 
 STAYS: Final = "what was asked for stays, and is done when the mount comes to it"
 
@@ -38,7 +40,13 @@ def ask_for(wish: Wish, words: tuple[str, ...], manner: Manner) -> int:
     asking = Asking(wish, complaints, dry_run=manner.dry_run)
     asked = Waiting(wish, complaints)
     try:
-        for path in files(words, complaints, null=manner.null, recursive=manner.recursive):
+        for path in files(
+            words,
+            complaints,
+            null=manner.null,
+            recursive=manner.recursive,
+            directory=asking.ask_directory,
+        ):
             if (one := asking.ask(path)) and manner.patience is not None:
                 asked.add(one)
         asking.tell()
@@ -65,8 +73,43 @@ class Asking:
         self._dry_run = dry_run
         self.files = 0
         self.bytes = 0
+        self.directories = 0
         self._needless = 0
         self._told = False
+        self._pinned: list[bytes] = []
+        """Directories that were pinned, each with a slash at its end."""
+        self._pinning: set[str] = set()
+        """Directories whose pins still hold what was to be unpinned."""
+
+    def ask_directory(self, path: bytes) -> None:
+        """Pin or unpin a directory, and so what is made in and below it later.
+
+        Where that is not allowed, or an older daemon does not know it, its files are pinned alone.
+
+        Raises:
+            NotMounted: the mount's daemon is gone.
+        """
+        wish = self._wish
+        if wish.name != PIN or self._dry_run:
+            return
+        try:
+            if wish.value is None:
+                device = os.lstat(path).st_dev
+                for root, below, _ in os.walk(path):
+                    self.directories += remove(root, PIN)
+                    below[:] = [
+                        name
+                        for name in below
+                        if os.lstat(os.path.join(root, name)).st_dev == device  # noqa: PTH118
+                    ]
+            else:
+                put(path, PIN, wish.value)
+                self._pinned.append(path.rstrip(b"/") + b"/")
+                self.directories += 1
+        except OSError as error:
+            require_daemon(error, path)
+            what = f"what is made in it later is not {wish.noted}"
+            click.echo(f"tierfs: {printable(path)}: {what}: {reason(error)}", err=True)
 
     def ask(self, path: bytes) -> Asked | None:
         """Ask for one file, or with ``dry_run`` say so; None: there is nothing to wait for.
@@ -92,12 +135,24 @@ class Asking:
         if self._dry_run:
             return self._show(path, place)
         if wish.value is None:
+            self._tell_pinned_by(path, place)
             return remove(path, wish.name)
+        if place.is_pinned and any(path.startswith(above) for above in self._pinned):
+            return True
         put(path, wish.name, wish.value)
         return True
 
+    def _tell_pinned_by(self, path: bytes, place: Place) -> None:
+        """Say once of each directory that its files stay pinned."""
+        if place.pinned_by is not None and place.pinned_by not in self._pinning:
+            self._pinning.add(place.pinned_by)
+            by = printable(os.fsencode(place.pinned_by))
+            self._complaints.fail(
+                path, f"the directory {by} of the mount pins it; tierfs unpin -r ends that"
+            )
+
     def _show(self, path: bytes, place: Place) -> bool:
-        if self._wish.value is None and place.pin is None:
+        if self._wish.value is None and not place.is_pinned:
             return False
         if self._wish.is_refused(place):
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
@@ -113,7 +168,10 @@ class Asking:
             return
         begins = f"would {self._wish.verb}" if self._dry_run else self._wish.noted
         moved = f", {format_size(self.bytes)} {self._wish.direction}" if self.bytes else ""
-        line = f"{begins} {counted(self.files, 'file', 'files')}{moved}"
+        what = counted(self.files, "file", "files")
+        if self.directories:
+            what = f"{counted(self.directories, 'directory', 'directories')} and {what}"
+        line = f"{begins} {what}{moved}"
         click.echo(line + (f"; {self._needless:,} need nothing" if self._needless else ""))
 
     def tell_interrupted(self, left: int) -> None:
@@ -141,7 +199,9 @@ def _wait(asked: Waiting, wish: Wish, asking: Asking, patience: float) -> bool:
         done = asked.until(time.monotonic() + patience, watch)
     if not done:
         time_out = format_duration(int(patience * SECOND))
-        click.echo(f"tierfs: after {time_out} {_unmoved(asked.left)}; {STAYS}", err=True)
+        told = [f"{reason} {count:,}" for reason, count in asked.reasons().most_common()]
+        why = f" (waiting for {', '.join(told)})" if told else ""
+        click.echo(f"tierfs: after {time_out} {_unmoved(asked.left)}{why}; {STAYS}", err=True)
     return done
 
 

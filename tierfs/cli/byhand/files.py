@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import click
 
@@ -29,6 +29,10 @@ class Complaints(Tally):
     def fail(self, path: bytes, reason: str) -> None:
         """Something is the matter with one path."""
         self._tell(f"{printable(path)}: {reason}", ExitCode.UNEXPECTED)
+
+    def stuck(self, path: bytes, reason: str) -> None:
+        """A file has no room where it is to go, and none will be made."""
+        self._tell(f"{printable(path)}: {reason}", ExitCode.NO_ROOM)
 
     def refuse(self, error: NotMounted) -> None:
         """A path is in no tierfs mount that answers."""
@@ -60,9 +64,16 @@ class Complaints(Tally):
 
 
 def files(
-    words: tuple[str, ...], complaints: Complaints, *, null: bool, recursive: bool
+    words: tuple[str, ...],
+    complaints: Complaints,
+    *,
+    null: bool,
+    recursive: bool,
+    directory: Callable[[bytes], object] = lambda _: None,
 ) -> Iterator[bytes]:
     """The files that the words of a command line name, then those of its list.
+
+    ``directory`` is called with each directory that a word names, before its files.
 
     Raises:
         NotMounted: the daemon of a mount is gone while its directories or the list are read.
@@ -70,13 +81,18 @@ def files(
     """
     names = Names(Heads(), complaints, lambda _: False)
     for path in named(words):
-        yield from _argument(names, path, complaints, recursive=recursive)
+        yield from _argument(names, path, complaints, recursive=recursive, directory=directory)
     for found in names.listed(listed(words, null=null)):
         yield found.path
 
 
 def _argument(
-    names: Names, path: bytes, complaints: Complaints, *, recursive: bool
+    names: Names,
+    path: bytes,
+    complaints: Complaints,
+    *,
+    recursive: bool,
+    directory: Callable[[bytes], object],
 ) -> Iterator[bytes]:
     try:
         known = names.arguments([path])
@@ -86,5 +102,7 @@ def _argument(
         if stat.S_ISDIR(one.facts.st_mode) and not recursive:
             complaints.fail(path, "it is a directory; -r takes all files in and below it")
         else:
+            if stat.S_ISDIR(one.facts.st_mode):
+                directory(one.path)
             for found in names.below([one]):
                 yield found.path

@@ -6,7 +6,19 @@ import errno
 import os
 from typing import Final, NamedTuple
 
-from tierfs.base.by_hand import FOR_EVER, MIRRORED, PIN, PREFIX, REQUESTED, YES, parse_prefix
+from tierfs.base.by_hand import (
+    FOR_EVER,
+    MIRRORED,
+    PIN,
+    PINNED_BY,
+    PREFIX,
+    REQUESTED,
+    WAITS,
+    YES,
+    parse_pinned_by,
+    parse_prefix,
+    parse_waits,
+)
 
 _FOREIGN: Final = frozenset({errno.EOPNOTSUPP, errno.ENODATA})
 _REASONS: Final = {
@@ -23,11 +35,19 @@ class Place(NamedTuple):
     prefix: int
     """How many of its bytes are on flash, if it has as many."""
     pin: str | None
-    """``1``: for ever, else when it ends; None: it is not pinned by hand."""
+    """``1``: for ever, else when it ends; None: it has no pin of its own."""
     mirrored: bool
     """Whether the disk holds what is on flash as well."""
     requested: int | None
     """The prefix that was asked for and is not reached yet."""
+    waits: str | None = None
+    """Why it is not where it belongs; None: it is."""
+    stuck: bool = False
+    """Whether waiting alone helps nothing."""
+    pin_above: str | None = None
+    """The pin of the nearest directory above that has one, likewise."""
+    pinned_by: str | None = None
+    """The path of that directory from the root of the mount."""
 
     @property
     def flash(self) -> int:
@@ -47,9 +67,15 @@ class Place(NamedTuple):
         return "split" if self.disk else "flash"
 
     @property
+    def is_pinned(self) -> bool:
+        """Whether it has a pin, or a directory above."""
+        return self.pin is not None or self.pin_above is not None
+
+    @property
     def pinned_until(self) -> str | None:
-        """When the pin ends; None: never, or there is none."""
-        return None if self.pin == FOR_EVER.decode() else self.pin
+        """When its pin, or else that of the directory, ends; None: never, or there is none."""
+        pin = self.pin_above if self.pin is None else self.pin
+        return None if pin == FOR_EVER.decode() else pin
 
 
 def place_of(path: bytes) -> Place:
@@ -59,12 +85,19 @@ def place_of(path: bytes) -> Place:
         OSError: it cannot be looked at; ``reason`` tells people why.
     """
     requested = _value(path, REQUESTED)
+    above = _value(path, PINNED_BY)
+    pin_above, pinned_by = (None, None) if above is None else parse_pinned_by(above)
+    waits, stuck = parse_waits(_value(path, WAITS) or b"")
     return Place(
         size=os.lstat(path).st_size,
         prefix=parse_prefix(os.getxattr(path, PREFIX, follow_symlinks=False)),
         pin=None if (pin := _value(path, PIN)) is None else pin.decode(),
         mirrored=_value(path, MIRRORED) == YES,
         requested=None if requested is None else parse_prefix(requested),
+        waits=waits or None,
+        stuck=stuck,
+        pin_above=pin_above,
+        pinned_by=pinned_by,
     )
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import suppress
+from itertools import islice
 from typing import Final, Literal, NamedTuple
 
 from tierfs.cli.byhand.files import Complaints
 from tierfs.cli.byhand.place import Place, place_of
-from tierfs.cli.byhand.wishes import Wish
+from tierfs.cli.byhand.wishes import TO_FLASH, Wish
 
 POLL_S: Final = 0.2
 """Seconds between two looks."""
 
-LOOKS: Final = 500
+LOOKS: Final = 200
 """Files looked at in one: a tenth of a second of the daemon's time or less."""
 
 WHY: Final = (
@@ -22,7 +24,15 @@ WHY: Final = (
     "or somebody asked for something else"
 )
 
-State = Literal["reached", "asked", "given up"]
+NO_ROOM: Final = {
+    "room": "flash has no room for it, and what may leave flash is too little",
+    "inodes": "flash has no inode for it, and no file may leave flash",
+}
+"""By the reason for which a file is stuck."""
+
+STAYS_PINNED: Final = "it stays pinned and comes when there is; tierfs unpin or demote others"
+
+State = Literal["reached", "asked", "stuck", "given up"]
 
 
 class Asked(NamedTuple):
@@ -40,6 +50,8 @@ def state_of(wish: Wish, place: Place) -> State:
     """What became of a wish."""
     if wish.reached(place):
         return "reached"
+    if wish.direction == TO_FLASH and place.stuck:
+        return "stuck"
     return "asked" if wish.asked(place) else "given up"
 
 
@@ -61,6 +73,15 @@ class Waiting:
     def left(self) -> int:
         """Files that are still to be moved."""
         return len(self._files)
+
+    def reasons(self) -> Counter[str]:
+        """Why the next files wait, as many as are looked at in one, and how many for each."""
+        found: Counter[str] = Counter()
+        for asked in islice(self._files, LOOKS):
+            with suppress(OSError):
+                if reason := place_of(asked.path).waits:
+                    found[reason] += 1
+        return found
 
     def until(self, deadline: float, watch: Watch) -> bool:
         """Wait until ``deadline`` (time.monotonic) at most; tells whether all has ended.
@@ -89,11 +110,17 @@ class Waiting:
 
     def _has_ended(self, path: bytes) -> bool:
         try:
-            state = state_of(self._wish, place_of(path))
+            place = place_of(path)
         except OSError as error:
             self._complaints.failed(path, error)
             return True
+        state = state_of(self._wish, place)
+        if state == "stuck":
+            why = NO_ROOM.get(place.waits or "", f"it cannot be moved now ({place.waits})")
+            stays = f"; {STAYS_PINNED}" if self._wish.asked(place) else ""
+            self._complaints.stuck(path, f"it was not {self._wish.done}: {why}{stays}")
         if state == "given up":
-            self._complaints.fail(path, f"it was not {self._wish.done}; {WHY}")
+            why = f"moving it failed ({place.waits}); see the log" if place.waits else WHY
+            self._complaints.fail(path, f"it was not {self._wish.done}; {why}")
         self.reached += state == "reached"
         return state != "asked"

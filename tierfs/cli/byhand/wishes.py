@@ -40,7 +40,7 @@ class Wish:
 
     def is_refused(self, place: Place) -> bool:
         """Whether a pin stands in the way: a pinned file is on flash whole."""
-        return self.name == PREFIX and self.value != show_prefix(WHOLE_FILE) and bool(place.pin)
+        return self.name == PREFIX and self.value != show_prefix(WHOLE_FILE) and place.is_pinned
 
 
 def pin(length: str | None) -> Wish:
@@ -53,7 +53,7 @@ def pin(length: str | None) -> Wish:
         value=length.encode() if length else FOR_EVER,
         moves=lambda place: place.disk,
         reached=lambda place: not place.disk,
-        asked=lambda place: place.pin is not None,
+        asked=lambda place: place.is_pinned,
         direction=TO_FLASH,
     )
 

@@ -9,7 +9,7 @@ import click
 
 from tierfs.base.errors import ConfigError, NotMounted, TierfsError, UsageError
 from tierfs.cli.messages import message
-from tierfs.cli.verb import Verb
+from tierfs.cli.verb import PATH, Verb
 from tierfs.mount.asking import ask
 from tierfs.mount.mountinfo import Mount, mounts
 
@@ -23,9 +23,7 @@ tierfs policy check new.yaml && mv new.yaml policy.yaml && tierfs policy apply
 @click.command(
     cls=Verb, epilog=EXAMPLES, name="apply", short_help="Have a mount read its policy again."
 )
-@click.argument(
-    "mounted", metavar="[MOUNTPOINT|VOLUME.yaml]...", nargs=-1, type=click.Path(path_type=Path)
-)
+@click.argument("mounted", metavar="[MOUNTPOINT|VOLUME.yaml]...", nargs=-1, type=PATH)
 def command(mounted: tuple[Path, ...]) -> None:
     """Have mounts read the policy that their volume file names; without a name, all of yours.
 

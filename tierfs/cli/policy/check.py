@@ -8,7 +8,7 @@ import click
 
 from tierfs.base.units import format_size
 from tierfs.cli.status import aligned
-from tierfs.cli.verb import Verb
+from tierfs.cli.verb import PATH, Verb
 from tierfs.policy.limits import Flash, Mover
 from tierfs.policy.tier_policy import Policy, load_policy
 
@@ -19,7 +19,7 @@ tierfs policy check new.yaml && mv new.yaml /etc/tierfs/policy.yaml
 
 
 @click.command(cls=Verb, epilog=EXAMPLES, name="check", short_help="Check a policy file.")
-@click.argument("policy", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("policy", metavar="FILE", type=PATH)
 def command(policy: Path) -> None:
     """Check the policy FILE: say what it means, or everything that is wrong with it (exit code 2).
 

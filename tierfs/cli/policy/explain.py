@@ -16,7 +16,7 @@ from tierfs.base.errors import UsageError
 from tierfs.cli.policy.local_facts import Assumed, local_facts
 from tierfs.cli.policy.mounted_facts import Located, explained, lines, locate
 from tierfs.cli.status import aligned
-from tierfs.cli.verb import Verb
+from tierfs.cli.verb import PATH, Verb
 from tierfs.policy.explain import explain
 from tierfs.policy.problems import printable
 from tierfs.policy.report import record
@@ -67,7 +67,7 @@ class DurationType(click.ParamType[int]):
     "--policy",
     "policy_file",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="The policy.  [default: that of the mount the file lies on]",
 )
 @click.option(

@@ -11,7 +11,9 @@ from typing import Any, Final, NamedTuple
 
 from tierfs.base.durations import SECOND, format_duration
 from tierfs.base.errors import UsageError
+from tierfs.base.text import printable
 from tierfs.base.units import format_size
+from tierfs.cli.waits import WAITS
 from tierfs.mount.asking import ask
 from tierfs.mount.mountinfo import mount_above
 
@@ -73,7 +75,11 @@ def lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     where = f"{format_size(found['on_flash'])} of {format_size(found['size'])}"
     yield "on flash", where + (", copied to disk as well" if found["mirrored"] else "")
     because = _BECAUSE.get(found["why"])
+    if found.get("pinned_by"):
+        because = f"the directory {printable(found['pinned_by'])} pins it; see tierfs unpin -r"
     yield "wanted there", _prefix(found["wanted"]) + (f": {because}" if because else "")
+    if found.get("waits"):
+        yield "not yet", WAITS[found["waits"]] + ("; nothing may go for it" * found["stuck"])
 
 
 def _answer(mountpoint: Path, inos: list[int]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import click
 from tierfs.base.units import format_size
 from tierfs.cli.policy.apply import mountpoint_of
 from tierfs.cli.status import aligned
-from tierfs.cli.verb import Verb
+from tierfs.cli.verb import PATH, Verb
+from tierfs.cli.waits import reasons
 from tierfs.mount.asking import ask
 
 EXAMPLES = """
@@ -31,7 +32,7 @@ MOVES = {
 @click.command(
     cls=Verb, epilog=EXAMPLES, name="plan", short_help="Say what a mount would move now."
 )
-@click.argument("mounted", metavar="MOUNTPOINT|VOLUME.yaml", type=click.Path(path_type=Path))
+@click.argument("mounted", metavar="MOUNTPOINT|VOLUME.yaml", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; sizes in bytes.")
 def command(mounted: Path, *, as_json: bool) -> None:
     """Say which moves the policy in force calls for now, in files and bytes, and why.
@@ -43,7 +44,7 @@ def command(mounted: Path, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(plan, indent=2))
         return
-    for line in [*aligned(_facts(plan)), *_moves(plan)]:
+    for line in [*aligned(_facts(plan)), *_moves(plan), *_waiting(plan)]:
         click.echo(line)
 
 
@@ -77,3 +78,13 @@ def _too_much(plan: dict[str, Any]) -> list[str]:
         return []
     free = f"{format_size(room)} is free below the high watermark"
     return ["", f"{free}: the rest comes when something else goes"]
+
+
+def _waiting(plan: dict[str, Any]) -> list[str]:
+    """Why files that are to be moved have not been yet."""
+    if not plan.get("misplaced"):
+        return []
+    return [
+        "",
+        *aligned([("waiting for", "files", "bytes"), *reasons(plan["misplaced"])], numbers=2),
+    ]

@@ -69,7 +69,7 @@ static found absence(table *t, uint64_t parent, const entry *known, struct fuse_
     return ABSENT;
 }
 
-static found look_up(table *t, uint64_t parent, const char *name, size_t length,
+static found look_up(table *t, uint64_t parent, const char *name, size_t length, uint32_t thread,
                      struct fuse_entry_out *out) {
     entry *known = find_entry(t, parent, name, length);
     if (!known || !known->target)
@@ -78,24 +78,26 @@ static found look_up(table *t, uint64_t parent, const char *name, size_t length,
     if (references_add(&t->references, target->row.ino, 1) < 0)
         return MISS;
     touch(target);
+    tell(t, target, thread);
     *out = entry_out_of(&target->row);
     return FOUND;
 }
 
-found table_lookup(table *t, uint64_t parent, const char *name, size_t length,
+found table_lookup(table *t, uint64_t parent, const char *name, size_t length, uint32_t thread,
                    struct fuse_entry_out *out) {
     pthread_mutex_lock(&t->lock);
-    found result = look_up(t, parent, name, length, out);
+    found result = look_up(t, parent, name, length, thread, out);
     pthread_mutex_unlock(&t->lock);
     return result;
 }
 
-found table_attributes(table *t, uint64_t ino, struct fuse_attr_out *out) {
+found table_attributes(table *t, uint64_t ino, uint32_t thread, struct fuse_attr_out *out) {
     pthread_mutex_lock(&t->lock);
     inode *each = find_inode(t, ino);
     bool known = each && !each->row.sparse;
     if (known) {
         touch(each);
+        tell(t, each, thread);
         *out = (struct fuse_attr_out){.attr_valid = VALID_S, .attr = attr_of(&each->row)};
     }
     pthread_mutex_unlock(&t->lock);

@@ -47,6 +47,7 @@ int life_set_up(router *r, size_t memory, int heads, int objects) {
     }
     pthread_mutex_init(&r->statfs_lock, NULL);
     changing_init(&r->changing);
+    pthread_mutex_init(&r->telling, NULL);
     pthread_mutex_init(&r->parking, NULL);
     pthread_cond_init(&r->needed, NULL);
     if (open_events(r) < 0 || store_open(&r->heads, heads) < 0 || store_open(&r->objects, objects) < 0)
@@ -82,7 +83,9 @@ void life_stop(router *r) {
     uring_close(r->uring);
     passing_free(r->passing);
     r->passing = NULL;
+    pthread_mutex_lock(&r->telling);
     close_fd(&r->device);
+    pthread_mutex_unlock(&r->telling);
     close_fd(&r->socket);
     prefetch_stop(r->prefetch);
 }

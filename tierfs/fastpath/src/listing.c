@@ -63,11 +63,12 @@ size_t listing_bytes(listing *l) {
 }
 
 /* Dots bear no reference: the kernel makes no dentry of them (fuse_direntplus_link). */
-static found entry_of(table *t, const page *p, const listed *each, struct fuse_entry_out *out) {
+static found entry_of(table *t, const page *p, const listed *each, uint32_t thread,
+                      struct fuse_entry_out *out) {
     *out = (struct fuse_entry_out){0};
     if (each->cookie <= DOTS)
         return FOUND;
-    return table_lookup(t, p->directory, p->names + each->name, each->length, out);
+    return table_lookup(t, p->directory, p->names + each->name, each->length, thread, out);
 }
 
 static size_t append(uint8_t *out, const page *p, const listed *each,
@@ -85,13 +86,14 @@ static size_t append(uint8_t *out, const page *p, const listed *each,
     return size;
 }
 
-static found fill(table *t, const page *p, size_t at, uint8_t *out, size_t room, size_t *length) {
+static found fill(table *t, const page *p, size_t at, uint32_t thread, uint8_t *out, size_t room,
+                  size_t *length) {
     for (*length = 0; at < p->count; at++) {
         const listed *each = &p->entries[at];
         struct fuse_entry_out entry;
         if (*length + FUSE_DIRENT_ALIGN(FUSE_NAME_OFFSET_DIRENTPLUS + each->length) > room)
             return *length ? FOUND : MISS; /* length 0 would say that this is the end */
-        found known = entry_of(t, p, each, &entry);
+        found known = entry_of(t, p, each, thread, &entry);
         if (known == MISS)
             return *length ? FOUND : MISS;
         if (known == FOUND)
@@ -100,14 +102,14 @@ static found fill(table *t, const page *p, size_t at, uint8_t *out, size_t room,
     return *length || p->end ? FOUND : MISS; /* nothing left of this page, and others follow */
 }
 
-found listing_fill(listing *l, table *t, uint64_t directory, uint64_t cookie, uint8_t *out,
-                   size_t room, size_t *length) {
+found listing_fill(listing *l, table *t, uint64_t directory, uint64_t cookie, uint32_t thread,
+                   uint8_t *out, size_t room, size_t *length) {
     size_t at;
     found result = MISS;
     pthread_mutex_lock(&l->lock);
     const page *p = pages_find(&l->pages, directory, cookie, &at);
     if (p)
-        result = fill(t, p, at, out, room, length);
+        result = fill(t, p, at, thread, out, room, length);
     pthread_mutex_unlock(&l->lock);
     return result;
 }

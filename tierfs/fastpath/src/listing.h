@@ -21,8 +21,8 @@ void listing_drop(listing *l, uint64_t directory);
 
 /* Fills `out` with fuse_direntplus records of what follows `cookie`, and takes a reference for each.
    MISS: no page, or the table no longer knows the first name. FOUND with length 0: the end. */
-found listing_fill(listing *l, table *t, uint64_t directory, uint64_t cookie, uint8_t *out,
-                   size_t room, size_t *length);
+found listing_fill(listing *l, table *t, uint64_t directory, uint64_t cookie, uint32_t thread,
+                   uint8_t *out, size_t room, size_t *length);
 
 /* The kernel caches listings, and looks only at the beginning of one whether the directory has changed
    since (fuse_readdir_cached, fs/fuse/readdir.c). What goes on in the middle could get names from an older

@@ -12,6 +12,7 @@
 #include "payloads.h"
 #include "prefetch.h"
 #include "records.h"
+#include "telling.h"
 #include "uring.h"
 #include "xattrs.h"
 
@@ -169,6 +170,15 @@ static PyObject *router_put_inode(PyObject *self, PyObject *row) {
     if (!parse_row(row, &parsed))
         return NULL;
     table_put_inode(router_of(self)->table, &parsed);
+    Py_RETURN_NONE;
+}
+
+static PyObject *router_change_inode(PyObject *self, PyObject *row) {
+    attributes parsed;
+    if (!parse_row(row, &parsed))
+        return NULL;
+    if (table_change_inode(router_of(self)->table, &parsed))
+        tell_kernel(router_of(self), parsed.ino);
     Py_RETURN_NONE;
 }
 
@@ -334,6 +344,7 @@ static PyMethodDef router_methods[] = {
     {"prefetch", router_prefetch, METH_VARARGS, NULL},
     {"stop", router_stop, METH_NOARGS, NULL},
     {"put_inode", router_put_inode, METH_O, NULL},
+    {"change_inode", router_change_inode, METH_O, NULL},
     {"drop_inode", router_drop_inode, METH_O, NULL},
     {"put_entry", router_put_entry, METH_VARARGS, NULL},
     {"drop_entry", router_drop_entry, METH_VARARGS, NULL},

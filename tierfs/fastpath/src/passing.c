@@ -18,6 +18,7 @@
 #include "hashing.h"
 #include "payloads.h"
 #include "protocol.h"
+#include "telling.h"
 #include "uring.h"
 
 /* Messages beyond 64 KiB need contiguous kernel memory (unix_dgram_sendmsg), and may fail. */
@@ -278,6 +279,7 @@ void pass_on(worker *w, struct fuse_in_header *header, uint8_t *body, size_t len
         changing_add(&r->changing, header->unique, header->nodeid);
         await_others(w);
     }
+    note_passed(r, header, body, length);
     if (calling_answers(r->calling, w, header, body, length))
         return;
     count(&w->counters.passed_on, 1);
@@ -317,6 +319,7 @@ void ask_python(router *r, const struct fuse_in_header *header, const struct fus
     pthread_mutex_lock(&p->reading);
     hashing_add(&p->reads, &added->node);
     pthread_mutex_unlock(&p->reading);
+    note_passed(r, header, NULL, 0);
     ask(p, &copy);
 }
 

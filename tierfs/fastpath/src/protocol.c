@@ -35,8 +35,11 @@ void init_adapt(uint8_t *body, size_t length, uint32_t offered, uint32_t max_wri
     if (length < offsetof(struct fuse_init_out, map_alignment))
         return;
     /* Without OPEN, O_TRUNC must come as SETATTR. The umask is the core's matter, since a default
-       access list overrides it (acl(5)). The target of a symbolic link never changes. */
-    out->flags &= ~(uint32_t)FUSE_ATOMIC_O_TRUNC;
+       access list overrides it (acl(5)). The target of a symbolic link never changes.
+       Behind an O_DIRECT write the kernel drops the pages that a read brought in meanwhile
+       (kiocb_invalidate_post_direct_write), but not where it answers a write of libaio before that is
+       made: so it is to make it first. */
+    out->flags &= ~(uint32_t)(FUSE_ATOMIC_O_TRUNC | FUSE_ASYNC_DIO);
     out->flags |= offered & (FUSE_DONT_MASK | FUSE_CACHE_SYMLINKS | FUSE_MAX_PAGES);
     out->max_write = max_write;
     out->max_pages = (uint16_t)(max_write / PAGE);

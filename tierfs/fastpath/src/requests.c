@@ -41,7 +41,7 @@ static outcome answer_lookup(worker *w, const request *q) {
     size_t length = string_at(q, 0);
     if (!length || length > NAME_MAX || is_dot(name, length))
         return PASS;
-    found result = table_lookup(w->router->table, q->header->nodeid, name, length, &out);
+    found result = table_lookup(w->router->table, q->header->nodeid, name, length, q->header->pid, &out);
     if (result == MISS)
         return PASS;
     if (!reply(w->router, q->header->unique, &out, sizeof out) && result == FOUND)
@@ -89,7 +89,7 @@ static outcome answer_getattr(worker *w, const request *q) {
     if (q->length < sizeof(struct fuse_getattr_in))
         return PASS;
     if (changing_has(&w->router->changing, q->header->nodeid) ||
-        table_attributes(w->router->table, q->header->nodeid, &out) != FOUND)
+        table_attributes(w->router->table, q->header->nodeid, q->header->pid, &out) != FOUND)
         return PASS;
     reply(w->router, q->header->unique, &out, sizeof out);
     return OK;
@@ -178,7 +178,8 @@ static void serve_listing(worker *w, const struct fuse_in_header *header, const 
     router *r = w->router;
     size_t length;
     found result =
-        listing_fill(r->listing, r->table, header->nodeid, in->offset, w->reply, in->size, &length);
+        listing_fill(r->listing, r->table, header->nodeid, in->offset, header->pid, w->reply, in->size,
+                     &length);
     if (result != FOUND) {
         ask_python(r, header, in, again);
         return;

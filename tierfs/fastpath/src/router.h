@@ -90,6 +90,7 @@ struct router {
     uring *uring; /* NULL: the device alone */
 
     int device;
+    pthread_mutex_t telling; /* while a notification is written, and the device closed */
     int socket; /* our end */
     int wake;   /* eventfd: the leader is to look up */
     int ended;  /* eventfd: the connection is over */

@@ -5,6 +5,7 @@
 #include <sys/random.h>
 
 #include "table_parts.h"
+#include "telling.h"
 #include "xattrs.h"
 
 enum { ALLOCATION = 16 }; /* what malloc spends on bookkeeping, about */
@@ -144,6 +145,7 @@ static inode *add_inode(table *t, uint64_t ino) {
     TAILQ_INIT(&added->names);
     added->node.hash = hash_number(ino);
     added->row.ino = ino;
+    tell(t, added, 0);
     hashing_add(&t->inodes, &added->node);
     t->used += inode_bytes(added);
     enqueue(t, added);
@@ -152,8 +154,7 @@ static inode *add_inode(table *t, uint64_t ino) {
 
 /* ---------------------------------------------------------------- publishing */
 
-void table_put_inode(table *t, const attributes *row) {
-    pthread_mutex_lock(&t->lock);
+static inode *put_inode(table *t, const attributes *row) {
     inode *each = find_inode(t, row->ino);
     if (!each)
         each = add_inode(t, row->ino);
@@ -161,7 +162,25 @@ void table_put_inode(table *t, const attributes *row) {
         each->row = *row;
         make_room(t, each);
     }
+    return each;
+}
+
+void table_put_inode(table *t, const attributes *row) {
+    pthread_mutex_lock(&t->lock);
+    put_inode(t, row);
     pthread_mutex_unlock(&t->lock);
+}
+
+bool table_change_inode(table *t, const attributes *row) {
+    pthread_mutex_lock(&t->lock);
+    inode *each = find_inode(t, row->ino);
+    bool is_old = !each || (shows_otherwise(&each->row, row) && is_told(t, each));
+    bool tells = is_old && row->nlink;
+    each = put_inode(t, row);
+    if (each && tells)
+        untell(t, each);
+    pthread_mutex_unlock(&t->lock);
+    return tells;
 }
 
 void table_drop_inode(table *t, uint64_t ino) {

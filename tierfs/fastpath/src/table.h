@@ -5,7 +5,9 @@
 
    Every change is published after its commit and before its reply, by a thread that holds the
    index's lock. So what is found here was true at some moment between request and reply, which is
-   all that a request that runs beside a change may expect. */
+   all that a request that runs beside a change may expect.
+
+   `thread` is who asks (fuse_in_header.pid), for telling.h. */
 #ifndef TIERFS_TABLE_H
 #define TIERFS_TABLE_H
 
@@ -40,6 +42,8 @@ void table_free(table *t);
 
 /* -------- publishing. Without memory a thing is not published, which is always correct. */
 void table_put_inode(table *t, const attributes *row);
+/* A change was committed; true: the kernel must be told that what it has of the inode is old (telling.h). */
+bool table_change_inode(table *t, const attributes *row);
 void table_drop_inode(table *t, uint64_t ino);
 void table_put_entry(table *t, uint64_t parent, const char *name, size_t length, uint64_t ino);
 void table_drop_entry(table *t, uint64_t parent, const char *name, size_t length);
@@ -53,11 +57,11 @@ void table_clear(table *t);
 
 /* FOUND also takes a reference: before the reply is written, so that the FORGET which the kernel may
    send at once finds it. */
-found table_lookup(table *t, uint64_t parent, const char *name, size_t length,
+found table_lookup(table *t, uint64_t parent, const char *name, size_t length, uint32_t thread,
                    struct fuse_entry_out *out);
 /* What a LOOKUP tells of an inode. */
 struct fuse_entry_out entry_out_of(const attributes *row);
-found table_attributes(table *t, uint64_t ino, struct fuse_attr_out *out);
+found table_attributes(table *t, uint64_t ino, uint32_t thread, struct fuse_attr_out *out);
 found table_placement(table *t, uint64_t ino, placement *out);
 
 /* The value, or with an empty name the list of all; at most `room` bytes are stored, *length says

@@ -34,6 +34,7 @@ struct inode {
     uint8_t *xattrs; /* packed; NULL with known_xattrs: none */
     attributes row;
     uint32_t seen; /* seconds: when it was asked for last */
+    uint32_t told, told_era; /* to which thread the attributes were told since the kernel's were marked old; telling.h */
     uint16_t xattrs_length;
     uint8_t frequency; /* how often it was asked for again, up to MOST_FREQUENT */
     uint8_t queue;
@@ -52,6 +53,7 @@ struct table {
     size_t absent_bytes;
     size_t used, limit; /* bytes of nodes; bytes that all may take, hash tables included */
     uint64_t evictions;
+    uint32_t era; /* grows when attributes are told that are not seen here */
     uint32_t ghosts[GHOSTS]; /* fingerprints of inodes that went lately */
 };
 
@@ -63,6 +65,13 @@ size_t inode_bytes(const inode *each);
 size_t table_bytes(const table *t);
 void remove_entry(table *t, entry *gone);
 void remove_inode(table *t, inode *gone);
+
+/* -------- telling.c */
+/* The attributes are told to a thread; 0: nobody knows which. */
+void tell(const table *t, inode *each, uint32_t thread);
+/* Nobody was told since. */
+void untell(const table *t, inode *each);
+bool is_told(const table *t, const inode *each);
 
 /* -------- eviction.c */
 void enqueue(table *t, inode *added);

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from tierfs.base.holes import data_ranges
 from tierfs.bench.spindle_layout import Layout
 
 SECTOR = 512
@@ -46,13 +46,6 @@ def _data(path: Path) -> Iterator[tuple[int, int]]:
         return
     fd = os.open(path, os.O_RDONLY)
     try:
-        end = 0
-        while end < found.st_size:
-            start = os.lseek(fd, end, os.SEEK_DATA)
-            end = os.lseek(fd, start, os.SEEK_HOLE)
-            yield start, end
-    except OSError as exc:
-        if exc.errno != errno.ENXIO:  # nothing but a hole is left
-            raise
+        yield from data_ranges(fd, 0, found.st_size)
     finally:
         os.close(fd)

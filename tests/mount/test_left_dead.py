@@ -1,0 +1,106 @@
+"""A daemon that ends without an unmount leaves its mount, dead: writes fail, not fall through."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.fixtures import MakeMount
+from tests.support.mounting import Mount, mounts_at
+from tests.support.proc import run, wait_until
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="umount --force")
+
+FAILING = """
+import sys, pathlib, pyfuse3, trio
+from tierfs.cli.main import main
+serving = pyfuse3.main
+async def fails(**words):
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: serving(**words))
+        while not pathlib.Path(sys.argv[1]).exists():
+            await trio.sleep(0.02)
+        {what}
+pyfuse3.main = fails
+sys.exit(main(["mount", "--foreground", *sys.argv[2:]]))
+"""
+"""A daemon whose event loop ends in a way of its own once the file of the first argument exists."""
+
+
+@contextmanager
+def daemon(mount: Mount, trigger: Path, what: str) -> Iterator[subprocess.Popen[bytes]]:
+    words = [trigger, mount.volume_file, mount.path]
+    process = subprocess.Popen(
+        [sys.executable, "-c", FAILING.format(what=what), *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(lambda: mounts_at(mount.path) == 1, what="the mount")
+        wait_until(lambda: os.path.exists(mount.path), what="the mount answers")
+        yield process
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def expect_dead(mount: Mount) -> None:
+    with pytest.raises(OSError, match="mnt") as refused:
+        (mount.path / "new").touch()
+    assert refused.value.errno == errno.ENOTCONN
+    assert mounts_at(mount.path) == 1
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["raise RuntimeError('a bug')", "raise OSError(5, 'EIO')", "pyfuse3.terminate(); return"],
+)
+def test_an_end_without_an_unmount_leaves_a_dead_mount(
+    make_mount: MakeMount, tmp_path: Path, what: str
+) -> None:
+    mount = make_mount.formatted()
+    trigger = tmp_path / "now"
+    with daemon(mount, trigger, what) as process:
+        (mount.path / "file").write_text("kept")
+        trigger.touch()
+        assert process.wait(20) not in {0, -9}
+        expect_dead(mount)
+    mount.log.allow("is left mounted, dead|failed unexpectedly|a bug|EIO")
+    mount.mount()
+    assert mounts_at(mount.path) == 1
+    assert (mount.path / "file").read_text() == "kept"
+    mount.unmount()
+    assert os.listdir(mount.path) == []
+
+
+@needs_root
+def test_a_connection_that_is_aborted_leaves_a_dead_mount(mounted: Mount) -> None:
+    mounted.log.allow("is left mounted, dead")
+    with (mounted.path / "file").open("wb"):
+        # Ends the connection before it finds that the mount is in use: umount2(2), MNT_FORCE.
+        run(["umount", "--force", mounted.path], statuses=[32])
+        mounted.wait_for_daemon()
+        expect_dead(mounted)
+    mounted.mount()
+    assert mounts_at(mounted.path) == 1
+
+
+def test_a_mount_that_does_not_come_about_leaves_nothing(make_mount: MakeMount) -> None:
+    mount = make_mount.formatted()
+    code = """
+import sys, pyfuse3
+from tierfs.cli.main import main
+def refuse(*_words):
+    raise RuntimeError("no")
+pyfuse3.init = refuse
+sys.exit(main(["mount", "--foreground", *sys.argv[1:]]))
+"""
+    run([sys.executable, "-c", code, mount.volume_file, mount.path], statuses=[5])
+    assert mounts_at(mount.path) == 0

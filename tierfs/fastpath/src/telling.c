@@ -1,0 +1,119 @@
+#include "telling.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "table_parts.h"
+
+enum { NOBODY = 0 };
+#define SEVERAL UINT32_MAX /* or nobody knows whom */
+
+/* ---------------------------------------------------------------- in the table */
+
+bool shows_otherwise(const attributes *before, const attributes *now) {
+    return before->size != now->size || before->atime != now->atime || before->mtime != now->mtime ||
+           before->ctime != now->ctime || before->mode != now->mode || before->uid != now->uid ||
+           before->gid != now->gid || before->nlink != now->nlink;
+}
+
+static uint32_t told(const table *t, const inode *each) {
+    return each->told_era == t->era ? each->told : SEVERAL;
+}
+
+bool is_told(const table *t, const inode *each) {
+    return told(t, each) != NOBODY;
+}
+
+void untell(const table *t, inode *each) {
+    each->told = NOBODY;
+    each->told_era = t->era;
+}
+
+void tell(const table *t, inode *each, uint32_t thread) {
+    uint32_t before = told(t, each);
+    each->told = thread && (before == NOBODY || before == thread) ? thread : SEVERAL;
+    each->told_era = t->era;
+}
+
+static void tell_unseen(table *t, uint64_t ino) {
+    pthread_mutex_lock(&t->lock);
+    inode *each = find_inode(t, ino);
+    if (each)
+        tell(t, each, 0);
+    pthread_mutex_unlock(&t->lock);
+}
+
+static void tell_any_unseen(table *t) {
+    pthread_mutex_lock(&t->lock);
+    t->era++;
+    pthread_mutex_unlock(&t->lock);
+}
+
+static void has_heard(const table *t, inode *each, uint32_t thread) {
+    if (each && told(t, each) == thread)
+        untell(t, each);
+}
+
+static void heard(table *t, uint64_t ino, uint32_t thread) {
+    pthread_mutex_lock(&t->lock);
+    has_heard(t, find_inode(t, ino), thread);
+    pthread_mutex_unlock(&t->lock);
+}
+
+static void heard_of(table *t, uint64_t parent, const char *name, size_t length, uint32_t thread) {
+    pthread_mutex_lock(&t->lock);
+    entry *each = find_entry(t, parent, name, length);
+    if (each)
+        has_heard(t, each->target, thread);
+    pthread_mutex_unlock(&t->lock);
+}
+
+/* ---------------------------------------------------------------- requests */
+
+/* Two directories, and the inodes that have the two names. */
+static void note_rename(table *t, const struct fuse_in_header *header, const uint8_t *body, size_t length) {
+    uint64_t directory;
+    size_t fields = header->opcode == FUSE_RENAME ? sizeof(struct fuse_rename_in)
+                                                  : sizeof(struct fuse_rename2_in);
+    if (length <= fields || body[length - 1])
+        return;
+    memcpy(&directory, body, sizeof directory); /* newdir, the first field of both */
+    const char *names = (const char *)body + fields;
+    size_t old = strnlen(names, length - fields);
+    heard(t, directory, header->pid);
+    heard_of(t, header->nodeid, names, old, header->pid);
+    if (old + 1 < length - fields)
+        heard_of(t, directory, names + old + 1, length - fields - old - 2, header->pid);
+}
+
+void note_passed(router *r, const struct fuse_in_header *header, const uint8_t *body, size_t length) {
+    switch (header->opcode) {
+    case FUSE_LOOKUP:
+    case FUSE_READDIRPLUS:
+        tell_any_unseen(r->table);
+        return;
+    case FUSE_GETATTR:
+        tell_unseen(r->table, header->nodeid);
+        return;
+    case FUSE_RENAME:
+    case FUSE_RENAME2:
+        if (header->pid)
+            note_rename(r->table, header, body, length);
+        break;
+    default:
+        break;
+    }
+    if (header->pid)
+        heard(r->table, header->nodeid, header->pid);
+}
+
+void tell_kernel(router *r, uint64_t ino) {
+    struct fuse_notify_inval_inode_out inode = {.ino = ino, .off = -1}; /* no byte */
+    struct fuse_out_header header = {.len = sizeof header + sizeof inode, .error = FUSE_NOTIFY_INVAL_INODE};
+    struct iovec parts[] = {{&header, sizeof header}, {&inode, sizeof inode}};
+    pthread_mutex_lock(&r->telling);
+    /* ENOENT: the kernel does not know the inode, and has nothing old. */
+    ssize_t written = r->device < 0 ? 0 : writev(r->device, parts, 2);
+    (void)written;
+    pthread_mutex_unlock(&r->telling);
+}
