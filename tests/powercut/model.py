@@ -93,6 +93,8 @@ class File:
     labels: list[bytes | None] = field(default_factory=lambda: [None])
     mtime: int | None = None
     """As it was at the last sync, unless it may have changed since."""
+    set_explicitly: bool = False
+    """Whether the mtime is one that a program set, and no change of bytes has set since."""
     buried: list[bytes] = field(default_factory=list)
     """Contents that were cut or replaced before the last sync."""
     synced: bool = False
@@ -179,9 +181,14 @@ class File:
 
 
 class Model:
-    """The directory of one writer: by name, which file it may refer to."""
+    """The directory of one writer: by name, which file it may refer to.
 
-    def __init__(self) -> None:
+    Without ``exact_times`` the kernel gathers writes: it says when they were made, and the server
+    may say when they came, some milliseconds later. Only an mtime that a program set counts then.
+    """
+
+    def __init__(self, *, exact_times: bool = True) -> None:
+        self._exact_times = exact_times
         self.files: dict[int, File] = {}
         self.names: dict[str, list[int | None]] = {}
         """What the name referred to when it was last synced, and since; the present one last."""
@@ -267,7 +274,7 @@ class Model:
                 file.contents.append(b"")
             file.contents.append(operation.changed(file.content))
         if operation.kind in CHANGES_BYTES or operation.kind == "utime":
-            file.mtime = None
+            file.mtime, file.set_explicitly = None, operation.kind == "utime"
         match operation.kind:
             case "chmod":
                 file.modes.append(operation.length)
@@ -283,7 +290,8 @@ class Model:
                     self.names[path] = self.names[path][-1:]
             return
         number = self.now(operation.path)
-        self.file(operation.path).sync(mtime)
+        file = self.file(operation.path)
+        file.sync(mtime if self._exact_times or file.set_explicitly else None)
         for path, chain in self.names.items():
             if chain[-1] == number and path not in self.doubtful:
                 self.names[path] = [number]

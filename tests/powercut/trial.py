@@ -53,6 +53,9 @@ LONGEST_LOAD_S = 2.5
 KILLS = 0.25
 """Part of the ends at which the power stays and the daemon is killed: what a cut left may show."""
 
+WRITEBACK = 0.2
+"""Part of the volumes that are mounted so that the kernel gathers writes (``-o writeback``)."""
+
 AGAIN = 0.2
 """Part of the cuts after which the power goes once more, as soon as there is a mount."""
 
@@ -61,7 +64,7 @@ CUTS_OF_ONE_VOLUME = 10
 POLICY = """\
 version: 1
 mirror: async
-flash: {high_watermark: 90%, low_watermark: 80%, reserve: 1MiB}
+flash: {high_watermark: 96%, low_watermark: 93%, reserve: 1MiB}
 """
 
 
@@ -91,7 +94,8 @@ class Native:
         self._filesystem = LoopFilesystem(home / "image", home / "native", kind)
         self.path = self._filesystem.at
         self.when = Cut(0, 0)
-        self.killed = False
+        self.killed = self.keeps = False
+        self.exact_times = True
 
     def cut(self, chance: random.Random) -> str:
         """Lose power."""
@@ -125,15 +129,17 @@ class TwoTiers:
             self.tiers = [self._filesystem(home, name, kind) for name in ("flash", "disk")]
             self.killed = False
             self.small = chance.random() < 0.5
+            self.options = ("writeback",) if chance.random() < WRITEBACK else ()
+            self.exact_times = not self.options
             if self.small:
                 self._leave_little_room()
             self.mount = volume_on(home, self.tiers)
+            self._stack.callback(end_daemon, self.mount)
+            self.path = self.mount.path
+            self.mount.mount(*self.options)
         except BaseException:
             self._stack.close()
             raise
-        self._stack.callback(end_daemon, self.mount)
-        self.path = self.mount.path
-        self.mount.mount()
 
     def _filesystem(self, home: Path, name: str, kind: str) -> LoopFilesystem:
         made = LoopFilesystem(home / f"{name}.img", home / f"{name}-device", kind)
@@ -152,7 +158,7 @@ class TwoTiers:
         self.killed = chance.random() < KILLS
         if self.killed:
             kill_process(self.mount.pid)
-            return "killed"
+            return f"killed{', '.join(('', *self.options))}"
         which = chance.choice(("both", "both", "flash", "disk"))
         how = chance.choice((FLUSH, LOG_FLUSH, NO_FLUSH, NO_FLUSH, NO_FLUSH))
         flash, disk = (tier.at for tier in self.tiers)
@@ -160,7 +166,12 @@ class TwoTiers:
         self.when = cut({"both": several, "flash": [flash], "disk": [disk]}[which], how)
         if which != "both":
             time.sleep(chance.uniform(0, 0.7))
-        return f"{which}, flag {how}{', small flash' if self.small else ''}"
+        return f"{which}, flag {how}{', small flash' * self.small}{', '.join(('', *self.options))}"
+
+    @property
+    def keeps(self) -> bool:
+        """Whether all that returned must be there: nothing but the daemon came to its end."""
+        return self.killed and not self.options
 
     def stop(self) -> None:
         """End the daemon; raises Failure when it had ended by itself."""
@@ -189,18 +200,20 @@ class TwoTiers:
 class Failing:
     """A volume of tierfs of which one tier's device fails when it is told to."""
 
+    exact_times = True
+
     def __init__(self, home: Path, which: str) -> None:
         self._stack = contextlib.ExitStack()
         self.when = Cut(0, 0)
         try:
             self._tiers = [self._filesystem(home, name, which) for name in ("flash", "disk")]
             self.mount = volume_on(home, self._tiers)
+            self._stack.callback(end_daemon, self.mount)
+            self.path = self.mount.path
+            self.mount.mount()
         except BaseException:
             self._stack.close()
             raise
-        self._stack.callback(end_daemon, self.mount)
-        self.path = self.mount.path
-        self.mount.mount()
 
     def _filesystem(self, home: Path, name: str, which: str) -> LoopFilesystem | FailingFilesystem:
         at = home / f"{name}-device"
@@ -267,7 +280,7 @@ def mount_again(mount: Mount) -> None:
         Failure: it is refused.
     """
     try:
-        mount.mount()
+        mount.mount(*mount.options)
     except ProgramFailed as exc:
         raise Failure("mount refused", str(mount.path), str(exc)) from exc
 
@@ -315,7 +328,7 @@ class Load:
         self.moves = not isinstance(place, Native)
         self._home = home
         self._profiles = profiles
-        self.models = [Model() for _ in profiles]
+        self.models = [Model(exact_times=place.exact_times) for _ in profiles]
         self._round = 0
         self._committed = dict.fromkeys(database.MODES, 0)
         self._processes: list[subprocess.Popen[str]] = []
@@ -365,6 +378,8 @@ class Load:
         return self._home / f"commits-{mode}"
 
     def _warm(self) -> bool:
+        for process in self._processes[: len(self.models)]:
+            assert process.poll() is None, process.communicate()[1]
         journals = [self._journal(number) for number in range(len(self.models))]
         return all(path.exists() and path.stat().st_size > 2000 for path in journals)
 
@@ -399,8 +414,7 @@ class Load:
             for number, model in enumerate(self.models):
                 model.settle_names()
                 for path in model.paths():
-                    facts = (self.root / f"{number}" / path).stat()
-                    model.settle(path, facts.st_mtime_ns)
+                    model.settle(path, (self.root / f"{number}" / path).stat().st_mtime_ns)
 
     def _judge_writer(self, number: int, model: Model, tally: Tally, where: str) -> None:
         root = self.root / f"{number}"
@@ -464,7 +478,7 @@ def run_cuts(
                 place.stop()
             except Failure as failure:
                 tally.fail(failure, where)
-            load.end(place.when, kept=place.killed)
+            load.end(place.when, kept=place.keeps)
             tally.looked["kills" if place.killed else "cuts"] += 1
             if chance.random() < AGAIN and not cut_again(place, chance, tally, where):
                 return
