@@ -52,7 +52,7 @@ def test_an_error_is_a_line_and_its_code(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_the_lines_of_a_bad_file_stand_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
-    assert failing(ConfigError("a.yaml:1:2: one\na.yaml:3:4: two")) == ExitCode.USAGE
+    assert failing(ConfigError.of_lines(["a.yaml:1:2: one", "a.yaml:3:4: two"])) == ExitCode.USAGE
     assert capsys.readouterr().err == "a.yaml:1:2: one\na.yaml:3:4: two\n"
 
 

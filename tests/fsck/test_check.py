@@ -8,7 +8,6 @@ import random
 import shutil
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
 
 import pytest
 from hypothesis import given, settings
@@ -31,11 +30,13 @@ from tests.fsck.plants import (
 from tests.support.fixtures import directory
 from tests.support.fsck import assert_clean
 from tests.support.volumes import LooseVolume, MakeVolume
+from tierfs.base.beneath import open_file
 from tierfs.base.errors import IndexFailed, VolumeBusy, VolumeRefused
 from tierfs.base.extents import WHOLE_FILE
 from tierfs.fsck import findings, kinds
 from tierfs.fsck.check import check
 from tierfs.fsck.findings import Finding
+from tierfs.index import index as index_module
 from tierfs.index import inspection
 from tierfs.index.inodes import ROOT
 
@@ -81,23 +82,15 @@ def test_nothing_is_changed(image: Image) -> None:
 
 def test_the_index_is_opened_to_read(image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
     """So a filesystem that an error made read-only can be checked."""
-    modes: list[str] = []
-    path_open = Path.open
+    opened: dict[str, int] = {}
 
-    def recording(
-        path: Path,
-        mode: str = "r",
-        buffering: int = -1,
-        encoding: str | None = None,
-        errors: str | None = None,
-    ) -> IO[Any]:
-        modes.append(mode)
-        return path_open(path, mode, buffering, encoding, errors)
+    def recording(path: str, flags: int, *, dir_fd: int) -> int:
+        opened[path] = flags
+        return open_file(path, flags, dir_fd=dir_fd)
 
-    monkeypatch.setattr(Path, "open", recording)
+    monkeypatch.setattr(index_module, "open_file", recording)
     check(image.settings)
-    assert set(modes) <= {"r", "rb"}
-    assert "rb" in modes
+    assert opened[image.settings.index.name] & os.O_ACCMODE == os.O_RDONLY
 
 
 def test_a_closed_volume_gets_no_file_beside_its_index(small: LooseVolume) -> None:

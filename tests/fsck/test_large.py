@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sqlite3
 import stat
 import sys
@@ -60,6 +61,7 @@ class Memory:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.most = 0
+        gc.collect()  # what earlier tests left, or it would be freed meanwhile
         self._before = sys.getallocatedblocks()
         monkeypatch.setattr(check_module, "cases", self._watched)
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import errno
+import inspect
 import json
 import os
 import socket
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,8 +24,9 @@ from tierfs.base.metrics import Metrics
 from tierfs.mount import asking, listener
 from tierfs.mount import runtime as runtime_files
 from tierfs.mount.asking import ask
-from tierfs.mount.control import MOST_SLOW, Verb, serving_control
+from tierfs.mount.control import CHECKS, MOST_SLOW, Verb, serving_control
 from tierfs.mount.mountinfo import Mount
+from tierfs.mount.policy_explain import explain_files
 from tierfs.mount.runtime import socket_path
 
 T = TypeVar("T")
@@ -55,11 +59,23 @@ def refusing() -> dict[str, Any]:
     raise UsageError("not like this")
 
 
+def typed(
+    inos: list[int],
+    number: int = 0,
+    name: str = "",
+    names: list[str] = [],  # noqa: B006 - never changed
+    *,
+    sure: bool = False,
+) -> dict[str, Any]:
+    return {"inos": inos, "number": number, "name": name, "names": names, "sure": sure}
+
+
 VERBS: dict[str, Verb] = {
     "status": lambda: {"pid": 7, "name": "\N{SNOWMAN}"},
     "broken": broken,
     "refusing": refusing,
     "told": lambda *, names: {"names": names},
+    "typed": typed,
 }
 
 
@@ -100,7 +116,7 @@ def test_what_a_verb_refuses_is_no_mistake_of_the_daemon(mount: Path) -> None:
 
 def test_an_unknown_verb_is_refused(mount: Path) -> None:
     def wrong() -> None:
-        with pytest.raises(NotMounted, match=r"refused: .* broken, refusing, status, told"):
+        with pytest.raises(NotMounted, match=r"refused: .* broken, refusing, status, told, typed"):
             ask(mount, "stop")
 
     served(wrong)
@@ -241,3 +257,97 @@ def test_slow_verbs_leave_room_for_quick_ones(mount: Path) -> None:
 def test_a_plain_directory_is_not_a_mount(tmp_path: Path) -> None:
     with pytest.raises(NotMounted, match="is not a tierfs mountpoint"):
         ask(tmp_path, "status")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({}, '"typed" needs the argument "inos"'),
+        ({"inos": [], "x\x1b": 1}, '"typed" takes no argument "x\\x1b"'),
+        ({"inos": 7}, '"inos" must be a list of whole numbers'),
+        ({"inos": [1.5]}, '"inos" must be a list of whole numbers'),
+        ({"inos": [True]}, '"inos" must be a list of whole numbers'),
+        ({"inos": [2**63]}, '"inos" must be a list of whole numbers'),
+        ({"inos": [], "number": "7"}, '"number" must be a whole number'),
+        ({"inos": [], "name": None}, '"name" must be text'),
+        ({"inos": [], "names": [1]}, '"names" must be a list of texts'),
+        ({"inos": [], "sure": 1}, '"sure" must be true or false'),
+    ],
+)
+def test_bad_arguments_are_answered_not_logged(arguments: dict[str, object], said: str) -> None:
+    """The guard on logs fails the test if one of them is."""
+    assert said in raw(json.dumps({"verb": "typed", "arguments": arguments}).encode())["error"]
+
+
+def test_good_arguments_arrive() -> None:
+    arguments = {"inos": [1, 2**63 - 1], "number": -1, "name": "a", "names": ["b"], "sure": True}
+    assert raw(json.dumps({"verb": "typed", "arguments": arguments}).encode()) == {
+        "result": arguments
+    }
+
+
+def test_every_verb_of_a_mount_says_what_it_takes() -> None:
+    assert inspect.signature(explain_files).parameters["inos"].annotation in CHECKS
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"[" * 100_000 + b"\n", b"7\n", b"\n", b"\xff\n", b'{"result": 7}\n', b"x" * 2000 + b"\n"],
+)
+def test_whatever_a_daemon_answers_is_told(
+    mount: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    """It may be another user's."""
+    monkeypatch.setattr(asking, "LONGEST_ANSWER", 1000)
+    path = socket_path(VOLUME)
+    path.parent.mkdir()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+        listening.bind(os.fspath(path))
+        listening.listen()
+
+        def reply() -> None:
+            with listening.accept()[0] as peer:
+                peer.recv(1000)
+                with contextlib.suppress(OSError):
+                    peer.sendall(answer)
+
+        thread = threading.Thread(target=reply)
+        thread.start()
+        with pytest.raises(NotMounted, match=r"does not answer|refused"):
+            ask(mount, "status")
+        thread.join()
+
+
+def test_nobody_else_answers_for_a_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Mount(tmp_path, "fuse.tierfs", "/v.yaml", "rw", f"rw,user_id={os.geteuid() + 1}")
+    monkeypatch.setattr(asking, "tierfs_at", lambda _path: found)
+    monkeypatch.setattr(asking, "volume_of", lambda _mount: VOLUME)
+    monkeypatch.setattr(asking, "_UCRED", FakeCredentials())
+
+    def wrong() -> None:
+        with pytest.raises(NotMounted, match="user with ID 12345 listens there"):
+            ask(tmp_path, "status")
+
+    served(wrong)
+
+
+class FakeCredentials:
+    size = 12
+
+    def unpack(self, _data: bytes) -> tuple[int, int, int]:
+        return 1, 12345, 12345
+
+
+def test_a_directory_that_others_may_write_to_is_closed(mount: Path, runtime: Path) -> None:
+    runtime.mkdir()
+    runtime.chmod(0o777)
+    assert served(lambda: ask(mount, "status"))["pid"] == 7
+    assert runtime.stat().st_mode & 0o777 == 0o755
+
+
+def test_the_directory_is_no_link(runtime: Path, tmp_path: Path, expect_log: ExpectLog) -> None:
+    expect_log("control socket: not served: ")
+    runtime.symlink_to(tmp_path)
+    with serving_control(VOLUME, VERBS, Metrics()) as control:
+        assert not control.state.serving
+    assert list(tmp_path.iterdir()) == []

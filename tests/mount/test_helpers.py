@@ -8,8 +8,17 @@ from pathlib import Path
 
 import pytest
 
+import tierfs
 from tierfs.base.errors import TierfsError, UsageError
+from tierfs.base.trust import Exposed, exposed
+from tierfs.mount import helpers
 from tierfs.mount.helpers import NAMES, install, remove, script
+
+
+@pytest.fixture(autouse=True)
+def _trusting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests also run in a checkout of somebody who is not root."""
+    monkeypatch.setattr(helpers, "exposed", lambda _path: None)
 
 
 def test_install_is_idempotent(tmp_path: Path) -> None:
@@ -69,3 +78,70 @@ def test_the_script_runs_with_hardly_any_environment(
         timeout=20,
     )
     assert done.stdout == "-c a b -o ro\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a directory to another user")
+@pytest.mark.parametrize("which", ["interpreter", "package", "searched"])
+def test_root_runs_nothing_that_others_can_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    """sudo from a virtual environment in a home directory, say."""
+    home = tmp_path / "home"
+    home.mkdir()
+
+    def of_home(path: Path) -> Exposed | None:
+        return exposed(path) if home in path.parents else None
+
+    monkeypatch.setattr(helpers, "exposed", of_home)
+    if which == "interpreter":
+        (home / "python").symlink_to(sys.executable)
+        monkeypatch.setattr(sys, "executable", os.fspath(home / "python"))
+    elif which == "package":
+        (home / "tierfs").mkdir()
+        monkeypatch.setattr(tierfs, "__path__", [os.fspath(home / "tierfs")])
+    else:
+        (home / "packages").mkdir()
+        monkeypatch.setattr(sys, "path", ["", os.fspath(home / "packages")])
+    sbin = tmp_path / "sbin"
+    sbin.mkdir()
+    assert install(sbin)
+    remove(sbin)
+    os.chown(home, 11004, 11004)
+    with pytest.raises(UsageError, match=f"{home} belongs to user 11004.*chown root.*/opt/tierfs"):
+        install(sbin)
+    assert list(sbin.iterdir()) == []
+
+
+@pytest.mark.parametrize("gone", ["interpreter", "module"])
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ([], 32),
+        (["-o", "ro,nofailure"], 32),
+        (["-n", "-o", "ro,nofail"], 0),
+        (["-s", "-o", "nofail", "-t", "tierfs"], 0),
+    ],
+)
+def test_a_helper_whose_interpreter_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str, options: list[str], code: int
+) -> None:
+    """As after the upgrade of a distribution: a boot must not stop at it where nofail stands."""
+    missing = tmp_path / "it's gone"
+    if gone == "interpreter":
+        monkeypatch.setattr(sys, "executable", os.fspath(missing))
+    else:
+        monkeypatch.setattr(tierfs, "__path__", [os.fspath(missing / "tierfs")])
+    sbin = tmp_path / "sbin"
+    sbin.mkdir()
+    install(sbin)
+    done = subprocess.run(
+        [sbin / NAMES[0], "/v.yaml", "/mnt/a b", *options],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={},
+        timeout=20,
+    )
+    assert done.returncode == code
+    assert f"mount.tierfs: {missing}" in done.stderr
+    assert "is gone: install tierfs again" in done.stderr

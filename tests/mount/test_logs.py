@@ -79,7 +79,7 @@ def test_names_that_are_no_utf8_do_not_hurt(tmp_path: Path) -> None:
     file = tmp_path / "log"
     start_logging(LogSettings("text", "info", file))
     LOG.info("name %s", "\udcff")
-    assert r"name \udcff" in file.read_text()
+    assert r"name \xff" in file.read_text()
 
 
 def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
@@ -165,3 +165,71 @@ def test_echo_ends_on_demand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     logs.stop_echo(file)
     assert len(logging.getLogger().handlers) == 1
     assert taken == [1, 2]
+
+
+HOSTILE = "a\n2026-01-01T00:00:00.000Z INFO    tierfs: all is well\x1b[2K\r\udcff"
+
+
+def test_a_name_forges_no_record_and_moves_no_cursor(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    start_logging(LogSettings("text", "info", file))
+    LOG.warning("%s is damaged", HOSTILE)
+    text = file.read_text()
+    assert len(re.findall(r"(?m)^\d{4}-", text)) == 1
+    assert r"\x1b[2K\r\xff is damaged" in text
+    assert all(line.isprintable() for line in text.split("\n"))
+
+
+def test_json_can_be_decoded_whatever_the_name(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    start_logging(LogSettings("json", "info", file))
+    LOG.warning("%s is damaged", HOSTILE)
+    message = json.loads(file.read_text())["message"]
+    message.encode()
+    assert r"\x1b[2K\r\xff is damaged" in message
+
+
+@pytest.mark.parametrize("existing", [True, False])
+def test_the_log_is_ours_alone(tmp_path: Path, *, existing: bool) -> None:
+    """Names of files stand in it, of directories that others may not list."""
+    file = tmp_path / "new" / "log"
+    if existing:
+        file.parent.mkdir()
+        file.touch(mode=0o644)
+    start_logging(LogSettings("text", "info", file))
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert existing or file.parent.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.timeout(10)
+def test_nothing_but_a_file_is_logged_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a rotation somebody may have put a link or a FIFO there."""
+    file, secret = tmp_path / "log", tmp_path / "secret"
+    secret.write_text("secret")
+    start_logging(LogSettings("text", "info", file))
+    monkeypatch.setattr(logging, "raiseExceptions", False)  # or it tells so on standard error
+    for put in (link_to_secret, os.mkfifo):
+        file.unlink(missing_ok=True)
+        put(file)
+        LOG.info("lost")
+        assert secret.read_text() == "secret"
+    file.unlink()
+    LOG.info("found")
+    assert "found" in file.read_text()
+
+
+def link_to_secret(path: Path) -> None:
+    path.symlink_to(path.with_name("secret"))
+
+
+def test_a_link_that_is_configured_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("target")
+    start_logging(LogSettings("text", "info", tmp_path / "link"))
+    LOG.info("hello")
+    assert "hello" in (tmp_path / "target").read_text()
+
+
+def test_no_log_at_all(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(os.devnull)
+    start_logging(LogSettings("text", "info", tmp_path / "link"))
+    LOG.info("hello")

@@ -83,6 +83,12 @@ def test_a_newer_format_is_told_whatever_else_it_holds(home: Path) -> None:
         b'{"format": 1, "volume": "12345678-1234-4234-8234-123456789abc", "tier": "tape"}',
         b'{"format": 0, "volume": "12345678-1234-4234-8234-123456789abc", "tier": "flash"}',
         b'{"format": 1, "volume": null, "tier": "flash"}',
+        b"[" * 4000,
+        b'{"a":' * 700,
+        b"[" * 100_000,
+        b'{"format": 1e999, "volume": 7, "tier": "flash"}',
+        b'{"format": 1' + b"0" * 4000 + b"}",
+        b'{"format": 1, "volume": "12345678-1234-4234-8234-123456789abc", "tier": []}',
     ],
 )
 def test_a_damaged_marker_is_refused_as_damaged(home: Path, text: bytes) -> None:
@@ -93,7 +99,7 @@ def test_a_damaged_marker_is_refused_as_damaged(home: Path, text: bytes) -> None
 
 def test_a_marker_that_cannot_be_read_is_refused_with_the_reason(home: Path) -> None:
     (home / MARKER).mkdir()
-    with pytest.raises(VolumeRefused, match="Is a directory"):
+    with pytest.raises(VolumeRefused, match="no regular file"):
         read_marker(home, "flash")
 
 
@@ -134,3 +140,32 @@ def test_a_lock_does_not_pass_to_a_child(home: Path) -> None:
     lock = VolumeLock(home)
     assert not os.get_inheritable(lock._fd)
     lock.release()
+
+
+@pytest.mark.timeout(10)
+def test_a_marker_is_a_file(home: Path, tmp_path: Path) -> None:
+    """A FIFO would never be read to its end; a link may lead to any file."""
+    os.mkfifo(home / MARKER)
+    with pytest.raises(VolumeRefused, match="no regular file"):
+        read_marker(home, "flash")
+    (home / MARKER).unlink()
+    (tmp_path / "elsewhere").mkdir()
+    write_marker(tmp_path / "elsewhere", Marker(VOLUME, "flash"))
+    (home / MARKER).symlink_to(tmp_path / "elsewhere" / MARKER)
+    with pytest.raises(VolumeRefused, match="symbolic link"):
+        read_marker(home, "flash")
+
+
+def test_links_to_the_directory_are_followed(home: Path, tmp_path: Path) -> None:
+    write_marker(home, Marker(VOLUME, "flash"))
+    (tmp_path / "way").symlink_to(home)
+    assert read_marker(tmp_path / "way", "flash").volume == VOLUME
+
+
+def test_nobody_else_can_lock_a_marker(home: Path) -> None:
+    write_marker(home, Marker(VOLUME, "flash"))
+    marker = home / MARKER
+    assert marker.stat().st_mode & 0o777 == 0o600
+    marker.chmod(0o644)  # as older versions made it
+    VolumeLock(home).release()
+    assert marker.stat().st_mode & 0o777 == 0o600

@@ -111,6 +111,7 @@ class FaultyOs(Os):
         if self._killed == (point, moment):
             self.dead = True
             self._on_kill()
-            if isinstance(opened, int):
-                os.close(opened)  # as the kernel does for the dead
+            descriptor = opened[0] if isinstance(opened, tuple) else opened
+            if isinstance(descriptor, int):
+                os.close(descriptor)  # as the kernel does for the dead
             raise Killed

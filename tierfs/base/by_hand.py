@@ -59,7 +59,7 @@ def parse_pin(value: bytes) -> int | None:
         return None
     length = parse_duration(text)
     if length < SHORTEST:
-        message = f'"{text}" is too short; a pin holds for a second at least'
+        message = f'"{text.strip()}" is too short; a pin holds for a second at least'
         raise ValueError(message)
     return length
 

@@ -25,7 +25,7 @@ UNITS = {
 
 MAX_DURATION = 100 * UNITS["y"]
 
-_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s{0,8}([A-Za-z]{1,12})")
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) {0,8}([A-Za-z]{1,12})")
 _WORDS = {
     "s": ("sec", "secs", "second", "seconds"),
     "min": ("mins", "minute", "minutes"),

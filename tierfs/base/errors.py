@@ -19,7 +19,11 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 from enum import IntEnum, unique
+from typing import Self
+
+from tierfs.base.text import printable, printable_lines
 
 PASSED_ON = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM, errno.EROFS, errno.EINTR}
@@ -43,9 +47,25 @@ class ExitCode(IntEnum):
 
 
 class TierfsError(Exception):
-    """An error with a message for people: what happened, to what, what to do."""
+    """An error with a message for people: what happened, to what, what to do.
+
+    It is shown on one line, with control characters as escapes: names of files and arguments stand
+    in it. Only ``of_lines`` makes one of several lines.
+    """
 
     exit_code = ExitCode.UNEXPECTED
+    several_lines = False
+
+    @classmethod
+    def of_lines(cls, lines: Iterable[str]) -> Self:
+        """An error whose message has several lines."""
+        error = cls("\n".join(map(printable, lines)))
+        error.several_lines = True
+        return error
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return printable_lines(text) if self.several_lines else printable(text)
 
 
 class UsageError(TierfsError):

@@ -220,7 +220,9 @@ class Metrics:
         self.flash_inodes_watermark = self._gauge("flash_inodes_watermark")
         self.flash_only_files = self._gauge("flash_only_files")
         self.flash_only_bytes = self._gauge("flash_only_bytes")
-        self.flash_only_oldest = self._gauge("flash_only_oldest_timestamp_seconds")
+        self.flash_only_oldest_timestamp_seconds = self._gauge(
+            "flash_only_oldest_timestamp_seconds"
+        )
         self.pinned_files = self._gauge("pinned_files")
         self.pinned_bytes = self._gauge("pinned_bytes")
         self.pinned_elsewhere_files = self._gauge("pinned_elsewhere_files")

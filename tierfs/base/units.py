@@ -27,7 +27,7 @@ MAX_SIZE = 2**63 - 1
 """The largest file offset of Linux (a signed 64-bit ``off_t``), in bytes."""
 
 # Twenty digits hold more than MAX_SIZE; a bound keeps int() away from absurdly long input.
-_SIZE = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,20})?)\s{0,8}([A-Za-z]{0,8})")
+_SIZE = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,20})?) {0,8}([A-Za-z]{0,8})")
 _EXACT_CHARACTERS = 5
 _DIGITS = 3
 _LONGEST_SHOWN = 40
@@ -87,10 +87,10 @@ def _misspellings(unit: str) -> set[str]:
 
 def _whole(size: Fraction, text: str) -> int:
     if size.denominator != 1:
-        message = f'"{text}" is not a whole number of bytes; write it in a smaller unit'
+        message = f"{_shown(text)} is not a whole number of bytes; write it in a smaller unit"
         raise ValueError(message)
     if size > MAX_SIZE:
-        message = f'"{text}" is larger than any file can be; the limit is 8191PiB'
+        message = f"{_shown(text)} is larger than any file can be; the limit is 8191PiB"
         raise ValueError(message)
     return int(size)
 

@@ -120,7 +120,7 @@ def line(finding: Finding) -> str:
     kind, ino, what, path, _ = finding
     inode = f"inode {ino}" if ino else ""
     where = f"{printable(path)} ({inode})" if path and ino else printable(path) or inode
-    return f"{kind.severity}, {kind.name}: {where}{': ' if where else ''}{what}"
+    return f"{kind.severity}, {kind.name}: {where}{': ' if where else ''}{printable(what)}"
 
 
 def repaired(report: Report, mended: Counter[Kind]) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from tierfs.base.errors import ConfigError, UsageError
+from tierfs.base.text import printable
 from tierfs.base.units import GIB, parse_size
 from tierfs.cli.verb import Verb
 from tierfs.core.volume import format_volume
@@ -79,7 +80,7 @@ def command(volume_file: Path, flash: Path, disk: Path, head: int, index: Path |
         with suppress(OSError):
             volume_file.unlink()
         raise
-    click.echo(f"Volume {uuid} is ready; mount it: tierfs mount {volume_file} DIRECTORY")
+    click.echo(f"Volume {uuid} is ready; mount it: tierfs mount {printable(volume_file)} DIRECTORY")
 
 
 def _require_apart(volume_file: Path, tiers: tuple[Path, ...]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from tierfs.base.text import printable
 from tierfs.cli.verb import Verb
 from tierfs.mount import helpers
 
@@ -36,6 +37,6 @@ def command(*, remove: bool, sbin: Path) -> None:
     """Put the helper programs of mount(8) in place, as root."""
     changed = helpers.remove(sbin) if remove else helpers.install(sbin)
     for path in changed:
-        click.echo(f"{'removed' if remove else 'wrote'} {path}")
+        click.echo(f"{'removed' if remove else 'wrote'} {printable(path)}")
     if not changed:
         click.echo("nothing to remove" if remove else "already in place")

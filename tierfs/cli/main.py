@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -13,6 +14,7 @@ from typing import Final
 import click
 
 from tierfs.base.errors import ExitCode, TierfsError
+from tierfs.base.text import printable, printable_lines
 from tierfs.cli.messages import message
 from tierfs.cli.verb import VerbGroup
 
@@ -83,7 +85,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        click.echo(printable_lines(shown.getvalue()), nl=False, err=True)  # arguments stand in it
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - the last resort: a line for people, no traceback
         return failed(error)
@@ -101,8 +105,9 @@ def failed(error: Exception) -> int:
 def _for_people(error: Exception) -> str:
     if isinstance(error, TierfsError | OSError):
         return message("tierfs", error)
+    what = f"{type(error).__name__}: {printable(str(error))}"
     return (
-        f"tierfs: unexpected {type(error).__name__}: {error}; this is a mistake in tierfs. "
+        f"tierfs: unexpected {what}; this is a mistake in tierfs. "
         f"Run it again with {DEBUG}=1 for where it happened"
     )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from tierfs.base.text import printable_lines
+
 _POSITION: Final = re.compile(r"[^\n]+:\d+:\d+: ")
 
 
@@ -14,7 +16,7 @@ def message(program: str, error: Exception) -> str:
     A mistake in a file begins with its place, ``FILE:LINE:COLUMN:``, as compilers write it, so
     that editors find it; everything else with the name of the program.
     """
-    text = str(error)
+    text = printable_lines(str(error))
     return text if _POSITION.match(text) else f"{program}: {text}"
 
 

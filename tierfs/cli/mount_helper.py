@@ -17,6 +17,7 @@ from typing import Final
 import click
 
 from tierfs.base.errors import TierfsError, UsageError
+from tierfs.base.text import printable
 from tierfs.cli.messages import message
 from tierfs.mount.cautions import cautions
 from tierfs.mount.daemon import Request, start_daemon
@@ -124,7 +125,7 @@ def _missing(volume_file: Path) -> Path | None:
 
 def _say(call: Call, text: str) -> None:
     if call.verbose:
-        click.echo(f"mount.tierfs: {text}")
+        click.echo(f"mount.tierfs: {printable(text)}")
 
 
 def _failed(error: Exception, code: MountExit) -> int:

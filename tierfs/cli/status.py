@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 
 from tierfs.base.durations import SECOND
+from tierfs.base.text import printable
 from tierfs.base.units import format_size
 from tierfs.cli.verb import PATH, Verb
 from tierfs.cli.waits import reasons_line
@@ -58,7 +59,7 @@ def command(mounted: Path, *, as_json: bool, wait: float) -> None:
         return
     shown = [*aligned(facts(status)), "", *aligned(tiers(status), numbers=4)]
     for line in [*shown, *(["", *complaints] if (complaints := wrong(status)) else [])]:
-        click.echo(line)
+        click.echo(printable(line))
 
 
 def facts(status: dict[str, Any]) -> list[tuple[str, ...]]:

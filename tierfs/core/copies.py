@@ -31,6 +31,8 @@ def load(store: ObjectStore, ino: int, extent: Extent) -> bytes:
         data = store.read(ino, extent.offset, extent.length)
     except FileNotFoundError:
         raise Damage(ino, f"its {store.name} object is missing") from None
+    except ObjectLost as exc:
+        raise Damage(ino, str(exc)) from None
     if len(data) < extent.length:
         end = extent.offset + len(data)
         raise Damage(ino, f"its {store.name} object ends at byte {end}, before byte {extent.end}")

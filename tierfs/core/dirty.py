@@ -32,6 +32,7 @@ from tierfs.core.paths import path_of
 from tierfs.core.tiers import Held, Tiers, lengths_of
 from tierfs.index.index import Index
 from tierfs.index.inodes import Inode
+from tierfs.store.objects import ObjectLost
 
 log = logging.getLogger(__name__)
 
@@ -214,7 +215,7 @@ class DirtySet:
         stores = self._tiers.flash, self._tiers.disk
         for at, length in enumerate(lengths_of(row)):
             if length:
-                with suppress(FileNotFoundError), self._mutex:
+                with suppress(FileNotFoundError, ObjectLost), self._mutex:
                     file.held.fds[at], file.held.made[at] = stores[at].hold(file.ino), True
                     self._descriptors += 1
 
@@ -389,6 +390,8 @@ class DirtySet:
                     if self._moved(inode):
                         continue
                     raise Damage(ino, f"its {exc} object is missing") from None
+                except ObjectLost as exc:
+                    raise Damage(ino, str(exc)) from None
                 if not self._moved(inode):
                     self._settle([(file, inode.version, inode.size)])
                     return

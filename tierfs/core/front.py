@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 from tierfs.core.references import CountedReferences, References
@@ -17,10 +16,10 @@ class Front(NamedTuple):
     references: References
 
 
-MakeFront = Callable[[Path, Path], Front]
-"""Makes the front of a volume whose heads and objects are in these two directories."""
+MakeFront = Callable[[int, int], Front]
+"""Makes the front of a volume; descriptors of the directories of its heads and its objects."""
 
 
-def no_front(_heads: Path, _objects: Path) -> Front:
+def no_front(_heads: int, _objects: int) -> Front:
     """Nobody: the core is asked everything."""
     return Front(NullView(), CountedReferences())

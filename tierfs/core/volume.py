@@ -16,6 +16,7 @@ from tierfs.base.clock import Clock, system_clock
 from tierfs.base.errors import FsError, VolumeRefused
 from tierfs.base.metrics import Metrics
 from tierfs.base.osio import SYSTEM, Os
+from tierfs.core import trust
 from tierfs.core.checkpoints import Checkpoints
 from tierfs.core.filesystem import FileSystem
 from tierfs.core.front import MakeFront, no_front
@@ -38,11 +39,11 @@ from tierfs.store.objects import ObjectStore, Space
 
 log = logging.getLogger(__name__)
 
-HEADS = "heads"
-OBJECTS = "objects"
 RECOVERED_AT_ONCE = 256
 """Files that a mount after an unclean end looks at before it answers."""
 
+HEADS = trust.HEADS
+OBJECTS = trust.OBJECTS
 ROOT_MODE = stat.S_IFDIR | 0o755
 
 
@@ -62,9 +63,11 @@ def format_volume(settings: VolumeFile) -> uuid.UUID:
     """Make both directories a new, empty volume and return its UUID.
 
     Raises:
-        VolumeRefused: a directory is not empty, missing or of a volume, or the index exists.
+        VolumeRefused: a directory is not empty, missing, of a volume or open to others, or the
+            index exists.
         OSError: a directory could not be written.
     """
+    trust.require_trusted(settings)
     check_formattable(settings.flash, "flash")
     check_formattable(settings.disk, "disk")
     if settings.index.exists():
@@ -154,6 +157,7 @@ class Volume:
         make_front: MakeFront = no_front,
     ) -> None:
         self.settings = settings
+        trust.require_trusted(settings)
         self.uuid = volume_uuid(settings)
         self._os = os_
         with ExitStack() as resources:
@@ -163,7 +167,7 @@ class Volume:
             resources.callback(self.index.close)
             self._flash = _open_store("flash", settings.flash / HEADS, os_, resources)
             self._disk = _open_store("disk", settings.disk / OBJECTS, os_, resources)
-            front = make_front(self._flash.root, self._disk.root)
+            front = make_front(self._flash.directory, self._disk.directory)
             self.index.publish_to(front.view)
             self.fs = FileSystem(
                 index=self.index,
@@ -261,7 +265,7 @@ def open_volume(
     """Open a volume for one daemon and recover it.
 
     Raises:
-        VolumeRefused: the directories are not this volume.
+        VolumeRefused: the directories are not this volume, or others can change them.
         VolumeBusy: another daemon has it.
         FsError, OSError: the index or a directory cannot be used.
     """

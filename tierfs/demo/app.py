@@ -194,8 +194,10 @@ def judge(findings: Findings, names: int) -> None:
     """Raise DamageFound for a difference, and TierfsError when too little could be judged."""
     if findings.differences:
         number = len(findings.differences)
-        listed = list_differences(findings.differences)
-        raise DamageFound(f"the copy differs from the source in {number} places:\n{listed}")
+        listed = list_differences(findings.differences).splitlines()
+        raise DamageFound.of_lines(
+            [f"the copy differs from the source in {number} places:", *listed]
+        )
     if len(findings.set_aside) > names * MUCH:
         raise TierfsError("too much of the source changed during the run; try again later")
 

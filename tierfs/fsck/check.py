@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from tierfs.base.errors import IndexFailed, VolumeRefused
+from tierfs.core.trust import require_trusted
 from tierfs.core.volume import HEADS, OBJECTS, volume_uuid
 from tierfs.fsck import kinds, lengths, links, rows
 from tierfs.fsck.case import Case, cases
@@ -49,6 +50,7 @@ def check(settings: VolumeFile, *, thorough: bool = False, found: Found = ignore
 @contextmanager
 def locked(settings: VolumeFile, *, to_write: bool = False) -> Iterator[str]:
     """Keep daemons and other checks out; gives the UUID of the volume."""
+    require_trusted(settings)
     volume = str(volume_uuid(settings))
     with ExitStack() as stack:
         for directory in (settings.flash, settings.disk):
@@ -98,8 +100,7 @@ class _Checker:
             return
         inspection.prepare()
         for tier, root in self._stores.items():
-            if root.exists():
-                inspection.remember(tier, self._counted(walk(root, self._complain)))
+            inspection.remember(tier, self._counted(walk(root, self._complain)))
         self._check_serials(inspection)
         self._check_counts(inspection)
         paths = Paths(inspection)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import BinaryIO
 
+from tierfs.base.beneath import open_file
 from tierfs.fsck.lengths import required
 from tierfs.index.inodes import Inode
 from tierfs.store.objects import object_path
@@ -18,14 +21,23 @@ def first_difference(flash: Path, disk: Path, inode: Inode) -> int | None:
         OSError: one cannot be read.
     """
     end = required(inode).flash
-    path = object_path(inode.ino)
-    with (flash / path).open("rb") as head, (disk / path).open("rb") as mirror:
+    with _object(flash, inode.ino) as head, _object(disk, inode.ino) as mirror:
         for offset in range(0, end, CHUNK):
             length = min(CHUNK, end - offset)
             pieces = head.read(length), mirror.read(length)
             if pieces[0] != pieces[1]:
                 return offset + _common(*pieces)
     return None
+
+
+def _object(root: Path, ino: int) -> BinaryIO:
+    """An object, opened without following a symbolic link below ``root``'s directory."""
+    above = os.open(root.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        path = f"{root.name}/{object_path(ino)}"
+        return os.fdopen(open_file(path, os.O_RDONLY, dir_fd=above), "rb")
+    finally:
+        os.close(above)
 
 
 def _common(one: bytes, other: bytes) -> int:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from tierfs.base.beneath import DIRECTORY, open_beneath, parent_beneath
 from tierfs.core.volume import HEADS, OBJECTS
 from tierfs.fsck import kinds
 from tierfs.fsck.check import Found, examine, ignore, locked
@@ -112,25 +113,34 @@ def _mend(settings: VolumeFile, findings: list[Finding]) -> None:
             _ACTIONS[finding.kind](mend, finding)
     unowned = [finding.ino for finding in findings if finding.kind == kinds.UNOWNED_OBJECT]
     for tier, name in ((settings.flash, HEADS), (settings.disk, OBJECTS)):
-        _shelter(tier, tier / name, unowned)
+        _shelter(tier, name, unowned)
 
 
-def _shelter(tier: Path, store: Path, inos: list[int]) -> None:
+def _shelter(tier: Path, store: str, inos: list[int]) -> None:
     """Move objects of no file out of the way, within their filesystem."""
     if not inos:
         return
-    shelter = tier / SHELTER
-    shelter.mkdir(mode=0o700, exist_ok=True)
-    for ino in inos:
-        target = shelter / f"{ino}"
-        with suppress(FileNotFoundError):
-            if not target.exists():
-                (store / object_path(ino)).rename(target)
-    directory = os.open(shelter, os.O_RDONLY | os.O_DIRECTORY)
+    with ExitStack() as stack:
+        above = os.open(tier, DIRECTORY | os.O_CLOEXEC)
+        stack.callback(os.close, above)
+        with suppress(FileExistsError):
+            os.mkdir(SHELTER, 0o700, dir_fd=above)
+        shelter = open_beneath(SHELTER, DIRECTORY, dir_fd=above)
+        stack.callback(os.close, shelter)
+        for ino in inos:
+            path = f"{store}/{object_path(ino)}"
+            with suppress(FileNotFoundError), parent_beneath(path, dir_fd=above) as (parent, name):
+                if not _is_taken(name, shelter):
+                    os.rename(name, name, src_dir_fd=parent, dst_dir_fd=shelter)
+        os.fsync(shelter)
+
+
+def _is_taken(name: str, directory: int) -> bool:
     try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _elsewhere(_mend: Mending, _finding: Finding) -> None:

@@ -21,7 +21,7 @@ from tierfs.base.errors import IndexFailed, VolumeRefused, errno_of
 from tierfs.base.group_sync import GroupSync
 from tierfs.base.metrics import Metrics
 from tierfs.base.osio import Os
-from tierfs.index.schema import MIGRATIONS, VERSION
+from tierfs.index.schema import FAILURES, MIGRATIONS, VERSION
 
 PRAGMAS = (
     # Of a new index: each page that a transaction touches is written to the log as a whole.
@@ -91,7 +91,7 @@ class Database:
         try:
             with _translated():
                 _migrate(self._connection, path)
-            self._wal = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+            self._wal = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except BaseException:
             self._connection.close()
             raise
@@ -114,7 +114,7 @@ class Database:
         try:
             with self.lock:
                 return self._connection.execute(statement, args).fetchall()
-        except sqlite3.Error as exc:
+        except FAILURES as exc:
             raise _failure(exc) from exc
 
     def row(self, statement: str, *args: object) -> Row | None:
@@ -123,14 +123,14 @@ class Database:
             with self.lock:
                 row: Row | None = self._connection.execute(statement, args).fetchone()
                 return row
-        except sqlite3.Error as exc:
+        except FAILURES as exc:
             raise _failure(exc) from exc
 
     def execute(self, statement: str, *args: object) -> int:
         """Run a statement inside a transaction; returns the number of rows it changed."""
         try:
             return self._writing.execute(statement, args).rowcount
-        except sqlite3.Error as exc:
+        except FAILURES as exc:
             raise _failure(exc) from exc
 
     def __enter__(self) -> None:
@@ -282,8 +282,12 @@ def connect(path: Path, pragmas: Sequence[str]) -> sqlite3.Connection:
         check_same_thread=False,
         cached_statements=256,
     )
-    for pragma in pragmas:
-        connection.execute(pragma)
+    try:
+        for pragma in pragmas:
+            connection.execute(pragma)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -304,11 +308,11 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except sqlite3.Error as exc:
+    except FAILURES as exc:
         raise _failure(exc) from exc
 
 
-def _failure(exc: sqlite3.Error) -> IndexFailed:
+def _failure(exc: Exception) -> IndexFailed:
     code = getattr(exc, "sqlite_errorcode", 0)
     number = errno.ENOSPC if code == sqlite3.SQLITE_FULL else errno.EIO
     hint = "; another program, such as sqlite3, has it open" if code == sqlite3.SQLITE_BUSY else ""

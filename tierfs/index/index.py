@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import uuid
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
+from tierfs.base.beneath import make_private, open_file
 from tierfs.base.errors import VolumeRefused
 from tierfs.base.metrics import Metrics
 from tierfs.base.osio import Os
@@ -30,19 +32,23 @@ DEFAULT_CACHE_ENTRIES = 65_536
 
 MAGIC = b"SQLite format 3\0"
 HEADER_BYTES = 100
+BESIDE = ("-wal", "-shm", "-journal")
+"""What SQLite may keep beside a database, https://www.sqlite.org/tempfiles.html."""
+
 APPLICATION_ID_AT = slice(68, 72)
 """Of every SQLite database, https://www.sqlite.org/fileformat.html."""
 
 
 def require_database(path: Path, *, writable: bool = True) -> None:
-    """Check, before anything writes to it, that ``path`` is an index.
+    """Check, before anything writes to it, that ``path`` is an index, and take it from others.
+
+    SQLite follows symbolic links: there may be none, nor in the place of a file beside it.
 
     Raises:
         VolumeRefused: it is missing, cannot be opened, or is something else.
     """
     try:
-        with path.open("rb+" if writable else "rb") as file:
-            header = file.read(HEADER_BYTES)
+        header = _header(path, writable=writable)
     except FileNotFoundError:
         raise VolumeRefused(
             f"{path}: the index is missing: is its filesystem mounted? "
@@ -55,6 +61,28 @@ def require_database(path: Path, *, writable: bool = True) -> None:
             f"{path}: is {'not an index' if header else 'an empty file'}: restore the index, "
             "or correct 'index' in the volume file"
         )
+
+
+def _header(path: Path, *, writable: bool) -> bytes:
+    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for suffix in BESIDE:
+            with suppress(FileNotFoundError):
+                os.close(_private(f"{path.name}{suffix}", os.O_RDONLY, directory))
+        file = _private(path.name, os.O_RDWR if writable else os.O_RDONLY, directory)
+        try:
+            return os.pread(file, HEADER_BYTES, 0)
+        finally:
+            os.close(file)
+    finally:
+        os.close(directory)
+
+
+def _private(name: str, flags: int, directory: int) -> int:
+    """Open a regular file, which nobody else may open from now on, were it only to lock it."""
+    descriptor = open_file(name, flags, dir_fd=directory)
+    make_private(descriptor)
+    return descriptor
 
 
 class Index:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from tierfs.base.errors import IndexFailed, VolumeRefused
 from tierfs.index.inodes import Inode, inode_of
-from tierfs.index.schema import COUNTED, COUNTS, MIGRATIONS, VERSION
+from tierfs.index.schema import COUNTED, COUNTS, FAILURES, MIGRATIONS, VERSION
 
 Tier = Literal["flash", "disk"]
 
@@ -86,8 +86,12 @@ class Inspection:
         self.path = path
         with translated():
             self._connection = sqlite3.connect(_uri(path), uri=True, isolation_level=None)
-            for pragma in PRAGMAS:
-                self._connection.execute(pragma)
+            try:
+                for pragma in PRAGMAS:
+                    self._connection.execute(pragma)
+            except BaseException:
+                self._connection.close()
+                raise
 
     def close(self) -> None:
         """Close, and remove the temporary files."""
@@ -253,6 +257,6 @@ def translated() -> Iterator[None]:
     """
     try:
         yield
-    except sqlite3.Error as exc:
+    except FAILURES as exc:
         code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & _PRIMARY
         raise IndexFailed(_ERRNO.get(code, errno.EIO), f"metadata index: {exc}") from exc

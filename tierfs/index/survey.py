@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import json
-import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from pathlib import Path
 from tierfs.base.errors import IndexFailed
 from tierfs.index.database import Row, connect
 from tierfs.index.inodes import COLUMNS, ROOT, Inode, inode_of
+from tierfs.index.schema import FAILURES
 from tierfs.index.wishes import Pin, Request
 
 PRAGMAS = (
@@ -232,5 +232,5 @@ class Survey:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except sqlite3.Error as exc:
+    except FAILURES as exc:
         raise IndexFailed(errno.EIO, f"metadata index: {exc}") from exc

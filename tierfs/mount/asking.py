@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import socket
+import struct
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -23,6 +24,10 @@ VOLUME_XATTR: Final = "tierfs.volume"
 """On the root directory of a mount: the volume's UUID in ASCII."""
 REPLY_SECONDS: Final = 600.0
 """A verb may have to read the whole index."""
+LONGEST_ANSWER: Final = 64 * 1024 * 1024
+
+_UCRED: Final = struct.Struct("iII")
+"""struct ucred of unix(7): process, user and group."""
 
 
 def ask(
@@ -39,14 +44,14 @@ def ask(
     path = socket_path(volume_of(mount), mount.owner)
     try:
         request = json.dumps({"verb": verb, "arguments": arguments})
-        answer = json.loads(_exchange(path, request.encode() + b"\n", seconds))
+        answer = _parsed(_exchange(path, request.encode() + b"\n", mount.owner, seconds))
     except PermissionError:
         raise NotMounted(_not_ours(mount)) from None
     except (OSError, ValueError) as error:
         raise NotMounted(f"{mount.path} is mounted, but {path} does not answer: {error}") from error
-    if "result" not in answer:
+    result = answer.get("result")
+    if not isinstance(result, dict):
         raise NotMounted(f"the daemon of {mount.path} refused: {answer.get('error')}")
-    result: dict[str, Any] = answer["result"]
     return result
 
 
@@ -81,10 +86,32 @@ def _not_ours(mount: Mount) -> str:
     )
 
 
-def _exchange(path: Path, request: bytes, seconds: float) -> bytes:
+def _parsed(answer: bytes) -> dict[str, Any]:
+    """The daemon of another user may answer anything.
+
+    Raises:
+        ValueError: it is no JSON object.
+    """
+    try:
+        parsed = json.loads(answer)
+    except RecursionError:
+        raise ValueError("its answer is nested too deeply") from None
+    if not isinstance(parsed, dict):
+        raise ValueError("its answer is no JSON object")  # noqa: TRY004 - of what was said
+    return parsed
+
+
+def _exchange(path: Path, request: bytes, owner: int, seconds: float) -> bytes:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
         asking.settimeout(seconds)
         asking.connect(os.fspath(path))
+        credentials = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        _, listener, _ = _UCRED.unpack(credentials)
+        if listener not in (0, owner):
+            raise ValueError(f"the user with ID {listener} listens there, not the daemon")
         asking.sendall(request)
         with asking.makefile("rb") as answer:
-            return answer.readline()
+            line = answer.readline(LONGEST_ANSWER)
+    if len(line) == LONGEST_ANSWER:
+        raise ValueError(f"its answer is longer than {LONGEST_ANSWER} bytes")
+    return line

@@ -10,6 +10,7 @@ that the volume file names, for verbs that change nothing.
 from __future__ import annotations
 
 import grp
+import inspect
 import json
 import logging
 import os
@@ -31,7 +32,8 @@ from tierfs.mount.runtime import make_private, socket_path
 log = logging.getLogger(__name__)
 
 Verb = Callable[..., dict[str, Any]]
-"""Called with the arguments of the request by name, in a thread."""
+"""Called with the arguments of the request by name, in a thread. They are of the types with which
+it is annotated, which are those of ``CHECKS``."""
 
 QUICK: Final = frozenset({"status"})
 """Verbs that always answer within a second or two, and never wait for those that may take long."""
@@ -44,6 +46,9 @@ _CREDENTIALS: Final = struct.Struct("3i")
 
 MOST_SLOW: Final = 4
 """Other verbs that are answered at a time; so there is always a thread for a quick one."""
+
+LARGEST: Final = 2**63
+"""Numbers that an inode number, a size or a time in nanoseconds can be are below."""
 
 
 @contextmanager
@@ -118,12 +123,56 @@ def _reply(
 
 def _called(name: str, verb: Verb, arguments: dict[str, Any]) -> dict[str, Any]:
     try:
+        _check(name, verb, arguments)
         return {"result": verb(**arguments)}
     except TierfsError as error:
         return {"error": str(error)}
     except Exception as error:
         log.exception("the control verb %r failed", name)
         return {"error": f"{type(error).__name__}: {error}"}
+
+
+def _check(name: str, verb: Verb, arguments: Mapping[str, object]) -> None:
+    """Refuse arguments that the verb does not take, and those of another type.
+
+    Raises:
+        UsageError: with what is wrong.
+    """
+    wanted = inspect.signature(verb).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in wanted.values()):
+        return  # it takes anything, to refuse it
+    for unknown in arguments.keys() - wanted.keys():
+        raise UsageError(f'"{name}" takes no argument "{unknown}"')
+    for argument, parameter in wanted.items():
+        if argument not in arguments:
+            if parameter.default is parameter.empty:
+                raise UsageError(f'"{name}" needs the argument "{argument}"')
+        elif parameter.annotation is not parameter.empty:
+            what, is_right = CHECKS[parameter.annotation]
+            if not is_right(arguments[argument]):
+                raise UsageError(f'"{name}": the argument "{argument}" must be {what}')
+
+
+def _is_number(value: object) -> bool:
+    """JSON has numbers of any length; bool is an int to Python."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST
+
+
+CHECKS: Final[Mapping[object, tuple[str, Callable[[object], bool]]]] = {
+    "object": ("anything", lambda _value: True),
+    "bool": ("true or false", lambda value: isinstance(value, bool)),
+    "int": ("a whole number", _is_number),
+    "str": ("text", lambda value: isinstance(value, str)),
+    "list[int]": (
+        "a list of whole numbers",
+        lambda value: isinstance(value, list) and all(map(_is_number, value)),
+    ),
+    "list[str]": (
+        "a list of texts",
+        lambda value: isinstance(value, list) and all(isinstance(text, str) for text in value),
+    ),
+}
+"""By the annotation as it is written: what a person is told, and whether a value is of the type."""
 
 
 def _bound(path: Path, group: str | None) -> socket.socket:

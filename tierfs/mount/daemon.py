@@ -30,6 +30,8 @@ _left_running: list[subprocess.Popen[bytes]] = []
 class DaemonFailed(TierfsError):
     """The daemon could not mount; carries the exit code and message it reported."""
 
+    several_lines = True
+
     def __init__(self, message: str, code: ExitCode) -> None:
         super().__init__(message)
         self.exit_code = code
@@ -123,7 +125,7 @@ def _report(process: subprocess.Popen[bytes], reading: int, seconds: float) -> R
 
 def _require_ready(report: Report | str, printed: IO[bytes]) -> None:
     if isinstance(report, str):
-        raise MountFailed(
+        raise MountFailed.of_lines(
             _with_tail(f"the daemon ended with {report} before the mount was up", printed)
         )
     if not report.ready:
@@ -185,9 +187,9 @@ def _too_slow(seconds: float) -> str:
     return f"the mount did not answer within {seconds:g} s and was given up"
 
 
-def _with_tail(message: str, printed: IO[bytes]) -> str:
+def _with_tail(message: str, printed: IO[bytes]) -> list[str]:
     last = [line for line in _text(printed).splitlines() if line.strip()][-TAIL_LINES:]
-    return "\n".join([f"{message}; its last words:", *last]) if last else message
+    return [f"{message}; its last words:", *last] if last else [message]
 
 
 def _said_by_fuse(printed: IO[bytes]) -> list[str]:

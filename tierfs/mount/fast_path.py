@@ -56,21 +56,15 @@ class FastPath:
         self._router: Router | None = None
         self._ended = -1
 
-    def make_front(self, heads: Path, objects: Path) -> Front:
-        """The front of the volume; see ``tierfs.core.front``.
+    def make_front(self, heads: int, objects: int) -> Front:
+        """The front of the volume; see ``tierfs.core.front``. The router duplicates descriptors.
 
         Raises:
-            OSError: the directories cannot be opened, or there is no memory.
+            OSError: there is no memory, or no descriptor.
         """
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        descriptors = [os.open(path, flags) for path in (heads, objects)]
-        try:
-            self._router = self._extension.Router(
-                memory=self._settings.memory, heads=descriptors[0], objects=descriptors[1]
-            )
-        finally:
-            for descriptor in descriptors:
-                os.close(descriptor)
+        self._router = self._extension.Router(
+            memory=self._settings.memory, heads=heads, objects=objects
+        )
         self._view = PublishedView(self.router)
         return Front(self._view, RouterReferences(self.router))
 

@@ -19,6 +19,12 @@ READY: Final = "READY"
 FAILED: Final = "FAILED"
 _CHUNK: Final = 65536
 
+MOST_BYTES: Final = 1024 * 1024
+"""Of a report; what is said beyond is dropped."""
+
+MOST_DIGITS: Final = 3
+"""Of an exit code."""
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -69,7 +75,7 @@ def read_report(descriptor: int, seconds: float) -> Report | None:
     said = b""
     deadline = time.monotonic() + seconds
     while chunk := _read_before(descriptor, deadline):
-        said += chunk
+        said = (said + chunk)[:MOST_BYTES]
     return _understood(said.decode("utf-8", "surrogateescape"))
 
 
@@ -85,7 +91,7 @@ def _understood(said: str) -> Report | None:
     word, _, code = first.partition(" ")
     if word == READY:
         return Report(ready=True)
-    if word == FAILED and code.isdecimal():
+    if word == FAILED and code.isascii() and code.isdecimal() and len(code) <= MOST_DIGITS:
         return Report(ready=False, code=_exit_code(int(code)), message=rest)
     return None
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+import tierfs
 from tierfs.base.errors import TierfsError, UsageError
+from tierfs.base.trust import exposed
 from tierfs.mount.interpreter import module_command
 
 SBIN: Final = Path("/sbin")
@@ -25,9 +28,10 @@ def install(directory: Path = SBIN) -> list[Path]:
     """Write the helpers into ``directory``; returns those that were not there already.
 
     Raises:
-        UsageError: a file of that name is not tierfs's.
+        UsageError: a file of that name is not tierfs's, or others can change what root would run.
         TierfsError: the directory cannot be written.
     """
+    _require_trusted()
     paths = _ours(directory)
     stale = [path for path in paths if _content(path) != script()]
     for path in stale:
@@ -52,12 +56,59 @@ def remove(directory: Path = SBIN) -> list[Path]:
 
 
 def script() -> str:
-    """The helper: it runs the Python and the tierfs that run now."""
+    """The helper: it runs the Python and the tierfs that run now.
+
+    Where they are gone it says so, with the exit codes of mount(8): 0 with ``nofail``, else 32.
+    """
     return f"""\
 #!/bin/sh
 {SIGNATURE}
+for needed in {shlex.join(map(os.fspath, _needed()))}; do
+    [ -e "$needed" ] && continue
+    echo "${{0##*/}}: $needed is gone: install tierfs again, then: tierfs install-helpers" >&2
+    echo "${{0##*/}}: or, to do without: rm $0" >&2
+    before=
+    for word; do
+        [ "$before" = -o ] && case ",$word," in *,nofail,*) exit 0 ;; esac
+        before=$word
+    done
+    exit 32
+done
 exec {shlex.join(module_command("tierfs.cli.mount_helper"))} "$@"
 """
+
+
+def _needed() -> list[Path]:
+    """The program and the module that the helper runs."""
+    return [Path(sys.executable), Path(tierfs.__path__[0], "cli", "mount_helper.py")]
+
+
+def _require_trusted() -> None:
+    """Refuse to let root run what others can change: the interpreter, and all that it imports.
+
+    Raises:
+        UsageError: with what to do.
+    """
+    if os.geteuid() != 0:
+        return
+    # With -P the first entry, the directory of the script or the present one, is not looked in.
+    searched = sys.path if sys.flags.safe_path else sys.path[1:]
+    package = Path(tierfs.__path__[0])
+    places = [
+        *_needed(),
+        Path(sys.prefix, "pyvenv.cfg"),
+        package,
+        *map(Path, filter(None, searched)),
+    ]
+    for place in (*places, *package.rglob("*")):
+        found = exposed(place)
+        if found is not None:
+            raise UsageError(
+                f"{found.path} {found.how}, and root runs what is in {place} when it mounts: "
+                f"{found.remedy}, or install tierfs where only root can write, such as: "
+                "python3 -m venv /opt/tierfs && /opt/tierfs/bin/pip install tierfs && "
+                "/opt/tierfs/bin/tierfs install-helpers"
+            )
 
 
 def _ours(directory: Path) -> list[Path]:

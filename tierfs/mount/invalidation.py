@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import pyfuse3
 
@@ -27,7 +26,7 @@ class Invalidation(NullView):
         """Held while the kernel is told, since pyfuse3 must not be closed then."""
         self._serving = False
 
-    def make_front(self, _heads: Path, _objects: Path) -> Front:
+    def make_front(self, _heads: int, _objects: int) -> Front:
         """The front of a volume; see ``tierfs.core.front``."""
         return Front(self, CountedReferences())
 

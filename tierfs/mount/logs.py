@@ -9,18 +9,23 @@ import errno
 import fcntl
 import logging
 import os
+import re
 import socket
+import stat
 import sys
 import time
 from collections.abc import Iterator
+from io import TextIOWrapper
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from pythonjsonlogger.json import JsonFormatter
 
+from tierfs.base.beneath import make_private
 from tierfs.base.errors import ConfigError
+from tierfs.base.text import printable_lines
 from tierfs.policy.volume_file import LogSettings
 
 JOURNAL: Final = Path("/run/systemd/journal/socket")
@@ -32,6 +37,13 @@ MILLISECONDS: Final = "%s.%03dZ"
 SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 """journald maps a file only if its sender can no longer change it."""
 
+PRIVATE: Final = 0o700
+FILE_MODE: Final = 0o600
+OWN_DIRECTORY: Final = Path("/var/log/tierfs")
+"""Where root's daemons log when the volume file does not say."""
+
+_LIKE_A_RECORD: Final = re.compile(r"\d{4}-\d\d-\d\dT")
+
 _PRIORITIES: Final = (
     (logging.CRITICAL, 2),
     (logging.ERROR, 3),
@@ -40,6 +52,34 @@ _PRIORITIES: Final = (
     (logging.DEBUG, 7),
 )
 """Python's levels as those of syslog(3)."""
+
+
+class OneLineFormatter(logging.Formatter):
+    """Control characters and bytes that are no UTF-8 as escapes: names of files stand in messages.
+
+    A message may have more lines, as a traceback has; none of them looks like a record's first.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as text."""
+        first, *more = printable_lines(super().format(record)).split("\n")
+        return "\n".join([first, *(_indented(line) for line in more)])
+
+
+class OneLineJson(JsonFormatter):
+    """JSON in which every string can be decoded: what is no UTF-8 is an escape in the text."""
+
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        """The record's fields."""
+        fields = super().process_log_record(log_data)
+        return {
+            name: printable_lines(value) if isinstance(value, str) else value
+            for name, value in fields.items()
+        }
+
+
+def _indented(line: str) -> str:
+    return f"    {line}" if _LIKE_A_RECORD.match(line) else line
 
 
 def start_logging(settings: LogSettings, *, level: str | None = None, echo: bool = False) -> None:
@@ -69,7 +109,11 @@ def stop_echo(log_file: Path | None) -> None:
         root.removeHandler(echo)
     sys.stdout.flush()
     sys.stderr.flush()
-    descriptor = os.open(log_file or os.devnull, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    descriptor = (
+        os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        if log_file is None
+        else _open_log(Path(os.path.realpath(log_file)))
+    )
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
@@ -78,7 +122,7 @@ def stop_echo(log_file: Path | None) -> None:
 def default_log_file(volume: UUID) -> Path:
     """Where a daemon's log goes when the volume file does not say."""
     if os.geteuid() == 0:
-        return Path(f"/var/log/tierfs/{volume}.log")
+        return OWN_DIRECTORY / f"{volume}.log"
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
     return Path(state) / "tierfs" / f"{volume}.log"
 
@@ -145,7 +189,9 @@ def _field(name: str, value: str) -> bytes:
 def _handler(settings: LogSettings) -> logging.Handler:
     try:
         if settings.format == "journald":
-            return JournalHandler()
+            journal = JournalHandler()
+            journal.setFormatter(OneLineFormatter("%(message)s"))
+            return journal
         handler = _file_handler(settings.file) if settings.file else logging.StreamHandler()
     except OSError as error:
         where = "the journal" if settings.format == "journald" else f"log file {settings.file}"
@@ -161,29 +207,56 @@ def _echo() -> logging.Handler:
 
 
 def _file_handler(path: Path) -> logging.Handler:
-    """A handler that opens ``path`` again when logrotate(8) has moved it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A handler that opens ``path`` again when logrotate(8) has moved it.
+
+    Links in ``path`` are followed now, and not again. The directory, if there is none, is made for
+    us alone; that which tierfs chooses itself is closed to others as well.
+    """
+    path.parent.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=PRIVATE, exist_ok=True)
+    path = Path(os.path.realpath(path))
+    if path.parent == OWN_DIRECTORY and os.geteuid() == 0:
+        path.parent.chmod(PRIVATE)
     return _LogFile(path, encoding="utf-8", errors="backslashreplace")
 
 
 class _LogFile(WatchedFileHandler):
-    """A log whose filesystem fails loses lines; it does not fail who logs.
+    """Private, since names of files stand in it; a link or FIFO in its place is not opened.
 
-    The base class looks for a file that was moved before it begins to guard.
+    A log whose filesystem fails loses lines; it does not fail who logs: the base class looks for a
+    file that was moved before it begins to guard.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Write ``record``; it is lost while there is no file to write to, as on a full disk."""
         try:
             super().emit(record)
         except OSError:
             self.handleError(record)
 
+    def _open(self) -> TextIOWrapper:
+        descriptor = _open_log(Path(self.baseFilename))
+        return os.fdopen(descriptor, "a", encoding=self.encoding, errors=self.errors)
+
+
+def _open_log(path: Path) -> int:
+    """Open a log file, or a device such as /dev/null, to append.
+
+    Raises:
+        OSError: ELOOP for a symbolic link, ENXIO for a FIFO or socket that nobody reads.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY, FILE_MODE)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        make_private(descriptor)
+    return descriptor
+
 
 def _formatter(style: str) -> logging.Formatter:
     if style == "json":
-        formatter: logging.Formatter = JsonFormatter(JSON, rename_fields=JSON_NAMES)
+        formatter: logging.Formatter = OneLineJson(JSON, rename_fields=JSON_NAMES)
     else:
-        formatter = logging.Formatter(TEXT)
+        formatter = OneLineFormatter(TEXT)
     formatter.default_time_format = SECONDS
     formatter.default_msec_format = MILLISECONDS
     formatter.converter = time.gmtime

@@ -158,16 +158,21 @@ def known_words(words: Iterable[str]) -> list[str]:
     return known
 
 
-def for_kernel(options: MountOptions, privileges: Privileges) -> MountOptions:
+def for_kernel(
+    options: MountOptions, privileges: Privileges, *, trusted: bool = True
+) -> MountOptions:
     """The options a mount by a user with ``privileges`` really gets.
+
+    ``trusted``: nobody else can write to the volume's directories; set-user-ID programs and devices
+    of other volumes are not obeyed, whatever was asked for.
 
     Raises:
         UsageError: ``allow_other`` or ``allow_root`` is not this user's to give.
     """
     given = set(options.shown)
-    if not privileges.root:
+    if not (privileges.root and trusted):
         given -= {"suid", "dev"}  # fusermount3 grants them to nobody
-    added = _defaults(given, privileges)
+    added = _defaults(given, privileges, trusted=trusted)
     passed_on = {word for word in given if _goes_to_fuse(word)}
     return replace(
         options,
@@ -176,7 +181,7 @@ def for_kernel(options: MountOptions, privileges: Privileges) -> MountOptions:
     )
 
 
-def _defaults(given: set[str], privileges: Privileges) -> list[str]:
+def _defaults(given: set[str], privileges: Privileges, *, trusted: bool) -> list[str]:
     """``rw``; for root suid and dev as in mount(8); and allow_other where it is allowed."""
     sharing = given & set(GROUPS["other users"])
     if sharing and not privileges.may_allow_others:
@@ -186,7 +191,8 @@ def _defaults(given: set[str], privileges: Privileges) -> list[str]:
         )
     wanted = [] if "ro" in given else ["rw"]
     privileged = [word for word in ("suid", "dev") if not given & {word, f"no{word}"}]
-    wanted += [word if privileges.root else f"no{word}" for word in privileged]
+    grants = privileges.root and trusted
+    wanted += [word if grants else f"no{word}" for word in privileged]
     if privileges.may_allow_others and not sharing:
         wanted.append("allow_other")
     return wanted

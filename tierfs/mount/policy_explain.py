@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 from tierfs.base.durations import SECOND
-from tierfs.base.errors import UsageError
 from tierfs.policy.report import prefix_record, record
 from tierfs.tiering.explaining import Explained
 from tierfs.tiering.wish import on_flash
@@ -16,14 +15,8 @@ Explain: TypeAlias = Callable[[Sequence[int]], Iterable[Explained] | None]
 """Of the inodes; None: the mount has no policy."""
 
 
-def explain_files(explain: Explain, inos: object) -> dict[str, Any]:
-    """A record for each file, by its inode number as text; files that are gone have none.
-
-    Raises:
-        UsageError: ``inos`` is no list of numbers.
-    """
-    if not isinstance(inos, list) or not all(isinstance(ino, int) for ino in inos):
-        raise UsageError("policy explain needs a list of inode numbers")
+def explain_files(explain: Explain, inos: list[int]) -> dict[str, Any]:
+    """A record for each file, by its inode number as text; files that are gone have none."""
     found = explain(inos)
     if found is None:
         return {"files": None}

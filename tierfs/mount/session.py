@@ -56,8 +56,8 @@ def run(request: Request, herald: Herald) -> None:
 def _run(request: Request, herald: Herald) -> None:
     raise_descriptor_limit()
     options = parse_options(request.options)
-    options = for_kernel(options, Privileges.current())
     settings = load_volume_file(request.volume_file)
+    options = for_kernel(options, Privileges.current(), trusted=not settings.allow_untrusted)
     if herald.pending:
         settings = _with_log_file(settings)
     start_logging(settings.log, level=options.log_level, echo=herald.pending)

@@ -10,9 +10,10 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
 from tierfs.base.durations import format_duration
+from tierfs.base.text import printable
 from tierfs.base.units import format_size
 from tierfs.policy.accounts import account_name
-from tierfs.policy.problems import printable, quote
+from tierfs.policy.problems import quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

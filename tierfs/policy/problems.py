@@ -73,18 +73,13 @@ class Problems:
         lines = [_line(self.path, problem) for problem in ordered[:MAX_SHOWN]]
         if len(ordered) > MAX_SHOWN:
             lines.append(f"{self.path}: and {len(ordered) - MAX_SHOWN} more; mend these first")
-        return ConfigError("\n".join(lines))
+        return ConfigError.of_lines(lines)
 
 
 def quote(text: str) -> str:
     """``text`` as a message shows it: in quotes, on one line, cut when long."""
     short = text if len(text) <= _LONGEST_QUOTE else text[: _LONGEST_QUOTE - 3] + "..."
-    return f'"{printable(short)}"'
-
-
-def printable(text: str) -> str:
-    """``text`` with line breaks and control characters as escapes, so that it stays on one line."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return '"' + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in short) + '"'
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
@@ -97,4 +92,4 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
 
 def _line(path: Path, problem: Problem) -> str:
     place = problem.place
-    return printable(f"{path}:{place.line}:{place.column}: {problem.what}; {problem.hint}")
+    return f"{path}:{place.line}:{place.column}: {problem.what}; {problem.hint}"

@@ -17,6 +17,7 @@ from tierfs.policy.fast_path import FAST_PATH, FastPathSettings
 from tierfs.policy.fields import NOTHING_GIVEN, Field, Record, Table, read_document
 from tierfs.policy.problems import START
 from tierfs.policy.readers import Choice, FormatVersion, GroupName, ListenAddress, LocalPath, Size
+from tierfs.policy.values import Flag
 from tierfs.policy.volume_paths import Named, check_files, check_tiers
 from tierfs.policy.volume_template import render_volume_file
 
@@ -66,9 +67,25 @@ DEFAULT_TIERING_MEMORY = 32 * MIB
 TIERING_MEMORY = Field("memory", Size(64 * KIB, 64 * GIB, 1), "32MiB", DEFAULT_TIERING_MEMORY)
 TIERING = Field("tiering", Table('"tiering"', (TIERING_MEMORY,)), "{memory: 32MiB}", NOTHING_GIVEN)
 
+ALLOW_UNTRUSTED = Field("allow_untrusted", Flag(), "true", default=False)
+
 VOLUME = Table(
     "the volume file",
-    (VERSION, FLASH, DISK, INDEX, HEAD, POLICY, METRICS, CONTROL, FAST, LOG, ACCESSES, TIERING),
+    (
+        VERSION,
+        FLASH,
+        DISK,
+        INDEX,
+        HEAD,
+        POLICY,
+        METRICS,
+        CONTROL,
+        FAST,
+        LOG,
+        ACCESSES,
+        TIERING,
+        ALLOW_UNTRUSTED,
+    ),
 )
 
 
@@ -98,6 +115,7 @@ class VolumeFile:
     tiering_memory: int = DEFAULT_TIERING_MEMORY
     control_group: str | None = None
     """Whose members may ask what the daemon knows."""
+    allow_untrusted: bool = False
 
 
 def load_volume_file(path: Path) -> VolumeFile:
@@ -170,4 +188,5 @@ def _settings(record: Record, home: Path) -> VolumeFile:
         access_log=AccessLogSettings.of(accesses, home.parent) if accesses else None,
         tiering_memory=record[TIERING][TIERING_MEMORY],
         control_group=record[CONTROL][GROUP],
+        allow_untrusted=record[ALLOW_UNTRUSTED],
     )

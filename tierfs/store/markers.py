@@ -13,7 +13,9 @@ import uuid
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
+from tierfs.base.beneath import make_private, open_file
 from tierfs.base.errors import VolumeBusy, VolumeRefused
+from tierfs.base.text import printable
 
 MARKER = ".tierfs"
 """The marker's name in a tier's directory."""
@@ -22,6 +24,18 @@ FORMAT = 1
 """The version of the layout on flash and disk; docs/reference/on-disk-format.md."""
 
 Tier = Literal["flash", "disk"]
+
+LAST_FORMAT = 10_000
+"""A larger number is no version but damage."""
+
+MOST_SHOWN = 80
+"""Characters of a damaged marker that a message shows."""
+
+MODE = 0o600
+"""Of a marker: who can open it can hold a lock on it, and so keep tierfs out."""
+
+MOST = 4096
+"""Bytes of the largest marker that is read."""
 
 IGNORED = frozenset({"lost+found"})
 """What a fresh filesystem holds: a directory with only this is empty."""
@@ -65,8 +79,9 @@ def write_marker(directory: Path, marker: Marker) -> None:
         OSError: it could not be written.
     """
     content = {"format": FORMAT, "volume": str(marker.volume), "tier": marker.tier}
-    path = directory / MARKER
-    with path.open("x", encoding="utf-8") as file:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    descriptor = os.open(directory / MARKER, flags, MODE)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(content, file)
         file.write("\n")
         file.flush()
@@ -86,7 +101,7 @@ def read_marker(directory: Path, tier: Tier) -> Marker:
     """
     path = directory / MARKER
     try:
-        marker = _parse(path.read_text(encoding="utf-8"))
+        marker = _parse(_content(path))
     except FileNotFoundError:
         lacks = f"no {MARKER} in it" if directory.exists() else "it does not exist"
         raise VolumeRefused(
@@ -99,8 +114,8 @@ def read_marker(directory: Path, tier: Tier) -> Marker:
         raise VolumeRefused(
             f"{path}: format {exc} is newer than the {FORMAT} this tierfs knows: upgrade tierfs"
         ) from None
-    except (ValueError, KeyError, TypeError) as exc:
-        raise VolumeRefused(f"{path}: the marker is damaged ({exc})") from exc
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as exc:
+        raise VolumeRefused(f"{path}: the marker is damaged ({printable(str(exc))})") from exc
     if marker.tier != tier:
         raise VolumeRefused(
             f"{directory}: holds the {marker.tier} tier, not the {tier} tier: are the two swapped?"
@@ -112,14 +127,37 @@ class _Newer(Exception):
     """The format of a marker that only a newer tierfs can read."""
 
 
+def _open_marker(path: Path) -> int:
+    """Open a marker, wherever the links to its directory lead; from now on it is ours alone."""
+    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        descriptor = open_file(path.name, os.O_RDONLY, dir_fd=directory)
+    finally:
+        os.close(directory)
+    try:
+        make_private(descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _content(path: Path) -> str:
+    with os.fdopen(_open_marker(path), "rb") as file:
+        data = file.read(MOST + 1)
+    if len(data) > MOST:
+        raise ValueError(f"more than {MOST} bytes")
+    return data.decode("utf-8")
+
+
 def _parse(text: str) -> Marker:
     content = json.loads(text)
     layout = int(content["format"])
-    if layout > FORMAT:
+    if FORMAT < layout <= LAST_FORMAT:
         raise _Newer(layout)
     tier = content["tier"]
     if layout != FORMAT or tier not in get_args(Tier):
-        raise ValueError(f"format {layout}, tier {tier}")
+        raise ValueError(f"format {layout}, tier {tier}"[:MOST_SHOWN])
     return Marker(uuid.UUID(str(content["volume"])), tier)
 
 
@@ -127,8 +165,7 @@ class VolumeLock:
     """Holds a volume for one daemon, by flock(2) on a marker; gone with the process."""
 
     def __init__(self, directory: Path) -> None:
-        path = directory / MARKER
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._fd = _open_marker(directory / MARKER)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -3,18 +3,31 @@
 ``ROOT/KIND/ab/cd/INODE``: ``ab`` and ``cd`` are bits of the inode number, so that 1,024
 consecutive inodes share a directory and neighbours in time are neighbours on disk.
 
-Nothing is kept open between two calls: no descriptor can be taken for another file's.
+Nothing is kept open between two calls: no descriptor can be taken for another file's. Everything is
+opened below the directory's descriptor, and no symbolic link is followed (tierfs/base/beneath.py).
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, ParamSpec, TypeVar
 
+from tierfs.base.beneath import (
+    DIRECTORY,
+    NotAFile,
+    mkdir_beneath,
+    open_beneath,
+    open_sized,
+    parent_beneath,
+    stat_beneath,
+    unlink_beneath,
+)
 from tierfs.base.blocks import SECTOR, whole_blocks
 from tierfs.base.group_sync import GroupSync
 from tierfs.base.holes import data_ranges
@@ -38,8 +51,8 @@ class Space(NamedTuple):
     files_free: int
 
 
-class ObjectLost(Exception):
-    """An object is missing or shorter than it must be."""
+class ObjectLost(OSError):
+    """An object is missing, shorter than it must be, or something else than a file."""
 
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -66,12 +79,16 @@ Keep = Callable[[int], bool]
 
 
 class _Open:
-    """An open descriptor, for a block; a generator would cost a microsecond more each time."""
+    """An open descriptor, for a block; a generator would cost a microsecond more each time.
 
-    __slots__ = ("fd",)
+    ``length`` of a file when it was opened, in bytes.
+    """
 
-    def __init__(self, fd: int) -> None:
+    __slots__ = ("fd", "length")
+
+    def __init__(self, fd: int, length: int = 0) -> None:
         self.fd = fd
+        self.length = length
 
     def __enter__(self) -> int:
         return self.fd
@@ -88,17 +105,18 @@ class _Calls:
         def labelled(call: str, function: Callable[P, T]) -> Callable[P, T]:
             return os_.bound(f"{name}.{call}", function)
 
-        self.open = labelled("open", os.open)
+        self.open = labelled("open", open_sized)
+        self.open_directory = labelled("open", open_beneath)
         self.pread = labelled("pread", os.pread)
         self.pwrite = labelled("pwrite", os.pwrite)
         self.ftruncate = labelled("ftruncate", os.ftruncate)
         self.fdatasync = labelled("fdatasync", os.fdatasync)
         self.fsync_directory = labelled("fsync_directory", os.fsync)
-        self.unlink = labelled("unlink", os.unlink)
-        self.stat = labelled("stat", os.stat)
+        self.unlink = labelled("unlink", unlink_beneath)
+        self.stat = labelled("stat", stat_beneath)
         self.fstat = labelled("stat", os.fstat)
         self.pieces = labelled("lseek", _pieces)
-        self.mkdir = labelled("mkdir", os.mkdir)
+        self.mkdir = labelled("mkdir", mkdir_beneath)
         self.statvfs = labelled("statvfs", os.fstatvfs)
         self.syncfs = labelled("syncfs", _syncfs)
 
@@ -115,20 +133,23 @@ class ObjectStore:
         self.root = root
         self._calls = _Calls(name, os_)
         self._group_flush = GroupSync(lambda: self._calls.syncfs(self._directory))
-        root.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
-        self._directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            self._sync_directory("..")  # its own name, which the first mount makes
-        except BaseException:
-            self.close()
-            raise
+        self._directory = self._open_root()
+
+    @property
+    def directory(self) -> int:
+        """Its descriptor, open until ``close``."""
+        return self._directory
 
     def close(self) -> None:
         """Let go of the directory."""
         os.close(self._directory)
 
     def read(self, ino: int, offset: int, length: int) -> bytes:
-        """Up to ``length`` bytes, fewer only at its end; FileNotFoundError: no object."""
+        """Up to ``length`` bytes, fewer only at its end; FileNotFoundError: no object.
+
+        Raises:
+            ObjectLost: it is no file.
+        """
         with self._open(object_path(ino), os.O_RDONLY) as fd:
             data = self._calls.pread(fd, length, offset)
             while 0 < len(data) < length:
@@ -186,11 +207,9 @@ class ObjectStore:
             return
 
     def length(self, ino: int) -> int | None:
-        """The object's length, or None when there is no object."""
-        try:
-            return self._calls.stat(object_path(ino), dir_fd=self._directory).st_size
-        except FileNotFoundError:
-            return None
+        """The object's length, or None when there is no object, or something else."""
+        found = self._stat(ino)
+        return None if found is None else found.st_size
 
     def allocated(self, ino: int, length: int, *, start: int = 0) -> int:
         """Bytes that those from ``start`` up to ``length`` take on the filesystem; no object: 0.
@@ -198,9 +217,8 @@ class ObjectStore:
         Holes are left out. It may count more, where the filesystem has allocated ahead.
         """
         if start == 0:
-            try:
-                found = self._calls.stat(object_path(ino), dir_fd=self._directory)
-            except FileNotFoundError:
+            found = self._stat(ino)
+            if found is None:
                 return 0
             if found.st_size <= length:
                 return found.st_blocks * SECTOR
@@ -212,7 +230,7 @@ class ObjectStore:
         try:
             with self._open(object_path(ino), os.O_RDONLY) as fd:
                 return self._calls.pieces(fd, start, end)
-        except FileNotFoundError:
+        except (FileNotFoundError, ObjectLost):
             return []
 
     def sync(self, ino: int) -> None:
@@ -257,7 +275,7 @@ class ObjectStore:
 
         The kernel tells each open descriptor of a failure once (errseq_t, since Linux 5.8).
         """
-        with self._open(".", os.O_RDONLY | os.O_DIRECTORY) as fd:
+        with self._open_directory(".") as fd:
             yield lambda: self._calls.syncfs(fd)
 
     def space(self) -> Space:
@@ -277,11 +295,47 @@ class ObjectStore:
         for path in self.root.glob("*/*/*"):
             yield int(path.name)
 
+    def _open_root(self) -> int:
+        """Only the links in the path of the directory above are followed, once.
+
+        The directory's own name, which the first mount makes, is made durable.
+        """
+        above = os.open(self.root.parent, DIRECTORY | os.O_CLOEXEC)
+        try:
+            with suppress(FileExistsError):
+                os.mkdir(self.root.name, DIRECTORY_MODE, dir_fd=above)
+            opened = self._calls.open_directory(self.root.name, DIRECTORY, dir_fd=above)
+            try:
+                self._calls.fsync_directory(above)
+            except BaseException:
+                os.close(opened)
+                raise
+        finally:
+            os.close(above)
+        return opened
+
+    def _stat(self, ino: int) -> os.stat_result | None:
+        """None: no object; what is no file is none, and told of when it is opened."""
+        try:
+            found = self._calls.stat(object_path(ino), dir_fd=self._directory)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as exc:
+            if exc.errno == errno.ELOOP:
+                return None
+            raise
+        return found if stat.S_ISREG(found.st_mode) else None
+
     def _open(self, path: str, flags: int) -> _Open:
         """Open now; the block that this begins closes."""
-        return _Open(
-            self._calls.open(path, flags | os.O_CLOEXEC, OBJECT_MODE, dir_fd=self._directory)
-        )
+        try:
+            return _Open(*self._calls.open(path, flags, OBJECT_MODE, dir_fd=self._directory))
+        except NotAFile:
+            what = f"its {self.name} object is no regular file, or is reached by a symbolic link"
+            raise ObjectLost(what) from None
+
+    def _open_directory(self, path: str) -> _Open:
+        return _Open(self._calls.open_directory(path, DIRECTORY, dir_fd=self._directory))
 
     def _writable(self, ino: int, holds: int) -> _Open:
         return self._existing(ino, holds) if holds else self._create(ino)
@@ -292,17 +346,11 @@ class ObjectStore:
             opened = self._open(object_path(ino), os.O_WRONLY)
         except FileNotFoundError:
             raise ObjectLost(f"its {self.name} object is missing") from None
-        try:
-            self._check_length(opened.fd, holds)
-        except BaseException:
+        if opened.length < holds:
             os.close(opened.fd)
-            raise
+            end = f"its {self.name} object ends at byte {opened.length}"
+            raise ObjectLost(f"{end}, before byte {holds}")
         return opened
-
-    def _check_length(self, fd: int, holds: int) -> None:
-        length = self._calls.fstat(fd).st_size
-        if length < holds:
-            raise ObjectLost(f"its {self.name} object ends at byte {length}, before byte {holds}")
 
     def _create(self, ino: int) -> _Open:
         """Open to write; nearly always the directory is there."""
@@ -326,10 +374,10 @@ class ObjectStore:
         try:
             self._sync_directory(parent)
         except OSError:
-            with suppress(OSError):
-                os.rmdir(name, dir_fd=self._directory)
+            with suppress(OSError), parent_beneath(name, dir_fd=self._directory) as (above, last):
+                os.rmdir(last, dir_fd=above)
             raise
 
     def _sync_directory(self, path: str) -> None:
-        with self._open(path, os.O_RDONLY | os.O_DIRECTORY) as fd:
+        with self._open_directory(path) as fd:
             self._calls.fsync_directory(fd)

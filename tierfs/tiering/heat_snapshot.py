@@ -15,6 +15,7 @@ import zlib
 from array import array
 from typing import Any, Final
 
+from tierfs.base.units import MIB
 from tierfs.tiering.heat import Heat
 from tierfs.tiering.heat_slots import EMPTY, SLOT_BYTES, Slots
 
@@ -24,11 +25,19 @@ VERSION: Final = 1
 _HEAD: Final = struct.Struct("<8sII")
 _TABLE: Final = struct.Struct("<QQdQ")
 _FASTEST: Final = 1
-_MOST_SLOTS: Final = 2**30
+_MOST: Final = 256 * MIB
 
 
 class BadSnapshot(ValueError):
     """It is of another version, cut off or damaged; begin with an empty table."""
+
+
+def most_bytes(heat: Heat) -> int:
+    """Bytes of the largest snapshot that is read into the table, and of what is packed in it.
+
+    Of one that is much larger than the table itself, nearly all would be left out anyway.
+    """
+    return max(_MOST, 2 * SLOT_BYTES * len(heat.slots))
 
 
 def save(heat: Heat) -> bytes:
@@ -52,7 +61,7 @@ def load(heat: Heat, snapshot: bytes) -> None:
     Raises:
         BadSnapshot: it cannot be used; the table is as it was.
     """
-    stored, since = _stored(_body(snapshot))
+    stored, since = _stored(_body(snapshot, most_bytes(heat)))
     heat.slots.seen, heat.slots.typical = stored.seen, stored.typical
     heat.since = since or None
     if len(stored) == len(heat.slots):
@@ -73,7 +82,7 @@ def _little_endian(column: array[Any]) -> array[Any]:
     return swapped
 
 
-def _body(snapshot: bytes) -> bytes:
+def _body(snapshot: bytes, most: int) -> bytes:
     if len(snapshot) < _HEAD.size:
         message = f"a heat snapshot of {len(snapshot)} bytes is cut off"
         raise BadSnapshot(message)
@@ -88,15 +97,22 @@ def _body(snapshot: bytes) -> bytes:
     if zlib.crc32(body) != check:
         message = "a heat snapshot is cut off or damaged: its checksum is wrong"
         raise BadSnapshot(message)
-    return _unpacked(body)
+    return _unpacked(body, most)
 
 
-def _unpacked(body: bytes) -> bytes:
+def _unpacked(body: bytes, most: int) -> bytes:
+    unpacker = zlib.decompressobj()
     try:
-        return zlib.decompress(body)
+        table = unpacker.decompress(body, most)
     except zlib.error as error:
         message = f"a heat snapshot cannot be unpacked: {error}"
         raise BadSnapshot(message) from None
+    if not unpacker.eof:
+        message = (
+            f"a heat snapshot cannot be unpacked: it is cut off, or holds more than {most} bytes"
+        )
+        raise BadSnapshot(message)
+    return table
 
 
 def _stored(table: bytes) -> tuple[Slots, int]:
@@ -104,7 +120,7 @@ def _stored(table: bytes) -> tuple[Slots, int]:
         message = "a heat snapshot has no table"
         raise BadSnapshot(message)
     count, seen, typical, since = _TABLE.unpack_from(table)
-    if not 0 < count <= _MOST_SLOTS or len(table) != _TABLE.size + SLOT_BYTES * count:
+    if not count or len(table) != _TABLE.size + SLOT_BYTES * count:
         message = f"a heat snapshot says {count} slots, but is {len(table)} bytes long"
         raise BadSnapshot(message)
     slots = Slots(count)

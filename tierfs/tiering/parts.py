@@ -10,12 +10,13 @@ import os
 from pathlib import Path
 from typing import Final
 
+from tierfs.base.beneath import make_private, open_file
 from tierfs.base.osio import SYSTEM, Os
 
 MODE: Final = 0o600
 """Names of files are nobody else's business."""
 
-_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_APPEND
 
 
 def older(path: Path) -> Path:
@@ -77,8 +78,9 @@ class Parts:
 
     def _open(self) -> None:
         self._file = self._os.call(
-            "access_log.open", os.open, self._name, _FLAGS, MODE, dir_fd=self._directory
+            "access_log.open", open_file, self._name, _FLAGS, MODE, dir_fd=self._directory
         )
+        make_private(self._file)
         self._used = os.fstat(self._file).st_size
         torn = self._used and os.pread(self._file, 1, self._used - 1) != b"\n"
         start = (b"\n" if torn else b"") + self._beginning
@@ -95,7 +97,8 @@ class Parts:
         """Parts from a time when more was allowed would break the bound."""
         for name in (self._name, self._older):
             try:
-                if os.stat(name, dir_fd=self._directory).st_size > self._most:
+                found = os.stat(name, dir_fd=self._directory, follow_symlinks=False)
+                if found.st_size > self._most:
                     os.unlink(name, dir_fd=self._directory)
             except FileNotFoundError:
                 continue

@@ -99,7 +99,7 @@ class Totals:
         metrics.flash_inodes_used.set(state.flash_files_used)
         metrics.flash_inodes_watermark.labels("high").set(state.files_high_watermark)
         metrics.flash_inodes_watermark.labels("low").set(state.files_low_watermark)
-        metrics.flash_only_oldest.set((state.flash_only_since or 0) / SECOND)
+        metrics.flash_only_oldest_timestamp_seconds.set((state.flash_only_since or 0) / SECOND)
         metrics.pinned_files.set(state.pinned.files)
         metrics.pinned_bytes.set(state.pinned.bytes)
         for reason in REASONS:

@@ -99,7 +99,7 @@ def command(**given: object) -> None:
     finally:
         _conclude(settings, outcome, output)
     if outcome.failures:
-        raise TierfsError("not everything could be measured:\n" + "\n".join(outcome.failures))
+        raise TierfsError.of_lines(["not everything could be measured:", *outcome.failures])
 
 
 def _conclude(settings: Settings, outcome: Outcome, output: Output) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from tierfs.base.errors import ConfigError, NotMounted, TierfsError, UsageError
+from tierfs.base.text import printable
 from tierfs.cli.messages import message
 from tierfs.cli.verb import PATH, Verb
 from tierfs.mount.asking import ask
@@ -34,7 +35,7 @@ def command(mounted: tuple[Path, ...]) -> None:
     failures: list[TierfsError] = []
     for mountpoint in _mountpoints(mounted, failures):
         try:
-            click.echo(_applied(mountpoint, needed=bool(mounted)))
+            click.echo(printable(_applied(mountpoint, needed=bool(mounted))))
         except TierfsError as error:
             failures.append(error)
     for failure in failures[:-1]:
@@ -101,7 +102,7 @@ def _applied(mountpoint: Path, *, needed: bool) -> str:
         )
     if answer["result"] == "refused":
         kept = f"{mountpoint}: the last good policy stays in force"
-        raise ConfigError("\n".join([*answer["problems"], kept]))
+        raise ConfigError.of_lines([*answer["problems"], kept])
     if answer["result"] == "unchanged":
         return f"{mountpoint}: {policy['path']} was in force already"
     rules = f"{policy['rules']} rule{'' if policy['rules'] == 1 else 's'}"

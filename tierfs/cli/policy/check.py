@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from tierfs.base.text import printable
 from tierfs.base.units import format_size
 from tierfs.cli.status import aligned
 from tierfs.cli.verb import PATH, Verb
@@ -26,9 +27,9 @@ def command(policy: Path) -> None:
     Users and groups are looked up on this machine.
     """
     loaded = load_policy(policy)
-    click.echo(f"{policy}: OK")
+    click.echo(f"{printable(policy)}: OK")
     for line in aligned(summary(loaded)):
-        click.echo(f"  {line}")
+        click.echo(f"  {printable(line)}")
 
 
 def summary(policy: Policy) -> list[tuple[str, ...]]:

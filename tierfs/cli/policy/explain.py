@@ -13,12 +13,12 @@ import click
 
 from tierfs.base.durations import parse_duration
 from tierfs.base.errors import UsageError
+from tierfs.base.text import printable
 from tierfs.cli.policy.local_facts import Assumed, local_facts
 from tierfs.cli.policy.mounted_facts import Located, explained, lines, locate
 from tierfs.cli.status import aligned
 from tierfs.cli.verb import PATH, Verb
 from tierfs.policy.explain import explain
-from tierfs.policy.problems import printable
 from tierfs.policy.report import record
 from tierfs.policy.tier_policy import Policy, load_policy
 
@@ -110,7 +110,7 @@ def command(
     elif found:
         click.echo(_told(found))
     if failures:
-        raise UsageError("\n".join(failures))
+        raise UsageError.of_lines(failures)
 
 
 def _by_file(
@@ -159,7 +159,7 @@ def _told(found: list[Found]) -> str:
 def _lines(path: bytes, told: dict[str, Any]) -> Iterator[str]:
     yield printable(os.fsdecode(path))
     rows = [*told["lines"], *(lines(told) if "why" in told else ())]
-    yield from aligned([(f"  {name}", value) for name, value in rows])
+    yield from map(printable, aligned([(f"  {name}", value) for name, value in rows]))
 
 
 def _as_json(path: bytes, told: dict[str, Any]) -> dict[str, Any]:

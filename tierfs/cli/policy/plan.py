@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from tierfs.base.text import printable
 from tierfs.base.units import format_size
 from tierfs.cli.policy.apply import mountpoint_of
 from tierfs.cli.status import aligned
@@ -45,7 +46,7 @@ def command(mounted: Path, *, as_json: bool) -> None:
         click.echo(json.dumps(plan, indent=2))
         return
     for line in [*aligned(_facts(plan)), *_moves(plan), *_waiting(plan)]:
-        click.echo(line)
+        click.echo(printable(line))
 
 
 def _facts(plan: dict[str, Any]) -> list[tuple[str, ...]]:

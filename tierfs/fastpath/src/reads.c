@@ -19,6 +19,7 @@
 #include <linux/magic.h>
 #include <linux/openat2.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -57,15 +58,23 @@ static void object_path(char path[PATH_BYTES], uint64_t ino) {
              (unsigned)(group & 0xff), ino);
 }
 
+/* Below the directory, without a symbolic link on the way: as tierfs/base/beneath.py, to which whatever
+   fails here is left, since Python is asked then. So it never waits, neither for the other end of a FIFO
+   nor for the holder of a lease (fcntl(2), F_SETLEASE). A kernel without openat2 fails as well. */
 static int open_object(const store *s, uint64_t ino, bool wait) {
     char path[PATH_BYTES];
     object_path(path, ino);
-    /* Not to wait means not for the holder of a lease either (fcntl(2), F_SETLEASE). */
-    int flags = O_RDONLY | O_CLOEXEC | O_NOATIME | (wait ? 0 : O_NONBLOCK);
-    if (wait || s->in_memory)
-        return openat(s->directory, path, flags);
-    struct open_how how = {.flags = (unsigned)flags, .resolve = RESOLVE_CACHED};
-    return (int)syscall(SYS_openat2, s->directory, path, &how, sizeof how);
+    struct open_how how = {
+        .flags = O_RDONLY | O_CLOEXEC | O_NOATIME | O_NONBLOCK,
+        .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH | (wait || s->in_memory ? 0 : RESOLVE_CACHED),
+    };
+    int fd = (int)syscall(SYS_openat2, s->directory, path, &how, sizeof how);
+    struct stat found;
+    if (fd < 0 || (fstat(fd, &found) == 0 && S_ISREG(found.st_mode)))
+        return fd;
+    close(fd);
+    errno = EINVAL;
+    return -1;
 }
 
 /* What was read from a device is kept by the kernel as pages of the mount: below them, it need not be

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from tierfs.base.errors import UsageError
 from tierfs.base.extents import WHOLE_FILE
+from tierfs.base.text import printable
 from tierfs.tiering.access_lines import (
     LONGEST,
     VERSION,
@@ -40,8 +41,7 @@ class Damaged(NamedTuple):
     what: str
 
     def __str__(self) -> str:
-        shown = "".join(c if c.isprintable() else "?" for c in self.text.decode("latin-1"))
-        return f'{self.path}:{self.line}:1: "{shown}" {self.what}'
+        return f'{printable(self.path)}:{self.line}:1: "{printable(self.text)}" {self.what}'
 
 
 class Recording:
