@@ -42,7 +42,7 @@ from tierfs.policy.volume_file import load_volume_file
 
 MIB = 1024 * 1024
 PATIENCE = 60
-SMALL_FLASH_MIB = 26
+SMALL_FLASH_MIB = 18
 """Room on a small flash: more than tierfs keeps back, less than the load would like."""
 
 PROFILES = ("mixed", "mixed", "logs")
@@ -64,7 +64,7 @@ CUTS_OF_ONE_VOLUME = 10
 POLICY = """\
 version: 1
 mirror: async
-flash: {high_watermark: 96%, low_watermark: 93%, reserve: 1MiB}
+flash: {high_watermark: 98%, low_watermark: 96%, reserve: 1MiB}
 """
 
 
