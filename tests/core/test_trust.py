@@ -102,6 +102,22 @@ def test_a_sticky_tier_of_our_own_is_closed_to_others(settings: VolumeFile) -> N
     assert stat.S_IMODE(settings.disk.stat().st_mode) == 0o1755
 
 
+def test_a_directory_for_everybody_stays_as_it_is(settings: VolumeFile, home: Path) -> None:
+    """`tierfs init --flash /tmp`, or an index there, must not close /tmp to others."""
+    shared = home / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    (shared / "file").touch()
+    with pytest.raises(VolumeRefused, match="is not empty"):
+        format_volume(replace(settings, flash=shared))
+    with pytest.raises(VolumeRefused, match=r"is not the flash directory"):
+        open_and_close(replace(settings, flash=shared))
+    settings.index.rename(shared / "index.db")
+    with pytest.raises(VolumeRefused, match="make a directory of root's own in it"):
+        open_and_close(replace(settings, index=shared / "index.db"))
+    assert stat.S_IMODE(shared.stat().st_mode) == 0o1777
+
+
 def test_a_link_of_somebody_else_is_refused(settings: VolumeFile, home: Path) -> None:
     way = home / "way"
     way.symlink_to(settings.path.parent)

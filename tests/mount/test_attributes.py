@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -22,7 +23,12 @@ def test_a_size_is_that_of_when_it_was_asked_for(
     ino = make(volume, b"sparse", FILE).ino
     volume.fs.data.truncate(ino, 1 << 20)
     adapter = Adapter(
-        volume.fs, volume.metrics, writeback=False, masks=True, initialised=lambda: None
+        volume.fs,
+        volume.metrics,
+        writeback=False,
+        masks=True,
+        initialised=lambda: None,
+        mountpoint=Path(),
     )
     count = volume.fs.data.allocated
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import mmap
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,3 +129,22 @@ def test_space_comes_back_when_the_big_file_goes(mount: Mount) -> None:
     wait_until(lambda: used(mount.disk) < MEBIBYTE, what="the tail is removed")
     write_images(mount, 20)
     assert_images(mount, 20)
+
+
+def test_stores_to_a_mapping_that_find_no_room(mount: Mount) -> None:
+    """The kernel tells of them at msync(2) and fsync(2), and not at the store."""
+    mount.log.allow("No space left on device")
+    file = mount.path / "mapped"
+    with file.open("w+b") as mapped:
+        mapped.truncate(len(HUGE))
+        with mmap.mmap(mapped.fileno(), len(HUGE)) as mapping:
+            for start in range(0, len(HUGE), MEBIBYTE):
+                mapping[start : start + MEBIBYTE] = HUGE[:MEBIBYTE]
+            with pytest.raises(OSError, match="No space left") as full:
+                mapping.flush()
+            assert full.value.errno == errno.ENOSPC
+    mount.remount()
+    left = file.read_bytes()
+    assert len(left) == len(HUGE)
+    pages = {left[at : at + mmap.PAGESIZE] for at in range(0, len(left), mmap.PAGESIZE)}
+    assert pages == {HUGE[: mmap.PAGESIZE], bytes(mmap.PAGESIZE)}, "some are a hole still"

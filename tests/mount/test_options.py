@@ -167,3 +167,13 @@ def test_privileges_read_fuse_conf(tmp_path: Path, text: str, *, allowed: bool) 
 
 def test_without_fuse_conf_nothing_is_allowed(tmp_path: Path) -> None:
     assert not Privileges.current(tmp_path / "none").user_allow_other
+
+
+@pytest.mark.parametrize("given", [[], ["suid,dev"], ["dev,exec,suid"]])
+def test_what_others_can_change_is_not_obeyed(given: list[str]) -> None:
+    """Set-user-ID programs and devices of a volume with ``allow_untrusted``, not even for root."""
+    root = Privileges(root=True, user_allow_other=True)
+    options = for_kernel(parse_options(given), root, trusted=False)
+    assert {"nosuid", "nodev"} <= options.fuse
+    assert not {"suid", "dev"} & options.fuse
+    assert {"nosuid", "nodev"} <= set(options.shown)

@@ -173,6 +173,15 @@ def posix_fallocate(place: Place, offset: int, length: int) -> object:
         return place.attempt(os.posix_fallocate, fd, offset, length), content(path)
 
 
+@case.each(flags=["APPEND", "WRONLY"])
+def posix_fallocate_where_the_c_library_cannot_help(place: Place, flags: str) -> object:
+    """It would have to read what is there, and to write elsewhere than at the end."""
+    path = place.file("file", pattern(HEAD))
+    chosen = os.O_RDWR | os.O_APPEND if flags == "APPEND" else os.O_WRONLY
+    with opened(path, chosen) as fd:
+        return place.attempt(os.posix_fallocate, fd, 0, 2 * HEAD), content(path)
+
+
 @case
 def posix_fallocate_within_the_file_touches(place: Place) -> object:
     with opened(place.file("file", pattern(HEAD))) as fd:

@@ -54,6 +54,9 @@ EXCEPTIONS: dict[str, Exception_] = {
         "binding", "no handler for FALLOCATE, which MADV_REMOVE needs"
     ),
     "cases_data_sync.fallocate": Exception_("binding", "no handler for FALLOCATE: EOPNOTSUPP"),
+    "cases_data_sync.posix_fallocate_where_the_c_library_cannot_help": Exception_(
+        "binding", "no handler for FALLOCATE: the C library says EBADF"
+    ),
     "cases_data_sync.posix_fallocate_within_the_file_touches": Exception_(
         "binding", "no handler for FALLOCATE: the C library sees that there is nothing to write"
     ),

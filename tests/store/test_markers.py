@@ -128,7 +128,9 @@ def test_one_lock_at_a_time(home: Path) -> None:
     write_marker(home, Marker(VOLUME, "flash"))
     lock = VolumeLock(home)
     before = len(os.listdir("/proc/self/fd"))
-    with pytest.raises(VolumeBusy, match="in use by another tierfs"):
+    with pytest.raises(
+        VolumeBusy, match=rf"in use by another tierfs.* held by process {os.getpid()} \("
+    ):
         VolumeLock(home)
     assert len(os.listdir("/proc/self/fd")) == before
     lock.release()

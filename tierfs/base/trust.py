@@ -92,6 +92,9 @@ def _judge(
     mode = status.st_mode
     if stat.S_ISLNK(mode) or (sticky and stat.S_ISDIR(mode) and mode & stat.S_ISVTX):
         return None
+    if stat.S_ISDIR(mode) and mode & stat.S_ISVTX and mode & (stat.S_IWGRP | stat.S_IWOTH):
+        how = "is a directory in which others can make files"
+        return Exposed(path, how, "make a directory of root's own in it, and use that")
     if mode & stat.S_IWOTH:
         return Exposed(path, "can be written by everybody", f"chmod go-w '{path}'")
     if mode & stat.S_IWGRP:

@@ -86,7 +86,7 @@ class Dataset:
         """A manifest is written last, so that an interrupted run leaves none."""
         try:
             manifest = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return False
         return bool(manifest == asdict(self)) and self._found(root) == self.files
 

@@ -21,14 +21,14 @@ PUT_CHUNK = 256 * 1024
 same processor does not wait for a full chunk."""
 
 
-def load(store: ObjectStore, ino: int, extent: Extent) -> bytes:
-    """Every byte of an extent.
+def load(store: ObjectStore, ino: int, extent: Extent, *, keep: bool = True) -> bytes:
+    """Every byte of an extent; ``keep`` as ``ObjectStore.read`` has it.
 
     Raises:
         Damage: the object is missing or too short.
     """
     try:
-        data = store.read(ino, extent.offset, extent.length)
+        data = store.read(ino, extent.offset, extent.length, keep=keep)
     except FileNotFoundError:
         raise Damage(ino, f"its {store.name} object is missing") from None
     except ObjectLost as exc:

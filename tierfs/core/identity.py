@@ -10,16 +10,19 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from tierfs.base.beneath import DIRECTORY, open_file
 from tierfs.base.errors import VolumeRefused
 from tierfs.base.metrics import Metrics
 from tierfs.base.osio import SYSTEM
+from tierfs.core.trust import require_trusted
 from tierfs.index.index import Index, require_database
 from tierfs.policy.volume_file import VolumeFile
-from tierfs.store.markers import MARKER, VolumeLock, read_marker
+from tierfs.store.markers import MARKER, MODE, MOST, VolumeLock, read_marker
 
 CHANGE: Final = ".tierfs-new-uuid"
 """In the flash directory while the UUID is being changed: the old one and the new one."""
@@ -33,6 +36,7 @@ def give_new_uuid(settings: VolumeFile) -> uuid.UUID:
         VolumeBusy: it is mounted.
         FsError, OSError: something could not be written; the next call completes it.
     """
+    require_trusted(settings)
     with ExitStack() as resources:
         markers = {
             settings.flash: read_marker(settings.flash, "flash"),
@@ -79,24 +83,39 @@ def _change(settings: VolumeFile, volume: uuid.UUID) -> tuple[uuid.UUID, uuid.UU
 
 
 def _content(path: Path) -> dict[str, object]:
-    content = json.loads(path.read_text(encoding="utf-8"))
+    with _directory(path) as directory:
+        descriptor = open_file(path.name, os.O_RDONLY, dir_fd=directory)
+    with os.fdopen(descriptor, "rb") as file:
+        try:
+            content = json.loads(file.read(MOST))
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
     if not isinstance(content, dict):
         raise ValueError("it is no JSON object")  # noqa: TRY004 - as what else is wrong with it
     return content
 
 
 def _write(path: Path, content: dict[str, object]) -> None:
-    """Replace ``path`` durably, in one step; its mode stays."""
-    temporary = path.with_name(f"{path.name}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(content, file)
-        file.write("\n")
-        file.flush()
-        os.fsync(descriptor)
-    temporary.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    """Replace ``path`` durably, in one step."""
+    temporary = f"{path.name}.new"
+    with _directory(path) as directory:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=directory)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        descriptor = open_file(temporary, flags, MODE, dir_fd=directory)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(content, file)
+            file.write("\n")
+            file.flush()
+            os.fsync(descriptor)
+        os.rename(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
         os.fsync(directory)
+
+
+@contextmanager
+def _directory(path: Path) -> Iterator[int]:
+    descriptor = os.open(path.parent, DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
     finally:
-        os.close(directory)
+        os.close(descriptor)

@@ -7,6 +7,7 @@ do its tests.
 from __future__ import annotations
 
 import errno
+import os
 import stat
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from tierfs.base.clock import Clock
 from tierfs.base.errors import FsError
 from tierfs.core import acl
 from tierfs.core.directories import LINK_MAX, Directories, is_directory
+from tierfs.core.paths import UNKNOWN, path_of
 from tierfs.core.placement import Placement
 from tierfs.core.reclaimer import Reclaimer
 from tierfs.core.references import References
@@ -22,6 +24,12 @@ from tierfs.index.index import Index
 from tierfs.index.inodes import Inode
 
 DIRECTORY_SIZE = 4096
+
+BY_NUMBER = frozenset({b".", b"..", b"/"})
+"""Names that no directory holds, and that ``Names.lookup`` takes for an inode number."""
+
+LARGEST_NUMBER = 2**63 - 1
+"""Of an inode: what SQLite has as an integer."""
 
 WHITEOUT_MODE = stat.S_IFCHR
 """Of the device 0:0 that hides a name in an overlay's upper layer (include/linux/fs.h)."""
@@ -65,9 +73,23 @@ class Names:
         self._renames = Renames(index, self._directories)
 
     def lookup(self, parent: int, name: bytes) -> Inode:
-        """What ``name`` is in the directory (path_resolution(7))."""
+        """What ``name`` is in the directory (path_resolution(7)).
+
+        ``.`` is the inode ``parent`` itself, of any type, and ``..`` the directory that a directory
+        is in: so the kernel finds what it has forgotten and a file handle names
+        (open_by_handle_at(2), fs/fuse/inode.c, ``fuse_get_dentry``). What it has found so has no
+        name yet but ``/`` (``d_obtain_alias``), and by that it is looked up again when an overlay
+        uses it. An inode without a name is not found again (ESTALE): it is about to be freed.
+        """
+        if name in BY_NUMBER:
+            return self._referred(self._by_number(parent, name))
         self._directories.get(parent)
         return self._referred(self._directories.entry(parent, name))
+
+    def path_of(self, ino: int) -> bytes | None:
+        """A path of the inode from the root, without a slash before it; None: none is known."""
+        path = path_of(self._index, self._index.inodes.get(ino))
+        return None if path == UNKNOWN else os.fsencode(path[1:])
 
     def make(
         self,
@@ -148,6 +170,16 @@ class Names:
         """Give references back; an unlinked inode is freed with its last one."""
         if self._references.drop(ino, count):
             self._reclaimer.add(ino)
+
+    def _by_number(self, ino: int, name: bytes) -> Inode:
+        if ino > LARGEST_NUMBER:  # a handle holds any 64 bits
+            raise FsError(errno.ESTALE)
+        inode = self._index.inodes.get(ino)
+        if name == b"..":
+            inode = self._index.inodes.get(self._directories.get(ino).parent)
+        if inode.nlink == 0:
+            raise FsError(errno.ESTALE)
+        return inode
 
     def _referred(self, inode: Inode) -> Inode:
         self._references.add(inode.ino)

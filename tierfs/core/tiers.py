@@ -211,6 +211,6 @@ class Tiers:
             resize(store, ino, new, old, held.keep(at, made=not old))
 
     def _read_from(self, store: ObjectStore, inode: Inode, extent: Extent) -> bytes:
-        data = load(store, inode.ino, extent)
+        data = load(store, inode.ino, extent, keep=False)
         self._read[store.name].inc(len(data))
         return data

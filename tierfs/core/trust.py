@@ -29,10 +29,11 @@ PROTECTED_HARDLINKS: Final = Path("/proc/sys/fs/protected_hardlinks")
 _BESIDE_INDEX: Final = ("", "-wal", "-shm", "-journal", ".heat", ".heat.new")
 
 
-def require_trusted(settings: VolumeFile) -> None:
-    """Refuse a volume that others can change, where root opens it.
+def require_trusted(settings: VolumeFile, *, formatting: bool = False) -> None:
+    """Refuse a volume that others can change, where root opens or formats it.
 
-    A tier's directory that has the sticky bit, as that of a fresh tmpfs, is closed to others. With
+    A tier's directory that has the sticky bit, as that of a fresh tmpfs, is closed to others; where
+    it is formatted the caller has seen that it is empty, and so nobody else's. With
     ``allow_untrusted`` others may write to the tiers, but not to the index or the volume file.
 
     Raises:
@@ -41,12 +42,12 @@ def require_trusted(settings: VolumeFile) -> None:
     if os.geteuid() != 0:
         return
     try:
-        _check(settings)
+        _check(settings, formatting=formatting)
     except OSError as exc:
         raise VolumeRefused(f"{settings.path}: {exc.filename}: {exc.strerror}") from exc
 
 
-def _check(settings: VolumeFile) -> None:
+def _check(settings: VolumeFile, *, formatting: bool) -> None:
     _refuse(settings, exposed(settings.path), "")
     if settings.allow_untrusted:
         _require_protected_hardlinks(settings)
@@ -56,7 +57,8 @@ def _check(settings: VolumeFile) -> None:
         hint = "or say 'allow_untrusted: true' in the volume file, which mounts nosuid and nodev"
         for tier in (settings.flash, settings.disk):
             _refuse(settings, exposed(tier, sticky=True), hint)
-            _close_to_others(tier)
+            if formatting or (tier / MARKER).exists():
+                _close_to_others(tier)
             _refuse(settings, _foreign([tier / MARKER, tier / HEADS, tier / OBJECTS]), hint)
         _refuse(settings, exposed(settings.index.parent), hint)
     names = [settings.index.with_name(settings.index.name + suffix) for suffix in _BESIDE_INDEX]

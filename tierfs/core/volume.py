@@ -67,9 +67,9 @@ def format_volume(settings: VolumeFile) -> uuid.UUID:
             index exists.
         OSError: a directory could not be written.
     """
-    trust.require_trusted(settings)
     check_formattable(settings.flash, "flash")
     check_formattable(settings.disk, "disk")
+    trust.require_trusted(settings, formatting=True)
     if settings.index.exists():
         raise VolumeRefused(
             f"{settings.index}: the index exists already: remove it, or name another with --index"

@@ -177,7 +177,7 @@ def parse_status(text: str) -> Status:
             int(index["bytes"]),
             int(index["inodes"]),
         )
-    except (ValueError, KeyError, TypeError) as exc:
+    except (ValueError, KeyError, TypeError, RecursionError) as exc:
         raise TierfsError(f"cannot understand what tierfs status says: {exc!r}") from exc
 
 

@@ -233,7 +233,8 @@ class Database:
         """
         if not self.wal_size():
             return
-        target, offset = os.open(f"{self.path}-wal", os.O_WRONLY | os.O_CLOEXEC), 0
+        flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+        target, offset = os.open(f"{self.path}-wal", flags), 0
         try:
             while data := self._os.call("index.pread", os.pread, self._wal, AT_ONCE, offset):
                 offset += self._os.call("index.pwrite", os.pwrite, target, data, offset)

@@ -16,6 +16,7 @@ import stat
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import pyfuse3
@@ -26,7 +27,7 @@ from tierfs.base.metrics import Metrics
 from tierfs.core.dirty import Unreconciled
 from tierfs.core.filesystem import FileSystem
 from tierfs.core.locks import WouldBlock
-from tierfs.core.names import Owner
+from tierfs.core.names import BY_NUMBER, Owner
 from tierfs.mount.callers import ProcessCaller
 from tierfs.mount.direct import Direct
 from tierfs.mount.fast_path import SPECIAL, FastPath
@@ -65,7 +66,7 @@ class Waiting(Protocol[T_co]):
 class Adapter(pyfuse3.Operations):
     """Serves one mounted volume."""
 
-    supports_dot_lookup = False  # no lookup by number: an unlinked inode can never come back
+    supports_dot_lookup = True  # file handles outlive the kernel's memory, and the mount
     enable_acl = True
 
     def __init__(
@@ -76,6 +77,7 @@ class Adapter(pyfuse3.Operations):
         writeback: bool,
         masks: bool,
         initialised: Callable[[], None],
+        mountpoint: Path,
         fast_path: FastPath | None = None,
     ) -> None:
         """``masks``: the kernel leaves the umask to us."""
@@ -87,6 +89,7 @@ class Adapter(pyfuse3.Operations):
         self.direct = Direct(fs, metrics, masks=masks)
         self._masks = masks
         self._initialised = initialised
+        self._mountpoint = os.fsencode(mountpoint)
         self._fast_path = fast_path
         self._disk = trio.CapacityLimiter(DISK_THREADS)
         self._syncs = trio.CapacityLimiter(SYNC_THREADS)
@@ -102,15 +105,21 @@ class Adapter(pyfuse3.Operations):
     async def lookup(
         self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
-        """LOOKUP; that there is no such name is remembered by the kernel as well."""
-        if self._fast_path:
+        """LOOKUP; that there is no such name is remembered by the kernel as well.
+
+        Some names are numbers in truth, for a file handle.
+        """
+        if self._fast_path and name not in BY_NUMBER:
             self.misses.within(parent_inode)
         try:
-            return entry_attributes(self.fs.names.lookup(parent_inode, name))
+            found = self.fs.names.lookup(parent_inode, name)
         except FsError as exc:
             if exc.errno != errno.ENOENT:
                 raise
             return absent()
+        if name == b"." and not stat.S_ISDIR(found.mode):
+            await self._in_thread(self._disk, functools.partial(self._name, found.ino))
+        return entry_attributes(found)
 
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
         """FORGET and BATCH_FORGET; has no reply, and what it raised would end pyfuse3's loop."""
@@ -334,6 +343,18 @@ class Adapter(pyfuse3.Operations):
     def _owner(self, ctx: pyfuse3.RequestContext) -> Owner:
         """Whom an inode made by this request belongs to."""
         return Owner(ctx.uid, ctx.gid, ctx.umask if self._masks else 0)
+
+    def _name(self, ino: int) -> None:
+        """Let the kernel look up a path of an inode before it gets to know it by number.
+
+        Else it has an entry without a name for it, which it believes to be old each time that it
+        looks at it (Linux 6.16 and later: ``d_time`` and ``fc->epoch`` in fs/fuse/dir.c), and an
+        overlay that found a file of its lower layer by number answers ESTALE from then on.
+        """
+        path = self.fs.names.path_of(ino)
+        if path is not None:
+            with suppress(OSError):  # moved meanwhile, too long, or another filesystem lies over it
+                os.lstat(self._mountpoint + b"/" + path)
 
     def _opened(self, ino: int, flags: int) -> pyfuse3.FileInfo:
         direct = flags & os.O_DIRECT and not self._fast_path

@@ -5,6 +5,7 @@ Text for people, JSON for collectors, or the journal by systemd's native protoco
 
 from __future__ import annotations
 
+import copy
 import errno
 import fcntl
 import logging
@@ -25,7 +26,7 @@ from pythonjsonlogger.json import JsonFormatter
 
 from tierfs.base.beneath import make_private
 from tierfs.base.errors import ConfigError
-from tierfs.base.text import printable_lines
+from tierfs.base.text import printable, printable_lines
 from tierfs.policy.volume_file import LogSettings
 
 JOURNAL: Final = Path("/run/systemd/journal/socket")
@@ -57,17 +58,22 @@ _PRIORITIES: Final = (
 class OneLineFormatter(logging.Formatter):
     """Control characters and bytes that are no UTF-8 as escapes: names of files stand in messages.
 
-    A message may have more lines, as a traceback has; none of them looks like a record's first.
+    An exception's message may have more lines, as a traceback has; none of them looks like a
+    record's first. Text and paths among the arguments have one.
     """
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as text."""
-        first, *more = printable_lines(super().format(record)).split("\n")
+        first, *more = printable_lines(super().format(_escaped(record))).split("\n")
         return "\n".join([first, *(_indented(line) for line in more)])
 
 
 class OneLineJson(JsonFormatter):
     """JSON in which every string can be decoded: what is no UTF-8 is an escape in the text."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as JSON."""
+        return super().format(_escaped(record))
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         """The record's fields."""
@@ -76,6 +82,17 @@ class OneLineJson(JsonFormatter):
             name: printable_lines(value) if isinstance(value, str) else value
             for name, value in fields.items()
         }
+
+
+def _escaped(record: logging.LogRecord) -> logging.LogRecord:
+    """A copy whose arguments cannot break a line; other handlers get the record as it is."""
+    if not isinstance(record.args, tuple):
+        return record
+    shown = copy.copy(record)
+    shown.args = tuple(
+        printable(value) if isinstance(value, str | Path) else value for value in record.args
+    )
+    return shown
 
 
 def _indented(line: str) -> str:

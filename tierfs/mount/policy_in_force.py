@@ -155,7 +155,8 @@ class PolicyInForce:
         problems = Problems(tuple(why.splitlines()), known.since if known else self._clock())
         # Saved again with the same mistakes: said already. Who asks for it shall read it again.
         if by != "save" or known is None or known.lines != problems.lines:
-            log.warning("the policy is not changed (%s): the last good one holds:\n%s", by, why)
+            lines = ConfigError.of_lines(problems.lines)
+            log.warning("the policy is not changed (%s): the last good one holds:\n%s", by, lines)
         self.state = State(in_force, problems)
         return "refused"
 

@@ -160,6 +160,7 @@ class _Server:
             writeback=self._options.writeback,
             masks=self._connection.leaves_umask_to_us,
             initialised=self._ready,
+            mountpoint=self._connection.mountpoint,
             fast_path=self._connection.fast_path,
         )
         with (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from typing import TYPE_CHECKING
 
@@ -54,9 +55,10 @@ def place_of(text: str, position: int) -> Place:
 
 
 def _read(path: Path) -> bytes:
-    # Looked at before it is opened: opening a FIFO would wait for a writer.
-    _require_regular(path, path.stat().st_mode)
-    with path.open("rb") as file:
+    # Without O_NONBLOCK opening a FIFO would wait for a writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        _require_regular(path, os.fstat(descriptor).st_mode)
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         limit = format_size(MAX_BYTES)

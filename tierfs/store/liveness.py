@@ -22,7 +22,7 @@ def read_first(path: Path, tier: str, os_: Os, *, device: bool) -> None:
     Raises:
         OSError: the device, or the filesystem on it, failed.
     """
-    flags = os.O_RDONLY | os.O_CLOEXEC
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
         descriptor = os_.call(f"{tier}.open", os.open, path, flags | os.O_DIRECT * device)
     except OSError as error:

@@ -25,6 +25,8 @@ FORMAT = 1
 
 Tier = Literal["flash", "disk"]
 
+LOCKS = Path("/proc/locks")
+
 LAST_FORMAT = 10_000
 """A larger number is no version but damage."""
 
@@ -161,6 +163,24 @@ def _parse(text: str) -> Marker:
     return Marker(uuid.UUID(str(content["volume"])), tier)
 
 
+def _holder(fd: int) -> str:
+    """Who holds a lock on a file, as far as it is to be seen from here: proc_locks(5).
+
+    Before markers were private any program could; it is not tierfs that must be ended then.
+    """
+    status = os.fstat(fd)
+    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
+    try:
+        for line in LOCKS.read_text(encoding="ascii").splitlines():
+            words = line.split()
+            if words[1] == "FLOCK" and words[5] == f"{device}:{status.st_ino}" and words[4] != "0":
+                program = Path(f"/proc/{words[4]}/comm").read_bytes().strip()
+                return f"; its lock is held by process {words[4]} ({printable(program)})"
+    except (OSError, ValueError, IndexError):
+        return ""  # a filesystem or namespace in which it cannot be told
+    return ""
+
+
 class VolumeLock:
     """Holds a volume for one daemon, by flock(2) on a marker; gone with the process."""
 
@@ -169,10 +189,11 @@ class VolumeLock:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            holder = _holder(self._fd)
             os.close(self._fd)
             raise VolumeBusy(
                 f"{directory}: the volume is in use by another tierfs: unmount that one first "
-                "(one that was unmounted lazily ends with the last program that uses it)"
+                f"(one that was unmounted lazily ends with the last program that uses it){holder}"
             ) from None
 
     def release(self) -> None:

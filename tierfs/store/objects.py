@@ -39,6 +39,8 @@ T = TypeVar("T")
 FILES_PER_DIRECTORY_BITS = 10
 OBJECT_MODE = 0o600
 DIRECTORY_MODE = 0o700
+LARGEST_FOLIO = 2 * 1024 * 1024
+"""Bytes that the page cache holds together at most: it drops all of them, or none."""
 
 
 class Space(NamedTuple):
@@ -108,6 +110,7 @@ class _Calls:
         self.open = labelled("open", open_sized)
         self.open_directory = labelled("open", open_beneath)
         self.pread = labelled("pread", os.pread)
+        self.fadvise = labelled("fadvise", os.posix_fadvise)
         self.pwrite = labelled("pwrite", os.pwrite)
         self.ftruncate = labelled("ftruncate", os.ftruncate)
         self.fdatasync = labelled("fdatasync", os.fdatasync)
@@ -144,8 +147,10 @@ class ObjectStore:
         """Let go of the directory."""
         os.close(self._directory)
 
-    def read(self, ino: int, offset: int, length: int) -> bytes:
+    def read(self, ino: int, offset: int, length: int, *, keep: bool = True) -> bytes:
         """Up to ``length`` bytes, fewer only at its end; FileNotFoundError: no object.
+
+        Without ``keep`` the kernel need not remember them: it will as bytes of the mount.
 
         Raises:
             ObjectLost: it is no file.
@@ -157,6 +162,8 @@ class ObjectStore:
                 if not more:
                     break
                 data += more
+            if not keep:
+                self._forget(fd, offset, length)
             return data
 
     def write(
@@ -289,6 +296,12 @@ class ObjectStore:
             stat.f_files,
             stat.f_ffree,
         )
+
+    def _forget(self, fd: int, offset: int, length: int) -> None:
+        """Let the kernel drop what was read; also the folio that the read before began with."""
+        start = max(0, offset - LARGEST_FOLIO)
+        with suppress(OSError):
+            self._calls.fadvise(fd, start, offset + length - start, os.POSIX_FADV_DONTNEED)
 
     def inodes(self) -> Iterator[int]:
         """The inode number of every object, in no order; for checks."""

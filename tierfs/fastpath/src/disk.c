@@ -14,15 +14,21 @@ enum {
     FIRST_WINDOW = 256 * 1024,     /* bytes that the first read of a file reads ahead */
     MOST_GUESSES = 64,             /* jobs in the queue beyond which nothing is read ahead */
     MOST_AHEAD = 4 * 1024 * 1024,  /* bytes that a sequential reader is kept ahead of */
+    MOST_BEHIND = 1024 * 1024,     /* bytes read of what was read ahead, after which they are dropped */
+    LATE = 512 * 1024,             /* READs of a stream that may still be under way before the last */
+    LARGEST_FOLIO = 2 * 1024 * 1024, /* it is dropped where a range holds all of it */
 };
+
+typedef enum { JOB_READ, JOB_AHEAD, JOB_BEHIND } job_kind; /* for the last two nobody waits */
 
 typedef struct job job;
 struct job {
     STAILQ_ENTRY(job) next;
-    bool ahead; /* read-ahead: nobody waits for it */
+    job_kind kind;
     struct fuse_in_header header;
     struct fuse_read_in in;
     uint64_t started_ns;
+    uint64_t length; /* of JOB_BEHIND, which may be more than a READ has */
 };
 
 /* Where a file was read last, and to where it is read ahead: collisions only cost a read-ahead. */
@@ -31,6 +37,11 @@ typedef struct {
     uint32_t window;
 } stream;
 
+/* What was read ahead of a file and is not dropped yet; a collision leaves it to the kernel. */
+typedef struct {
+    uint64_t ino, from, to;
+} brought;
+
 struct disk {
     router *router;
     pthread_mutex_t lock;
@@ -38,6 +49,7 @@ struct disk {
     STAILQ_HEAD(, job) jobs;
     size_t queued;
     stream streams[STREAMS];
+    brought brought[STREAMS];
     pthread_t threads[MOST_DISK_THREADS];
     unsigned most, started, idle;
     bool stopping;
@@ -130,8 +142,42 @@ static job next_window(stream *s, uint64_t ino, const placement *file, uint64_t 
     if (to <= from || (to - from < s->window / 2 && to < file->size))
         return (job){0};
     s->ahead_to = to;
-    return (job){.ahead = true, .header.nodeid = ino, .in.offset = from,
+    return (job){.kind = JOB_AHEAD, .header.nodeid = ino, .in.offset = from,
                  .in.size = (uint32_t)(to - from)};
+}
+
+static brought *brought_of(disk *d, uint64_t ino) {
+    return &d->brought[hash_number(ino) % STREAMS];
+}
+
+static void note_brought(disk *d, uint64_t ino, uint64_t from, uint64_t to) {
+    brought *b = brought_of(d, ino);
+    if (b->ino != ino || b->from >= b->to)
+        *b = (brought){ino, from, to};
+    b->from = from < b->from ? from : b->from;
+    b->to = to > b->to ? to : b->to;
+}
+
+/* What to drop when the file was read from `offset` to `end`: in large parts, as each costs a call, and all
+   at its end. Length 0: nothing yet. It reaches back over what was dropped, for the folio at the border. */
+static job read_part(disk *d, uint64_t ino, const placement *file, uint64_t offset, uint64_t end) {
+    job drop = {0};
+    if (d->router->objects.in_memory || end <= file->prefix)
+        return drop;
+    pthread_mutex_lock(&d->lock);
+    if (atomic_load(&d->router->objects.keeps_all)) /* reading brings pages as well */
+        note_brought(d, ino, offset, end);
+    brought *b = brought_of(d, ino);
+    bool ends = end >= file->size;
+    uint64_t to = ends ? end : end > LATE ? end - LATE : 0;
+    if (b->ino == ino && b->from < b->to && to > b->from && (ends || to - b->from >= MOST_BEHIND)) {
+        uint64_t from = b->from > LARGEST_FOLIO ? b->from - LARGEST_FOLIO : 0;
+        drop = (job){.kind = JOB_BEHIND, .header.nodeid = ino, .in.offset = from};
+        drop.length = to - from + (ends ? LARGEST_FOLIO : 0);
+        b->from = to;
+    }
+    pthread_mutex_unlock(&d->lock);
+    return drop;
 }
 
 /* Guesses must not delay what somebody waits for. */
@@ -143,6 +189,8 @@ static job anticipate(disk *d, uint64_t ino, const placement *file, uint64_t off
     pthread_mutex_lock(&d->lock);
     if (d->queued < MOST_GUESSES)
         wanted = next_window(&d->streams[hash_number(ino) % STREAMS], ino, file, offset, end, there);
+    if (wanted.in.size)
+        note_brought(d, ino, wanted.in.offset, wanted.in.offset + wanted.in.size);
     pthread_mutex_unlock(&d->lock);
     return wanted;
 }
@@ -165,6 +213,9 @@ void disk_anticipate(disk *d, uint64_t ino, const placement *file, uint64_t offs
     job wanted = anticipate(d, ino, file, offset, offset + length, offset + length);
     if (wanted.in.size)
         add(d, &wanted);
+    job drop = read_part(d, ino, file, offset, offset + length);
+    if (drop.length)
+        add(d, &drop);
 }
 
 static void read_for(disk *d, const job *j, uint8_t *buffer) {
@@ -180,14 +231,19 @@ static void read_for(disk *d, const job *j, uint8_t *buffer) {
     reply(r, j->header.unique, buffer, length);
     count_answer(&r->disk_counters, ANSWER_READ, true, j->started_ns);
     heat_add(&r->heat, ino, length);
+    job drop = read_part(d, ino, &file, j->in.offset, j->in.offset + length);
+    if (drop.length)
+        drop_behind(r, ino, drop.in.offset, drop.length);
 }
 
 static void *work(void *argument) {
     disk *d = argument;
     uint8_t *buffer = malloc(d->router->buffer);
     for (job *j; (j = next_job(d)); free(j)) {
-        if (j->ahead)
+        if (j->kind == JOB_AHEAD)
             read_ahead(d->router, j->header.nodeid, j->in.offset, j->in.size);
+        else if (j->kind == JOB_BEHIND)
+            drop_behind(d->router, j->header.nodeid, j->in.offset, j->length);
         else if (buffer)
             read_for(d, j, buffer);
         else

@@ -78,7 +78,8 @@ static int open_object(const store *s, uint64_t ino, bool wait) {
 }
 
 /* What was read from a device is kept by the kernel as pages of the mount: below them, it need not be
-   kept a second time. Also not when asked not to wait, since that begins to read it (filemap_get_pages). */
+   kept a second time. Also not when asked not to wait, since that begins to read it (filemap_get_pages).
+   What read-ahead has brought is not dropped by this, but by drop_behind(). */
 static int flags_of(store *s, bool wait) {
     if (s->in_memory)
         return 0;
@@ -187,5 +188,13 @@ void read_ahead(router *r, uint64_t ino, uint64_t offset, uint64_t length) {
     offset += advise(fd, offset, length < FIRST_PIECE ? length : FIRST_PIECE);
     while (offset < end)
         offset += advise(fd, offset, end - offset);
+    close(fd);
+}
+
+void drop_behind(router *r, uint64_t ino, uint64_t offset, uint64_t length) {
+    int fd = open_object(&r->objects, ino, true);
+    if (fd < 0)
+        return;
+    posix_fadvise(fd, (off_t)offset, (off_t)length, POSIX_FADV_DONTNEED);
     close(fd);
 }

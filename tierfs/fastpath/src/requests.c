@@ -25,8 +25,10 @@ static size_t string_at(const request *q, size_t at) {
 
 /* ---------------------------------------------------------------- names and attributes */
 
-static bool is_dot(const char *name, size_t length) {
-    return name[0] == '.' && (length == 1 || (length == 2 && name[1] == '.'));
+/* No name of an entry, but a way to ask for an inode by its number (tierfs/core/names.py). */
+static bool is_number(const char *name, size_t length) {
+    return (length == 1 && (name[0] == '.' || name[0] == '/')) ||
+           (length == 2 && name[0] == '.' && name[1] == '.');
 }
 
 static void forget(worker *w, uint64_t ino, uint64_t times) {
@@ -39,7 +41,7 @@ static outcome answer_lookup(worker *w, const request *q) {
     struct fuse_entry_out out;
     const char *name = (const char *)q->body;
     size_t length = string_at(q, 0);
-    if (!length || length > NAME_MAX || is_dot(name, length))
+    if (!length || length > NAME_MAX || is_number(name, length))
         return PASS;
     found result = table_lookup(w->router->table, q->header->nodeid, name, length, q->header->pid, &out);
     if (result == MISS)

@@ -144,6 +144,8 @@ read_result read_file(router *r, counters *c, uint64_t ino, const struct fuse_re
                       uint8_t *out, size_t *length, placement *file);
 /* Asks the kernel to read a range of the disk object; may wait. */
 void read_ahead(router *r, uint64_t ino, uint64_t offset, uint64_t length);
+/* Asks it to drop a range of the disk object, which the kernel has as pages of the mount. */
+void drop_behind(router *r, uint64_t ino, uint64_t offset, uint64_t length);
 int store_open(store *s, int directory);
 
 /* -------- disk.c */
@@ -155,7 +157,8 @@ void disk_free(disk *d);
 /* False without memory. */
 bool disk_read(disk *d, const struct fuse_in_header *header, const struct fuse_read_in *in,
                uint64_t started_ns);
-/* A READ of the file was served: starts the read-ahead that it makes worthwhile. */
+/* A READ of the file was served: starts the read-ahead that it makes worthwhile, and has dropped what was
+   read ahead and is read now. */
 void disk_anticipate(disk *d, uint64_t ino, const placement *file, uint64_t offset, size_t length);
 
 /* -------- passing.c */
