@@ -385,9 +385,7 @@ class Load:
 
     def end(self, cut: Cut, *, kept: bool) -> None:
         """End everybody, and follow what they noted; ``kept``: all that returned must be there."""
-        for process in self._processes:
-            stop(process)
-        self._processes.clear()
+        self.close()
         for number, model in enumerate(self.models):
             all_returned = True
             for entry in entries(self._journal(number), cut):
@@ -402,6 +400,12 @@ class Load:
             last = database.acknowledged(self._commits(mode), cut)
             self._committed[mode] = max(self._committed[mode], last)
             self._commits(mode).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """End everybody."""
+        for process in self._processes:
+            stop(process)
+        self._processes.clear()
 
     def judge(self, tally: Tally, where: str, *, settle: bool) -> None:
         """Compare everything with what must be there; what is wrong is removed, to go on."""
@@ -468,8 +472,9 @@ def run_cuts(
 ) -> None:
     """Cut one volume off several times, each time under load."""
     chance = random.Random(seed)
-    with place_of(home, kind, chance, native=native) as place:
-        load = Load(place, home / "load", PROFILES)
+    with contextlib.ExitStack() as stack:
+        place = stack.enter_context(place_of(home, kind, chance, native=native))
+        load = stack.enter_context(contextlib.closing(Load(place, home / "load", PROFILES)))
         for number in range(cuts):
             load.begin(chance)
             time.sleep(chance.uniform(0.3, LONGEST_LOAD_S))
@@ -517,9 +522,9 @@ def go_on(
 def run_failure(home: Path, seed: int, tally: Tally, which: str) -> None:
     """Let the device of one tier fail in the middle of the load of ten programs."""
     chance = random.Random(seed)
-    place = Failing(home, which)
-    try:
-        load = Load(place, home / "load", FAILING_PROFILES)
+    with contextlib.ExitStack() as stack:
+        place = stack.enter_context(contextlib.closing(Failing(home, which)))
+        load = stack.enter_context(contextlib.closing(Load(place, home / "load", FAILING_PROFILES)))
         place.prepare()
         load.begin(chance)
         time.sleep(chance.uniform(0.3, LONGEST_LOAD_S))
@@ -533,8 +538,6 @@ def run_failure(home: Path, seed: int, tally: Tally, which: str) -> None:
         load.end(place.when, kept=False)
         tally.looked["failing devices"] += 1
         go_on(place, load, tally, where, settle=True)
-    finally:
-        place.close()
 
 
 def main() -> None:
