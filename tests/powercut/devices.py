@@ -92,7 +92,7 @@ class LoopFilesystem:
         size, program = MAKE[kind]
         with image.open("xb") as file:
             file.truncate(size * MIB)
-        run([*program, image])
+        run(as_root(*program, image))
         at.mkdir()
         self.attach()
 
@@ -131,7 +131,7 @@ class FailingFilesystem:
         size = f"size={self.SIZE_MIB + self.SPARE_MIB}m,mode=777"
         run(as_root("mount", "-t", "tmpfs", "-o", size, "tierfs-test", self._backing))
         self._allocate()
-        run([*MAKE["ext4"][1], self._image])
+        run(as_root(*MAKE["ext4"][1], self._image))
         self._allocate()
         self.attach()
 

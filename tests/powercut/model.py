@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.powercut.journal import Entry
-from tests.powercut.operations import CHANGES_BYTES, LABEL, Operation
+from tests.powercut.operations import CHANGES_BYTES, LABEL, SYNCS_BYTES, Operation
 
 DIRECTORY = -1
 """In place of a file's number: a directory."""
@@ -93,6 +93,8 @@ class File:
     labels: list[bytes | None] = field(default_factory=lambda: [None])
     mtime: int | None = None
     """As it was at the last sync, unless it may have changed since."""
+    set_explicitly: bool = False
+    """Whether the mtime is one that a program set, and no change of bytes has set since."""
     buried: list[bytes] = field(default_factory=list)
     """Contents that were cut or replaced before the last sync."""
     synced: bool = False
@@ -107,13 +109,17 @@ class File:
         """Whether its bytes were changed since the last sync."""
         return len(self.contents) > 1
 
-    def sync(self, mtime: int) -> None:
-        """It was synced, and had this mtime then."""
+    def sync(self, mtime: int | None) -> None:
+        """It was synced, and had this mtime then, if anybody looked."""
+        self.sync_bytes()
+        self.modes, self.labels, self.mtime = self.modes[-1:], self.labels[-1:], mtime
+
+    def sync_bytes(self) -> None:
+        """Its bytes and its size were synced."""
         now = self.content
         self.buried += [old for old in self.contents[:-1] if len(old) > len(now) or old != now]
         self.buried = self.buried[-KEPT_BURIED:]
-        self.contents, self.modes, self.labels = [now], self.modes[-1:], self.labels[-1:]
-        self.mtime, self.synced = mtime, True
+        self.contents, self.synced = [now], True
 
     def judge(self, path: str, found: Found) -> Failure | None:
         """What is wrong with it, if anything."""
@@ -175,9 +181,14 @@ class File:
 
 
 class Model:
-    """The directory of one writer: by name, which file it may refer to."""
+    """The directory of one writer: by name, which file it may refer to.
 
-    def __init__(self) -> None:
+    Without ``exact_times`` the kernel gathers writes: it says when they were made, and the server
+    may say when they came, some milliseconds later. Only an mtime that a program set counts then.
+    """
+
+    def __init__(self, *, exact_times: bool = True) -> None:
+        self._exact_times = exact_times
         self.files: dict[int, File] = {}
         self.names: dict[str, list[int | None]] = {}
         """What the name referred to when it was last synced, and since; the present one last."""
@@ -224,7 +235,10 @@ class Model:
         elif operation.kind in {"create", "link", "rename", "unlink", "mkdir", "rmdir"}:
             self._name(operation)
         else:
-            self._change(self.file(operation.path), operation)
+            file = self.file(operation.path)
+            self._change(file, operation)
+            if entry.done and operation.kind in SYNCS_BYTES:
+                file.sync_bytes()
 
     def _doubt(self, operation: Operation) -> None:
         """Leave every name of what it concerned alone until the next look."""
@@ -260,7 +274,7 @@ class Model:
                 file.contents.append(b"")
             file.contents.append(operation.changed(file.content))
         if operation.kind in CHANGES_BYTES or operation.kind == "utime":
-            file.mtime = None
+            file.mtime, file.set_explicitly = None, operation.kind == "utime"
         match operation.kind:
             case "chmod":
                 file.modes.append(operation.length)
@@ -276,7 +290,8 @@ class Model:
                     self.names[path] = self.names[path][-1:]
             return
         number = self.now(operation.path)
-        self.file(operation.path).sync(mtime)
+        file = self.file(operation.path)
+        file.sync(mtime if self._exact_times or file.set_explicitly else None)
         for path, chain in self.names.items():
             if chain[-1] == number and path not in self.doubtful:
                 self.names[path] = [number]
@@ -337,6 +352,15 @@ class Model:
     def forget(self, path: str) -> None:
         """The name was removed, durably."""
         self.names[path] = [None]
+
+    def keep_all(self) -> None:
+        """The daemon was killed and the power stayed: all that returned is there."""
+        for path, chain in self.names.items():
+            if path not in self.doubtful:
+                self.names[path] = chain[-1:]
+        for path in self.paths():
+            file = self.file(path)
+            file.sync(file.mtime)
 
     def settle(self, path: str, mtime: int) -> None:
         """The file was synced as it is."""

@@ -7,6 +7,7 @@ itself what the writer did to a mount.
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import random
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ class Operation:
     def changed(self, content: bytes) -> bytes:
         """What a file that held ``content`` holds afterwards."""
         match self.kind:
-            case "write":
+            case "write" | "synchronous" | "mapped":
                 data = self.data()
                 before = content[: self.offset].ljust(self.offset, b"\0")
                 return before + data + content[self.offset + len(data) :]
@@ -47,7 +48,20 @@ class Operation:
         return content
 
 
-CHANGES_BYTES = frozenset({"write", "append", "truncate", "rewrite", "create"})
+CHANGES_BYTES = frozenset(
+    {"write", "append", "truncate", "rewrite", "create", "synchronous", "mapped"}
+)
+WRITING = {
+    "create": os.O_CREAT | os.O_EXCL,
+    "rewrite": os.O_TRUNC,
+    "append": os.O_APPEND,
+    "write": 0,
+    "synchronous": os.O_DSYNC,
+}
+"""The flags of open(2) for each way to write."""
+
+SYNCS_BYTES = frozenset({"synchronous", "mapped"})
+"""Operations that return when their bytes are safe: O_DSYNC of open(2), msync(2)."""
 
 
 def perform(root: Path, operation: Operation) -> int:
@@ -57,15 +71,12 @@ def perform(root: Path, operation: Operation) -> int:
         OSError: it did not succeed; it may have happened in part.
     """
     path = root / operation.path
+    if operation.kind in WRITING:
+        _write(path, WRITING[operation.kind] | os.O_WRONLY, operation)
+        return 0
     match operation.kind:
-        case "create":
-            _write(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, operation)
-        case "rewrite":
-            _write(path, os.O_TRUNC | os.O_WRONLY, operation)
-        case "append":
-            _write(path, os.O_APPEND | os.O_WRONLY, operation)
-        case "write":
-            _write(path, os.O_WRONLY, operation)
+        case "mapped":
+            _write_by_mapping(path, operation)
         case "truncate":
             os.truncate(path, operation.length)
         case "link":
@@ -112,6 +123,12 @@ def _open(path: Path, flags: int) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _write_by_mapping(path: Path, operation: Operation) -> None:
+    with _open(path, os.O_RDWR) as descriptor, mmap.mmap(descriptor, 0) as mapping:
+        mapping[operation.offset : operation.offset + operation.length] = operation.data()
+        mapping.flush()
 
 
 def _write(path: Path, flags: int, operation: Operation) -> None:

@@ -35,11 +35,10 @@ def test_what_was_synced_survives_power_cuts(
     kind: str, scratch: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tally, seed = Tally(), SEED
-    while tally.looked["cuts"] < CUTS:
+    while (done := tally.looked["cuts"] + tally.looked["kills"]) < CUTS:
         home = scratch / f"{seed}"
         home.mkdir()
-        left = CUTS - tally.looked["cuts"]
-        run_cuts(home, kind, min(left, CUTS_OF_ONE_VOLUME), seed, tally)
+        run_cuts(home, kind, min(CUTS - done, CUTS_OF_ONE_VOLUME), seed, tally)
         seed += 1
     told(capsys, tally, f"power cuts on {kind}, seeds {SEED} to {seed - 1}")
 

@@ -42,7 +42,7 @@ from tierfs.policy.volume_file import load_volume_file
 
 MIB = 1024 * 1024
 PATIENCE = 60
-SMALL_FLASH_MIB = 26
+SMALL_FLASH_MIB = 18
 """Room on a small flash: more than tierfs keeps back, less than the load would like."""
 
 PROFILES = ("mixed", "mixed", "logs")
@@ -50,12 +50,21 @@ FAILING_PROFILES = ("mixed", "mixed", "mixed", "logs", *["names"] * 4)
 """With the two databases these are ten programs."""
 
 LONGEST_LOAD_S = 2.5
+KILLS = 0.25
+"""Part of the ends at which the power stays and the daemon is killed: what a cut left may show."""
+
+WRITEBACK = 0.2
+"""Part of the volumes that are mounted so that the kernel gathers writes (``-o writeback``)."""
+
+AGAIN = 0.2
+"""Part of the cuts after which the power goes once more, as soon as there is a mount."""
+
 CUTS_OF_ONE_VOLUME = 10
 
 POLICY = """\
 version: 1
 mirror: async
-flash: {high_watermark: 90%, low_watermark: 80%, reserve: 1MiB}
+flash: {high_watermark: 98%, low_watermark: 96%, reserve: 1MiB}
 """
 
 
@@ -85,6 +94,8 @@ class Native:
         self._filesystem = LoopFilesystem(home / "image", home / "native", kind)
         self.path = self._filesystem.at
         self.when = Cut(0, 0)
+        self.killed = self.keeps = False
+        self.exact_times = True
 
     def cut(self, chance: random.Random) -> str:
         """Lose power."""
@@ -116,16 +127,19 @@ class TwoTiers:
         self.when = Cut(0, 0)
         try:
             self.tiers = [self._filesystem(home, name, kind) for name in ("flash", "disk")]
+            self.killed = False
             self.small = chance.random() < 0.5
+            self.options = ("writeback",) if chance.random() < WRITEBACK else ()
+            self.exact_times = not self.options
             if self.small:
                 self._leave_little_room()
             self.mount = volume_on(home, self.tiers)
+            self._stack.callback(end_daemon, self.mount)
+            self.path = self.mount.path
+            self.mount.mount(*self.options)
         except BaseException:
             self._stack.close()
             raise
-        self._stack.callback(end_daemon, self.mount)
-        self.path = self.mount.path
-        self.mount.mount()
 
     def _filesystem(self, home: Path, name: str, kind: str) -> LoopFilesystem:
         made = LoopFilesystem(home / f"{name}.img", home / f"{name}-device", kind)
@@ -139,7 +153,12 @@ class TwoTiers:
         run(["fallocate", "-l", f"{length}", at / "ballast"])
 
     def cut(self, chance: random.Random) -> str:
-        """Cut off both tiers, or one."""
+        """Cut off both tiers, or one; now and then only kill the daemon."""
+        self.when = Cut(0, 0)
+        self.killed = chance.random() < KILLS
+        if self.killed:
+            kill_process(self.mount.pid)
+            return f"killed{', '.join(('', *self.options))}"
         which = chance.choice(("both", "both", "flash", "disk"))
         how = chance.choice((FLUSH, LOG_FLUSH, NO_FLUSH, NO_FLUSH, NO_FLUSH))
         flash, disk = (tier.at for tier in self.tiers)
@@ -147,20 +166,26 @@ class TwoTiers:
         self.when = cut({"both": several, "flash": [flash], "disk": [disk]}[which], how)
         if which != "both":
             time.sleep(chance.uniform(0, 0.7))
-        return f"{which}, flag {how}{', small flash' if self.small else ''}"
+        return f"{which}, flag {how}{', small flash' * self.small}{', '.join(('', *self.options))}"
+
+    @property
+    def keeps(self) -> bool:
+        """Whether all that returned must be there: nothing but the daemon came to its end."""
+        return self.killed and not self.options
 
     def stop(self) -> None:
         """End the daemon; raises Failure when it had ended by itself."""
         alive = running(self.mount.pid)
         end_daemon(self.mount)
-        if not alive:
+        if not alive and not self.killed:
             raise Failure("daemon died", str(self.mount.pid), tail(self.mount))
 
     def start_again(self) -> None:
         """Have power again, and mount."""
-        for tier in self.tiers:
-            tier.detach()
-            tier.attach()
+        if not self.killed:
+            for tier in self.tiers:
+                tier.detach()
+                tier.attach()
         mount_again(self.mount)
 
     def checked(self, tally: Tally, where: str) -> None:
@@ -175,18 +200,20 @@ class TwoTiers:
 class Failing:
     """A volume of tierfs of which one tier's device fails when it is told to."""
 
+    exact_times = True
+
     def __init__(self, home: Path, which: str) -> None:
         self._stack = contextlib.ExitStack()
         self.when = Cut(0, 0)
         try:
             self._tiers = [self._filesystem(home, name, which) for name in ("flash", "disk")]
             self.mount = volume_on(home, self._tiers)
+            self._stack.callback(end_daemon, self.mount)
+            self.path = self.mount.path
+            self.mount.mount()
         except BaseException:
             self._stack.close()
             raise
-        self._stack.callback(end_daemon, self.mount)
-        self.path = self.mount.path
-        self.mount.mount()
 
     def _filesystem(self, home: Path, name: str, which: str) -> LoopFilesystem | FailingFilesystem:
         at = home / f"{name}-device"
@@ -253,7 +280,7 @@ def mount_again(mount: Mount) -> None:
         Failure: it is refused.
     """
     try:
-        mount.mount()
+        mount.mount(*mount.options)
     except ProgramFailed as exc:
         raise Failure("mount refused", str(mount.path), str(exc)) from exc
 
@@ -301,7 +328,7 @@ class Load:
         self.moves = not isinstance(place, Native)
         self._home = home
         self._profiles = profiles
-        self.models = [Model() for _ in profiles]
+        self.models = [Model(exact_times=place.exact_times) for _ in profiles]
         self._round = 0
         self._committed = dict.fromkeys(database.MODES, 0)
         self._processes: list[subprocess.Popen[str]] = []
@@ -351,22 +378,34 @@ class Load:
         return self._home / f"commits-{mode}"
 
     def _warm(self) -> bool:
+        for process in self._processes[: len(self.models)]:
+            assert process.poll() is None, process.communicate()[1]
         journals = [self._journal(number) for number in range(len(self.models))]
         return all(path.exists() and path.stat().st_size > 2000 for path in journals)
 
-    def end(self, cut: Cut) -> None:
-        """End everybody, and follow what they noted."""
-        for process in self._processes:
-            stop(process)
-        self._processes.clear()
+    def end(self, cut: Cut, *, kept: bool) -> None:
+        """End everybody, and follow what they noted; ``kept``: all that returned must be there."""
+        self.close()
         for number, model in enumerate(self.models):
+            all_returned = True
             for entry in entries(self._journal(number), cut):
+                if kept and all_returned and not entry.done:
+                    model.keep_all()
+                    all_returned = False
                 model.take(entry)
+            if kept and all_returned:
+                model.keep_all()
             self._journal(number).unlink(missing_ok=True)
         for mode in database.MODES:
             last = database.acknowledged(self._commits(mode), cut)
             self._committed[mode] = max(self._committed[mode], last)
             self._commits(mode).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """End everybody."""
+        for process in self._processes:
+            stop(process)
+        self._processes.clear()
 
     def judge(self, tally: Tally, where: str, *, settle: bool) -> None:
         """Compare everything with what must be there; what is wrong is removed, to go on."""
@@ -379,8 +418,7 @@ class Load:
             for number, model in enumerate(self.models):
                 model.settle_names()
                 for path in model.paths():
-                    facts = (self.root / f"{number}" / path).stat()
-                    model.settle(path, facts.st_mtime_ns)
+                    model.settle(path, (self.root / f"{number}" / path).stat().st_mtime_ns)
 
     def _judge_writer(self, number: int, model: Model, tally: Tally, where: str) -> None:
         root = self.root / f"{number}"
@@ -434,8 +472,9 @@ def run_cuts(
 ) -> None:
     """Cut one volume off several times, each time under load."""
     chance = random.Random(seed)
-    with place_of(home, kind, chance, native=native) as place:
-        load = Load(place, home / "load", PROFILES)
+    with contextlib.ExitStack() as stack:
+        place = stack.enter_context(place_of(home, kind, chance, native=native))
+        load = stack.enter_context(contextlib.closing(Load(place, home / "load", PROFILES)))
         for number in range(cuts):
             load.begin(chance)
             time.sleep(chance.uniform(0.3, LONGEST_LOAD_S))
@@ -444,10 +483,26 @@ def run_cuts(
                 place.stop()
             except Failure as failure:
                 tally.fail(failure, where)
-            load.end(place.when)
-            tally.looked["cuts"] += 1
+            load.end(place.when, kept=place.keeps)
+            tally.looked["kills" if place.killed else "cuts"] += 1
+            if chance.random() < AGAIN and not cut_again(place, chance, tally, where):
+                return
             if not go_on(place, load, tally, where, settle=chance.random() < 0.5):
                 return
+
+
+def cut_again(place: Native | TwoTiers, chance: random.Random, tally: Tally, where: str) -> bool:
+    """The power goes while what the first cut left is put in order."""
+    try:
+        place.start_again()
+        time.sleep(chance.uniform(0, 0.2))
+        place.cut(chance)
+        place.stop()
+    except Failure as failure:
+        tally.fail(failure, f"{where}, again")
+        return failure.kind != "mount refused"
+    tally.looked["second cuts"] += 1
+    return True
 
 
 def go_on(
@@ -467,9 +522,9 @@ def go_on(
 def run_failure(home: Path, seed: int, tally: Tally, which: str) -> None:
     """Let the device of one tier fail in the middle of the load of ten programs."""
     chance = random.Random(seed)
-    place = Failing(home, which)
-    try:
-        load = Load(place, home / "load", FAILING_PROFILES)
+    with contextlib.ExitStack() as stack:
+        place = stack.enter_context(contextlib.closing(Failing(home, which)))
+        load = stack.enter_context(contextlib.closing(Load(place, home / "load", FAILING_PROFILES)))
         place.prepare()
         load.begin(chance)
         time.sleep(chance.uniform(0.3, LONGEST_LOAD_S))
@@ -480,11 +535,9 @@ def run_failure(home: Path, seed: int, tally: Tally, which: str) -> None:
             place.stop()
         except Failure as failure:
             tally.fail(failure, where)
-        load.end(place.when)
+        load.end(place.when, kept=False)
         tally.looked["failing devices"] += 1
         go_on(place, load, tally, where, settle=True)
-    finally:
-        place.close()
 
 
 def main() -> None:
@@ -494,12 +547,12 @@ def main() -> None:
     """
     kind, times, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     tally = Tally()
-    while sum(tally.looked[key] for key in ("cuts", "failing devices")) < times:
+    while sum(tally.looked[key] for key in ("cuts", "kills", "failing devices")) < times:
         with tempfile.TemporaryDirectory(dir="/dev/shm") as home:
             if kind in {"flash", "disk"}:
                 run_failure(Path(home), seed, tally, kind)
             else:
-                left = min(times - tally.looked["cuts"], CUTS_OF_ONE_VOLUME)
+                left = min(times - tally.looked["cuts"] - tally.looked["kills"], CUTS_OF_ONE_VOLUME)
                 native, kind_of = kind.startswith("native-"), kind.removeprefix("native-")
                 run_cuts(Path(home), kind_of, left, seed, tally, native=native)
         seed += 1

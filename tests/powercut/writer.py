@@ -30,6 +30,8 @@ PROFILES: dict[str, dict[str, int]] = {
     "mixed": {
         "create": 5,
         "write": 10,
+        "synchronous": 2,
+        "mapped": 2,
         "append": 10,
         "truncate": 5,
         "empty": 2,
@@ -87,6 +89,8 @@ class Chooser:
         if len(file.contents) > UNSYNCED:
             return [Operation("fsync", path)]
         match kind:
+            case "synchronous" | "mapped" if file.content:
+                return [self._within(kind, path, len(file.content))]
             case "write" | "append" | "truncate" | "empty" | "rewrite":
                 return self._bytes(kind, path, len(file.content))
             case "replace":
@@ -95,9 +99,10 @@ class Chooser:
                 other = self._new()
                 if kind == "rename" and self._chance.random() < 0.3:
                     other = self._chance.choice(paths)
-                if other == path or self._same(path, other):
-                    return []
-                return [Operation(kind, path, other), *self._maybe_sync_names(other, 0.4)]
+                made = Operation(kind, path, other)
+                return (
+                    [] if self._same(path, other) else [made, *self._maybe_sync_names(other, 0.4)]
+                )
             case "unlink":
                 return [Operation("unlink", path), *self._maybe_sync_names(path, 0.3)]
             case "again":
@@ -127,6 +132,12 @@ class Chooser:
                 made = Operation("rewrite", path, "", 0, self._length(), self._seed())
         synced = [Operation("fsync", path)] if chance.random() < 0.3 else []
         return [made, *synced]
+
+    def _within(self, kind: str, path: str, size: int) -> Operation:
+        """A change of bytes that are there, often across the end of the head."""
+        offset = min(self._chance.choice((HEAD - 50, 0, size // 2)), size - 1)
+        length = min(self._chance.randrange(1, 9000), size - offset)
+        return Operation(kind, path, "", offset, length, self._seed())
 
     def _attributes(self, kind: str, path: str) -> list[Operation]:
         sync = Operation("fsync", path)
