@@ -21,6 +21,9 @@ MUST: Final = frozenset({"by hand", "pin", "pin by hand"})
 AGAIN: Final = 60 * SECOND
 """A pin for which there is no room is tried again so much later."""
 
+SOON: Final = 5 * SECOND
+"""One whose turn came to nothing, since others took the room or were in use, so much later."""
+
 MOST: Final = 512
 """Files decided on in a tick."""
 

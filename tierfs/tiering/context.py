@@ -152,6 +152,13 @@ class Context:
             return Waiting("backoff")
         return Waiting((self._lacks(what) if what.weighed else None) or "rate")
 
+    def shortage(self, step: Step) -> Waits:
+        """What there was too little of for a step that brings a file to flash."""
+        moment = self.moment
+        if moment is None or not step.files:
+            return "room"
+        return "room" if moment.file_levels.headroom(moment.files_used) else "inodes"
+
     def _lacks(self, what: Misplaced) -> Waits | None:
         """What there is not enough of for a file that comes only into free room."""
         moment = self.moment
