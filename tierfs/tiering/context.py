@@ -81,6 +81,8 @@ class Context:
     """Until when a file stays that somebody brought up by hand, though it has no place on flash."""
     demands: dict[int, Demand] = field(default_factory=dict)
     """Files for which others go piece by piece, by inode number."""
+    asked: dict[int, int] = field(default_factory=dict)
+    """Since when files ask for room that there was not; bounded."""
     later: Backoff = field(default_factory=Backoff)
     """Requests alone wait here: who asks again does not wait for what failed before."""
     refused: Backoff = field(default_factory=Backoff)

@@ -187,6 +187,7 @@ class Engine:
         """Somebody asks for a file by hand: what failed before does not delay it. Quick."""
         for held in (self._context.backoff, self._context.later, self._context.refused):
             held.clear(ino)
+        self._context.asked.pop(ino, None)
 
     def stop(self) -> None:
         """Abandon what is under way, within about a second, and keep what is known of reads."""
