@@ -65,7 +65,7 @@ promotions = st.just("never") | st.fixed_dictionaries(
 settings = {
     "head": sizes | st.sampled_from(["none", "4KiB"]),
     "pin": st.sampled_from([False]),
-    "mirror": st.sampled_from(["async", "never"]),
+    "mirror": st.sampled_from(["async", "sync", "never"]),
     "promote": promotions,
     "evict": st.sampled_from(["heat", "lru", "never"]),
     "class": st.just("standard"),

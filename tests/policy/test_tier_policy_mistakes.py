@@ -9,7 +9,7 @@ from tests.policy.policies import PolicyLoader
 TEN_MISTAKES = """\
 version: 1
 haed: 64KiB
-mirror: sync
+mirror: asink
 flash: {high_watermark: 70%, low_watermark: 75%, rserve: 5GiB}
 mover: {rate: 200MB, window: "22:00-22:00"}
 rules:
@@ -23,7 +23,7 @@ rules:
 """
 TEN_COMPLAINTS = """\
 2:1: unknown key "haed" in the policy; did you mean "head"?
-3:9: "mirror" must be one of async, never, not "sync"; did you mean "async"?
+3:9: "mirror" must be one of async, sync, never, not "asink"; did you mean "async"?
 4:45: "low_watermark" (75%) is not below "high_watermark" (70%); leave some room between the two
 4:50: unknown key "rserve" in "flash"; did you mean "reserve"?
 5:15: "rate" must be a rate such as 200MiB/s, not "200MB"; or write "unlimited"

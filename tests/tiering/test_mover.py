@@ -172,7 +172,7 @@ def test_failures_are_told_and_do_not_end_a_thread(expect_log: ExpectLog) -> Non
         assert drained(mover, 1)[0].outcome == "error"
         moves.fail = False
         moves.gate.set()
-        mover.add(evict(1))
+        wait_until(lambda: mover.add(evict(1)), what="the first job has left the file")
         assert drained(mover, 1)[0].outcome == "moved"
 
 

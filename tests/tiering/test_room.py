@@ -16,6 +16,8 @@ from tierfs.base.extents import WHOLE_FILE
 from tierfs.base.units import KIB, MIB
 from tierfs.index.wishes import Pin, Request
 from tierfs.tiering.eviction import REMEMBERED
+from tierfs.tiering.mover import Mover
+from tierfs.tiering.waits import Waiting
 
 FLASH = "flash: {high_watermark: 80%, low_watermark: 60%, reserve: 0}\n"
 SMALL = 2 * KIB
@@ -142,3 +144,38 @@ def test_eviction_goes_on_when_the_class_that_should_give_is_gone(driver: Driver
     world.fill(range(80_001, 80_191), size=MIB, prefix=WHOLE_FILE, mirrored=1, name="/keep/a")
     driver.ticks(40)
     assert world.used <= 150 * MIB
+
+
+def test_what_is_on_its_way_off_flash_counts_as_room(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a pin would be given up while the mover is slow, and rest a minute."""
+    world = driver.world
+    world.fill(range(1, 3001), mirrored=1)
+    world.fill((20_001, 20_002), size=80 * MIB, prefix=0, mirrored=1)
+    driver.apply(FLASH)
+    driver.ticks(5)
+    for ino in (20_001, 20_002):
+        world.noted_pins[ino] = Pin(ino, None)
+    with monkeypatch.context() as slow:
+        slow.setattr(Mover, "_may_begin", lambda _: None)
+        driver.ticks(10)
+        waiting = [driver.engine.waiting(ino) for ino in (20_001, 20_002)]
+    assert waiting == [Waiting("room"), Waiting("room")]
+    driver.ticks(20)
+    assert [world.on_flash(ino) for ino in (20_001, 20_002)] == [80 * MIB, 80 * MIB]
+
+
+def test_files_made_since_the_last_round_may_go_too(driver: Driver) -> None:
+    """The round through all files rests for a minute: what it did not meet is looked for."""
+    world = driver.world
+    driver.apply(FLASH)
+    driver.ticks(5)  # the round finds nothing
+    world.fill(SMALLS, size=TINY, prefix=TINY, mirrored=1)
+    world.add(20_001, size=100 * MIB, prefix=0)
+    world.noted_pins[20_001] = Pin(20_001, None)
+    for _ in range(30):
+        driver.ticks()
+        waiting = driver.engine.waiting(20_001)
+        assert waiting is None or not waiting.stuck
+    assert world.on_flash(20_001) == 100 * MIB

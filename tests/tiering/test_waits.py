@@ -142,7 +142,7 @@ def test_why_a_request_was_given_up_is_known_for_a_while(
     assert driver.engine.waiting(1) is None
 
 
-def test_room_that_others_took_delays_a_pin_by_a_minute_not_by_a_day(
+def test_room_that_others_took_delays_a_pin_by_seconds_not_by_a_day(
     driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(driver.world, "place", lambda ino, _prefix, **_: Moved(ino, "no-room"))
@@ -151,7 +151,7 @@ def test_room_that_others_took_delays_a_pin_by_a_minute_not_by_a_day(
     driver.ticks(400)
     assert driver.engine.waiting(1) == Waiting("room")
     monkeypatch.undo()
-    driver.ticks(62)
+    driver.ticks(8)
     assert driver.engine.waiting(1) is None
 
 

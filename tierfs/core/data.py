@@ -8,6 +8,8 @@ Order of steps, so that a crash at any point leaves every file whole:
 * shrinking: the index first; the objects are trimmed when that is durable: by the reclaimer, by
   fsync, or by the next write.
 * spilling to disk: copy, sync, commit the new prefix, and only then free the flash object.
+* ``mirror: sync``: an fsync copies the head to disk before it returns, and who changes a head that
+  has a mirror sends it to disk, so that what was synced is never on flash alone.
 * a mirrored file: before bytes change that the mirror has a copy of, the index says durably that
   there is no mirror. Else a power cut could bring back a mirror that is older than the file.
 """
@@ -17,9 +19,10 @@ from __future__ import annotations
 import errno
 import logging
 import stat
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from tierfs.base.blocks import skips_block
 from tierfs.base.clock import Clock
@@ -34,12 +37,18 @@ from tierfs.core.modes import after_writing
 from tierfs.core.paths import path_of
 from tierfs.core.placement import Placement
 from tierfs.core.reclaimer import Reclaimer
-from tierfs.core.tiers import NO_ROOM, FlashFull, Held, Tiers
+from tierfs.core.tiers import NO_ROOM, FlashFull, Held, Tiers, lengths_of
 from tierfs.index.index import Index
 from tierfs.index.inodes import Inode
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+MIRROR_PAUSES_S: Final = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+"""Between attempts to mirror a file that others write to or move; then it goes to disk."""
+
+REFUSED: Final[Mapping[str, int]] = {"no-room": errno.ENOSPC, "failed": errno.EIO}
+"""What a file that cannot be mirrored means for the fsync that waits for it."""
 
 
 class _Change(NamedTuple):
@@ -102,6 +111,10 @@ class Data:
         self._motions = locks.motions
         self._damage = metrics.damage
         self._mirror_reads = metrics.mirror_reads
+        self.mirrors_at_sync: Callable[[int], bool] = lambda _: False
+        """Whether what was synced of a file must be on disk as well; who has a policy tells."""
+        self.mirror: Callable[[int], str] = lambda _: "changed"
+        """Mirrors a file, and returns what became of it, as `tierfs.core.moves.Outcome`."""
 
     def read(self, ino: int, offset: int, length: int, *, wait: bool = True) -> bytes:
         """The bytes at ``offset``; fewer than ``length`` only at the end of the file."""
@@ -141,7 +154,7 @@ class Data:
             else:
                 change = _Change(inode, size, size, b"", Held(), caller)
                 if change.ends_mirror:
-                    change = self._without_mirror(change, wait=wait)
+                    change = self._without_valid_mirror(change, wait=wait)
                 self._commit(change)
                 if size < inode.size:
                     self._reclaimer.add_cut(ino)
@@ -159,6 +172,32 @@ class Data:
         except Damage as exc:
             self._report(self._file(ino), exc)
             raise
+        self._index.sync()
+        if self.mirrors_at_sync(ino):
+            self._mirror_now(ino)
+
+    def _mirror_now(self, ino: int) -> None:
+        """Have the disk hold all of a file, durably; others may write to it or move it meanwhile.
+
+        Raises:
+            FsError: ENOSPC the disk is full, EIO it failed, as the log says.
+        """
+        for pause in MIRROR_PAUSES_S:
+            row = self._index.inodes.find(ino)
+            if row is None or row.mirrored or not lengths_of(row).flash:
+                break
+            outcome = self.mirror(ino)
+            if outcome in REFUSED:
+                raise FsError(REFUSED[outcome])
+            if outcome != "changed":
+                break
+            time.sleep(pause)
+        else:
+            with self._locks.hold(ino):
+                self._motions.disturb(ino)
+                inode = self._file(ino)
+                if not inode.mirrored and lengths_of(inode).flash:
+                    self._spill(inode, mirror=False)
         self._index.sync()
 
     def allocated(self, inode: Inode) -> int:
@@ -231,7 +270,7 @@ class Data:
             end = max(change.size, change.offset + len(change.data))
             self._dirty.make_exact(change.inode, end, wait=wait)
             if change.ends_mirror:
-                change = self._without_mirror(change, wait=wait)
+                change = self._without_valid_mirror(change, wait=wait)
             self._put_making_room(change, wait=wait)
         except Damage as exc:
             self._report(change.inode, exc)
@@ -271,6 +310,22 @@ class Data:
             self._tiers.write(change.inode, size, offset, data, held, wait=wait)
         self._commit(change)
 
+    def _without_valid_mirror(self, change: _Change, *, wait: bool) -> _Change:
+        """Before a head changes that has a mirror: let it have none, or be on disk alone.
+
+        The latter where what was synced may not be on flash alone for a moment: as the mirror
+        would be, until the next sync.
+        """
+        if not wait:
+            raise WouldBlock  # for the sync
+        inode = change.inode
+        if change.size and self.mirrors_at_sync(inode.ino):
+            change = change._replace(inode=self._spill(inode, mirror=True))
+            end = max(change.size, change.offset + len(change.data))
+            self._dirty.make_exact(change.inode, end, wait=wait)
+            return change
+        return self._without_mirror(change, wait=wait)
+
     def _without_mirror(self, change: _Change, *, wait: bool) -> _Change:
         """Let nobody believe the mirror from now on, also after a power cut."""
         if not wait:
@@ -308,7 +363,7 @@ class Data:
             self._tiers.spill(inode)
         with self._index.transaction():
             row = self._index.inodes.get(inode.ino)
-            row = row._replace(prefix=0, version=row.version + 1)
+            row = row._replace(prefix=0, mirrored=0, version=row.version + 1)
             self._index.inodes.update(row)
         self._index.sync()
         self._tiers.flash.remove(inode.ino)

@@ -72,6 +72,9 @@ class Tiering:
         self._fs.placement.limits(limits_of(policy))
         self._fs.activity.on = True
         self.engine.apply(policy)
+        settings = (policy.defaults, *(rule.settings for rule in policy.rules))
+        at_sync = any(one.mirror == "sync" for one in settings)
+        self._fs.data.mirrors_at_sync = self.engine.mirrors_at_sync if at_sync else _never
 
     def listen(self, listener: Listener) -> None:
         """Tell ``listener`` as well what is read and changed."""
@@ -152,3 +155,7 @@ class Tiering:
 
 def _sums(sums: Sums) -> dict[str, dict[str, int]]:
     return {reason: one._asdict() for reason, one in sums.items()}
+
+
+def _never(_ino: int) -> bool:
+    return False

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Mirror: TypeAlias = Literal["async", "never"]
+Mirror: TypeAlias = Literal["async", "sync", "never"]
 Evict: TypeAlias = Literal["heat", "lru", "never"]
 
 STANDARD: Final = "standard"
@@ -116,7 +116,7 @@ class PromoteReader:
         return table_schema(PROMOTE_TABLE)
 
 
-MIRRORS: tuple[Mirror, ...] = ("async", "never")
+MIRRORS: tuple[Mirror, ...] = ("async", "sync", "never")
 EVICTIONS: tuple[Evict, ...] = ("heat", "lru", "never")
 
 HEAD: Field[int | None] = Field(
@@ -141,8 +141,9 @@ MIRROR: Field[Mirror] = Field(
     Choice(MIRRORS),
     "never",
     "async",
-    "Copy the head to disk as well, in the background (`async`), or `never`: then it must be copied"
-    " when it is evicted, and is lost with the flash device.",
+    "Copy the head to disk as well, in the background (`async`); also before fsync(2) returns"
+    " (`sync`, see below); or `never`: then it must be copied when it is evicted, and is lost with"
+    " the flash device.",
     "async",
 )
 PROMOTE: Field[Promote | None] = Field(

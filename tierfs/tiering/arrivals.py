@@ -21,6 +21,11 @@ MUST: Final = frozenset({"by hand", "pin", "pin by hand"})
 AGAIN: Final = 60 * SECOND
 """A pin for which there is no room is tried again so much later."""
 
+SOON: Final = 5 * SECOND
+"""One whose turn came to nothing, since others took the room or were in use, so much later."""
+
+REMEMBERED: Final = 65_536
+
 MOST: Final = 512
 """Files decided on in a tick."""
 
@@ -53,6 +58,7 @@ class Arrivals:
         self._context = context
         self._pressure = pressure
         self._coldest: Sequence[Resident] | None = None
+        self._surveyed = 0
 
     def tick(self, moment: Moment) -> None:
         """Bring up what may come; the others are forgotten until they ask again."""
@@ -102,15 +108,26 @@ class Arrivals:
         if not context.judge.evicts or ask.size > moment.levels.high:
             return refused
         size, taken = context.demanded(moment.now)
-        size, taken = size + ask.size - room, taken + ask.files - files
-        may = self._pressure.may_free(size, taken, moment.now)
-        if may is None:
-            self._pressure.look(size, max(0, taken), moment, survey=True)
-            may = self._pressure.may_free(size, taken, moment.now)
+        queue = context.mover.queue
+        # What is on its way off flash is neither room yet, nor among what may still go.
+        size += ask.size - room + min(0, queue.growth)
+        taken += ask.files - files + min(0, queue.growth_files)
+        since = self._asked_since(ask.ino, moment.now)
+        may = self._pressure.may_free(size, taken, since, moment.now)
+        if may is None and self._surveyed != moment.now:
+            self._surveyed = moment.now  # once a tick, whatever the number of files
+            self._pressure.look(max(0, size), max(0, taken), moment, survey_since=since)
+            may = self._pressure.may_free(size, taken, since, moment.now)
         if may:
-            since = known.since if known else moment.now
-            context.demand(ask, moment.now, since, reason)
+            context.demand(ask, moment.now, known.since if known else moment.now, reason)
         return refused if may is False else "making room"
+
+    def _asked_since(self, ino: int, now: int) -> int:
+        """When the file first asked for room that there was not."""
+        asked = self._context.asked
+        if ino not in asked and len(asked) >= REMEMBERED:
+            asked.pop(next(iter(asked)), None)
+        return asked.setdefault(ino, now)
 
     def _admit(self, asks: list[Ask], moment: Moment) -> None:
         context = self._context
@@ -176,9 +193,11 @@ class Arrivals:
             return False
         for resident in going:
             context.pool.forget(resident.item.ino)
+            self._pressure.gone(resident)
         begun = context.mover.add(swap_job(kind, Swap(swap.ask, going), request))
         if begun:
             context.demands.pop(swap.ask.ino, None)
+            context.asked.pop(swap.ask.ino, None)
         return begun
 
     def _weighed(self) -> Sequence[Resident]:

@@ -6,11 +6,11 @@ import logging
 import stat
 from typing import Final
 
-from tierfs.base.durations import DAY, SECOND
+from tierfs.base.durations import DAY
 from tierfs.base.extents import WHOLE_FILE
 from tierfs.index.inodes import Inode
 from tierfs.index.wishes import Pin, Request
-from tierfs.tiering.arrivals import AGAIN, REFUSED, Arrivals
+from tierfs.tiering.arrivals import AGAIN, REFUSED, SOON, Arrivals
 from tierfs.tiering.backoff import Backoff
 from tierfs.tiering.context import Context, Moment
 from tierfs.tiering.jobs import Done, Job, Step
@@ -31,7 +31,6 @@ REST_S: Final = 5.0
 """A round through pinned directories begins so long after the last one began, at the earliest."""
 
 REMEMBERED: Final = 65_536
-SOON: Final = 5 * SECOND
 
 
 class ByHand:

@@ -81,6 +81,8 @@ class Context:
     """Until when a file stays that somebody brought up by hand, though it has no place on flash."""
     demands: dict[int, Demand] = field(default_factory=dict)
     """Files for which others go piece by piece, by inode number."""
+    asked: dict[int, int] = field(default_factory=dict)
+    """Since when files ask for room that there was not; bounded."""
     later: Backoff = field(default_factory=Backoff)
     """Requests alone wait here: who asks again does not wait for what failed before."""
     refused: Backoff = field(default_factory=Backoff)
@@ -151,6 +153,13 @@ class Context:
         if what.settles and not is_settled(inode, now):
             return Waiting("backoff")
         return Waiting((self._lacks(what) if what.weighed else None) or "rate")
+
+    def shortage(self, step: Step) -> Waits:
+        """What there was too little of for a step that brings a file to flash."""
+        moment = self.moment
+        if moment is None or not step.files:
+            return "room"
+        return "room" if moment.file_levels.headroom(moment.files_used) else "inodes"
 
     def _lacks(self, what: Misplaced) -> Waits | None:
         """What there is not enough of for a file that comes only into free room."""

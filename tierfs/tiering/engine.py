@@ -20,7 +20,7 @@ from tierfs.base.metrics import Metrics
 from tierfs.policy.fields import NOTHING_GIVEN
 from tierfs.policy.limits import flash_of, mover_of
 from tierfs.policy.tier_policy import Policy
-from tierfs.tiering.arrivals import AGAIN, Arrivals
+from tierfs.tiering.arrivals import SOON, Arrivals
 from tierfs.tiering.by_hand import ByHand
 from tierfs.tiering.context import Context, Moment
 from tierfs.tiering.explaining import Explained, explained
@@ -187,10 +187,23 @@ class Engine:
             return context.waiting(inode, wish, requests[0] if requests else None, now)
         return None
 
+    def mirrors_at_sync(self, ino: int) -> bool:
+        """Whether what was synced of a file must be on disk as well. Quick.
+
+        Raises:
+            FsError: the index could not be read.
+        """
+        catalog = self._context.ports.catalog
+        judge = Judge(catalog, self._context.heat, self.policy)
+        return any(
+            wish.at_sync for _, wish in judge.judged(catalog.some([ino]), self._clocks.clock())
+        )
+
     def wished(self, ino: int) -> None:
         """Somebody asks for a file by hand: what failed before does not delay it. Quick."""
         for held in (self._context.backoff, self._context.later, self._context.refused):
             held.clear(ino)
+        self._context.asked.pop(ino, None)
 
     def stop(self) -> None:
         """Abandon what is under way, within about a second, and keep what is known of reads."""
@@ -244,8 +257,8 @@ class Engine:
         elif done.outcome == "changed":
             context.settling.add([ino], now)
         elif done.outcome == "no-room" and brings(done.step):
-            # Others took it: no fault of the file's.
-            context.backoff.later(ino, now + AGAIN, Waiting("room"))
+            # Others took it, or one that was to go was in use: no fault of the file's.
+            context.backoff.later(ino, now + SOON, Waiting(context.shortage(done.step)))
         elif done.outcome == "no-room":
             context.backoff.fail(ino, now, "room")
         elif done.outcome == "gone":

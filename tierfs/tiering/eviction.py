@@ -136,13 +136,15 @@ NOTHING: Final = Evictable(0, 0)
 class Census:
     """What may go, by class, as the last whole round through the index found it.
 
-    ``found_at`` is when that round ended, in nanoseconds since the epoch; None: not yet.
+    ``found_at`` is when that round ended, in nanoseconds since the epoch, and ``began_at`` a time
+    before it began; None: not yet, or not known.
     """
 
     def __init__(self) -> None:
         self._counting: dict[int, Evictable] = {}
         self._found: dict[int, Evictable] = {}
         self.found_at: int | None = None
+        self.began_at: int | None = None
 
     def count(self, residents: Iterable[Resident]) -> None:
         """Met in this round."""
@@ -152,7 +154,7 @@ class Census:
     def end_round(self, now: int) -> None:
         """The round is complete."""
         self._found, self._counting = self._counting, {}
-        self.found_at = now
+        self.began_at, self.found_at = self.found_at, now
 
     def gone(self, resident: Resident) -> None:
         """It was evicted; whether this round had counted it is not known: rather too little."""
@@ -185,7 +187,7 @@ class Census:
 
     def clear(self) -> None:
         """The policy changed: its classes mean something else."""
-        self._counting, self._found, self.found_at = {}, {}, None
+        self._counting, self._found, self.found_at, self.began_at = {}, {}, None, None
 
 
 def _add(sums: dict[int, Evictable], rank: int, size: int, files: int) -> None:

@@ -64,23 +64,24 @@ class Pressure:
         for resident in going:
             self._context.mover.add(Job("evict", (eviction(resident),)))
             self._context.pool.forget(resident.item.ino)
-            self._census.gone(resident)
-            self._surveyed.gone(resident)
+            self.gone(resident)
         if not going and self._whole:
             self._falling = self._files_falling = False  # there is nobody else
         return going
 
-    def look(self, size: int, files: int, moment: Moment, *, survey: bool = False) -> None:
+    def look(
+        self, size: int, files: int, moment: Moment, *, survey_since: int | None = None
+    ) -> None:
         """Meet more candidates, until there are enough to choose from for so much.
 
-        ``survey``: at least until it is known whether so much may go at all.
+        ``survey_since``: at least until it is known, as of then, whether so much may go at all.
         """
         context, sweep = self._context, self._sweep
         if self._began is None:  # a round that is half done finds only a part
             self._began, self._whole = sweep.rounds + (sweep.after > 0), False
         start = context.monotonic()
         while context.monotonic() - start < BUDGET_S:
-            if self._is_enough(size, files, moment, survey=survey):
+            if self._is_enough(size, files, moment, survey_since):
                 break
             rounds = sweep.rounds
             self._meet(moment)
@@ -89,14 +90,28 @@ class Pressure:
                 self._whole = sweep.rounds > self._began
                 break
 
-    def may_free(self, size: int, files: int, now: int) -> bool | None:
-        """Whether so many bytes and inodes may go in all; None: that is not known yet."""
+    def may_free(self, size: int, files: int, since: int, now: int) -> bool | None:
+        """Whether so many bytes and inodes may go in all; None: that is not known yet.
+
+        A round that began before ``since`` does not say that it is too little: it may have missed
+        what came meanwhile.
+        """
         latest = self._latest()
-        found = latest.evictable, self._census.evictable, self._surveyed.evictable
-        fresh = latest.found_at is not None and 0 <= now - latest.found_at < FRESH
-        if any(one.bytes >= size and one.files >= files for one in found[: 1 if fresh else 3]):
+        knows = (
+            latest.began_at is not None
+            and latest.found_at is not None
+            and latest.began_at >= since
+            and 0 <= now - latest.found_at < FRESH
+        )
+        known = [one.evictable for one in ((latest,) if knows else (self._census, self._surveyed))]
+        if any(one.bytes >= size and one.files >= files for one in known):
             return True
-        return False if fresh else None
+        return False if knows else None
+
+    def gone(self, resident: Resident) -> None:
+        """It is being evicted."""
+        self._census.gone(resident)
+        self._surveyed.gone(resident)
 
     def reset(self) -> None:
         """The policy changed."""
@@ -122,9 +137,9 @@ class Pressure:
         """The census whose round ended last."""
         return max(self._surveyed, self._census, key=lambda one: one.found_at or 0)
 
-    def _is_enough(self, size: int, files: int, moment: Moment, *, survey: bool) -> bool:
+    def _is_enough(self, size: int, files: int, moment: Moment, since: int | None) -> bool:
         pool = self._context.pool
-        if survey and self.may_free(size, files, moment.now) is None:
+        if since is not None and self.may_free(size, files, since, moment.now) is None:
             return False
         if pool.size >= SAMPLE * size and len(pool) >= SAMPLE * files:
             return not self._fruitless

@@ -36,6 +36,8 @@ class Wish:
     evict: Evict
     rank: int
     reason: Reason
+    at_sync: bool = False
+    """Whether what was synced must be on disk as well."""
 
 
 LEFT_ALONE: Final = Wish(None, 0, 0, WHOLE_FILE, False, False, "never", 0, "head")  # noqa: FBT003
@@ -62,10 +64,11 @@ def wish_of(decision: Decision, reads: Callable[[int], int | None]) -> Wish:
         head=settings.head,
         most=max(settings.head, promote.to if promote else 0),
         pinned=settings.pin,
-        mirror=settings.mirror == "async",
+        mirror=settings.mirror != "never",
         evict=settings.evict,
         rank=settings.eviction_rank,
         reason=reason,
+        at_sync=settings.mirror == "sync",
     )
 
 
@@ -81,6 +84,7 @@ def by_hand(wish: Wish) -> Wish:
         evict=wish.evict,
         rank=wish.rank,
         reason="pin by hand",
+        at_sync=wish.at_sync,
     )
 
 
