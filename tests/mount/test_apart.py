@@ -43,6 +43,16 @@ def test_a_function_is_called_in_another_process_which_comes_after_others() -> N
     assert policy == os.SCHED_OTHER
 
 
+def slowly(data: bytes) -> bytes:
+    time.sleep(0.5)
+    return data
+
+
+def test_much_goes_in_and_comes_out() -> None:
+    data = bytes(3_000_000)
+    assert run_apart(slowly, data, idle=False) == data
+
+
 def test_its_error_is_raised_here() -> None:
     with pytest.raises(ConfigError, match=r"policy\.yaml:1:1: wrong"):
         run_apart(refuse, idle=False)

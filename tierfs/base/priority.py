@@ -15,10 +15,7 @@ from contextlib import suppress
 from typing import Final
 
 LATER: Final = 10
-"""The nice value (setpriority(2)) of what somebody waits for: a tenth of an ordinary share."""
-
-LOWEST: Final = 19
-"""The nice value that gives way most."""
+"""The nice value (setpriority(2)) of long work: a tenth of an ordinary share."""
 
 STARVES_AFTER_S: Final = 5.0
 LEAST_SHARE: Final = 0.05
@@ -37,7 +34,7 @@ def give_way(*, idle: bool) -> None:
     What cannot be had, as in a container that forbids it, is done without.
     """
     with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, LOWEST if idle else LATER)
+        os.setpriority(os.PRIO_PROCESS, 0, LATER)
     if idle:
         with suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
@@ -49,9 +46,9 @@ def give_way(*, idle: bool) -> None:
 class Patience:
     """Keeps a process at idle priority from starving where no processor is ever free.
 
-    To be asked now and then. A process that got less than `LEAST_SHARE` of the last seconds takes
-    the lowest ordinary priority, which is 1.5 % of a busy core. Where that is not allowed (only
-    root may leave SCHED_IDLE at this nice value, sched(7)) it goes on as it is.
+    To be asked now and then. A process that got less than `LEAST_SHARE` of the last seconds gives
+    up idle priority and keeps its nice value. Where that is not allowed (only root may leave
+    SCHED_IDLE at such a nice value, sched(7)) it goes on as it is.
     """
 
     def __init__(

@@ -6,6 +6,7 @@ it returns are pickled: both sides are this very program, and nobody else holds 
 
 from __future__ import annotations
 
+import os
 import pickle
 import signal
 import subprocess
@@ -43,20 +44,23 @@ def run_apart(
         NotMounted: ``ended`` meanwhile; the process is killed.
         TierfsError: the process was killed by somebody else, or could not be started.
     """
-    task = pickle.dumps((idle, function, arguments))
     try:
-        process = subprocess.Popen(
-            module_command(_MODULE),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            pass_fds=descriptors,
-        )
+        # In memory, not a pipe: the process reads it when it gets to it, and nobody has to feed it.
+        with os.fdopen(os.memfd_create("tierfs-task", os.MFD_CLOEXEC), "wb+") as task:
+            pickle.dump((idle, function, arguments), task)
+            task.seek(0)
+            process = subprocess.Popen(
+                module_command(_MODULE),
+                stdin=task,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                pass_fds=descriptors,
+            )
     except OSError as error:
         raise TierfsError(f"a process for long work cannot be started: {error}") from error
     with process:
         try:
-            reply = _reply(process, task, ended)
+            reply = _reply(process, ended)
         finally:
             process.kill()
     try:
@@ -70,12 +74,10 @@ def run_apart(
     return value
 
 
-def _reply(process: subprocess.Popen[bytes], task: bytes, ended: Callable[[], bool]) -> bytes:
-    given: bytes | None = task
+def _reply(process: subprocess.Popen[bytes], ended: Callable[[], bool]) -> bytes:
     while True:
         with suppress(subprocess.TimeoutExpired):
-            return process.communicate(given, timeout=_LOOK_EVERY_S)[0]
-        given = None  # communicate() goes on with what it was given first
+            return process.communicate(timeout=_LOOK_EVERY_S)[0]
         if ended():
             raise NotMounted("the volume is being unmounted")
 

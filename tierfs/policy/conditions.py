@@ -171,9 +171,10 @@ class PathFits:
         if not paths:
             return self.certain is True
         # Loops, not any(): this is most of what deciding costs.
-        for path in paths:
-            for glob in self.globs:
-                if glob.pattern.fullmatch(path):
+        for glob in self.globs:
+            fullmatch = glob.pattern.fullmatch
+            for path in paths:
+                if fullmatch(path):
                     return True
         return False
 
