@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from tierfs.base.beneath import make_private, open_file
-from tierfs.base.errors import VolumeRefused
+from tierfs.base.errors import IndexFailed, VolumeRefused
 from tierfs.base.metrics import Metrics
 from tierfs.base.osio import Os
 from tierfs.index.counts import Counts, IndexUsage
@@ -32,6 +33,8 @@ DEFAULT_CACHE_ENTRIES = 65_536
 
 MAGIC = b"SQLite format 3\0"
 HEADER_BYTES = 100
+NO_VOLUME = "metadata index: its row of the volume is missing or damaged: see tierfs fsck"
+
 BESIDE = ("-wal", "-shm", "-journal")
 """What SQLite may keep beside a database, https://www.sqlite.org/tempfiles.html."""
 
@@ -99,16 +102,16 @@ class Index:
         self._database = Database(
             path, os_, metrics, on_commit=self._committed, on_rollback=self._rolled_back
         )
-        self.is_free = self._database.is_free
-        self._counts = Counts(self._database)
-        self.inodes = Inodes(self._database, cache_entries, self._publisher, self._counts)
-        self.xattrs = Xattrs(self._database, self.inodes, self._publisher)
-        self.entries = Entries(self._database, self.inodes, self.xattrs, self._publisher)
-        self.cuts = Cuts(self._database)
-        self.dirty = DirtyRows(self._database)
-        self.wishes = Wishes(self._database)
-        self._next = self._limit = self._uncounted = 0
         try:
+            self.is_free = self._database.is_free
+            self._counts = Counts(self._database)
+            self.inodes = Inodes(self._database, cache_entries, self._publisher, self._counts)
+            self.xattrs = Xattrs(self._database, self.inodes, self._publisher)
+            self.entries = Entries(self._database, self.inodes, self.xattrs, self._publisher)
+            self.cuts = Cuts(self._database)
+            self.dirty = DirtyRows(self._database)
+            self.wishes = Wishes(self._database)
+            self._next = self._limit = self._uncounted = 0
             self._reserve_serials()
         except BaseException:
             self.close()
@@ -149,7 +152,7 @@ class Index:
         Raises:
             VolumeRefused: it is new, or belongs to another.
         """
-        ((owner,),) = self._database.rows("SELECT uuid FROM volume")
+        owner = self._of_volume("uuid")
         if not owner:
             raise VolumeRefused(
                 f"{self.path}: this index is empty and belongs to no volume: restore the index "
@@ -230,7 +233,16 @@ class Index:
         self.sync()
 
     def _stored_next_serial(self) -> int:
-        return int(self._database.rows("SELECT next_serial FROM volume")[0][0])
+        serial = self._of_volume("next_serial")
+        if not isinstance(serial, int):
+            raise IndexFailed(errno.EIO, NO_VOLUME)
+        return serial
+
+    def _of_volume(self, column: str) -> object:
+        row = self._database.row(f"SELECT {column} FROM volume")  # noqa: S608 - a name of our own
+        if row is None:
+            raise IndexFailed(errno.EIO, NO_VOLUME)
+        return row[0]
 
     def _store_next_serial(self, serial: int) -> None:
         self._database.execute("UPDATE volume SET next_serial = ?", serial)
