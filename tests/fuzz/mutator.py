@@ -8,10 +8,15 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-SECONDS: Final = float(os.environ.get("TIERFS_FUZZ_SECONDS", "1"))
+LONG: Final = "TIERFS_FUZZ_SECONDS"
+
+SECONDS: Final = float(os.environ.get(LONG, "1"))
 """How long each reader is tried."""
 
-SEED: Final = int(os.environ.get("TIERFS_SEED", str(random.randrange(2**32))))
+SEED: Final = int(
+    os.environ.get("TIERFS_SEED", str(random.randrange(2**32)) if LONG in os.environ else "1")
+)
+"""Always the same where a change is tested, so that what it did not cause does not fail it."""
 
 LARGEST: Final = 256 * 1024
 

@@ -292,3 +292,29 @@ def test_the_cuts_are_a_set(index: Index) -> None:
         index.cuts.delete(7)
         index.cuts.delete(7)
     assert index.cuts.all() == [8]
+
+
+@pytest.mark.parametrize("column", ["size", "prefix", "mtime", "mirrored"])
+def test_a_damaged_row_is_an_error_of_that_inode(index: Index, column: str) -> None:
+    """What no statement can write, a broken device can leave."""
+    made = add(index, b"a")
+    index.inodes.forget_cached()
+    weaker = "replace(replace(sql, 'NOT NULL', ''), 'STRICT', '')"
+    for statement in (
+        "PRAGMA writable_schema = ON",
+        f"UPDATE sqlite_schema SET sql = {weaker} WHERE name = 'inode'",  # noqa: S608
+        f"UPDATE inode SET {column} = NULL WHERE ino = {made.ino}",  # noqa: S608
+    ):
+        with closing(sqlite3.connect(index.path, isolation_level=None)) as other:
+            other.execute("PRAGMA writable_schema = ON")
+            other.execute(statement)
+    with pytest.raises(IndexFailed, match=f"the row of inode {made.ino} is damaged") as caught:
+        index.inodes.get(made.ino)
+    assert caught.value.errno == errno.EIO
+
+
+def test_a_damaged_row_of_the_volume_is_an_error(index: Index) -> None:
+    with index.transaction():
+        index._database.execute("DELETE FROM volume")
+    with pytest.raises(IndexFailed, match="row of the volume is missing or damaged"):
+        index.require(uuid.uuid4())

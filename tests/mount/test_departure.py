@@ -16,6 +16,7 @@ from tests.support.loop_devices import frozen, loop_filesystem
 from tests.support.mounting import HEAD, Mount, tierfs
 from tests.support.proc import run, start, stop, wait_until
 from tierfs.base.errors import VolumeBusy
+from tierfs.mount import holders as holders_module
 from tierfs.mount.holders import holders
 from tierfs.mount.holders import told as shown
 from tierfs.mount.mountinfo import mount_at
@@ -151,3 +152,13 @@ def test_a_volume_file_can_be_unmounted(mounted: Mount) -> None:
     tierfs("umount", mounted.volume_file)
     assert not mounted.is_mounted()
     mounted.mount()
+
+
+def test_what_a_program_calls_itself_reaches_no_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any user's program may hold a mount, and have any name (PR_SET_NAME)."""
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7/comm").write_bytes(b"\x1b[2Jnice\xff\n")
+    monkeypatch.setattr(holders_module, "PROC", tmp_path)
+    assert holders_module._name(7) == r"\x1b[2Jnice\xff"

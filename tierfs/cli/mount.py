@@ -9,6 +9,7 @@ from typing import Final
 import click
 
 from tierfs.base.errors import TierfsError
+from tierfs.base.text import printable
 from tierfs.cli.messages import message
 from tierfs.cli.verb import PATH, Verb
 from tierfs.mount import fstab
@@ -102,7 +103,7 @@ def _mount(request: Request, timeout: float) -> None:
     found = cautions(request)
     start_daemon(request, seconds=timeout)
     for caution in found:
-        click.echo(f"tierfs: warning: {caution}", err=True)
+        click.echo(f"tierfs: warning: {printable(caution)}", err=True)
 
 
 def _mount_all(table: Path, options: tuple[str, ...], timeout: float) -> None:
@@ -120,7 +121,7 @@ def _mount_all(table: Path, options: tuple[str, ...], timeout: float) -> None:
             if parse_options(request.options).nofail and not request.volume_file.exists():
                 continue
             _mount(request, timeout)
-            click.echo(f"{request.volume_file} is mounted on {request.mountpoint}")
+            click.echo(printable(f"{request.volume_file} is mounted on {request.mountpoint}"))
         except TierfsError as error:
             failures.append(error)
     for failure in failures[:-1]:

@@ -97,7 +97,7 @@ def perform(call: Call) -> None:
         found = cautions(call.request)
         pid = start_daemon(call.request)
         for caution in found:
-            click.echo(f"mount.tierfs: warning: {caution}", err=True)
+            click.echo(f"mount.tierfs: warning: {printable(caution)}", err=True)
         _say(
             call, f"{call.request.volume_file} mounted on {call.request.mountpoint}, process {pid}"
         )

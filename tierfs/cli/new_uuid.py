@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from tierfs.base.text import printable
 from tierfs.cli.verb import PATH, Verb
 from tierfs.core.identity import give_new_uuid
 from tierfs.policy.volume_file import load_volume_file
@@ -32,4 +33,4 @@ def command(volume_file: Path) -> None:
     statistics go by the UUID. Copy a volume while it is not mounted.
     """
     uuid = give_new_uuid(load_volume_file(volume_file))
-    click.echo(f"{volume_file}: the volume is {uuid} now")
+    click.echo(f"{printable(volume_file)}: the volume is {uuid} now")

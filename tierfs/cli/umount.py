@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import click
 
+from tierfs.base.text import printable
 from tierfs.cli.verb import PATH, Verb
 from tierfs.mount.departure import END_SECONDS, leave
 
@@ -35,4 +35,9 @@ def command(mounted: Path, *, lazy: bool, timeout: float) -> None:
     mount namespace (a container, a service) that still has the mount, a program that uses it, or
     the daemon, which writes everything out.
     """
-    leave(mounted, lazy=lazy, seconds=timeout, tell=partial(click.echo, err=True))
+    leave(mounted, lazy=lazy, seconds=timeout, tell=_tell)
+
+
+def _tell(text: str) -> None:
+    """Names of programs and of other users' mounts stand in it."""
+    click.echo(printable(text), err=True)

@@ -39,6 +39,8 @@ DEFAULT_CACHE_ENTRIES = 65_536
 
 MAGIC = b"SQLite format 3\0"
 HEADER_BYTES = 100
+NO_VOLUME = "metadata index: its row of the volume is missing or damaged: see tierfs fsck"
+
 BESIDE = ("-wal", "-shm", "-journal")
 """What SQLite may keep beside a database, https://www.sqlite.org/tempfiles.html."""
 
@@ -141,14 +143,18 @@ class Index:
             on_look=self._reserve_in_time,
             read_only=read_only,
         )
-        self.is_free = self._database.is_free
-        self._counts = Counts(self._database)
-        self.inodes = Inodes(self._database, cache_entries, self._publisher, self._counts)
-        self.xattrs = Xattrs(self._database, self.inodes, self._publisher)
-        self.entries = Entries(self._database, self.inodes, self.xattrs, self._publisher)
-        self.cuts = Cuts(self._database)
-        self.dirty = DirtyRows(self._database)
-        self.wishes = Wishes(self._database)
+        try:
+            self.is_free = self._database.is_free
+            self._counts = Counts(self._database)
+            self.inodes = Inodes(self._database, cache_entries, self._publisher, self._counts)
+            self.xattrs = Xattrs(self._database, self.inodes, self._publisher)
+            self.entries = Entries(self._database, self.inodes, self.xattrs, self._publisher)
+            self.cuts = Cuts(self._database)
+            self.dirty = DirtyRows(self._database)
+            self.wishes = Wishes(self._database)
+        except BaseException:
+            self._database.close()
+            raise
         self._next = self._limit = self._reserved = self._uncounted = 0
         self.made_from = 0
         """The first serial that was reserved since the index was opened; 0: none was."""
@@ -250,7 +256,7 @@ class Index:
         Raises:
             VolumeRefused: it is new, or belongs to another.
         """
-        ((owner,),) = self._database.rows("SELECT uuid FROM volume")
+        owner = self._of_volume("uuid")
         if not owner:
             raise VolumeRefused(
                 f"{self.path}: this index is empty and belongs to no volume: restore the index "
@@ -337,7 +343,16 @@ class Index:
         self._publisher.commit()
 
     def _stored_next_serial(self) -> int:
-        return int(self._database.rows("SELECT next_serial FROM volume")[0][0])
+        serial = self._of_volume("next_serial")
+        if not isinstance(serial, int):
+            raise IndexFailed(errno.EIO, NO_VOLUME)
+        return serial
+
+    def _of_volume(self, column: str) -> object:
+        row = self._database.row(f"SELECT {column} FROM volume")  # noqa: S608 - a name of our own
+        if row is None:
+            raise IndexFailed(errno.EIO, NO_VOLUME)
+        return row[0]
 
     def _rolled_back(self) -> None:
         self._counts.roll_back()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import struct
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import cache
 from operator import attrgetter
 from typing import Any, NamedTuple, TypedDict, Unpack
 
-from tierfs.base.errors import FsError
+from tierfs.base.errors import FsError, IndexFailed
 from tierfs.base.times import LIMIT, from_stored, to_stored
 from tierfs.index.counts import Counts
 from tierfs.index.database import Database
@@ -53,6 +54,12 @@ class Columns(TypedDict, total=False):
     sparse: int
 
 
+_pack = struct.Struct(f"={len(Inode._fields) - 1}q").pack
+"""Fails where one of the numbers is none that SQLite stores as a whole one."""
+
+_TARGET = Inode._fields.index("target")
+"""The only column that is no number."""
+
 COLUMNS = ", ".join(Inode._fields)
 _SELECT = f"SELECT {COLUMNS} FROM inode WHERE ino = ?"  # noqa: S608 - column names of our own
 _INSERT = f"INSERT INTO inode ({COLUMNS}) VALUES ({', '.join('?' * len(Inode._fields))})"  # noqa: S608
@@ -66,7 +73,16 @@ def _update_of(columns: tuple[str, ...]) -> str:
 
 
 def inode_of(row: Sequence[Any]) -> Inode:
-    """The record of a row of the table."""
+    """The record of a row of the table.
+
+    Raises:
+        IndexFailed: the row is damaged: not all of its numbers are whole.
+    """
+    try:
+        _pack(*row[:_TARGET], *row[_TARGET + 1 :])  # a quarter of a microsecond
+    except struct.error:
+        detail = f"metadata index: the row of inode {row[0]!r} is damaged: see tierfs fsck"
+        raise IndexFailed(errno.EIO, detail) from None
     inode = Inode._make(row)
     if inode.atime >= 0 <= inode.mtime:
         return inode

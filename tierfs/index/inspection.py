@@ -114,7 +114,7 @@ class Inspection:
             wanted = _schema(fresh)
         with translated(self.path):
             found = _schema(self._connection)
-        return sorted(name for name in wanted | found if wanted.get(name) != found.get(name))
+        return sorted(str(name) for name in wanted | found if wanted.get(name) != found.get(name))
 
     def owner(self) -> str:
         """UUID of the volume, as text."""

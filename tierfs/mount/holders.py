@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
+from tierfs.base.text import printable
 from tierfs.mount.mountinfo import Mount, parse
 
 PROC: Final = Path("/proc")
@@ -78,13 +79,14 @@ def told(found: list[Holder]) -> str:
 
 
 def _shown(one: Holder) -> str:
-    at = f", on {one.path}" if one.path else ""
+    at = f", on {printable(one.path)}" if one.path else ""
     return f"process {one.pid} ({one.name}{at})"
 
 
 def _name(pid: int) -> str:
+    """As the process calls itself: any bytes (PR_SET_NAME)."""
     try:
-        return (PROC / str(pid) / "comm").read_text(errors="replace").strip()
+        return printable((PROC / str(pid) / "comm").read_bytes().strip())
     except OSError:
         return "ended"
 

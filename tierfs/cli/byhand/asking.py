@@ -201,7 +201,9 @@ def _wait(asked: Waiting, wish: Wish, asking: Asking, patience: float) -> bool:
         time_out = format_duration(int(patience * SECOND))
         told = [f"{reason} {count:,}" for reason, count in asked.reasons().most_common()]
         why = f" (waiting for {', '.join(told)})" if told else ""
-        click.echo(f"tierfs: after {time_out} {_unmoved(asked.left)}{why}; {STAYS}", err=True)
+        click.echo(
+            f"tierfs: after {time_out} {_unmoved(asked.left)}{printable(why)}; {STAYS}", err=True
+        )
     return done
 
 
