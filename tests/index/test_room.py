@@ -95,6 +95,24 @@ def test_everything_can_be_removed_where_nothing_can_be_made(small_filesystem: P
         assert remove_all(index, small_filesystem) == made
 
 
+def test_large_attributes_leave_the_room_alone(small_filesystem: Path) -> None:
+    """And their removal writes little: freed pages are not written over."""
+    with closing(opened(small_filesystem)) as index:
+        count = 0
+        with suppress(IndexFailed):
+            while True:
+                with index.transaction():
+                    index.xattrs.put(count, b"user.large", bytes(60_000))
+                count += 1
+        assert count > 30
+        fill(small_filesystem)
+        with index.transaction():
+            for number in range(count):
+                index.xattrs.delete_all(number)
+        with index.transaction():
+            index.xattrs.put(0, b"user.large", bytes(60_000))
+
+
 def test_something_can_be_made_as_soon_as_there_is_room(small_filesystem: Path) -> None:
     with closing(opened(small_filesystem)) as index:
         fill(small_filesystem)

@@ -33,6 +33,9 @@ PRAGMAS = (
     "PRAGMA synchronous = NORMAL",
     "PRAGMA wal_autocheckpoint = 0",  # a checkpoint in the middle of a request would stall it
     "PRAGMA foreign_keys = OFF",
+    # Some builds have it on: to remove a large attribute would write each of its pages once more,
+    # which a full filesystem has no room for.
+    "PRAGMA secure_delete = OFF",
     "PRAGMA temp_store = MEMORY",
     "PRAGMA cache_size = -65536",  # 64 MiB
     "PRAGMA mmap_size = 0",  # a device that cannot read a mapped page ends the process (SIGBUS)
@@ -99,6 +102,7 @@ class Database:
         self.commits = 0
         self._log_limit = NO_LIMIT
         self._unlooked = 0
+        self._weight = 0
         self._sync_failed = False
         self._group_sync = GroupSync(self._sync_log)
         self._damaged = False
@@ -217,16 +221,23 @@ class Database:
         ((size,),) = self.rows("PRAGMA page_size")
         room.look(pages - free, size)
 
-    def require_growth(self) -> None:
-        """Check that the database may become larger; inside a transaction.
+    def require_growth(self, weight: int = 0) -> None:
+        """Check that the database may become larger, by ``weight`` bytes and a few pages.
+
+        Inside a transaction.
 
         Raises:
             IndexFailed: ENOSPC; what is left is for removals.
         """
-        if self._room is None or self._room.may_grow:
+        room = self._room
+        if room is None:
             return
-        self._look_at_room(self._room)
-        if not self._room.may_grow:
+        self._weight += weight
+        if room.may_grow and self._weight <= room.unit // 2:
+            return
+        self._weight = 0
+        self._look_at_room(room)
+        if not room.may_grow:
             raise IndexFailed(
                 errno.ENOSPC,
                 f"metadata index: {self.path}: no room is left on its filesystem for anything new",
@@ -234,7 +245,7 @@ class Database:
 
     def limit_log(self, limit: int) -> None:
         """Let a transaction that finds the log longer than ``limit`` bytes empty it first."""
-        self._log_limit = limit
+        self._log_limit = limit if self._room is None else min(limit, self._room.log_limit)
         self.look_soon()
 
     def look_soon(self) -> None:

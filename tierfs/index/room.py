@@ -21,6 +21,8 @@ from tierfs.base.blocks import SECTOR
 from tierfs.base.osio import Os
 
 KIB: Final = 1024
+LOG_FRACTION: Final = 16
+"""Of the filesystem, which may be a small one of its own, is what the log may grow to."""
 FRACTION: Final = 128
 LEAST_UNIT: Final = 128 * KIB
 MOST_UNIT: Final = 1024 * KIB
@@ -91,7 +93,8 @@ class Room:
             raise
         self._fallocate = os_.bound("index.fallocate", _fallocate)
         status = os.fstatvfs(self._database)
-        self.unit = unit_of(status.f_blocks * status.f_frsize)
+        self.capacity = status.f_blocks * status.f_frsize
+        self.unit = unit_of(self.capacity)
         self.tight = False
         self.may_grow = True
 
@@ -99,6 +102,11 @@ class Room:
     def log(self) -> int:
         """A descriptor of the log."""
         return self._log
+
+    @property
+    def log_limit(self) -> int:
+        """Bytes that the log may have at most, be the tiers ever so large."""
+        return max(self.capacity // LOG_FRACTION, LOG_UNITS // 2 * self.unit)
 
     def prepare(self) -> None:
         """Allocate what a mount needs before its first transaction; alone, with nobody writing.

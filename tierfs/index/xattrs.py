@@ -44,7 +44,7 @@ class Xattrs:
 
     def put(self, ino: int, name: bytes, value: bytes) -> None:
         """Set a value, new or old; ENOSPC where the index may not grow."""
-        self._database.require_growth()
+        self._database.require_growth(len(value))
         self._database.execute(
             "INSERT OR REPLACE INTO xattr (ino, name, value) VALUES (?, ?, ?)", ino, name, value
         )
