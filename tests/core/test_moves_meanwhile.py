@@ -225,7 +225,7 @@ def test_a_read_that_meets_the_freeing_of_its_source_is_done_again(
     flash = small.volume._flash
     read = flash.read
 
-    def read_late(_ino: int, _offset: int, length: int) -> bytes:
+    def read_late(_ino: int, _offset: int, length: int, **_how: bool) -> bytes:
         monkeypatch.setattr(flash, "read", read)
         must(place(small, FILE, HEAD - 1))
         return bytes(length)
