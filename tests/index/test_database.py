@@ -16,7 +16,7 @@ from tests.support.faulty_os import FaultyOs, Point
 from tierfs.base.errors import IndexFailed, VolumeRefused
 from tierfs.base.metrics import Metrics
 from tierfs.base.units import KIB
-from tierfs.index.counts import IndexUsage
+from tierfs.index.counts import Counts, IndexUsage
 from tierfs.index.database import LOOK_EVERY
 from tierfs.index.index import Index
 
@@ -318,3 +318,10 @@ def test_a_damaged_row_of_the_volume_is_an_error(index: Index) -> None:
         index._database.execute("DELETE FROM volume")
     with pytest.raises(IndexFailed, match="row of the volume is missing or damaged"):
         index.require(uuid.uuid4())
+
+
+@pytest.mark.parametrize("damage", ["DELETE FROM usage", "UPDATE usage SET exact = 1"])
+def test_damaged_counts_are_counted_anew(index: Index, damage: str) -> None:
+    with index.transaction():
+        index._database.execute(damage)
+    assert Counts(index._database).exact == ("exact" in damage)

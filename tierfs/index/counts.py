@@ -50,7 +50,10 @@ class Counts:
         self._database = database
         self.noted: list[tuple[Inode, Literal[1, -1]]] = []
         """Rows that the present transaction adds, and takes away: a change is one of each."""
-        ((exact, *stored),) = database.rows(_READ)
+        row = database.row(_READ)
+        if row is None or not all(isinstance(number, int) for number in row):
+            row = (0,) * (1 + len(COUNTED))  # it is damaged: all is counted anew
+        exact, *stored = row
         self._sums = _sums_of(stored)
         self._recount: list[int] | None = None if exact else [0] * len(self._sums)
         self._counted = 0
