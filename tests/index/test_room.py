@@ -84,7 +84,7 @@ def test_everything_can_be_removed_where_nothing_can_be_made(small_filesystem: P
             index.new_serial()
         fill(small_filesystem)
         made = add_until_full(index)
-        assert made > 50
+        assert made > 10
         with pytest.raises(IndexFailed) as failed, index.transaction():
             index.new_serial()
         assert failed.value.errno == errno.ENOSPC

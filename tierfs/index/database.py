@@ -51,6 +51,9 @@ AT_ONCE = 1024 * 1024
 LOOK_EVERY = 16
 """Transactions after which the log's length is looked at: each adds some pages to it."""
 
+FEW_PAGES = 4096
+"""Bytes that a new name or attribute takes at most, beside a large value."""
+
 LOOK_EVERY_WHEN_TIGHT = 4
 """Where the filesystem is full the log lives on what was allocated for it."""
 
@@ -207,19 +210,13 @@ class Database:
         """Keep the log short, and room for it and the database; before a transaction."""
         if self.wal_size() > self._log_limit:
             self.checkpoint(0)
-        self._look_at_room(room)
+        room.look_at_log()
         if room.tight:
             # Where the log is folded in, the next transaction writes over its beginning.
             self._unlooked = LOOK_EVERY_WHEN_TIGHT
             with suppress(IndexFailed):
                 self.checkpoint(NO_LIMIT)
         self._on_look()
-
-    def _look_at_room(self, room: Room) -> None:
-        ((pages,),) = self.rows("PRAGMA page_count")
-        ((free,),) = self.rows("PRAGMA freelist_count")
-        ((size,),) = self.rows("PRAGMA page_size")
-        room.look(pages - free, size)
 
     def require_growth(self, weight: int = 0) -> None:
         """Check that the database may become larger, by ``weight`` bytes and a few pages.
@@ -232,11 +229,17 @@ class Database:
         room = self._room
         if room is None:
             return
-        self._weight += weight
+        self._weight += weight + FEW_PAGES
         if room.may_grow and self._weight <= room.unit // 2:
             return
         self._weight = 0
-        self._look_at_room(room)
+        ((pages,),) = self.rows("PRAGMA page_count")
+        ((free,),) = self.rows("PRAGMA freelist_count")
+        ((size,),) = self.rows("PRAGMA page_size")
+        room.look_at_database((pages - free) * size)
+        room.look_at_log()
+        if room.tight:
+            self.look_soon()  # the next transaction folds the log in before it begins
         if not room.may_grow:
             raise IndexFailed(
                 errno.ENOSPC,

@@ -119,15 +119,16 @@ class Room:
             self._allocate_some(self._log, LOG_UNITS)
         self._allocate_some(self._database, DATABASE_UNITS)
 
-    def look(self, pages: int, page_size: int) -> None:
-        """Allocate more where little is left; ``pages`` is how many the database has in use."""
-        self.tight = not self._extend_log()
-        end = pages * page_size
-        if self._blocks(self._database) - end < DATABASE_UNITS // 2 * self.unit:
-            self.may_grow = self._allocated(self._database, end, DATABASE_UNITS * self.unit)
-            self.tight = self.tight or not self.may_grow
-        else:
-            self.may_grow = True
+    def look_at_log(self) -> None:
+        """Allocate more for the log where little is left."""
+        self.tight = not self._extend_log() or not self.may_grow
+
+    def look_at_database(self, used: int) -> None:
+        """Allocate more where little is left; ``used``: bytes of the database in use."""
+        left = self._blocks(self._database) - used
+        self.may_grow = left >= DATABASE_UNITS // 2 * self.unit or self._allocated(
+            self._database, used, DATABASE_UNITS * self.unit
+        )
 
     def folded(self) -> None:
         """Allocate again what a checkpoint gave free.
