@@ -40,6 +40,8 @@ typedef struct {
 /* What was read ahead of a file and is not dropped yet; a collision leaves it to the kernel. */
 typedef struct {
     uint64_t ino, from, to;
+    bool ended;       /* the end of the file was read */
+    unsigned reading; /* READs under way, also of files that share the place: what they need is kept */
 } brought;
 
 struct disk {
@@ -92,6 +94,10 @@ static void staff(disk *d) {
         d->started++;
 }
 
+static brought *brought_of(disk *d, uint64_t ino) {
+    return &d->brought[hash_number(ino) % STREAMS];
+}
+
 static bool add(disk *d, const job *wanted) {
     job *added = malloc(sizeof *added);
     if (!added)
@@ -103,6 +109,8 @@ static bool add(disk *d, const job *wanted) {
     staff(d);
     bool served = d->started > 0;
     if (served) {
+        if (wanted->kind == JOB_READ)
+            brought_of(d, wanted->header.nodeid)->reading++;
         pthread_cond_signal(&d->added);
     } else { /* it is the only one */
         STAILQ_REMOVE_HEAD(&d->jobs, next);
@@ -146,20 +154,17 @@ static job next_window(stream *s, uint64_t ino, const placement *file, uint64_t 
                  .in.size = (uint32_t)(to - from)};
 }
 
-static brought *brought_of(disk *d, uint64_t ino) {
-    return &d->brought[hash_number(ino) % STREAMS];
-}
-
 static void note_brought(disk *d, uint64_t ino, uint64_t from, uint64_t to) {
     brought *b = brought_of(d, ino);
     if (b->ino != ino || b->from >= b->to)
-        *b = (brought){ino, from, to};
+        *b = (brought){ino, from, to, false, b->reading};
     b->from = from < b->from ? from : b->from;
     b->to = to > b->to ? to : b->to;
 }
 
 /* What to drop when the file was read from `offset` to `end`: in large parts, as each costs a call, and all
-   at its end. Length 0: nothing yet. It reaches back over what was dropped, for the folio at the border. */
+   at its end, when no READ of it is under way: the last one may be done first, and the others still need
+   what was read ahead. Length 0: nothing yet. It reaches back over what was dropped, for the folio at the border. */
 static job read_part(disk *d, uint64_t ino, const placement *file, uint64_t offset, uint64_t end) {
     job drop = {0};
     if (d->router->objects.in_memory || end <= file->prefix)
@@ -168,13 +173,16 @@ static job read_part(disk *d, uint64_t ino, const placement *file, uint64_t offs
     if (atomic_load(&d->router->objects.keeps_all)) /* reading brings pages as well */
         note_brought(d, ino, offset, end);
     brought *b = brought_of(d, ino);
-    bool ends = end >= file->size;
-    uint64_t to = ends ? end : end > LATE ? end - LATE : 0;
+    if (b->ino == ino && end >= file->size)
+        b->ended = true;
+    bool ends = b->ended && b->reading == 0;
+    uint64_t to = ends ? b->to : end > LATE ? end - LATE : 0;
     if (b->ino == ino && b->from < b->to && to > b->from && (ends || to - b->from >= MOST_BEHIND)) {
         uint64_t from = b->from > LARGEST_FOLIO ? b->from - LARGEST_FOLIO : 0;
         drop = (job){.kind = JOB_BEHIND, .header.nodeid = ino, .in.offset = from};
         drop.length = to - from + (ends ? LARGEST_FOLIO : 0);
         b->from = to;
+        b->ended = false;
     }
     pthread_mutex_unlock(&d->lock);
     return drop;
@@ -218,13 +226,21 @@ void disk_anticipate(disk *d, uint64_t ino, const placement *file, uint64_t offs
         add(d, &drop);
 }
 
+static void end_reading(disk *d, uint64_t ino) {
+    pthread_mutex_lock(&d->lock);
+    brought_of(d, ino)->reading--;
+    pthread_mutex_unlock(&d->lock);
+}
+
 static void read_for(disk *d, const job *j, uint8_t *buffer) {
     router *r = d->router;
     placement file;
     size_t length;
     uint64_t ino = j->header.nodeid;
     anticipate_for(d, j);
-    if (read_file(r, &r->disk_counters, ino, &j->in, true, buffer, &length, &file) != READ_DONE) {
+    read_result result = read_file(r, &r->disk_counters, ino, &j->in, true, buffer, &length, &file);
+    end_reading(d, ino);
+    if (result != READ_DONE) {
         ask_python(r, &j->header, &j->in, true);
         return;
     }
@@ -246,8 +262,10 @@ static void *work(void *argument) {
             drop_behind(d->router, j->header.nodeid, j->in.offset, j->length);
         else if (buffer)
             read_for(d, j, buffer);
-        else
+        else {
+            end_reading(d, j->header.nodeid);
             reply_error(d->router, j->header.unique, ENOMEM);
+        }
     }
     free(buffer);
     return NULL;
