@@ -36,7 +36,7 @@ class CoreDriver:
 
     def __init__(self, directory: OsPath, head: int, *, forgetful: bool) -> None:
         self._directory = directory / "core"
-        self._directory.mkdir()
+        self._directory.mkdir(0o755)
         self._volume = CoreVolume(self._directory, head, forgetful=forgetful)
         self._handles: dict[int, int] = {}
 

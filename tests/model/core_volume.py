@@ -50,7 +50,7 @@ class CoreVolume:
         self.held: Counter[int] = Counter()
         self._forgetful = forgetful
         for name in ("flash", "disk"):
-            (directory / name).mkdir()
+            (directory / name).mkdir(0o755)
         self._settings = VolumeFile(
             path=directory / "volume.yaml",
             flash=directory / "flash",

@@ -7,6 +7,7 @@ import mmap
 import os
 import platform
 import struct
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Final
 import pytest
 
 from tests.support.fixtures import MakeMount
+from tests.support.proc import run
 
 SIZE: Final = 1 << 20
 TURNS: Final = 60
@@ -91,3 +93,23 @@ def test_a_finished_write_is_seen_by_reads_begun_before_its_end(
     make_mount: MakeMount, options: tuple[str, ...]
 ) -> None:
     assert stale_reads(make_mount(*options).path / "file") == 0
+
+
+STORE = """
+import mmap, os, sys
+descriptor = os.open(sys.argv[1], os.O_RDWR | os.O_DIRECT)
+mapping = mmap.mmap(descriptor, 8192)
+mapping[4096] = 7
+mapping.flush()
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("no_fastpath",)], ids=["default", "python"])
+def test_a_mapping_of_a_file_opened_around_the_cache_is_written_back(
+    make_mount: MakeMount, options: tuple[str, ...]
+) -> None:
+    """Dropping its pages waits for the write-back, which is this very WRITE."""
+    path = make_mount(*options).path / "mapped"
+    path.write_bytes(bytes(8192))
+    run([sys.executable, "-c", STORE, path], timeout=20)
+    assert path.read_bytes()[4096] == 7

@@ -89,11 +89,11 @@ def test_an_endless_device() -> None:
 
 
 def test_a_file_that_may_not_be_read(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_path: Path, _mode: str) -> None:
+    def refuse(_path: Path, _flags: int) -> None:
         raise PermissionError(13, "Permission denied")
 
     loader.path.write_text(GOOD)
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     assert "Permission denied; run as a user who may read it" in _refusal(loader.path)
 
 

@@ -62,8 +62,9 @@ class Mount:
         self.metrics_port = 0
         self.options: tuple[str, ...] = ()
         self.pid = 0
-        for directory in (self.path, self.flash, self.disk):
-            directory.mkdir(parents=True, exist_ok=True)
+        # Whatever the umask: root mounts nothing that others can write to.
+        for directory in (home, self.path, self.flash, self.disk):
+            directory.mkdir(0o755, parents=True, exist_ok=True)
         index_option: list[Argument] = ["--index", index] if index else []
         tiers: list[Argument] = ["--flash", self.flash, "--disk", self.disk]
         tierfs("init", self.volume_file, *tiers, "--head", f"{head}", *index_option)

@@ -25,7 +25,7 @@ class NativeDirectory:
     """A plain directory with the face of a mount, which nothing can take away."""
 
     def __init__(self, path: Path) -> None:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(0o755, parents=True, exist_ok=True)
         self.path = path
 
     def mount(self, *_options: str) -> None:

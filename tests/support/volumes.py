@@ -56,7 +56,7 @@ def volume_settings(home: Path, head: int = 4 * KIB) -> VolumeFile:
 def make_tiers(settings: VolumeFile) -> None:
     """Make the two directories, empty."""
     for path in (settings.flash, settings.disk):
-        path.mkdir(parents=True)
+        path.mkdir(0o755, parents=True)
 
 
 class LooseVolume:

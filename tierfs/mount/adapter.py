@@ -55,6 +55,10 @@ SYNC_THREADS = 16
 AROUND_CACHE = 1 << 62
 """In a file handle, without the fast path: the file was opened with O_DIRECT."""
 
+FORGET_PAGES_S = 0.05
+"""How long a WRITE to such a file waits at most until its pages are dropped: many times what that
+takes, unless READs are under way, or the WRITE itself writes such a page back."""
+
 
 class Waiting(Protocol[T_co]):
     """A call of the core that can be told not to wait."""
@@ -300,7 +304,12 @@ class Adapter(pyfuse3.Operations):
         ino = fh & ~AROUND_CACHE
         written = await self._soon(functools.partial(self.fs.data.write, ino, off, data))
         if ino != fh:
-            await self._in_thread(self._disk, functools.partial(_forget_pages, ino))
+            # The WRITE may be the write-back of a mapped page, which the invalidation waits for:
+            # then it goes on when this is answered.
+            with trio.move_on_after(FORGET_PAGES_S):
+                await trio.to_thread.run_sync(
+                    functools.partial(_forget_pages, ino), abandon_on_cancel=True
+                )
         return written
 
     @request

@@ -88,7 +88,7 @@ def start_process(
             _wait_until_mounted(process, mountpoint, deadline)
         except TimeoutError as error:
             left = _give_up(process, mountpoint)
-            raise MountFailed(_with_tail(_too_slow(seconds) + left, printed)) from error
+            raise MountFailed.of_lines(_with_tail(_too_slow(seconds) + left, printed)) from error
         except OSError as error:
             left = _give_up(process, mountpoint)
             raise MountFailed(f"{mountpoint} does not answer: {error.strerror}{left}") from error
