@@ -324,3 +324,5 @@ def test_a_file_is_an_array_of_bytes(
         assert shared.fs.data.read(ino, 0, 10**6) == expected
     shared.fs.names.unlink(ROOT, name)
     shared.fs.names.forget(ino)
+    shared.os.clear()
+    shared.fs.reclaimer.drain()  # which closes the descriptors of a dirty file
