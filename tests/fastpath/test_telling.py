@@ -155,6 +155,14 @@ def test_an_inode_without_a_name_is_not_told_of(known: Rig) -> None:
     assert told(known) == []
 
 
+def test_of_a_name_that_goes_the_kernel_takes_note_by_itself(known: Rig) -> None:
+    """It lowers the link count that it has: one that is lower already would be lowered twice."""
+    known.router.put_inode(row(2, nlink=2))
+    stat(known, ANOTHER)
+    known.router.change_inode(row(3, nlink=1))
+    assert told(known) == []
+
+
 def test_a_rename_is_by_who_was_told_of_all_that_it_changes(known: Rig) -> None:
     directories = 80, 81
     for ino in directories:

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 
 #include "table_parts.h"
 #include "telling.h"
@@ -175,7 +176,11 @@ bool table_change_inode(table *t, const attributes *row) {
     pthread_mutex_lock(&t->lock);
     inode *each = find_inode(t, row->ino);
     bool is_old = !each || (shows_otherwise(&each->row, row) && is_told(t, each));
-    bool tells = is_old && row->nlink;
+    /* Of a name that goes the kernel takes note by itself, when it has the reply: it lowers the link count that it
+       has (fuse_entry_unlinked). Told now, it would ask, have the lower count already, and lower that one:
+       at 0 it refuses link(2). */
+    bool loses_name = each && row->nlink < each->row.nlink && !S_ISDIR(row->mode);
+    bool tells = is_old && row->nlink && !loses_name;
     each = put_inode(t, row);
     if (each && tells)
         untell(t, each);
