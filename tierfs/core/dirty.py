@@ -347,8 +347,7 @@ class DirtySet:
         if file is None:
             return
         self._refuse_after_error(file)
-        with self._mutex:
-            fd = os.dup(file.held.fds[FLASH]) if file.held.fds[FLASH] >= 0 else -1
+        fd = self._duplicate(file, FLASH)
         try:
             if fd >= 0:
                 self._tiers.flash.sync_data(ino, fd)
@@ -443,10 +442,9 @@ class DirtySet:
         for at, length in enumerate(lengths_of(inode._replace(mirrored=0))):
             if not length:
                 continue
-            with self._mutex:
-                held = file.held.fds[at] >= 0
-                fd = os.dup(file.held.fds[at]) if held else -1
-            if fd < 0:
+            fd = self._duplicate(file, at)
+            held = fd >= 0
+            if not held:
                 try:
                     fd = stores[at].hold(inode.ino)
                 except FileNotFoundError:
@@ -500,9 +498,13 @@ class DirtySet:
                     if file.blind:
                         raise exc
                     stores = self._tiers.flash, self._tiers.disk
-                    for at, fd in enumerate(file.held.fds):
+                    for at, store in enumerate(stores):
+                        fd = self._duplicate(file, at)
                         if fd >= 0:
-                            stores[at].sync_data(file.ino, fd)
+                            try:
+                                store.sync_data(file.ino, fd)
+                            finally:
+                                os.close(fd)
                 except OSError as found:
                     self._stick(file, found)
 
@@ -526,6 +528,15 @@ class DirtySet:
     def _refuse_after_error(file: DirtyFile) -> None:
         if file.error:
             raise FsError(file.error, "an earlier sync of the file failed: its bytes may be lost")
+
+    def _duplicate(self, file: DirtyFile, at: int) -> int:
+        """A descriptor of a held object, which the caller closes; below 0: none is held.
+
+        It shares the kernel's report of errors with the held one, which may be closed meanwhile.
+        """
+        with self._mutex:
+            fd = file.held.fds[at]
+            return os.dup(fd) if fd >= 0 else -1
 
     def _let_go(self, file: DirtyFile, which: Iterable[int]) -> None:
         for at in which:
