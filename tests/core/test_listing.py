@@ -150,7 +150,8 @@ def fill(volume: LooseVolume, ino: int) -> None:
     with volume.index.transaction():
         volume.index._database.execute(
             "WITH RECURSIVE n(i) AS (SELECT 100000 UNION ALL SELECT i + 1 FROM n LIMIT ?)"
-            "INSERT INTO inode SELECT i, 33188, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, NULL, 0, 0 FROM n",
+            "INSERT INTO inode"
+            " SELECT i, 33188, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, NULL, 0, 0, 0 FROM n",
             MANY,
         )
         volume.index._database.execute(

@@ -123,3 +123,15 @@ def test_new_inodes_are_as_old_as_the_call(small: LooseVolume) -> None:
     now = small.clock.tick()
     inode = make(small, b"file")
     assert (inode.atime, inode.mtime, inode.ctime) == (now, now, now)
+
+
+def test_the_time_of_birth_is_kept_whatever_changes(volume: LooseVolume) -> None:
+    ino = make(volume, b"file").ino
+    born = volume.fs.attributes.get(ino).btime
+    assert born == volume.fs.attributes.get(ino).ctime
+    volume.fs.data.write(ino, 0, b"bytes")
+    volume.fs.attributes.set(ino, Changes(mode=0o600, mtime=5))
+    volume.fs.names.rename(ROOT, b"file", ROOT, b"other")
+    volume.reopen()
+    assert volume.find(b"other").btime == born
+    assert volume.fs.attributes.get(ROOT).btime > 0

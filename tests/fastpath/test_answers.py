@@ -46,6 +46,7 @@ inodes = st.builds(
     target=st.one_of(st.none(), st.binary(max_size=9)),
     sparse=st.integers(0, 1),
     mirrored=st.integers(0, 1),
+    btime=times,
 )
 
 

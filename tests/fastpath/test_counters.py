@@ -21,7 +21,7 @@ MOST = HEAT_ROWS * 3 // 4
 def test_constants_agree() -> None:
     assert _router.BUCKETS == LATENCY_BUCKETS
     assert _router.FH_SPECIAL == wire.FH_SPECIAL == SPECIAL
-    assert len(Inode._fields) == 16
+    assert len(Inode._fields) == 17
     assert Inode._fields.index("prefix") == 10
 
 

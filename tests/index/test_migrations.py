@@ -78,3 +78,22 @@ def test_what_is_no_database_is_an_error_with_the_reason(home: Path) -> None:
     (home / "index.db").write_bytes(b"this is no database at all. " * 100)
     with pytest.raises(IndexFailed, match="not a database"):
         Index(home / "index.db", SYSTEM, Metrics())
+
+
+def test_the_birth_of_an_older_inode_is_not_known(home: Path) -> None:
+    path = home / "index.db"
+    before = 5
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for migration in MIGRATIONS[:before]:
+            connection.executescript(migration)
+        connection.execute(f"PRAGMA user_version = {before}")
+        connection.execute(
+            "INSERT INTO inode VALUES (20, 33188, 0, 0, 1, 0, 0, 5, 6, 7, 0, 0, 1, NULL, 0, 0)"
+        )
+    index = Index(path, SYSTEM, Metrics())
+    old = index.inodes.get(20)
+    assert (old.atime, old.mtime, old.ctime, old.btime) == (5, 6, 7, 0)
+    with index.transaction():
+        index.inodes.update(old._replace(ctime=8))
+    assert index.inodes.get(20).btime == 0
+    index.close()

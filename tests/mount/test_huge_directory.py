@@ -17,12 +17,12 @@ MEMORY_KIB = 250_000 + FAST_PATH * 128 * 1024
 """What the daemon may take: SQLite's and the inodes' caches and the fast path's table are full."""
 
 FILL = """
-INSERT INTO inode SELECT next_serial, 16877, 0, 0, 2, 4096, 0, 0, 0, 0, 0, 0, 1, NULL, 0, 0
+INSERT INTO inode SELECT next_serial, 16877, 0, 0, 2, 4096, 0, 0, 0, 0, 0, 0, 1, NULL, 0, 0, 0
 FROM volume;
 INSERT INTO entry SELECT 1, CAST('huge' AS BLOB), next_serial, next_serial FROM volume;
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT {entries})
 INSERT INTO inode
-SELECT next_serial + i, 33188, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, next_serial, NULL, 0, 0
+SELECT next_serial + i, 33188, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, next_serial, NULL, 0, 0, 0
 FROM n, volume;
 INSERT INTO entry SELECT next_serial, CAST('name-' || ino AS BLOB), ino, ino
 FROM inode, volume WHERE ino > next_serial;

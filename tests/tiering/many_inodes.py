@@ -17,13 +17,13 @@ DAY_AGO = 86_400
 _DIRECTORIES = """
 WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :directories)
 INSERT INTO inode
-SELECT :base + i, 0x41ED, 0, 0, 2, 4096, 0, :then, :then, :then, 0, 0, 1, NULL, 0, 0 FROM n
+SELECT :base + i, 0x41ED, 0, 0, 2, 4096, 0, :then, :then, :then, 0, 0, 1, NULL, 0, 0, 0 FROM n
 """
 _FILES = """
 WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :files)
 INSERT INTO inode
 SELECT :first + i, 0x81A4, 1000, 1000, 1, 1000 + i * 7919 % 100000, 0, :then, :then, :then,
-       65536, 1, :base + i / :width, NULL, 0, 1 FROM n
+       65536, 1, :base + i / :width, NULL, 0, 1, 0 FROM n
 """
 _DIRECTORY_NAMES = """
 INSERT INTO entry SELECT 1, CAST('d' || ino AS BLOB), ino, ino FROM inode WHERE ino >= :base

@@ -246,6 +246,7 @@ class Names:
             target=target,
             sparse=0,
             mirrored=0,
+            btime=now,
         )
 
     def _store_acls(self, ino: int, inherited: acl.Inherited) -> None:

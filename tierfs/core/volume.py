@@ -120,6 +120,7 @@ def _root(now: int) -> Inode:
         target=None,
         sparse=0,
         mirrored=0,
+        btime=now,
     )
 
 

@@ -62,10 +62,10 @@ class Counters(NamedTuple):
     """Names told ahead."""
 
 Row: TypeAlias = tuple[
-    int, int, int, int, int, int, int, int, int, int, int, int, int, bytes | None, int, int
+    int, int, int, int, int, int, int, int, int, int, int, int, int, bytes | None, int, int, int
 ]
 """``tierfs.index.inodes.Inode``: ino, mode, uid, gid, nlink, size, rdev, atime, mtime, ctime,
-prefix, version, parent, target, sparse, mirrored. A subclass of tuple will do."""
+prefix, version, parent, target, sparse, mirrored, btime. A subclass of tuple will do."""
 
 class Payload:
     """The bytes of a WRITE that did not travel through the socket; supports the buffer protocol."""

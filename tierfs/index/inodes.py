@@ -39,6 +39,8 @@ class Inode(NamedTuple):
     target: bytes | None
     sparse: int
     mirrored: int
+    btime: int = 0
+    """0: not known."""
 
 
 class Columns(TypedDict, total=False):
@@ -63,7 +65,9 @@ _TARGET = Inode._fields.index("target")
 COLUMNS = ", ".join(Inode._fields)
 _SELECT = f"SELECT {COLUMNS} FROM inode WHERE ino = ?"  # noqa: S608 - column names of our own
 _INSERT = f"INSERT INTO inode ({COLUMNS}) VALUES ({', '.join('?' * len(Inode._fields))})"  # noqa: S608
-_CHANGEABLE = tuple(name for name in Inode._fields if name not in {"ino", "rdev", "target"})
+_CHANGEABLE = tuple(
+    name for name in Inode._fields if name not in {"ino", "rdev", "target", "btime"}
+)
 _changeable = attrgetter(*_CHANGEABLE)
 
 

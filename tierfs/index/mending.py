@@ -132,8 +132,9 @@ class Mending:
     def _insert_directory(self, ino: int, links: int) -> None:
         uid, gid = self._row("SELECT uid, gid FROM inode WHERE ino = ?", ROOT)
         now = time.time_ns()
+        times = (now, now, now)
         row = Inode(
-            ino, PRIVATE, uid, gid, links, DIRECTORY_SIZE, 0, now, now, now, 0, 0, ROOT, None, 0, 0
+            ino, PRIVATE, uid, gid, links, DIRECTORY_SIZE, 0, *times, 0, 0, ROOT, None, 0, 0, now
         )
         marks = ", ".join("?" * len(row))
         self._run(f"INSERT INTO inode ({', '.join(Inode._fields)}) VALUES ({marks})", *row)  # noqa: S608

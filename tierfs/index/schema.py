@@ -221,12 +221,18 @@ CREATE TABLE generation (
 INSERT INTO generation (id, current, next) VALUES (1, '', '');
 """
 
+_BIRTH = """
+-- when the inode was made, as ctime counts; 0: not known, since it was made before this was kept
+ALTER TABLE inode ADD COLUMN btime INTEGER NOT NULL DEFAULT 0;
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _INITIAL,
     _DIRTY,
     _KEPT_COUNTS,
     _PINNED_DIRECTORIES,
     _GENERATIONS,
+    _BIRTH,
 )
 """Migration N leads from ``user_version`` N to N + 1."""
 

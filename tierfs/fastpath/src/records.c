@@ -9,7 +9,7 @@
 #include "xattrs.h"
 
 enum {
-    ROW_FIELDS = 16,
+    ROW_FIELDS = 17,
     MOST_LISTED = 1 << 16, /* rows of a page */
 };
 
@@ -63,6 +63,7 @@ bool parse_row(PyObject *row, attributes *out) {
         .prefix = field(row, 10, &ok),
         .version = field(row, 11, &ok),
         .sparse = field(row, 14, &ok) != 0,
+        .btime = time_field(row, 16, &ok),
     };
     return ok && is_number(out->ino);
 }

@@ -20,7 +20,8 @@ typedef struct table table;
 
 typedef struct {
     uint64_t ino, size, prefix, version;
-    int64_t atime, mtime, ctime; /* nanoseconds since the epoch, those after 2262 wrapped around */
+    /* Nanoseconds since the epoch, those after 2262 wrapped around; btime 0: not known. */
+    int64_t atime, mtime, ctime, btime;
     uint32_t mode, uid, gid, nlink, rdev;
     bool sparse; /* st_blocks is not known from the size: GETATTR is passed on each time */
 } attributes;
