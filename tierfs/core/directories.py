@@ -22,6 +22,17 @@ def is_directory(inode: Inode) -> bool:
     return stat.S_ISDIR(inode.mode)
 
 
+def as_directory(inode: Inode) -> Inode:
+    """The inode, which is a directory.
+
+    Raises:
+        FsError: ENOTDIR, it is none.
+    """
+    if not stat.S_ISDIR(inode.mode):
+        raise FsError(errno.ENOTDIR)
+    return inode
+
+
 def check_name(name: bytes) -> None:
     """Refuse what no directory may hold.
 
@@ -43,15 +54,12 @@ class Directories:
 
     def get(self, ino: int) -> Inode:
         """The directory (ENOTDIR, ESTALE)."""
-        inode = self._index.inodes.get(ino)
-        if not is_directory(inode):
-            raise FsError(errno.ENOTDIR)
-        return inode
+        return as_directory(self._index.inodes.present(ino))
 
     def find(self, parent: int, name: bytes) -> Inode | None:
         """What ``name`` is, or None (ENAMETOOLONG, EINVAL)."""
         check_name(name)
-        return self._index.entries.find(parent, name)
+        return self._index.entries.present(parent, name)
 
     def entry(self, parent: int, name: bytes) -> Inode:
         """What ``name`` is (ENOENT, ENAMETOOLONG, EINVAL)."""
@@ -80,17 +88,19 @@ class Directories:
 
     def touch(self, ino: int, *, links: int = 0) -> None:
         """Mark a directory changed; ``links`` subdirectories were added or removed."""
-        directory = self._index.inodes.get(ino)
+        directory = self._index.inodes.present(ino)
         now = self._clock()
-        self._index.inodes.change(directory, nlink=directory.nlink + links, mtime=now, ctime=now)
+        if links:
+            nlink = directory.nlink + links
+            self._index.inodes.change(directory, nlink=nlink, mtime=now, ctime=now)
+        else:
+            self._index.inodes.change(directory, mtime=now, ctime=now)
 
     def mark_changed(self, inode: Inode, *, parent: int) -> None:
         """Set the ctime of an inode that got a name in ``parent``."""
-        self._index.inodes.update(inode._replace(ctime=self._clock(), parent=parent))
+        self._index.inodes.change(inode, ctime=self._clock(), parent=parent)
 
     def drop_link(self, inode: Inode) -> Inode:
         """One name less; a directory, whose only name it was, loses . too."""
         nlink = 0 if is_directory(inode) else inode.nlink - 1
-        inode = inode._replace(nlink=nlink, ctime=self._clock())
-        self._index.inodes.update(inode)
-        return inode
+        return self._index.inodes.change(inode, nlink=nlink, ctime=self._clock())

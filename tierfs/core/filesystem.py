@@ -10,7 +10,7 @@ from tierfs.base.clock import Clock, system_clock
 from tierfs.base.metrics import Metrics
 from tierfs.core.attributes import Attributes
 from tierfs.core.data import Data
-from tierfs.core.directories import NAME_MAX, Directories
+from tierfs.core.directories import NAME_MAX
 from tierfs.core.dirty import DirtySet
 from tierfs.core.listing import Listing
 from tierfs.core.locks import InodeLocks
@@ -59,7 +59,6 @@ class FileSystem:
     ) -> None:
         locks = InodeLocks()
         self.placement = Placement(head, tiers.flash, own=lambda: index.usage().flash_bytes)
-        directories = Directories(index, clock)
         self._index = index
         self.is_free = index.is_free
         self._tiers = tiers
@@ -76,7 +75,7 @@ class FileSystem:
         self.attributes = Attributes(index, self.data, clock)
         self.xattrs = ExtendedAttributes(index, volume, head, clock)
         self.publication = Publication(index)
-        self.listing = Listing(index, directories, self.references)
+        self.listing = Listing(index, self.references)
 
     def statfs(self) -> StatFs:
         """Capacity and room.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tierfs.core.directories import Directories
+from tierfs.core.directories import as_directory
 from tierfs.core.references import References
 from tierfs.index.entries import Entry
 from tierfs.index.index import Index
@@ -18,9 +18,8 @@ DOTDOT_COOKIE = 2
 class Listing:
     """Entries by directory and cookie; a cookie stays good for as long as the directory lives."""
 
-    def __init__(self, index: Index, directories: Directories, references: References) -> None:
+    def __init__(self, index: Index, references: References) -> None:
         self._index = index
-        self._directories = directories
         self._references = references
 
     def after(self, ino: int, cookie: int = 0) -> Iterator[Entry]:
@@ -53,6 +52,6 @@ class Listing:
             self._references.add(entry.inode.ino)
 
     def _dots(self, ino: int) -> tuple[Entry, Entry]:
-        directory = self._directories.get(ino)
+        directory = as_directory(self._index.inodes.get(ino))
         parent = self._index.inodes.find(directory.parent) or directory
         return Entry(DOT, DOT_COOKIE, directory), Entry(DOTDOT, DOTDOT_COOKIE, parent)

@@ -14,7 +14,13 @@ from typing import NamedTuple
 from tierfs.base.clock import Clock
 from tierfs.base.errors import FsError
 from tierfs.core import acl
-from tierfs.core.directories import LINK_MAX, Directories, is_directory
+from tierfs.core.directories import (
+    LINK_MAX,
+    Directories,
+    as_directory,
+    check_name,
+    is_directory,
+)
 from tierfs.core.paths import UNKNOWN, path_of
 from tierfs.core.placement import Placement
 from tierfs.core.reclaimer import Reclaimer
@@ -83,8 +89,12 @@ class Names:
         """
         if name in BY_NUMBER:
             return self._referred(self._by_number(parent, name))
-        self._directories.get(parent)
-        return self._referred(self._directories.entry(parent, name))
+        as_directory(self._index.inodes.get(parent))
+        check_name(name)
+        inode = self._index.entries.find(parent, name)
+        if inode is None:
+            raise FsError(errno.ENOENT)
+        return self._referred(inode)
 
     def path_of(self, ino: int) -> bytes | None:
         """A path of the inode from the root, without a slash before it; None: none is known."""
@@ -117,8 +127,9 @@ class Names:
         with self._index.transaction():
             self._directories.with_room_for(parent, name)
             inode = self._linkable(ino)
-            inode = inode._replace(nlink=inode.nlink + 1, ctime=self._clock(), parent=parent)
-            self._index.inodes.update(inode)
+            inode = self._index.inodes.change(
+                inode, nlink=inode.nlink + 1, ctime=self._clock(), parent=parent
+            )
             self._index.entries.insert(parent, name, ino, self._index.new_serial())
             self._directories.touch(parent)
         return self._referred(inode)
@@ -176,7 +187,7 @@ class Names:
             raise FsError(errno.ESTALE)
         inode = self._index.inodes.get(ino)
         if name == b"..":
-            inode = self._index.inodes.get(self._directories.get(ino).parent)
+            inode = self._index.inodes.get(as_directory(inode).parent)
         if inode.nlink == 0:
             raise FsError(errno.ESTALE)
         return inode
@@ -191,7 +202,7 @@ class Names:
             self._reclaimer.add(inode.ino)
 
     def _linkable(self, ino: int) -> Inode:
-        inode = self._index.inodes.get(ino)
+        inode = self._index.inodes.present(ino)
         if is_directory(inode):
             raise FsError(errno.EPERM)
         if inode.nlink == 0:

@@ -168,6 +168,14 @@ class Database:
         except FAILURES as exc:
             raise self._failure(exc) from exc
 
+    def row_within(self, statement: str, *args: object) -> Row | None:
+        """The first row of a query inside a transaction, or None."""
+        try:
+            row: Row | None = self._writing.execute(statement, args).fetchone()
+        except FAILURES as exc:
+            raise self._failure(exc) from exc
+        return row
+
     def execute(self, statement: str, *args: object) -> int:
         """Run a statement inside a transaction; returns the number of rows it changed."""
         try:

@@ -16,6 +16,7 @@ from tierfs.index.xattrs import WEIGHT, Xattrs
 _COLUMNS = ", ".join(f"inode.{field}" for field in Inode._fields)
 _FROM = "FROM entry JOIN inode USING (ino) WHERE entry.parent = ?"
 _LOOKUP = f"SELECT {_COLUMNS}, {WEIGHT} {_FROM} AND entry.name = ?"
+_LEADS_TO = "SELECT ino FROM entry WHERE parent = ? AND name = ?"
 _LIST = (
     f"SELECT entry.name, entry.cookie, {WEIGHT}, {_COLUMNS} {_FROM} "
     "AND entry.cookie < ? ORDER BY entry.cookie DESC LIMIT ?"
@@ -34,6 +35,10 @@ LAST_PAGE = 512
 
 _NAME = "SELECT name FROM entry WHERE parent = ? AND ino = ? LIMIT 1"
 _FIRST_NAME = "SELECT name FROM entry WHERE parent = ? AND ino = ? AND cookie = ?"
+
+
+Place = tuple[int, bytes]
+"""A directory's inode number and a name in it."""
 
 
 class Entry(NamedTuple):
@@ -69,6 +74,15 @@ class Entries:
             return self._inodes.find(inode.ino)
         return inode
 
+    def present(self, parent: int, name: bytes) -> Inode | None:
+        """The same as the present transaction, which this is called inside of, has made it.
+
+        Raises:
+            FsError: ESTALE, it refers to an inode that there is not: the index is damaged.
+        """
+        row = self._database.row_within(_LEADS_TO, parent, name)
+        return None if row is None else self._inodes.present(row[0])
+
     def insert(self, parent: int, name: bytes, ino: int, cookie: int) -> None:
         """Add an entry; ``cookie`` grows with every one that is added.
 
@@ -93,13 +107,32 @@ class Entries:
         )
         self._publisher.named(parent, name, ino)
 
-    def rename(self, parent: int, name: bytes, new_name: bytes, ino: int) -> None:
-        """Give an entry of ``ino`` another name, which is free; its place in the listing stays."""
-        self._database.execute(
-            "UPDATE entry SET name = ? WHERE parent = ? AND name = ?", new_name, parent, name
+    def rename(self, parent: int, name: bytes, new_name: bytes, ino: int) -> bool:
+        """Give an entry of ``ino`` another name, if that is free; its place in the listing stays.
+
+        Returns whether it was free.
+        """
+        renamed = self._database.execute(
+            "UPDATE OR IGNORE entry SET name = ? WHERE parent = ? AND name = ?",
+            new_name,
+            parent,
+            name,
         )
-        self._publisher.named(parent, name, ABSENT)
-        self._publisher.named(parent, new_name, ino)
+        if renamed:
+            self._publisher.named(parent, name, ABSENT)
+            self._publisher.named(parent, new_name, ino)
+        return renamed > 0
+
+    def move(self, source: Place, target: Place, ino: int, cookie: int) -> None:
+        """Move an entry of ``ino`` to a free name in another directory, as one just added."""
+        self._database.execute(
+            "UPDATE entry SET parent = ?, name = ?, cookie = ? WHERE parent = ? AND name = ?",
+            *target,
+            cookie,
+            *source,
+        )
+        self._publisher.named(*source, ABSENT)
+        self._publisher.named(*target, ino)
 
     def delete(self, parent: int, name: bytes) -> None:
         """Remove an entry."""

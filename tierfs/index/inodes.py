@@ -7,7 +7,7 @@ import struct
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import cache
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple, TypedDict, Unpack
 
 from tierfs.base.errors import FsError, IndexFailed
@@ -44,15 +44,19 @@ class Inode(NamedTuple):
 
 
 class Columns(TypedDict, total=False):
-    """What ``Inodes.change`` writes; times of a clock, which need no more than 64 bits."""
+    """What ``Inodes.change`` writes."""
 
     mode: int
+    uid: int
+    gid: int
     nlink: int
     size: int
+    atime: int
     mtime: int
     ctime: int
     prefix: int
     version: int
+    parent: int
     sparse: int
 
 
@@ -71,9 +75,31 @@ _CHANGEABLE = tuple(
 _changeable = attrgetter(*_CHANGEABLE)
 
 
+_COUNTED = frozenset({"size", "prefix"})
+"""What ``Counts`` depends on and ``Inodes.change`` may write."""
+
+
+class _Change(NamedTuple):
+    """How some columns are changed."""
+
+    statement: str
+    """Takes their values and the inode number."""
+    merge: Callable[[tuple[Any, ...]], tuple[Any, ...]]
+    """Takes the old row and, behind it, their values; returns the new row."""
+    counts: bool
+
+
 @cache
-def _update_of(columns: tuple[str, ...]) -> str:
-    return f"UPDATE inode SET {', '.join(f'{name} = ?' for name in columns)} WHERE ino = ?"  # noqa: S608 - column names of our own
+def _change_of(columns: tuple[str, ...]) -> _Change:
+    places = [
+        len(Inode._fields) + columns.index(name) if name in columns else at
+        for at, name in enumerate(Inode._fields)
+    ]
+    statement = f"UPDATE inode SET {', '.join(f'{name} = ?' for name in columns)} WHERE ino = ?"  # noqa: S608 - column names of our own
+    return _Change(statement, itemgetter(*places), not _COUNTED.isdisjoint(columns))
+
+
+_UPDATE = _change_of(_CHANGEABLE).statement
 
 
 def inode_of(row: Sequence[Any]) -> Inode:
@@ -164,6 +190,17 @@ class Inodes:
             raise FsError(errno.ESTALE)
         return inode
 
+    def present(self, ino: int) -> Inode:
+        """The inode as the present transaction, which this is called inside of, has made it.
+
+        Raises:
+            FsError: ESTALE, there is none.
+        """
+        inode = self._cache.get(ino) or self.stored(ino)
+        if inode is None:
+            raise FsError(errno.ESTALE)
+        return inode
+
     def remember(self, inode: Inode) -> Inode:
         """Keep a row, under the database's lock; beyond the limit the oldest goes."""
         self._cache[inode.ino] = inode
@@ -182,21 +219,24 @@ class Inodes:
         """Write back a changed row; inside a transaction."""
         self._take_away(inode.ino)
         self._noted.append((inode, 1))
-        self._database.execute(_update_of(_CHANGEABLE), *_changeable(_row_of(inode)), inode.ino)
+        self._database.execute(_UPDATE, *_changeable(_row_of(inode)), inode.ino)
         self.remember(inode)
         self._publisher.changed(inode)
 
-    def change(self, inode: Inode, **columns: Unpack[Columns]) -> None:
-        """Write a few columns of a row that was read in the same transaction: half the work."""
-        self._database.execute(_update_of(tuple(columns)), *columns.values(), inode.ino)
-        changed = inode._replace(**columns)
-        if (changed.size, changed.prefix, changed.mirrored) != (
-            inode.size,
-            inode.prefix,
-            inode.mirrored,
-        ):
+    def change(self, inode: Inode, **columns: Unpack[Columns]) -> Inode:
+        """Write a few columns of a row that was read in the same transaction: a third of the work.
+
+        Returns the row as it is now.
+        """
+        values: tuple[Any, ...] = tuple(columns.values())
+        how = _change_of(tuple(columns))
+        stored = values if max(values) < LIMIT else map(to_stored, values)
+        self._database.execute(how.statement, *stored, inode.ino)
+        changed = self.remember(Inode._make(how.merge(inode + values)))
+        if how.counts:
             self._noted += ((inode, -1), (changed, 1))
-        self._publisher.changed(self.remember(changed))
+        self._publisher.changed(changed)
+        return changed
 
     def delete(self, ino: int) -> None:
         """Remove a row; inside a transaction."""
