@@ -165,7 +165,10 @@ def test_interrupting_is_no_failure_of_tierfs(capsys: pytest.CaptureFixture[str]
     [
         (["--only=memory"], "say how many files, such as --memory-files 1000000"),
         (["--stream-size=100KiB"], "--stream-size 100KiB: choose a multiple of 1MiB"),
-        (["--only=epochs"], "'epochs' is not one of"),
+        (["--only=epoch,epochs"], '"epochs" is none of: empty file, mkdir, rename'),
+        (["--sides=ours"], '"ours" is none of: native, tierfs'),
+        (["--against=a"], "--against a: there is no .venv/bin/tierfs; run make setup there"),
+        (["--write-size=5KiB"], "--write-size 5KiB: choose a multiple of 1MiB"),
         (["--dir=nowhere"], "'nowhere' does not exist"),
         (["--chart=f.pdf"], "only .svg files are drawn"),
     ],

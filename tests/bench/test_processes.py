@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,9 @@ from tests.support.fixtures import MakeMount
 from tierfs.base.errors import TierfsError
 from tierfs.bench.framework.daemons import daemons_of, processor_seconds, settle
 from tierfs.bench.framework.pinning import Pin, pinned
+from tierfs.bench.framework.readers import run_readers
+from tierfs.bench.framework.runner import SideTurn
+from tierfs.bench.framework.side import Side
 
 THREADS = """
 import threading
@@ -93,6 +97,30 @@ def test_processor_time_is_that_of_all_threads(busy: int, resting: int) -> None:
         time.sleep(0.01)
     # It may not have been quite asleep when it said so.
     assert processor_seconds(resting) < before[1] + 0.25
+
+
+def test_processor_time_of_threads_that_ended_counts() -> None:
+    work = "import threading, time; t = threading.Thread(target=sum, args=[range(10**7)]); {end}"
+    with subprocess.Popen(
+        [sys.executable, "-c", work.format(end="t.start(); t.join(); print(); time.sleep(60)")],
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout
+        process.stdout.readline()
+        alone = (Path("/proc", str(process.pid), "schedstat")).read_text("ascii").split()[0]
+        try:
+            assert processor_seconds(process.pid) > int(alone) / 1e9 + 0.05
+        finally:
+            process.kill()
+
+
+def test_a_lap_counts_the_processor_time_of_readers_and_daemons(busy: int) -> None:
+    turn = SideTurn(Side("busy", Path("/"), daemons=(busy,)), 0, None, ())
+    lap = turn.timed([partial(time.sleep, 0.3)])
+    assert lap.processor > 0.05
+    both = [partial(subprocess.run, [sys.executable, "-c", "sum(range(10**7))"])] * 2
+    assert run_readers(both).processor > 0.1
+    assert run_readers([partial(time.sleep, 0.3)]).processor < 0.1
 
 
 def test_nobody_waits_for_a_process_that_has_ended() -> None:

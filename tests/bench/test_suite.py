@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -12,13 +13,16 @@ from pathlib import Path
 import pytest
 
 from tierfs.base.errors import TierfsError
-from tierfs.bench.framework.mounts import mountpoints
+from tierfs.bench.framework.mounts import filesystem_of, mountpoints
 from tierfs.bench.framework.report import Report
 from tierfs.bench.suite.play import Outcome
 from tierfs.bench.suite.stage import run, stage
 from tierfs.mount.interpreter import module_command
 
-SMALL = ("--repeat=1", "--files=20", "--walked=20", "--created=10", "--stream-size=1MiB")
+SMALL = (
+    *("--repeat=1", "--files=20", "--walked=20", "--created=10", "--changed=10"),
+    *("--stream-size=1MiB", "--write-size=1MiB", "--tree-files=20"),
+)
 PROGRAM = module_command("tierfs")
 
 
@@ -31,7 +35,7 @@ def mounted_below(place: Path) -> list[Path]:
 
 
 def test_a_run_judges_and_leaves_nothing(scratch: Path, tmp_path: Path) -> None:
-    words = suite(scratch, "--only=epoch", "--only=ingest", f"--json={tmp_path}/s.json")
+    words = suite(scratch, "--only=epoch,ingest", f"--json={tmp_path}/s.json")
     said = run([*words, f"--chart={tmp_path}/s.svg"])
     assert "Wanted and measured" in said
     document = json.loads((tmp_path / "s.json").read_text())
@@ -41,6 +45,23 @@ def test_a_run_judges_and_leaves_nothing(scratch: Path, tmp_path: Path) -> None:
     assert all(one["measured"] > 0 for one in warm)
     assert (tmp_path / "s.svg").read_text().startswith("<svg")
     assert os.listdir(scratch) == []
+
+
+def test_another_tierfs_is_measured_in_turns(scratch: Path, tmp_path: Path) -> None:
+    words = suite(scratch, "--only=rename,tree on ext4", f"--against={shlex.join(PROGRAM)}")
+    said = run([*words, "--repeat=3", f"--json={tmp_path}/s.json"])
+    assert "Before and after, turn by turn" in said
+    reports = json.loads((tmp_path / "s.json").read_text())["reports"]
+    sides = [{result["side"] for result in one["results"]} for one in reports]
+    assert sides == [{"before", "tierfs"}] * 2 + [{"before on ext4", "tierfs on ext4"}] * on_a_disk(
+        scratch
+    )
+    assert os.listdir(scratch) == []
+
+
+def on_a_disk(place: Path) -> int:
+    """1 where the suite makes a filesystem upon a loop device: not in memory, and as root."""
+    return int(filesystem_of(place) != "tmpfs" and os.geteuid() == 0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -6,7 +6,7 @@ from tests.bench.reports import RATE, TIME, report, result
 from tests.docs.pages import read
 from tierfs.bench.framework.result import Summary
 from tierfs.bench.suite.names import FREE, PINNED
-from tierfs.bench.suite.play import GROUPS, SPINNING, groups
+from tierfs.bench.suite.play import ALIASES, GROUPS, SPINNING, groups
 from tierfs.bench.suite.settings import Sizes
 from tierfs.bench.suite.wanted import (
     COLUMNS,
@@ -107,6 +107,10 @@ def test_every_row_can_be_measured(row: Row) -> None:
     spinning = {"first-byte", "whole-file", "loader"}
     for place in (row.ours, row.theirs):
         assert place is None or place.scenario in spinning or place in measured_places()
+
+
+def test_an_alias_stands_for_groups() -> None:
+    assert {name for names in ALIASES.values() for name in names} < set(GROUPS)
 
 
 def test_every_group_can_be_chosen() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 from tests.bench.reports import cold_side, medians
 from tierfs.base.errors import DamageFound, TierfsError
 from tierfs.base.units import MIB
+from tierfs.bench.changes import OPERATIONS, Changes, Overwrites, Writes
+from tierfs.bench.crowd import Mixing
 from tierfs.bench.dataset import Dataset
 from tierfs.bench.epoch import Epoch
 from tierfs.bench.framework.runner import Conditions, measure
@@ -19,6 +22,7 @@ from tierfs.bench.framework.side import Side, work_directory
 from tierfs.bench.ingest import Ingest
 from tierfs.bench.metadata import Metadata, Walks
 from tierfs.bench.stream import Stream
+from tierfs.bench.suite.tree import Tree
 
 SMALL = Dataset(30, 100)
 LABELLED = Dataset(30, 100, labelled=True)
@@ -30,6 +34,13 @@ WORKLOADS: Sequence[Scenario] = (
     Stream(MIB),
     Ingest(20, 100),
     Ingest(20, 100, writers=3),
+    *(Changes(name, 20) for name in OPERATIONS),
+    Overwrites(MIB, 20),
+    Writes(2 * MIB),
+    Mixing(1, 200),
+    Mixing(3, 200),
+    Tree("tree", 40),
+    Tree("cold tree", 40, cold=True),
 )
 
 
@@ -62,14 +73,35 @@ def test_what_is_read_stays_for_the_next_run(sides: list[Side]) -> None:
 
 
 def test_what_is_written_does_not_stay(sides: list[Side]) -> None:
-    measure("t", [Ingest(20, 100)], sides, Conditions(1))
+    small: list[Scenario] = [Ingest(20, 100), Changes("rename", 20), Mixing(2)]
+    large: list[Scenario] = [Overwrites(MIB, 5), Writes(MIB), Tree("tree", 20)]
+    measure("t", small + large, sides, Conditions(1))
     assert left(sides[0]) == set()
+
+
+def test_one_and_several_writers_do_not_meet(sides: list[Side]) -> None:
+    both = [Ingest(20, 100), Ingest(20, 100, writers=8, name="eight")]
+    assert len(measure("t", both, sides, Conditions(2)).results) == 2 * 2 * 2
+
+
+def test_an_archive_is_unpacked_as_it_is(sides: list[Side], tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    with tarfile.open(tmp_path / "given.tar", "w") as archive:
+        archive.add(tmp_path / "file", "in/file")
+    Tree("tree", archive=tmp_path / "given.tar").prepare(sides[0])
+    assert (tmp_path / "tree.source" / "in" / "file").read_bytes() == b"content"
+
+
+def test_a_program_that_fails_is_told(sides: list[Side], tmp_path: Path) -> None:
+    (tmp_path / "given.tar").write_bytes(b"no archive" * 100)
+    with pytest.raises(TierfsError, match=r"^tar -xf .* ended with 2"):
+        Tree("tree", archive=tmp_path / "given.tar").prepare(sides[0])
 
 
 def test_peers_over_the_same_directory_do_not_meet(tmp_path: Path) -> None:
     same = [cold_side("a", tmp_path), cold_side("b", tmp_path)]
     report = measure("t", [Ingest(20, 100), Epoch(SMALL)], same, Conditions(2))
-    assert len(report.results) == 6
+    assert len(report.results) == 8
 
 
 def test_a_filesystem_without_xattrs_is_measured_without(sides: list[Side]) -> None:

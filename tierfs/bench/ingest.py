@@ -13,12 +13,13 @@ from typing import ClassVar, Final
 
 from tierfs.base.units import KIB
 from tierfs.bench.dataset import A_DIRECTORY
-from tierfs.bench.framework.scenario import Figure, Turn
+from tierfs.bench.framework.scenario import Better, Figure, Turn
 from tierfs.bench.framework.side import Side, work_directory
 from tierfs.bench.loops import create_files
 from tierfs.bench.room import require_room
 
 CREATE: Final = "create"
+PROCESSOR: Final = "create, processor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +30,15 @@ class Ingest:
     size: int = 32 * KIB
     writers: int = 1
     name: str = "ingest"
-    figures: ClassVar = (Figure(CREATE, "files/s"),)
+    figures: ClassVar = (
+        Figure(CREATE, "files/s"),
+        Figure(PROCESSOR, "µs", Better.LESS),
+    )
 
     def prepare(self, side: Side) -> None:
         """Look whether there is room, and make the directory of the run."""
         require_room(side.directory, self.files, self.size)
-        _home(side).mkdir(parents=True, exist_ok=True)
+        self._home(side).mkdir(parents=True, exist_ok=True)
 
     def run(self, turn: Turn) -> Mapping[str, float]:
         """Create the files of one turn, which stay until the end.
@@ -42,15 +46,22 @@ class Ingest:
         Some filesystems go on deleting in the background: it would disturb who is measured next.
         """
         require_room(turn.side.directory, self.files, self.size)
-        home = _home(turn.side) / str(turn.number)
+        home = self._home(turn.side) / str(turn.number)
         block = random.Random(turn.number).randbytes(self.size)
         shares = [self._paths(home / str(writer), writer) for writer in range(self.writers)]
         lap = turn.timed([partial(create_files, share, block) for share in shares])
-        return {CREATE: self.files / lap.seconds}
+        return {
+            CREATE: self.files / lap.seconds,
+            PROCESSOR: lap.processor / self.files * 1e6,
+        }
 
     def finish(self, side: Side) -> None:
         """Delete what was written."""
-        shutil.rmtree(_home(side), ignore_errors=True)
+        shutil.rmtree(self._home(side), ignore_errors=True)
+
+    def _home(self, side: Side) -> Path:
+        """Of this process and side, since a peer may lie over the data of another side."""
+        return work_directory(side) / f"ingest-{os.getpid()}-{self.writers}-{side.name}"
 
     def _paths(self, home: Path, writer: int) -> list[bytes]:
         """The encoded paths of one writer's share; makes their directories."""
@@ -61,8 +72,3 @@ class Ingest:
         for directory in dict.fromkeys(name.partition("/")[0] for name in names):
             (home / directory).mkdir(parents=True)
         return [os.fsencode(home / name) for name in names]
-
-
-def _home(side: Side) -> Path:
-    """A directory of this process and side: a peer may lie over the data of another side."""
-    return work_directory(side) / f"ingest-{os.getpid()}-{side.name}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -24,11 +25,13 @@ _FORK: Final = multiprocessing.get_context("fork")
 class Lap(Generic[T]):
     """What works took together, from the start of the first to the end of the last.
 
-    ``results`` are what they returned, in their order.
+    ``results`` are what they returned, in their order; ``processor`` is how long processors ran
+    for them, in seconds.
     """
 
     seconds: float
     results: tuple[T, ...]
+    processor: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ class _Done(Generic[T]):
 
     began: int
     ended: int
+    processor: float
     result: T
 
 
@@ -75,7 +79,8 @@ def run_readers(works: Sequence[Callable[[], T]], core: int | None = None) -> La
     finally:
         _clear(readers, [*gun, *(end for ends in pipes for end in ends)])
     began, ended = min(one.began for one in done), max(one.ended for one in done)
-    return Lap((ended - began) / 1e9, tuple(one.result for one in done))
+    processor = sum(one.processor for one in done)
+    return Lap((ended - began) / 1e9, tuple(one.result for one in done), processor)
 
 
 def _clear(readers: Iterable[BaseProcess], ends: Iterable[Connection]) -> None:
@@ -99,13 +104,20 @@ def _read(work: Callable[[], T], core: int | None, gun: _Gun, sending: Connectio
             os.sched_setaffinity(0, {core})
         sending.send(None)
         gun.wait()
-        began = time.perf_counter_ns()
+        began, used = time.perf_counter_ns(), _processor_seconds()
         result = work()
-        sending.send(_Done(began, time.perf_counter_ns(), result))
+        ended = time.perf_counter_ns()
+        sending.send(_Done(began, ended, _processor_seconds() - used, result))
     except (OSError, TierfsError) as error:
         sending.send(error)
     except Exception as error:  # noqa: BLE001 - it is raised again in the parent
         sending.send(TierfsError(f"a reader failed: {type(error).__name__}: {error}"))
+
+
+def _processor_seconds() -> float:
+    """Of this process, and of its children that have ended."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def _received(receiving: Connection) -> object:

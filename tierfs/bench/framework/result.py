@@ -45,8 +45,12 @@ class Result:
 
         Taken turn by turn, so that what slowed the machine down for a whole turn cancels out.
         """
+        return summarize(self.ratios(baseline))
+
+    def ratios(self, baseline: Result) -> list[float]:
+        """The same of each turn."""
         pairs = zip(self.samples, baseline.samples, strict=True)
-        return summarize([_times_better(self.figure.better, *pair) for pair in pairs])
+        return [_times_better(self.figure.better, *pair) for pair in pairs]
 
 
 def _times_better(better: Better, mine: float, other: float) -> float:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TypeVar
 
 from tierfs.bench.framework.caches import Coldness
-from tierfs.bench.framework.daemons import daemons_of, settle
+from tierfs.bench.framework.daemons import daemons_of, processor_seconds, settle
 from tierfs.bench.framework.machine import look
 from tierfs.bench.framework.pinning import Pin, pinned
 from tierfs.bench.framework.readers import Lap, run_readers
@@ -57,7 +57,11 @@ class SideTurn:
 
     def timed(self, works: Sequence[Callable[[], T]]) -> Lap[T]:
         """Run the works at once; see `tierfs.bench.framework.scenario.Turn`."""
-        return run_readers(works, self.pin.core if self.pin else None)
+        pids = _daemons(self.side)
+        used = sum(map(processor_seconds, pids))
+        lap = run_readers(works, self.pin.core if self.pin else None)
+        used = sum(map(processor_seconds, pids)) - used
+        return replace(lap, processor=lap.processor + used)
 
     def hold(self) -> None:
         """Pin the side's daemons; after a remount they are others."""

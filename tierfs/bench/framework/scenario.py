@@ -57,6 +57,8 @@ class Turn(Protocol):
     def timed(self, works: Sequence[Callable[[], T]]) -> Lap[T]:
         """Run each of ``works`` in a process of its own, all at once, pinned as asked for.
 
+        What the side's daemons ran meanwhile counts as processor time of the lap.
+
         Raises:
             OSError: what a work raised.
         """

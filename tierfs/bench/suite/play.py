@@ -6,11 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
+from pathlib import Path
 from typing import Final
 
 from tierfs.base.errors import TierfsError
 from tierfs.base.units import MIB, format_size
 from tierfs.bench import spinning
+from tierfs.bench.changes import OPERATIONS, Changes, Overwrites, Writes
+from tierfs.bench.crowd import Mixing
 from tierfs.bench.dataset import Dataset
 from tierfs.bench.epoch import Epoch
 from tierfs.bench.framework.report import Report
@@ -25,13 +28,16 @@ from tierfs.bench.stream import Stream
 from tierfs.bench.suite.checks import Idle, Memory
 from tierfs.bench.suite.names import (
     BEFORE,
+    BEFORE_ON_EXT4,
     BINDFS,
     DISK,
+    EXT4,
     FREE,
     MERGERFS,
     MOVING,
     NATIVE,
     ON_DISK,
+    ON_EXT4,
     PINNED,
     PYTHON,
     TIERFS,
@@ -39,7 +45,18 @@ from tierfs.bench.suite.names import (
 from tierfs.bench.suite.settings import Settings, Sizes
 from tierfs.bench.suite.sides import make_sides
 from tierfs.bench.suite.stage import Stage, stage
-from tierfs.bench.suite.wanted import FOUR_READERS, ONE_READER, UNCACHED
+from tierfs.bench.suite.tree import Tree
+from tierfs.bench.suite.wanted import (
+    COLD_TREE,
+    EIGHT_MIXING,
+    EIGHT_WRITERS,
+    FOUR_READERS,
+    ONE_MIXING,
+    ONE_READER,
+    ONE_WRITER,
+    TREE,
+    UNCACHED,
+)
 
 EMPTY: Final = 0
 
@@ -56,14 +73,20 @@ class Group:
 
 
 SPINNING: Final = "spinning-disk"
+CHANGES: Final = (*OPERATIONS, "overwrite", "write", "ingest")
+"""One small group each. What one of them makes is not there when the next one is measured."""
+ALIASES: Final[Mapping[str, Sequence[str]]] = {"changes": CHANGES}
 GROUPS: Final = (
+    *CHANGES,
+    "crowd",
+    TREE,
+    COLD_TREE,
     "epoch",
     "readers",
     "metadata",
     "walk",
     "stream",
     "uncached",
-    "ingest",
     "idle",
     "mover",
     "memory",
@@ -71,38 +94,34 @@ GROUPS: Final = (
 )
 
 
-def groups(sizes: Sizes) -> list[Group]:
-    """What is measured, in this order."""
+def groups(sizes: Sizes, archive: Path | None = None) -> list[Group]:
+    """What is measured, in this order; ``archive``: what is unpacked as a tree."""
     images = Dataset(sizes.files, sizes.file_bytes, labelled=True)
     walked = Dataset(sizes.walked, EMPTY)
     stream = Stream(sizes.stream_bytes)
     one, four = Epoch(images, 1, name=ONE_READER), Epoch(images, 4, name=FOUR_READERS)
     small = f"{sizes.files:,} files of {format_size(sizes.file_bytes)}"
-    all_sides = (NATIVE, TIERFS, PYTHON, MERGERFS, BINDFS)
+    all_sides = (NATIVE, BEFORE, TIERFS, PYTHON, MERGERFS, BINDFS)
     large = f"a file of {format_size(sizes.stream_bytes)}"
     made = [
         Group("epoch", f"Epochs: {small}", [Epoch(images)], all_sides),
-        Group("readers", f"Readers: {small}", [one, four], (NATIVE, TIERFS), (FREE,)),
+        Group("readers", f"Readers: {small}", [one, four], (NATIVE, BEFORE, TIERFS), (FREE,)),
         Group("metadata", f"Metadata: {small}", [Metadata(images)], all_sides),
         Group(
             "walk",
             f"Walks: {sizes.walked:,} empty files",
             [Walks(walked)],
-            (NATIVE, TIERFS, MERGERFS),
+            (NATIVE, BEFORE, TIERFS, MERGERFS),
         ),
-        Group("stream", f"Streams: {large}, in memory below", [stream], (NATIVE, TIERFS)),
+        Group("stream", f"Streams: {large}, in memory below", [stream], (NATIVE, BEFORE, TIERFS)),
         Group(
             "uncached",
             f"Streams: {large}, nothing cached below",
             [Stream(sizes.stream_bytes, name=UNCACHED)],
             (DISK, ON_DISK),
         ),
-        Group(
-            "ingest",
-            f"Ingest: {sizes.created:,} files of 32KiB",
-            [Ingest(sizes.created)],
-            (NATIVE, TIERFS, PYTHON, BINDFS, BEFORE),
-        ),
+        *_changes(sizes, (NATIVE, BEFORE, TIERFS, MERGERFS, BINDFS)),
+        *_trees(sizes, archive),
         Group("idle", "Idle, after an epoch", [Idle(images)], (TIERFS,), (FREE,)),
         Group(
             "mover",
@@ -117,6 +136,45 @@ def groups(sizes: Sizes) -> list[Group]:
         title = f"Memory: {sizes.memory_files:,} files looked up"
         made.append(Group("memory", title, [Memory(many)], (TIERFS,), (FREE,)))
     return made
+
+
+def _changes(sizes: Sizes, sides: Sequence[str]) -> list[Group]:
+    """A group for each kind of change, and one for several processes."""
+    number = f"{sizes.changed:,} times"
+    made = [
+        Group(name, f"Changes: {name}, {number}", [Changes(name, sizes.changed)], sides)
+        for name in OPERATIONS
+    ]
+    large = format_size(sizes.write_bytes)
+    overwrites = Overwrites(sizes.write_bytes, sizes.changed)
+    title = f"Changes: 4KiB overwritten at random in {large}, {number}"
+    made.append(Group(overwrites.name, title, [overwrites], sides))
+    writes = Writes(sizes.write_bytes)
+    made.append(Group(writes.name, f"Changes: {large} written by 1MiB", [writes], sides))
+    created = f"{sizes.created:,} files of 32KiB"
+    with_python = (*sides[: sides.index(TIERFS) + 1], PYTHON, *sides[sides.index(TIERFS) + 1 :])
+    made.append(Group("ingest", f"Ingest: {created}", [Ingest(sizes.created)], with_python))
+    crowd: list[Scenario] = [
+        Ingest(sizes.created, name=ONE_WRITER),
+        Ingest(sizes.created, writers=8, name=EIGHT_WRITERS),
+        Mixing(1, 2 * sizes.changed, name=ONE_MIXING),
+        Mixing(8, 2 * sizes.changed, name=EIGHT_MIXING),
+    ]
+    made.append(Group("crowd", "One process, and eight", crowd, (NATIVE, BEFORE, TIERFS), (FREE,)))
+    return made
+
+
+def _trees(sizes: Sizes, archive: Path | None) -> list[Group]:
+    """In memory, warm; and on ext4, cold."""
+    warm = Tree(TREE, sizes.tree_files, archive)
+    cold = Tree(COLD_TREE, sizes.tree_files, archive, cold=True)
+    what = archive.name if archive else f"{sizes.tree_files:,} files"
+    sides = (NATIVE, BEFORE, TIERFS, MERGERFS, BINDFS)
+    on_ext4 = (EXT4, BEFORE_ON_EXT4, ON_EXT4)
+    return [
+        Group(TREE, f"Tree: {what}, in memory", [warm], sides, (FREE,)),
+        Group(COLD_TREE, f"Tree: {what}, on ext4, caches dropped", [cold], on_ext4, (FREE,)),
+    ]
 
 
 @dataclass(slots=True)
@@ -149,10 +207,11 @@ def play(settings: Settings, outcome: Outcome, say: Say) -> None:
         TierfsError, OSError: the sides could not be made.
     """
     only = settings.only or GROUPS
-    chosen = [one for one in groups(settings.sizes) if one.name in only]
+    chosen = [one for one in groups(settings.sizes, settings.archive) if one.name in only]
     if chosen:
         with stage() as made:
             names = {name for group in chosen for name in group.sides}
+            names &= {*settings.sides} or names
             sides = {side.name: side for side in make_sides(settings, made, names, say)}
             for group, mode in product(chosen, settings.modes):
                 _play_group(group, mode, sides, settings, outcome, say)

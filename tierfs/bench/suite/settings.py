@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tierfs.base.units import GIB, KIB
+from tierfs.base.units import GIB, KIB, MIB
 from tierfs.bench.suite.names import FREE, PINNED
 from tierfs.bench.suite.stage import Program
 
@@ -25,20 +25,30 @@ class Sizes:
     spinning_files: int = 1000
     batches: int = 40
     """Of the simulated training."""
+    changed: int = 2000
+    """Files and directories changed in a turn, and writes at random."""
+    write_bytes: int = 256 * MIB
+    """Of the file that is written whole, and of the one that is overwritten."""
+    tree_files: int = 80_000
     memory_files: int = 0
     """For the daemon's memory; 0: not measured. A million take a while to be made."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``place`` lies in memory, ``disk`` (if any) does not; ``before`` runs an older tierfs."""
+    """``place`` lies in memory, ``disk`` (if any) does not; ``against`` runs another tierfs.
+
+    ``archive`` is unpacked instead of a tree that is made up. Without ``sides`` all take part.
+    """
 
     program: Program
     place: Path
     disk: Path | None = None
-    before: Program | None = None
+    against: Program | None = None
+    archive: Path | None = None
     repeat: int = 5
     core: int = 0
     modes: Sequence[str] = (PINNED, FREE)
     only: Sequence[str] = ()
+    sides: Sequence[str] = ()
     sizes: Sizes = field(default_factory=Sizes)

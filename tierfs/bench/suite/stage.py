@@ -91,6 +91,21 @@ class Stage:
         self._mount(mountpoint, [program, str(below), str(mountpoint)])
         return Side(name, mountpoint)
 
+    def ext4(self, home: Path, size: int) -> Path:
+        """A new ext4 of ``size`` bytes in an image in ``home``, on a loop device, mounted.
+
+        Raises:
+            TierfsError: it cannot be made here.
+        """
+        image, at = home / "ext4.image", home / "ext4"
+        with image.open("xb") as file:
+            file.truncate(size)
+        run(["mkfs.ext4", "-q", str(image)])
+        at.mkdir()
+        self._undo.callback(_unmount, at)
+        run(["mount", "-o", "loop", str(image), str(at)])
+        return at
+
     def _mount(self, mountpoint: Path, words: Sequence[str]) -> None:
         self._undo.callback(_unmount, mountpoint)
         run(words)

@@ -6,19 +6,30 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tierfs.bench import epoch, first_byte, ingest, loader, metadata, migration, spinning, stream
+from tierfs.bench import (
+    crowd,
+    epoch,
+    first_byte,
+    ingest,
+    loader,
+    metadata,
+    migration,
+    spinning,
+    stream,
+)
 from tierfs.bench.framework.report import Report
 from tierfs.bench.framework.result import Result, Summary
-from tierfs.bench.suite import checks
+from tierfs.bench.suite import checks, tree
 from tierfs.bench.suite.names import (
-    BEFORE,
     BINDFS,
     DISK,
+    EXT4,
     FREE,
     MERGERFS,
     MOVING,
     NATIVE,
     ON_DISK,
+    ON_EXT4,
     PINNED,
     PYTHON,
     TIERFS,
@@ -27,6 +38,12 @@ from tierfs.bench.suite.names import (
 ONE_READER: Final = "epoch, 1 reader"
 FOUR_READERS: Final = "epoch, 4 readers"
 UNCACHED: Final = "stream, nothing cached"
+ONE_WRITER: Final = "ingest, 1 process"
+EIGHT_WRITERS: Final = "ingest, 8 processes"
+ONE_MIXING: Final = "mix, 1 process"
+EIGHT_MIXING: Final = "mix, 8 processes"
+TREE: Final = "tree"
+COLD_TREE: Final = "tree on ext4"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +102,15 @@ def _versus(name: str, scenario: str, figure: str, other: str, wanted: Mapping[s
     return Row(f"{name}, against {other}", ours, theirs, wanted)
 
 
-def _readers(name: str, figure: str) -> Row:
-    ours, theirs = (Place(one, figure, TIERFS) for one in (FOUR_READERS, ONE_READER))
-    return Row(f"{name}, 4 readers against 1", ours, theirs, {FREE: 1.0})
+def _several(name: str, figure: str, scenarios: tuple[str, str], who: str, wanted: float) -> Row:
+    """A row of several processes against one."""
+    ours, theirs = (Place(one, figure, TIERFS) for one in scenarios)
+    return Row(f"{name}, {who} against 1", ours, theirs, {FREE: wanted})
+
+
+def _on_ext4(name: str, figure: str, wanted: float) -> Row:
+    ours, theirs = Place(COLD_TREE, figure, ON_EXT4), Place(COLD_TREE, figure, EXT4)
+    return Row(name, ours, theirs, {FREE: wanted})
 
 
 def _spinning(name: str, scenario: str, figure: str, wanted: Mapping[str, float]) -> Row:
@@ -125,10 +148,34 @@ ROWS: Final = (
         Place(UNCACHED, stream.FIRST, DISK),
         both(1.0),
     ),
-    _versus("ingest", "ingest", ingest.CREATE, BEFORE, both(1.5)),
-    _versus("ingest", "ingest", ingest.CREATE, BINDFS, both(0.5)),
-    _readers("first epoch", epoch.FIRST),
-    _readers("warm epoch", epoch.AGAIN),
+    _versus("ingest", "ingest", ingest.CREATE, BINDFS, {PINNED: 0.5, FREE: 4.0}),
+    *(
+        _versus(name, name, name, BINDFS, {FREE: wanted})
+        for name, wanted in {
+            "empty file": 1.3,
+            "mkdir": 1.3,
+            "rename": 1.3,
+            "unlink": 1.3,
+            "rmtree": 1.3,
+            "setxattr": 1.3,
+            "chmod": 1.0,
+            "append": 4.0,
+            "overwrite": 2.5,
+        }.items()
+    ),
+    _versus("write", "write", "write", NATIVE, {FREE: 0.4}),
+    _several("first epoch", epoch.FIRST, (FOUR_READERS, ONE_READER), "4 readers", 1.3),
+    _several("warm epoch", epoch.AGAIN, (FOUR_READERS, ONE_READER), "4 readers", 1.0),
+    _several("ingest", ingest.CREATE, (EIGHT_WRITERS, ONE_WRITER), "8 processes", 1.0),
+    _several("mix", crowd.MIX, (EIGHT_MIXING, ONE_MIXING), "8 processes", 1.0),
+    *(
+        _versus(f"{name}, in memory", TREE, name, NATIVE, {FREE: 0.125})
+        for name in (tree.UNTAR, tree.RSYNC, tree.REMOVE)
+    ),
+    *(
+        _on_ext4(f"{name}, on {EXT4}", name, 0.67)
+        for name in (tree.UNTAR, tree.UNTAR_SYNC, tree.RSYNC, tree.REMOVE)
+    ),
     Row(
         "processor time of an idle mount, %",
         Place(checks.IDLE, checks.PROCESSOR, TIERFS),

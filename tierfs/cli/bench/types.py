@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,32 @@ from tierfs.base.units import parse_size
 
 DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+class NamesType(click.ParamType[tuple[str, ...]]):
+    """Some of several names, with commas between them; an alias stands for several."""
+
+    name = "names"
+
+    def __init__(self, known: Sequence[str], aliases: Mapping[str, Sequence[str]]) -> None:
+        self.known = known
+        self.aliases = aliases
+
+    def convert(
+        self,
+        value: str | tuple[str, ...],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> tuple[str, ...]:
+        """``rename,unlink`` as both; click shows which there are instead of a wrong one."""
+        if isinstance(value, tuple):
+            return value
+        asked = [name.strip() for name in value.split(",")]
+        for name in asked:
+            if name not in self.known and name not in self.aliases:
+                there = ", ".join([*self.known, *self.aliases])
+                self.fail(f'"{name}" is none of: {there}', param, ctx)
+        return tuple(one for name in asked for one in self.aliases.get(name, (name,)))
 
 
 class SizeType(click.ParamType[int]):
