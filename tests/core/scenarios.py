@@ -18,6 +18,7 @@ from tests.core.consistency import content
 from tests.support.faulty_os import Point
 from tests.support.fixtures import directory
 from tests.support.volumes import LooseVolume, make_tiers, volume_settings
+from tierfs.base.ranges import KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE
 from tierfs.core.attributes import Changes
 from tierfs.core.names import Owner
 from tierfs.core.volume import format_volume
@@ -146,6 +147,9 @@ def points(template: LooseVolume, home: Path, operation: Operation) -> list[Poin
 
 
 NO_FLASH = ("flash.pwrite",)
+NO_BLOCKS = ("flash.fallocate",)
+NO_COPY = ("flash.copy_file_range", "flash.pwrite")
+PUNCH = PUNCH_HOLE | KEEP_SIZE
 
 
 def write(name: bytes, offset: int, data: bytes, full: Collection[str] = ()) -> Operation:
@@ -167,6 +171,42 @@ def truncate(name: bytes, size: int, full: Collection[str] = ()) -> Operation:
         return volume.fs.attributes.set(volume.find(name).ino, Changes(size=size))
 
     return Operation(do, after, subject=name, full=full)
+
+
+def fallocate(
+    name: bytes, offset: int, length: int, mode: int, full: Collection[str] = ()
+) -> Operation:
+    """A hole, zeros or only blocks; ``mode`` as fallocate(2) has it."""
+    end = offset + length
+
+    def after(files: Files) -> Files:
+        data = bytearray(files[name])
+        inside = max(0, min(end, len(data)) - offset)
+        if mode & (PUNCH_HOLE | ZERO_RANGE):
+            data[offset : offset + inside] = bytes(inside)
+        return {**files, name: bytes(data if mode & KEEP_SIZE else data.ljust(end, b"\0"))}
+
+    def do(volume: LooseVolume) -> None:
+        volume.fs.ranges.fallocate(volume.find(name).ino, offset, length, mode)
+
+    return Operation(do, after, range(offset, end), name, full=full)
+
+
+def copy(
+    source: bytes, offset: int, target: bytes, to: int, length: int, full: Collection[str] = ()
+) -> Operation:
+    """Bytes of one file to another, or within one."""
+
+    def after(files: Files) -> Files:
+        data = files[source][offset : offset + length]
+        old = files[target].ljust(to, b"\0")
+        return {**files, target: old[:to] + data + old[to + len(data) :]}
+
+    def do(volume: LooseVolume) -> int:
+        inodes = volume.find(source).ino, volume.find(target).ino
+        return volume.fs.ranges.copy(inodes[0], offset, inodes[1], to, length)
+
+    return Operation(do, after, range(to, to + length), target, full=full)
 
 
 def fsync(name: bytes) -> Operation:
@@ -261,6 +301,27 @@ OPERATIONS: Mapping[str, Operation] = {
     "extend from flash to disk": truncate(b"small", 9000),
     "extend on disk": truncate(b"large", 20_000),
     "extend what was cut": truncate(b"cut", 8000),
+    "allocate within the head": fallocate(b"small", 0, HEAD - 1, 0),
+    "allocate from flash to disk": fallocate(b"small", 500, 9000, 0),
+    "allocate the first bytes": fallocate(b"empty", 0, 9000, 0),
+    "allocate behind the end": fallocate(b"large", 9000, 9000, 0),
+    "allocate far behind the end": fallocate(b"small", 9000, 500, 0),
+    "allocate behind an end that was cut": fallocate(b"cut", 300, 5000, 0),
+    "reserve behind the end": fallocate(b"large", 5000, 50_000, KEEP_SIZE),
+    "punch the head": fallocate(b"large", 100, 900, PUNCH),
+    "punch across P": fallocate(b"large", HEAD - 500, 1000, PUNCH),
+    "punch the tail": fallocate(b"large", 2 * HEAD, 9000, PUNCH),
+    "punch all": fallocate(b"large", 0, 10_000, PUNCH),
+    "zero across P": fallocate(b"large", HEAD - 500, 1000, ZERO_RANGE | KEEP_SIZE),
+    "zero across P and the end": fallocate(b"small", 500, 9000, ZERO_RANGE),
+    "copy a head": copy(b"other", 0, b"small", 0, HEAD),
+    "copy a file": copy(b"other", 0, b"empty", 0, 20_000),
+    "copy across both P": copy(b"other", HEAD - 700, b"large", HEAD - 300, 2000),
+    "copy from flash to disk": copy(b"other", 100, b"large", HEAD + 100, 1000),
+    "copy from disk to flash": copy(b"other", HEAD + 100, b"small", 200, 1000),
+    "copy far behind the end": copy(b"other", 0, b"small", 8000, 9000),
+    "copy behind an end that was cut": copy(b"other", 0, b"cut", 700, 9000),
+    "copy within a file": copy(b"large", 500, b"large", 5000, 4500),
     "fsync": fsync_of_overwrite(b"large"),
     "fsync of the first bytes": fsync_of_first_bytes(),
     "unlink": unlink(b"large"),
@@ -274,4 +335,10 @@ OPERATIONS: Mapping[str, Operation] = {
     "spill: write far behind the end": write(b"small", 8000, pattern(100, 8), NO_FLASH),
     "spill: write behind an end that was cut": write(b"cut", 900, pattern(100, 8), NO_FLASH),
     "spill: extend": truncate(b"small", 9000, ("flash.ftruncate",)),
+    "spill: allocate": fallocate(b"small", 500, 9000, 0, NO_BLOCKS),
+    "spill: allocate the first bytes": fallocate(b"empty", 0, 9000, 0, NO_BLOCKS),
+    "spill: punch": fallocate(b"large", 100, 9000, PUNCH, NO_BLOCKS),
+    "spill: copy": copy(b"other", 100, b"small", 500, 8000, NO_COPY),
+    "spill: copy within a file": copy(b"large", 500, b"large", 5000, 4500, NO_FLASH),
+    "spill: copy to the head within a file": copy(b"large", 5000, b"large", 500, 4500, NO_COPY),
 }

@@ -130,4 +130,4 @@ def test_the_disk_is_asked_where_one_may_wait(small: LooseVolume) -> None:
         small.fs.attributes.blocks(ino, wait=False)
     assert small.os.labels == []
     assert blocks(small, ino) == 0
-    assert small.os.labels == ["flash.stat", "disk.open", "disk.lseek"]
+    assert small.os.labels == ["flash.stat", "disk.stat", "disk.open", "disk.lseek"]

@@ -117,3 +117,12 @@ def test_the_first_file_of_a_volume_needs_directories(small: LooseVolume, code: 
     small.fs.data.write(ino, 0, data)
     assert contents(small) == {b"new": data}
     check(small)
+
+
+def test_the_first_write_that_fails_leaves_no_byte_behind(small: LooseVolume) -> None:
+    ino = scenarios.make(small, b"new").ino
+    small.os.fail(Point("disk.pwrite"), errno.EIO)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        small.fs.data.write(ino, 0, scenarios.pattern(6000))
+    small.fs.data.truncate(ino, 6000)
+    assert contents(small) == {b"new": bytes(6000)}

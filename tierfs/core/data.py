@@ -37,7 +37,7 @@ from tierfs.core.modes import after_writing
 from tierfs.core.paths import path_of
 from tierfs.core.placement import Placement
 from tierfs.core.reclaimer import Reclaimer
-from tierfs.core.tiers import NO_ROOM, FlashFull, Held, Tiers, lengths_of
+from tierfs.core.tiers import NO_ROOM, Content, FlashFull, Held, Tiers, lengths_of
 from tierfs.index.index import Index
 from tierfs.index.inodes import Inode
 
@@ -57,7 +57,7 @@ class _Change(NamedTuple):
     inode: Inode
     size: int
     offset: int
-    data: bytes | memoryview
+    data: bytes | memoryview | Content
     held: Held
     """Descriptors that the change has opened."""
     caller: Caller = PRIVILEGED
@@ -67,7 +67,9 @@ class _Change(NamedTuple):
 
     @property
     def skips_block(self) -> bool:
-        """Whether a whole block of them takes no room."""
+        """Whether a whole block may take no room then."""
+        if isinstance(self.data, Content) and self.data.leaves_holes:
+            return True
         return skips_block(self.inode.size, self.offset, len(self.data), self.size)
 
     @property
@@ -119,8 +121,8 @@ class Data:
     def read(self, ino: int, offset: int, length: int, *, wait: bool = True) -> bytes:
         """The bytes at ``offset``; fewer than ``length`` only at the end of the file."""
         extent = Extent(offset, length)
-        data = self._settled(
-            ino, lambda inode: self._read(inode, clip(extent, inode.size), wait=wait)
+        data = self.settled(
+            ino, lambda inode: self.load(inode, clip(extent, inode.size), wait=wait)
         )
         self.activity.read(ino, len(data))
         return data
@@ -158,6 +160,31 @@ class Data:
                 self._commit(change)
                 if size < inode.size:
                     self._reclaimer.add_cut(ino)
+
+    def change(
+        self,
+        ino: int,
+        plan: Callable[[Inode], tuple[int, int, Content | bytes] | None],
+        *,
+        wait: bool = True,
+    ) -> None:
+        """Carry out what ``plan`` says of the file; all other changes of its bytes are kept out.
+
+        It says which size the file then has, and what happens at which offset. Of no bytes at all,
+        the times are marked; None: nothing.
+        """
+        self._make_way(wait=wait)
+        with self._locks.hold(ino, wait=wait):
+            self._motions.disturb(ino)
+            inode = self._placed(self._file(ino))
+            planned = plan(inode)
+            if planned is None:
+                return
+            change = _Change(inode, *planned, Held())
+            if change.data or change.size != inode.size:
+                self._put(change, wait=wait)
+            else:
+                self._commit(change)
 
     def sync(self, ino: int) -> None:
         """Make the file survive a power cut: flash object, disk object, index (fsync(2)).
@@ -207,7 +234,7 @@ class Data:
         """
         return self._tiers.allocated(inode)
 
-    def _settled(self, ino: int, operation: Callable[[Inode], T]) -> T:
+    def settled(self, ino: int, operation: Callable[[Inode], T]) -> T:
         """Run ``operation``, again if the file was moved meanwhile: then no damage counts."""
         while True:
             inode = self._file(ino)
@@ -226,7 +253,7 @@ class Data:
     def _is_as_it_was(self, inode: Inode) -> bool:
         return self._index.inodes.get(inode.ino).version == inode.version
 
-    def _read(self, inode: Inode, extent: Extent, *, wait: bool) -> bytes:
+    def load(self, inode: Inode, extent: Extent, *, wait: bool) -> bytes:
         """The bytes of an extent; from the mirror, if there is one and flash fails."""
         try:
             return self._tiers.read(inode, extent, wait=wait)
@@ -273,7 +300,11 @@ class Data:
                 change = self._without_valid_mirror(change, wait=wait)
             self._put_making_room(change, wait=wait)
         except Damage as exc:
-            self._report(change.inode, exc)
+            damaged = change.inode
+            if exc.ino != damaged.ino:  # a file that was to be copied; some of it may have been
+                self._trim_later(damaged.ino)
+                damaged = self._index.inodes.get(exc.ino)
+            self._report(damaged, exc)
             raise
         except OSError:
             self._trim_later(change.inode.ino)
@@ -287,6 +318,9 @@ class Data:
         self._reclaimer.add_cut(ino)
         with suppress(FsError), self._index.transaction():
             self._index.cuts.add(ino)
+            row = self._index.inodes.get(ino)
+            if row.version == 0:  # it has had a byte now
+                self._index.inodes.change(row, version=1)
 
     def _put_making_room(self, change: _Change, *, wait: bool) -> None:
         try:

@@ -18,6 +18,7 @@ from tierfs.core.moves import Moves
 from tierfs.core.names import Names
 from tierfs.core.placement import Placement
 from tierfs.core.publication import Publication
+from tierfs.core.ranges import Ranges
 from tierfs.core.reclaimer import Reclaimer
 from tierfs.core.references import References
 from tierfs.core.tiers import Tiers
@@ -70,6 +71,7 @@ class FileSystem:
             index, tiers, self.placement, self.dirty, locks, self.reclaimer, clock, metrics
         )
         self.activity = self.data.activity
+        self.ranges = Ranges(index, tiers, self.data, locks)
         self.moves = Moves(index, tiers, self.placement, self.dirty, locks, self.reclaimer)
         self.data.mirror = lambda ino: self.moves.mirror([ino], paced=_unpaced)[0].outcome
         self.attributes = Attributes(index, self.data, clock)

@@ -59,6 +59,32 @@ class Held:
                 self.fds[at] = -1
 
 
+class Content:
+    """What a change does to a range of a file, where it is more than bytes that are at hand."""
+
+    __slots__ = ("_length",)
+
+    leaves_holes = True
+    """Whether blocks of the range may take no room, or hold nothing that was written."""
+
+    def __init__(self, length: int) -> None:
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def put(
+        self, store: ObjectStore, ino: int, extent: Extent, holds: int, keep: Keep, *, fresh: bool
+    ) -> None:
+        """Do so to one part of the range, in one object; ``holds`` and others as for a write.
+
+        Raises:
+            Damage: an object is missing or too short.
+            OSError: a call on a backing directory failed.
+        """
+        raise NotImplementedError
+
+
 class FlashFull(Exception):
     """Flash has no room for these bytes: they belong on disk."""
 
@@ -113,7 +139,7 @@ class Tiers:
         inode: Inode,
         new_size: int,
         offset: int,
-        data: bytes | memoryview,
+        data: bytes | memoryview | Content,
         held: Held,
         *,
         wait: bool,
@@ -134,15 +160,18 @@ class Tiers:
         on_flash, on_disk = split(Extent(offset, len(data)), inode.prefix)
         if not wait and (on_disk or new.disk != old.disk):
             raise WouldBlock
-        view, cut = memoryview(data), on_flash.length if on_flash else 0
+        head = tail = data
+        if not isinstance(data, Content):
+            view, cut = memoryview(data), on_flash.length if on_flash else 0
+            head, tail = view[:cut], view[cut:]
         held.fresh = inode.version == 0 and self._is_first(inode.ino)
         try:
-            self._apply(0, inode.ino, on_flash, view[:cut], (old.flash, new.flash), held)
+            self._apply(0, inode.ino, on_flash, head, (old.flash, new.flash), held)
         except OSError as exc:
             if exc.errno in NO_ROOM:
                 raise FlashFull from exc
             raise
-        self._apply(1, inode.ino, on_disk, view[cut:], (old.disk, new.disk), held)
+        self._apply(1, inode.ino, on_disk, tail, (old.disk, new.disk), held)
 
     def _is_first(self, ino: int) -> bool:
         """Whether a file that never had a byte gets its first now, and no object can be its own.
@@ -227,7 +256,7 @@ class Tiers:
         at: int,
         ino: int,
         extent: Extent | None,
-        data: memoryview,
+        data: bytes | memoryview | Content,
         lengths: tuple[int, int],
         held: Held,
     ) -> None:
@@ -235,8 +264,11 @@ class Tiers:
         store, (old, new) = self.disk if at else self.flash, lengths
         if extent is not None:
             keep = held.keep(at, made=not old)
-            put(store, ino, extent.offset, data, old, keep, fresh=held.fresh)
-            self._written[store.name].inc(extent.length)
+            if isinstance(data, Content):
+                data.put(store, ino, extent, old, keep, fresh=held.fresh)
+            else:
+                put(store, ino, extent.offset, data, old, keep, fresh=held.fresh)
+                self._written[store.name].inc(extent.length)
         elif new > old:
             resize(store, ino, new, old, held.keep(at, made=not old), fresh=held.fresh)
 

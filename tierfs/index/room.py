@@ -10,7 +10,6 @@ A filesystem that cannot allocate ahead (EOPNOTSUPP) goes without.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 from contextlib import suppress
@@ -19,6 +18,7 @@ from typing import Final
 
 from tierfs.base.blocks import SECTOR
 from tierfs.base.osio import Os
+from tierfs.base.ranges import KEEP_SIZE, fallocate
 
 KIB: Final = 1024
 LOG_FRACTION: Final = 16
@@ -31,16 +31,12 @@ LOG_UNITS: Final = 4
 DATABASE_UNITS: Final = 4
 """What is allocated behind the database at a time; half of it is kept back for removals."""
 
-_KEEP_SIZE: Final = 1
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def _fallocate(fd: int, offset: int, length: int) -> None:
     """Allocate the blocks of a range, which may lie behind the file's end; its length stays."""
-    if _LIBC.fallocate(fd, _KEEP_SIZE, ctypes.c_int64(offset), ctypes.c_int64(length)) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+    fallocate(fd, KEEP_SIZE, offset, length)
 
 
 def unit_of(capacity: int) -> int:

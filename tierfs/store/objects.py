@@ -106,6 +106,10 @@ def object_path(ino: int) -> str:
     return f"{group >> 8 & 0xFF:02x}/{group & 0xFF:02x}/{ino}"
 
 
+def _blocks_of(pieces: list[tuple[int, int]]) -> int:
+    return sum(whole_blocks(end) - whole_blocks(begin) for begin, end in pieces)
+
+
 def _pieces(fd: int, start: int, end: int) -> list[tuple[int, int]]:
     return list(data_ranges(fd, start, end))
 
@@ -141,6 +145,7 @@ class _Calls:
         def labelled(call: str, function: Callable[P, T]) -> Callable[P, T]:
             return os_.bound(f"{name}.{call}", function)
 
+        self.other = os_.call
         self.open = labelled("open", open_sized)
         self.open_directory = labelled("open", open_beneath)
         self.pread = labelled("pread", os.pread)
@@ -251,6 +256,30 @@ class ObjectStore:
             if keep is not None and keep(fd):
                 opened.fd = -1
 
+    def apply(
+        self,
+        ino: int,
+        work: Callable[[int], None],
+        *,
+        holds: int = 0,
+        keep: Keep | None = None,
+        fresh: bool = False,
+    ) -> None:
+        """Do something to an object by a descriptor to write to it; as ``write`` otherwise.
+
+        Raises:
+            ObjectLost: it does not hold ``holds`` bytes.
+        """
+        opened = self._writable(ino, holds, fresh=fresh)
+        with opened as fd:
+            work(fd)
+            if keep is not None and keep(fd):
+                opened.fd = -1
+
+    def call(self, name: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """A call on a descriptor of an object, through the seam: ``flash.clone`` and the like."""
+        return self._calls.other(f"{self.name}.{name}", function, *args, **kwargs)
+
     def remove(self, ino: int) -> None:
         """Remove the object; no object is fine."""
         try:
@@ -268,14 +297,13 @@ class ObjectStore:
 
         Holes are left out. It may count more, where the filesystem has allocated ahead.
         """
-        if start == 0:
-            found = self._stat(ino)
-            if found is None:
-                return 0
-            if found.st_size <= length:
-                return found.st_blocks * SECTOR
-        found_data = self.pieces(ino, start, length)
-        return sum(whole_blocks(end) - whole_blocks(begin) for begin, end in found_data)
+        found = self._stat(ino)
+        if found is None:
+            return 0
+        if found.st_size <= length:  # counts blocks as well that are allocated and not written
+            before = self.pieces(ino, 0, start) if start else []
+            return max(0, found.st_blocks * SECTOR - _blocks_of(before))
+        return _blocks_of(self.pieces(ino, start, length))
 
     def pieces(self, ino: int, start: int, end: int) -> list[tuple[int, int]]:
         """Where data begins and ends between ``start`` and ``end``, in order; no object: none."""
