@@ -77,6 +77,8 @@ class Names:
         self._clock = clock
         self._directories = Directories(index, clock)
         self._renames = Renames(index, self._directories)
+        self._nameless: set[int] = set()
+        """Inodes without a name that may be given one."""
 
     def lookup(self, parent: int, name: bytes) -> Inode:
         """What ``name`` is in the directory (path_resolution(7)).
@@ -121,8 +123,25 @@ class Names:
             self._directories.touch(parent, links=is_directory(inode))
         return self._referred(inode)
 
+    def make_nameless(self, parent: int, mode: int, owner: Owner, *, exclusive: bool) -> Inode:
+        """Make a file without a name, as ``make`` would in the directory (O_TMPFILE of open(2)).
+
+        It lives until the kernel forgets it, or the next mount, unless ``link`` gives it a name;
+        ``exclusive``, it gets none (O_EXCL).
+        """
+        with self._index.transaction():
+            directory = self._directories.get(parent)
+            if directory.nlink == 0:
+                raise FsError(errno.ENOENT)
+            inode = self._add(directory, None, mode, owner)
+        self._referred(inode)
+        self._references.orphan(inode.ino)
+        if not exclusive:
+            self._nameless.add(inode.ino)
+        return inode
+
     def link(self, ino: int, parent: int, name: bytes) -> Inode:
-        """Give an inode a further name (link(2))."""
+        """Give an inode a further name (link(2)), or one without a name its first."""
         self._index.inodes.get(ino)  # reconciled now, if need be: inside a transaction it is not
         with self._index.transaction():
             self._directories.with_room_for(parent, name)
@@ -132,6 +151,7 @@ class Names:
             )
             self._index.entries.insert(parent, name, ino, self._index.new_serial())
             self._directories.touch(parent)
+        self._nameless.discard(ino)
         return self._referred(inode)
 
     def unlink(self, parent: int, name: bytes) -> None:
@@ -180,7 +200,10 @@ class Names:
     def forget(self, ino: int, count: int = 1) -> None:
         """Give references back; an unlinked inode is freed with its last one."""
         if self._references.drop(ino, count):
-            self._reclaimer.add(ino)
+            self._nameless.discard(ino)
+            inode = self._index.inodes.stored(ino)
+            if inode is not None and inode.nlink == 0:  # else it got its first name meanwhile
+                self._reclaimer.add(ino)
 
     def _by_number(self, ino: int, name: bytes) -> Inode:
         if ino > LARGEST_NUMBER:  # a handle holds any 64 bits
@@ -205,7 +228,7 @@ class Names:
         inode = self._index.inodes.present(ino)
         if is_directory(inode):
             raise FsError(errno.EPERM)
-        if inode.nlink == 0:
+        if inode.nlink == 0 and ino not in self._nameless:
             raise FsError(errno.ENOENT)
         if inode.nlink >= LINK_MAX:
             raise FsError(errno.EMLINK)
@@ -214,19 +237,22 @@ class Names:
     def _add(
         self,
         directory: Inode,
-        name: bytes,
+        name: bytes | None,
         mode: int,
         owner: Owner,
         *,
         rdev: int = 0,
         target: bytes | None = None,
     ) -> Inode:
-        """A new inode under a free name; it inherits what the directory has to pass on."""
+        """A new inode under a free name or none; it inherits what the directory has to pass on."""
         default = self._index.xattrs.find(directory.ino, acl.DEFAULT)
         inherited = acl.inherit(default, mode, owner.umask)
         inode = self._new_inode(directory, inherited.mode, owner, rdev=rdev, target=target)
+        if name is None:
+            inode = inode._replace(nlink=0)
         self._index.inodes.insert(inode)
-        self._index.entries.insert(directory.ino, name, inode.ino, inode.ino)
+        if name is not None:
+            self._index.entries.insert(directory.ino, name, inode.ino, inode.ino)
         self._store_acls(inode.ino, inherited)
         return inode
 
