@@ -87,7 +87,10 @@ class Piece(NamedTuple):
 def pieces(
     tiers: Tiers, source: Extent, source_prefix: int, offset: int, prefix: int
 ) -> Iterator[Piece]:
-    """The parts of a copy from ``source`` to ``offset``, in order; prefixes as of the files."""
+    """The parts of a copy from ``source`` to ``offset``, in order; prefixes as of the files.
+
+    Where blocks may be shared, a part begins with one, unless it is shorter.
+    """
     done = 0
     while done < source.length:
         at, to, left = source.offset + done, offset + done, source.length - done
@@ -96,8 +99,11 @@ def pieces(
             store, left = tiers.flash, min(left, source_prefix - at)
         if to < prefix:
             target, left = tiers.flash, min(left, prefix - to)
-        yield Piece(store, at, target, to, left)
-        done += left
+        piece = Piece(store, at, target, to, left)
+        if piece.is_aligned and at % BLOCK:
+            piece = piece._replace(length=min(left, BLOCK - at % BLOCK))
+        yield piece
+        done += piece.length
 
 
 class Copied(Content):
@@ -146,10 +152,7 @@ class Copied(Content):
     def _share(self, ino: int, piece: Piece, fd: int) -> int:
         """Share the whole blocks of a piece, and return how many bytes they are."""
         store, length = piece.target, piece.length - piece.length % BLOCK
-        starts_block = piece.offset % BLOCK == 0
-        if not (
-            length and starts_block and piece.is_aligned and self._shares.get(store.name, True)
-        ):
+        if not (length and piece.is_aligned and self._shares.get(store.name, True)):
             return 0
 
         def clone(source: int) -> int:
