@@ -289,6 +289,12 @@ def test_a_renamed_file_is_found_where_nothing_was(opened: Opened, *, moved: boo
     opened.view.check(opened.volume.index)
 
 
+def test_the_first_attribute_of_a_file_is_published_when_it_is_set(opened: Opened) -> None:
+    made = opened.fs.names.make(ROOT, b"f", FILE, ME)
+    opened.fs.xattrs.set(made.ino, b"user.a", b"1")
+    assert opened.view.xattrs[made.ino] == [(b"user.a", b"1")]
+
+
 def test_many_attributes_are_not_read_for_a_lookup(opened: Opened) -> None:
     made = opened.fs.names.make(ROOT, b"f", FILE, ME)
     opened.fs.xattrs.set(made.ino, b"user.a", b"x" * 9000)

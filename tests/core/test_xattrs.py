@@ -6,9 +6,11 @@ import os
 import pytest
 
 from tests.core.calls import Somebody, fails, make
+from tests.support.faulty_os import Point
 from tests.support.volumes import LooseVolume
 from tierfs.core import acl
 from tierfs.core.xattrs import VALUE_MAX
+from tierfs.index.xattrs import FEW
 
 CREATE, REPLACE = os.XATTR_CREATE, os.XATTR_REPLACE
 
@@ -53,6 +55,34 @@ def test_what_stays_the_same_is_no_change(small: LooseVolume, ino: int) -> None:
     small.fs.xattrs.set(ino, b"user.a", b"v")
     small.fs.xattrs.remove(ino, acl.ACCESS)
     assert small.fs.attributes.get(ino) == before
+
+
+def test_more_attributes_of_a_file_than_are_remembered(small: LooseVolume, ino: int) -> None:
+    names = [b"user.%03d" % number for number in range(3 * FEW)]
+    for name in names:
+        small.fs.xattrs.set(ino, name, b"v", CREATE)
+    for name in names:
+        small.fs.xattrs.set(ino, name, b"w", REPLACE)
+    assert small.fs.xattrs.names(ino) == names
+    assert {small.fs.xattrs.get(ino, name) for name in names} == {b"w"}
+    for name in names:
+        small.fs.xattrs.remove(ino, name)
+        with fails(errno.ENODATA):
+            small.fs.xattrs.remove(ino, name)
+    assert small.fs.xattrs.names(ino) == []
+
+
+def test_an_attribute_that_was_rolled_back_was_never_there(small: LooseVolume, ino: int) -> None:
+    small.os.clear()
+    small.os.fail(Point("index.commit", 0), errno.EIO)
+    small.os.fail(Point("index.commit", 2), errno.EIO)
+    with pytest.raises(OSError, match="Input/output"):
+        small.fs.xattrs.set(ino, b"user.a", b"v")
+    small.fs.xattrs.set(ino, b"user.a", b"v", CREATE)
+    with pytest.raises(OSError, match="Input/output"):
+        small.fs.xattrs.remove(ino, b"user.a")
+    small.fs.xattrs.set(ino, b"user.a", b"w", REPLACE)
+    assert small.fs.xattrs.get(ino, b"user.a") == b"w"
 
 
 def test_create_and_replace(small: LooseVolume, ino: int) -> None:

@@ -16,7 +16,7 @@ from tierfs.core.data import Data
 from tierfs.core.locks import WouldBlock
 from tierfs.core.modes import set_by, with_permissions, without_set_id
 from tierfs.index.index import Index
-from tierfs.index.inodes import Inode
+from tierfs.index.inodes import Columns, Inode
 
 
 class Changes(NamedTuple):
@@ -28,6 +28,9 @@ class Changes(NamedTuple):
     size: int | None = None
     atime: int | None = None
     mtime: int | None = None
+
+
+_NOTHING = Changes()
 
 
 class Attributes:
@@ -82,17 +85,19 @@ class Attributes:
             self._data.truncate(ino, changes.size, caller=caller, wait=wait)
             if changes == Changes(size=changes.size):
                 return self.get(ino)  # both times are marked, with one and the same moment
-        self._index.inodes.get(ino)  # reconciled now, if need be: inside a transaction it is not
+        if self._index.inodes.unreconciled:
+            self._index.inodes.get(ino)  # reconciled now: inside a transaction it is not
         with self._index.transaction():
-            inode = _changed(self._index.inodes.get(ino), changes, caller)
-            inode = inode._replace(ctime=self._clock())
-            self._index.inodes.update(inode)
+            row = self._index.inodes.present(ino)
+            columns = _columns(row, changes, caller)
+            columns["ctime"] = self._clock()
+            inode = self._index.inodes.change(row, **columns)
             if changes.mode is not None:
                 self._update_access_list(inode)
         return inode
 
     def _update_access_list(self, inode: Inode) -> None:
-        stored = self._index.xattrs.find(inode.ino, acl.ACCESS)
+        stored = self._index.xattrs.present(inode.ino, acl.ACCESS)
         if stored is not None:
             self._index.xattrs.put(
                 inode.ino, acl.ACCESS, acl.render(acl.after_chmod(acl.parse(stored), inode.mode))
@@ -106,22 +111,26 @@ def blocks_of(inode: Inode) -> int:
     return 0
 
 
-def _changed(inode: Inode, changes: Changes, caller: Caller) -> Inode:
-    return inode._replace(
-        mode=_mode(inode, changes, caller),
-        uid=inode.uid if changes.uid is None else changes.uid,
-        gid=inode.gid if changes.gid is None else changes.gid,
-        atime=inode.atime if changes.atime is None else nearest(changes.atime),
-        mtime=inode.mtime if changes.mtime is None else nearest(changes.mtime),
-    )
-
-
-def _mode(inode: Inode, changes: Changes, caller: Caller) -> int:
+def _columns(inode: Inode, changes: Changes, caller: Caller) -> Columns:
+    """What is changed but for the ctime."""
+    columns: Columns = {}
     if changes.mode is not None:
-        mode = with_permissions(inode.mode, changes.mode)
-        # The kernel has done so, but not where it took set-user-ID away itself (fuse_setattr).
-        return mode if stat.S_ISDIR(mode) else set_by(mode, inode.gid, caller)
-    if changes.uid is not None or changes.gid is not None or changes == Changes():
+        columns["mode"] = _set_mode(inode, changes.mode, caller)
+    elif changes.uid is not None or changes.gid is not None or changes == _NOTHING:
         # chown(2) takes set-user-ID from everyone, root too.
-        return without_set_id(inode.mode, inode.gid, caller)
-    return inode.mode
+        columns["mode"] = without_set_id(inode.mode, inode.gid, caller)
+    if changes.uid is not None:
+        columns["uid"] = changes.uid
+    if changes.gid is not None:
+        columns["gid"] = changes.gid
+    if changes.atime is not None:
+        columns["atime"] = nearest(changes.atime)
+    if changes.mtime is not None:
+        columns["mtime"] = nearest(changes.mtime)
+    return columns
+
+
+def _set_mode(inode: Inode, permissions: int, caller: Caller) -> int:
+    mode = with_permissions(inode.mode, permissions)
+    # The kernel has done so, but not where it took set-user-ID away itself (fuse_setattr).
+    return mode if stat.S_ISDIR(mode) else set_by(mode, inode.gid, caller)

@@ -245,12 +245,13 @@ class Names:
         target: bytes | None = None,
     ) -> Inode:
         """A new inode under a free name or none; it inherits what the directory has to pass on."""
-        default = self._index.xattrs.find(directory.ino, acl.DEFAULT)
+        default = self._index.xattrs.present(directory.ino, acl.DEFAULT)
         inherited = acl.inherit(default, mode, owner.umask)
         inode = self._new_inode(directory, inherited.mode, owner, rdev=rdev, target=target)
         if name is None:
             inode = inode._replace(nlink=0)
         self._index.inodes.insert(inode)
+        self._index.xattrs.begin(inode.ino)
         if name is not None:
             self._index.entries.insert(directory.ino, name, inode.ino, inode.ino)
         self._store_acls(inode.ino, inherited)

@@ -73,14 +73,14 @@ class ExtendedAttributes:
         if len(value) > VALUE_MAX:
             raise FsError(errno.E2BIG)
         with self._index.transaction():
-            inode = self._index.inodes.get(ino)
+            inode = self._index.inodes.present(ino)
             self._check_flags(ino, name, flags)
             if name.startswith(VIRTUAL):
                 self.virtual.set(ino, name, value, caller)
             elif name in acl.NAMES:
                 self._set_acl(inode, name, value, caller)
             elif self._store(ino, name, value):
-                self._changed(inode)
+                self._index.inodes.change(inode, ctime=self._clock())
 
     def remove(self, ino: int, name: bytes, *, caller: Caller = PRIVILEGED) -> None:
         """Remove a value (removexattr(2)).
@@ -90,11 +90,11 @@ class ExtendedAttributes:
         """
         _check_known(name)
         with self._index.transaction():
-            inode = self._index.inodes.get(ino)
+            inode = self._index.inodes.present(ino)
             if name.startswith(VIRTUAL):
                 removed = self.virtual.remove(ino, name, caller)
             elif removed := self._index.xattrs.delete(ino, name):
-                self._changed(inode)
+                self._index.inodes.change(inode, ctime=self._clock())
         if not removed and name not in acl.NAMES:
             raise FsError(errno.ENODATA)
 
@@ -121,20 +121,17 @@ class ExtendedAttributes:
             mode = set_by(acl.mode_of(entries, mode), inode.gid, caller)
         said_by_mode = name == acl.ACCESS and acl.is_minimal(entries)
         if self._store(inode.ino, name, None if said_by_mode else value) or mode != inode.mode:
-            self._changed(inode._replace(mode=mode))
+            self._index.inodes.change(inode, mode=mode, ctime=self._clock())
 
     def _store(self, ino: int, name: bytes, value: bytes | None) -> bool:
         """Store or, if None, delete; False when nothing changed: then ctime stays, as on ext4."""
         small = value is None or len(value) <= COMPARED
-        if small and self._index.xattrs.find(ino, name) == value:
+        if small and self._index.xattrs.present(ino, name) == value:
             return False
         if value is None:
             return self._index.xattrs.delete(ino, name)
         self._index.xattrs.put(ino, name, value)
         return True
-
-    def _changed(self, inode: Inode) -> None:
-        self._index.inodes.update(inode._replace(ctime=self._clock()))
 
 
 def _check_known(name: bytes) -> None:

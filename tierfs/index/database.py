@@ -176,6 +176,13 @@ class Database:
             raise self._failure(exc) from exc
         return row
 
+    def rows_within(self, statement: str, *args: object) -> list[Row]:
+        """Every row of a query inside a transaction."""
+        try:
+            return self._writing.execute(statement, args).fetchall()
+        except FAILURES as exc:
+            raise self._failure(exc) from exc
+
     def execute(self, statement: str, *args: object) -> int:
         """Run a statement inside a transaction; returns the number of rows it changed."""
         try:

@@ -358,4 +358,4 @@ class Index:
         self._counts.roll_back()
         self._publisher.roll_back()
         self.inodes.forget_cached()
-        self.xattrs.forget_absent()
+        self.xattrs.forget_known()

@@ -101,28 +101,26 @@ class Publisher:
 
     def _tell(self) -> None:
         """Inodes first: names and attributes of one that is not published are not kept."""
-        self._tell_inodes()
-        for ino in self._directories:
-            self._view.begin_directory(ino)
-            self._view.complete_directory(ino)
-        for (parent, name), ino in self._entries.items():
-            self._view.put_entry(parent, name, ino)
-            self._view.drop_listing(parent)
-        for ino, pairs in self._xattrs.items():
-            if pairs is None:
-                self._view.drop_xattrs(ino)
-            else:
-                self._view.put_xattrs(ino, sorted(pairs.items()))
-        self._view.committed()
-
-    def _tell_inodes(self) -> None:
+        view = self._view
         for ino, inode in self._inodes.items():
             if inode is None or ino in self.withheld:
-                self._view.drop_inode(ino)
+                view.drop_inode(ino)
             elif ino in self._made:
-                self._view.put_inode(inode)  # nobody has heard of it yet
+                view.put_inode(inode)  # nobody has heard of it yet
             else:
-                self._view.change_inode(inode)
+                view.change_inode(inode)
+        for ino in self._directories:
+            view.begin_directory(ino)
+            view.complete_directory(ino)
+        for (parent, name), ino in self._entries.items():
+            view.put_entry(parent, name, ino)
+            view.drop_listing(parent)
+        for ino, pairs in self._xattrs.items():
+            if pairs is None:
+                view.drop_xattrs(ino)
+            else:
+                view.put_xattrs(ino, sorted(pairs.items()))
+        view.committed()
 
     def _forget(self) -> None:
         self._inodes.clear()

@@ -9,9 +9,17 @@ from tierfs.index.publisher import XATTRS_MAX, Pairs, Publisher
 WEIGHT = "(SELECT sum(length(name) + length(value)) FROM xattr WHERE xattr.ino = inode.ino)"
 """Bytes of the extended attributes of a row of ``inode``; NULL when there is none."""
 
-MOST_ABSENT = 1024
-"""Attributes remembered as looked for in vain."""
+MOST_KNOWN = 16_384
+"""Inodes of which the names of their attributes are remembered."""
 
+FEW = 16
+"""Attributes of one inode: of more no name is remembered."""
+
+_NONE: frozenset[bytes] = frozenset()
+
+_STORED = "SELECT value FROM xattr WHERE ino = ? AND name = ?"
+_NAMES = "SELECT name FROM xattr WHERE ino = ? ORDER BY name"
+_FEW_NAMES = f"SELECT name FROM xattr WHERE ino = ? LIMIT {FEW + 1}"  # noqa: S608 - a number
 _WEIGH = "SELECT sum(length(name) + length(value)) FROM xattr WHERE ino = ?"
 
 
@@ -22,25 +30,37 @@ class Xattrs:
         self._database = database
         self._inodes = inodes
         self._publisher = publisher
-        self._absent: set[tuple[int, bytes]] = set()
+        self._known: dict[int, frozenset[bytes]] = {}
+        """The names of all attributes of some inodes, used and changed inside transactions."""
 
     def find(self, ino: int, name: bytes) -> bytes | None:
         """The value, or None."""
         with self._database.lock:  # or the transaction may be another thread's
             if self._database.in_transaction:
-                return self._find_for_change(ino, name)
+                return self.present(ino, name)
             self._publish_all(ino)
-            return self._stored(ino, name)
+            row = self._database.row(_STORED, ino, name)
+            return None if row is None else bytes(row[0])
+
+    def present(self, ino: int, name: bytes) -> bytes | None:
+        """The value as the present transaction, which this is called inside of, has made it.
+
+        Each file that is made asks for its directory's default list, mostly in vain.
+        """
+        names = self._names_within(ino)
+        if names is not None and name not in names:
+            return None
+        row = self._database.row_within(_STORED, ino, name)
+        return None if row is None else bytes(row[0])
 
     def names(self, ino: int) -> list[bytes]:
         """Every name, in order."""
         self._publish_all(ino)
-        return [
-            name
-            for (name,) in self._database.rows(
-                "SELECT name FROM xattr WHERE ino = ? ORDER BY name", ino
-            )
-        ]
+        return [name for (name,) in self._database.rows(_NAMES, ino)]
+
+    def begin(self, ino: int) -> None:
+        """The inode is a new one."""
+        self._remember(ino, _NONE)
 
     def put(self, ino: int, name: bytes, value: bytes) -> None:
         """Set a value, new or old; ENOSPC where the index may not grow."""
@@ -48,17 +68,28 @@ class Xattrs:
         self._database.execute(
             "INSERT OR REPLACE INTO xattr (ino, name, value) VALUES (?, ?, ?)", ino, name, value
         )
-        self._absent.discard((ino, name))
+        names = self._known.get(ino)
+        if names is not None:
+            if not names and len(name) + len(value) <= XATTRS_MAX:
+                self._publisher.xattrs_removed(ino)  # what follows are all of its attributes
+            if name not in names:
+                self._remember(ino, names | {name})
         self._publisher.xattr_changed(ino, name, value)
 
     def delete(self, ino: int, name: bytes) -> bool:
         """Remove a value; tells whether there was one."""
+        names = self._names_within(ino)
+        if names is not None:
+            if name not in names:
+                return False
+            self._remember(ino, names - {name})
         self._publisher.xattr_changed(ino, name, None)
         return self._database.execute("DELETE FROM xattr WHERE ino = ? AND name = ?", ino, name) > 0
 
     def delete_all(self, ino: int) -> None:
         """Remove every value of an inode."""
         self._database.execute("DELETE FROM xattr WHERE ino = ?", ino)
+        self._known.pop(ino, None)
         self._publisher.xattrs_removed(ino)
 
     def publish(self, ino: int, weight: int | None) -> None:
@@ -71,24 +102,28 @@ class Xattrs:
         elif weight <= XATTRS_MAX:
             self._publisher.found_xattrs(ino, self._pairs(ino))
 
-    def forget_absent(self) -> None:
-        """Forget which were looked for in vain: a transaction rolled back."""
-        self._absent.clear()
+    def forget_known(self) -> None:
+        """Forget which there are: a transaction rolled back."""
+        self._known.clear()
 
-    def _stored(self, ino: int, name: bytes) -> bytes | None:
-        row = self._database.row("SELECT value FROM xattr WHERE ino = ? AND name = ?", ino, name)
-        return None if row is None else bytes(row[0])
+    def _names_within(self, ino: int) -> frozenset[bytes] | None:
+        """All names, inside a transaction; None: they are many."""
+        names = self._known.get(ino)
+        if names is None:
+            rows = self._database.rows_within(_FEW_NAMES, ino)
+            if len(rows) > FEW:
+                return None
+            names = frozenset(name for (name,) in rows)
+            self._remember(ino, names)
+        return names
 
-    def _find_for_change(self, ino: int, name: bytes) -> bytes | None:
-        """Each file that is made asks for its directory's default list, mostly in vain."""
-        if (ino, name) in self._absent:
-            return None
-        value = self._stored(ino, name)
-        if value is None:
-            if len(self._absent) >= MOST_ABSENT:
-                self._absent.clear()
-            self._absent.add((ino, name))
-        return value
+    def _remember(self, ino: int, names: frozenset[bytes]) -> None:
+        if len(names) > FEW:
+            self._known.pop(ino, None)
+            return
+        if len(self._known) >= MOST_KNOWN:
+            self._known.clear()
+        self._known[ino] = names or _NONE
 
     def _publish_all(self, ino: int) -> None:
         """Who asks for one of an inode's asks for others soon, above all for some it lacks."""
