@@ -33,6 +33,22 @@ def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFi
     assert f"tierfs {verb}" in examples
 
 
+COSTLY = {"yaml", "trio", "pyfuse3", "prometheus_client", "sqlite3", "tierfs.policy", "tierfs.core"}
+"""What takes longer to load than all else that a command needs."""
+
+
+@pytest.mark.parametrize("verb", ["mount", "umount", "list", "status", "where", "pin", "promote"])
+def test_a_verb_that_only_asks_or_starts_loads_little(verb: str) -> None:
+    load = f"import sys; from tierfs.cli.main import main; main([{verb!r}, '--help'])"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{load}; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not COSTLY & {*done.stdout.splitlines()[-1].split()}
+
+
 def test_the_help_lists_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out

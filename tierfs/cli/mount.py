@@ -13,7 +13,7 @@ from tierfs.base.text import printable
 from tierfs.cli.messages import message
 from tierfs.cli.verb import PATH, Verb
 from tierfs.mount import fstab
-from tierfs.mount.cautions import cautions
+from tierfs.mount.cautions import Cautions
 from tierfs.mount.daemon import START_SECONDS, Request, start_daemon
 from tierfs.mount.handshake import Herald
 from tierfs.mount.options import parse_options
@@ -100,9 +100,9 @@ def command(
 
 def _mount(request: Request, timeout: float) -> None:
     parse_options(request.options)
-    found = cautions(request)
+    cautions = Cautions(request)
     start_daemon(request, seconds=timeout)
-    for caution in found:
+    for caution in cautions.lines():
         click.echo(f"tierfs: warning: {printable(caution)}", err=True)
 
 

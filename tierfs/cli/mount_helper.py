@@ -19,7 +19,7 @@ import click
 from tierfs.base.errors import TierfsError, UsageError
 from tierfs.base.text import printable
 from tierfs.cli.messages import message
-from tierfs.mount.cautions import cautions
+from tierfs.mount.cautions import Cautions
 from tierfs.mount.daemon import Request, start_daemon
 from tierfs.mount.options import MountOptions, known_words, parse_options, split_words
 from tierfs.policy.volume_file import load_volume_file
@@ -94,9 +94,9 @@ def perform(call: Call) -> None:
     elif call.fake:
         load_volume_file(call.request.volume_file)
     else:
-        found = cautions(call.request)
+        cautions = Cautions(call.request)
         pid = start_daemon(call.request)
-        for caution in found:
+        for caution in cautions.lines():
             click.echo(f"mount.tierfs: warning: {printable(caution)}", err=True)
         _say(
             call, f"{call.request.volume_file} mounted on {call.request.mountpoint}, process {pid}"

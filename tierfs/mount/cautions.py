@@ -3,37 +3,43 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tierfs.base.errors import ConfigError
 from tierfs.mount.daemon import Request
 from tierfs.mount.mountinfo import mount_at
-from tierfs.mount.mountpoint import within
-from tierfs.policy.volume_file import load_volume_file
+from tierfs.mount.mountpoint import begun, within
+
+if TYPE_CHECKING:
+    from tierfs.policy.volume_file import VolumeFile
 
 LOOK_SECONDS: Final = 2.0
 """A directory that does not answer by then is the daemon's affair."""
 
 
-def cautions(request: Request) -> list[str]:
-    """Lines for whoever asks for the mount, before it is made."""
-    looks: list[Callable[[], str | None]] = [
-        lambda: _hidden(request.mountpoint),
-        lambda: _one_filesystem(request.volume_file),
-    ]
-    return list(_answers(looks))
+class Cautions:
+    """Begins to look before the mount is made, and goes on while its daemon starts."""
+
+    def __init__(self, request: Request) -> None:
+        hidden = _answer(partial(within, LOOK_SECONDS, lambda: _hidden(request.mountpoint)))
+        self._hidden = hidden  # while nothing is mounted yet
+        self._one_filesystem = begun(lambda: _one_filesystem(request.volume_file))
+
+    def lines(self) -> list[str]:
+        """For whoever asked for the mount."""
+        found = [self._hidden, _answer(partial(self._one_filesystem, LOOK_SECONDS))]
+        return [line for line in found if line]
 
 
-def _answers(looks: list[Callable[[], str | None]]) -> Iterator[str]:
-    for look in looks:
-        try:
-            found = within(LOOK_SECONDS, look)
-        except (OSError, TimeoutError):
-            continue  # the daemon says it better
-        if found:
-            yield found
+def _answer(look: Callable[[], str | None]) -> str | None:
+    try:
+        return look()
+    except (OSError, TimeoutError):
+        return None  # the daemon says it better
 
 
 def _hidden(mountpoint: Path) -> str | None:
@@ -46,8 +52,10 @@ def _hidden(mountpoint: Path) -> str | None:
 
 
 def _one_filesystem(volume_file: Path) -> str | None:
+    # Takes as long to load as all else that a command needs which mounts.
+    policy = import_module("tierfs.policy.volume_file")
     try:
-        settings = load_volume_file(volume_file)
+        settings: VolumeFile = policy.load_volume_file(volume_file)
     except ConfigError:
         return None
     if settings.flash.stat().st_dev != settings.disk.stat().st_dev:

@@ -48,12 +48,21 @@ def within(seconds: float, work: Callable[[], T]) -> T:
         OSError: what ``work`` raised.
         TimeoutError: ``work`` is not done after ``seconds``; its thread is left behind.
     """
+    return begun(work)(seconds)
+
+
+def begun(work: Callable[[], T]) -> Callable[[float], T]:
+    """Begin ``work`` in a thread; what is returned waits for its result, as `within`."""
     future: Future[T] = Future()
     threading.Thread(target=_fulfil, args=(future, work), daemon=True).start()
-    try:
-        return future.result(timeout=seconds)
-    except TimeoutError:
-        raise TimeoutError(f"no answer within {seconds:g} s") from None
+
+    def result(seconds: float) -> T:
+        try:
+            return future.result(timeout=seconds)
+        except TimeoutError:
+            raise TimeoutError(f"no answer within {seconds:g} s") from None
+
+    return result
 
 
 def is_stale(path: Path) -> bool:
