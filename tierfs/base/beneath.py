@@ -19,7 +19,8 @@ from typing import Final
 DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY
 """Flags to list or sync a directory with."""
 
-_WAY: Final = os.O_PATH | os.O_DIRECTORY
+WAY: Final = os.O_PATH | os.O_DIRECTORY
+"""Flags to open a directory with for what lies in it."""
 _PATH_ONLY: Final = os.O_PATH | os.O_NOFOLLOW
 _ALWAYS: Final = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
@@ -124,16 +125,6 @@ def stat_beneath(path: str, *, dir_fd: int) -> os.stat_result:
         os.close(fd)
 
 
-def unlink_beneath(path: str, *, dir_fd: int) -> None:
-    """unlink(2) below a directory; of a symbolic link at the end, the link itself."""
-    above, _, name = path.rpartition("/")
-    parent = open_beneath(above or ".", _WAY, dir_fd=dir_fd)
-    try:
-        os.unlink(name, dir_fd=parent)
-    finally:
-        os.close(parent)
-
-
 def mkdir_beneath(path: str, mode: int, *, dir_fd: int) -> None:
     """mkdir(2) below a directory."""
     with parent_beneath(path, dir_fd=dir_fd) as (parent, name):
@@ -148,7 +139,7 @@ def parent_beneath(path: str, *, dir_fd: int) -> Iterator[tuple[int, str]]:
         OSError: as open(2).
     """
     above, _, name = path.rpartition("/")
-    fd = open_beneath(above or ".", _WAY, dir_fd=dir_fd)
+    fd = open_beneath(above or ".", WAY, dir_fd=dir_fd)
     try:
         yield fd, name
     finally:

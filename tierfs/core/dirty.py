@@ -364,8 +364,7 @@ class DirtySet:
             for ino in inos:
                 if (file := self._files.pop(ino, None)) is not None:
                     self._let_go(file, (FLASH, DISK))
-        for ino in inos:
-            self._index.dirty.delete(ino)
+        self._index.dirty.delete(*inos)
 
     # ---------------------------------------------------------------- syncing
 

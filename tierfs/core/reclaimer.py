@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tierfs.base.metrics import Metrics
@@ -116,14 +116,14 @@ class Reclaimer:
         return bool(unlinked or cut)
 
     def _remove(self, inodes: list[Inode]) -> None:
-        freed = [inode.ino for inode in inodes if self._remove_objects(inode)]
+        with self._tiers.removal() as remove:
+            freed = [inode.ino for inode in inodes if self._remove_objects(inode, remove)]
         with self._index.transaction():
             self._dirty.discard(freed)
-            for ino in freed:
-                self._index.xattrs.delete_all(ino)
-                self._index.cuts.delete(ino)
-                self._index.wishes.forget(ino)
-                self._index.inodes.delete(ino)
+            self._index.xattrs.delete_all(*freed)
+            self._index.cuts.delete(*freed)
+            self._index.wishes.forget(*freed)
+            self._index.inodes.delete(*freed)
         self._reclaimed.inc(len(freed))
 
     @contextmanager
@@ -134,12 +134,12 @@ class Reclaimer:
                 raise WouldBlock
             yield
 
-    def _remove_objects(self, inode: Inode) -> bool:
+    def _remove_objects(self, inode: Inode, remove: Callable[[int], None]) -> bool:
         if not stat.S_ISREG(inode.mode):
             return True
         try:
             with self._held(inode.ino):
-                self._tiers.remove(inode)
+                remove(inode.ino)
         except WouldBlock:
             self.add(inode.ino)
             return False

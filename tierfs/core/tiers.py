@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from tierfs.base.extents import Extent, Lengths, object_lengths, split
 from tierfs.base.metrics import Metrics
@@ -229,10 +231,16 @@ class Tiers:
             elif (store.length(inode.ino) or 0) > length:
                 store.resize(inode.ino, length)
 
-    def remove(self, inode: Inode) -> None:
-        """Remove both objects."""
-        self.flash.remove(inode.ino)
-        self.disk.remove(inode.ino)
+    @contextmanager
+    def removal(self) -> Iterator[Callable[[int], None]]:
+        """A block with a ``remove`` for both objects of each of many files."""
+        with self.flash.removal() as from_flash, self.disk.removal() as from_disk:
+
+            def remove(ino: int) -> None:
+                from_flash(ino)
+                from_disk(ino)
+
+            yield remove
 
     def flush(self) -> None:
         """Make the bytes of every file survive a power cut; only for ``DirtySet.flush``."""

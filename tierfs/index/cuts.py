@@ -18,9 +18,9 @@ class Cuts:
         """
         return self._database.execute("INSERT OR IGNORE INTO cut (ino) VALUES (?)", ino) > 0
 
-    def delete(self, ino: int) -> None:
-        """The objects were trimmed, or removed."""
-        self._database.execute("DELETE FROM cut WHERE ino = ?", ino)
+    def delete(self, *inos: int) -> None:
+        """The objects of these were trimmed, or removed."""
+        self._database.execute_for("DELETE FROM cut WHERE ino = ?", inos)
 
     def all(self) -> list[int]:
         """Every inode noted."""

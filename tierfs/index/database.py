@@ -11,7 +11,7 @@ import errno
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -187,6 +187,13 @@ class Database:
         """Run a statement inside a transaction; returns the number of rows it changed."""
         try:
             return self._writing.execute(statement, args).rowcount
+        except FAILURES as exc:
+            raise self._failure(exc) from exc
+
+    def execute_for(self, statement: str, numbers: Iterable[int]) -> None:
+        """Run a statement of one number inside a transaction, once for each."""
+        try:
+            self._writing.executemany(statement, [(number,) for number in numbers])
         except FAILURES as exc:
             raise self._failure(exc) from exc
 

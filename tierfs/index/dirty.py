@@ -46,6 +46,6 @@ class DirtyRows:
         """A new mount: the lengths of the objects tell what a failed sync has left."""
         self._database.execute("UPDATE dirty SET error = 0 WHERE error != 0")
 
-    def delete(self, ino: int) -> None:
-        """All bytes of the inode are synced, or it is gone."""
-        self._database.execute("DELETE FROM dirty WHERE ino = ?", ino)
+    def delete(self, *inos: int) -> None:
+        """All bytes of these inodes are synced, or they are gone."""
+        self._database.execute_for("DELETE FROM dirty WHERE ino = ?", inos)

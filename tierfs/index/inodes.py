@@ -238,12 +238,13 @@ class Inodes:
         self._publisher.changed(changed)
         return changed
 
-    def delete(self, ino: int) -> None:
-        """Remove a row; inside a transaction."""
-        self._take_away(ino)
-        self._database.execute("DELETE FROM inode WHERE ino = ?", ino)
-        self._cache.pop(ino, None)
-        self._publisher.removed(ino)
+    def delete(self, *inos: int) -> None:
+        """Remove rows; inside a transaction."""
+        for ino in inos:
+            self._take_away(ino)
+            self._cache.pop(ino, None)
+            self._publisher.removed(ino)
+        self._database.execute_for("DELETE FROM inode WHERE ino = ?", inos)
 
     def _take_away(self, ino: int) -> None:
         """Note that the row, as the present transaction sees it, does not count any more."""

@@ -71,7 +71,7 @@ class Wishes:
             "DELETE FROM request WHERE ino = ? AND prefix = ?", request.ino, request.prefix
         )
 
-    def forget(self, ino: int) -> None:
-        """The inode is gone."""
-        self._database.execute("DELETE FROM pin WHERE ino = ?", ino)
-        self._database.execute("DELETE FROM request WHERE ino = ?", ino)
+    def forget(self, *inos: int) -> None:
+        """These inodes are gone."""
+        self._database.execute_for("DELETE FROM pin WHERE ino = ?", inos)
+        self._database.execute_for("DELETE FROM request WHERE ino = ?", inos)

@@ -86,11 +86,12 @@ class Xattrs:
         self._publisher.xattr_changed(ino, name, None)
         return self._database.execute("DELETE FROM xattr WHERE ino = ? AND name = ?", ino, name) > 0
 
-    def delete_all(self, ino: int) -> None:
-        """Remove every value of an inode."""
-        self._database.execute("DELETE FROM xattr WHERE ino = ?", ino)
-        self._known.pop(ino, None)
-        self._publisher.xattrs_removed(ino)
+    def delete_all(self, *inos: int) -> None:
+        """Remove every value of these inodes."""
+        self._database.execute_for("DELETE FROM xattr WHERE ino = ?", inos)
+        for ino in inos:
+            self._known.pop(ino, None)
+            self._publisher.xattrs_removed(ino)
 
     def publish(self, ino: int, weight: int | None) -> None:
         """Publish all of an inode's, unless they are many; ``weight`` is what ``WEIGHT`` gave.

@@ -22,13 +22,13 @@ from typing import NamedTuple, ParamSpec, TypeVar
 
 from tierfs.base.beneath import (
     DIRECTORY,
+    WAY,
     NotAFile,
     mkdir_beneath,
     open_beneath,
     open_sized,
     parent_beneath,
     stat_beneath,
-    unlink_beneath,
 )
 from tierfs.base.blocks import SECTOR, whole_blocks
 from tierfs.base.group_sync import GroupSync
@@ -154,7 +154,7 @@ class _Calls:
         self.ftruncate = labelled("ftruncate", os.ftruncate)
         self.fdatasync = labelled("fdatasync", os.fdatasync)
         self.fsync_directory = labelled("fsync_directory", os.fsync)
-        self.unlink = labelled("unlink", unlink_beneath)
+        self.unlink = labelled("unlink", os.unlink)
         self.stat = labelled("stat", stat_beneath)
         self.fstat = labelled("stat", os.fstat)
         self.pieces = labelled("lseek", _pieces)
@@ -162,6 +162,41 @@ class _Calls:
         self.set_aside = labelled("set_aside", set_aside)
         self.statvfs = labelled("statvfs", os.fstatvfs)
         self.syncfs = labelled("syncfs", _syncfs)
+
+
+class Removal:
+    """Removes objects; those of neighbours are in one directory, which is opened once."""
+
+    def __init__(self, calls: _Calls, root: int) -> None:
+        self._calls = calls
+        self._root = root
+        self._group = self._above = -1
+        """The directory that is open, and its descriptor; below 0: there is none, and no object."""
+
+    def __enter__(self) -> Callable[[int], None]:
+        return self._remove
+
+    def __exit__(self, *_: object) -> None:
+        self._leave()
+
+    def _remove(self, ino: int) -> None:
+        if ino >> FILES_PER_DIRECTORY_BITS != self._group:
+            self._leave()
+            self._enter(ino)
+        if self._above >= 0:
+            with suppress(FileNotFoundError):
+                self._calls.unlink(str(ino), dir_fd=self._above)
+
+    def _enter(self, ino: int) -> None:
+        above = os.path.dirname(object_path(ino))
+        with suppress(FileNotFoundError):
+            self._above = open_beneath(above, WAY, dir_fd=self._root)
+        self._group = ino >> FILES_PER_DIRECTORY_BITS
+
+    def _leave(self) -> None:
+        above, self._group, self._above = self._above, -1, -1
+        if above >= 0:
+            os.close(above)
 
 
 class ObjectStore:
@@ -282,10 +317,12 @@ class ObjectStore:
 
     def remove(self, ino: int) -> None:
         """Remove the object; no object is fine."""
-        try:
-            self._calls.unlink(object_path(ino), dir_fd=self._directory)
-        except FileNotFoundError:
-            return
+        with self.removal() as remove:
+            remove(ino)
+
+    def removal(self) -> Removal:
+        """A block with a ``remove`` for many, which do not change meanwhile."""
+        return Removal(self._calls, self._directory)
 
     def length(self, ino: int) -> int | None:
         """The object's length, or None when there is no object, or something else."""
