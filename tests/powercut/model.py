@@ -20,7 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from tests.powercut.journal import Entry
-from tests.powercut.operations import CHANGES_BYTES, LABEL, SYNCS_BYTES, Operation
+from tests.powercut.operations import CHANGES_BYTES, LABEL, SYNCS_ALL, SYNCS_OWN, Operation
+
+CHANGES_NAMES = {"create", "nameless", "link", "rename", "unlink", "mkdir", "rmdir"}
 
 DIRECTORY = -1
 """In place of a file's number: a directory."""
@@ -109,6 +111,13 @@ class File:
         """Whether its bytes were changed since the last sync."""
         return len(self.contents) > 1
 
+    def become(self, content: bytes) -> None:
+        """It holds this now. One that appends in between is not kept: it tells nothing more."""
+        grows = len(self.contents) > 1 and content.startswith(self.content)
+        if grows and self.content.startswith(self.contents[-2]):
+            self.contents.pop()
+        self.contents.append(content)
+
     def sync(self, mtime: int | None) -> None:
         """It was synced, and had this mtime then, if anybody looked."""
         self.sync_bytes()
@@ -120,6 +129,10 @@ class File:
         self.buried += [old for old in self.contents[:-1] if len(old) > len(now) or old != now]
         self.buried = self.buried[-KEPT_BURIED:]
         self.contents, self.synced = [now], True
+
+    def sync_range(self, operation: Operation) -> None:
+        """The bytes that this wrote were synced, and the size as far as they need it."""
+        self.contents = [operation.changed(content) for content in self.contents]
 
     def judge(self, path: str, found: Found) -> Failure | None:
         """What is wrong with it, if anything."""
@@ -232,13 +245,15 @@ class Model:
         if operation.kind in {"fsync", "fsyncdir"}:
             if entry.done:
                 self._sync(operation, entry.result)
-        elif operation.kind in {"create", "link", "rename", "unlink", "mkdir", "rmdir"}:
+        elif operation.kind in CHANGES_NAMES:
             self._name(operation)
         else:
             file = self.file(operation.path)
             self._change(file, operation)
-            if entry.done and operation.kind in SYNCS_BYTES:
+            if entry.done and operation.kind in SYNCS_ALL:
                 file.sync_bytes()
+            elif entry.done and operation.kind in SYNCS_OWN:
+                file.sync_range(operation)
 
     def _doubt(self, operation: Operation) -> None:
         """Leave every name of what it concerned alone until the next look."""
@@ -249,7 +264,7 @@ class Model:
     def _name(self, operation: Operation) -> None:
         number = self.now(operation.path)
         match operation.kind:
-            case "create":
+            case "create" | "nameless":
                 self._made += 1
                 self.files[self._made] = made = File()
                 self._change(made, operation)
@@ -267,12 +282,12 @@ class Model:
     def _refer(self, path: str, number: int | None) -> None:
         self.names.setdefault(path, [None]).append(number)
 
-    @staticmethod
-    def _change(file: File, operation: Operation) -> None:
+    def _change(self, file: File, operation: Operation) -> None:
         if operation.kind in CHANGES_BYTES:
             if operation.kind == "rewrite":
                 file.contents.append(b"")
-            file.contents.append(operation.changed(file.content))
+            source = self.file(operation.target).content if operation.kind == "copy" else b""
+            file.become(operation.changed(file.content, source))
         if operation.kind in CHANGES_BYTES or operation.kind == "utime":
             file.mtime, file.set_explicitly = None, operation.kind == "utime"
         match operation.kind:

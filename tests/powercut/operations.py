@@ -7,12 +7,15 @@ itself what the writer did to a mount.
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from tierfs.base.ranges import KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE, fallocate
 
 LABEL = "user.label"
 
@@ -32,24 +35,44 @@ class Operation:
         """The bytes that it writes, which no other operation does."""
         return random.Random(self.seed).randbytes(self.length)
 
-    def changed(self, content: bytes) -> bytes:
-        """What a file that held ``content`` holds afterwards."""
+    def changed(self, content: bytes, source: bytes = b"") -> bytes:
+        """What a file that held ``content`` holds afterwards; ``source`` is what it copies from."""
         match self.kind:
+            case "copy":
+                content = self._over(content, source[self.seed : self.seed + self.length])
+            case "punch":
+                content = self._over(content, bytes(self.length))[: len(content)]
+            case "zero":
+                content = self._over(content, bytes(self.length))
+            case "allocate":
+                content = content.ljust(self.offset + self.length, b"\0")
             case "write" | "synchronous" | "mapped":
-                data = self.data()
-                before = content[: self.offset].ljust(self.offset, b"\0")
-                return before + data + content[self.offset + len(data) :]
+                content = self._over(content, self.data())
             case "append":
-                return content + self.data()
+                content += self.data()
             case "truncate":
-                return content[: self.length].ljust(self.length, b"\0")
-            case "rewrite" | "create":
-                return self.data()
+                content = content[: self.length].ljust(self.length, b"\0")
+            case "rewrite" | "create" | "nameless":
+                content = self.data()
         return content
 
+    def _over(self, content: bytes, data: bytes) -> bytes:
+        """``content`` with ``data`` at the offset."""
+        before = content[: self.offset].ljust(self.offset, b"\0")
+        return before + data + content[self.offset + len(data) :]
+
+
+RANGES = {"allocate": 0, "punch": PUNCH_HOLE | KEEP_SIZE, "zero": ZERO_RANGE}
+"""The modes of fallocate(2)."""
+
+OPTIONAL = frozenset({*RANGES, "nameless"})
+"""What not every filesystem can do."""
 
 CHANGES_BYTES = frozenset(
-    {"write", "append", "truncate", "rewrite", "create", "synchronous", "mapped"}
+    {
+        *("write", "append", "truncate", "rewrite", "create", "synchronous", "mapped"),
+        *("copy", "nameless", *RANGES),
+    }
 )
 WRITING = {
     "create": os.O_CREAT | os.O_EXCL,
@@ -60,8 +83,11 @@ WRITING = {
 }
 """The flags of open(2) for each way to write."""
 
-SYNCS_BYTES = frozenset({"synchronous", "mapped"})
-"""Operations that return when their bytes are safe: O_DSYNC of open(2), msync(2)."""
+SYNCS_OWN = frozenset({"synchronous"})
+"""Returns when the bytes that it wrote are safe: O_DSYNC of open(2), vfs_fsync_range()."""
+
+SYNCS_ALL = frozenset({"mapped"})
+"""Returns when all bytes of the file are: msync(2) of the whole mapping."""
 
 
 def perform(root: Path, operation: Operation) -> int:
@@ -77,6 +103,17 @@ def perform(root: Path, operation: Operation) -> int:
     match operation.kind:
         case "mapped":
             _write_by_mapping(path, operation)
+        case "copy":
+            _copy(path, root / operation.target, operation)
+        case "punch" | "zero" | "allocate":
+            with _open(path, os.O_WRONLY) as descriptor:
+                mode = RANGES[operation.kind]
+                fallocate(descriptor, mode, operation.offset, operation.length)
+        case "nameless":
+            with _open(path.parent, os.O_TMPFILE | os.O_WRONLY) as descriptor:
+                _write_all(descriptor, operation)
+                # With a directory Python asks for linkat(2), which alone can follow the link.
+                os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor)
         case "truncate":
             os.truncate(path, operation.length)
         case "link":
@@ -132,10 +169,43 @@ def _write_by_mapping(path: Path, operation: Operation) -> None:
 
 
 def _write(path: Path, flags: int, operation: Operation) -> None:
-    data, done = operation.data(), 0
     with _open(path, flags) as descriptor:
-        while done < len(data):
-            if operation.kind == "append":
-                done += os.write(descriptor, data[done:])
-            else:
-                done += os.pwrite(descriptor, data[done:], operation.offset + done)
+        _write_all(descriptor, operation)
+
+
+def _write_all(descriptor: int, operation: Operation) -> None:
+    data, done = operation.data(), 0
+    while done < len(data):
+        if operation.kind == "append":
+            done += os.write(descriptor, data[done:])
+        else:
+            done += os.pwrite(descriptor, data[done:], operation.offset + done)
+
+
+def _copy(path: Path, source: Path, operation: Operation) -> None:
+    """By copy_file_range(2), from the place in the other file that the seed says."""
+    done = 0
+    with _open(source, os.O_RDONLY) as reading, _open(path, os.O_WRONLY) as writing:
+        while done < operation.length:
+            left, at, to = operation.length - done, operation.seed + done, operation.offset + done
+            copied = os.copy_file_range(reading, writing, left, at, to)
+            assert copied, operation
+            done += copied
+
+
+def unsupported(root: Path) -> frozenset[str]:
+    """Which of ``OPTIONAL`` the filesystem of ``root`` cannot do; leaves nothing there."""
+    missing = set()
+    for kind in OPTIONAL:
+        path = root / f"trial-{kind}"
+        try:
+            if kind != "nameless":
+                path.write_bytes(bytes(10))
+            perform(root, Operation(kind, path.name, length=5))
+        except OSError as exc:
+            if exc.errno not in {errno.EOPNOTSUPP, errno.ENOSYS, errno.EISDIR}:
+                raise
+            missing.add(kind)
+        finally:
+            path.unlink(missing_ok=True)
+    return frozenset(missing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,8 @@ import pytest
 
 from tests.powercut.journal import Cut, Entry, Journal, entries
 from tests.powercut.model import Model, look_at_all
-from tests.powercut.operations import Operation, perform
-from tests.powercut.writer import Chooser
+from tests.powercut.operations import Operation, perform, unsupported
+from tests.powercut.writer import PROFILES, Chooser
 
 SIZE = 70_000
 WRITE = Operation("write", "file", offset=60_000, length=20_000, seed=2)
@@ -126,6 +127,71 @@ def test_zeros_in_what_was_synced_are_a_loss(tree: Tree) -> None:
     assert set(tree.failures()) == {"zeros"}
 
 
+def test_a_synchronous_write_makes_its_own_bytes_safe_and_no_others(tree: Tree) -> None:
+    old = (tree.root / "file").read_bytes()
+    tree.do(WRITE, Operation("synchronous", "file", offset=61_000, length=100, seed=4))
+    with (tree.root / "file").open("r+b") as file:
+        file.write(old[:61_000])  # of WRITE nothing came, and no end that it made
+        file.seek(61_100)
+        file.write(old[61_100:])
+        file.truncate(SIZE)
+    assert tree.failures() == []
+    with (tree.root / "file").open("r+b") as file:
+        file.seek(61_000)
+        file.write(old[61_000:61_050])
+    assert set(tree.failures()) == {"wrong bytes"}
+
+
+def test_appends_in_between_are_not_kept_and_judged_all_the_same(tree: Tree) -> None:
+    appends = [Operation("append", "file", length=100, seed=seed) for seed in range(20)]
+    tree.do(*appends)
+    assert len(tree.model.file("file").contents) == 2
+    cut_to(tree.root / "file", SIZE + 1050)
+    assert tree.failures() == []
+    cut_to(tree.root / "file", SIZE - 1)
+    assert set(tree.failures()) == {"bytes lost"}
+
+
+@pytest.mark.parametrize(
+    ("operation", "content"),
+    [
+        (Operation("punch", "small", offset=2, length=3), b"AB\0\0\0F"),
+        (Operation("punch", "small", offset=4, length=30), b"ABCD\0\0"),
+        (Operation("zero", "small", offset=5, length=3), b"ABCDE\0\0\0"),
+        (Operation("allocate", "small", offset=7, length=2), b"ABCDEF\0\0\0"),
+        (Operation("copy", "small", "from", offset=7, length=2, seed=1), b"ABCDEF\0xy"),
+    ],
+    ids=lambda value: value.kind if isinstance(value, Operation) else "",
+)
+def test_the_model_follows_what_ranges_become(
+    tree: Tree, operation: Operation, content: bytes
+) -> None:
+    small, source = tree.root / "small", tree.root / "from"
+    small.write_bytes(b"ABCDEF")
+    source.write_bytes(b"wxyz")
+    if operation.kind not in unsupported(tree.root):
+        perform(tree.root, operation)
+        assert small.read_bytes() == content
+    assert operation.changed(b"ABCDEF", b"wxyz") == content
+
+
+def test_what_a_filesystem_cannot_do_is_left_out(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = os.listdir(tree.root)
+    missing = unsupported(tree.root)
+
+    def refuse(*_arguments: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, "no")
+
+    monkeypatch.setattr("tests.powercut.operations.fallocate", refuse)
+    assert unsupported(tree.root) == missing | {"punch", "zero", "allocate"}
+    assert os.listdir(tree.root) == before
+    chooser = Chooser(tree.model, 7, "mixed", ("punch", "zero", "allocate"))
+    kinds = {operation.kind for _ in range(300) for operation in chooser.choose()}
+    assert not {"punch", "zero", "allocate"} & kinds
+
+
 def test_bytes_that_were_cut_and_come_back_are_seen(tree: Tree) -> None:
     old = (tree.root / "file").read_bytes()
     tree.do(Operation("truncate", "file", length=10), SYNC, APPEND)
@@ -156,14 +222,15 @@ def test_a_writer_does_every_kind_and_its_model_follows(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         tree.do(Operation("mkdir", folder))
     tree.do(NAMES)
-    chooser = Chooser(tree.model, 5, "mixed")
+    without = unsupported(tree.root)
+    chooser = Chooser(tree.model, 5, "mixed", without)
     kinds = set()
     for _ in range(600):
         for operation in chooser.choose():
             tree.do(operation)
             kinds.add(operation.kind)
     assert tree.failures() == []
-    assert {"write", "rewrite", "truncate", "link", "rename", "rmdir", "utime"} <= kinds
+    assert kinds == {*PROFILES["mixed"], "create"} - {"empty", "replace", "again"} - without
 
 
 def test_a_sync_that_the_cut_met_means_nothing(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from tests.powercut.devices import (
 )
 from tests.powercut.journal import Cut, entries
 from tests.powercut.model import DIRECTORY, Failure, Model, look_at_all
+from tests.powercut.operations import unsupported
 from tests.support.mounting import Mount, tierfs, unmount_by_force
 from tests.support.proc import (
     REPOSITORY,
@@ -45,7 +46,7 @@ PATIENCE = 60
 SMALL_FLASH_MIB = 18
 """Room on a small flash: more than tierfs keeps back, less than the load would like."""
 
-PROFILES = ("mixed", "mixed", "logs")
+PROFILES = ("mixed", "mixed", "logs", "appends")
 FAILING_PROFILES = ("mixed", "mixed", "mixed", "logs", *["names"] * 4)
 """With the two databases these are ten programs."""
 
@@ -122,8 +123,9 @@ class Native:
 class TwoTiers:
     """A volume of tierfs whose tiers can be cut off."""
 
-    def __init__(self, home: Path, kind: str, chance: random.Random) -> None:
+    def __init__(self, home: Path, kind: str, chance: random.Random, kills: float) -> None:
         self._stack = contextlib.ExitStack()
+        self._kills = kills
         self.when = Cut(0, 0)
         try:
             self.tiers = [self._filesystem(home, name, kind) for name in ("flash", "disk")]
@@ -155,7 +157,7 @@ class TwoTiers:
     def cut(self, chance: random.Random) -> str:
         """Cut off both tiers, or one; now and then only kill the daemon."""
         self.when = Cut(0, 0)
-        self.killed = chance.random() < KILLS
+        self.killed = chance.random() < self._kills
         if self.killed:
             kill_process(self.mount.pid)
             return f"killed{', '.join(('', *self.options))}"
@@ -332,6 +334,7 @@ class Load:
         self._round = 0
         self._committed = dict.fromkeys(database.MODES, 0)
         self._processes: list[subprocess.Popen[str]] = []
+        self._without = sorted(unsupported(self.root))
         home.mkdir()
         for number, model in enumerate(self.models):
             for name in ("", "a", "b"):
@@ -359,8 +362,9 @@ class Load:
         for number, profile in enumerate(self._profiles):
             state = self._home / f"model-{number}"
             state.write_bytes(pickle.dumps(self.models[number]))
-            words = [self.root / f"{number}", self._journal(number), state]
-            self._start("writer", *words, f"{chance.randrange(2**32)}", profile)
+            words: list[Path | str] = [self.root / f"{number}", self._journal(number), state]
+            words += [f"{chance.randrange(2**32)}", profile, *self._without]
+            self._start("writer", *words)
         for mode in database.MODES:
             self._start("database", self.root / mode / "db", self._commits(mode), mode)
         if self.moves:
@@ -457,10 +461,10 @@ def places_of(root: Path) -> Counter[str]:
 
 @contextlib.contextmanager
 def place_of(
-    home: Path, kind: str, chance: random.Random, *, native: bool
+    home: Path, kind: str, chance: random.Random, kills: float, *, native: bool
 ) -> Iterator[Native | TwoTiers]:
     """A place on filesystems of this kind."""
-    place = Native(home, kind) if native else TwoTiers(home, kind, chance)
+    place = Native(home, kind) if native else TwoTiers(home, kind, chance, kills)
     try:
         yield place
     finally:
@@ -468,12 +472,19 @@ def place_of(
 
 
 def run_cuts(
-    home: Path, kind: str, cuts: int, seed: int, tally: Tally, *, native: bool = False
+    home: Path,
+    kind: str,
+    cuts: int,
+    seed: int,
+    tally: Tally,
+    *,
+    native: bool = False,
+    kills: float = KILLS,
 ) -> None:
     """Cut one volume off several times, each time under load."""
     chance = random.Random(seed)
     with contextlib.ExitStack() as stack:
-        place = stack.enter_context(place_of(home, kind, chance, native=native))
+        place = stack.enter_context(place_of(home, kind, chance, kills, native=native))
         load = stack.enter_context(contextlib.closing(Load(place, home / "load", PROFILES)))
         for number in range(cuts):
             load.begin(chance)
@@ -543,7 +554,8 @@ def run_failure(home: Path, seed: int, tally: Tally, which: str) -> None:
 def main() -> None:
     """Cut or fail, and print the failures by kind.
 
-    ``python -m tests.powercut.trial ext4|xfs|native-ext4|native-xfs|flash|disk TIMES SEED``
+    ``python -m tests.powercut.trial [native-|killed-]ext4|[native-|killed-]xfs|flash|disk TIMES
+    SEED``; ``killed-``: the power stays, the daemon is killed each time.
     """
     kind, times, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     tally = Tally()
@@ -553,8 +565,10 @@ def main() -> None:
                 run_failure(Path(home), seed, tally, kind)
             else:
                 left = min(times - tally.looked["cuts"] - tally.looked["kills"], CUTS_OF_ONE_VOLUME)
-                native, kind_of = kind.startswith("native-"), kind.removeprefix("native-")
-                run_cuts(Path(home), kind_of, left, seed, tally, native=native)
+                how, _, on = kind.rpartition("-")
+                kills = 1 if how == "killed" else KILLS
+                native = how == "native"
+                run_cuts(Path(home), on, left, seed, tally, native=native, kills=kills)
         seed += 1
     sys.stdout.write("\n".join([*tally.texts, *tally.table()]) + "\n")
     sys.exit(bool(tally))

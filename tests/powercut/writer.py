@@ -1,7 +1,8 @@
 """A program that changes a directory without end, and keeps a journal of what it was told.
 
-``python -m tests.powercut.writer ROOT JOURNAL MODEL SEED PROFILE``: MODEL is a pickled ``Model`` of
-what is there. It ends by itself after some errors, and is killed otherwise.
+``python -m tests.powercut.writer ROOT JOURNAL MODEL SEED PROFILE [WITHOUT...]``: MODEL is a pickled
+``Model`` of what is there; WITHOUT are kinds of operations to leave out. It ends by itself after
+some errors, and is killed otherwise.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ import errno
 import pickle
 import random
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 from tests.powercut.journal import Entry, Journal
 from tests.powercut.model import Model
-from tests.powercut.operations import Operation, perform
+from tests.powercut.operations import RANGES, Operation, perform
 
 HEAD = 64 * 1024
 FILES = 14
@@ -35,6 +37,11 @@ PROFILES: dict[str, dict[str, int]] = {
         "append": 10,
         "truncate": 5,
         "empty": 2,
+        "punch": 4,
+        "zero": 2,
+        "allocate": 2,
+        "copy": 4,
+        "nameless": 2,
         "rewrite": 4,
         "replace": 5,
         "rename": 3,
@@ -50,6 +57,7 @@ PROFILES: dict[str, dict[str, int]] = {
         "fsync": 16,
         "fsyncdir": 6,
     },
+    "appends": {"create": 2, "append": 60, "truncate": 5, "empty": 1, "fsync": 1, "unlink": 1},
     "logs": {"create": 1, "append": 20, "truncate": 3, "empty": 1, "fsync": 14, "fsyncdir": 1},
     "names": {"mkdir": 10, "create": 3, "rename": 3, "unlink": 2, "fsyncdir": 12, "fsync": 3},
 }
@@ -59,10 +67,13 @@ PROFILES: dict[str, dict[str, int]] = {
 class Chooser:
     """Chooses the next operations by what the model says is there."""
 
-    def __init__(self, model: Model, seed: int, profile: str) -> None:
+    def __init__(
+        self, model: Model, seed: int, profile: str, without: Collection[str] = ()
+    ) -> None:
         self._model = model
         self._chance = random.Random(seed)
-        self._kinds, self._weights = zip(*PROFILES[profile].items(), strict=True)
+        likely = {kind: often for kind, often in PROFILES[profile].items() if kind not in without}
+        self._kinds, self._weights = zip(*likely.items(), strict=True)
         self._named = 0
         self._prefix = f"{seed % 10**6}"
 
@@ -78,9 +89,9 @@ class Chooser:
         if kind == "rmdir":
             folders = [path for path in self._model.folders() if path not in {"a", "b"}]
             return [Operation("rmdir", self._chance.choice(folders))] if folders else []
-        if len(paths) < 3 or (kind == "create" and len(paths) < FILES):
-            return [self._create(self._new())]
-        if kind in {"create", "link"} and len(paths) >= FILES:
+        if len(paths) < 3 or (kind in {"create", "nameless"} and len(paths) < FILES):
+            return [self._create(self._new(), "nameless" if kind == "nameless" else "create")]
+        if kind in {"create", "nameless", "link"} and len(paths) >= FILES:
             kind = "unlink"
         return self._on_file(kind, self._chance.choice(paths), paths)
 
@@ -89,10 +100,12 @@ class Chooser:
         if len(file.contents) > UNSYNCED:
             return [Operation("fsync", path)]
         match kind:
-            case "synchronous" | "mapped" if file.content:
-                return [self._within(kind, path, len(file.content))]
             case "write" | "append" | "truncate" | "empty" | "rewrite":
                 return self._bytes(kind, path, len(file.content))
+            case "synchronous" | "mapped" | "punch" | "zero" | "allocate":
+                return self._within(kind, path, len(file.content))
+            case "copy":
+                return self._copy(path, self._chance.choice(paths))
             case "replace":
                 return self._replace(path)
             case "rename" | "link":
@@ -103,11 +116,13 @@ class Chooser:
                 return (
                     [] if self._same(path, other) else [made, *self._maybe_sync_names(other, 0.4)]
                 )
-            case "unlink":
-                return [Operation("unlink", path), *self._maybe_sync_names(path, 0.3)]
-            case "again":
-                return [Operation("unlink", path), self._create(path)]
+            case "unlink" | "again":
+                return self._unlink(path, again=kind == "again")
         return self._attributes(kind, path)
+
+    def _unlink(self, path: str, *, again: bool) -> list[Operation]:
+        after = [self._create(path)] if again else self._maybe_sync_names(path, 0.3)
+        return [Operation("unlink", path), *after]
 
     def _same(self, path: str, other: str) -> bool:
         """Whether both name one file: a rename between them does nothing."""
@@ -133,11 +148,29 @@ class Chooser:
         synced = [Operation("fsync", path)] if chance.random() < 0.3 else []
         return [made, *synced]
 
-    def _within(self, kind: str, path: str, size: int) -> Operation:
-        """A change of bytes that are there, often across the end of the head."""
+    def _within(self, kind: str, path: str, size: int) -> list[Operation]:
+        """A change of some bytes, or of some blocks, near an edge."""
+        if kind in RANGES:
+            near = self._chance.choice((0, HEAD - 4096, HEAD, size // 2, size))
+            offset = max(0, near + self._chance.choice((0, -5000, 100)))
+            length = self._chance.choice((1, 4096, 9000, HEAD))
+            return [Operation(kind, path, "", offset, length)]
+        if not size:
+            return []
         offset = min(self._chance.choice((HEAD - 50, 0, size // 2)), size - 1)
         length = min(self._chance.randrange(1, 9000), size - offset)
-        return Operation(kind, path, "", offset, length, self._seed())
+        return [Operation(kind, path, "", offset, length, self._seed())]
+
+    def _copy(self, path: str, source: str) -> list[Operation]:
+        """A part of another file, to the same place of this one or elsewhere."""
+        size, there = len(self._model.file(source).content), len(self._model.file(path).content)
+        if self._same(path, source) or not size:
+            return []
+        start = self._chance.choice((0, 0, HEAD, size // 2 & ~4095, size // 3))
+        start = min(start, size - 1)
+        to = self._chance.choice((start, 0, there, HEAD))
+        length = min(self._chance.choice((4096, 2 * HEAD, size)), size - start)
+        return [Operation("copy", path, source, to, length, start)]
 
     def _attributes(self, kind: str, path: str) -> list[Operation]:
         sync = Operation("fsync", path)
@@ -168,8 +201,8 @@ class Chooser:
             return []
         return [Operation("fsyncdir", os_folder(path) or ".")]
 
-    def _create(self, path: str) -> Operation:
-        return Operation("create", path, "", 0, self._length(), self._seed())
+    def _create(self, path: str, kind: str = "create") -> Operation:
+        return Operation(kind, path, "", 0, self._length(), self._seed())
 
     def _new(self, folder: str | None = None) -> str:
         if folder is None:
@@ -193,9 +226,8 @@ def os_folder(path: str) -> str:
     return path.rpartition("/")[0]
 
 
-def write(root: Path, path: Path, model: Model, seed: int, profile: str) -> None:
+def write(root: Path, path: Path, model: Model, chooser: Chooser) -> None:
     """Do operations below ``root`` until too many have failed."""
-    chooser = Chooser(model, seed, profile)
     journal = Journal(path)
     errors = 0
     while errors < ERRORS:
@@ -216,9 +248,10 @@ def write(root: Path, path: Path, model: Model, seed: int, profile: str) -> None
 
 def main() -> None:
     """Write until there is nothing left to do."""
-    root, journal, model, seed, profile = sys.argv[1:]
-    with Path(model).open("rb") as file:
-        write(Path(root), Path(journal), pickle.load(file), int(seed), profile)  # noqa: S301
+    root, journal, state, seed, profile, *without = sys.argv[1:]
+    with Path(state).open("rb") as file:
+        model = pickle.load(file)  # noqa: S301
+    write(Path(root), Path(journal), model, Chooser(model, int(seed), profile, without))
 
 
 if __name__ == "__main__":
