@@ -197,6 +197,35 @@ def test_a_truncation_beside_a_seek_is_no_damage(
     assert cuts == [ino]
 
 
+def test_what_is_only_in_a_mapping_is_written_before_it_is_called_a_hole(
+    small: LooseVolume,
+) -> None:
+    ino = make(small, b"file").ino
+    small.fs.data.truncate(ino, 20 * HEAD)
+    small.fs.data.write(ino, 9 * HEAD, pattern(10))
+    stored = {5 * HEAD: b"stored", 12 * HEAD: b"and"}
+    asked = []
+
+    def write_back(number: int, offset: int, length: int) -> None:
+        asked.append((offset, length))
+        for at in [at for at in stored if at // HEAD * HEAD < offset + length and at >= offset]:
+            small.fs.data.write(number, at, stored.pop(at))
+
+    small.fs.ranges.write_back = write_back
+    with pytest.raises(WouldBlock):
+        small.fs.ranges.seek(ino, 0, os.SEEK_DATA, wait=False)
+    seek = small.fs.ranges.seek
+    assert seek(ino, 0, os.SEEK_DATA) == 5 * HEAD
+    assert asked == [(0, 9 * HEAD), (0, 5 * HEAD)]
+    assert seek(ino, 5 * HEAD, os.SEEK_DATA) == 5 * HEAD
+    assert seek(ino, 5 * HEAD, os.SEEK_HOLE) == 6 * HEAD
+    assert seek(ino, 12 * HEAD, os.SEEK_HOLE) == 13 * HEAD
+    with fails(errno.ENXIO):
+        seek(ino, 13 * HEAD, os.SEEK_DATA)
+    assert asked[-1] == (13 * HEAD, 7 * HEAD)
+    assert stored == {}
+
+
 @pytest.mark.parametrize("whence", [os.SEEK_DATA, os.SEEK_HOLE])
 def test_a_lost_object_is_damage_and_no_hole(
     small: LooseVolume, whence: int, expect_log: ExpectLog

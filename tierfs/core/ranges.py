@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Final
 
@@ -50,6 +51,10 @@ class Ranges:
         self._locks = locks
         self._shares: dict[str, bool] = {}
         """Whether the filesystem of a store lets files share blocks, where that was tried."""
+        self.write_back: Callable[[int, int, int], object] | None = None
+        """Has the bytes of an inode written, from an offset on so many, that only somebody above
+        has yet: stores to a mapping, which may be in what is a hole here. They come as writes by
+        other threads, which this one waits for."""
 
     def fallocate(
         self, ino: int, offset: int, length: int, mode: int, *, wait: bool = True
@@ -124,7 +129,17 @@ class Ranges:
         Raises:
             FsError: ENXIO, ``offset`` is at the end or behind it, or no data follow.
         """
-        found = self._data.settled(ino, lambda inode: self._seek(inode, offset, whence, wait=wait))
+        found = checked = None
+        while True:
+            inode = self._data.settled(ino, lambda row: row)
+            found = self._data.settled(ino, lambda row: self._seek(row, offset, whence, wait=wait))
+            hole = _hole(inode, offset, whence, found)
+            if self.write_back is None or hole is None or hole == checked:
+                break
+            if not wait:
+                raise WouldBlock
+            self.write_back(ino, *hole)
+            checked = hole
         if found is None:
             raise FsError(errno.ENXIO)
         return found
@@ -228,6 +243,16 @@ class Ranges:
                 return done + COPIED_AT_ONCE - left
             done, left = done + piece.length, left + piece.length
         return done
+
+
+def _hole(inode: Inode, offset: int, whence: int, found: int | None) -> Extent | None:
+    """What of a file an answer calls a hole, if anything."""
+    end = inode.size if found is None else found
+    if whence == os.SEEK_DATA and inode.sparse and offset < end:
+        return Extent(offset, end - offset)
+    if whence == os.SEEK_HOLE and found is not None and found < inode.size:
+        return Extent(found, 1)
+    return None
 
 
 def _allocate_behind(store: ObjectStore, ino: int, extent: Extent, holds: int) -> None:
