@@ -135,6 +135,26 @@ def test_pins_keep_to_the_watermarks_and_the_reserve_as_on_a_mount(
     assert ledger.used >= (most - 20) * HEAD
 
 
+@pytest.mark.parametrize("head", ["64KiB", "32KiB"])
+def test_for_a_large_pinned_file_whatever_may_go_goes(player: Player, head: str) -> None:
+    """Behind thousands of older files of a few bytes, and also where only heads are left."""
+    rules = 'rules: [{name: p, match: {path: "/pinned"}, head: all, pin: true}]\n'
+    lines: list[Line] = [file(ino, head=HEAD) for ino in range(1, 61)]
+    lines += [file(ino, 100, head=100, age=DAY) for ino in range(100, 3100)]
+    lines += [file(4000, 70 * HEAD, path="/pinned"), *read(10, 1), *read(20, 1)]
+    ledger = player.play(f"head: {head}\n{FLASH}{rules}", lines)
+    assert ledger.used >= 70 * HEAD
+    assert ledger.peak <= 80 * HEAD
+
+
+def test_a_pinned_file_that_fits_by_no_means_pushes_nobody_out(player: Player) -> None:
+    rules = 'rules: [{name: p, match: {path: "/pinned"}, head: all, pin: true}]\n'
+    lines: list[Line] = [file(ino, head=HEAD) for ino in range(1, 61)]
+    lines += [file(4000, 90 * HEAD, path="/pinned"), *read(10, 1), *read(20, 1)]
+    ledger = player.play(FLASH + rules, lines)
+    assert (ledger.used, ledger.evicted) == (60 * HEAD, 0)
+
+
 def test_a_capacity_is_all_that_is_filled(player: Player) -> None:
     flash = "flash: {capacity: 1GiB, high_watermark: 80%, low_watermark: 60%, reserve: 0}\n"
     lines = [use for ino in range(1, 40) for use in write(ino, ino, size=GIB // 32)]

@@ -61,6 +61,8 @@ class PolicedFlash:
         self._files = Catalogue(policy, self._heat)
         self._shelf = Shelf(capacity)
         self._pool = Pool(REMEMBERED)
+        self._everyone: list[Resident] | None = None
+        """All that may go, as long as nothing has moved in this tick."""
         self._allowance = Allowance(policy.mover)
         self._random = Random(0)
         self._now = self._ticked = self._swept = 0
@@ -183,7 +185,7 @@ class PolicedFlash:
 
     def _promote(self) -> None:
         """Weigh those that ask. Who is refused asks again when it is read, a pinned file hourly."""
-        asking, self._asking = self._asking, {}
+        asking, self._asking, self._everyone = self._asking, {}, None
         self._look(LOOK * len(asking))
         normal = []
         for ino in asking:
@@ -202,14 +204,30 @@ class PolicedFlash:
     def _force(self, ask: Ask) -> None:
         room = self._levels.headroom(self.ledger.used)
         swap = forced(ask, room, self._pool.coldest() if ask.size > room else ())
+        if swap is None and ask.size <= room + self.ledger.used:
+            swap = self._forced_by_any(ask, room)
         if swap is None or not self._carry_out(swap):
             self._waiting[ask.ino] = None
+
+    def _forced_by_any(self, ask: Ask, room: int) -> Swap | None:
+        """As a mount goes on looking while it is not known that what may go is too little."""
+        if self._everyone is None:
+            everyone = Pool(len(self._shelf))
+            for resident in map(self._resident, self._shelf):
+                if resident is not None:
+                    everyone.offer(self._heat, resident, self._now)
+            self._everyone = everyone.coldest()
+        if sum(one.here for one in self._everyone) < ask.size - room:
+            return None
+        whole = [one.off() for one in self._everyone]
+        return forced(ask, room, self._everyone) or forced(ask, room, whole)
 
     def _carry_out(self, swap: Swap) -> bool:
         if not self._allowance.take(swap.ask.size, self._now):
             return False
         for resident in swap.first:
             self._evict(resident)
+        self._everyone = None
         inode = self._files.get(swap.ask.ino)
         self._place(inode, swap.ask.prefix, self._files.wish(inode, self._now))
         return True
@@ -244,12 +262,15 @@ class PolicedFlash:
 
     def _look(self, count: int) -> None:
         for ino in self._shelf.sample(count, self._random):
-            inode = self._files.get(ino)
-            resident = resident_of(inode, self._files.wish(inode, self._now), self._now)
+            resident = self._resident(ino)
             if resident is None:
                 self._pool.forget(ino)
             else:
                 self._pool.offer(self._heat, resident, self._now)
+
+    def _resident(self, ino: int) -> Resident | None:
+        inode = self._files.get(ino)
+        return resident_of(inode, self._files.wish(inode, self._now), self._now)
 
     def _evict(self, resident: Resident) -> None:
         inode = self._files.get(resident.item.ino)

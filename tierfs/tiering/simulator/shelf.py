@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from random import Random
 
 
@@ -19,6 +20,12 @@ class Shelf:
     def room(self) -> int:
         """Bytes that are free."""
         return self.flash - self.used
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._order)
 
     def __contains__(self, ino: int) -> bool:
         return ino in self.sizes
