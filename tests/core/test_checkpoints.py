@@ -39,7 +39,8 @@ def ticking() -> Ticking:
 @pytest.fixture
 def checkpoints(opened: Volume, ticking: Ticking) -> Checkpoints:
     capacity = opened.flash_space().capacity
-    return Checkpoints(opened.index, opened.fs.dirty, opened.fs.reclaimer, capacity, ticking)
+    renew = opened.checkpoints._renew
+    return Checkpoints(opened.index, opened.fs.dirty, opened.fs.reclaimer, capacity, renew, ticking)
 
 
 def change(opened: Volume) -> None:
@@ -66,6 +67,8 @@ def test_a_change_is_due_after_the_interval_and_then_covered(
     ticking.now = INTERVAL_S
     assert checkpoints.is_due()
     checkpoints.make()
+    assert not checkpoints.is_due()
+    ticking.now = 3 * INTERVAL_S
     assert not checkpoints.is_due()
 
 

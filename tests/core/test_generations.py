@@ -81,6 +81,54 @@ def test_an_index_copied_while_it_was_mounted_is_refused(small: LooseVolume, hom
     refused(small)
 
 
+@pytest.mark.parametrize("checkpoints", [1, 2])
+def test_one_copied_before_a_checkpoint_is_refused_after_a_kill(
+    small: LooseVolume, home: Path, checkpoints: int
+) -> None:
+    saved = save(small, home / "saved")
+    file_of(small, b"newer")
+    for _ in range(checkpoints):
+        small.volume.checkpoints.make()
+    small.abandon()
+    restore(small, saved)
+    refused(small)
+
+
+def test_a_copy_of_all_is_taken_after_a_kill(small: LooseVolume, home: Path) -> None:
+    file_of(small, b"data")
+    small.volume.checkpoints.make()
+    copied = small.copy(home / "copied")
+    copied.open()
+    assert content(copied, b"file") == b"data"
+    copied.close()
+
+
+@pytest.mark.parametrize("label", STEPS)
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("number", range(4))
+def test_a_crash_in_a_checkpoint_leaves_a_volume_that_opens(
+    small: LooseVolume, home: Path, label: str, moment: Moment, number: int
+) -> None:
+    file_of(small, b"data")
+    crashed = home / "crashed"
+    small.os.clear()
+    small.os.kill(
+        Point(label, number), moment, functools.partial(shutil.copytree, small.home, crashed)
+    )
+    with suppress(Killed):
+        small.volume.checkpoints.make()
+    small.os.dead = True
+    small.abandon()
+    if not crashed.exists():
+        return  # so many steps there are not
+    survivor = LooseVolume(volume_settings(crashed, small.head))
+    survivor.open()
+    assert content(survivor, b"file") == b"data"
+    survivor.volume.checkpoints.make()
+    check(survivor)
+    survivor.close()
+
+
 @pytest.mark.parametrize("tier", ["flash", "disk"])
 def test_a_directory_that_is_an_older_copy_is_refused(
     small: LooseVolume, home: Path, tier: Tier

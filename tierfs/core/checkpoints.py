@@ -2,7 +2,7 @@
 
 An application that needs to be sure calls fsync(2). For the others a checkpoint frees and trims
 what waits for it, syncs both tiers, takes what is synced out of the dirty set, and folds the
-index's log into the database.
+index's log into the database. A copy of the index from before is an old one from then on.
 """
 
 from __future__ import annotations
@@ -40,12 +40,17 @@ class Checkpoints:
         dirty: DirtySet,
         reclaimer: Reclaimer,
         capacity: int,
+        renew: Callable[[], int],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``capacity``: bytes of the flash filesystem."""
+        """``capacity``: bytes of the flash filesystem.
+
+        ``renew`` gives the volume a new generation, and returns how many transactions that took.
+        """
         self._index = index
         self._dirty = dirty
         self._reclaimer = reclaimer
+        self._renew = renew
         self._monotonic = monotonic
         self._log_limit = log_limit(capacity)
         index.limit_log(max(self._log_limit, reserve(capacity) // HARD_LIMIT_FRACTION))
@@ -71,3 +76,4 @@ class Checkpoints:
         self._dirty.checkpoint()
         self._index.checkpoint(self._log_limit)
         self._covered = covered
+        self._covered += self._renew()

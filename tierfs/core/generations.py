@@ -1,10 +1,10 @@
 """The mount generation: whether the index and the two directories are of the same time.
 
-Each writable mount makes a new one, and so does its end. The index first notes durably which is
-next; then the markers get it; then it is the index's own. A crash anywhere leaves markers of the
-one or the other, both of which the index knows. Whatever else a marker says, the index or the
-directory is older than the rest: an old index would give new files the numbers of those that it
-does not know, and write over their objects.
+Each writable mount makes a new one, and so do its checkpoints and its end. The index first notes
+durably which is next; then the markers get it; then it is the index's own. A crash anywhere leaves
+markers of the one or the other, both of which the index knows. Whatever else a marker says, the
+index or the directory is older than the rest: an old index would give new files the numbers of
+those that it does not know, and write over their objects.
 """
 
 from __future__ import annotations
@@ -71,8 +71,10 @@ def require_agreement(settings: VolumeFile, markers: Markers, index: Generations
         )
 
 
-def renew(settings: VolumeFile, markers: Markers, index: Index, os_: Os) -> None:
+def renew(settings: VolumeFile, markers: Markers, index: Index, os_: Os) -> int:
     """Give the index and both markers, which agree, a new generation.
+
+    Returns how many transactions that took.
 
     What a crash has left half way is brought to its end before, so that the index never has to
     know more than two.
@@ -80,14 +82,16 @@ def renew(settings: VolumeFile, markers: Markers, index: Index, os_: Os) -> None
     Raises:
         FsError, OSError: the index or a marker could not be written; they still agree.
     """
-    begun = index.generations()
+    begun, transactions = index.generations(), 2
     if begun.next:
+        transactions += 1
         _mark(settings, markers, begun.next, os_)
         index.complete_generation()
     following = uuid.uuid4()
     index.begin_generation(following)
     _mark(settings, markers, str(following), os_)
     index.complete_generation()
+    return transactions
 
 
 def _mark(settings: VolumeFile, markers: Markers, generation: str, os_: Os) -> None:

@@ -191,7 +191,11 @@ class Volume:
             )
             resources.callback(self.fs.dirty.close)
             self.checkpoints = Checkpoints(
-                self.index, self.fs.dirty, self.fs.reclaimer, self._flash.space().capacity
+                self.index,
+                self.fs.dirty,
+                self.fs.reclaimer,
+                self._flash.space().capacity,
+                lambda: renew(settings, read_markers(settings), self.index, os_),
             )
             self._resources = resources.pop_all()
 
@@ -264,8 +268,6 @@ class Volume:
             try:
                 self.fs.reclaimer.add_leftovers()
                 self.checkpoints.make()
-                # What was copied from the index while it was mounted is an old one from now on.
-                renew(self.settings, read_markers(self.settings), self.index, self._os)
                 self.index.keep_counts()
             except (FsError, OSError, VolumeRefused) as exc:
                 log.warning("volume %s: closing left work to the next mount: %s", self.uuid, exc)
