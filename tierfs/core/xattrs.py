@@ -40,6 +40,7 @@ class ExtendedAttributes:
         self._index = index
         self.virtual = VirtualAttributes(index, volume, head, clock)
         self._clock = clock
+        self._touch = index.inodes.changer("ctime")
 
     def get(self, ino: int, name: bytes) -> bytes:
         """The value (getxattr(2))."""
@@ -80,7 +81,7 @@ class ExtendedAttributes:
             elif name in acl.NAMES:
                 self._set_acl(inode, name, value, caller)
             elif self._store(ino, name, value):
-                self._index.inodes.change(inode, ctime=self._clock())
+                self._touch(inode, self._clock())
 
     def remove(self, ino: int, name: bytes, *, caller: Caller = PRIVILEGED) -> None:
         """Remove a value (removexattr(2)).
@@ -94,7 +95,7 @@ class ExtendedAttributes:
             if name.startswith(VIRTUAL):
                 removed = self.virtual.remove(ino, name, caller)
             elif removed := self._index.xattrs.delete(ino, name):
-                self._index.inodes.change(inode, ctime=self._clock())
+                self._touch(inode, self._clock())
         if not removed and name not in acl.NAMES:
             raise FsError(errno.ENODATA)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from tierfs.base.errors import FsError
@@ -27,6 +27,9 @@ _PUBLISH = (
 )
 END = 2**62
 """Behind every position of a listing; no serial comes near it."""
+
+MOST_KNOWN = 16_384
+"""Names that were made and are remembered: many of them are renamed or removed soon."""
 
 FIRST_PAGE = 64
 LAST_PAGE = 512
@@ -59,6 +62,8 @@ class Entries:
         self._inodes = inodes
         self._xattrs = xattrs
         self._publisher = publisher
+        self._known: dict[Place, int] = {}
+        """What names lead to that were made lately, used and changed inside transactions."""
 
     def find(self, parent: int, name: bytes) -> Inode | None:
         """What ``name`` refers to in the directory ``parent``, or None."""
@@ -80,8 +85,13 @@ class Entries:
         Raises:
             FsError: ESTALE, it refers to an inode that there is not: the index is damaged.
         """
-        row = self._database.row_within(_LEADS_TO, parent, name)
-        return None if row is None else self._inodes.present(row[0])
+        ino = self._known.get((parent, name))
+        if ino is None:
+            row = self._database.row_within(_LEADS_TO, parent, name)
+            if row is None:
+                return None
+            (ino,) = row
+        return self._inodes.present(ino)
 
     def insert(self, parent: int, name: bytes, ino: int, cookie: int) -> None:
         """Add an entry; ``cookie`` grows with every one that is added.
@@ -98,14 +108,14 @@ class Entries:
         )
         if not added:
             raise FsError(errno.EEXIST)
-        self._publisher.named(parent, name, ino)
+        self._note(parent, name, ino)
 
     def point(self, parent: int, name: bytes, ino: int) -> None:
         """Make an entry refer to another inode; it keeps its place in the listing."""
         self._database.execute(
             "UPDATE entry SET ino = ? WHERE parent = ? AND name = ?", ino, parent, name
         )
-        self._publisher.named(parent, name, ino)
+        self._note(parent, name, ino)
 
     def rename(self, parent: int, name: bytes, new_name: bytes, ino: int) -> bool:
         """Give an entry of ``ino`` another name, if that is free; its place in the listing stays.
@@ -119,8 +129,8 @@ class Entries:
             name,
         )
         if renamed:
-            self._publisher.named(parent, name, ABSENT)
-            self._publisher.named(parent, new_name, ino)
+            self._note(parent, name, ABSENT)
+            self._note(parent, new_name, ino)
         return renamed > 0
 
     def move(self, source: Place, target: Place, ino: int, cookie: int) -> None:
@@ -131,13 +141,13 @@ class Entries:
             cookie,
             *source,
         )
-        self._publisher.named(*source, ABSENT)
-        self._publisher.named(*target, ino)
+        self._note(*source, ABSENT)
+        self._note(*target, ino)
 
     def delete(self, parent: int, name: bytes) -> None:
         """Remove an entry."""
         self._database.execute("DELETE FROM entry WHERE parent = ? AND name = ?", parent, name)
-        self._publisher.named(parent, name, ABSENT)
+        self._note(parent, name, ABSENT)
 
     def is_empty(self, parent: int) -> bool:
         """Whether a directory has no entry but . and .."""
@@ -198,6 +208,21 @@ class Entries:
             _NAME, *found
         )
         return None if row is None else bytes(row[0])
+
+    def roll_back(self, places: Iterable[Place]) -> None:
+        """Forget what a transaction that rolls back has made of these."""
+        for place in places:
+            self._known.pop(place, None)
+
+    def _note(self, parent: int, name: bytes, ino: int) -> None:
+        """A name leads to the inode now; ``ABSENT``: to none."""
+        if ino == ABSENT:
+            self._known.pop((parent, name), None)
+        else:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[parent, name] = ino
+        self._publisher.named(parent, name, ino)
 
     def _page(self, parent: int, stored: int, limit: int) -> list[Entry]:
         entries = []

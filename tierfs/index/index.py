@@ -355,7 +355,10 @@ class Index:
         return row[0]
 
     def _rolled_back(self) -> None:
+        """What the transaction has not touched is remembered as before: many are refused."""
+        inodes = self._publisher.inodes_touched
+        self.inodes.roll_back(inodes)
+        self.xattrs.roll_back(inodes)
+        self.entries.roll_back(self._publisher.names_touched)
         self._counts.roll_back()
         self._publisher.roll_back()
-        self.inodes.forget_cached()
-        self.xattrs.forget_known()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import struct
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from operator import attrgetter, itemgetter
-from typing import Any, NamedTuple, TypedDict, Unpack
+from typing import Any, NamedTuple, TypedDict, Unpack, cast
 
 from tierfs.base.errors import FsError, IndexFailed
 from tierfs.base.times import LIMIT, from_stored, to_stored
@@ -79,27 +79,15 @@ _COUNTED = frozenset({"size", "prefix"})
 """What ``Counts`` depends on and ``Inodes.change`` may write."""
 
 
-class _Change(NamedTuple):
-    """How some columns are changed."""
-
-    statement: str
-    """Takes their values and the inode number."""
-    merge: Callable[[tuple[Any, ...]], tuple[Any, ...]]
-    """Takes the old row and, behind it, their values; returns the new row."""
-    counts: bool
+def _update_of(columns: Sequence[str]) -> str:
+    return f"UPDATE inode SET {', '.join(f'{name} = ?' for name in columns)} WHERE ino = ?"  # noqa: S608 - column names of our own
 
 
-@cache
-def _change_of(columns: tuple[str, ...]) -> _Change:
-    places = [
-        len(Inode._fields) + columns.index(name) if name in columns else at
-        for at, name in enumerate(Inode._fields)
-    ]
-    statement = f"UPDATE inode SET {', '.join(f'{name} = ?' for name in columns)} WHERE ino = ?"  # noqa: S608 - column names of our own
-    return _Change(statement, itemgetter(*places), not _COUNTED.isdisjoint(columns))
+_UPDATE = _update_of(_CHANGEABLE)
 
 
-_UPDATE = _change_of(_CHANGEABLE).statement
+_made = cast("Callable[[Sequence[Any]], Inode]", partial(tuple.__new__, Inode))
+"""As ``Inode._make``, in half the time."""
 
 
 def inode_of(row: Sequence[Any]) -> Inode:
@@ -113,7 +101,7 @@ def inode_of(row: Sequence[Any]) -> Inode:
     except struct.error:
         detail = f"metadata index: the row of inode {row[0]!r} is damaged: see tierfs fsck"
         raise IndexFailed(errno.EIO, detail) from None
-    inode = Inode._make(row)
+    inode = _made(row)
     if inode.atime >= 0 <= inode.mtime:
         return inode
     return inode._replace(atime=from_stored(inode.atime), mtime=from_stored(inode.mtime))
@@ -137,6 +125,7 @@ class Inodes:
         self._publisher = publisher
         self._limit = cache_entries
         self._cache: OrderedDict[int, Inode] = OrderedDict()
+        self._changers: dict[tuple[str, ...], Callable[..., Inode]] = {}
         self.unreconciled: dict[int, int] = publisher.withheld
         """Dirty inodes of an unclean end, whose size is not known yet, with their synced sizes."""
         self.sizes: dict[int, int] = {}
@@ -223,20 +212,42 @@ class Inodes:
         self.remember(inode)
         self._publisher.changed(inode)
 
-    def change(self, inode: Inode, **columns: Unpack[Columns]) -> Inode:
-        """Write a few columns of a row that was read in the same transaction: a third of the work.
+    def changer(self, *columns: str) -> Callable[..., Inode]:
+        """A function that writes these columns: it takes a row, and their values in this order.
 
-        Returns the row as it is now.
+        The row was read in the same transaction, and the times are those of a clock: none needs
+        more than 64 bits. It returns the row as it is then. A third of the work of ``update``.
         """
-        values: tuple[Any, ...] = tuple(columns.values())
-        how = _change_of(tuple(columns))
-        stored = values if max(values) < LIMIT else map(to_stored, values)
-        self._database.execute(how.statement, *stored, inode.ino)
-        changed = self.remember(Inode._make(how.merge(inode + values)))
-        if how.counts:
-            self._noted += ((inode, -1), (changed, 1))
-        self._publisher.changed(changed)
-        return changed
+        statement, counts = _update_of(columns), not _COUNTED.isdisjoint(columns)
+        merge = itemgetter(
+            *(
+                len(Inode._fields) + columns.index(name) if name in columns else at
+                for at, name in enumerate(Inode._fields)
+            )
+        )
+
+        def change(inode: Inode, *values: int) -> Inode:
+            self._database.execute(statement, *values, inode.ino)
+            changed = self.remember(_made(merge(inode + values)))
+            if counts:
+                self._noted += ((inode, -1), (changed, 1))
+            self._publisher.changed(changed)
+            return changed
+
+        return change
+
+    def change(self, inode: Inode, **columns: Unpack[Columns]) -> Inode:
+        """The same at once, of columns that differ from call to call, and of any times."""
+        names = tuple(columns)
+        values: tuple[int, ...] = tuple(columns.values())  # type: ignore[arg-type]
+        if max(values) >= LIMIT:
+            inode = inode._replace(**columns)
+            self.update(inode)
+            return inode
+        change = self._changers.get(names)
+        if change is None:
+            change = self._changers[names] = self.changer(*names)
+        return change(inode, *values)
 
     def delete(self, *inos: int) -> None:
         """Remove rows; inside a transaction."""
@@ -259,6 +270,11 @@ class Inodes:
         """The numbers of all unlinked inodes."""
         return [ino for (ino,) in self._database.rows("SELECT ino FROM inode WHERE nlink = 0")]
 
+    def roll_back(self, inos: Iterable[int]) -> None:
+        """Forget what a transaction that rolls back has made of these."""
+        for ino in inos:
+            self._cache.pop(ino, None)
+
     def forget_cached(self) -> None:
-        """Drop the cache: a transaction rolled back."""
+        """Drop the cache."""
         self._cache.clear()

@@ -88,6 +88,16 @@ class Publisher:
         finally:
             self._forget()
 
+    @property
+    def inodes_touched(self) -> set[int]:
+        """Inodes of which the present transaction has changed the row or the attributes."""
+        return {*self._inodes, *self._xattrs}
+
+    @property
+    def names_touched(self) -> list[tuple[int, bytes]]:
+        """Names that it has changed, with their directories."""
+        return list(self._entries)
+
     def roll_back(self) -> None:
         """Withdraw what was to be changed: a COMMIT that failed may have been made all the same."""
         for ino in self._inodes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tierfs.index.database import Database
 from tierfs.index.inodes import Inodes
 from tierfs.index.publisher import XATTRS_MAX, Pairs, Publisher
@@ -103,9 +105,10 @@ class Xattrs:
         elif weight <= XATTRS_MAX:
             self._publisher.found_xattrs(ino, self._pairs(ino))
 
-    def forget_known(self) -> None:
-        """Forget which there are: a transaction rolled back."""
-        self._known.clear()
+    def roll_back(self, inos: Iterable[int]) -> None:
+        """Forget what a transaction that rolls back has made of these."""
+        for ino in inos:
+            self._known.pop(ino, None)
 
     def _names_within(self, ino: int) -> frozenset[bytes] | None:
         """All names, inside a transaction; None: they are many."""
