@@ -363,10 +363,10 @@ def test_the_rest_is_reconciled_in_the_background(many: LooseVolume) -> None:
 
 
 def test_the_thread_that_serves_everybody_does_not_wait(many: LooseVolume) -> None:
-    many.fs.dirty.never_waits = threading.get_ident()
+    many.fs.dirty.never_wait.add(threading.get_ident())
     with pytest.raises(Unreconciled) as found:
         many.fs.names.lookup(ROOT, b"3")
-    many.fs.dirty.never_waits = 0
+    many.fs.dirty.never_wait.clear()
     many.fs.dirty.reconcile(found.value.ino)
     assert many.find(b"3").size == 4
 

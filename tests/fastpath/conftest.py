@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fastpath.functions import Functions
 from tests.fastpath.rig import Rig
 from tests.support.fixtures import scratch
 
@@ -14,21 +15,27 @@ __all__ = ["scratch"]
 
 
 @pytest.fixture
-def rig(scratch: Path) -> Iterator[Rig]:
+def functions() -> Functions | None:
+    """What the router calls, if anything; without it all is forwarded."""
+    return None
+
+
+@pytest.fixture
+def rig(scratch: Path, functions: Functions | None) -> Iterator[Rig]:
     """A router whose objects lie in memory, after INIT.
 
     One worker: requests are dealt with in the order in which they are made.
     """
-    with Rig(scratch, workers=1) as made:
+    with Rig(scratch, workers=1, functions=functions) as made:
         made.initialise()
         yield made
     made.forget()
 
 
 @pytest.fixture
-def slow_rig(tmp_path: Path) -> Iterator[Rig]:
+def slow_rig(tmp_path: Path, functions: Functions | None) -> Iterator[Rig]:
     """A router whose objects lie on a disk, as far as it knows."""
-    with Rig(tmp_path, workers=1) as made:
+    with Rig(tmp_path, workers=1, functions=functions) as made:
         made.initialise()
         yield made
     made.forget()

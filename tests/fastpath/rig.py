@@ -10,13 +10,13 @@ import os
 import select
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Self
 
-from tests.fastpath.wire import FH_SPECIAL, InitOut, Op, ReadIn, Reply, Request, init_in
+from tests.fastpath.functions import Functions
+from tests.fastpath.wire import InitOut, Op, ReadIn, Reply, Request, init_in
 from tierfs.fastpath._router import Router
-from tierfs.index.inodes import Inode
 from tierfs.store.objects import object_path
 
 PATIENCE_S: Final = 30
@@ -95,13 +95,6 @@ class Pyfuse3(Side):
         self.send(Reply(request.unique, error, body).pack())
 
 
-Functions = tuple[
-    Callable[[int, int, memoryview], int | None],
-    Callable[[int, bytes, int, int, int, int, int], Inode | int | None],
-]
-"""For ``Router.call``."""
-
-
 class Rig:
     """A started router and both its sides."""
 
@@ -114,15 +107,16 @@ class Rig:
         spin_us: int = 0,
         max_write: int = MAX_WRITE,
         io_uring: bool = False,
-        functions: Functions | None = None,
+        functions: object | None = None,
         awake: tuple[int, int] | None = None,
     ) -> None:
         self.heads, self.objects = directory / "heads", directory / "objects"
         for path in (self.heads, self.objects):
             path.mkdir(exist_ok=True)
         self.router = make_router(self.heads, self.objects, memory)
+        self.functions = functions
         if functions is not None:
-            self.router.call(*functions)
+            self.router.call(functions)
         if awake is not None:
             self.router.keep_awake(*awake)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -166,6 +160,8 @@ class Rig:
 
     def stop(self) -> None:
         """End everything."""
+        if isinstance(self.functions, Functions):
+            self.functions.close()
         self.router.stop()
         self.kernel.close()
         self.pyfuse3.close()
@@ -222,7 +218,7 @@ class Answering(threading.Thread):
         if request.opcode == Op.READ:
             self.reads += 1
             wanted = ReadIn.parse(request.body)
-            data = self.contents[wanted.fh & ~FH_SPECIAL]
+            data = self.contents[request.nodeid]
             self.side.reply(request, data[wanted.offset : wanted.offset + wanted.size])
         elif request.opcode != Op.FORGET:
             self.side.reply(request, error=38)

@@ -7,16 +7,22 @@ import stat
 
 import pytest
 
+from tests.fastpath.functions import Call, Functions
 from tests.fastpath.rig import MAX_WRITE, MEMORY, Rig
-from tests.fastpath.wire import FH_SPECIAL, Line, Op, ReadIn, Reply, Request, listing
+from tests.fastpath.wire import Line, Op, ReadIn, Reply, listing
 from tests.index.rows import FILE, inode
 from tierfs.fastpath._router import ANSWERED
 
 DIRECTORY = 50
 MODE = stat.S_IFDIR | 0o755
 DOTS = [(b".", 1, DIRECTORY, MODE), (b"..", 2, 1, MODE)]
-ERESTART = 85
 END, MORE = True, False
+
+
+@pytest.fixture
+def functions() -> Functions:
+    """Python is asked for pages that are missing."""
+    return Functions("readdir")
 
 
 def rows(inos: range) -> list[tuple[bytes, int, int, int]]:
@@ -36,12 +42,18 @@ def listed(rig: Rig, cookie: int, size: int = 4096) -> list[Line]:
     return listing(reply.body)
 
 
-def asked(rig: Rig, cookie: int, size: int = 4096) -> tuple[int, Request]:
-    body = ReadIn(0, cookie, size).pack()
-    unique = rig.kernel.request(Op.READDIRPLUS, DIRECTORY, body)
-    request = rig.pyfuse3.request()
-    assert ReadIn.parse(request.body) == ReadIn(DIRECTORY, cookie, min(size, 65536))
-    return unique, request
+def asked(rig: Rig, cookie: int, size: int = 4096) -> tuple[int, Call]:
+    """Send a READDIRPLUS that must be asked for; its number, and the call."""
+    unique = rig.kernel.request(Op.READDIRPLUS, DIRECTORY, ReadIn(0, cookie, size).pack())
+    return unique, called(rig, cookie, size, again=False)
+
+
+def called(rig: Rig, cookie: int, size: int = 4096, *, again: bool) -> Call:
+    assert isinstance(rig.functions, Functions)
+    call = rig.functions.next()
+    assert (call.name, call.arguments) == ("readdir", (DIRECTORY, cookie, size))
+    assert call.keywords == {"again": again}
+    return call
 
 
 def test_a_whole_directory(rig: Rig) -> None:
@@ -67,28 +79,49 @@ def test_no_page_outlives_a_change_of_its_directory(rig: Rig) -> None:
     rig.router.drop_listing(DIRECTORY + 1)
     assert [line.name for line in listed(rig, 160)] == [b"61", b"62"]
     rig.router.drop_listing(DIRECTORY)
-    asked(rig, 0)
-    asked(rig, 160)
+    for cookie in (0, 160):
+        _, call = asked(rig, cookie)
+        call.answer(OSError(errno.EIO, "unreadable"))
+        assert rig.kernel.reply().error == errno.EIO
 
 
 def test_what_is_published_when_asked_is_tried_again(rig: Rig) -> None:
-    unique, request = asked(rig, 0)
+    unique, call = asked(rig, 0)
     publish(rig, range(60, 61))
     rig.router.put_listing(DIRECTORY, 0, rows(range(60, 61)), END)
-    rig.pyfuse3.reply(request, error=ERESTART)
+    call.answer()
     reply = rig.kernel.reply()
     assert (reply.unique, [line.name for line in listing(reply.body)]) == (unique, [b"60"])
 
 
 def test_python_lists_what_cannot_be_published(rig: Rig) -> None:
-    unique, request = asked(rig, 0, MAX_WRITE)
-    rig.pyfuse3.reply(request, error=ERESTART)
-    again = rig.pyfuse3.request()
-    assert ReadIn.parse(again.body) == ReadIn(DIRECTORY | FH_SPECIAL, 0, 65536)
-    rig.pyfuse3.reply(again, b"a listing")
-    assert rig.kernel.reply() == Reply(unique, 0, b"a listing")
-    unique, request = asked(rig, 0)
-    rig.pyfuse3.reply(request, error=errno.ENOTDIR)
+    """As many lines as there is room for; each but the dots is told with a reference."""
+    unique, call = asked(rig, 0, 500)
+    call.answer()
+    lines = [(name, cookie, inode(ino, mode=mode)) for name, cookie, ino, mode in DOTS]
+    lines += [(b"%d" % ino, 100 + ino, inode(ino, size=ino)) for ino in range(60, 70)]
+    called(rig, 0, 500, again=True).answer(lines)
+    reply = rig.kernel.reply()
+    found = listing(reply.body)
+    assert (reply.unique, reply.error) == (unique, 0)
+    assert [line.name for line in found] == [b".", b"..", b"60"]
+    assert [line.entry.nodeid for line in found] == [0, 0, 60]
+    assert (found[-1].cookie, found[-1].entry.attr.size) == (160, 60)
+    assert [rig.router.references(ino) for ino in (1, DIRECTORY, 60, 61)] == [0, 0, 1, 0]
+
+
+@pytest.mark.parametrize("wrong", [5, (), [5], [(b"n", 1)], [(b"", 1, inode(2))], [(b"n", 1, 2)]])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_what_is_no_listing_is_an_io_error(rig: Rig, wrong: object) -> None:
+    unique, call = asked(rig, 0)
+    call.answer()
+    called(rig, 0, again=True).answer(wrong)
+    assert rig.kernel.reply() == Reply(unique, errno.EIO, b"")
+
+
+def test_an_error_is_passed_back(rig: Rig) -> None:
+    unique, call = asked(rig, 0)
+    call.answer(OSError(errno.ENOTDIR, "no directory"))
     assert rig.kernel.reply() == Reply(unique, errno.ENOTDIR, b"")
 
 
@@ -107,8 +140,8 @@ def test_a_reply_holds_whole_records(rig: Rig) -> None:
 def test_too_little_room_for_one_record_is_not_the_end(rig: Rig) -> None:
     publish(rig, range(60, 61))
     rig.router.put_listing(DIRECTORY, 0, rows(range(60, 61)), END)
-    unique, request = asked(rig, 0, 100)
-    rig.pyfuse3.reply(request, error=errno.EINVAL)
+    unique, call = asked(rig, 0, 100)
+    call.answer(OSError(errno.EINVAL, "no room"))
     assert rig.kernel.reply() == Reply(unique, errno.EINVAL, b"")
     assert rig.router.references(60) == 0
 
@@ -131,9 +164,9 @@ def test_names_that_only_python_knows_are_asked_for_when_they_are_reached(rig: R
     rig.router.put_listing(DIRECTORY, 0, rows(range(60, 65)), END)
     rig.router.drop_inode(62)
     assert [line.name for line in listed(rig, 0)] == [b"60", b"61"]
-    _, request = asked(rig, 161)
+    _, call = asked(rig, 161)
     publish(rig, range(62, 63))
-    rig.pyfuse3.reply(request, error=ERESTART)
+    call.answer()
     reply = rig.kernel.reply()
     assert [line.name for line in listing(reply.body)] == [b"62", b"63", b"64"]
 
@@ -142,9 +175,9 @@ def test_pages_follow_each_other(rig: Rig) -> None:
     publish(rig, range(60, 66))
     rig.router.put_listing(DIRECTORY, 0, rows(range(60, 63)), MORE)
     assert [line.name for line in listed(rig, 0)] == [b"60", b"61", b"62"]
-    _, request = asked(rig, 162)
+    _, call = asked(rig, 162)
     rig.router.put_listing(DIRECTORY, 162, rows(range(63, 66)), END)
-    rig.pyfuse3.reply(request, error=ERESTART)
+    call.answer()
     reply = rig.kernel.reply()
     assert [line.name for line in listing(reply.body)] == [b"63", b"64", b"65"]
     assert listed(rig, 165) == []
@@ -154,8 +187,8 @@ def test_an_empty_page_is_the_end_only_where_it_says_so(rig: Rig) -> None:
     rig.router.put_listing(DIRECTORY, 0, [], END)
     assert listed(rig, 0) == []
     rig.router.put_listing(DIRECTORY, 0, [], MORE)
-    _, request = asked(rig, 0)
-    rig.pyfuse3.reply(request, error=errno.EIO)
+    _, call = asked(rig, 0)
+    call.answer(OSError(errno.EIO, "unreadable"))
     rig.kernel.reply()
 
 
@@ -163,8 +196,8 @@ def test_a_cookie_that_is_on_no_page(rig: Rig) -> None:
     publish(rig, range(60, 63))
     rig.router.put_listing(DIRECTORY, 0, rows(range(60, 63)), END)
     for cookie in (1, 163, 2**64 - 1):
-        _, request = asked(rig, cookie)
-        rig.pyfuse3.reply(request, error=errno.EIO)
+        _, call = asked(rig, cookie)
+        call.answer(OSError(errno.EIO, "unreadable"))
         rig.kernel.reply()
 
 
@@ -177,7 +210,12 @@ def test_directories_that_nobody_lists_make_way(rig: Rig) -> None:
         rig.router.put_listing(directory, 0, page, END)
         assert rig.kernel.ask(Op.READDIRPLUS, 900, body).body == b""
     assert rig.router.counters().memory < MEMORY
-    assert rig.passed_on(Op.READDIRPLUS, 1000, body).nodeid == 1000
+    unique = rig.kernel.request(Op.READDIRPLUS, 1000, body)
+    assert isinstance(rig.functions, Functions)
+    call = rig.functions.next()
+    assert call.arguments[0] == 1000
+    call.answer(OSError(errno.EIO, "unreadable"))
+    assert rig.kernel.reply().unique == unique
 
 
 def test_a_thousand_directories_are_listed_at_a_time(rig: Rig) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from tests.fastpath.rig import Rig, make_router
 from tests.fastpath.wire import Op, ReadIn, getxattr_in, write_in
 from tests.index.rows import inode
 from tests.support.proc import REPOSITORY
+from tierfs.core.locks import WouldBlock
 from tierfs.index.inodes import ROOT
 
 ROUNDS = 150
@@ -108,17 +110,48 @@ def test_what_is_published_and_dropped(rig: Rig) -> None:
     assert grows(publish) < TOLERATED
 
 
-def test_requests_and_payloads(rig: Rig) -> None:
-    def ask() -> None:
-        request = rig.passed_on(Op.WRITE, 9, write_in(0, 0, bytes(50_000)))
-        rig.router.take(int.from_bytes(request.body[40:], "little"))
-        rig.passed_on(Op.READ, 9, ReadIn(0, 0, 100_000).pack())
-        unique = rig.kernel.request(Op.READ, 9, ReadIn(0, 0, 100).pack())
-        rig.pyfuse3.reply(rig.pyfuse3.request(), error=85)
-        rig.pyfuse3.reply(rig.pyfuse3.request(), error=5)
-        assert rig.kernel.reply().unique == unique
+class Answers:
+    """For ``Router.call``: answers of each kind, and errors."""
 
-    assert grows(ask) < TOLERATED
+    @staticmethod
+    def write(_ino: int, offset: int, data: bytes | memoryview, *, wait: bool) -> int:
+        """What is not at the beginning must wait."""
+        if offset and not wait:
+            raise WouldBlock
+        return len(data)
+
+    @staticmethod
+    def read(_ino: int, _offset: int, size: int, *, again: bool, **_others: object) -> bytes | None:
+        """First published, then read."""
+        return bytes(size) if again else None
+
+    @staticmethod
+    def mkdir(*_fields: object, **_others: object) -> None:
+        """Fails."""
+        raise ZeroDivisionError
+
+    @staticmethod
+    def failed(_operation: str, exc: BaseException, _seconds: float) -> int | None:
+        """See ``Router.call``."""
+        return None if isinstance(exc, WouldBlock) else 5
+
+
+def test_calls(scratch: Path) -> None:
+    with Rig(scratch, workers=1, functions=Answers()) as rig:
+        rig.initialise()
+
+        def ask() -> None:
+            for offset, size in ((0, 5), (0, 50_000), (9, 50_000), (9, 300_000), (0, 300_000)):
+                reply = rig.kernel.ask(Op.WRITE, 9, write_in(0, offset, bytes(size)))
+                assert reply.body == struct.pack("=II", size, 0)
+            assert len(rig.kernel.ask(Op.READ, 9, ReadIn(0, 0, 100_000).pack()).body) == 100_000
+            assert rig.kernel.ask(Op.MKDIR, 9, struct.pack("=II", 0o755, 0) + b"n\0").error == 5
+            unique = rig.kernel.request(Op.READLINK, 9)
+            rig.pyfuse3.reply(rig.pyfuse3.request(), error=5)
+            assert rig.kernel.reply().unique == unique
+
+        assert grows(ask) < TOLERATED
+    rig.forget()
 
 
 def test_what_is_refused(rig: Rig) -> None:
@@ -133,8 +166,6 @@ def test_what_is_refused(rig: Rig) -> None:
             rig.router.put_xattrs(7, [(b"user.a", b"1"), 5])  # type: ignore[list-item]
         with pytest.raises(ValueError, match="name"):
             rig.router.put_entry(ROOT, b"", 7)
-        with pytest.raises(KeyError):
-            rig.router.take(10**6)
 
     assert grows(refuse) < TOLERATED
 

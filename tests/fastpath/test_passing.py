@@ -10,17 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.fastpath.rig import MAX_WRITE, NO_OPEN, Rig
+from tests.fastpath.rig import NO_OPEN, Rig
 from tests.fastpath.wire import (
-    FH_SPECIAL,
     InitOut,
     Op,
-    ReadIn,
     Reply,
     Request,
     getattr_in,
     init_in,
-    write_in,
 )
 
 ATOMIC_O_TRUNC, DONT_MASK, MAX_PAGES, CACHE_SYMLINKS = 1 << 3, 1 << 6, 1 << 22, 1 << 23
@@ -63,13 +60,8 @@ def test_the_handle_is_the_inode_number(rig: Rig, opcode: int, size: int) -> Non
 
 
 def test_a_short_message_is_passed_on_as_it_is(rig: Rig) -> None:
-    for opcode in (Op.READDIR, Op.FSYNC, Op.WRITE, Op.READ, Op.LSEEK):
+    for opcode in (Op.READDIR, Op.FSYNC, Op.WRITE, Op.LSEEK):
         assert rig.passed_on(opcode, 9, bytes(12)).body == bytes(12)
-
-
-def test_listings_are_asked_for_in_pieces_that_fit_the_socket(rig: Rig) -> None:
-    body = ReadIn(0, 77, MAX_WRITE).pack()
-    assert ReadIn.parse(rig.passed_on(Op.READDIRPLUS, 9, body).body) == ReadIn(9, 77, CHUNK)
 
 
 def test_what_comes_back_is_not_changed(rig: Rig) -> None:
@@ -125,41 +117,6 @@ def test_a_refusal_of_init_and_a_short_reply_are_left_alone(scratch: Path) -> No
             unique = rig.kernel.request(Op.INIT, 0, init_in(NO_OPEN))
             rig.pyfuse3.reply(rig.pyfuse3.request(), body, error)
             assert rig.kernel.reply() == Reply(unique, error, body)
-
-
-# -------- WRITE
-
-
-def test_few_bytes_are_written_through_the_socket(rig: Rig) -> None:
-    data = os.urandom(4096)
-    assert rig.passed_on(Op.WRITE, 9, write_in(0, 5, data)).body == write_in(9, 5, data)
-
-
-def test_many_bytes_are_taken_by_a_ticket(rig: Rig) -> None:
-    data = os.urandom(MAX_WRITE)
-    request = rig.passed_on(Op.WRITE, 9, write_in(0, 5, data))
-    assert request.body[:40] == write_in(9 | FH_SPECIAL, 5, b"", 8)
-    ticket = int.from_bytes(request.body[40:], "little")
-    payload = rig.router.take(ticket)
-    assert len(payload) == len(data)
-    view = memoryview(payload)
-    assert view.readonly
-    assert bytes(view) == data
-    with pytest.raises(KeyError):
-        rig.router.take(ticket)
-
-
-def test_a_payload_outlives_its_router(scratch: Path) -> None:
-    with Rig(scratch) as rig:
-        request = rig.passed_on(Op.WRITE, 9, write_in(0, 0, b"x" * 5000))
-    payload = rig.router.take(int.from_bytes(request.body[40:], "little"))
-    del rig
-    assert bytes(memoryview(payload)) == b"x" * 5000
-
-
-def test_a_write_that_lies_about_its_size_is_passed_on_as_it_is(rig: Rig) -> None:
-    body = write_in(9, 0, bytes(5000), size=6000)
-    assert rig.passed_on(Op.WRITE, 9, body).body == body
 
 
 # -------- INTERRUPT

@@ -10,18 +10,24 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.fastpath.functions import Call, Functions
 from tests.fastpath.rig import Rig
-from tests.fastpath.wire import FH_SPECIAL, Op, ReadIn, Reply, Request
+from tests.fastpath.wire import Op, ReadIn, Reply
 from tests.index.rows import inode
 from tierfs.base.extents import WHOLE_FILE
 
 HEAD = 8192
 SIZE = 3 * HEAD + 5
 CHUNK = 65536
-ERESTART = 85
 POISON = b"\xee"
 RWF_DONTCACHE = 0x80
 """linux/fs.h, since Linux 6.14; Python has no name for it."""
+
+
+@pytest.fixture
+def functions() -> Functions:
+    """Python is asked for what the router cannot read."""
+    return Functions("read")
 
 
 def publish_split(rig: Rig, data: bytes, prefix: int, ino: int = 7) -> None:
@@ -139,41 +145,46 @@ def test_the_bytes_of_each_tier_are_counted(rig: Rig) -> None:
 # -------- only Python knows
 
 
-def asked(rig: Rig, offset: int, size: int, ino: int = 7) -> tuple[int, Request]:
-    """Send a READ that must be passed on; its number, and what pyfuse3 gets."""
+def asked(rig: Rig, offset: int, size: int, ino: int = 7) -> tuple[int, Call]:
+    """Send a READ that must be asked for; its number, and the call."""
     unique = rig.kernel.request(Op.READ, ino, ReadIn(0, offset, size).pack())
-    request = rig.pyfuse3.request()
-    assert (request.unique, request.nodeid) == (unique, ino)
-    return unique, request
+    return unique, called(rig, offset, size, ino, again=False)
 
 
-def test_an_unpublished_file_is_asked_for_and_tried_again(rig: Rig) -> None:
-    unique, request = asked(rig, 5, 100)
-    assert ReadIn.parse(request.body) == ReadIn(7, 5, 100)
+def called(rig: Rig, offset: int, size: int, ino: int = 7, *, again: bool) -> Call:
+    """The next call, which must be for these bytes."""
+    assert isinstance(rig.functions, Functions)
+    call = rig.functions.next()
+    assert (call.name, call.arguments) == ("read", (ino, offset, size))
+    assert call.keywords["again"] == again
+    return call
+
+
+def test_an_unpublished_file_is_asked_for_and_then_read(rig: Rig) -> None:
+    unique, call = asked(rig, 5, 100)
     data = os.urandom(SIZE)
     publish_split(rig, data, HEAD)
-    rig.pyfuse3.reply(request, error=ERESTART)
+    call.answer()
     assert rig.kernel.reply() == Reply(unique, 0, data[5:105])
-    assert rig.pyfuse3.is_silent()
 
 
 def test_an_answer_with_bytes_is_taken(rig: Rig) -> None:
     for body in (b"x" * 100, b"short", b""):
-        unique, request = asked(rig, 5, 100)
-        rig.pyfuse3.reply(request, body)
+        unique, call = asked(rig, 5, 100)
+        call.answer(body)
         assert rig.kernel.reply() == Reply(unique, 0, body)
 
 
 def test_an_error_is_passed_back(rig: Rig) -> None:
-    unique, request = asked(rig, 5, 100)
-    rig.pyfuse3.reply(request, error=errno.EIO)
+    unique, call = asked(rig, 5, 100)
+    call.answer(OSError(errno.EIO, "damage"))
     assert rig.kernel.reply() == Reply(unique, errno.EIO, b"")
 
 
 @pytest.mark.parametrize("damage", ["missing head", "missing tail", "short head", "short tail"])
 @pytest.mark.parametrize("place", ["rig", "slow_rig"])
 def test_damage_is_shown_to_python(request: pytest.FixtureRequest, place: str, damage: str) -> None:
-    """Even to one that says "try again" once; the second time it is told not to."""
+    """Even where it is published: the second time the bytes themselves are asked for."""
     rig = request.getfixturevalue(place)
     assert isinstance(rig, Rig)
     publish_split(rig, bytes(SIZE), HEAD)
@@ -183,40 +194,35 @@ def test_damage_is_shown_to_python(request: pytest.FixtureRequest, place: str, d
         path.unlink()
     else:
         os.truncate(path, HEAD // 2)
-    unique, question = asked(rig, 0, SIZE)
-    if not ReadIn.parse(question.body).fh & FH_SPECIAL:
-        rig.pyfuse3.reply(question, error=ERESTART)
-        question = rig.pyfuse3.request()
-    assert ReadIn.parse(question.body) == ReadIn(7 | FH_SPECIAL, 0, SIZE)
-    rig.pyfuse3.reply(question, error=errno.EIO)
+    unique = rig.kernel.request(Op.READ, 7, ReadIn(0, 0, SIZE).pack())
+    assert isinstance(rig.functions, Functions)
+    call = rig.functions.next()
+    if not call.keywords["again"]:  # what a disk was waited for is not tried natively again
+        call.answer()
+        call = rig.functions.next()
+    assert (call.arguments, call.keywords["again"]) == ((7, 0, SIZE), True)
+    call.answer(OSError(errno.EIO, "damage"))
     assert rig.kernel.reply() == Reply(unique, errno.EIO, b"")
 
 
 def test_a_file_that_is_not_published_even_then_is_asked_for_its_bytes(rig: Rig) -> None:
-    unique, request = asked(rig, 0, 10)
-    rig.pyfuse3.reply(request, error=ERESTART)
-    again = rig.pyfuse3.request()
-    assert ReadIn.parse(again.body) == ReadIn(7 | FH_SPECIAL, 0, 10)
-    rig.pyfuse3.reply(again, b"0123456789")
+    unique, call = asked(rig, 0, 10)
+    call.answer()
+    called(rig, 0, 10, again=True).answer(b"0123456789")
     assert rig.kernel.reply() == Reply(unique, 0, b"0123456789")
 
 
 def test_one_that_is_no_regular_file_is_asked_for(rig: Rig) -> None:
     rig.router.put_inode(inode(7, mode=0o40755, size=10))
-    unique, request = asked(rig, 0, 10)
-    rig.pyfuse3.reply(request, error=errno.EISDIR)
+    unique, call = asked(rig, 0, 10)
+    call.answer(OSError(errno.EISDIR, "a directory"))
     assert rig.kernel.reply() == Reply(unique, errno.EISDIR, b"")
 
 
 @pytest.mark.parametrize("size", [CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, 1 << 20])
-@pytest.mark.parametrize("there", [0, 1, CHUNK - 1, CHUNK, 2 * CHUNK, 1 << 20])
-def test_python_is_asked_for_a_piece_after_the_other(rig: Rig, size: int, there: int) -> None:
-    data = os.urandom(there)
-    unique = rig.kernel.request(Op.READ, 7, ReadIn(0, 3, size).pack())
-    while rig.kernel.is_silent(0.0 if not rig.pyfuse3.is_silent(0.05) else 1.0):
-        request = rig.pyfuse3.request()
-        wanted = ReadIn.parse(request.body)
-        assert wanted.size <= CHUNK
-        start = wanted.offset - 3
-        rig.pyfuse3.reply(request, data[start : start + wanted.size])
-    assert rig.kernel.reply() == Reply(unique, 0, data[:size])
+def test_as_much_as_was_asked_for_is_taken_from_python(rig: Rig, size: int) -> None:
+    data = os.urandom(size)
+    unique, call = asked(rig, 3, size)
+    call.answer()
+    called(rig, 3, size, again=True).answer(data)
+    assert rig.kernel.reply() == Reply(unique, 0, data)

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fastpath.rig import Answering, Rig
-from tests.fastpath.wire import FH_SPECIAL, AttrOut, Entry, Op, ReadIn, Request, getattr_in
+from tests.fastpath.rig import Rig
+from tests.fastpath.wire import AttrOut, Entry, Op, ReadIn, getattr_in
 from tests.index.rows import inode
 from tierfs.base.extents import WHOLE_FILE
 from tierfs.fastpath._router import ANSWERED
@@ -31,7 +31,6 @@ SECONDS = float(os.environ.get("TIERFS_STRESS_SECONDS", "3"))
 FILES = range(100, 108)
 HEAD, SIZES = 8192, (1000, 8192, 20_000, 40_000)
 POISON = b"\xee" * max(SIZES)
-ERESTART = 85
 
 
 def contents(ino: int) -> bytes:
@@ -136,15 +135,20 @@ class Changing(threading.Thread):
             self.error = exc
 
 
-class Publishing(Answering):
-    """pyfuse3's side: says "try again", and when that did not help gives the right bytes."""
+class Reading:
+    """For ``Router.call``: it is published, and where that does not help there are the bytes."""
 
-    def _answer(self, request: Request) -> None:
-        wanted = ReadIn.parse(request.body) if request.opcode == Op.READ else None
-        if wanted and not wanted.fh & FH_SPECIAL:
-            self.side.reply(request, error=ERESTART)
-        else:
-            super()._answer(request)
+    def read(
+        self,
+        ino: int,
+        offset: int,
+        size: int,
+        *,
+        again: bool,
+        wait: bool,  # noqa: ARG002
+    ) -> bytes | None:
+        """READ."""
+        return CONTENTS[ino][offset : offset + size] if again else None
 
 
 def check(ino: int, offset: int, size: int, got: bytes) -> None:
@@ -178,12 +182,11 @@ def test_reads_that_race_with_moves_show_right_bytes(
     scratch: Path, tmp_path: Path, place: str
 ) -> None:
     directory = scratch if place == "memory" else tmp_path
-    with Rig(directory, workers=3, memory=1 << 20) as rig:
+    with Rig(directory, workers=3, memory=1 << 20, functions=Reading()) as rig:
         rig.initialise()
         files = [File(rig, ino) for ino in FILES]
-        python = Publishing(rig.pyfuse3, CONTENTS)
         changing = [Changing(files[::2], 1), Changing(files[1::2], 2)]
-        for thread in (python, *changing):
+        for thread in changing:
             thread.start()
         try:
             reads = read_for_a_while(rig, random.Random(3))
@@ -192,7 +195,6 @@ def test_reads_that_race_with_moves_show_right_bytes(
                 thread.over.set()
                 thread.join()
             rig.router.stop()
-            python.join()
         assert [thread.error for thread in changing] == [None, None]
         native = rig.router.counters().answered[ANSWERED.index("read")].ok
         assert native > 0

@@ -15,9 +15,13 @@ class Op(IntEnum):
     GETATTR = 3
     SETATTR = 4
     READLINK = 5
+    SYMLINK = 6
     MKNOD = 8
     MKDIR = 9
     UNLINK = 10
+    RMDIR = 11
+    RENAME = 12
+    LINK = 13
     OPEN = 14
     READ = 15
     WRITE = 16
@@ -27,6 +31,7 @@ class Op(IntEnum):
     SETXATTR = 21
     GETXATTR = 22
     LISTXATTR = 23
+    REMOVEXATTR = 24
     FLUSH = 25
     INIT = 26
     OPENDIR = 27
@@ -39,11 +44,11 @@ class Op(IntEnum):
     BATCH_FORGET = 42
     FALLOCATE = 43
     READDIRPLUS = 44
+    RENAME2 = 45
     LSEEK = 46
 
 
 WITHOUT_REPLY = frozenset({Op.FORGET, Op.BATCH_FORGET, Op.INTERRUPT})
-FH_SPECIAL = 1 << 63
 
 _IN = struct.Struct("=IIQQIIIHH")
 _OUT = struct.Struct("=IiQ")

@@ -12,6 +12,7 @@ from tests.core.calls import FILE, make
 from tests.support.volumes import LooseVolume, home, make_volume, volume
 from tierfs.index.inodes import Inode
 from tierfs.mount.adapter import Adapter
+from tierfs.mount.operations import Operations
 
 __all__ = ["home", "make_volume", "volume"]
 
@@ -25,10 +26,9 @@ def test_a_size_is_that_of_when_it_was_asked_for(
     adapter = Adapter(
         volume.fs,
         volume.metrics,
+        Operations(volume.fs, volume.metrics, masks=True, mountpoint=Path()),
         writeback=False,
-        masks=True,
         initialised=lambda: None,
-        mountpoint=Path(),
     )
     count = volume.fs.data.allocated
 

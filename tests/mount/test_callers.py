@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
-import pyfuse3
 import pytest
 
 from tierfs.mount.callers import Credentials, ProcessCaller, credentials
@@ -16,7 +13,7 @@ STATUS = "Name:\ta:b\nGroups:\t4 27 \nCapEff:\t0000000000200010\n"
 
 
 def caller(pid: int, uid: int, gid: int) -> ProcessCaller:
-    return ProcessCaller(cast("pyfuse3.RequestContext", SimpleNamespace(pid=pid, uid=uid, gid=gid)))
+    return ProcessCaller(uid, gid, pid)
 
 
 def process(proc: Path, name: str, namespace: str = "user:[1]") -> None:

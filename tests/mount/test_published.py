@@ -14,7 +14,7 @@ from tierfs.base.metrics import Metrics
 from tierfs.core.volume import Volume, format_volume, open_volume
 from tierfs.fastpath import _router
 from tierfs.index.inodes import ROOT
-from tierfs.mount.fast_path import SPECIAL, FastPath
+from tierfs.mount.fast_path import FastPath
 from tierfs.policy.fast_path import FastPathSettings
 
 __all__ = ["home"]
@@ -90,13 +90,3 @@ def test_the_room_is_told_until_something_changes(
         volume.fs.names.make(ROOT, b"b", FILE, ME)
         volume.fs.names.make(ROOT, b"c", FILE, ME)
         assert told == [1.0, 0.0]
-
-
-def test_a_write_without_a_ticket_is_what_it_says(home: Path) -> None:
-    with published(home) as (_volume, fast_path):
-        assert fast_path.written(7, b"bytes") == (7, b"bytes")
-
-
-def test_a_ticket_that_does_not_exist_is_an_error(home: Path) -> None:
-    with published(home) as (_volume, fast_path), pytest.raises(KeyError):
-        fast_path.written(7 | SPECIAL, (12345).to_bytes(8, "little"))

@@ -112,8 +112,8 @@ class DirtySet:
         self._reconciling = InodeLocks()
         self._left_cut: set[int] = set()
         """Inodes with a truncation that an earlier mount did not carry out."""
-        self.never_waits = 0
-        """Identifier of the thread that serves everybody: a disk must not hold it up."""
+        self.never_wait: set[int] = set()
+        """Identifiers of the threads that serve everybody: a disk must not hold them up."""
         self._failures = metrics.sync_failures
         metrics.dirty_files.set_function(lambda: len(self._files))
 
@@ -174,10 +174,10 @@ class DirtySet:
         is shorter is damage.
 
         Raises:
-            WouldBlock: in the thread ``never_waits``.
+            WouldBlock: in a thread of ``never_wait``.
             OSError: an object could not be looked at.
         """
-        if threading.get_ident() == self.never_waits:
+        if threading.get_ident() in self.never_wait:
             raise Unreconciled(ino)
         with self._reconciling.hold(ino):
             lower = self._index.inodes.unreconciled.get(ino)

@@ -98,6 +98,11 @@ class Names:
             raise FsError(errno.ENOENT)
         return self._referred(inode)
 
+    def publish(self, parent: int, name: bytes) -> None:
+        """Let the view know what ``name`` is in the directory, or that there is none."""
+        self._directories.get(parent)
+        self._directories.find(parent, name)
+
     def path_of(self, ino: int) -> bytes | None:
         """A path of the inode from the root, without a slash before it; None: none is known."""
         path = path_of(self._index, self._index.inodes.get(ino))

@@ -9,6 +9,7 @@ time it earns a quarter of the rows a miss, until it was left alone for ``RECOVE
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -48,13 +49,14 @@ class _Sweep:
 
 
 class Publication:
-    """Counts misses and publishes pages; for one thread."""
+    """Counts misses, in any thread, and publishes pages, in one."""
 
     def __init__(self, index: Index, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._index = index
         self._monotonic = monotonic
         self._sweeps: OrderedDict[int, _Sweep] = OrderedDict()
         self._due: dict[int, None] = {}
+        self._mutex = threading.Lock()
 
     @property
     def idle(self) -> bool:
@@ -69,10 +71,11 @@ class Publication:
 
     def missed_in(self, directory: int) -> None:
         """A request for a name in the directory was not answered from the view."""
-        sweep = self._sweep(directory)
-        sweep.misses += 1
-        if sweep.is_due:
-            self._due[directory] = None
+        with self._mutex:
+            sweep = self._sweep(directory)
+            sweep.misses += 1
+            if sweep.is_due:
+                self._due[directory] = None
 
     def publish(self) -> None:
         """Publish one page of the directory that waits longest.
@@ -80,9 +83,10 @@ class Publication:
         Raises:
             IndexFailed: the index could not be read.
         """
-        directory = next(iter(self._due))
-        del self._due[directory]
-        sweep = self._sweep(directory)
+        with self._mutex:
+            directory = next(iter(self._due))
+            del self._due[directory]
+            sweep = self._sweep(directory)
         if sweep.rows == 0 and not self._begin(directory):
             sweep.end(self._monotonic())
         else:
@@ -100,8 +104,9 @@ class Publication:
             return
         sweep.after = last
         sweep.rows += PAGE
-        if sweep.is_due:
-            self._due[directory] = None
+        with self._mutex:
+            if sweep.is_due:
+                self._due[directory] = None
 
     def _sweep(self, directory: int) -> _Sweep:
         sweep = self._sweeps.setdefault(directory, _Sweep())

@@ -3,24 +3,14 @@
 Every method is safe from any thread; each takes the table's lock for less than a microsecond a
 row. Numbers are inode numbers, names are bytes without NUL.
 
-What pyfuse3 sees through ``/dev/fd/PEER`` is FUSE as the kernel speaks it, one message a packet,
-except that
-
-* ``fh`` is the inode number; OPEN, OPENDIR, CREATE, FLUSH, RELEASE and RELEASEDIR never come;
-* a WRITE whose ``fh`` has the highest bit set (``FH_SPECIAL``) carries a ticket of eight bytes,
-  little-endian, for which ``take`` gives the bytes; its reply tells how many of those were written;
-* a READ asks to publish the inode and to answer with the error ERESTART: the router then reads by
-  itself. One whose ``fh`` has the highest bit set could not be served so, be it for damage or for
-  a race: it is to be answered with the bytes or an error. An answer with bytes is always taken;
-* a READDIRPLUS likewise: it asks to publish the names behind its offset (``put_listing``);
-* FORGET comes for orphans alone, with a count of 1.
+A request that the table does not answer is a call of a function, see ``Router.call``. What no
+function is for pyfuse3 sees through ``/dev/fd/PEER``, as the kernel speaks FUSE, one message a
+packet: INIT and DESTROY, what the router does not know, and OPEN, CREATE and the like of a kernel
+that cannot do without (before Linux 5.1). ``fh`` is the inode number there.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple, Self, TypeAlias
-
-FH_SPECIAL: Final[int]
-"""The highest bit of ``fh``."""
 
 ANSWERED: Final[tuple[str, ...]]
 """Names of the requests that the router may answer, in the order of ``Counters.answered``."""
@@ -42,7 +32,7 @@ class Counters(NamedTuple):
 
     answered: tuple[Answered, ...]
     passed_on: int
-    """Requests given to pyfuse3."""
+    """Requests that a function or pyfuse3 answered."""
     flash_bytes: int
     """Bytes read from flash objects."""
     disk_bytes: int
@@ -67,12 +57,6 @@ Row: TypeAlias = tuple[
 """``tierfs.index.inodes.Inode``: ino, mode, uid, gid, nlink, size, rdev, atime, mtime, ctime,
 prefix, version, parent, target, sparse, mirrored, btime. A subclass of tuple will do."""
 
-class Payload:
-    """The bytes of a WRITE that did not travel through the socket; supports the buffer protocol."""
-
-    def __buffer__(self, flags: int, /) -> memoryview: ...
-    def __len__(self) -> int: ...
-
 class Router:
     """See the module. ``memory`` bounds the table in bytes; the oldest that nobody asks for goes.
 
@@ -86,18 +70,18 @@ class Router:
     def __new__(cls, *, memory: int, heads: int, objects: int) -> Self: ...
 
     # ------------------------------------------------------------ life
-    def call(
-        self,
-        write: Callable[[int, int, memoryview], int | None],
-        make: Callable[[int, bytes, int, int, int, int, int], Row | int | None],
-        /,
-    ) -> None:
-        """Let MKNOD and small WRITEs of a lone client be answered by functions; before ``start``.
+    def call(self, functions: object, /) -> None:
+        """Let requests be answered by methods of ``functions``; before ``start``.
 
-        ``write(ino, offset, data)`` returns how many bytes it wrote; ``data`` is valid until then.
-        ``make(parent, name, mode, rdev, uid, gid, umask)`` returns the row of the inode made, and
-        has counted a reference to it. An error is a number below 0, as of errno(3). None: it would
-        have to wait, and pyfuse3 is to be asked after all.
+        Which, with what arguments and what they return: the table in ``src/operations.c``. A
+        request of which the method is missing goes to pyfuse3. A method fails by raising;
+        ``failed(operation, error, seconds)`` then returns the number of the error, or None: the
+        method would have to wait. Then it is called again with ``wait`` True, if it has that
+        argument, in a thread of a pool.
+
+        ``ready()``, if there is one, tells whether the index can be used at once: it is asked in
+        the threads that read requests, which otherwise leave the call to a pool.
+        ``never_waits()`` is called once by each thread that must not wait for a disk.
 
         Raises:
             RuntimeError: the router was started, or this was called before.
@@ -227,20 +211,11 @@ class Router:
     def orphan(self, ino: int) -> bool:
         """The inode lost its last name; True when the kernel does not know it either.
 
-        Otherwise pyfuse3 gets a FORGET for it, of count 1, when the last reference is gone.
-        FORGET of any other inode is not passed on.
+        Otherwise ``forget`` is called for it when the last reference is gone; or pyfuse3 gets a
+        FORGET, of count 1. FORGET of any other inode is not passed on.
         """
 
     # ------------------------------------------------------------ what comes back
-    def take(self, ticket: int) -> Payload:
-        """The payload of a WRITE whose ``fh`` has the highest bit set; once a ticket.
-
-        The eight bytes that pyfuse3 was given as data are the ticket, little-endian.
-
-        Raises:
-            KeyError: there is no such ticket.
-        """
-
     def heat(self, limit: int) -> list[tuple[int, int, int]]:
         """(ino, reads, bytes) of files read natively since they were last told; ``limit`` rows."""
 

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import pyfuse3
-
 CAP_FOWNER: Final = 3
 CAP_FSETID: Final = 4
 CAP_SYS_ADMIN: Final = 21
@@ -29,8 +27,11 @@ class Credentials(NamedTuple):
 class ProcessCaller:
     """The process that waits for the answer of a request; looked up once, when it is asked for."""
 
-    def __init__(self, ctx: pyfuse3.RequestContext) -> None:
-        self._ctx = ctx
+    def __init__(self, uid: int, gid: int, pid: int) -> None:
+        """``pid``: of the thread that asks, as the kernel tells it (``fuse_in_header``)."""
+        self._uid = uid
+        self._gid = gid
+        self._pid = pid
 
     def keeps_set_id(self) -> bool:
         """See ``Caller``."""
@@ -38,11 +39,11 @@ class ProcessCaller:
 
     def in_group(self, gid: int) -> bool:
         """See ``Caller``."""
-        return gid == self._ctx.gid or gid in self._credentials.groups or self._has(CAP_FSETID)
+        return gid == self._gid or gid in self._credentials.groups or self._has(CAP_FSETID)
 
     def owns(self, uid: int) -> bool:
         """See ``Caller``."""
-        return uid == self._ctx.uid or self._has(CAP_FOWNER)
+        return uid == self._uid or self._has(CAP_FOWNER)
 
     def administers(self) -> bool:
         """See ``Caller``."""
@@ -53,7 +54,7 @@ class ProcessCaller:
 
     @functools.cached_property
     def _credentials(self) -> Credentials:
-        return credentials(self._ctx.pid) or _guessed(self._ctx.uid)
+        return credentials(self._pid) or _guessed(self._uid)
 
 
 def credentials(pid: int, proc: Path = PROC) -> Credentials | None:

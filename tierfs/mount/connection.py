@@ -13,11 +13,11 @@ import pyfuse3
 from tierfs.base.errors import MountFailed
 from tierfs.mount import device
 from tierfs.mount.adapter import Adapter
-from tierfs.mount.direct import Direct
 from tierfs.mount.fast_path import FastPath
 from tierfs.mount.invalidation import Invalidation
 from tierfs.mount.mountinfo import Mount, mount_at
 from tierfs.mount.mountpoint import is_stale, place_of, unmount
+from tierfs.mount.operations import Operations
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class Connection:
             endpoint = (
                 descriptor
                 if self.fast_path is None
-                else self._routed(descriptor, operations.direct)
+                else self._routed(descriptor, operations.operations)
             )
             with (
                 _served(operations, endpoint, FOR_LIBFUSE & set(words)),
@@ -99,10 +99,10 @@ class Connection:
             await self.fast_path.wait_for_end()
             pyfuse3.terminate()
 
-    def _routed(self, descriptor: int, direct: Direct) -> int:
+    def _routed(self, descriptor: int, operations: Operations) -> int:
         assert self.fast_path is not None  # noqa: S101 - for the type checker
         try:
-            return self.fast_path.start(descriptor, direct)
+            return self.fast_path.start(descriptor, operations)
         except OSError as exc:
             raise MountFailed(f"the fast path cannot start: {exc.strerror}") from exc
 

@@ -7,14 +7,14 @@ import os
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from tierfs.core.filesystem import StatFs
 from tierfs.core.front import Front
-from tierfs.mount.direct import Direct
 from tierfs.mount.native_metrics import Native
+from tierfs.mount.operations import Operations
 from tierfs.mount.published import PublishedView, RouterReferences
 from tierfs.mount.tuning import cpu_latency_us
 from tierfs.policy.fast_path import AUTO, FastPathSettings
@@ -33,17 +33,6 @@ MAX_WRITE: Final = 1024 * 1024
 PM_QOS: Final = Path("/dev/cpu_dma_latency")
 """Takes the longest latency of idle states that its writer can bear, until it is closed
 (Documentation/power/pm_qos_interface.rst of Linux)."""
-
-SPECIAL: Final = 1 << 63
-"""Set by the router in a file handle. Of a WRITE: the data is the ticket of bytes that did not
-travel through the socket. Of a READ: it cannot read by itself."""
-
-
-class Written(NamedTuple):
-    """A WRITE as the core takes it."""
-
-    ino: int
-    data: bytes | memoryview
 
 
 class FastPath:
@@ -74,14 +63,14 @@ class FastPath:
         assert self._router is not None  # noqa: S101 - open_volume makes the front
         return self._router
 
-    def start(self, device: int, direct: Direct) -> int:
-        """Serve ``device``, which is taken over; returns the descriptor for pyfuse3.
+    def start(self, device: int, operations: Operations) -> int:
+        """Serve ``device``, which is taken over, by ``operations``; returns pyfuse3's descriptor.
 
         Raises:
             OSError: a thread or socket could not be made; ``device`` is closed.
         """
         settings = self._settings
-        self.router.call(direct.write, direct.make)
+        self.router.call(operations)
         self._keep_awake(cpu_latency_us(settings.cpu_latency_us))
         peer, self._ended = self.router.start(
             device,
@@ -123,13 +112,6 @@ class FastPath:
         if self._ended >= 0:
             os.close(self._ended)
             self._ended = -1
-
-    def written(self, fh: int, buf: bytes) -> Written:
-        """What a WRITE writes and where to; ``buf`` may be the ticket of its bytes."""
-        if not fh & SPECIAL:
-            return Written(fh, buf)
-        payload = self.router.take(int.from_bytes(buf, "little"))
-        return Written(fh & ~SPECIAL, memoryview(payload))
 
     @property
     def native(self) -> Native:

@@ -31,10 +31,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class AnsweredNatively(Exception):
-    """The router answers the request now, and counts it."""
-
-
 class Measured(Protocol):
     """A set of handlers with metrics, of a filesystem."""
 
@@ -53,25 +49,21 @@ def request(handler: Handler[S, P, T]) -> Handler[S, P, T]:
     @functools.wraps(handler)
     async def handle(self: S, *args: P.args, **kwargs: P.kwargs) -> T:
         started = time.perf_counter()
-        result: str | None = "ok"
+        result = "ok"
         try:
             while True:
                 try:
                     return await handler(self, *args, **kwargs)
                 except Unreconciled as exc:
                     await trio.to_thread.run_sync(self.fs.dirty.reconcile, exc.ino)
-        except AnsweredNatively:
-            result = None
-            raise pyfuse3.FUSEError(errno.ERESTART) from None
         except Exception as exc:  # noqa: BLE001 - one bug must not end the mount
             number = _errno_of(exc, operation, self.metrics)
             result = errno.errorcode.get(number, str(number))
             raise pyfuse3.FUSEError(number) from None
         finally:
-            if result is not None:
-                seconds = time.perf_counter() - started
-                self.metrics.requests.labels(operation, result).inc()
-                self.metrics.request_seconds.labels(operation).observe(seconds)
+            seconds = time.perf_counter() - started
+            self.metrics.requests.labels(operation, result).inc()
+            self.metrics.request_seconds.labels(operation).observe(seconds)
 
     return cast("Handler[S, P, T]", handle)
 

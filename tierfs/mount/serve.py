@@ -23,7 +23,9 @@ from tierfs.mount.fast_path import fast_path
 from tierfs.mount.invalidation import Invalidation
 from tierfs.mount.listener import Listener
 from tierfs.mount.metrics_server import metrics_listener
+from tierfs.mount.misses import Misses
 from tierfs.mount.native_metrics import exported
+from tierfs.mount.operations import Operations
 from tierfs.mount.options import MountOptions
 from tierfs.mount.policy_explain import explain_files
 from tierfs.mount.policy_in_force import PolicyInForce, policy_in_force
@@ -162,14 +164,23 @@ class _Server:
     async def _run(self, *, follows_terminal: bool) -> None:
         if self._policy is not None:
             self._policy.attach(self._tiering.apply)
-        adapter = Adapter(
-            self._volume.fs,
+        fs, fast = self._volume.fs, self._connection.fast_path
+        misses = Misses(fs.publication)
+        operations = Operations(
+            fs,
             self._metrics,
-            writeback=self._options.writeback,
             masks=self._connection.leaves_umask_to_us,
-            initialised=self._ready,
             mountpoint=self._connection.mountpoint,
-            fast_path=self._connection.fast_path,
+            misses=misses if fast else None,
+            put_room=fast.put_room if fast else None,
+        )
+        adapter = Adapter(
+            fs,
+            self._metrics,
+            operations,
+            writeback=self._options.writeback,
+            initialised=self._ready,
+            fast_path=fast is not None,
         )
         with (
             self._asked(),
@@ -191,7 +202,7 @@ class _Server:
                 helpers.start_soon(self._tiering.run, self._background)
                 await helpers.start(self._obeying(follows_terminal=follows_terminal))
                 begin(background.keep, "tune", self._tune)
-                begin(background.keep, "publish", adapter.misses.publish)
+                begin(background.keep, "publish", misses.publish)
                 helpers.start_soon(self._connection.end_with_fast_path)
                 await pyfuse3.main(max_tasks=TASKS)
                 self._ending = True

@@ -59,13 +59,21 @@ struct fuse_entry_out entry_out_of(const attributes *row) {
     };
 }
 
+struct fuse_entry_out absent_entry(void) {
+    return (struct fuse_entry_out){.entry_valid = VALID_S};
+}
+
+struct fuse_attr_out attr_out_of(const attributes *row) {
+    return (struct fuse_attr_out){.attr_valid = row->sparse ? 0 : VALID_S, .attr = attr_of(row)};
+}
+
 static found absence(table *t, uint64_t parent, const entry *known, struct fuse_entry_out *out) {
     inode *directory = find_inode(t, parent);
     if (directory)
         touch(directory);
     if (!known && !(directory && directory->complete))
         return MISS;
-    *out = (struct fuse_entry_out){.entry_valid = VALID_S};
+    *out = absent_entry();
     return ABSENT;
 }
 
@@ -98,7 +106,7 @@ found table_attributes(table *t, uint64_t ino, uint32_t thread, struct fuse_attr
     if (known) {
         touch(each);
         tell(t, each, thread);
-        *out = (struct fuse_attr_out){.attr_valid = VALID_S, .attr = attr_of(&each->row)};
+        *out = attr_out_of(&each->row);
     }
     pthread_mutex_unlock(&t->lock);
     return known ? FOUND : MISS;

@@ -5,8 +5,9 @@
 #include "hashing.h"
 
 const char *const answer_names[ANSWERS] = {
-    "lookup", "forget", "getattr", "getxattr", "listxattr", "open", "read", "readdir", "statfs",
-    "write",  "mknod",
+    "lookup",  "forget",   "getattr", "getxattr", "listxattr",   "open",  "read",  "readdir",
+    "statfs",  "mknod",    "mkdir",   "symlink",  "link",        "unlink", "rmdir", "rename",
+    "readlink", "setattr", "setxattr", "removexattr", "write", "fsync", "fsyncdir",
 };
 
 /* As tierfs/base/metrics.py has them: LATENCY_BUCKETS, in seconds. */

@@ -19,8 +19,21 @@ typedef enum {
     ANSWER_READ,
     ANSWER_READDIR,
     ANSWER_STATFS,
-    ANSWER_WRITE, /* by functions of Python, see calling.h; so is MKNOD */
+    /* by functions of Python, see operations.c */
     ANSWER_MKNOD,
+    ANSWER_MKDIR,
+    ANSWER_SYMLINK,
+    ANSWER_LINK,
+    ANSWER_UNLINK,
+    ANSWER_RMDIR,
+    ANSWER_RENAME,
+    ANSWER_READLINK,
+    ANSWER_SETATTR,
+    ANSWER_SETXATTR,
+    ANSWER_REMOVEXATTR,
+    ANSWER_WRITE,
+    ANSWER_FSYNC,
+    ANSWER_FSYNCDIR,
     ANSWERS,
 } answer_kind;
 

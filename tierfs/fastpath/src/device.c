@@ -1,64 +1,60 @@
 #include <errno.h>
-#include <limits.h>
-#include <string.h>
 #include <unistd.h>
 
-#include "uring.h"
+#include "channel.h"
 
-static bool write_reply(router *r, const struct iovec *parts, int count) {
+#include <sys/uio.h>
+
+bool reply(const request *q, const void *body, size_t length) {
+    struct fuse_out_header header = {.len = (uint32_t)(sizeof header + length), .unique = q->header->unique};
+    return !q->channel || q->channel->reply(q->channel, &header, body, length);
+}
+
+bool reply_error(const request *q, int error) {
+    struct fuse_out_header header = {.len = sizeof header, .error = -error, .unique = q->header->unique};
+    return !q->channel || q->channel->reply(q->channel, &header, NULL, 0);
+}
+
+static bool write_message(int fd, const struct fuse_out_header *header, const void *body, size_t length) {
+    struct iovec parts[] = {
+        {(void *)(uintptr_t)header, sizeof *header},
+        {(void *)(uintptr_t)body, length},
+    };
     ssize_t written;
     do
-        written = writev(r->device, parts, count);
+        written = writev(fd, parts, length ? 2 : 1);
     while (written < 0 && errno == EINTR);
     return written >= 0;
 }
 
-bool reply(router *r, uint64_t unique, const void *body, size_t length) {
-    if (uring_reply(r->uring, unique, 0, body, length))
-        return true;
-    struct fuse_out_header header = {
-        .len = (uint32_t)(sizeof header + length),
-        .unique = unique,
-    };
-    struct iovec parts[] = {
-        {&header, sizeof header},
-        {(void *)(uintptr_t)body, length},
-    };
-    return write_reply(r, parts, length ? 2 : 1);
+static bool device_reply(channel *c, const struct fuse_out_header *header, const void *body, size_t length) {
+    return write_message(((device_channel *)c)->fd, header, body, length);
 }
 
-bool reply_error(router *r, uint64_t unique, int error) {
-    if (uring_reply(r->uring, unique, error, NULL, 0))
-        return true;
-    struct fuse_out_header header = {
-        .len = sizeof header,
-        .error = -error,
-        .unique = unique,
-    };
-    struct iovec part = {&header, sizeof header};
-    return write_reply(r, &part, 1);
+void device_init(device_channel *d, int fd) {
+    *d = (device_channel){.channel.reply = device_reply, .fd = fd};
+    pthread_mutex_init(&d->telling, NULL);
 }
 
-void reply_raw(router *r, const void *message, size_t length) {
-    struct fuse_out_header header;
-    memcpy(&header, message, sizeof header);
-    const uint8_t *body = (const uint8_t *)message + sizeof header;
-    int error = header.error == INT_MIN ? EIO : -header.error; /* the one that has no opposite */
-    if (uring_reply(r->uring, header.unique, error, body, length - sizeof header))
-        return;
-    struct iovec part = {(void *)(uintptr_t)message, length};
-    write_reply(r, &part, 1);
+void device_close(device_channel *d) {
+    pthread_mutex_lock(&d->telling);
+    if (d->fd >= 0)
+        close(d->fd);
+    d->fd = -1;
+    pthread_mutex_unlock(&d->telling);
 }
 
-void end_connection(router *r) {
-    static const uint64_t one = 1;
-    ssize_t written = write(r->ended, &one, sizeof one);
-    (void)written; /* an eventfd that is full is readable all the same */
+void device_notify(device_channel *d, int32_t code, const void *body, size_t length) {
+    struct fuse_out_header header = {.len = (uint32_t)(sizeof header + length), .error = code};
+    pthread_mutex_lock(&d->telling);
+    if (d->fd >= 0)
+        write_message(d->fd, &header, body, length);
+    pthread_mutex_unlock(&d->telling);
 }
 
-ssize_t next_request(worker *w) {
+ssize_t device_read(device_channel *d, uint8_t *buffer, size_t room) {
     for (;;) {
-        ssize_t size = read(w->router->device, w->request, w->router->buffer);
+        ssize_t size = read(d->fd, buffer, room);
         if (size > 0)
             return size;
         if (size < 0 && errno == EAGAIN)

@@ -4,8 +4,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "dispatch.h"
+#include "forward.h"
 #include "life.h"
-#include "payloads.h"
 #include "prefetch.h"
 #include "uring.h"
 
@@ -38,18 +39,17 @@ static void share_memory(void) {
 int life_set_up(router *r, size_t memory, int heads, int objects) {
     share_memory();
     r->table = table_new(memory - memory / LISTINGS);
-    r->payloads = payloads_new();
     r->listing = listing_new(memory / LISTINGS);
     r->prefetch = prefetch_new();
-    if (!r->table || !r->payloads || !r->listing || !r->prefetch || heat_init(&r->heat) < 0) {
+    if (!r->table || !r->listing || !r->prefetch || heat_init(&r->heat) < 0) {
         errno = ENOMEM;
         return -1;
     }
     pthread_mutex_init(&r->statfs_lock, NULL);
     changing_init(&r->changing);
-    pthread_mutex_init(&r->telling, NULL);
     pthread_mutex_init(&r->parking, NULL);
     pthread_cond_init(&r->needed, NULL);
+    pthread_cond_init(&r->watch, NULL);
     if (open_events(r) < 0 || store_open(&r->heads, heads) < 0 || store_open(&r->objects, objects) < 0)
         return -1;
     return 0;
@@ -57,13 +57,14 @@ int life_set_up(router *r, size_t memory, int heads, int objects) {
 
 int life_start(router *r, int device, unsigned workers, unsigned disk_threads, uint32_t max_write) {
     int peer;
-    r->device = device; /* life_stop() closes it */
+    r->device.fd = device; /* life_stop() closes it */
     if (fcntl(device, F_SETFL, O_RDWR | O_NONBLOCK) < 0 || fcntl(device, F_SETFD, FD_CLOEXEC) < 0)
         return -1;
     r->buffer = (max_write < LEAST_BUFFER ? LEAST_BUFFER : max_write) + REQUEST_HEADROOM;
     r->disk = disk_new(r, disk_threads);
-    r->passing = r->disk ? passing_new(r, max_write, &peer) : NULL;
-    if (!r->passing)
+    r->calls = r->disk ? calls_new(r) : NULL;
+    r->forward = r->calls ? forward_new(r, max_write, &peer) : NULL;
+    if (!r->forward)
         return -1;
     if (workers_start(r, workers) < 0) {
         int error = errno;
@@ -74,18 +75,20 @@ int life_start(router *r, int device, unsigned workers, unsigned disk_threads, u
     return peer;
 }
 
-/* Threads first: they use everything else. The one that prefetches is a client, and like any other may
-   wait for an answer until the connection is over, which it is when the device is closed. */
+/* Threads first: they use everything else, and those that serve the disk may ask for calls. The one that
+   prefetches is a client, and like any other may wait for an answer until the connection is over, which it is
+   when the device is closed. */
 void life_stop(router *r) {
     workers_stop(r);
+    disk_stop(r->disk);
+    calls_free(r->calls);
     disk_free(r->disk);
+    r->calls = NULL;
     r->disk = NULL;
     uring_close(r->uring);
-    passing_free(r->passing);
-    r->passing = NULL;
-    pthread_mutex_lock(&r->telling);
-    close_fd(&r->device);
-    pthread_mutex_unlock(&r->telling);
+    forward_free(r->forward);
+    r->forward = NULL;
+    device_close(&r->device);
     close_fd(&r->socket);
     prefetch_stop(r->prefetch);
 }
@@ -97,7 +100,6 @@ void life_free(router *r) {
     close_fd(&r->heads.directory);
     close_fd(&r->objects.directory);
     table_free(r->table);
-    payloads_free(r->payloads);
     prefetch_free(r->prefetch);
     listing_free(r->listing);
     heat_free(&r->heat);

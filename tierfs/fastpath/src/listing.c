@@ -9,10 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    DOTS = 2,   /* cookies of . and .. (tierfs/core/listing.py) */
-    TYPE_SHIFT = 12,
-};
+enum { TYPE_SHIFT = 12 };
 
 /* A cookie is 2^62 less a number that nothing ever reaches (tierfs/index/entries.py): its upper bits are
    ones, and make room for a stamp. Others are of . and .. and stay as they are. */
@@ -66,24 +63,31 @@ size_t listing_bytes(listing *l) {
 static found entry_of(table *t, const page *p, const listed *each, uint32_t thread,
                       struct fuse_entry_out *out) {
     *out = (struct fuse_entry_out){0};
-    if (each->cookie <= DOTS)
+    if (each->cookie <= LISTING_DOTS)
         return FOUND;
     return table_lookup(t, p->directory, p->names + each->name, each->length, thread, out);
 }
 
-static size_t append(uint8_t *out, const page *p, const listed *each,
-                     const struct fuse_entry_out *entry) {
+size_t listing_append(uint8_t *out, size_t room, const char *name, size_t length, uint64_t cookie, uint64_t ino,
+                      uint32_t mode, const struct fuse_entry_out *entry) {
     struct fuse_direntplus *record = (struct fuse_direntplus *)(void *)out;
-    uint32_t mode = entry->nodeid ? entry->attr.mode : each->mode;
-    size_t size = FUSE_DIRENT_ALIGN(FUSE_NAME_OFFSET_DIRENTPLUS + each->length);
+    size_t size = FUSE_DIRENT_ALIGN(FUSE_NAME_OFFSET_DIRENTPLUS + length);
+    if (size > room)
+        return 0;
     memset(out, 0, size);
     record->entry_out = *entry;
-    record->dirent.ino = entry->nodeid ? entry->nodeid : each->ino;
-    record->dirent.off = each->cookie;
-    record->dirent.namelen = each->length;
+    record->dirent.ino = ino;
+    record->dirent.off = cookie;
+    record->dirent.namelen = (uint32_t)length;
     record->dirent.type = mode >> TYPE_SHIFT & 0xf;
-    memcpy(record->dirent.name, p->names + each->name, each->length);
+    memcpy(record->dirent.name, name, length);
     return size;
+}
+
+static size_t append(uint8_t *out, size_t room, const page *p, const listed *each, const struct fuse_entry_out *entry) {
+    bool known = entry->nodeid != 0;
+    return listing_append(out, room, p->names + each->name, each->length, each->cookie,
+                          known ? entry->nodeid : each->ino, known ? entry->attr.mode : each->mode, entry);
 }
 
 static found fill(table *t, const page *p, size_t at, uint32_t thread, uint8_t *out, size_t room,
@@ -97,7 +101,7 @@ static found fill(table *t, const page *p, size_t at, uint32_t thread, uint8_t *
         if (known == MISS)
             return *length ? FOUND : MISS;
         if (known == FOUND)
-            *length += append(out + *length, p, each, &entry);
+            *length += append(out + *length, room - *length, p, each, &entry);
     }
     return *length || p->end ? FOUND : MISS; /* nothing left of this page, and others follow */
 }

@@ -24,6 +24,11 @@ void listing_drop(listing *l, uint64_t directory);
 found listing_fill(listing *l, table *t, uint64_t directory, uint64_t cookie, uint32_t thread,
                    uint8_t *out, size_t room, size_t *length);
 
+enum { LISTING_DOTS = 2 }; /* cookies of . and .. (tierfs/core/listing.py) */
+/* One fuse_direntplus record; its size, or 0 where there is no room. */
+size_t listing_append(uint8_t *out, size_t room, const char *name, size_t length, uint64_t cookie, uint64_t ino,
+                      uint32_t mode, const struct fuse_entry_out *entry);
+
 /* The kernel caches listings, and looks only at the beginning of one whether the directory has changed
    since (fuse_readdir_cached, fs/fuse/readdir.c). What goes on in the middle could get names from an older
    listing that another process ends just then. So the cookies that the kernel sees bear the count of

@@ -7,12 +7,12 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "calling.h"
+#include "dispatch.h"
 #include "life.h"
-#include "payloads.h"
 #include "prefetch.h"
 #include "records.h"
 #include "telling.h"
+#include "upcall.h"
 #include "uring.h"
 #include "xattrs.h"
 
@@ -46,7 +46,8 @@ static PyObject *router_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
         return NULL;
     pthread_mutex_init(&self->life, NULL);
     router *r = &self->r;
-    r->device = r->socket = r->wake = r->ended = r->heads.directory = r->objects.directory =
+    device_init(&r->device, -1);
+    r->socket = r->wake = r->ended = r->heads.directory = r->objects.directory =
         r->awake.device = -1;
     if (life_set_up(r, (size_t)memory, heads, objects) < 0) {
         PyErr_SetFromErrno(PyExc_OSError);
@@ -61,7 +62,7 @@ static void router_dealloc(PyObject *self) {
     Py_BEGIN_ALLOW_THREADS
     life_stop(r);
     Py_END_ALLOW_THREADS
-    calling_free(r->calling);
+    upcalls_free(r->upcalls);
     life_free(r);
     PyTypeObject *type = Py_TYPE(self);
     type->tp_free(self);
@@ -71,7 +72,7 @@ static void router_dealloc(PyObject *self) {
 /* The device is closed as well: nobody else would, and who has mounted it would wait for ever. */
 static PyObject *failed_start(router *r, int device, int ended) {
     PyErr_SetFromErrno(PyExc_OSError);
-    r->device = device;
+    r->device.fd = device;
     Py_BEGIN_ALLOW_THREADS
     life_stop(r);
     Py_END_ALLOW_THREADS
@@ -79,15 +80,12 @@ static PyObject *failed_start(router *r, int device, int ended) {
     return NULL;
 }
 
-static PyObject *router_call(PyObject *self, PyObject *args) {
+static PyObject *router_call(PyObject *self, PyObject *functions) {
     router *r = router_of(self);
-    PyObject *write, *make;
-    if (!PyArg_ParseTuple(args, "OO", &write, &make))
-        return NULL;
-    if (r->started || r->calling)
+    if (r->started || r->upcalls)
         return PyErr_Format(PyExc_RuntimeError, "the router was started, or knows whom to call");
-    r->calling = calling_new(r, write, make);
-    return r->calling ? Py_NewRef(Py_None) : PyErr_NoMemory();
+    r->upcalls = upcalls_new(functions);
+    return r->upcalls ? Py_NewRef(Py_None) : NULL;
 }
 
 static PyObject *router_keep_awake(PyObject *self, PyObject *args) {
@@ -126,7 +124,7 @@ static PyObject *router_start(PyObject *self, PyObject *args, PyObject *kwargs) 
     } else {
         r->started = true;
         r->spin_ns = spin_us * 1000ULL;
-        r->uring = io_uring ? uring_new(r) : NULL;
+        r->uring = io_uring ? uring_new(r, dispatch) : NULL;
         int ended = fcntl(r->ended, F_DUPFD_CLOEXEC, 0);
         int peer = ended < 0 ? -1 : life_start(r, device, workers, disk_threads, max_write);
         made = peer < 0 ? failed_start(r, device, ended) : Py_BuildValue("ii", peer, ended);
@@ -157,9 +155,9 @@ static PyObject *router_stop(PyObject *self, PyObject *Py_UNUSED(none)) {
     pthread_mutex_unlock(life);
     Py_END_ALLOW_THREADS
     router *r = router_of(self);
-    calling *called = r->calling; /* another thread may stop as well */
-    r->calling = NULL;
-    calling_free(called);
+    upcalls *called = r->upcalls; /* another thread may stop as well */
+    r->upcalls = NULL;
+    upcalls_free(called);
     Py_RETURN_NONE;
 }
 
@@ -313,19 +311,6 @@ static PyObject *router_orphan(PyObject *self, PyObject *ino) {
 
 /* ---------------------------------------------------------------- what comes back */
 
-static PyObject *router_take(PyObject *self, PyObject *ticket) {
-    unsigned long long number = PyLong_AsUnsignedLongLong(ticket);
-    if (PyErr_Occurred())
-        return NULL;
-    size_t length;
-    void *bytes = payloads_take(router_of(self)->payloads, number, &length);
-    if (!bytes) {
-        PyErr_SetObject(PyExc_KeyError, ticket);
-        return NULL;
-    }
-    return payload_object(Py_TYPE(self), bytes, length);
-}
-
 static PyObject *router_heat(PyObject *self, PyObject *limit) {
     size_t most = PyLong_AsSize_t(limit);
     if (PyErr_Occurred())
@@ -338,7 +323,7 @@ static PyObject *router_counters(PyObject *self, PyObject *Py_UNUSED(none)) {
 }
 
 static PyMethodDef router_methods[] = {
-    {"call", router_call, METH_VARARGS, NULL},
+    {"call", router_call, METH_O, NULL},
     {"keep_awake", router_keep_awake, METH_VARARGS, NULL},
     {"start", (PyCFunction)(void (*)(void))router_start, METH_VARARGS | METH_KEYWORDS, NULL},
     {"prefetch", router_prefetch, METH_VARARGS, NULL},
@@ -359,7 +344,6 @@ static PyMethodDef router_methods[] = {
     {"refer", router_refer, METH_VARARGS, NULL},
     {"references", router_references, METH_O, NULL},
     {"orphan", router_orphan, METH_O, NULL},
-    {"take", router_take, METH_O, NULL},
     {"heat", router_heat, METH_O, NULL},
     {"counters", router_counters, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},

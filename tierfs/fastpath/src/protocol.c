@@ -14,7 +14,9 @@ bool has_reply(uint32_t opcode) {
 
 size_t body_with_fh(uint32_t opcode) {
     switch (opcode) {
+    case FUSE_READ:
     case FUSE_READDIR:
+    case FUSE_READDIRPLUS:
         return sizeof(struct fuse_read_in);
     case FUSE_FSYNC:
     case FUSE_FSYNCDIR:

@@ -147,15 +147,14 @@ page *parse_page(PyObject *rows) {
     return made;
 }
 
-bool parse_statfs(PyObject *args, published_statfs *out) {
-    double valid_s;
+bool parse_statfs_fields(PyObject *fields, struct fuse_statfs_out *out) {
     unsigned long long blocks, bfree, bavail, files, ffree;
     unsigned bsize, namelen, frsize;
-    if (!PyArg_ParseTuple(args, "(KKKKKIII)d", &blocks, &bfree, &bavail, &files, &ffree, &bsize,
-                          &namelen, &frsize, &valid_s))
+    if (!is_tuple(fields, "what statvfs(3) tells") ||
+        !PyArg_ParseTuple(fields, "KKKKKIII", &blocks, &bfree, &bavail, &files, &ffree, &bsize, &namelen,
+                          &frsize))
         return false;
-    out->until_ns = end_of(valid_s);
-    out->reply.st = (struct fuse_kstatfs){
+    out->st = (struct fuse_kstatfs){
         .blocks = blocks,
         .bfree = bfree,
         .bavail = bavail,
@@ -168,55 +167,48 @@ bool parse_statfs(PyObject *args, published_statfs *out) {
     return true;
 }
 
-/* ---------------------------------------------------------------- payloads */
+bool parse_statfs(PyObject *args, published_statfs *out) {
+    double valid_s;
+    PyObject *fields;
+    if (!PyArg_ParseTuple(args, "Od", &fields, &valid_s) || !parse_statfs_fields(fields, &out->reply))
+        return false;
+    out->until_ns = end_of(valid_s);
+    return true;
+}
 
-typedef struct {
-    PyObject_HEAD
-    void *bytes;
-    Py_ssize_t length;
-} PayloadObject;
+/* ---------------------------------------------------------------- what a function returned */
 
-PyObject *payload_object(PyTypeObject *router_type, void *bytes, size_t length) {
-    module_state *state = PyType_GetModuleState(router_type);
-    PayloadObject *made = PyObject_New(PayloadObject, state->payload);
-    if (!made) {
-        free(bytes);
-        return NULL;
+/* Lines of (name, cookie, row) as a listing has them, with a reference for each but . and .. */
+static bool put_line(PyObject *line, table *t, uint8_t *out, size_t room, size_t *length, bool *full) {
+    const char *name;
+    Py_ssize_t name_length;
+    unsigned long long cookie;
+    PyObject *row;
+    attributes parsed;
+    if (!is_tuple(line, "a line of a listing") ||
+        !PyArg_ParseTuple(line, "y#KO", &name, &name_length, &cookie, &row) || !is_name(name_length) ||
+        !parse_row(row, &parsed))
+        return false;
+    struct fuse_entry_out entry = cookie <= LISTING_DOTS ? (struct fuse_entry_out){0} : entry_out_of(&parsed);
+    size_t size = listing_append(out + *length, room - *length, name, (size_t)name_length, cookie, parsed.ino,
+                                 parsed.mode, &entry);
+    *full = !size || (entry.nodeid && table_refer(t, parsed.ino, 1) < 0);
+    *length += *full ? 0 : size;
+    return true;
+}
+
+bool put_lines(PyObject *lines, table *t, uint8_t *out, size_t room, size_t *length) {
+    bool full = false;
+    *length = 0;
+    if (!PyList_Check(lines)) {
+        PyErr_SetString(PyExc_TypeError, "a listing is a list of lines");
+        return false;
     }
-    made->bytes = bytes;
-    made->length = (Py_ssize_t)length;
-    return (PyObject *)made;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(lines) && !full; i++)
+        if (!put_line(PyList_GET_ITEM(lines, i), t, out, room, length, &full))
+            return false;
+    return true;
 }
-
-static void payload_dealloc(PyObject *self) {
-    PyTypeObject *type = Py_TYPE(self);
-    free(((PayloadObject *)self)->bytes);
-    PyObject_Free(self);
-    Py_DECREF(type);
-}
-
-static int payload_buffer(PyObject *self, Py_buffer *view, int flags) {
-    PayloadObject *payload = (PayloadObject *)self;
-    return PyBuffer_FillInfo(view, self, payload->bytes, payload->length, 1, flags);
-}
-
-static Py_ssize_t payload_length(PyObject *self) {
-    return ((PayloadObject *)self)->length;
-}
-
-static PyType_Slot payload_slots[] = {
-    {Py_tp_dealloc, payload_dealloc},
-    {Py_bf_getbuffer, payload_buffer},
-    {Py_sq_length, payload_length},
-    {0, NULL},
-};
-
-static PyType_Spec payload_spec = {
-    .name = "tierfs.fastpath._router.Payload",
-    .basicsize = sizeof(PayloadObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = payload_slots,
-};
 
 /* ---------------------------------------------------------------- heat and counters */
 
@@ -307,9 +299,9 @@ static PyObject *answered_tuple(PyTypeObject *type, const counters *sum) {
 PyObject *counters_record(PyTypeObject *router_type, router *r) {
     module_state *state = PyType_GetModuleState(router_type);
     counters sum = {0};
-    for (unsigned i = 0; i < MOST_WORKERS; i++)
-        counters_add(&sum, &r->workers[i].counters);
-    counters_add(&sum, &r->disk_counters);
+    for (unsigned i = 0; i <= MOST_WORKERS; i++)
+        counters_add(&sum, &r->workers[i].own);
+    counters_add(&sum, &r->pool_counters);
     uring_count(r->uring, &sum);
     table_counts held = table_count(r->table);
     PyObject *fields[] = {
@@ -353,16 +345,14 @@ static int add(PyObject *module, const char *name, PyObject *value) {
 int records_init(PyObject *module) {
     module_state *state = PyModule_GetState(module);
     state->router = (PyTypeObject *)PyType_FromModuleAndSpec(module, &router_spec, NULL);
-    state->payload = (PyTypeObject *)PyType_FromModuleAndSpec(module, &payload_spec, NULL);
     state->answered = PyStructSequence_NewType(&answered_desc);
     state->counters = PyStructSequence_NewType(&counters_desc);
-    if (!state->router || !state->payload || !state->answered || !state->counters)
+    if (!state->router || !state->answered || !state->counters)
         return -1;
-    if (PyModule_AddType(module, state->router) < 0 || PyModule_AddType(module, state->payload) < 0 ||
-        PyModule_AddType(module, state->answered) < 0 || PyModule_AddType(module, state->counters) < 0)
+    if (PyModule_AddType(module, state->router) < 0 || PyModule_AddType(module, state->answered) < 0 ||
+        PyModule_AddType(module, state->counters) < 0)
         return -1;
-    if (add(module, "FH_SPECIAL", PyLong_FromUnsignedLongLong(FH_SPECIAL)) < 0 ||
-        add(module, "ANSWERED", answer_names_tuple()) < 0)
+    if (add(module, "ANSWERED", answer_names_tuple()) < 0)
         return -1;
     return add(module, "BUCKETS", bounds_tuple());
 }

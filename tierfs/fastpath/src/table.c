@@ -46,6 +46,7 @@ void table_free(table *t) {
     hashing_free(&t->inodes);
     hashing_free(&t->entries);
     references_free(&t->references);
+    free(t->forgotten);
     pthread_mutex_destroy(&t->lock);
     free(t);
 }
@@ -311,11 +312,35 @@ int table_refer(table *t, uint64_t ino, uint64_t count) {
     return failed;
 }
 
-bool table_forget(table *t, uint64_t ino, uint64_t count) {
+/* Without memory it is the next mount that frees it. */
+static void note_forgotten(table *t, uint64_t ino) {
+    if (t->forgotten_count == t->forgotten_room) {
+        size_t room = t->forgotten_room ? 2 * t->forgotten_room : 64;
+        uint64_t *larger = realloc(t->forgotten, room * sizeof *larger);
+        if (!larger)
+            return;
+        t->forgotten = larger;
+        t->forgotten_room = room;
+    }
+    t->forgotten[t->forgotten_count++] = ino;
+}
+
+void table_forget(table *t, uint64_t ino, uint64_t count) {
     pthread_mutex_lock(&t->lock);
-    bool last = references_drop(&t->references, ino, count);
+    if (references_drop(&t->references, ino, count))
+        note_forgotten(t, ino);
     pthread_mutex_unlock(&t->lock);
-    return last;
+}
+
+uint64_t table_next_forgotten(table *t) {
+    uint64_t ino = 0;
+    if (!atomic_load_explicit(&t->forgotten_count, memory_order_relaxed))
+        return 0;
+    pthread_mutex_lock(&t->lock);
+    if (t->forgotten_count)
+        ino = t->forgotten[--t->forgotten_count];
+    pthread_mutex_unlock(&t->lock);
+    return ino;
 }
 
 bool table_orphan(table *t, uint64_t ino) {

@@ -62,6 +62,11 @@ found table_lookup(table *t, uint64_t parent, const char *name, size_t length, u
                    struct fuse_entry_out *out);
 /* What a LOOKUP tells of an inode. */
 struct fuse_entry_out entry_out_of(const attributes *row);
+/* That there is no such name. */
+struct fuse_entry_out absent_entry(void);
+/* What a GETATTR tells. */
+struct fuse_attr_out attr_out_of(const attributes *row);
+enum { COUNTED_VALID_S = 1 }; /* as tierfs/mount/replies.py: seconds for blocks that were counted in the objects */
 found table_attributes(table *t, uint64_t ino, uint32_t thread, struct fuse_attr_out *out);
 found table_placement(table *t, uint64_t ino, placement *out);
 
@@ -72,7 +77,9 @@ found table_xattr(table *t, uint64_t ino, const char *name, size_t name_length, 
 
 /* -------- references, see references.h */
 int table_refer(table *t, uint64_t ino, uint64_t count);
-bool table_forget(table *t, uint64_t ino, uint64_t count);
+void table_forget(table *t, uint64_t ino, uint64_t count);
+/* An orphan that has lost its last reference, each once; 0: there is none. */
+uint64_t table_next_forgotten(table *t);
 bool table_orphan(table *t, uint64_t ino);
 uint64_t table_references(table *t, uint64_t ino);
 

@@ -3,6 +3,7 @@
 #define TIERFS_TABLE_PARTS_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/queue.h>
 
 #include "hashing.h"
@@ -53,6 +54,9 @@ struct table {
     size_t absent_bytes;
     size_t used, limit; /* bytes of nodes; bytes that all may take, hash tables included */
     uint64_t evictions;
+    uint64_t *forgotten; /* orphans without a reference, that nobody was told of */
+    size_t forgotten_room;
+    _Atomic size_t forgotten_count;
     uint32_t era; /* grows when attributes are told that are not seen here */
     uint32_t ghosts[GHOSTS]; /* fingerprints of inodes that went lately */
 };

@@ -1,7 +1,6 @@
 #include "telling.h"
 
 #include <string.h>
-#include <unistd.h>
 
 #include "table_parts.h"
 
@@ -71,8 +70,11 @@ static void heard_of(table *t, uint64_t parent, const char *name, size_t length,
 /* ---------------------------------------------------------------- requests */
 
 /* Two directories, and the inodes that have the two names. */
-static void note_rename(table *t, const struct fuse_in_header *header, const uint8_t *body, size_t length) {
+static void note_rename(table *t, const request *q) {
     uint64_t directory;
+    const struct fuse_in_header *header = q->header;
+    const uint8_t *body = q->body;
+    size_t length = q->length;
     size_t fields = header->opcode == FUSE_RENAME ? sizeof(struct fuse_rename_in)
                                                   : sizeof(struct fuse_rename2_in);
     if (length <= fields || body[length - 1])
@@ -86,34 +88,24 @@ static void note_rename(table *t, const struct fuse_in_header *header, const uin
         heard_of(t, directory, names + old + 1, length - fields - old - 2, header->pid);
 }
 
-void note_passed(router *r, const struct fuse_in_header *header, const uint8_t *body, size_t length) {
-    switch (header->opcode) {
-    case FUSE_LOOKUP:
-    case FUSE_READDIRPLUS:
+void note_change(router *r, const request *q) {
+    const struct fuse_in_header *header = q->header;
+    if (!header->pid)
+        return;
+    if (header->opcode == FUSE_RENAME || header->opcode == FUSE_RENAME2)
+        note_rename(r->table, q);
+    heard(r->table, header->nodeid, header->pid);
+}
+
+void note_unseen(router *r, const request *q) {
+    if (q->header->opcode == FUSE_LOOKUP || q->header->opcode == FUSE_READDIRPLUS)
         tell_any_unseen(r->table);
-        return;
-    case FUSE_GETATTR:
-        tell_unseen(r->table, header->nodeid);
-        return;
-    case FUSE_RENAME:
-    case FUSE_RENAME2:
-        if (header->pid)
-            note_rename(r->table, header, body, length);
-        break;
-    default:
-        break;
-    }
-    if (header->pid)
-        heard(r->table, header->nodeid, header->pid);
+    else if (q->header->opcode == FUSE_GETATTR)
+        tell_unseen(r->table, q->header->nodeid);
 }
 
 void tell_kernel(router *r, uint64_t ino) {
     struct fuse_notify_inval_inode_out inode = {.ino = ino, .off = -1}; /* no byte */
-    struct fuse_out_header header = {.len = sizeof header + sizeof inode, .error = FUSE_NOTIFY_INVAL_INODE};
-    struct iovec parts[] = {{&header, sizeof header}, {&inode, sizeof inode}};
-    pthread_mutex_lock(&r->telling);
     /* ENOENT: the kernel does not know the inode, and has nothing old. */
-    ssize_t written = r->device < 0 ? 0 : writev(r->device, parts, 2);
-    (void)written;
-    pthread_mutex_unlock(&r->telling);
+    device_notify(&r->device, FUSE_NOTIFY_INVAL_INODE, &inode, sizeof inode);
 }

@@ -26,8 +26,10 @@
 
 #include "router.h"
 
-/* A request is passed on, whose thread has taken over what it was told before. */
-void note_passed(router *r, const struct fuse_in_header *header, const uint8_t *body, size_t length);
+/* A change is about to be made, by a thread that has taken over what it was told before. */
+void note_change(router *r, const request *q);
+/* Python is about to tell attributes itself, which is not seen here. */
+void note_unseen(router *r, const request *q);
 /* Writes the notification. */
 void tell_kernel(router *r, uint64_t ino);
 

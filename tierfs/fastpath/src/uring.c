@@ -12,7 +12,6 @@
 #include <sys/queue.h>
 #include <unistd.h>
 
-#include "hashing.h"
 #include "ring.h"
 
 /* include/uapi/linux/fuse.h of Linux 6.14 */
@@ -45,12 +44,12 @@ enum {
 typedef struct queue queue;
 typedef struct entry entry;
 struct entry {
+    channel channel;
     STAILQ_ENTRY(entry) next;
     queue *queue;
     headers *headers;
     uint8_t *buffer; /* REQUEST_HEADROOM, then the payload */
     struct iovec parts[2];
-    _Atomic uint64_t unique; /* of the request that waits for its answer, or 0 */
 };
 
 struct queue {
@@ -70,6 +69,7 @@ struct queue {
 
 struct uring {
     router *router;
+    void (*serve)(worker *, channel *, size_t);
     unsigned count, depth, running;
     uint64_t spin_ns;
     _Atomic bool begun;
@@ -79,7 +79,6 @@ struct uring {
 /* Of the static model: the other costs a call at each use, and memory that ld.so frees late. */
 #define PER_THREAD static _Thread_local __attribute__((tls_model("initial-exec")))
 PER_THREAD queue *mine;
-PER_THREAD entry *current;
 
 static uint8_t *payload_of(const entry *e) {
     return e->buffer + REQUEST_HEADROOM;
@@ -91,7 +90,7 @@ static void submit(entry *e, uint32_t command) {
     struct io_uring_sqe *sqe = ring_entry(&e->queue->ring);
     command_data data = {.commit_id = e->headers->commit_id, .queue = (uint16_t)e->queue->number};
     sqe->opcode = IORING_OP_URING_CMD;
-    sqe->fd = e->queue->uring->router->device;
+    sqe->fd = e->queue->uring->router->device.fd;
     sqe->cmd_op = command;
     sqe->user_data = (uint64_t)(uintptr_t)e;
     if (command == COMMAND_REGISTER) {
@@ -128,33 +127,12 @@ static void hand_in(entry *e) {
     wake(q);
 }
 
-/* Only for requests that were passed on is there more to look at than `current`. */
-static entry *find(uring *u, uint64_t unique) {
-    if (current && atomic_load_explicit(&current->unique, memory_order_relaxed) == unique)
-        return current;
-    for (unsigned i = 0; i < u->count * u->depth; i++) {
-        entry *each = &u->queues[i / u->depth].entries[i % u->depth];
-        if (atomic_load_explicit(&each->unique, memory_order_acquire) == unique)
-            return each;
-    }
-    return NULL;
-}
-
-bool uring_reply(uring *u, uint64_t unique, int error, const void *body, size_t length) {
-    bool by_ring = u && unique && atomic_load(&u->begun);
-    entry *e = by_ring ? find(u, unique) : NULL;
-    if (!e)
-        return false;
-    struct fuse_out_header header = {
-        .len = (uint32_t)(sizeof header + length),
-        .error = -error,
-        .unique = unique,
-    };
+static bool ring_reply(channel *c, const struct fuse_out_header *header, const void *body, size_t length) {
+    entry *e = (entry *)c;
     if (length && body != payload_of(e))
         memcpy(payload_of(e), body, length);
-    memcpy(e->headers->in_out, &header, sizeof header);
+    memcpy(e->headers->in_out, header, sizeof *header);
     e->headers->payload = (uint32_t)length;
-    atomic_store_explicit(&e->unique, 0, memory_order_relaxed);
     hand_in(e);
     return true;
 }
@@ -168,19 +146,16 @@ static void serve(entry *e) {
     worker *w = &e->queue->worker;
     uint32_t rest = e->headers->payload;
     memcpy(&header, e->headers->in_out, sizeof header);
-    atomic_store_explicit(&e->unique, header.unique, memory_order_release);
-    current = e;
     size_t fields = header.len - sizeof header - rest;
     if (header.len < sizeof header || fields > sizeof e->headers->fields) {
-        reply_error(w->router, header.unique, EIO);
-    } else {
-        w->request = payload_of(e) - fields - sizeof header;
-        w->reply = rest ? e->queue->aside : payload_of(e);
-        memcpy(w->request, &header, sizeof header);
-        memcpy(w->request + sizeof header, e->headers->fields, fields);
-        handle(w, header.len);
+        reply_error(&(request){.channel = &e->channel, .header = &header}, EIO);
+        return;
     }
-    current = NULL;
+    w->request = payload_of(e) - fields - sizeof header;
+    w->reply = rest ? e->queue->aside : payload_of(e);
+    memcpy(w->request, &header, sizeof header);
+    memcpy(w->request + sizeof header, e->headers->fields, fields);
+    e->queue->uring->serve(w, &e->channel, header.len);
 }
 
 static void take_answered(queue *q) {
@@ -220,10 +195,6 @@ static int take_completions(queue *q) {
     return 0;
 }
 
-static bool is_stopping(const queue *q) {
-    return atomic_load_explicit(&q->uring->router->stopping, memory_order_relaxed);
-}
-
 /* As spin() in workers.c; the kernel delivers when sched_yield(2) returns. */
 static int spin(queue *q) {
     if (!may_spin(&q->worker, q->uring->spin_ns))
@@ -231,7 +202,7 @@ static int spin(queue *q) {
     uint64_t until = now_ns() + q->uring->spin_ns;
     if (ring_enter(&q->ring, false) < 0)
         return -1;
-    while (!ring_has_completion(&q->ring) && now_ns() < until && !is_stopping(q))
+    while (!ring_has_completion(&q->ring) && now_ns() < until && !is_stopping(q->uring->router))
         sched_yield();
     has_spun(&q->worker, ring_has_completion(&q->ring));
     return 0;
@@ -244,7 +215,7 @@ static void *run(void *argument) {
     CPU_SET(q->number, &core);
     sched_setaffinity(0, sizeof core, &core); /* fails for a core that is not there yet: no harm */
     await_wake(q);
-    while (!is_stopping(q)) {
+    while (!is_stopping(q->uring->router)) {
         if (spin(q) < 0 || ring_enter(&q->ring, !ring_has_completion(&q->ring)) < 0 ||
             take_completions(q) < 0) {
             end_connection(q->uring->router); /* nobody would serve this core */
@@ -271,6 +242,7 @@ static unsigned possible_cores(void) {
 static bool make_entry(queue *q, entry *e) {
     size_t room = q->uring->router->buffer;
     e->queue = q;
+    e->channel.reply = ring_reply;
     e->headers = calloc(1, sizeof *e->headers);
     e->buffer = aligned_alloc(PAGE, REQUEST_HEADROOM + room);
     e->parts[0] = (struct iovec){e->headers, sizeof *e->headers};
@@ -280,7 +252,10 @@ static bool make_entry(queue *q, entry *e) {
 
 static bool make_queue(uring *u, unsigned number) {
     queue *q = &u->queues[number];
-    *q = (queue){.uring = u, .number = number, .ring.fd = -1, .worker.router = u->router};
+    *q = (queue){.uring = u, .number = number, .ring.fd = -1};
+    q->worker.router = u->router;
+    q->worker.counters = &q->worker.own;
+    q->worker.by_ring = true;
     STAILQ_INIT(&q->answered);
     pthread_mutex_init(&q->lock, NULL);
     u->count++;
@@ -298,7 +273,7 @@ static bool make_queue(uring *u, unsigned number) {
 static bool start(uring *u) {
     while (u->running < u->count) {
         queue *q = &u->queues[u->running];
-        if (pthread_create(&q->worker.thread, NULL, run, q))
+        if (thread_start(&q->worker.thread, "tierfs-ring", run, q))
             return false;
         u->running++;
     }
@@ -315,10 +290,11 @@ static bool make_queues(uring *u, unsigned cores) {
     return u->queues && start(u);
 }
 
-uring *uring_new(router *r) {
+uring *uring_new(router *r, void (*serve)(worker *, channel *, size_t)) {
     uring *u = calloc(1, sizeof *u);
     if (u) {
         u->router = r;
+        u->serve = serve;
         u->spin_ns = r->spin_ns;
     }
     return u;
@@ -383,5 +359,5 @@ void uring_free(uring *u) {
 void uring_count(uring *u, counters *sum) {
     bool begun = u && atomic_load(&u->begun);
     for (unsigned i = 0; begun && i < u->count; i++)
-        counters_add(sum, &u->queues[i].worker.counters);
+        counters_add(sum, &u->queues[i].worker.own);
 }

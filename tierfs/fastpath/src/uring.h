@@ -8,8 +8,9 @@
 
 #include "router.h"
 
-/* NULL without memory. Nothing is made before it is known to be used. */
-uring *uring_new(router *r);
+/* NULL without memory. Nothing is made before it is known to be used. `serve` deals with a request in the
+   worker's buffer, whose answer goes to the channel. */
+uring *uring_new(router *r, void (*serve)(worker *, channel *, size_t));
 /* Makes the rings and says so in INIT's reply; false where the kernel does not offer it, or where they
    cannot be made: the device does it all then. */
 bool uring_agree(uring *u, uint32_t offered_flags2, struct fuse_init_out *out);
@@ -21,8 +22,6 @@ void uring_stop(uring *u);
 /* Frees all but the counters. */
 void uring_close(uring *u);
 void uring_free(uring *u);
-/* Answers a request; false: it did not come by a ring. */
-bool uring_reply(uring *u, uint64_t unique, int error, const void *body, size_t length);
 void uring_count(uring *u, counters *sum);
 
 #endif

@@ -2,12 +2,15 @@
 #include <errno.h>
 #include <poll.h>
 #include <sched.h>
-#include <stdlib.h>
-#include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "calling.h"
+#include "dispatch.h"
+#include "forward.h"
+#include "turns.h"
+#include "upcall.h"
 #include "uring.h"
+#include "worker.h"
 
 enum {
     BACKLOG = 8,     /* requests in a row, without a pause, after which one more worker helps */
@@ -16,7 +19,8 @@ enum {
     LOOKS_PER_CHECK = 64,
     PAUSE = 64,      /* waits for which it pauses */
     LOOK_AGAIN = 16, /* sleeps after which to look for a queue of requests again */
-    PAGE = 4096,
+    LOOK_MS = 1,       /* after which the leader's calls are looked at again */
+    QUIET_LOOKS = 50, /* without a new call, after which it is not looked at any more */
 };
 
 void wake_leader(router *r) {
@@ -25,8 +29,10 @@ void wake_leader(router *r) {
     (void)written;
 }
 
-static bool is_stopping(router *r) {
-    return atomic_load_explicit(&r->stopping, memory_order_relaxed);
+void end_connection(router *r) {
+    static const uint64_t one = 1;
+    ssize_t written = write(r->ended, &one, sizeof one);
+    (void)written; /* an eventfd that is full is readable all the same */
 }
 
 /* The connection is over: nobody is to wait any longer. */
@@ -35,6 +41,7 @@ static void stop_all(router *r) {
     wake_leader(r);
     pthread_mutex_lock(&r->parking);
     pthread_cond_broadcast(&r->needed);
+    pthread_cond_broadcast(&r->watch);
     pthread_mutex_unlock(&r->parking);
 }
 
@@ -60,48 +67,22 @@ static bool park(router *r) {
     return !is_stopping(r);
 }
 
-static void end_turn(worker *w) {
-    if (atomic_load(&w->turn) % 2)
-        atomic_fetch_add(&w->turn, 1);
-}
-
-void await_others(worker *w) {
-    end_turn(w); /* two may wait for one another */
-    for (unsigned i = 0; i < w->router->worker_count; i++) {
-        worker *other = &w->router->workers[i];
-        unsigned turn = atomic_load(&other->turn);
-        while (turn % 2 && atomic_load(&other->turn) == turn && !is_stopping(w->router))
-            sched_yield();
-    }
-}
-
-/* Of the leader alone: a helper only runs while there are several, and must not call (calling.h). */
-static void note_client(worker *w) {
-    struct fuse_in_header header;
-    memcpy(&header, w->request, sizeof header);
-    if (!header.pid || w != &w->router->workers[0])
-        return; /* the kernel's own: nobody waits for it */
-    w->in_a_row = header.pid == w->client ? w->in_a_row + 1 : 0;
-    w->client = header.pid;
-}
-
 /* 1: a request was dealt with, 0: there was none, -1: the connection is over. */
 static int serve_request(worker *w) {
-    atomic_fetch_add(&w->turn, 1);
-    ssize_t size = next_request(w);
-    if (size > 0) {
-        handle(w, (size_t)size);
-        note_client(w);
-    }
-    end_turn(w);
+    device_channel *device = &w->router->device;
+    turn_begin(w);
+    ssize_t size = device_read(device, w->request, w->router->buffer);
+    if (size > 0)
+        dispatch(w, &device->channel, (size_t)size);
+    turn_end(w);
     return size > 0 ? 1 : (int)size;
 }
 
 /* Replies first: pyfuse3's callers have waited longest. */
 static int serve_either(worker *w) {
-    int reply = passing_waits(w->router->passing) ? take_reply(w) : 0;
-    if (passing_has_queued(w->router->passing))
-        passing_flush(w->router->passing); /* there may never be a moment to wait for room */
+    int reply = forward_waits(w->router->forward) ? forward_take_reply(w->router->forward, w) : 0;
+    if (forward_has_queued(w->router->forward))
+        forward_flush(w->router->forward); /* there may never be a moment to wait for room */
     if (reply < 0)
         return reply;
     int request = serve_request(w);
@@ -134,7 +115,7 @@ void has_spun(worker *w, bool won) {
 static int spin(worker *w) {
     router *r = w->router;
     uint64_t until;
-    if (uring_has_begun(r->uring) && !passing_waits(r->passing))
+    if (uring_has_begun(r->uring) && !forward_waits(r->forward))
         return 0; /* little comes by the device */
     if (is_bound(w) || !may_spin(w, r->spin_ns))
         return 0;
@@ -159,9 +140,9 @@ static int spin(worker *w) {
 static int wait_for_any(worker *w) {
     router *r = w->router;
     uint64_t wakes;
-    short room = passing_has_queued(r->passing) ? POLLOUT : 0;
+    short room = forward_has_queued(r->forward) ? POLLOUT : 0;
     struct pollfd events[] = {
-        {r->device, POLLIN, 0},
+        {r->device.fd, POLLIN, 0},
         {r->socket, (short)(POLLIN | room), 0},
         {r->wake, POLLIN, 0},
     };
@@ -173,8 +154,8 @@ static int wait_for_any(worker *w) {
     if (events[2].revents && read(r->wake, &wakes, sizeof wakes) < 0 && errno != EAGAIN)
         return -1;
     if (events[1].revents & POLLOUT)
-        passing_flush(r->passing);
-    if (events[1].revents & ~POLLOUT && take_reply(w) < 0)
+        forward_flush(r->forward);
+    if (events[1].revents & ~POLLOUT && forward_take_reply(w->router->forward, w) < 0)
         return -1;
     return events[0].revents ? serve_request(w) : 0;
 }
@@ -183,7 +164,7 @@ static int wait_for_any(worker *w) {
    leader goes straight to sleep the next time: with one client a further look would be one call more
    for each request. Requests that queue up wake it at once, and show that looking pays again. */
 static int serve_pending(worker *w, bool *look) {
-    bool looks = *look || passing_waits(w->router->passing);
+    bool looks = *look || forward_waits(w->router->forward);
     int served = looks ? serve_either(w) : 0;
     w->without_pause = served ? w->without_pause + 1 : 0;
     if (looks && !served)
@@ -212,7 +193,7 @@ static void *lead(void *argument) {
     awake_end(&w->router->awake);
     stop_all(w->router);
     end_connection(w->router);
-    calling_detach();
+    upcall_detach();
     return NULL;
 }
 
@@ -234,37 +215,75 @@ static void *help(void *argument) {
             }
         }
     }
+    upcall_detach();
     return NULL;
 }
 
-static int buffers(worker *w, router *r) {
-    *w = (worker){.router = r};
-    w->request = aligned_alloc(PAGE, r->buffer);
-    w->reply = aligned_alloc(PAGE, r->buffer);
-    return w->request && w->reply ? 0 : -1;
+/* The leader has been in the same calls for a while: others are served meanwhile. Not by waiting without an
+   end: the leader may be back at any time, and would be woken for nothing each time. */
+static void serve_beside(worker *w, unsigned calls) {
+    router *r = w->router;
+    struct pollfd device = {r->device.fd, POLLIN, 0};
+    while (atomic_load(&r->workers[0].calls) == calls && !is_stopping(r)) {
+        int served = serve_either(w);
+        if (served < 0)
+            return; /* the leader finds out as well */
+        if (!served)
+            poll(&device, 1, LOOK_MS);
+    }
+}
+
+/* Looks at the leader while it makes calls now and then: one call may wait for Python's lock longer than a
+   request should wait that needs none. */
+static void *stand_by(void *argument) {
+    worker *w = argument;
+    router *r = w->router;
+    static const struct timespec pause = {.tv_nsec = LOOK_MS * 1000000L};
+    while (!is_stopping(r)) {
+        pthread_mutex_lock(&r->parking);
+        while (!atomic_load(&r->watched) && !is_stopping(r))
+            pthread_cond_wait(&r->watch, &r->parking);
+        pthread_mutex_unlock(&r->parking);
+        for (unsigned same = 0, last = 0; same < QUIET_LOOKS && !is_stopping(r);) {
+            nanosleep(&pause, NULL);
+            unsigned calls = atomic_load(&r->workers[0].calls);
+            if (calls == last && calls % 2)
+                serve_beside(w, calls);
+            same = calls == last ? same + 1 : 0;
+            last = calls;
+        }
+        atomic_store(&r->watched, false);
+    }
+    upcall_detach();
+    return NULL;
+}
+
+static int start_worker(router *r, unsigned i, const char *name, void *(*run)(void *)) {
+    worker *w = &r->workers[i];
+    int error = worker_init(w, r) < 0 ? ENOMEM : thread_start(&w->thread, name, run, w);
+    if (error) {
+        worker_free(w);
+        errno = error;
+        return -1;
+    }
+    r->worker_count++;
+    return 0;
 }
 
 int workers_start(router *r, unsigned count) {
-    for (unsigned i = 0; i < count; i++) {
-        worker *w = &r->workers[i];
-        int error = buffers(w, r) < 0 ? ENOMEM : pthread_create(&w->thread, NULL, i ? help : lead, w);
-        if (error) {
-            free(w->request);
-            free(w->reply);
-            errno = error;
+    if (start_worker(r, 0, "tierfs-lead", lead) < 0)
+        return -1;
+    for (unsigned i = 1; i < count; i++)
+        if (start_worker(r, i, "tierfs-help", help) < 0)
             return -1;
-        }
-        r->worker_count++;
-    }
-    return 0;
+    return start_worker(r, count, "tierfs-standby", stand_by);
 }
 
 void workers_stop(router *r) {
     stop_all(r);
     for (unsigned i = 0; i < r->worker_count; i++) {
         pthread_join(r->workers[i].thread, NULL);
-        free(r->workers[i].request);
-        free(r->workers[i].reply);
+        worker_free(&r->workers[i]);
     }
     r->worker_count = 0;
     uring_stop(r->uring); /* after the leader, which starts them */

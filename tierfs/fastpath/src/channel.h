@@ -1,0 +1,44 @@
+/* Where a request came from, and its reply goes: /dev/fuse, or an entry of a ring (uring.c). */
+#ifndef TIERFS_CHANNEL_H
+#define TIERFS_CHANNEL_H
+
+#include <linux/fuse.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+typedef struct channel channel;
+struct channel {
+    /* From any thread; false when the kernel no longer waits for it (ENOENT: interrupted). */
+    bool (*reply)(channel *c, const struct fuse_out_header *header, const void *body, size_t length);
+};
+
+/* A request as it was read; `length` is that of the body, and was checked against the header. */
+typedef struct {
+    channel *channel; /* NULL: nobody waits for a reply */
+    const struct fuse_in_header *header;
+    const uint8_t *body;
+    size_t length;
+    uint64_t started_ns;
+} request;
+
+bool reply(const request *q, const void *body, size_t length);
+/* `error` as of errno(3). */
+bool reply_error(const request *q, int error);
+
+typedef struct {
+    channel channel;
+    int fd;
+    pthread_mutex_t telling; /* while a notification is written, and the device closed */
+} device_channel;
+
+void device_init(device_channel *d, int fd);
+void device_close(device_channel *d);
+/* Writes a notification: `code` is a FUSE_NOTIFY_... */
+void device_notify(device_channel *d, int32_t code, const void *body, size_t length);
+/* Reads a request: its size, 0 when there is none, -1 at the end. */
+ssize_t device_read(device_channel *d, uint8_t *buffer, size_t room);
+
+#endif

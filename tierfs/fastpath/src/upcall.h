@@ -1,0 +1,25 @@
+/* Calls of Python: a function for each operation (tierfs/mount/operations.py), whose value is the reply. */
+#ifndef TIERFS_UPCALL_H
+#define TIERFS_UPCALL_H
+
+#include "operations.h"
+
+typedef enum {
+    CALL_DONE,      /* it was replied to */
+    CALL_PUBLISHED, /* what is asked for is in the table now */
+    CALL_BUSY,      /* it would wait for the index */
+    CALL_WAITS,     /* it would wait for a disk, or for another change of the same file */
+} call_result;
+
+/* With Python's lock; NULL with an exception. `functions` is an object of Python, as Router.call takes it. */
+upcalls *upcalls_new(void *functions);
+/* With Python's lock, when no thread calls any more; NULL is fine. */
+void upcalls_free(upcalls *u);
+/* `u` may be NULL. */
+bool upcall_has(const upcalls *u, uint32_t opcode);
+/* Calls the function of `op` and replies. `again`: what can be published does not help. */
+call_result upcall_make(upcalls *u, worker *w, const request *q, const operation *op, bool again);
+/* Before a thread ends that may have called. */
+void upcall_detach(void);
+
+#endif
