@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.guards.logs import ExpectLog
 from tests.support.volumes import LooseVolume
 from tierfs.base.errors import FsError
 from tierfs.core.dirty import Unreconciled
