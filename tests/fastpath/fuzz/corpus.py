@@ -22,7 +22,6 @@ from tests.fastpath.wire import (
     write_in,
 )
 
-ERESTART = 85
 KERNEL, PYFUSE3 = 0, 1
 
 INIT = Request(Op.INIT, 0, 0, init_in(NO_OPEN))
@@ -30,6 +29,7 @@ LOOKUP = Request(Op.LOOKUP, 0, 1, b"f\0")
 READ = Request(Op.READ, 0, 5, ReadIn(0, 0, 4000).pack())
 UNKNOWN = Request(Op.READ, 0, 77, ReadIn(0, 0, 65536).pack())
 LISTING = Request(Op.READDIRPLUS, 0, 1, ReadIn(0, 0, 4096).pack())
+STRANGE = Request(100, 0, 5, b"of a kind that nobody knows")
 REQUESTS = (
     INIT,
     LOOKUP,
@@ -52,16 +52,24 @@ REQUESTS = (
     Request(Op.OPEN, 0, 5, bytes(8)),
     Request(Op.CREATE, 0, 1, bytes(16) + b"new\0"),
     Request(Op.FSYNC, 0, 5, bytes(16)),
-    Request(Op.SETXATTR, 0, 5, bytes(16) + b"user.a\0value"),
+    Request(Op.SETXATTR, 0, 5, struct.pack("=II", 5, 0) + b"user.a\0value"),
+    Request(Op.REMOVEXATTR, 0, 5, b"user.a\0"),
+    Request(Op.SETATTR, 0, 5, bytes(88)),
+    Request(Op.MKNOD, 0, 1, bytes(16) + b"new\0"),
+    Request(Op.MKDIR, 0, 1, bytes(8) + b"new\0"),
+    Request(Op.SYMLINK, 0, 1, b"new\0target\0"),
+    Request(Op.LINK, 0, 1, bytes(8) + b"new\0"),
+    Request(Op.UNLINK, 0, 1, b"f\0"),
+    Request(Op.RENAME, 0, 1, bytes(8) + b"f\0g\0"),
+    Request(Op.RENAME2, 0, 1, bytes(16) + b"f\0g\0"),
+    Request(Op.READLINK, 0, 5, b""),
     Request(Op.INTERRUPT, 0, 0, bytes(8)),
 )
 CONVERSATIONS: tuple[tuple[Request | Reply, ...], ...] = (
     (INIT, Reply(0, 0, InitOut().pack()), Request(Op.OPENDIR, 0, 1, bytes(8)), LOOKUP),
-    (UNKNOWN, Reply(0, ERESTART, b""), Reply(0, 0, bytes(4000))),
-    (UNKNOWN, Reply(0, 0, bytes(7000)), READ, Reply(0, 5, b"")),
-    (LISTING, Reply(0, ERESTART, b""), Reply(0, 0, bytes(4000))),
-    (Request(Op.READLINK, 0, 5, b""), Reply(0, 0, b"target"), Reply(0, 2, b"")),
-    (Request(Op.READLINK, 0, 5, b""), Reply(0, 2**31, b"")),  # -(-2^31) does not fit
+    (UNKNOWN, READ, LISTING),
+    (STRANGE, Reply(0, 0, b"answer"), Reply(0, 2, b"")),
+    (STRANGE, Reply(0, 2**31, b"")),  # -(-2^31) does not fit
     (LOOKUP, LOOKUP, Request(Op.FORGET, 0, 6, forget_in(2))),
 )
 

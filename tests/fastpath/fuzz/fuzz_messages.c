@@ -12,10 +12,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "calling.h"
-#include "payloads.h"
+#include "arguments.h"
+#include "dispatch.h"
+#include "forward.h"
 #include "prefetch.h"
 #include "router.h"
+#include "turns.h"
+#include "upcall.h"
 #include "xattrs.h"
 
 enum {
@@ -31,19 +34,34 @@ static router r;
 static worker *const w = &r.workers[0];
 static int kernel, peer;
 
-/* There is no Python to be called. */
-bool calling_answers(calling *c, const worker *w_, const struct fuse_in_header *header,
-                     const uint8_t *body, size_t length) {
-    (void)c, (void)w_, (void)header, (void)body, (void)length;
-    return false;
-}
-
-void calling_detach(void) {}
-
 static void fail(const char *what) {
     write(STDERR_FILENO, what, strlen(what));
     abort();
 }
+
+/* -------- in the place of Python: arguments are looked at, and every call fails */
+
+bool upcall_has(const upcalls *u, uint32_t opcode) {
+    (void)u;
+    const operation *op = operation_of(opcode);
+    return op && op->function && op->pool == POOL_CALLS && opcode != FUSE_FORGET;
+}
+
+call_result upcall_make(upcalls *u, worker *who, const request *q, const operation *op, bool again) {
+    (void)u, (void)who;
+    argument all[MOST_ARGUMENTS];
+    static volatile uint8_t seen;
+    int count = arguments_parse(op->arguments, q, all);
+    for (int i = 0; i < count; i++)
+        for (size_t at = 0; all[i].bytes && at < all[i].length; at++)
+            seen = (uint8_t)(seen ^ all[i].bytes[at]);
+    if (count >= 0 && !again && op->answer)
+        return CALL_PUBLISHED;
+    reply_error(q, count < 0 ? 22 : 5);
+    return CALL_DONE;
+}
+
+void upcall_detach(void) {}
 
 /* -------- the published view: directories 1 to 3, files, absent names, attributes, sparse files */
 
@@ -117,7 +135,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends) < 0)
         fail("no socket\n");
     kernel = ends[0];
-    r.device = ends[1];
+    device_init(&r.device, ends[1]);
     r.awake.device = -1;
     r.wake = r.ended = open("/dev/null", O_RDWR);
     r.buffer = BUFFER;
@@ -126,6 +144,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
     r.listing = listing_new(1 << 16);
     r.prefetch = prefetch_new();
     w->router = &r;
+    w->counters = &w->own;
     w->reply = malloc(BUFFER);
     if (!r.table || !r.listing || !r.prefetch || !w->reply || heat_init(&r.heat) < 0)
         fail("no memory\n");
@@ -176,7 +195,7 @@ static void from_kernel(run *now, size_t size, bool fix) {
         memcpy(w->request, &header, sizeof header);
         now->open[now->count++] = header.unique;
     }
-    handle(w, size);
+    dispatch(w, &r.device.channel, size);
     drain(now, false);
 }
 
@@ -192,7 +211,7 @@ static void from_pyfuse3(run *now, uint8_t *message, size_t size, bool fix) {
     }
     if (!size || send(peer, message, size, MSG_DONTWAIT) < 0)
         return;
-    take_reply(w);
+    forward_take_reply(r.forward, w);
     drain(now, true);
 }
 
@@ -223,19 +242,19 @@ static bool step(run *now) {
 }
 
 static void set_up(void) {
-    r.payloads = payloads_new();
-    r.passing = passing_new(&r, MAX_WRITE, &peer);
+    r.forward = forward_new(&r, MAX_WRITE, &peer);
     r.disk = disk_new(&r, 1);
-    if (!r.payloads || !r.passing || !r.disk)
+    r.calls = calls_new(&r);
+    if (!r.forward || !r.disk || !r.calls)
         fail("no memory\n");
     fill_table();
     fill_listing();
 }
 
 static void tear_down(void) {
+    calls_free(r.calls);
     disk_free(r.disk);
-    passing_free(r.passing);
-    payloads_free(r.payloads);
+    forward_free(r.forward);
     close(peer);
     close(r.socket);
 }
