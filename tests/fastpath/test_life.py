@@ -132,7 +132,7 @@ def test_the_view_outlives_the_threads(scratch: Path) -> None:
 
 
 def test_stop_with_everything_in_flight(scratch: Path, tmp_path: Path) -> None:
-    """Queued messages, READs that Python was asked for, payloads, and READs of disk threads."""
+    """Queued messages, what was forwarded, and READs of disk threads."""
     for directory in (scratch, tmp_path):
         before = threads()
         with Rig(directory, workers=3) as rig:
