@@ -13,8 +13,7 @@ from typing import Final, NamedTuple
 
 from tierfs.base.units import KIB, MIB
 from tierfs.bench.dataset import A_DIRECTORY, LABEL, LABEL_VALUE
-from tierfs.bench.framework.readers import Lap
-from tierfs.bench.framework.scenario import Better, Figure, Turn
+from tierfs.bench.framework.scenario import Figure, Turn, rate, rated
 from tierfs.bench.framework.side import Side, work_directory
 from tierfs.bench.loops import create_files, write_stream
 from tierfs.bench.room import require_room
@@ -25,24 +24,6 @@ Work = Callable[[Paths], int]
 
 BLOCK: Final = 4 * KIB
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-
-
-def calls(name: str) -> tuple[Figure, Figure]:
-    """The figures of an operation: how often a second, and what one takes of all processors.
-
-    The second is the one to look at on a machine that does other work meanwhile.
-    """
-    return Figure(name, "calls/s"), Figure(processor(name), "µs", Better.LESS)
-
-
-def processor(name: str) -> str:
-    """The figure of the time that an operation takes of the processors, client and daemon."""
-    return f"{name}, processor"
-
-
-def values(name: str, count: int, lap: Lap[int]) -> dict[str, float]:
-    """The values of ``calls`` when an operation was done ``count`` times in a lap."""
-    return {name: count / lap.seconds, processor(name): lap.processor / count * 1e6}
 
 
 class Operation(NamedTuple):
@@ -151,7 +132,7 @@ class Changes:
     @property
     def figures(self) -> Sequence[Figure]:
         """How often a second, and the processors' time."""
-        return calls(self.name)
+        return rate(self.name, "calls/s")
 
     @property
     def operation(self) -> Operation:
@@ -174,7 +155,7 @@ class Changes:
         paths = _paths(home / str(turn.number), self.count)
         if self.operation.make:
             turn.timed([partial(self.operation.make, paths)])
-        return values(self.name, self.count, turn.timed([partial(self.operation.work, paths)]))
+        return rated(self.name, self.count, turn.timed([partial(self.operation.work, paths)]))
 
     def finish(self, side: Side) -> None:
         """Delete what was made."""
@@ -192,7 +173,7 @@ class Overwrites:
     @property
     def figures(self) -> Sequence[Figure]:
         """How often a second, and the processors' time."""
-        return calls(self.name)
+        return rate(self.name, "calls/s")
 
     def prepare(self, side: Side) -> None:
         """Write the file."""
@@ -205,7 +186,7 @@ class Overwrites:
         chance, blocks = random.Random(turn.number), self.size // BLOCK
         offsets = [chance.randrange(blocks) * BLOCK for _ in range(self.count)]
         work = partial(_overwrite, self._path(turn.side), offsets, chance.randbytes(BLOCK))
-        return values(self.name, self.count, turn.timed([work]))
+        return rated(self.name, self.count, turn.timed([work]))
 
     def finish(self, side: Side) -> None:
         """Delete the file."""
@@ -233,7 +214,7 @@ class Writes:
     @property
     def figures(self) -> Sequence[Figure]:
         """MiB a second, and the processors' time of each MiB."""
-        return Figure(self.name, "MiB/s"), Figure(processor(self.name), "µs", Better.LESS)
+        return rate(self.name, "MiB/s")
 
     def prepare(self, side: Side) -> None:
         """Look whether there is room, and make the directory of the run."""
@@ -248,7 +229,7 @@ class Writes:
             lap = turn.timed([partial(write_stream, os.fsencode(path), self.size, block)])
         finally:
             path.unlink(missing_ok=True)
-        return values(self.name, self.size // MIB, lap)
+        return rated(self.name, self.size // MIB, lap)
 
     def finish(self, side: Side) -> None:
         """Delete what an interrupted turn left."""

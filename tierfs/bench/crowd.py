@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from tierfs.base.units import KIB
-from tierfs.bench.changes import calls, values
-from tierfs.bench.framework.scenario import Figure, Turn
+from tierfs.bench.framework.scenario import Figure, Turn, rate, rated
 from tierfs.bench.framework.side import Side, work_directory
 from tierfs.bench.loops import create_files, read_files
 from tierfs.bench.room import require_room
@@ -41,7 +40,7 @@ class Mixing:
     @property
     def figures(self) -> Sequence[Figure]:
         """How many steps a second, and the processors' time of each."""
-        return calls(MIX)
+        return rate(MIX, "calls/s")
 
     def prepare(self, side: Side) -> None:
         """Look whether there is room, and make the directory of the run."""
@@ -61,7 +60,7 @@ class Mixing:
             create_files(paths, bytes(SIZE))
             steps = len(range(number, self.count, self.processes))
             works.append(partial(_mix, paths, steps, turn.number * self.processes + number))
-        return values(MIX, self.count, turn.timed(works))
+        return rated(MIX, self.count, turn.timed(works))
 
     def finish(self, side: Side) -> None:
         """Delete what was made."""

@@ -9,7 +9,7 @@ from typing import ClassVar, Final
 
 from tierfs.bench.dataset import Dataset
 from tierfs.bench.framework.caches import Coldness
-from tierfs.bench.framework.scenario import Figure, Turn
+from tierfs.bench.framework.scenario import Turn, rate, rated
 from tierfs.bench.framework.side import Side
 from tierfs.bench.loops import read_files
 
@@ -27,10 +27,7 @@ class Epoch:
     readers: int = 1
     seed: int = 0
     name: str = "epoch"
-    figures: ClassVar = (
-        Figure(FIRST, "files/s", needs=Coldness.KERNEL),
-        Figure(AGAIN, "files/s"),
-    )
+    figures: ClassVar = (*rate(FIRST, "files/s", Coldness.KERNEL), *rate(AGAIN, "files/s"))
 
     def prepare(self, side: Side) -> None:
         """Make the data set, or find it."""
@@ -40,13 +37,13 @@ class Epoch:
         """One epoch with cold caches, and one more."""
         turn.chill()
         seed = self.seed * SEEDS * 2 + turn.number
-        return {FIRST: self._rate(turn, seed), AGAIN: self._rate(turn, seed + SEEDS)}
+        return self._rate(turn, FIRST, seed) | self._rate(turn, AGAIN, seed + SEEDS)
 
     def finish(self, side: Side) -> None:
         """Nothing: the data set stays for the next run."""
 
-    def _rate(self, turn: Turn, seed: int) -> float:
+    def _rate(self, turn: Turn, figure: str, seed: int) -> dict[str, float]:
         paths = self.dataset.ordered(turn.side, seed)
         shares = [paths[number :: self.readers] for number in range(self.readers)]
         lap = turn.timed([partial(read_files, share, self.dataset.size) for share in shares])
-        return len(paths) / lap.seconds
+        return rated(figure, len(paths), lap)

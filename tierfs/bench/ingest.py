@@ -13,13 +13,12 @@ from typing import ClassVar, Final
 
 from tierfs.base.units import KIB
 from tierfs.bench.dataset import A_DIRECTORY
-from tierfs.bench.framework.scenario import Better, Figure, Turn
+from tierfs.bench.framework.scenario import Turn, rate, rated
 from tierfs.bench.framework.side import Side, work_directory
 from tierfs.bench.loops import create_files
 from tierfs.bench.room import require_room
 
 CREATE: Final = "create"
-PROCESSOR: Final = "create, processor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +29,7 @@ class Ingest:
     size: int = 32 * KIB
     writers: int = 1
     name: str = "ingest"
-    figures: ClassVar = (
-        Figure(CREATE, "files/s"),
-        Figure(PROCESSOR, "µs", Better.LESS),
-    )
+    figures: ClassVar = rate(CREATE, "files/s")
 
     def prepare(self, side: Side) -> None:
         """Look whether there is room, and make the directory of the run."""
@@ -50,10 +46,7 @@ class Ingest:
         block = random.Random(turn.number).randbytes(self.size)
         shares = [self._paths(home / str(writer), writer) for writer in range(self.writers)]
         lap = turn.timed([partial(create_files, share, block) for share in shares])
-        return {
-            CREATE: self.files / lap.seconds,
-            PROCESSOR: lap.processor / self.files * 1e6,
-        }
+        return rated(CREATE, self.files, lap)
 
     def finish(self, side: Side) -> None:
         """Delete what was written."""

@@ -10,7 +10,7 @@ from typing import ClassVar, Final
 
 from tierfs.bench.dataset import ABSENT, LABEL, LABEL_VALUE, Dataset
 from tierfs.bench.framework.caches import Coldness
-from tierfs.bench.framework.scenario import Figure, Turn
+from tierfs.bench.framework.scenario import Turn, rate, rated
 from tierfs.bench.framework.side import Side
 from tierfs.bench.loops import get_xattrs, miss_xattrs, stat_files, walk
 
@@ -31,10 +31,10 @@ class Metadata:
     seed: int = 0
     name: str = "metadata"
     figures: ClassVar = (
-        Figure(LOOKUP, UNIT, needs=Coldness.KERNEL),
-        Figure(STAT, UNIT),
-        Figure(XATTR, UNIT),
-        Figure(NO_XATTR, UNIT),
+        *rate(LOOKUP, UNIT, Coldness.KERNEL),
+        *rate(STAT, UNIT),
+        *rate(XATTR, UNIT),
+        *rate(NO_XATTR, UNIT),
     )
 
     def prepare(self, side: Side) -> None:
@@ -46,10 +46,10 @@ class Metadata:
         turn.chill()
         paths = self.dataset.ordered(turn.side, self.seed + turn.number)
         look = partial(stat_files, paths, self.dataset.size)
-        values = {LOOKUP: _rate(turn, look), STAT: _rate(turn, look)}
+        values = _rated(turn, LOOKUP, look) | _rated(turn, STAT, look)
         if self.dataset.has_labels(turn.side):
-            values[XATTR] = _rate(turn, partial(get_xattrs, paths, LABEL, LABEL_VALUE))
-            values[NO_XATTR] = _rate(turn, partial(miss_xattrs, paths, ABSENT))
+            values |= _rated(turn, XATTR, partial(get_xattrs, paths, LABEL, LABEL_VALUE))
+            values |= _rated(turn, NO_XATTR, partial(miss_xattrs, paths, ABSENT))
         return values
 
     def finish(self, side: Side) -> None:
@@ -63,8 +63,8 @@ class Walks:
     dataset: Dataset
     name: str = "walk"
     figures: ClassVar = (
-        Figure(COLD_WALK, UNIT, needs=Coldness.KERNEL),
-        Figure(WALK, UNIT),
+        *rate(COLD_WALK, UNIT, Coldness.KERNEL),
+        *rate(WALK, UNIT),
     )
 
     def prepare(self, side: Side) -> None:
@@ -75,13 +75,13 @@ class Walks:
         """Walk with cold caches, and once more."""
         turn.chill()
         work = partial(walk, os.fsencode(self.dataset.root(turn.side)))
-        return {COLD_WALK: _rate(turn, work), WALK: _rate(turn, work)}
+        return _rated(turn, COLD_WALK, work) | _rated(turn, WALK, work)
 
     def finish(self, side: Side) -> None:
         """Nothing: the data set stays for the next run."""
 
 
-def _rate(turn: Turn, work: Callable[[], int]) -> float:
-    """Files a second; every work returns how many it did."""
+def _rated(turn: Turn, figure: str, work: Callable[[], int]) -> dict[str, float]:
+    """Files a second, and the processors' time; every work returns how many it did."""
     lap = turn.timed([work])
-    return lap.results[0] / lap.seconds
+    return rated(figure, lap.results[0], lap)

@@ -36,6 +36,26 @@ class Figure:
     needs: Coldness = Coldness.WARM
 
 
+def rate(name: str, unit: str, needs: Coldness = Coldness.WARM) -> tuple[Figure, Figure]:
+    """The figures of what is done again and again: how often, and what it takes of all processors.
+
+    The second, microseconds of client and daemon together for each time, is the one to look at on
+    a machine that does other work meanwhile.
+    """
+    used = Figure(processor(name), "µs", Better.LESS, needs)
+    return Figure(name, unit, needs=needs), used
+
+
+def processor(name: str) -> str:
+    """The name of the second figure of a rate."""
+    return f"{name}, processor"
+
+
+def rated(name: str, count: float, lap: Lap[T]) -> dict[str, float]:
+    """The values of a `rate` when it was done ``count`` times in a lap."""
+    return {name: count / lap.seconds, processor(name): lap.processor / count * 1e6}
+
+
 class Turn(Protocol):
     """One run of a scenario on one side; made by the runner."""
 
