@@ -85,26 +85,26 @@ class Operation:
     overwrites: range = range(0)
     """Bytes of ``subject`` that may be old or new, each for itself, when it was interrupted."""
     subject: bytes = b""
-    halfway: Callable[[Files], Files] | None = None
-    """How the files may be, too, when it was interrupted."""
     full: Collection[str] = ()
     """Labels of calls that find no room, all the time."""
 
     def allows(self, old: Files, found: Files) -> bool:
         """Whether the files may be so when the operation was interrupted."""
         new = self.after(old)
-        if found in (old, new) or (self.halfway and found == self.halfway(old)):
+        if found in (old, new):
             return True
         others = found.keys() - {self.subject}
-        if found.keys() != old.keys() or any(found[name] != old[name] for name in others):
+        if found.keys() != new.keys() or any(found[name] != old[name] for name in others):
             return False
-        return self._is_mixed(old[self.subject], new[self.subject], found[self.subject])
+        return self._is_mixed(old.get(self.subject, b""), new[self.subject], found[self.subject])
 
     def _is_mixed(self, old: bytes, new: bytes, found: bytes) -> bool:
-        if len(found) != len(old):
+        """Overwritten as far as it came, and grown as far as it came: as after a short write."""
+        if not len(old) <= len(found) <= max(len(old), len(new)):
             return False
         return all(
-            byte == old[at] or (at in self.overwrites and byte == new[at])
+            (at < len(old) and byte == old[at])
+            or ((at in self.overwrites or at >= len(old)) and byte == new[at])
             for at, byte in enumerate(found)
         )
 
@@ -247,7 +247,7 @@ def create_and_write() -> Operation:
     return Operation(
         do,
         lambda files: {**files, b"new": data},
-        halfway=lambda files: {**files, b"new": b""},
+        subject=b"new",
     )
 
 

@@ -1,4 +1,7 @@
-"""The process dies at any call: what had returned is there, what was going on all or nothing."""
+"""The process dies at any call: what had returned is there; what was going on is done or not.
+
+A write that was going on may be there in part, as a short write would leave it.
+"""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -137,6 +138,7 @@ def test_a_write_far_behind_the_end_loses_nothing_to_a_kill(small: LooseVolume, 
 def test_times_that_were_set_survive(small: LooseVolume, home: Path) -> None:
     ino = file_of(small, OLD, synced=True)
     small.fs.data.write(ino, 0, NEW[:1])
+    small.clock.now = time.time_ns()
     small.fs.attributes.set(ino, Changes(mtime=77, atime=78))
     survivor = small.copy(home / "killed")
     survivor.open()
@@ -191,8 +193,73 @@ def test_a_synced_file_that_is_rewritten_is_old_or_new_after_a_cut(
     survivor.close()
 
 
+def test_the_times_of_a_write_survive_a_kill(small: LooseVolume, home: Path) -> None:
+    ino = file_of(small, OLD, synced=True)
+    before = small.find(b"file")
+    small.fs.data.write(ino, 0, NEW[:1])
+    changed = small.flash_object(ino).stat().st_mtime_ns
+    survivor = small.copy(home / "killed")
+    survivor.open()
+    found = survivor.find(b"file")
+    assert found.mtime == found.ctime == changed > before.mtime
+    survivor.close()
+
+
+@pytest.mark.parametrize("end", [200, HEAD - 1, HEAD, HEAD + 1, 3 * HEAD])
+def test_a_write_to_a_dirty_file_is_no_transaction(
+    small: LooseVolume, home: Path, end: int
+) -> None:
+    ino = file_of(small, OLD[:100], synced=False)
+    small.fs.data.write(ino, 100, b"+" * (end - 100))
+    small.os.clear()
+    for _ in range(3):
+        small.fs.data.write(ino, small.find(b"file").size, b"x")
+    assert "index.commit" not in small.os.labels
+    assert small.find(b"file").size == end + 3
+    survivor = small.copy(home / "killed")
+    survivor.open()
+    assert content(survivor, b"file") == OLD[:100] + b"+" * (end - 100) + b"xxx"
+    survivor.close()
+
+
+def test_a_file_that_was_cut_grows_by_transactions_until_it_is_synced(
+    small: LooseVolume, home: Path
+) -> None:
+    ino = file_of(small, OLD, synced=True)
+    small.fs.data.truncate(ino, 10)
+    small.fs.data.write(ino, 10, b"+")
+    small.os.clear()
+    small.fs.data.write(ino, 11, b"+")
+    assert "index.commit" in small.os.labels
+    survivor = small.copy(home / "killed")
+    survivor.open()
+    assert content(survivor, b"file") == OLD[:10] + b"++"
+    survivor.close()
+    small.fs.data.sync(ino)
+    small.os.clear()
+    small.fs.data.write(ino, 12, b"+")
+    assert "index.commit" not in small.os.labels
+
+
+def test_a_transaction_that_fails_keeps_what_is_noted(small: LooseVolume) -> None:
+    ino = file_of(small, OLD[:100], synced=False)
+    small.fs.data.write(ino, 100, b"+")
+    small.os.clear()
+    small.os.fail(Point("index.commit"), errno.EIO)
+    with pytest.raises(OSError, match="Input/output"):
+        small.fs.attributes.set(ino, Changes(mode=0o600))
+    small.os.clear()
+    found = small.find(b"file")
+    assert (found.size, found.mode & 0o777) == (101, 0o644)
+    small.fs.attributes.set(ino, Changes(mode=0o600))
+    small.reopen()
+    found = small.find(b"file")
+    assert (found.size, found.mode & 0o777) == (101, 0o600)
+
+
 def test_what_a_kill_left_behind_the_end_is_trimmed_before_a_write(small: LooseVolume) -> None:
     ino = file_of(small, OLD[:100], synced=True)
+    small.fs.dirty.checkpoint()
     with small.flash_object(ino).open("ab") as leftover:
         leftover.write(NEW[:500])
     small.fs.data.write(ino, 100, b"+")
@@ -266,6 +333,7 @@ def test_an_error_makes_the_end_unclean_and_the_next_mount_starts_anew(
     small.os.clear()
     small.open()
     small.fs.data.sync(ino)
+    small.fs.dirty.checkpoint()
     assert len(small.fs.dirty) == 0
 
 

@@ -23,12 +23,12 @@ from tierfs.base.extents import WHOLE_FILE, Extent
 from tierfs.core.copies import Copy
 from tierfs.core.moves import Moved, MoveStopped
 from tierfs.index.inodes import ROOT, Inode
-from tierfs.store.objects import Keep, ObjectStore
+from tierfs.store.objects import ObjectStore
 
 GIB = 1024**3
 DATA = pattern(3 * HEAD)
 FILE = b"file"
-LOAD, WRITE = Copy.load, ObjectStore.write
+LOAD, WRITE = Copy.load, ObjectStore.write_by
 
 
 # ---------------------------------------------------------------- others want the file, too
@@ -131,22 +131,13 @@ def test_a_change_that_began_before_the_move_and_fails_leaves_no_old_copy(
     ino = file_of(small, DATA)
     mover = Overtaking(small, way)
 
-    def write(
-        store: ObjectStore,
-        ino: int,
-        offset: int,
-        data: bytes | memoryview,
-        *,
-        holds: int = 0,
-        keep: Keep | None = None,
-        fresh: bool = False,
-    ) -> None:
+    def write(store: ObjectStore, fd: int, offset: int, data: bytes | memoryview) -> None:
         mover.begin(store)
-        WRITE(store, ino, offset, data, holds=holds, keep=keep, fresh=fresh)
+        WRITE(store, fd, offset, data)
 
     with monkeypatch.context() as patch:
         patch.setattr(Copy, "load", mover.load_of())
-        patch.setattr(ObjectStore, "write", write)
+        patch.setattr(ObjectStore, "write_by", write)
         small.os.full = {"disk.pwrite"}
         with pytest.raises(OSError, match="No space"):
             small.fs.data.write(ino, HEAD - 4, b"newnew!!")

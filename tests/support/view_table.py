@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tierfs.index.index import Index
-from tierfs.index.inodes import Inode
+from tierfs.index.inodes import Inode, inode_of
 from tierfs.index.view import ABSENT, Line
 
 Pairs = list[tuple[bytes, bytes]]
@@ -131,7 +131,9 @@ class ViewTable:
 
     def _check_inode(self, index: Index, ino: int) -> None:
         query = f"SELECT {_COLUMNS} FROM inode WHERE ino = ?"  # noqa: S608
-        assert index._database.row(query, ino) == self.inodes[ino]
+        row = index._database.row(query, ino)
+        assert row is not None
+        assert index.inodes.as_found(inode_of(row)) == self.inodes[ino]
 
     def _check_entry(self, index: Index, parent: int, name: bytes) -> None:
         query = "SELECT ino FROM entry WHERE parent = ? AND name = ?"

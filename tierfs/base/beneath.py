@@ -21,6 +21,7 @@ DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY
 
 WAY: Final = os.O_PATH | os.O_DIRECTORY
 """Flags to open a directory with for what lies in it."""
+
 _PATH_ONLY: Final = os.O_PATH | os.O_NOFOLLOW
 _ALWAYS: Final = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 

@@ -5,60 +5,39 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from tierfs.base.blocks import BLOCK
-from tierfs.base.errors import Damage
 from tierfs.base.extents import Extent
 from tierfs.base.ranges import KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE, clone_range, fallocate
 from tierfs.core.copies import COPY_CHUNK
 from tierfs.core.tiers import NO_ROOM, Content, Tiers
 from tierfs.index.inodes import Inode
-from tierfs.store.objects import Keep, ObjectLost, ObjectStore
+from tierfs.store.objects import ObjectStore
 
 PUNCH: Final = PUNCH_HOLE | KEEP_SIZE
-
-
-@contextmanager
-def _lost_is_damage(ino: int) -> Iterator[None]:
-    try:
-        yield
-    except ObjectLost as exc:
-        raise Damage(ino, str(exc)) from None
 
 
 class Allocated(Content):
     """Blocks are allocated, whatever is in them: nothing new, which reads as zeros."""
 
-    def put(
-        self, store: ObjectStore, ino: int, extent: Extent, holds: int, keep: Keep, *, fresh: bool
-    ) -> None:
+    def put(self, store: ObjectStore, fd: int, extent: Extent) -> None:
         """See ``Content``."""
-
-        def work(fd: int) -> None:
-            self.alter(store, fd, extent)
-
-        with _lost_is_damage(ino):
-            store.apply(ino, work, holds=holds, keep=keep, fresh=fresh)
-
-    def alter(self, store: ObjectStore, fd: int, extent: Extent) -> None:
-        """The calls on one object."""
         store.call("fallocate", fallocate, fd, 0, *extent)
 
 
 class Punched(Allocated):
     """The range is a hole."""
 
-    def alter(self, store: ObjectStore, fd: int, extent: Extent) -> None:
-        """See ``Allocated``."""
+    def put(self, store: ObjectStore, fd: int, extent: Extent) -> None:
+        """See ``Content``."""
         store.call("fallocate", fallocate, fd, PUNCH, *extent)
 
 
 class Zeroed(Allocated):
     """The range reads as zeros, and its blocks are allocated."""
 
-    def alter(self, store: ObjectStore, fd: int, extent: Extent) -> None:
+    def put(self, store: ObjectStore, fd: int, extent: Extent) -> None:
         """In two calls where the filesystem has none for it, such as tmpfs."""
         try:
             store.call("fallocate", fallocate, fd, ZERO_RANGE, *extent)
@@ -133,21 +112,14 @@ class Copied(Content):
         self._shares = shares
         self.leaves_holes = bool(source().sparse)
 
-    def put(
-        self, store: ObjectStore, ino: int, extent: Extent, holds: int, keep: Keep, *, fresh: bool
-    ) -> None:
+    def put(self, store: ObjectStore, fd: int, extent: Extent) -> None:
         """See ``Content``."""
         inode = self._source()  # a copy within one file may have moved it to disk
         source = Extent(self._offset + extent.offset - self._to, extent.length)
         within = extent.end if store is self._tiers.flash else 0
-
-        def work(fd: int) -> None:
-            for piece in pieces(self._tiers, source, inode.prefix, extent.offset, within):
-                shared = self._share(inode.ino, piece, fd)
-                self._copy(inode, piece, fd, shared)
-
-        with _lost_is_damage(ino):
-            store.apply(ino, work, holds=holds, keep=keep, fresh=fresh)
+        for piece in pieces(self._tiers, source, inode.prefix, extent.offset, within):
+            shared = self._share(inode.ino, piece, fd)
+            self._copy(inode, piece, fd, shared)
 
     def _share(self, ino: int, piece: Piece, fd: int) -> int:
         """Share the whole blocks of a piece, and return how many bytes they are."""

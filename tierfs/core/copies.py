@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tierfs.base.errors import Damage
 from tierfs.base.extents import Extent
 from tierfs.index.inodes import Inode
-from tierfs.store.objects import Keep, ObjectLost, ObjectStore
+from tierfs.store.objects import ObjectLost, ObjectStore
 
 COPY_CHUNK = 1024 * 1024
 """Bytes read at a time: one access of a spinning disk."""
@@ -45,9 +45,6 @@ def put(
     offset: int,
     data: bytes | memoryview,
     holds: int,
-    keep: Keep | None = None,
-    *,
-    fresh: bool = False,
 ) -> None:
     """Write all of ``data``.
 
@@ -55,23 +52,15 @@ def put(
         Damage: the object is missing or too short.
     """
     try:
-        store.write(ino, offset, data, holds=holds, keep=keep, fresh=fresh)
+        store.write(ino, offset, data, holds=holds)
     except ObjectLost as exc:
         raise Damage(ino, str(exc)) from None
 
 
-def resize(
-    store: ObjectStore,
-    ino: int,
-    length: int,
-    holds: int,
-    keep: Keep | None = None,
-    *,
-    fresh: bool = False,
-) -> None:
+def resize(store: ObjectStore, ino: int, length: int, holds: int) -> None:
     """Cut an object, or extend it with a hole; raises as ``put`` does."""
     try:
-        store.resize(ino, length, holds=holds, keep=keep, fresh=fresh)
+        store.resize(ino, length, holds=holds)
     except ObjectLost as exc:
         raise Damage(ino, str(exc)) from None
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import errno
 import logging
 import stat
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -27,22 +28,28 @@ from typing import Final, NamedTuple, TypeVar
 from tierfs.base.blocks import skips_block
 from tierfs.base.clock import Clock
 from tierfs.base.errors import Damage, FsError, errno_of
-from tierfs.base.extents import MAX_FILE_SIZE, Extent, changes_flash, clip
+from tierfs.base.extents import MAX_FILE_SIZE, Extent, changes_flash, clip, object_lengths
 from tierfs.base.metrics import Metrics
 from tierfs.core.activity import Activity
 from tierfs.core.callers import PRIVILEGED, Caller
-from tierfs.core.dirty import DirtySet
+from tierfs.core.dirty import DirtyFile, DirtySet
 from tierfs.core.locks import InodeLocks, WouldBlock
 from tierfs.core.modes import after_writing
 from tierfs.core.paths import path_of
 from tierfs.core.placement import Placement
 from tierfs.core.reclaimer import Reclaimer
-from tierfs.core.tiers import NO_ROOM, Content, FlashFull, Held, Tiers, lengths_of
+from tierfs.core.tiers import DISK, FLASH, NO_ROOM, Content, FlashFull, Tiers, lengths_of
 from tierfs.index.index import Index
 from tierfs.index.inodes import Inode
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+SLOW_S: Final = 0.005
+"""A write to the page cache that takes longer has waited for the disk: its dirty pages are many."""
+
+SLOW_FOR_S: Final = 0.2
+"""For so long no write is made that must not wait."""
 
 MIRROR_PAUSES_S: Final = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 """Between attempts to mirror a file that others write to or move; then it goes to disk."""
@@ -58,8 +65,6 @@ class _Change(NamedTuple):
     size: int
     offset: int
     data: bytes | memoryview | Content
-    held: Held
-    """Descriptors that the change has opened."""
     caller: Caller = PRIVILEGED
     """Who loses set-user-ID by a truncation."""
     mirror: bool = False
@@ -74,10 +79,20 @@ class _Change(NamedTuple):
 
     @property
     def ends_mirror(self) -> bool:
-        """Whether the mirror would be older than the file, or one of nothing."""
+        """Whether the mirror would be older than the file."""
         size, prefix = self.inode.size, self.inode.prefix
-        changes = self.size == 0 or changes_flash(size, self.size, self.offset, prefix)
-        return bool(self.inode.mirrored) and changes
+        return bool(self.inode.mirrored) and changes_flash(size, self.size, self.offset, prefix)
+
+
+class _Part(NamedTuple):
+    """What a change means for one object: data for an extent, or only a length."""
+
+    at: int
+    extent: Extent
+    data: bytes | memoryview | Content
+    old: int
+    """Bytes that the object holds, and that it then has."""
+    new: int
 
 
 class Data:
@@ -113,6 +128,8 @@ class Data:
         self._motions = locks.motions
         self._damage = metrics.damage
         self._mirror_reads = metrics.mirror_reads
+        self._buffering = threading.Lock()
+        self._slow_until = 0.0
         self.mirrors_at_sync: Callable[[int], bool] = lambda _: False
         """Whether what was synced of a file must be on disk as well; who has a policy tells."""
         self.mirror: Callable[[int], str] = lambda _: "changed"
@@ -127,10 +144,21 @@ class Data:
         self.activity.read(ino, len(data))
         return data
 
-    def write(self, ino: int, offset: int, data: bytes | memoryview, *, wait: bool = True) -> int:
+    def write(
+        self,
+        ino: int,
+        offset: int,
+        data: bytes | memoryview,
+        *,
+        wait: bool = True,
+        buffered: bool = False,
+    ) -> int:
         """Write all of ``data``; between the end of the file and ``offset`` is a hole then.
 
         Leaves set-user-ID alone: where the writer may not keep it, the kernel has asked before.
+
+        ``buffered``: even without ``wait``, bytes for the disk tier may go into its page cache if
+        that took no time lately. It may still take time now, but for one thread at a time only.
         """
         end = offset + len(data)
         if end > MAX_FILE_SIZE:
@@ -139,8 +167,12 @@ class Data:
             self._make_way(wait=wait)
             with self._locks.hold(ino, wait=wait):
                 self._motions.disturb(ino)
-                inode = self._placed(self._file(ino))
-                self._put(_Change(inode, max(inode.size, end), offset, data, Held()), wait=wait)
+                inode = self._index.inodes.cached(ino)
+                if inode is None or not stat.S_ISREG(inode.mode):
+                    inode = self._file(ino)
+                inode = self._placed(inode)
+                change = _Change(inode, max(inode.size, end), offset, data)
+                self._put(change, wait=wait, buffered=buffered)
         return len(data)
 
     def truncate(
@@ -152,12 +184,9 @@ class Data:
             self._motions.disturb(ino)
             inode = self._placed(self._file(ino))
             if size > inode.size:
-                self._put(_Change(inode, size, inode.size, b"", Held(), caller), wait=wait)
+                self._put(_Change(inode, size, inode.size, b"", caller), wait=wait)
             else:
-                change = _Change(inode, size, size, b"", Held(), caller)
-                if change.ends_mirror:
-                    change = self._without_valid_mirror(change, wait=wait)
-                self._commit(change)
+                self._commit(_Change(inode, size, size, b"", caller))
                 if size < inode.size:
                     self._reclaimer.add_cut(ino)
 
@@ -180,7 +209,7 @@ class Data:
             planned = plan(inode)
             if planned is None:
                 return
-            change = _Change(inode, *planned, Held())
+            change = _Change(inode, *planned)
             if change.data or change.size != inode.size:
                 self._put(change, wait=wait)
             else:
@@ -292,13 +321,18 @@ class Data:
             with suppress(OSError):  # it sticks to the files that it is about
                 self._dirty.checkpoint()
 
-    def _put(self, change: _Change, *, wait: bool) -> None:
+    def _put(self, change: _Change, *, wait: bool, buffered: bool = False) -> None:
         try:
-            end = max(change.size, change.offset + len(change.data))
-            self._dirty.make_exact(change.inode, end, wait=wait)
             if change.ends_mirror:
                 change = self._without_valid_mirror(change, wait=wait)
-            self._put_making_room(change, wait=wait)
+            try:
+                self._put_somewhere(change, wait=wait, buffered=buffered)
+            except OSError as exc:
+                # The disk is full. What was unlinked a moment ago may still be there.
+                if exc.errno not in NO_ROOM or not self._reclaimer.drain():
+                    raise
+                change = change._replace(inode=self._file(change.inode.ino))
+                self._put_somewhere(change, wait=wait, buffered=buffered)
         except Damage as exc:
             damaged = change.inode
             if exc.ino != damaged.ino:  # a file that was to be copied; some of it may have been
@@ -309,40 +343,103 @@ class Data:
         except OSError:
             self._trim_later(change.inode.ino)
             raise
-        finally:
-            change.held.close()
 
-    def _trim_later(self, ino: int) -> None:
-        """A change failed: what it wrote behind the end must not count after a crash either."""
-        self._dirty.interrupted(ino)
-        self._reclaimer.add_cut(ino)
-        with suppress(FsError), self._index.transaction():
-            self._index.cuts.add(ino)
-            row = self._index.inodes.get(ino)
-            if row.version == 0:  # it has had a byte now
-                self._index.inodes.change(row, version=1)
-
-    def _put_making_room(self, change: _Change, *, wait: bool) -> None:
+    def _put_somewhere(self, change: _Change, *, wait: bool, buffered: bool) -> None:
         try:
-            self._put_somewhere(change, wait=wait)
-        except OSError as exc:
-            # The disk is full. What was unlinked a moment ago may still be there.
-            if exc.errno not in NO_ROOM or not self._reclaimer.drain():
-                raise
-            self._put_somewhere(change._replace(inode=self._file(change.inode.ino)), wait=wait)
-
-    def _put_somewhere(self, change: _Change, *, wait: bool) -> None:
-        inode, size, offset, data, held, *_ = change
-        try:
-            self._tiers.write(inode, size, offset, data, held, wait=wait)
+            file = self._place(change, wait=wait, buffered=buffered)
         except FlashFull:
             if not wait:
                 raise WouldBlock from None
-            held.close()
-            change = change._replace(inode=self._spill(inode, mirror=change.mirror))
-            self._dirty.make_exact(change.inode, max(size, offset + len(data)), wait=wait)
-            self._tiers.write(change.inode, size, offset, data, held, wait=wait)
-        self._commit(change)
+            change = change._replace(inode=self._spill(change.inode, mirror=change.mirror))
+            file = self._place(change, wait=wait, buffered=buffered)
+        row = self._index.inodes.cached(file.ino)
+        if (
+            change.data
+            and row is not None
+            and (row.prefix, row.mirrored) == (change.inode.prefix, change.inode.mirrored)
+            and (change.size == row.size or file.trusted)
+        ):
+            self._dirty.note(file, change.size, self._clock(), hole=change.skips_block)
+            self.activity.changed(file.ino)
+        else:
+            self._commit(change)
+
+    def _place(self, change: _Change, *, wait: bool, buffered: bool) -> DirtyFile:
+        """Put the bytes in place and give both objects their lengths; the file is dirty then.
+
+        Flash comes first: after a crash a file that reaches beyond its prefix has all of its head.
+
+        Raises:
+            FlashFull: flash had no room; some of the bytes may have been written.
+            Damage: an object is missing or too short, and a write would hide that.
+            WouldBlock: the disk is needed, and ``wait`` is False.
+        """
+        inode, size, offset, data, *_ = change
+        old = lengths_of(inode)
+        new = object_lengths(size, inode.prefix, mirrored=inode.mirrored)
+        cut = min(max(inode.prefix - offset, 0), len(data))
+        writes = cut > 0 or new.flash > old.flash, cut < len(data) or new.disk > old.disk
+        if writes[DISK] and not wait and (writes[FLASH] or not buffered):
+            raise WouldBlock
+        file = self._dirty.admit(inode, max(size, offset + len(data)), writes=writes, wait=wait)
+        head = tail = data
+        if not isinstance(data, Content) and 0 < cut < len(data):
+            head, tail = memoryview(data)[:cut], memoryview(data)[cut:]
+        if writes[FLASH]:
+            part = _Part(FLASH, Extent(offset, cut), head, old.flash, new.flash)
+            try:
+                self._apply(file, inode, part)
+            except OSError as exc:
+                if exc.errno in NO_ROOM:
+                    raise FlashFull from exc
+                raise
+        if writes[DISK]:
+            extent = Extent(offset + cut, len(data) - cut)
+            part = _Part(DISK, extent, tail, old.disk, new.disk)
+            if wait:
+                self._apply(file, inode, part)
+            else:
+                self._apply_buffered(file, inode, part)
+        return file
+
+    def _apply(self, file: DirtyFile, inode: Inode, part: _Part) -> None:
+        at, extent, data, old, new = part
+        holds = 0 if file.fds[at] < 0 else old  # what is opened now is checked by that
+        fd = self._dirty.descriptor(file, at, inode, old)
+        if extent.length:
+            self._tiers.write(at, inode.ino, fd, extent, data, holds)
+        elif new > old:
+            self._tiers.extend(at, inode.ino, fd, new, holds)
+
+    def _apply_buffered(self, file: DirtyFile, inode: Inode, part: _Part) -> None:
+        """Change the disk tier's page cache, unless that was slow lately; one thread at a time.
+
+        Raises:
+            WouldBlock: it was, another thread is at it, or the object is not open.
+        """
+        if file.fds[DISK] < 0 or not self._buffering.acquire(blocking=False):
+            raise WouldBlock
+        try:
+            started = time.monotonic()
+            if started < self._slow_until:
+                raise WouldBlock
+            self._apply(file, inode, part)
+            ended = time.monotonic()
+            if ended - started > SLOW_S:
+                self._slow_until = ended + SLOW_FOR_S
+        finally:
+            self._buffering.release()
+
+    def _trim_later(self, ino: int) -> None:
+        """A change failed: what it wrote behind the end must not count after a crash either."""
+        self._reclaimer.add_cut(ino)
+        with suppress(FsError), self._index.transaction():
+            self._dirty.interrupted(ino)
+            self._index.inodes.store([ino])
+            self._index.cuts.add(ino)
+            row = self._index.inodes.present(ino)
+            if row.version == 0:  # it has had a byte now
+                self._index.inodes.change(row, version=1)
 
     def _without_valid_mirror(self, change: _Change, *, wait: bool) -> _Change:
         """Before a head changes that has a mirror: let it have none, or be on disk alone.
@@ -354,10 +451,7 @@ class Data:
             raise WouldBlock  # for the sync
         inode = change.inode
         if change.size and self.mirrors_at_sync(inode.ino):
-            change = change._replace(inode=self._spill(inode, mirror=True))
-            end = max(change.size, change.offset + len(change.data))
-            self._dirty.make_exact(change.inode, end, wait=wait)
-            return change
+            return change._replace(inode=self._spill(inode, mirror=True))
         return self._without_mirror(change, wait=wait)
 
     def _without_mirror(self, change: _Change, *, wait: bool) -> _Change:
@@ -399,6 +493,7 @@ class Data:
             row = self._index.inodes.get(inode.ino)
             row = row._replace(prefix=0, mirrored=0, version=row.version + 1)
             self._index.inodes.update(row)
+            self._dirty.distrust(inode.ino)  # the disk object may have been longer than the file
         self._index.sync()
         self._tiers.flash.remove(inode.ino)
         self._dirty.spilled(inode.ino)
@@ -420,6 +515,7 @@ class Data:
                     row,
                     size=size,
                     prefix=inode.prefix,
+                    mirrored=row.mirrored if size else 0,
                     mode=after_writing(row.mode, row.gid, change.caller),
                     mtime=now,
                     ctime=now,
@@ -430,6 +526,4 @@ class Data:
             if dirty:
                 self._dirty.undo(dirty)
             raise
-        if dirty:
-            self._dirty.keep(dirty, change.held)
         self.activity.changed(inode.ino)

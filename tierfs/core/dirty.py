@@ -1,8 +1,11 @@
 """The dirty set: files whose bytes changed since they were last synced.
 
-An inode enters the set with its first change of bytes, in the transaction that stores the new
-size, and leaves it when its objects have been synced and no byte has changed since. So:
+A file enters the set when it is made, or in the transaction of its first change of bytes, and
+leaves it at a checkpoint or before a move: when its objects have been synced and no byte has
+changed since. So:
 
+* write(2): to a file of the set a write puts its bytes in place and notes size and times in memory
+  (``Inodes.note``). The index learns of them with the next transaction on the inode.
 * fsync(2): only objects of a dirty file are synced. It makes no promise about any other file.
 * recovery: after an unclean end the lengths of its objects are the size of a dirty file. For all
   others the index is right, and a short object is damage.
@@ -12,6 +15,8 @@ size, and leaves it when its objects have been synced and no byte has changed si
 
 Before an object shrinks, the index that says so is synced. Before bytes are added to one, it is as
 long as the index says: else what lies behind the end would become part of the file after a crash.
+Until a sync has made that durable, lengths are not *trusted*: the index's size is an upper bound,
+and each write that makes the file longer is a transaction.
 """
 
 from __future__ import annotations
@@ -24,22 +29,26 @@ import stat
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import NamedTuple
 
 from tierfs.base.errors import Damage, FsError
 from tierfs.base.metrics import Metrics
 from tierfs.core.locks import InodeLocks, WouldBlock
 from tierfs.core.paths import path_of
-from tierfs.core.tiers import Held, Tiers, lengths_of
+from tierfs.core.tiers import DISK, FLASH, Tiers, lengths_of
 from tierfs.index.index import Index
 from tierfs.index.inodes import Inode
 from tierfs.store.objects import ObjectLost
+from tierfs.store.replaced import Replaced
 
 log = logging.getLogger(__name__)
 
-FLASH, DISK = 0, 1
 DESCRIPTOR_SHARE = 3
 """A third of the descriptors that the process may open is for dirty files."""
 MOST_DESCRIPTORS = 16_384
+MOST_FILES = 65_536
+"""Files in the set; with more a checkpoint is due."""
+
 BATCH = 500
 """Rows changed in one transaction: other requests wait that long at most."""
 
@@ -53,43 +62,73 @@ class Unreconciled(WouldBlock):
 
 
 class DirtyFile:
-    """One inode of the set. Its descriptors are closed under ``DirtySet``'s mutex only."""
+    """One inode of the set. Its descriptors are closed under its lock and ``DirtySet``'s mutex."""
 
     __slots__ = (
         "before",
+        "begun",
         "blind",
         "cut",
         "error",
         "exact",
-        "held",
+        "fds",
         "ino",
         "lock",
         "lower",
+        "made",
+        "shrinks",
         "shrunk_to",
-        "size",
+        "synced",
+        "trusted",
         "version",
+        "zero_at",
     )
 
     def __init__(self, ino: int, lower: int) -> None:
         self.ino = ino
         self.lower = lower
         """Bytes that are synced, as in the row."""
-        self.size = self.version = 0
+        self.version = 0
         """As of the last change."""
+        self.synced = -1
+        """The data version that was synced last."""
+        self.trusted = True
+        """As in the row: whether the lengths of its objects are believed after an unclean end."""
         self.shrunk_to = lower
         """The smallest size since a sync began: what it made durable may be gone behind that."""
+        self.shrinks = 0
+        """How many truncations there were."""
         self.cut = False
         """Whether an object is longer than the index says, and has to be trimmed."""
+        self.zero_at = 0
+        """The data version of the last truncation to 0 since the objects were exact; 0: none."""
         self.exact = [False, False]
         """Whether the length of each object is known to be what the index says."""
-        self.held = Held()
+        self.fds = [-1, -1]
+        """Descriptors of its objects; a writer uses them under the inode's lock."""
+        self.made = [False, False]
+        """Which objects were made, and have names that are not synced yet."""
+        self.begun = [False, False]
+        """Which objects a new file has got."""
         self.blind = False
-        """Whether bytes may be lost that no descriptor in ``held`` would report."""
+        """Whether bytes may be lost that none of ``fds`` would report."""
         self.error = 0
-        self.before: tuple[int, int] | None = None
-        """``lower`` and ``error`` before a change that is not committed; None: not in the set."""
+        self.before: tuple[int, int, bool] | None = None
+        """``lower``, ``error`` and ``trusted`` before a change that is not committed; None: it was
+        not in the set."""
         self.lock = threading.Lock()
         """Held by the one that syncs."""
+
+
+class Covered(NamedTuple):
+    """What a sync covers of one file: all that was changed before it began."""
+
+    file: DirtyFile
+    version: int
+    size: int
+    """Bytes that it makes durable at least."""
+    shrinks: int
+    was_cut: bool
 
 
 class DirtySet:
@@ -110,6 +149,10 @@ class DirtySet:
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._limit = max(16, min(limit // DESCRIPTOR_SHARE, MOST_DESCRIPTORS))
         self._reconciling = InodeLocks()
+        self.replaced: list[tuple[int, Replaced]] = []
+        """To be removed once the index is synced; with where the store is in ``Tiers.stores``."""
+        self.bounded: set[int] = set()
+        """Inodes that an earlier mount may have left in the set, whose lengths are not trusted."""
         self._left_cut: set[int] = set()
         """Inodes with a truncation that an earlier mount did not carry out."""
         self.never_wait: set[int] = set()
@@ -132,7 +175,7 @@ class DirtySet:
     @property
     def crowded(self) -> bool:
         """Whether so many descriptors are held that a checkpoint is due."""
-        return self._descriptors >= self._limit // 2
+        return self._descriptors >= self._limit // 2 or len(self._files) > MOST_FILES
 
     @property
     def full(self) -> bool:
@@ -148,6 +191,7 @@ class DirtySet:
         """
         rows = self._index.dirty.all()
         if rows:
+            self.bounded.update(row.ino for row in rows if not row.exact)
             self._left_cut.update(self._index.cuts.all())
             if not self._index.read_only:
                 with self._index.transaction():
@@ -169,9 +213,11 @@ class DirtySet:
     def reconcile(self, ino: int) -> None:
         """Let the lengths of its objects say how long a file is; does nothing a second time.
 
-        The index's size is an upper bound: bytes behind it are of a write that never returned, or
-        of a truncation that was not carried out. What was synced is a lower bound: an object that
-        is shorter is damage.
+        What was synced is a lower bound: an object that is shorter is damage. Where lengths are not
+        trusted the index's size is an upper bound: bytes behind it are of a truncation that was not
+        carried out.
+
+        The times of a write that the index has not learnt of are those of the objects.
 
         Raises:
             WouldBlock: in a thread of ``never_wait``.
@@ -183,11 +229,13 @@ class DirtySet:
             lower = self._index.inodes.unreconciled.get(ino)
             if lower is None:
                 return
-            inode = self._index.inodes.stored(ino)
-            cut = ino in self._left_cut
-            size = None
+            inode = self._index.inodes.known(ino)
+            cut = bounded = ino in self.bounded
+            cut |= ino in self._left_cut
+            size, changed = None, 0
             if inode is not None and stat.S_ISREG(inode.mode):
-                size = max(min(self._found_size(inode), inode.size), lower)
+                found, changed = self._found(inode)
+                size = max(min(found, inode.size) if bounded else found, lower)
             if self._index.read_only:
                 if size is not None:
                     self._index.inodes.sizes[ino] = size
@@ -195,7 +243,7 @@ class DirtySet:
                 del self._index.inodes.unreconciled[ino]
                 return
             with self._index.transaction():
-                row = self._index.inodes.stored(ino)
+                row = self._index.inodes.known(ino)
                 if row is not None and size is not None:
                     if row.mirrored and size <= row.prefix:
                         self._index.cuts.add(ino)  # its mirror is an object too many
@@ -204,10 +252,14 @@ class DirtySet:
                     row = row._replace(
                         size=size, version=row.version + 1, mirrored=0, sparse=sparse
                     )
+                    if changed > row.ctime:
+                        row = row._replace(mtime=changed, ctime=changed)
                     self._index.inodes.update(row)
                     file = DirtyFile(ino, lower)
-                    file.size, file.version, file.cut = size, row.version, cut
-                    file.before = lower, 0
+                    file.version, file.cut = row.version, cut
+                    file.trusted = False  # what a device lost may have made an object longer
+                    file.before = lower, 0, False
+                    self._index.dirty.update(ino, lower, exact=False)
                     self._hold_all(file, row)
                     self._files[ino] = file
                 else:
@@ -219,112 +271,206 @@ class DirtySet:
         file.blind = self.crowded
         if file.blind:
             return
-        stores = self._tiers.flash, self._tiers.disk
+        stores = self._tiers.stores
         for at, length in enumerate(lengths_of(row)):
             if length:
                 with suppress(FileNotFoundError, ObjectLost), self._mutex:
-                    file.held.fds[at], file.held.made[at] = stores[at].hold(file.ino), True
+                    fd = stores[at].hold(file.ino, writable=True)
+                    file.fds[at], file.made[at] = fd, True
                     self._descriptors += 1
 
-    def _found_size(self, inode: Inode) -> int:
-        """What the objects hold: a head that is short of the prefix ends the file."""
-        if inode.prefix:
-            head = self._tiers.flash.length(inode.ino) or 0
-            if head < inode.prefix:
-                return head
-        return max(inode.prefix, self._tiers.disk.length(inode.ino) or 0)
+    def _found(self, inode: Inode) -> tuple[int, int]:
+        """What the objects hold, and when one was changed last: a short head ends the file."""
+        head, head_changed = self._tiers.flash.state(inode.ino)
+        if inode.prefix and head < inode.prefix:
+            return head, head_changed
+        tail, tail_changed = self._tiers.disk.state(inode.ino)
+        return max(inode.prefix, tail), max(head_changed, tail_changed)
 
     # ---------------------------------------------------------------- changes, under inode locks
+
+    def begin(self, inode: Inode) -> DirtyFile:
+        """A file is made; in that transaction. If it fails, call ``undo``."""
+        self._index.dirty.insert(inode.ino, 0, exact=True)
+        file = self._files[inode.ino] = DirtyFile(inode.ino, 0)
+        file.synced = 0  # it has no byte
+        return file
 
     def enter(self, row: Inode, size: int) -> DirtyFile:
         """The bytes of a file change, and it then has ``size``; in the transaction of the change.
 
-        ``row`` is the inode before. If the transaction fails, call ``undo``, else ``keep``.
+        ``row`` is the inode before. If the transaction fails, call ``undo``.
         """
+        shrinks = size < row.size
         file = self._files.get(row.ino)
         if file is None:
             lower = min(row.size, size)
-            self._index.dirty.insert(row.ino, lower)
-            file = self._files[row.ino] = DirtyFile(row.ino, lower)
+            file = DirtyFile(row.ino, lower)
+            file.trusted = not shrinks
+            self._index.dirty.insert(row.ino, lower, exact=file.trusted)
+            self._files[row.ino] = file
         else:
-            file.before = file.lower, file.error
-            if size < file.lower:
-                self._index.dirty.set_size(row.ino, size)
-                file.lower = size
-        if size < row.size:
+            file.before = file.lower, file.error, file.trusted
+            if shrinks:
+                self._set(file, min(file.lower, size), trusted=False)
+        if shrinks:
             file.cut, file.exact = True, [False, False]
+            file.shrinks += 1
+            file.zero_at = file.zero_at if size else row.version + 1
         if not size and file.error:
             self._index.dirty.set_error(row.ino, 0)
             file.error = 0  # what could not be written is not part of the file any more
         file.shrunk_to = min(file.shrunk_to, size)
-        file.size, file.version = size, row.version + 1
+        file.version = row.version + 1
         return file
+
+    def _set(self, file: DirtyFile, lower: int, *, trusted: bool) -> None:
+        """Change the row; inside a transaction."""
+        self._index.dirty.update(file.ino, lower, exact=trusted)
+        file.lower, file.trusted = lower, trusted
 
     def undo(self, file: DirtyFile) -> None:
         """The transaction of a change was rolled back."""
-        file.cut, file.exact = True, [False, False]
+        file.cut, file.exact, file.zero_at = True, [False, False], 0
         if file.before is None:
             self._files.pop(file.ino, None)
         else:
-            file.lower, file.error = file.before
+            file.lower, file.error, file.trusted = file.before
 
-    def keep(self, file: DirtyFile, held: Held) -> None:
-        """A change was committed: keep the descriptors that it has opened, for the next sync."""
-        with self._mutex:
-            file.before = file.lower, file.error
-            current = self._files.get(file.ino) is file
-            for at in (FLASH, DISK):
-                if held.fds[at] < 0:
-                    continue
-                file.held.made[at] |= held.made[at]
+    def note(self, file: DirtyFile, end: int, now: int, *, hole: bool = False) -> None:
+        """A write to a file of the set, up to byte ``end``, is in place: note it in memory.
+
+        Only where the file became longer and its lengths are trusted, or has the size it had.
+        ``hole``: there may be one in it now.
+        """
+        file.version = self._index.inodes.note(file.ino, end, now, hole=hole)
+
+    def admit(
+        self, inode: Inode, end: int, *, writes: tuple[bool, bool] = (False, False), wait: bool
+    ) -> DirtyFile:
+        """The file in the set, where its objects are as long as the index says, up to ``end``.
+
+        It enters if it is not there. ``writes``: which of its objects are going to be written to.
+
+        Raises:
+            Damage: one of those is missing or too short.
+            WouldBlock: the disk must be asked, or an object trimmed, and ``wait`` is False.
+            OSError: an object could not be looked at or trimmed.
+        """
+        file = self._files.get(inode.ino)
+        if file is not None:
+            if not all(file.exact):
+                self._make_exact(file, inode, end, writes, wait=wait)
+            return file
+        file = DirtyFile(inode.ino, inode.size)
+        file.version = file.synced = inode.version
+        try:
+            self._make_exact(file, inode, end, writes, wait=wait)
+            with self._index.transaction():
+                self._index.dirty.insert(inode.ino, inode.size, exact=True)
+        except BaseException:
+            with self._mutex:
+                self._let_go(file, (FLASH, DISK))
+            raise
+        self._files[inode.ino] = file
+        return file
+
+    def descriptor(self, file: DirtyFile, at: int, inode: Inode, holds: int) -> int:
+        """A descriptor of object ``at`` to write by, while the inode's lock is held.
+
+        Raises as ``Tiers.open_to_write`` does.
+        """
+        if file.fds[at] < 0:
+            first = not (inode.version or file.begun[at])
+            file.begun[at] = True
+            fd, length = self._tiers.open_to_write(at, inode, holds, first=first)
+            with self._mutex:
+                file.fds[at] = fd
+                file.made[at] |= not holds
+                self._descriptors += 1
+            if length <= holds:
                 file.exact[at] = True
-                if current and file.held.fds[at] < 0:
-                    file.held.fds[at], held.fds[at] = held.fds[at], -1
-                    self._descriptors += 1
+        return file.fds[at]
 
-    def make_exact(self, inode: Inode, end: int, *, wait: bool, sync: bool = False) -> None:
+    def _make_exact(
+        self,
+        file: DirtyFile,
+        inode: Inode,
+        end: int,
+        writes: tuple[bool, bool] = (False, False),
+        *,
+        wait: bool,
+        sync: bool = False,
+    ) -> None:
         """Trim what the objects hold behind the file's end, before bytes up to ``end`` are written.
 
         The disk object is looked at only where its length counts: where the file reaches beyond its
         prefix. ``sync``: the file is about to be synced, and both are looked at.
-
-        Raises:
-            WouldBlock: the disk must be asked, or an object trimmed, and ``wait`` is False.
-            OSError: an object could not be looked at or trimmed.
         """
         if not (inode.size or inode.version):
             return  # it never had a byte
-        file = self._files.get(inode.ino)
-        exact = file.exact if file else [False, False]
-        needed = [inode.prefix > 0, sync or max(inode.size, end) >= inode.prefix]
-        looked = [at for at in (FLASH, DISK) if needed[at] and not exact[at]]
+        needed = inode.prefix > 0, sync or max(inode.size, end) >= inode.prefix
+        looked = [at for at in (FLASH, DISK) if needed[at] and not file.exact[at]]
         if not looked:
             return
         if DISK in looked and not wait:
             raise WouldBlock
         wanted = lengths_of(inode)
-        stores = self._tiers.flash, self._tiers.disk
-        longer = [at for at in looked if (stores[at].length(inode.ino) or 0) > wanted[at]]
-        if longer:
-            if not wait:
-                raise WouldBlock
-            self._index.sync()
-            self._tiers.trim(inode)
-            looked = [FLASH, DISK]
-            self.trimmed(inode)
-            with self._index.transaction():
-                self._index.cuts.delete(inode.ino)
-        if file:
-            for at in looked:
+        for at in looked:
+            if writes[at] and wanted[at]:
+                self.descriptor(file, at, inode, wanted[at])
+            elif (self._tiers.stores[at].length(inode.ino) or 0) <= wanted[at]:
                 file.exact[at] = True
-            file.cut &= not all(file.exact)
+                if not wanted[at]:
+                    with self._mutex:
+                        self._let_go(file, [at])  # of an object that was lost
+        if not all(file.exact[at] for at in looked):
+            longer = [at for at in looked if not file.exact[at]]
+            if self._tiers.replaced and file.zero_at and not any(wanted[at] for at in longer):
+                self._replace(file, longer)
+            elif wait:
+                self._cut(file, inode)
+            else:
+                raise WouldBlock
+        file.cut &= not all(file.exact)
+
+    def _replace(self, file: DirtyFile, which: list[int]) -> None:
+        """Take objects away that hold nothing of the file since it was truncated to 0."""
+        each = Replaced(file.ino, file.zero_at - 1)
+        for at in which:
+            self._tiers.replaced[at].replace(each)
+            self.replaced.append((at, each))
+            with self._mutex:
+                file.exact[at] = True
+                self._let_go(file, [at])
+
+    def _cut(self, file: DirtyFile, inode: Inode) -> None:
+        """Trim both objects, once the index that says how long they are survives a power cut."""
+        self._index.sync()
+        self._tiers.trim(inode)
+        entered = self._files.get(inode.ino) is file
+        if not entered:  # it is about to enter, with lengths that are believed
+            for store, length in zip(self._tiers.stores, lengths_of(inode), strict=True):
+                if length:
+                    store.sync_data(inode.ino)
+                else:
+                    store.sync_removal(inode.ino)
+        with self._index.transaction():
+            self._index.cuts.delete(inode.ino)
+            if entered:
+                self._set(file, file.lower, trusted=False)
+        with self._mutex:
+            self._exact(file, inode)
+
+    def _exact(self, file: DirtyFile, inode: Inode) -> None:
+        file.cut, file.exact, file.zero_at = False, [True, True], 0
+        self._let_go(file, [at for at in (FLASH, DISK) if not lengths_of(inode)[at]])
 
     def trimmed(self, inode: Inode) -> None:
         """Both objects are as long as ``inode`` says; the caller holds its lock."""
         with self._mutex:
             if file := self._files.get(inode.ino):
-                file.cut, file.exact = False, [True, True]
-                self._let_go(file, [at for at in (FLASH, DISK) if not lengths_of(inode)[at]])
+                self._exact(file, inode)
 
     def spilled(self, ino: int) -> None:
         """The flash object was removed, since all of the file is on disk."""
@@ -333,9 +479,15 @@ class DirtySet:
                 self._let_go(file, [FLASH])
 
     def interrupted(self, ino: int) -> None:
-        """A change failed half-way: bytes may lie behind the file's end."""
+        """A change failed half-way: bytes may lie behind the file's end; in a transaction."""
         if file := self._files.get(ino):
             file.cut, file.exact = True, [False, False]
+            self.distrust(ino)
+
+    def distrust(self, ino: int) -> None:
+        """An object may be longer than the file; inside a transaction."""
+        if file := self._files.get(ino):
+            self._set(file, file.lower, trusted=False)
 
     def check_flash(self, ino: int) -> None:
         """Sync the flash object, whose bytes are about to be copied: none that a device refused.
@@ -368,8 +520,11 @@ class DirtySet:
 
     # ---------------------------------------------------------------- syncing
 
-    def sync(self, ino: int) -> None:
-        """Sync the objects of a file, which then leaves the set unless it changed meanwhile.
+    def sync(self, ino: int, *, leave: bool = False) -> None:
+        """Sync the objects of a file; with ``leave`` it leaves the set if it does not change.
+
+        Else it stays until a checkpoint: a file that is synced again and again need not enter it
+        each time.
 
         Raises:
             FsError: EIO, an earlier sync of the file failed.
@@ -382,15 +537,19 @@ class DirtySet:
         with file.lock:
             while self._files.get(ino) is file:
                 self._refuse_after_error(file)
+                if file.synced == file.version and not file.cut and not leave:
+                    return
                 inode = self._index.inodes.get(ino)
                 if file.cut:
                     with self._locks.hold(ino):
                         inode = self._index.inodes.get(ino)
-                        self.make_exact(inode, 0, wait=True, sync=True)
+                        self._make_exact(file, inode, 0, wait=True, sync=True)
                 file.shrunk_to = inode.size
+                covered = self._covered(file, inode.version)
                 inode = self._index.inodes.get(ino)
                 try:
-                    self._sync_objects(file, inode)
+                    if file.synced != inode.version:
+                        self._sync_objects(file, inode)
                 except FileNotFoundError as exc:
                     if self._moved(inode):
                         continue
@@ -398,7 +557,7 @@ class DirtySet:
                 except ObjectLost as exc:
                     raise Damage(ino, str(exc)) from None
                 if not self._moved(inode):
-                    self._settle([(file, inode.version, inode.size)])
+                    self._settle([covered._replace(size=inode.size)], leave=leave)
                     return
 
     def flush(self) -> None:
@@ -422,12 +581,12 @@ class DirtySet:
         Raises:
             OSError: as ``flush``; the files that are synced all the same have left.
         """
-        covered = [(file, file.version, 0) for file in list(self._files.values())]
+        covered = [self._covered(file, file.version) for file in list(self._files.values())]
         try:
             self.flush()
         finally:
             for start in range(0, len(covered), BATCH):
-                self._settle(covered[start : start + BATCH])
+                self._settle(covered[start : start + BATCH], leave=True)
 
     def close(self) -> None:
         """Close every descriptor."""
@@ -437,7 +596,7 @@ class DirtySet:
             self._files.clear()
 
     def _sync_objects(self, file: DirtyFile, inode: Inode) -> None:
-        stores = self._tiers.flash, self._tiers.disk
+        stores = self._tiers.stores
         for at, length in enumerate(lengths_of(inode._replace(mirrored=0))):
             if not length:
                 continue
@@ -453,9 +612,9 @@ class DirtySet:
                     raise FileNotFoundError(stores[at].name)
                 try:
                     stores[at].sync_data(inode.ino, fd)
-                    if file.held.made[at] or not held:
+                    if file.made[at] or not held:
                         stores[at].sync_name(inode.ino)
-                        file.held.made[at] = False
+                        file.made[at] = False
                 except OSError as exc:
                     self._stick(file, exc)
                     raise
@@ -466,28 +625,56 @@ class DirtySet:
         now = self._index.inodes.find(inode.ino)
         return now is not None and now.prefix != inode.prefix
 
-    def _settle(self, synced: list[tuple[DirtyFile, int, int]]) -> None:
-        """Take files, of which so many bytes are synced, out of the set if they did not change."""
+    @staticmethod
+    def _covered(file: DirtyFile, version: int) -> Covered:
+        """What a sync that begins now makes durable."""
+        return Covered(file, version, 0, file.shrinks, file.cut)
+
+    def _settle(self, synced: list[Covered], *, leave: bool) -> None:
+        """Note what was synced, and write what is noted in memory of it.
+
+        Files that did not change meanwhile leave the set, where they may. Of one that somebody is
+        changing only the synced size is noted.
+        """
         left: list[DirtyFile] = []
+        unchanged: list[int] = []
+        before = [
+            (each.file, each.file.lower, each.file.trusted, each.file.synced) for each in synced
+        ]
         try:
             with self._index.transaction():
-                for file, version, size in synced:
+                for file, version, size, shrinks, was_cut in synced:
                     if self._files.get(file.ino) is not file or file.error:
                         continue
-                    if file.version == version and not file.cut:
+                    held = self._locks.try_acquire(file.ino)
+                    if held:
+                        unchanged.append(file.ino)
+                    is_same = held and file.version == version and not file.cut
+                    self._index.inodes.store([file.ino])
+                    if is_same:
+                        file.synced = version
+                    if is_same and leave:
                         self._index.dirty.delete(file.ino)
                         del self._files[file.ino]
                         left.append(file)
-                    elif (lower := min(size, file.shrunk_to)) > file.lower:
-                        self._index.dirty.set_size(file.ino, lower)
-                        file.lower = lower
+                    else:
+                        # What was exact before the sync is so durably, if nothing was cut since.
+                        trusted = held and not was_cut and file.shrinks == shrinks and not file.cut
+                        lower = max(file.lower, min(size, file.shrunk_to))
+                        self._set(file, lower, trusted=trusted or file.trusted)
         except BaseException:
             for file in left:
                 self._files[file.ino] = file
+            for file, lower, trusted, version in before:
+                file.lower, file.trusted, file.synced = lower, trusted, version
             raise
-        with self._mutex:
-            for file in left:
-                self._let_go(file, (FLASH, DISK))
+        else:
+            with self._mutex:
+                for file in left:
+                    self._let_go(file, (FLASH, DISK))
+        finally:
+            for ino in unchanged:
+                self._locks.release(ino)
 
     def _blame(self, exc: OSError) -> None:
         """Find the files whose bytes were not written: their own descriptors know."""
@@ -496,7 +683,7 @@ class DirtySet:
                 try:
                     if file.blind:
                         raise exc
-                    stores = self._tiers.flash, self._tiers.disk
+                    stores = self._tiers.stores
                     for at, store in enumerate(stores):
                         fd = self._duplicate(file, at)
                         if fd >= 0:
@@ -509,8 +696,10 @@ class DirtySet:
 
     def _stick(self, file: DirtyFile, exc: OSError) -> None:
         file.error = exc.errno or errno.EIO
-        with self._mutex:
-            self._let_go(file, (FLASH, DISK))
+        if self._locks.try_acquire(file.ino):  # a writer may be using them
+            with self._mutex:
+                self._let_go(file, (FLASH, DISK))
+            self._locks.release(file.ino)
         self._failures.inc()
         inode = self._index.inodes.find(file.ino)
         where = path_of(self._index, inode) if inode else "(unlinked)"
@@ -534,12 +723,12 @@ class DirtySet:
         It shares the kernel's report of errors with the held one, which may be closed meanwhile.
         """
         with self._mutex:
-            fd = file.held.fds[at]
+            fd = file.fds[at]
             return os.dup(fd) if fd >= 0 else -1
 
     def _let_go(self, file: DirtyFile, which: Iterable[int]) -> None:
         for at in which:
-            if file.held.fds[at] >= 0:
-                os.close(file.held.fds[at])
-                file.held.fds[at] = -1
+            if file.fds[at] >= 0:
+                os.close(file.fds[at])
+                file.fds[at] = -1
                 self._descriptors -= 1

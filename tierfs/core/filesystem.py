@@ -66,7 +66,9 @@ class FileSystem:
         self.references = references
         self.dirty = DirtySet(index, tiers, locks, metrics)
         self.reclaimer = Reclaimer(index, tiers, self.dirty, locks, metrics)
-        self.names = Names(index, self.placement, self.references, self.reclaimer, clock)
+        self.names = Names(
+            index, self.placement, self.references, self.reclaimer, self.dirty, clock
+        )
         self.data = Data(
             index, tiers, self.placement, self.dirty, locks, self.reclaimer, clock, metrics
         )

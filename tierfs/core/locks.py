@@ -47,6 +47,14 @@ class InodeLocks:
                 self._wait()
             self._held.add(ino)
 
+    def try_acquire(self, ino: int) -> bool:
+        """Hold the inode until ``release``, unless another holds it."""
+        with self._mutex:
+            free = ino not in self._held
+            if free:
+                self._held.add(ino)
+            return free
+
     def release(self, ino: int) -> None:
         """Let others have the inode."""
         with self._mutex:

@@ -226,7 +226,7 @@ class Steps:
         A change that began before the motion does not disturb it, and leaves no trace if it fails:
         under the lock there is none. A dirty file is synced first.
         """
-        self._dirty.sync(ino)
+        self._dirty.sync(ino, leave=True)
         try:
             with self._locks.hold(ino, wait=False):
                 inode = self._index.inodes.find(ino)

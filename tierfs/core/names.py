@@ -21,6 +21,7 @@ from tierfs.core.directories import (
     check_name,
     is_directory,
 )
+from tierfs.core.dirty import DirtySet
 from tierfs.core.paths import UNKNOWN, path_of
 from tierfs.core.placement import Placement
 from tierfs.core.reclaimer import Reclaimer
@@ -68,9 +69,11 @@ class Names:
         placement: Placement,
         references: References,
         reclaimer: Reclaimer,
+        dirty: DirtySet,
         clock: Clock,
     ) -> None:
         self._index = index
+        self._dirty = dirty
         self._placement = placement
         self._references = references
         self._reclaimer = reclaimer
@@ -122,10 +125,18 @@ class Names:
 
         Serves open(2) with O_CREAT, mkdir(2), mknod(2) and symlink(2).
         """
-        with self._index.transaction():
-            directory = self._directories.with_room_for(parent, name)
-            inode = self._add(directory, name, mode, owner, rdev=rdev, target=target)
-            self._directories.touch(parent, links=is_directory(inode))
+        dirty = None
+        try:
+            with self._index.transaction():
+                directory = self._directories.with_room_for(parent, name)
+                inode = self._add(directory, name, mode, owner, rdev=rdev, target=target)
+                if stat.S_ISREG(inode.mode) and inode.prefix:
+                    dirty = self._dirty.begin(inode)
+                self._directories.touch(parent, links=is_directory(inode))
+        except BaseException:
+            if dirty:
+                self._dirty.undo(dirty)
+            raise
         return self._referred(inode)
 
     def make_nameless(self, parent: int, mode: int, owner: Owner, *, exclusive: bool) -> Inode:
@@ -206,7 +217,7 @@ class Names:
         """Give references back; an unlinked inode is freed with its last one."""
         if self._references.drop(ino, count):
             self._nameless.discard(ino)
-            inode = self._index.inodes.stored(ino)
+            inode = self._index.inodes.known(ino)
             if inode is not None and inode.nlink == 0:  # else it got its first name meanwhile
                 self._reclaimer.add(ino)
 

@@ -21,6 +21,7 @@ from tierfs.core.locks import InodeLocks, WouldBlock
 from tierfs.core.tiers import Tiers
 from tierfs.index.index import Index
 from tierfs.index.inodes import Inode
+from tierfs.store.replaced import Replaced
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class Reclaimer:
     @property
     def idle(self) -> bool:
         """Whether nothing waits."""
-        return not (self._unlinked or self._cut)
+        return not (self._unlinked or self._cut or self._dirty.replaced)
 
     def drain(self) -> bool:
         """Free what is queued, and tell whether there was anything.
@@ -82,7 +83,8 @@ class Reclaimer:
         with self._working:
             unlinked, cut = self._take()
             try:
-                return self._work_off(self._rows(unlinked), self._rows(cut - unlinked))
+                replaced = self._dirty.replaced.copy()
+                return self._work_off(self._rows(unlinked), self._rows(cut - unlinked), replaced)
             except BaseException:
                 self._put_back(unlinked, cut)
                 raise
@@ -105,15 +107,20 @@ class Reclaimer:
         """The inodes as the index has them, in their order, which is about disk order."""
         return [inode for ino in sorted(numbers) if (inode := self._index.inodes.find(ino))]
 
-    def _work_off(self, unlinked: list[Inode], cut: list[Inode]) -> bool:
-        if cut or any(stat.S_ISREG(inode.mode) for inode in unlinked):
+    def _work_off(
+        self, unlinked: list[Inode], cut: list[Inode], replaced: list[tuple[int, Replaced]]
+    ) -> bool:
+        if cut or replaced or any(stat.S_ISREG(inode.mode) for inode in unlinked):
             self._dirty.flush()
             self._index.sync()
         for start in range(0, len(unlinked), BATCH):
             self._remove(unlinked[start : start + BATCH])
         for start in range(0, len(cut), BATCH):
             self._trim(cut[start : start + BATCH])
-        return bool(unlinked or cut)
+        for at, each in replaced:
+            self._tiers.replaced[at].remove(each)
+        del self._dirty.replaced[: len(replaced)]
+        return bool(unlinked or cut or replaced)
 
     def _remove(self, inodes: list[Inode]) -> None:
         with self._tiers.removal() as remove:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from tierfs.base.errors import Damage
 from tierfs.base.extents import Extent, Lengths, object_lengths, split
 from tierfs.base.metrics import Metrics
 from tierfs.base.osio import SYSTEM, Os
-from tierfs.core.copies import Copy, load, put, resize
+from tierfs.core.copies import Copy, load
 from tierfs.core.locks import WouldBlock
 from tierfs.index.inodes import Inode
-from tierfs.store.objects import Keep, ObjectStore
+from tierfs.store.objects import ObjectLost, ObjectStore
+from tierfs.store.replaced import ReplacedObjects
 
-BEGUN = 1000
-"""Inodes that got their first bytes lately; twice as many are remembered."""
+FLASH, DISK = 0, 1
+"""Which object of a file, and where its store is in ``Tiers.stores``."""
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -28,37 +29,6 @@ def lengths_of(inode: Inode) -> Lengths:
 
 def _nothing() -> None:
     """A moment needs no work."""
-
-
-class Held:
-    """Descriptors of the flash and the disk object that a change wrote to, and which it made."""
-
-    __slots__ = ("fds", "fresh", "made")
-
-    def __init__(self) -> None:
-        self.fresh = False
-        """Whether the file never had a byte: an object that is there already is not its own."""
-        self.fds = [-1, -1]
-        self.made = [False, False]
-
-    def keep(self, at: int, *, made: bool) -> Keep:
-        """Takes over the descriptor of object ``at``: 0 is flash, 1 disk."""
-
-        def take(fd: int) -> bool:
-            self.made[at] |= made
-            if self.fds[at] >= 0:
-                return False
-            self.fds[at] = fd
-            return True
-
-        return take
-
-    def close(self) -> None:
-        """Close what nobody took over."""
-        for at, fd in enumerate(self.fds):
-            if fd >= 0:
-                os.close(fd)
-                self.fds[at] = -1
 
 
 class Content:
@@ -75,13 +45,11 @@ class Content:
     def __len__(self) -> int:
         return self._length
 
-    def put(
-        self, store: ObjectStore, ino: int, extent: Extent, holds: int, keep: Keep, *, fresh: bool
-    ) -> None:
-        """Do so to one part of the range, in one object; ``holds`` and others as for a write.
+    def put(self, store: ObjectStore, fd: int, extent: Extent) -> None:
+        """Do so to one part of the range, in one object, by a descriptor to write to it.
 
         Raises:
-            Damage: an object is missing or too short.
+            Damage: an object that is read from is missing or too short.
             OSError: a call on a backing directory failed.
         """
         raise NotImplementedError
@@ -93,6 +61,9 @@ class FlashFull(Exception):
 
 class Tiers:
     """The bytes of files, split at their prefix.
+
+    ``replaced``: beside each store, what truncations have replaced in it. Without these, objects
+    are cut.
 
     ``made_from``: inode numbers from here on are given out in this mount. For their first bytes no
     object can be there, unless the index is an old one and the number another file's.
@@ -108,13 +79,14 @@ class Tiers:
         metrics: Metrics,
         os_: Os = SYSTEM,
         made_from: int = 0,
+        replaced: tuple[ReplacedObjects, ...] = (),
     ) -> None:
         self._os = os_
+        self.replaced = replaced
         self._made_from = made_from
-        self._begun: set[int] = set()
-        self._begun_before: set[int] = set()
         self.flash = flash
         self.disk = disk
+        self.stores = flash, disk
         self._read = {store.name: metrics.read_bytes.labels(store.name) for store in (flash, disk)}
         self._written = {
             store.name: metrics.written_bytes.labels(store.name) for store in (flash, disk)
@@ -136,56 +108,56 @@ class Tiers:
         head = b"" if on_flash is None else self._read_from(self.flash, inode, on_flash)
         return head + self._read_from(self.disk, inode, on_disk)
 
-    def write(
-        self,
-        inode: Inode,
-        new_size: int,
-        offset: int,
-        data: bytes | memoryview | Content,
-        held: Held,
-        *,
-        wait: bool,
-    ) -> None:
-        """Put ``data`` at ``offset`` and give both objects the lengths for ``new_size`` bytes.
+    def open_to_write(self, at: int, inode: Inode, holds: int, *, first: bool) -> tuple[int, int]:
+        """``ObjectStore.open_to_write`` of object ``at`` of a file.
 
-        ``inode`` is the file as the index has it; between its end and ``offset`` is a hole then.
-        Flash comes first: after a crash a file that reaches beyond its prefix has all of its head.
-        The descriptors that were opened are in ``held``.
+        ``first``: the file never had a byte, so no object can be its own.
 
         Raises:
-            FlashFull: flash had no room; some of the bytes may have been written.
-            Damage: an object is missing or too short, and a write would hide that.
-            WouldBlock: the disk is needed, and ``wait`` is False.
+            Damage: the object is missing or too short.
         """
-        old = lengths_of(inode)
-        new = object_lengths(new_size, inode.prefix, mirrored=inode.mirrored)
-        on_flash, on_disk = split(Extent(offset, len(data)), inode.prefix)
-        if not wait and (on_disk or new.disk != old.disk):
-            raise WouldBlock
-        head = tail = data
-        if not isinstance(data, Content):
-            view, cut = memoryview(data), on_flash.length if on_flash else 0
-            head, tail = view[:cut], view[cut:]
-        held.fresh = inode.version == 0 and self._is_first(inode.ino)
         try:
-            self._apply(0, inode.ino, on_flash, head, (old.flash, new.flash), held)
-        except OSError as exc:
-            if exc.errno in NO_ROOM:
-                raise FlashFull from exc
-            raise
-        self._apply(1, inode.ino, on_disk, tail, (old.disk, new.disk), held)
+            return self.stores[at].open_to_write(
+                inode.ino, holds, fresh=first and inode.ino >= self._made_from
+            )
+        except ObjectLost as exc:
+            raise Damage(inode.ino, str(exc)) from None
 
-    def _is_first(self, ino: int) -> bool:
-        """Whether a file that never had a byte gets its first now, and no object can be its own.
+    def write(
+        self,
+        at: int,
+        ino: int,
+        fd: int,
+        extent: Extent,
+        data: bytes | memoryview | Content,
+        holds: int,
+    ) -> None:
+        """Put ``data`` into an extent by a descriptor of object ``at``, which ``holds`` so many.
 
-        What was written before a commit that failed is its own: so is remembered whose was lately.
+        Raises:
+            Damage: the object is missing or too short, and a write would hide that.
         """
-        if ino < self._made_from or ino in self._begun or ino in self._begun_before:
-            return False
-        self._begun.add(ino)
-        if len(self._begun) > BEGUN:
-            self._begun, self._begun_before = set(), self._begun
-        return True
+        store = self.stores[at]
+        self._check(store, ino, fd, holds)
+        if isinstance(data, Content):
+            data.put(store, fd, extent)
+        else:
+            store.write_by(fd, extent.offset, data)
+            self._written[store.name].inc(extent.length)
+
+    def extend(self, at: int, ino: int, fd: int, length: int, holds: int) -> None:
+        """Extend object ``at`` with a hole by its descriptor; raises as ``write`` does."""
+        store = self.stores[at]
+        self._check(store, ino, fd, holds)
+        store.extend_by(fd, length)
+
+    @staticmethod
+    def _check(store: ObjectStore, ino: int, fd: int, holds: int) -> None:
+        if holds:
+            try:
+                store.check(fd, holds)
+            except ObjectLost as exc:
+                raise Damage(ino, str(exc)) from None
 
     def spill(self, inode: Inode) -> None:
         """Copy the flash part of a file into its disk object, durably.
@@ -258,27 +230,6 @@ class Tiers:
         return (self.flash.allocated(inode.ino, flash) if flash else 0) + (
             self.disk.allocated(inode.ino, disk, start=inode.prefix) if disk else 0
         )
-
-    def _apply(
-        self,
-        at: int,
-        ino: int,
-        extent: Extent | None,
-        data: bytes | memoryview | Content,
-        lengths: tuple[int, int],
-        held: Held,
-    ) -> None:
-        """What a write means for one store: bytes of an extent, or only a length."""
-        store, (old, new) = self.disk if at else self.flash, lengths
-        if extent is not None:
-            keep = held.keep(at, made=not old)
-            if isinstance(data, Content):
-                data.put(store, ino, extent, old, keep, fresh=held.fresh)
-            else:
-                put(store, ino, extent.offset, data, old, keep, fresh=held.fresh)
-                self._written[store.name].inc(extent.length)
-        elif new > old:
-            resize(store, ino, new, old, held.keep(at, made=not old), fresh=held.fresh)
 
     def _read_from(self, store: ObjectStore, inode: Inode, extent: Extent) -> bytes:
         data = load(store, inode.ino, extent, keep=False)

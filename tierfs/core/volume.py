@@ -38,6 +38,7 @@ from tierfs.store.markers import (
     write_marker,
 )
 from tierfs.store.objects import ObjectStore, Space
+from tierfs.store.replaced import ReplacedObjects, to_put_back
 
 log = logging.getLogger(__name__)
 
@@ -178,11 +179,19 @@ class Volume:
                 renew(settings, markers, self.index, os_)
             self._flash = _open_store("flash", settings.flash / HEADS, os_, resources)
             self._disk = _open_store("disk", settings.disk / OBJECTS, os_, resources)
+            self._replaced = tuple(
+                _open_replaced(store, os_, resources, read_only=read_only)
+                for store in (self._flash, self._disk)
+            )
+            if not read_only:
+                self.index.check_reservations(self._flash.set_aside_unowned)
             front = make_front(self._flash.directory, self._disk.directory)
             self.index.publish_to(front.view)
             self.fs = FileSystem(
                 index=self.index,
-                tiers=Tiers(self._flash, self._disk, metrics, os_, self.index.made_from),
+                tiers=Tiers(
+                    self._flash, self._disk, metrics, os_, self.index.made_from, self._replaced
+                ),
                 head=settings.head,
                 volume=self.uuid,
                 metrics=metrics,
@@ -210,6 +219,7 @@ class Volume:
         Raises:
             FsError, OSError: the index could not be read or synced.
         """
+        self._put_back()
         dirty = self.fs.dirty.load()
         if self.read_only:
             return 0
@@ -219,6 +229,24 @@ class Volume:
         if orphans + cut <= RECOVERED_AT_ONCE:
             self.fs.reclaimer.drain()
         return orphans
+
+    def _put_back(self) -> None:
+        """Undo, of objects, truncations that a power cut took back; the others are freed."""
+        for at, objects in enumerate(self._replaced):
+            found = objects.all()
+            wanted = to_put_back(found, self.index.version_of)
+            if wanted and self.read_only:
+                log.warning(
+                    "%d files cannot be read before the volume is mounted to be written: "
+                    "a power cut took back their truncation",
+                    len(wanted),
+                )
+                return
+            for each in wanted:
+                objects.put_back(each)
+                # Of the other object there may be one that only the newer content had.
+                self.fs.dirty.bounded.add(each.ino)
+            self.fs.dirty.replaced.extend((at, each) for each in found if each not in wanted)
 
     def reconcile(self, stop: Callable[[], bool] = lambda: False) -> None:
         """Find the size of every dirty file that an unclean end left, until ``stop`` says so.
@@ -339,6 +367,14 @@ def _open_index(
         index.close()
         raise
     return index
+
+
+def _open_replaced(
+    store: ObjectStore, os_: Os, resources: ExitStack, *, read_only: bool
+) -> ReplacedObjects:
+    objects = ReplacedObjects(store, os_, read_only=read_only)
+    resources.callback(objects.close)
+    return objects
 
 
 def _open_store(name: str, root: Path, os_: Os, resources: ExitStack) -> ObjectStore:

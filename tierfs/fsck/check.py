@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from tierfs.index.index import SERIAL_BLOCK, require_database
 from tierfs.index.inspection import Inspection, Tier
 from tierfs.policy.volume_file import VolumeFile
 from tierfs.store.markers import VolumeLock, read_marker, rewrite_marker
+from tierfs.store.replaced import replaced_lengths, to_put_back
 
 Found = Callable[[Finding], None]
 """Told of every finding when it is found."""
@@ -107,6 +108,8 @@ class _Checker:
         self._settings = settings
         self._report = report
         self._found = found
+        self._put_back: set[int] = set()
+        """Inodes of which the next mount puts an object back."""
         self._stores: dict[Tier, Path] = {
             "flash": settings.flash / HEADS,
             "disk": settings.disk / OBJECTS,
@@ -124,7 +127,8 @@ class _Checker:
             return
         inspection.prepare()
         for tier, root in self._stores.items():
-            inspection.remember(tier, self._counted(walk(root, self._complain)))
+            objects = self._counted(walk(root, self._complain))
+            inspection.remember(tier, self._as_mounted(objects, root.parent, inspection))
         self._check_generation(inspection)
         self._check_serials(inspection)
         self._check_counts(inspection)
@@ -134,6 +138,17 @@ class _Checker:
             self.tell(Finding(kinds.BAD_NAME, ino, f"name {place.name!r}", path))
         for case in cases(inspection):
             self._judge(case, paths, thorough=thorough)
+
+    def _as_mounted(
+        self, objects: Iterable[tuple[int, int]], tier: Path, inspection: Inspection
+    ) -> Iterator[tuple[int, int]]:
+        """The objects as the next mount makes them: it puts replaced ones back."""
+        lengths = replaced_lengths(tier)
+        back = {each.ino: lengths[each] for each in to_put_back(lengths, inspection.version_of)}
+        self._put_back.update(back)
+        for ino, length in objects:
+            yield ino, back.pop(ino, length)
+        yield from back.items()
 
     def _index_is_sound(self, inspection: Inspection, *, thorough: bool) -> bool:
         """Whether the tables can be read at all."""
@@ -180,7 +195,7 @@ class _Checker:
     def _judge(self, case: Case, paths: Paths, *, thorough: bool) -> None:
         self._count(case)
         found = [*_row_faults(case), *links.faults(case, paths), *lengths.faults(case)]
-        is_clean = not found and case.dirty is None
+        is_clean = not found and case.dirty is None and case.ino not in self._put_back
         if is_clean and thorough and case.inode and case.inode.mirrored and case.inode.nlink:
             found = list(self._mirror_faults(case))
         if found:

@@ -79,6 +79,14 @@ class Counts:
                 _add(self._recount, row, sign)
         self.noted.clear()
 
+    def change(self, before: Inode, after: Inode) -> None:
+        """A row has changed outside a transaction."""
+        self.unwritten = True
+        for sums in (self._sums, self._recount):
+            if sums is not None and (sums is self._sums or after.ino <= self._counted):
+                _add(sums, before, -1)
+                _add(sums, after, 1)
+
     def roll_back(self) -> None:
         """They have not."""
         self.noted.clear()

@@ -13,6 +13,7 @@ class DirtyRow(NamedTuple):
     ino: int
     size: int
     error: int
+    exact: int
 
 
 class DirtyRows:
@@ -27,16 +28,20 @@ class DirtyRows:
 
     def all(self) -> list[DirtyRow]:
         """Every row, in the order of the inode numbers."""
-        rows = self._database.rows("SELECT ino, size, error FROM dirty ORDER BY ino")
+        rows = self._database.rows("SELECT ino, size, error, exact FROM dirty ORDER BY ino")
         return [DirtyRow._make(row) for row in rows]
 
-    def insert(self, ino: int, size: int) -> None:
-        """The bytes of an inode change; ``size`` of them are synced."""
-        self._database.execute("INSERT INTO dirty (ino, size, error) VALUES (?, ?, 0)", ino, size)
+    def insert(self, ino: int, size: int, *, exact: bool) -> None:
+        """The bytes of an inode change; ``size`` of them are synced; ``exact`` as in the schema."""
+        self._database.execute(
+            "INSERT INTO dirty (ino, size, error, exact) VALUES (?, ?, 0, ?)", ino, size, int(exact)
+        )
 
-    def set_size(self, ino: int, size: int) -> None:
-        """So many bytes are synced."""
-        self._database.execute("UPDATE dirty SET size = ? WHERE ino = ?", size, ino)
+    def update(self, ino: int, size: int, *, exact: bool) -> None:
+        """The same of an inode that is in the set."""
+        self._database.execute(
+            "UPDATE dirty SET size = ?, exact = ? WHERE ino = ?", size, int(exact), ino
+        )
 
     def set_error(self, ino: int, error: int) -> None:
         """Syncing failed with this errno; 0: what could not be written is gone."""

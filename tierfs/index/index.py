@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import uuid
+from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -36,6 +37,9 @@ SERIALS_AHEAD = 1 << 10
 
 DEFAULT_CACHE_ENTRIES = 65_536
 """Inodes kept in memory: about 40 MiB."""
+
+STORED_AT_A_TIME = 500
+"""Rows noted in memory that one transaction writes: other requests wait that long at most."""
 
 MAGIC = b"SQLite format 3\0"
 HEADER_BYTES = 100
@@ -159,6 +163,7 @@ class Index:
         self.made_from = 0
         """The first serial that was reserved since the index was opened; 0: none was."""
         self._block = FIRST_BLOCK
+        self._on_reserve: Callable[[int, int], object] | None = None
         self._unreserved: IndexFailed | None = None
 
     @property
@@ -191,6 +196,15 @@ class Index:
         self._next += 1
         return self._next - 1
 
+    def check_reservations(self, check: Callable[[int, int], object]) -> None:
+        """Call ``check`` with each range of serials before one of them is used: first, and end.
+
+        What it raises is an OSError, and fails what needs a serial when none is left.
+        """
+        if self.made_from:
+            check(self.made_from, self._reserved)
+        self._on_reserve = check
+
     def _reserve_in_time(self) -> None:
         """Reserve serials between two transactions; what fails is told when none is left.
 
@@ -207,6 +221,9 @@ class Index:
             if first:
                 raise
             self._unreserved = self._unreserved or exc  # the first names the cause
+        except OSError as exc:
+            failed = IndexFailed(errno.EIO, f"new files cannot be numbered: {exc}")
+            self._unreserved = self._unreserved or failed
 
     def _reserve_block(self) -> None:
         stored = self._stored_next_serial()
@@ -217,8 +234,15 @@ class Index:
                 self._counts.store(closed=False)
         if not self._limit:
             self._next = self._limit = self.made_from = stored
+        if self._on_reserve is not None:
+            self._on_reserve(stored, following)
         self._reserved = following
         self._block = min(2 * self._block, SERIAL_BLOCK)
+
+    def version_of(self, ino: int) -> int | None:
+        """The data version of an inode; None: there is none."""
+        row = self.inodes.known(ino)
+        return None if row is None else row.version
 
     def generations(self) -> Generations:
         """Of which mount the index is."""
@@ -300,11 +324,20 @@ class Index:
         if self._database.checkpoint(log_limit):
             self._limit = max(self._limit, reserved)
 
+    def store_noted(self) -> None:
+        """Write the rows that are noted in memory alone, for whoever reads the table."""
+        more = self.inodes.are_noted
+        while more:
+            with self.transaction():
+                more = self.inodes.store_some(STORED_AT_A_TIME)
+                self._uncounted += 1
+
     def fold(self) -> int:
         """Fold the log into the database file for another process to read, as far as it goes.
 
         Returns the descriptor that such a process needs, for its `FoldsSeen`.
         """
+        self.store_noted()
         self.checkpoint(NO_LIMIT)
         return self._database.folds.descriptor
 
@@ -321,11 +354,13 @@ class Index:
 
         Returns whether there are more.
         """
+        self.store_noted()
         with self._database.lock:
             return self._counts.recount()
 
     def keep_counts(self) -> None:
         """Store the counts for the next mount: nothing changes any more."""
+        self.store_noted()
         with self.transaction():
             self._counts.store(closed=True)
 
@@ -340,6 +375,7 @@ class Index:
     def _committed(self) -> None:
         if self._counts.noted:
             self._counts.commit()
+        self.inodes.committed()
         self._publisher.commit()
 
     def _stored_next_serial(self) -> int:

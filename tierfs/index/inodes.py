@@ -58,6 +58,7 @@ class Columns(TypedDict, total=False):
     version: int
     parent: int
     sparse: int
+    mirrored: int
 
 
 _pack = struct.Struct(f"={len(Inode._fields) - 1}q").pack
@@ -75,7 +76,7 @@ _CHANGEABLE = tuple(
 _changeable = attrgetter(*_CHANGEABLE)
 
 
-_COUNTED = frozenset({"size", "prefix"})
+_COUNTED = frozenset({"size", "prefix", "mirrored"})
 """What ``Counts`` depends on and ``Inodes.change`` may write."""
 
 
@@ -121,11 +122,16 @@ class Inodes:
         self, database: Database, cache_entries: int, publisher: Publisher, counts: Counts
     ) -> None:
         self._database = database
+        self._counts = counts
         self._noted = counts.noted
         self._publisher = publisher
         self._limit = cache_entries
         self._cache: OrderedDict[int, Inode] = OrderedDict()
         self._changers: dict[tuple[str, ...], Callable[..., Inode]] = {}
+        self._unstored: dict[int, Inode] = {}
+        """Rows that are newer than the table's: see ``note``."""
+        self._storing: dict[int, Inode] = {}
+        """Those of them that the present transaction has written, or deleted."""
         self.unreconciled: dict[int, int] = publisher.withheld
         """Dirty inodes of an unclean end, whose size is not known yet, with their synced sizes."""
         self.sizes: dict[int, int] = {}
@@ -137,7 +143,7 @@ class Inodes:
         """The inode, or None."""
         if self.unreconciled:
             self.reconcile_all([ino])
-        return self.stored(ino)
+        return self.known(ino)
 
     def reconcile_all(self, inos: Sequence[int]) -> None:
         """Reconcile those of the inodes that need it; a transaction must not wait for that.
@@ -153,12 +159,14 @@ class Inodes:
                     self.reconcile(ino)
 
     def as_found(self, inode: Inode) -> Inode:
-        """A row with the size that its objects gave, where that is not stored."""
+        """A row of the table as it is by now: with what is noted, or its objects gave."""
+        if self._unstored and (newer := self._unstored.get(inode.ino)):
+            return newer
         size = self.sizes.get(inode.ino) if self.sizes else None
         return inode if size is None else inode._replace(size=size, mirrored=0)
 
-    def stored(self, ino: int) -> Inode | None:
-        """The inode as it is stored, or None."""
+    def known(self, ino: int) -> Inode | None:
+        """The inode, or None, without a look at how long its objects are after an unclean end."""
         with self._database.lock:  # neither an uncommitted row nor one that just became old
             inode = self._cache.get(ino)
             if inode is None:
@@ -185,7 +193,7 @@ class Inodes:
         Raises:
             FsError: ESTALE, there is none.
         """
-        inode = self._cache.get(ino) or self.stored(ino)
+        inode = self._cache.get(ino) or self.known(ino)
         if inode is None:
             raise FsError(errno.ESTALE)
         return inode
@@ -208,7 +216,7 @@ class Inodes:
         """Write back a changed row; inside a transaction."""
         self._take_away(inode.ino)
         self._noted.append((inode, 1))
-        self._database.execute(_UPDATE, *_changeable(_row_of(inode)), inode.ino)
+        self._write(inode)
         self.remember(inode)
         self._publisher.changed(inode)
 
@@ -227,6 +235,8 @@ class Inodes:
         )
 
         def change(inode: Inode, *values: int) -> Inode:
+            if self._unstored:
+                self._store(inode.ino)
             self._database.execute(statement, *values, inode.ino)
             changed = self.remember(_made(merge(inode + values)))
             if counts:
@@ -253,27 +263,94 @@ class Inodes:
         """Remove rows; inside a transaction."""
         for ino in inos:
             self._take_away(ino)
+            self._forget_noted(ino)
             self._cache.pop(ino, None)
             self._publisher.removed(ino)
         self._database.execute_for("DELETE FROM inode WHERE ino = ?", inos)
+
+    def _write(self, inode: Inode) -> None:
+        self._forget_noted(inode.ino)
+        self._database.execute(_UPDATE, *_changeable(_row_of(inode)), inode.ino)
 
     def _take_away(self, ino: int) -> None:
         """Note that the row, as the present transaction sees it, does not count any more."""
         row = self._cache.get(ino)
         if row is None:
             found = self._database.row(_SELECT, ino)
-            row = None if found is None else inode_of(found)
+            row = None if found is None else self.as_found(inode_of(found))
         if row is not None:
             self._noted.append((row, -1))
+
+    # ---------------------------------------------------------------- rows noted in memory
+
+    def cached(self, ino: int) -> Inode | None:
+        """The inode, if it is in memory, without a lock: for what changes under the inode's own."""
+        return self._cache.get(ino)
+
+    def note(self, ino: int, end: int, now: int, *, hole: bool) -> int:
+        """Bytes were written up to ``end``: note size and times in memory alone.
+
+        Only of a file in the dirty set, whose size the lengths of its objects tell after a crash.
+        Its row is written by the next transaction that changes it, or by ``store``.
+
+        Returns the new data version.
+
+        Raises:
+            FsError: ESTALE, there is no such inode.
+        """
+        with self._database.lock:
+            before = self._cache.get(ino) or self.get(ino)
+            after = before._replace(
+                size=max(before.size, end),
+                mtime=now,
+                ctime=now,
+                version=before.version + 1,
+                sparse=int(hole or before.sparse),
+            )
+            self._unstored[ino] = self._cache[ino] = after
+            if after.size != before.size:
+                self._counts.change(before, after)
+            self._publisher.noted(after)
+            return after.version
+
+    def store(self, inos: Sequence[int]) -> None:
+        """Write what is noted of these; inside a transaction."""
+        for ino in inos:
+            self._store(ino)
+
+    def store_some(self, limit: int) -> bool:
+        """The same of ``limit`` inodes; returns whether there are more."""
+        self.store(list(islice(self._unstored, limit)))
+        return bool(self._unstored)
+
+    @property
+    def are_noted(self) -> bool:
+        """Whether the table lacks what is noted of some inode."""
+        return bool(self._unstored)
+
+    def _store(self, ino: int) -> None:
+        if (inode := self._unstored.get(ino)) is not None:
+            self._write(inode)
+
+    def _forget_noted(self, ino: int) -> None:
+        """The present transaction writes or deletes the row; a rollback brings the note back."""
+        if self._unstored and (inode := self._unstored.pop(ino, None)):
+            self._storing.setdefault(ino, inode)
+
+    def committed(self) -> None:
+        """What the transaction has written is in the table."""
+        self._storing.clear()
 
     def orphans(self) -> list[int]:
         """The numbers of all unlinked inodes."""
         return [ino for (ino,) in self._database.rows("SELECT ino FROM inode WHERE nlink = 0")]
 
     def roll_back(self, inos: Iterable[int]) -> None:
-        """Forget what a transaction that rolls back has made of these."""
+        """Forget what a transaction that rolls back has made of these; notes are valid again."""
         for ino in inos:
             self._cache.pop(ino, None)
+        self._unstored.update(self._storing)
+        self._storing.clear()
 
     def forget_cached(self) -> None:
         """Drop the cache."""

@@ -159,6 +159,11 @@ class Inspection:
             self._connection.executemany(f"INSERT INTO temp.{tier} VALUES (?, ?)", objects)  # noqa: S608
             self._connection.execute("COMMIT")
 
+    def version_of(self, ino: int) -> int | None:
+        """The data version of an inode; None: there is none."""
+        row = next(self._rows("SELECT version FROM inode WHERE ino = ?", ino), None)
+        return None if row is None else int(row[0])
+
     def objects(self, tier: Tier) -> Iterator[tuple[int, int]]:
         """Inode number and length of every object."""
         yield from self._rows(f"SELECT ino, length FROM temp.{tier} ORDER BY ino")  # noqa: S608

@@ -141,6 +141,11 @@ class Publisher:
 
     # ---------------------------------------------------------------- outside a transaction
 
+    def noted(self, inode: Inode) -> None:
+        """A row was changed in memory."""
+        self._view.change_inode(inode)
+        self._view.committed()
+
     def found_inode(self, inode: Inode) -> None:
         """A row was read."""
         if inode.ino not in self.withheld:

@@ -226,6 +226,13 @@ _BIRTH = """
 ALTER TABLE inode ADD COLUMN btime INTEGER NOT NULL DEFAULT 0;
 """
 
+_EXACT_LENGTHS = """
+-- 1: both objects end where the file ends, durably, but for what was written since the row is
+-- there: after an unclean end their lengths are believed. 0: they may be longer, because the file
+-- was cut, and ``inode.size`` is an upper bound
+ALTER TABLE dirty ADD COLUMN exact INTEGER NOT NULL DEFAULT 0;
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _INITIAL,
     _DIRTY,
@@ -233,6 +240,7 @@ MIGRATIONS: tuple[str, ...] = (
     _PINNED_DIRECTORIES,
     _GENERATIONS,
     _BIRTH,
+    _EXACT_LENGTHS,
 )
 """Migration N leads from ``user_version`` N to N + 1."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tierfs.index.database import Row, connect
@@ -59,12 +59,17 @@ SELECT ino, name, value FROM xattr WHERE ino {_GIVEN} AND length(value) <= ? ORD
 class Survey:
     """Thread-safe; ``read_only`` where the index was opened so.
 
+    ``prepare`` writes what the index has in memory alone; it is called before inodes are read.
+
     Raises from every method:
         IndexFailed: SQLite failed.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, read_only: bool = False, prepare: Callable[[], object] = bool
+    ) -> None:
         self._path = path
+        self._prepare = prepare
         self._read_only = read_only
         self._mutex = threading.Lock()
         self.open(path)
@@ -86,6 +91,7 @@ class Survey:
         behind; 0: that was the end of the table.
         """
         end = after + span
+        self._prepare()
         rows = self._rows(_ON_FLASH if on_flash else _FILES, after, end)
         return [inode_of(row) for row in rows], end if end < self.last_inode() else 0
 
@@ -95,6 +101,7 @@ class Survey:
         Of the ``span`` inode numbers behind ``after``; None: there is none. Also as `files`.
         """
         end = after + span
+        self._prepare()
         ((oldest,),) = self._rows(_ALONE, after, end)
         return oldest, end if end < self.last_inode() else 0
 
@@ -104,6 +111,7 @@ class Survey:
 
     def some(self, inos: Sequence[int]) -> list[Inode]:
         """Those of the inodes that are regular files and have a name, in ascending order."""
+        self._prepare()
         return [inode_of(row) for row in self._rows(_SOME, json.dumps(inos))]
 
     def pinned(self, rows: Sequence[Inode], now: int) -> dict[int, int]:

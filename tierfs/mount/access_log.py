@@ -26,7 +26,10 @@ def recording(volume: Volume, tiering: Tiering) -> Iterator[None]:
     if settings is None:
         yield
         return
-    with closing(Survey(volume.index.path, read_only=volume.index.read_only)) as survey:
+    index = volume.index
+    with closing(
+        Survey(index.path, read_only=index.read_only, prepare=index.store_noted)
+    ) as survey:
         recorder = _recorder(volume, survey, settings)
         with closing(recorder):
             tiering.listen(recorder.observe)

@@ -114,10 +114,6 @@ def _pieces(fd: int, start: int, end: int) -> list[tuple[int, int]]:
     return list(data_ranges(fd, start, end))
 
 
-Keep = Callable[[int], bool]
-"""Given a descriptor that was written to: True takes it over, else it is closed."""
-
-
 class _Open:
     """An open descriptor, for a block; a generator would cost a microsecond more each time.
 
@@ -241,17 +237,30 @@ class ObjectStore:
                 self._forget(fd, offset, length)
             return data
 
-    def write(
-        self,
-        ino: int,
-        offset: int,
-        data: bytes | memoryview,
-        *,
-        holds: int = 0,
-        keep: Keep | None = None,
-        fresh: bool = False,
-    ) -> None:
+    def write(self, ino: int, offset: int, data: bytes | memoryview, *, holds: int = 0) -> None:
         """Write all of ``data`` to an object that ``holds`` so many bytes already.
+
+        0: it is made if there is none.
+
+        Raises:
+            ObjectLost: it does not hold them.
+        """
+        with _Open(*self.open_to_write(ino, holds)) as fd:
+            self.write_by(fd, offset, data)
+
+    def resize(self, ino: int, length: int, *, holds: int = 0) -> None:
+        """Cut an object that ``holds`` so many bytes, or extend it with a hole.
+
+        0: it is made if there is none.
+
+        Raises:
+            ObjectLost: it does not hold them.
+        """
+        with _Open(*self.open_to_write(ino, holds)) as fd:
+            self._calls.ftruncate(fd, length)
+
+    def open_to_write(self, ino: int, holds: int, *, fresh: bool = False) -> tuple[int, int]:
+        """Open an object that ``holds`` so much; returns its descriptor and its length.
 
         0: it is made if there is none. ``fresh``: there must be none, since the file never had a
         byte; one that is there is of no file that the index knows, and is set aside.
@@ -259,57 +268,69 @@ class ObjectStore:
         Raises:
             ObjectLost: it does not hold them.
         """
-        view = memoryview(data)
         opened = self._writable(ino, holds, fresh=fresh)
-        with opened as fd:
-            while view:
-                written = self._calls.pwrite(fd, view, offset)
-                view = view[written:]
-                offset += written
-            if keep is not None and keep(fd):
-                opened.fd = -1
+        return opened.fd, opened.length
 
-    def resize(
-        self,
-        ino: int,
-        length: int,
-        *,
-        holds: int = 0,
-        keep: Keep | None = None,
-        fresh: bool = False,
-    ) -> None:
-        """Cut an object that ``holds`` so many bytes, or extend it with a hole.
+    def write_by(self, fd: int, offset: int, data: bytes | memoryview) -> None:
+        """Write all of ``data`` by a descriptor of an object."""
+        while (written := self._calls.pwrite(fd, data, offset)) < len(data):
+            data = memoryview(data)[written:]
+            offset += written
 
-        0: it is made if there is none; ``fresh`` as for ``write``.
+    def extend_by(self, fd: int, length: int) -> None:
+        """Extend an object with a hole by its descriptor."""
+        self._calls.ftruncate(fd, length)
+
+    def check(self, fd: int, holds: int) -> None:
+        """Check by its descriptor that an object ``holds`` so many bytes.
 
         Raises:
-            ObjectLost: it does not hold them.
+            ObjectLost: it does not hold them any more, or was removed.
         """
-        opened = self._writable(ino, holds, fresh=fresh)
-        with opened as fd:
-            self._calls.ftruncate(fd, length)
-            if keep is not None and keep(fd):
-                opened.fd = -1
+        status = self._calls.fstat(fd)
+        if not status.st_nlink:
+            raise ObjectLost(f"its {self.name} object is missing")
+        if status.st_size < holds:
+            raise self._short(status.st_size, holds)
 
-    def apply(
-        self,
-        ino: int,
-        work: Callable[[int], None],
-        *,
-        holds: int = 0,
-        keep: Keep | None = None,
-        fresh: bool = False,
-    ) -> None:
+    def _short(self, length: int, holds: int) -> ObjectLost:
+        return ObjectLost(f"its {self.name} object ends at byte {length}, before byte {holds}")
+
+    def set_aside_unowned(self, first: int, end: int) -> None:
+        """Move objects with a number from ``first`` on and before ``end`` to lost+found.
+
+        No file has such a number yet. After a crash the object of a new file would be believed.
+        """
+        bits = FILES_PER_DIRECTORY_BITS
+        for group in range(first >> bits, (end - 1 >> bits) + 1):
+            directory = os.path.dirname(object_path(group << bits))
+            try:
+                with self._open_directory(directory) as fd:
+                    names = os.listdir(fd)
+            except FileNotFoundError:
+                continue
+            for name in names:
+                if name.isdecimal() and first <= int(name) < end:
+                    self._set_aside(int(name))
+
+    def _set_aside(self, ino: int) -> None:
+        place = self._calls.set_aside(self.root, ino)
+        log.warning(
+            "inode %d: its new %s object was there already: moved to %s: it belongs to "
+            "no file of the index; is the index an old one? Run tierfs fsck",
+            ino,
+            self.name,
+            place,
+        )
+
+    def apply(self, ino: int, work: Callable[[int], None], *, holds: int = 0) -> None:
         """Do something to an object by a descriptor to write to it; as ``write`` otherwise.
 
         Raises:
             ObjectLost: it does not hold ``holds`` bytes.
         """
-        opened = self._writable(ino, holds, fresh=fresh)
-        with opened as fd:
+        with self._writable(ino, holds, fresh=False) as fd:
             work(fd)
-            if keep is not None and keep(fd):
-                opened.fd = -1
 
     def call(self, name: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """A call on a descriptor of an object, through the seam: ``flash.clone`` and the like."""
@@ -367,13 +388,23 @@ class ObjectStore:
         with self._open(object_path(ino), os.O_RDONLY) as opened:
             self._calls.fdatasync(opened)
 
-    def hold(self, ino: int) -> int:
+    def state(self, ino: int) -> tuple[int, int]:
+        """The object's length, and when it was changed last, in ns; no object: 0 and 0."""
+        found = self._stat(ino)
+        return (0, 0) if found is None else (found.st_size, found.st_mtime_ns)
+
+    def hold(self, ino: int, *, writable: bool = False) -> int:
         """A descriptor of the object, which the caller closes; FileNotFoundError: no object."""
-        return self._open(object_path(ino), os.O_RDONLY).fd
+        return self._open(object_path(ino), os.O_WRONLY if writable else os.O_RDONLY).fd
 
     def is_removed(self, fd: int) -> bool:
         """Whether the object of a descriptor has no name any more."""
         return self._calls.fstat(fd).st_nlink == 0
+
+    def sync_removal(self, ino: int) -> None:
+        """Make it survive a power cut that there is no such object."""
+        with suppress(FileNotFoundError):  # there never was
+            self.sync_name(ino)
 
     def sync_name(self, ino: int) -> None:
         """Make the name of an object that was made survive a power cut."""
@@ -458,6 +489,15 @@ class ObjectStore:
             what = f"its {self.name} object is no regular file, or is reached by a symbolic link"
             raise ObjectLost(what) from None
 
+    def directory_of(self, ino: int) -> _Open:
+        """A block with the descriptor of the directory that an object is in (O_PATH).
+
+        Raises:
+            FileNotFoundError: there is no such directory.
+        """
+        path = os.path.dirname(object_path(ino))
+        return _Open(self._calls.open_directory(path, WAY, dir_fd=self._directory))
+
     def _open_directory(self, path: str) -> _Open:
         return _Open(self._calls.open_directory(path, DIRECTORY, dir_fd=self._directory))
 
@@ -469,14 +509,7 @@ class ObjectStore:
         try:
             return self._create(ino, os.O_CREAT | os.O_EXCL)
         except FileExistsError:
-            place = self._calls.set_aside(self.root, ino)
-            log.warning(
-                "inode %d: its new %s object was there already: moved to %s: it belongs to "
-                "no file of the index; is the index an old one? Run tierfs fsck",
-                ino,
-                self.name,
-                place,
-            )
+            self._set_aside(ino)
             return self._create(ino, os.O_CREAT | os.O_EXCL)
 
     def _existing(self, ino: int, holds: int) -> _Open:
@@ -487,8 +520,7 @@ class ObjectStore:
             raise ObjectLost(f"its {self.name} object is missing") from None
         if opened.length < holds:
             os.close(opened.fd)
-            end = f"its {self.name} object ends at byte {opened.length}"
-            raise ObjectLost(f"{end}, before byte {holds}")
+            raise self._short(opened.length, holds)
         return opened
 
     def _create(self, ino: int, flags: int) -> _Open:

@@ -13,7 +13,7 @@ class IndexCatalog(Survey):
     """What `tierfs.tiering.ports.Catalog` asks for."""
 
     def __init__(self, index: Index) -> None:
-        super().__init__(index.path, read_only=index.read_only)
+        super().__init__(index.path, read_only=index.read_only, prepare=index.store_noted)
         self._index = index
 
     def settle(self, requests: Sequence[Request], ended: Sequence[Pin]) -> None:
