@@ -116,6 +116,25 @@ def test_a_replaced_object_goes_only_when_the_index_is_synced(small: LooseVolume
     assert replaced(small) == []
 
 
+@pytest.mark.parametrize("size", [100, 3 * HEAD])
+@pytest.mark.parametrize("new", [0, 10])
+def test_an_fsync_after_it_makes_sure_that_the_old_object_stays_away(
+    small: LooseVolume, size: int, new: int
+) -> None:
+    """Else its length would be believed after a power cut."""
+    ino = file_of(small, OLD[:size])
+    small.fs.data.sync(ino)
+    small.fs.data.truncate(ino, 0)
+    if new:
+        small.fs.data.write(ino, 0, NEW[:new])
+    small.os.clear()
+    small.fs.data.sync(ino)
+    synced = [label for label in small.os.labels if label.endswith("fsync_directory")]
+    assert synced[0] == "flash.fsync_directory"
+    assert len(synced) == 1 + (size > HEAD)
+    assert small.os.labels[-1] == "index.sync"
+
+
 def test_a_mirror_of_what_was_replaced_is_there_again(
     small: LooseVolume, home: Path, expect_log: ExpectLog
 ) -> None:

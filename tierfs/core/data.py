@@ -432,9 +432,10 @@ class Data:
 
     def _trim_later(self, ino: int) -> None:
         """A change failed: what it wrote behind the end must not count after a crash either."""
+        self._dirty.interrupted(ino)
         self._reclaimer.add_cut(ino)
         with suppress(FsError), self._index.transaction():
-            self._dirty.interrupted(ino)
+            self._dirty.distrust(ino)
             self._index.inodes.store([ino])
             self._index.cuts.add(ino)
             row = self._index.inodes.present(ino)

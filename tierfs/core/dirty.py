@@ -107,7 +107,7 @@ class DirtyFile:
         self.fds = [-1, -1]
         """Descriptors of its objects; a writer uses them under the inode's lock."""
         self.made = [False, False]
-        """Which objects were made, and have names that are not synced yet."""
+        """Which objects were made, or removed, and have names that are not synced so yet."""
         self.begun = [False, False]
         """Which objects a new file has got."""
         self.blind = False
@@ -417,7 +417,9 @@ class DirtySet:
             raise WouldBlock
         wanted = lengths_of(inode)
         for at in looked:
-            if writes[at] and wanted[at]:
+            if file.zero_at and not wanted[at] and self._tiers.replaced:
+                self._replace(file, at)
+            elif writes[at] and wanted[at]:
                 self.descriptor(file, at, inode, wanted[at])
             elif (self._tiers.stores[at].length(inode.ino) or 0) <= wanted[at]:
                 file.exact[at] = True
@@ -425,24 +427,19 @@ class DirtySet:
                     with self._mutex:
                         self._let_go(file, [at])  # of an object that was lost
         if not all(file.exact[at] for at in looked):
-            longer = [at for at in looked if not file.exact[at]]
-            if self._tiers.replaced and file.zero_at and not any(wanted[at] for at in longer):
-                self._replace(file, longer)
-            elif wait:
-                self._cut(file, inode)
-            else:
+            if not wait:
                 raise WouldBlock
+            self._cut(file, inode)
         file.cut &= not all(file.exact)
 
-    def _replace(self, file: DirtyFile, which: list[int]) -> None:
-        """Take objects away that hold nothing of the file since it was truncated to 0."""
+    def _replace(self, file: DirtyFile, at: int) -> None:
+        """Take an object away that holds nothing of the file since it was truncated to 0."""
         each = Replaced(file.ino, file.zero_at - 1)
-        for at in which:
-            self._tiers.replaced[at].replace(each)
-            self.replaced.append((at, each))
-            with self._mutex:
-                file.exact[at] = True
-                self._let_go(file, [at])
+        self._tiers.replaced[at].replace(each)
+        self.replaced.append((at, each))
+        with self._mutex:
+            file.exact[at] = file.made[at] = True
+            self._let_go(file, [at])
 
     def _cut(self, file: DirtyFile, inode: Inode) -> None:
         """Trim both objects, once the index that says how long they are survives a power cut."""
@@ -464,7 +461,10 @@ class DirtySet:
 
     def _exact(self, file: DirtyFile, inode: Inode) -> None:
         file.cut, file.exact, file.zero_at = False, [True, True], 0
-        self._let_go(file, [at for at in (FLASH, DISK) if not lengths_of(inode)[at]])
+        gone = [at for at in (FLASH, DISK) if not lengths_of(inode)[at]]
+        for at in gone:
+            file.made[at] = True
+        self._let_go(file, gone)
 
     def trimmed(self, inode: Inode) -> None:
         """Both objects are as long as ``inode`` says; the caller holds its lock."""
@@ -479,10 +479,9 @@ class DirtySet:
                 self._let_go(file, [FLASH])
 
     def interrupted(self, ino: int) -> None:
-        """A change failed half-way: bytes may lie behind the file's end; in a transaction."""
+        """A change failed half-way: bytes may lie behind the file's end."""
         if file := self._files.get(ino):
             file.cut, file.exact = True, [False, False]
-            self.distrust(ino)
 
     def distrust(self, ino: int) -> None:
         """An object may be longer than the file; inside a transaction."""
@@ -579,14 +578,12 @@ class DirtySet:
         """Sync both tiers; all files that do not change meanwhile leave the set.
 
         Raises:
-            OSError: as ``flush``; the files that are synced all the same have left.
+            OSError: as ``flush``; no file has left then.
         """
         covered = [self._covered(file, file.version) for file in list(self._files.values())]
-        try:
-            self.flush()
-        finally:
-            for start in range(0, len(covered), BATCH):
-                self._settle(covered[start : start + BATCH], leave=True)
+        self.flush()
+        for start in range(0, len(covered), BATCH):
+            self._settle(covered[start : start + BATCH], leave=True)
 
     def close(self) -> None:
         """Close every descriptor."""
@@ -599,6 +596,8 @@ class DirtySet:
         stores = self._tiers.stores
         for at, length in enumerate(lengths_of(inode._replace(mirrored=0))):
             if not length:
+                if file.made[at]:
+                    self._sync_removal(file, at)
                 continue
             fd = self._duplicate(file, at)
             held = fd >= 0
@@ -620,6 +619,15 @@ class DirtySet:
                     raise
             finally:
                 os.close(fd)
+
+    def _sync_removal(self, file: DirtyFile, at: int) -> None:
+        """Else a power cut may bring an object back, whose length would be believed."""
+        try:
+            self._tiers.stores[at].sync_removal(file.ino)
+        except OSError as exc:
+            self._stick(file, exc)
+            raise
+        file.made[at] = False
 
     def _moved(self, inode: Inode) -> bool:
         now = self._index.inodes.find(inode.ino)
