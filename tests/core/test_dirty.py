@@ -205,6 +205,21 @@ def test_the_times_of_a_write_survive_a_kill(small: LooseVolume, home: Path) -> 
     survivor.close()
 
 
+@pytest.mark.parametrize("size", [10, HEAD, HEAD + 10])
+def test_the_time_of_a_truncation_survives_what_trims_the_objects_later(
+    small: LooseVolume, home: Path, size: int
+) -> None:
+    ino = file_of(small, OLD, synced=True)
+    small.clock.now = time.time_ns()
+    small.fs.data.truncate(ino, size)
+    time.sleep(0.05)
+    small.fs.data.sync(ino)
+    survivor = small.copy(home / "killed")
+    survivor.open()
+    assert survivor.find(b"file").mtime == small.clock.now
+    survivor.close()
+
+
 @pytest.mark.parametrize("end", [200, HEAD - 1, HEAD, HEAD + 1, 3 * HEAD])
 def test_a_write_to_a_dirty_file_is_no_transaction(
     small: LooseVolume, home: Path, end: int

@@ -200,8 +200,8 @@ class Tiers:
         for store, length in zip((self.flash, self.disk), lengths_of(inode), strict=True):
             if length == 0:
                 store.remove(inode.ino)
-            elif (store.length(inode.ino) or 0) > length:
-                store.resize(inode.ino, length)
+            else:
+                store.trim(inode.ino, length)
 
     @contextmanager
     def removal(self) -> Iterator[Callable[[int], None]]:
