@@ -213,7 +213,12 @@ def test_everything_is_there_after_closing(volume: LooseVolume) -> None:
 def test_a_closed_volume_leaves_no_log(small: LooseVolume) -> None:
     file_of(small, b"data")
     small.close()
-    assert {each.name for each in small.settings.flash.iterdir()} == {MARKER, "heads", "index.db"}
+    assert {each.name for each in small.settings.flash.iterdir()} == {
+        MARKER,
+        "heads",
+        "index.db",
+        "replaced",
+    }
 
 
 def test_usage_counts_what_is_there(small: LooseVolume) -> None:
