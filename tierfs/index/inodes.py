@@ -7,6 +7,7 @@ import struct
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import islice
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple, TypedDict, Unpack, cast
 
