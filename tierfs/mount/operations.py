@@ -23,6 +23,7 @@ import stat
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -84,7 +85,8 @@ class Operations:
         self._put_room = put_room
         self.ready = fs.is_free
         self.forget = fs.names.forget
-        self.write = fs.data.write
+        # The router calls in threads of its own: one of them may be held up by the page cache.
+        self.write = partial(fs.data.write, buffered=misses is not None)
         self.unlink = fs.names.unlink
         self.rmdir = fs.names.rmdir
         self.readlink = fs.attributes.readlink
