@@ -205,6 +205,21 @@ def test_the_times_of_a_write_survive_a_kill(small: LooseVolume, home: Path) -> 
     survivor.close()
 
 
+def test_a_file_is_reconciled_before_it_is_written_to_though_its_row_is_in_memory(
+    small: LooseVolume, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ino = file_of(small, OLD[:100], synced=True)
+    small.fs.data.write(ino, 100, OLD[100:200])
+    survivor = small.copy(home / "killed")
+    monkeypatch.setattr("tierfs.core.volume.RECOVERED_AT_ONCE", 0)
+    survivor.open()
+    assert survivor.index.version_of(ino) is not None
+    assert ino in survivor.fs.dirty.unreconciled
+    survivor.fs.data.write(ino, 200, OLD[200:300])
+    assert content(survivor, b"file") == OLD[:300]
+    survivor.close()
+
+
 @pytest.mark.parametrize("size", [10, HEAD, HEAD + 10])
 def test_the_time_of_a_truncation_survives_what_trims_the_objects_later(
     small: LooseVolume, home: Path, size: int

@@ -409,7 +409,7 @@ class DirtySet:
         """
         if not (inode.size or inode.version):
             return  # it never had a byte
-        needed = inode.prefix > 0, sync or max(inode.size, end) >= inode.prefix
+        needed = sync or inode.prefix > 0, sync or max(inode.size, end) >= inode.prefix
         looked = [at for at in (FLASH, DISK) if needed[at] and not file.exact[at]]
         if not looked:
             return

@@ -285,8 +285,11 @@ class Inodes:
     # ---------------------------------------------------------------- rows noted in memory
 
     def cached(self, ino: int) -> Inode | None:
-        """The inode, if it is in memory, without a lock: for what changes under the inode's own."""
-        return self._cache.get(ino)
+        """The inode, if it is in memory, without a lock: for what changes under the inode's own.
+
+        None as well where its size is still to be found after an unclean end.
+        """
+        return None if ino in self.unreconciled else self._cache.get(ino)
 
     def note(self, ino: int, end: int, now: int, *, hole: bool) -> int:
         """Bytes were written up to ``end``: note size and times in memory alone.
