@@ -62,6 +62,15 @@ def test_references_are_counted_by_the_router(home: Path) -> None:
         assert volume.fs.references.count(ino) == fast_path.router.references(ino) == 2
 
 
+def test_a_name_that_is_asked_for_is_published_with_or_without_an_inode(home: Path) -> None:
+    with published(home) as (volume, fast_path):
+        volume.fs.names.make(ROOT, b"f", FILE, ME)
+        fast_path.router.clear()
+        for count, name in enumerate((b"f", b"none"), 1):
+            volume.fs.names.publish(ROOT, name)
+            assert fast_path.router.counters().entries == count
+
+
 def test_an_unlinked_file_lives_until_it_is_forgotten(home: Path) -> None:
     with published(home) as (volume, fast_path):
         ino = volume.fs.names.make(ROOT, b"f", FILE, ME).ino

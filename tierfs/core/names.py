@@ -94,17 +94,14 @@ class Names:
         """
         if name in BY_NUMBER:
             return self._referred(self._by_number(parent, name))
-        as_directory(self._index.inodes.get(parent))
-        check_name(name)
-        inode = self._index.entries.find(parent, name)
+        inode = self._found(parent, name)
         if inode is None:
             raise FsError(errno.ENOENT)
         return self._referred(inode)
 
     def publish(self, parent: int, name: bytes) -> None:
         """Let the view know what ``name`` is in the directory, or that there is none."""
-        self._directories.get(parent)
-        self._directories.find(parent, name)
+        self._found(parent, name)
 
     def path_of(self, ino: int) -> bytes | None:
         """A path of the inode from the root, without a slash before it; None: none is known."""
@@ -220,6 +217,12 @@ class Names:
             inode = self._index.inodes.known(ino)
             if inode is not None and inode.nlink == 0:  # else it got its first name meanwhile
                 self._reclaimer.add(ino)
+
+    def _found(self, parent: int, name: bytes) -> Inode | None:
+        """What a name is outside of a transaction, of which the view is told."""
+        as_directory(self._index.inodes.get(parent))
+        check_name(name)
+        return self._index.entries.find(parent, name)
 
     def _by_number(self, ino: int, name: bytes) -> Inode:
         if ino > LARGEST_NUMBER:  # a handle holds any 64 bits
