@@ -122,6 +122,8 @@ class Entries:
 
         Returns whether it was free.
         """
+        if (parent, new_name) in self._known:
+            return False
         renamed = self._database.execute(
             "UPDATE OR IGNORE entry SET name = ? WHERE parent = ? AND name = ?",
             new_name,
