@@ -33,15 +33,15 @@ class Lookahead:
         self._names = names
         self.lookups = 0
         self.listed = 0
-        functions.lookahead_init(self._state)
+        functions.tfs_lookahead_init(self._state)
 
     def look_up(self) -> int:
         """One LOOKUP, and the step that it asks for, if any; how many names that listed."""
         self.lookups += 1
-        if not self._functions.lookahead_count(self._state, self._directory):
+        if not self._functions.tfs_lookahead_count(self._state, self._directory):
             return 0
         step = Step()
-        known = self._functions.lookahead_next(self._state, self._directory, ctypes.byref(step))
+        known = self._functions.tfs_lookahead_next(self._state, self._directory, ctypes.byref(step))
         assert known
         return self._list(step)
 
@@ -54,7 +54,7 @@ class Lookahead:
 
     def forget(self, directory: int) -> None:
         """The kernel forgets an inode."""
-        self._functions.lookahead_forget(self._state, ctypes.c_uint64(directory))
+        self._functions.tfs_lookahead_forget(self._state, ctypes.c_uint64(directory))
 
     def _list(self, step: Step) -> int:
         done = step.cookie - AFTER_DOTS
@@ -62,7 +62,7 @@ class Lookahead:
         names = min(int(step.names), self._names - int(done))
         self.listed += names
         cookie = ctypes.c_int64(step.cookie + names)
-        self._functions.lookahead_listed(self._state, self._directory, names, cookie)
+        self._functions.tfs_lookahead_listed(self._state, self._directory, names, cookie)
         return names
 
 
@@ -73,7 +73,7 @@ def functions(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     command = ["cc", *options, str(target), str(SOURCE)]
     subprocess.run(command, check=True, timeout=60)
     library = ctypes.CDLL(str(target))
-    for name in ("lookahead_count", "lookahead_next"):
+    for name in ("tfs_lookahead_count", "tfs_lookahead_next"):
         getattr(library, name).restype = ctypes.c_bool
     return library
 
@@ -121,9 +121,9 @@ def test_a_directory_that_was_forgotten_begins_anew(functions: ctypes.CDLL) -> N
 def test_directories_do_not_disturb_one_another(functions: ctypes.CDLL) -> None:
     """Each has a place of its own, but for those that chance puts into the same."""
     state = ctypes.create_string_buffer(ROOM)
-    functions.lookahead_init(state)
+    functions.tfs_lookahead_init(state)
     asked = [
-        functions.lookahead_count(state, ctypes.c_uint64(ino))
+        functions.tfs_lookahead_count(state, ctypes.c_uint64(ino))
         for _ in range(LOOKUPS)
         for ino in range(1, 101)
     ]

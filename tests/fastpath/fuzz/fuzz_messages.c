@@ -41,49 +41,49 @@ static void fail(const char *what) {
 
 /* -------- in the place of Python: arguments are looked at, and every call fails */
 
-bool upcall_has(const upcalls *u, uint32_t opcode) {
+bool tfs_upcall_has(const upcalls *u, uint32_t opcode) {
     (void)u;
-    const operation *op = operation_of(opcode);
+    const operation *op = tfs_operation_of(opcode);
     return op && op->function && op->pool == POOL_CALLS && opcode != FUSE_FORGET;
 }
 
-call_result upcall_make(upcalls *u, worker *who, const request *q, const operation *op, bool again) {
+call_result tfs_upcall_make(upcalls *u, worker *who, const request *q, const operation *op, bool again) {
     (void)u, (void)who;
     argument all[MOST_ARGUMENTS];
     static volatile uint8_t seen;
-    int count = arguments_parse(op->arguments, q, all);
+    int count = tfs_arguments_parse(op->arguments, q, all);
     for (int i = 0; i < count; i++)
         for (size_t at = 0; all[i].bytes && at < all[i].length; at++)
             seen = (uint8_t)(seen ^ all[i].bytes[at]);
     if (count >= 0 && !again && op->answer)
         return CALL_PUBLISHED;
-    reply_error(q, count < 0 ? 22 : 5);
+    tfs_reply_error(q, count < 0 ? 22 : 5);
     return CALL_DONE;
 }
 
-void upcall_detach(void) {}
+void tfs_upcall_detach(void) {}
 
 /* -------- the published view: directories 1 to 3, files, absent names, attributes, sparse files */
 
 static void fill_table(void) {
     uint8_t packed[XATTRS_MAX];
-    table_clear(r.table);
+    tfs_table_clear(r.table);
     for (uint64_t ino = 1; ino <= INODES; ino++) {
         char name[2] = {(char)('a' + ino), 0};
         attributes row = {.ino = ino, .size = ino * 1000, .prefix = ino % 2 ? 4096 : 0, .nlink = 1,
                           .mtime = -(int64_t)ino, .sparse = ino == 9};
         row.mode = ino <= 3 ? S_IFDIR | 0755 : S_IFREG | 0644;
-        table_put_inode(r.table, &row);
-        table_put_entry(r.table, 1, name, 1, ino);
-        size_t length = xattrs_pack(packed, 0, "user.a", 6, "value", 5);
+        tfs_table_put_inode(r.table, &row);
+        tfs_table_put_entry(r.table, 1, name, 1, ino);
+        size_t length = tfs_xattrs_pack(packed, 0, "user.a", 6, "value", 5);
         if (ino == 5)
-            length = xattrs_pack(packed, length, "trusted.b", 9, "", 0);
-        table_put_xattrs(r.table, ino, packed, ino == 6 ? 0 : length);
+            length = tfs_xattrs_pack(packed, length, "trusted.b", 9, "", 0);
+        tfs_table_put_xattrs(r.table, ino, packed, ino == 6 ? 0 : length);
     }
-    table_put_entry(r.table, 1, "z", 1, 0);
-    table_begin_directory(r.table, 2);
-    table_complete_directory(r.table, 2);
-    table_orphan(r.table, 7);
+    tfs_table_put_entry(r.table, 1, "z", 1, 0);
+    tfs_table_begin_directory(r.table, 2);
+    tfs_table_complete_directory(r.table, 2);
+    tfs_table_orphan(r.table, 7);
     r.statfs.until_ns = UINT64_MAX;
 }
 
@@ -99,7 +99,7 @@ static void fill_listing(void) {
             .name = i ? i + 1 : 0,
             .length = i == 1 ? 2 : 1,
         };
-    listing_put(r.listing, made);
+    tfs_listing_put(r.listing, made);
 }
 
 /* Some objects are there, and short, in directories that count as memory: no thread is needed. */
@@ -135,18 +135,18 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends) < 0)
         fail("no socket\n");
     kernel = ends[0];
-    device_init(&r.device, ends[1]);
+    tfs_device_init(&r.device, ends[1]);
     r.awake.device = -1;
     r.wake = r.ended = open("/dev/null", O_RDWR);
     r.buffer = BUFFER;
     make_stores();
-    r.table = table_new(1 << 20);
-    r.listing = listing_new(1 << 16);
-    r.prefetch = prefetch_new();
+    r.table = tfs_table_new(1 << 20);
+    r.listing = tfs_listing_new(1 << 16);
+    r.prefetch = tfs_prefetch_new();
     w->router = &r;
     w->counters = &w->own;
     w->reply = malloc(BUFFER);
-    if (!r.table || !r.listing || !r.prefetch || !w->reply || heat_init(&r.heat) < 0)
+    if (!r.table || !r.listing || !r.prefetch || !w->reply || tfs_heat_init(&r.heat) < 0)
         fail("no memory\n");
     return 0;
 }
@@ -195,7 +195,7 @@ static void from_kernel(run *now, size_t size, bool fix) {
         memcpy(w->request, &header, sizeof header);
         now->open[now->count++] = header.unique;
     }
-    dispatch(w, &r.device.channel, size);
+    tfs_dispatch(w, &r.device.channel, size);
     drain(now, false);
 }
 
@@ -211,7 +211,7 @@ static void from_pyfuse3(run *now, uint8_t *message, size_t size, bool fix) {
     }
     if (!size || send(peer, message, size, MSG_DONTWAIT) < 0)
         return;
-    forward_take_reply(r.forward, w);
+    tfs_forward_take_reply(r.forward, w);
     drain(now, true);
 }
 
@@ -242,9 +242,9 @@ static bool step(run *now) {
 }
 
 static void set_up(void) {
-    r.forward = forward_new(&r, MAX_WRITE, &peer);
-    r.disk = disk_new(&r, 1);
-    r.calls = calls_new(&r);
+    r.forward = tfs_forward_new(&r, MAX_WRITE, &peer);
+    r.disk = tfs_disk_new(&r, 1);
+    r.calls = tfs_calls_new(&r);
     if (!r.forward || !r.disk || !r.calls)
         fail("no memory\n");
     fill_table();
@@ -252,9 +252,9 @@ static void set_up(void) {
 }
 
 static void tear_down(void) {
-    calls_free(r.calls);
-    disk_free(r.disk);
-    forward_free(r.forward);
+    tfs_calls_free(r.calls);
+    tfs_disk_free(r.disk);
+    tfs_forward_free(r.forward);
     close(peer);
     close(r.socket);
 }

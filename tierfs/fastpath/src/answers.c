@@ -6,10 +6,8 @@
 #include <limits.h>
 #include <string.h>
 
-#include "forward.h"
-
 static verdict fail(const request *q, int error) {
-    reply_error(q, error);
+    tfs_reply_error(q, error);
     return FAILED;
 }
 
@@ -23,29 +21,29 @@ static size_t string_at(const request *q, size_t at) {
 /* ---------------------------------------------------------------- names and attributes */
 
 /* No name of an entry, but a way to ask for an inode by its number (tierfs/core/names.py). */
-static bool is_number(const char *name, size_t length) {
+static bool is_by_number(const char *name, size_t length) {
     return (length == 1 && (name[0] == '.' || name[0] == '/')) ||
            (length == 2 && name[0] == '.' && name[1] == '.');
 }
 
-verdict answer_lookup(worker *w, const request *q) {
+verdict tfs_answer_lookup(worker *w, const request *q) {
     struct fuse_entry_out out;
     uint64_t parent = q->header->nodeid; /* once it is replied to, a ring may have the next request there */
     const char *name = (const char *)q->body;
     size_t length = string_at(q, 0);
-    if (!length || length > NAME_MAX || is_number(name, length))
+    if (!length || length > NAME_MAX || is_by_number(name, length))
         return ASK;
-    found result = table_lookup(w->router->table, parent, name, length, q->header->pid, &out);
+    found result = tfs_table_lookup(w->router->table, parent, name, length, q->header->pid, &out);
     if (result == MISS)
         return ASK;
-    if (!reply(q, &out, sizeof out) && result == FOUND)
+    if (!tfs_reply(q, &out, sizeof out) && result == FOUND)
         forget_inode(w->router, out.nodeid, 1); /* the kernel did not take it */
     if (result == FOUND)
-        prefetch_saw(w->router->prefetch, parent);
+        tfs_prefetch_saw(w->router->prefetch, parent);
     return DONE;
 }
 
-verdict answer_forget(worker *w, const request *q) {
+verdict tfs_answer_forget(worker *w, const request *q) {
     struct fuse_forget_in in;
     if (q->length < sizeof in)
         return FAILED;
@@ -54,7 +52,7 @@ verdict answer_forget(worker *w, const request *q) {
     return DONE;
 }
 
-verdict answer_batch_forget(worker *w, const request *q) {
+verdict tfs_answer_batch_forget(worker *w, const request *q) {
     struct fuse_batch_forget_in in;
     struct fuse_forget_one one;
     if (q->length < sizeof in)
@@ -68,18 +66,18 @@ verdict answer_batch_forget(worker *w, const request *q) {
     return DONE;
 }
 
-verdict answer_getattr(worker *w, const request *q) {
+verdict tfs_answer_getattr(worker *w, const request *q) {
     struct fuse_attr_out out;
     if (q->length < sizeof(struct fuse_getattr_in))
         return ASK;
-    if (table_attributes(w->router->table, q->header->nodeid, q->header->pid, &out) != FOUND)
+    if (tfs_table_attributes(w->router->table, q->header->nodeid, q->header->pid, &out) != FOUND)
         return ASK;
-    reply(q, &out, sizeof out);
+    tfs_reply(q, &out, sizeof out);
     return DONE;
 }
 
 /* GETXATTR has a name behind its fields, LISTXATTR has none. */
-verdict answer_xattr(worker *w, const request *q) {
+verdict tfs_answer_xattr(worker *w, const request *q) {
     struct fuse_getxattr_in in;
     bool list = q->header->opcode == FUSE_LISTXATTR;
     if (q->length < sizeof in)
@@ -88,7 +86,7 @@ verdict answer_xattr(worker *w, const request *q) {
     size_t name_length = list ? 0 : string_at(q, sizeof in), length = 0;
     if (!list && !name_length)
         return ASK;
-    found result = table_xattr(w->router->table, q->header->nodeid, (const char *)q->body + sizeof in,
+    found result = tfs_table_xattr(w->router->table, q->header->nodeid, (const char *)q->body + sizeof in,
                                name_length, w->reply, w->router->buffer, &length);
     if (result == MISS)
         return ASK;
@@ -96,23 +94,23 @@ verdict answer_xattr(worker *w, const request *q) {
         return fail(q, ENODATA);
     if (!in.size) {
         struct fuse_getxattr_out out = {.size = (uint32_t)length};
-        reply(q, &out, sizeof out);
+        tfs_reply(q, &out, sizeof out);
         return DONE;
     }
     if (length > in.size)
         return fail(q, ERANGE);
-    reply(q, w->reply, length);
+    tfs_reply(q, w->reply, length);
     return DONE;
 }
 
-verdict answer_statfs(worker *w, const request *q) {
+verdict tfs_answer_statfs(worker *w, const request *q) {
     router *r = w->router;
     pthread_mutex_lock(&r->statfs_lock);
     published_statfs now = r->statfs;
     pthread_mutex_unlock(&r->statfs_lock);
     if (q->started_ns >= now.until_ns)
         return ASK;
-    reply(q, &now.reply, sizeof now.reply);
+    tfs_reply(q, &now.reply, sizeof now.reply);
     return DONE;
 }
 
@@ -126,7 +124,7 @@ static bool read_in(worker *w, const request *q, struct fuse_read_in *in) {
     return in->size <= w->router->buffer;
 }
 
-verdict answer_read(worker *w, const request *q) {
+verdict tfs_answer_read(worker *w, const request *q) {
     router *r = w->router;
     struct fuse_read_in in;
     placement file;
@@ -134,12 +132,12 @@ verdict answer_read(worker *w, const request *q) {
     uint64_t ino = q->header->nodeid;
     if (!read_in(w, q, &in))
         return fail(q, EINVAL);
-    read_result result = read_file(r, w->counters, ino, &in, false, w->reply, &length, &file);
+    read_result result = tfs_read_file(r, w->counters, ino, &in, false, w->reply, &length, &file);
     if (result != READ_DONE)
         return result == READ_WAIT ? WAIT_DISK : ASK;
-    reply(q, w->reply, length);
-    heat_add(&r->heat, ino, length);
-    disk_anticipate(r->disk, ino, &file, in.offset, length);
+    tfs_reply(q, w->reply, length);
+    tfs_heat_add(&r->heat, ino, length);
+    tfs_disk_anticipate(r->disk, ino, &file, in.offset, length);
     return DONE;
 }
 
@@ -154,18 +152,18 @@ static void forget_listed(worker *w, const uint8_t *records, size_t length) {
 }
 
 /* Many entries in one reply, each as a LOOKUP would give it. */
-verdict answer_listing(worker *w, const request *q) {
+verdict tfs_answer_listing(worker *w, const request *q) {
     router *r = w->router;
     struct fuse_read_in in;
     size_t length;
     if (!read_in(w, q, &in))
         return fail(q, EINVAL);
-    found result = listing_fill(r->listing, r->table, q->header->nodeid, listing_cookie(in.offset),
+    found result = tfs_listing_fill(r->listing, r->table, q->header->nodeid, tfs_listing_cookie(in.offset),
                                 q->header->pid, w->reply, in.size, &length);
     if (result != FOUND)
         return ASK;
-    listing_stamp(r->listing, w->reply, length);
-    if (!reply(q, w->reply, length))
+    tfs_listing_stamp(r->listing, w->reply, length);
+    if (!tfs_reply(q, w->reply, length))
         forget_listed(w, w->reply, length);
     return DONE;
 }
@@ -174,23 +172,23 @@ verdict answer_listing(worker *w, const request *q) {
 
 /* ENOSYS once, and the kernel never asks again: it opens by itself, and makes files by MKNOD; it keeps
    cached pages from one open to the next, which is right as every change passes through it. */
-verdict refuse_open(worker *w, const request *q) {
-    if (!forward_no_open(w->router->forward))
+verdict tfs_refuse_open(worker *w, const request *q) {
+    if (!atomic_load(&w->router->no_open))
         return ASK;
-    reply_error(q, ENOSYS);
+    tfs_reply_error(q, ENOSYS);
     return DONE;
 }
 
 /* FLUSH: there is nothing to flush on close(2), data were written through. IOCTL: pyfuse3 has none, and
    the kernel asks each time a program looks whether a file is a terminal, as Python's open() does. */
-verdict refuse(worker *w, const request *q) {
+verdict tfs_refuse(worker *w, const request *q) {
     (void)w;
-    reply_error(q, ENOSYS);
+    tfs_reply_error(q, ENOSYS);
     return DONE;
 }
 
 /* INTERRUPT has no reply, and nobody would do anything about it. */
-verdict ignore(worker *w, const request *q) {
+verdict tfs_ignore(worker *w, const request *q) {
     (void)w, (void)q;
     return DONE;
 }

@@ -64,7 +64,7 @@ static bool take(cursor *c, char what, argument *into, bool *is_argument) {
     case 'K':
         if (!take_number(c, sizeof(uint64_t), &into->number))
             return false;
-        into->number = listing_cookie(into->number);
+        into->number = tfs_listing_cookie(into->number);
         return true;
     case 'N':
         return take_name(c, into);
@@ -87,7 +87,7 @@ static bool take(cursor *c, char what, argument *into, bool *is_argument) {
     }
 }
 
-int arguments_parse(const char *format, const request *q, argument out[MOST_ARGUMENTS]) {
+int tfs_arguments_parse(const char *format, const request *q, argument out[MOST_ARGUMENTS]) {
     cursor c = {q->body, q->body + q->length, 0};
     int count = 0;
     for (; *format && count < MOST_ARGUMENTS; format++) {

@@ -36,6 +36,6 @@ typedef struct {
      C A W ( )  no field: see argument_kind
 
    How many arguments there are; -1: the message is not so. */
-int arguments_parse(const char *format, const request *q, argument out[MOST_ARGUMENTS]);
+int tfs_arguments_parse(const char *format, const request *q, argument out[MOST_ARGUMENTS]);
 
 #endif

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include "table_parts.h"
+#include "told.h"
 #include "xattrs.h"
 
 enum {
@@ -50,7 +51,7 @@ static struct fuse_attr attr_of(const attributes *row) {
     return attr;
 }
 
-struct fuse_entry_out entry_out_of(const attributes *row) {
+struct fuse_entry_out tfs_entry_out_of(const attributes *row) {
     return (struct fuse_entry_out){
         .nodeid = row->ino,
         .entry_valid = VALID_S,
@@ -59,39 +60,39 @@ struct fuse_entry_out entry_out_of(const attributes *row) {
     };
 }
 
-struct fuse_entry_out absent_entry(void) {
+struct fuse_entry_out tfs_absent_entry(void) {
     return (struct fuse_entry_out){.entry_valid = VALID_S};
 }
 
-struct fuse_attr_out attr_out_of(const attributes *row) {
+struct fuse_attr_out tfs_attr_out_of(const attributes *row) {
     return (struct fuse_attr_out){.attr_valid = row->sparse ? 0 : VALID_S, .attr = attr_of(row)};
 }
 
 static found absence(table *t, uint64_t parent, const entry *known, struct fuse_entry_out *out) {
-    inode *directory = find_inode(t, parent);
+    inode *directory = tfs_find_inode(t, parent);
     if (directory)
-        touch(directory);
+        tfs_touch(directory);
     if (!known && !(directory && directory->complete))
         return MISS;
-    *out = absent_entry();
+    *out = tfs_absent_entry();
     return ABSENT;
 }
 
 static found look_up(table *t, uint64_t parent, const char *name, size_t length, uint32_t thread,
                      struct fuse_entry_out *out) {
-    entry *known = find_entry(t, parent, name, length);
+    entry *known = tfs_find_entry(t, parent, name, length);
     if (!known || !known->target)
         return absence(t, parent, known, out);
     inode *target = known->target;
-    if (references_add(&t->references, target->row.ino, 1) < 0)
+    if (tfs_references_add(&t->references, target->row.ino, 1) < 0)
         return MISS;
-    touch(target);
-    tell(t, target, thread);
-    *out = entry_out_of(&target->row);
+    tfs_touch(target);
+    tfs_tell(t, target, thread);
+    *out = tfs_entry_out_of(&target->row);
     return FOUND;
 }
 
-found table_lookup(table *t, uint64_t parent, const char *name, size_t length, uint32_t thread,
+found tfs_table_lookup(table *t, uint64_t parent, const char *name, size_t length, uint32_t thread,
                    struct fuse_entry_out *out) {
     pthread_mutex_lock(&t->lock);
     found result = look_up(t, parent, name, length, thread, out);
@@ -99,41 +100,41 @@ found table_lookup(table *t, uint64_t parent, const char *name, size_t length, u
     return result;
 }
 
-found table_attributes(table *t, uint64_t ino, uint32_t thread, struct fuse_attr_out *out) {
+found tfs_table_attributes(table *t, uint64_t ino, uint32_t thread, struct fuse_attr_out *out) {
     pthread_mutex_lock(&t->lock);
-    inode *each = find_inode(t, ino);
+    inode *each = tfs_find_inode(t, ino);
     bool known = each && !each->row.sparse;
     if (known) {
-        touch(each);
-        tell(t, each, thread);
-        *out = attr_out_of(&each->row);
+        tfs_touch(each);
+        tfs_tell(t, each, thread);
+        *out = tfs_attr_out_of(&each->row);
     }
     pthread_mutex_unlock(&t->lock);
     return known ? FOUND : MISS;
 }
 
-found table_placement(table *t, uint64_t ino, placement *out) {
+found tfs_table_placement(table *t, uint64_t ino, placement *out) {
     pthread_mutex_lock(&t->lock);
-    inode *each = find_inode(t, ino);
+    inode *each = tfs_find_inode(t, ino);
     bool known = each && S_ISREG(each->row.mode);
     if (known) {
-        touch(each);
+        tfs_touch(each);
         *out = (placement){each->row.size, each->row.prefix, each->row.version};
     }
     pthread_mutex_unlock(&t->lock);
     return known ? FOUND : MISS;
 }
 
-found table_xattr(table *t, uint64_t ino, const char *name, size_t name_length, uint8_t *out,
+found tfs_table_xattr(table *t, uint64_t ino, const char *name, size_t name_length, uint8_t *out,
                   size_t room, size_t *length) {
     found result = MISS;
     pthread_mutex_lock(&t->lock);
-    inode *each = find_inode(t, ino);
+    inode *each = tfs_find_inode(t, ino);
     if (each && each->known_xattrs) {
-        touch(each);
-        result = name_length ? xattrs_value(each->xattrs, each->xattrs_length, name, name_length,
+        tfs_touch(each);
+        result = name_length ? tfs_xattrs_value(each->xattrs, each->xattrs_length, name, name_length,
                                             out, room, length)
-                             : xattrs_names(each->xattrs, each->xattrs_length, out, room, length);
+                             : tfs_xattrs_names(each->xattrs, each->xattrs_length, out, room, length);
     }
     pthread_mutex_unlock(&t->lock);
     return result;

@@ -14,23 +14,23 @@ static void ask(const awake *a, int32_t latency_us) {
     (void)written; /* no worse than without */
 }
 
-int awake_open(awake *a, int device, int32_t latency_us) {
+int tfs_awake_open(awake *a, int device, int32_t latency_us) {
     int own = fcntl(device, F_DUPFD_CLOEXEC, 0);
     if (own < 0)
         return -1;
-    awake_close(a);
+    tfs_awake_close(a);
     *a = (awake){.device = own, .latency_us = latency_us};
     return 0;
 }
 
-void awake_close(awake *a) {
+void tfs_awake_close(awake *a) {
     if (a->device >= 0)
         close(a->device);
     a->device = -1;
     a->held = false;
 }
 
-void awake_note(awake *a, bool won) {
+void tfs_awake_note(awake *a, bool won) {
     a->wins = won ? a->wins + 1 : 0;
     if (a->wins < ENOUGH || a->held || a->device < 0)
         return;
@@ -38,11 +38,11 @@ void awake_note(awake *a, bool won) {
     a->held = true;
 }
 
-int awake_timeout(const awake *a) {
+int tfs_awake_timeout(const awake *a) {
     return a->held ? PATIENCE_MS : -1;
 }
 
-void awake_end(awake *a) {
+void tfs_awake_end(awake *a) {
     if (a->held)
         ask(a, NO_LIMIT);
     a->held = false;

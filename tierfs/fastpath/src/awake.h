@@ -19,13 +19,13 @@ typedef struct {
 } awake;
 
 /* Takes a duplicate of the descriptor; -1 with errno. */
-int awake_open(awake *a, int device, int32_t latency_us);
-void awake_close(awake *a);
+int tfs_awake_open(awake *a, int device, int32_t latency_us);
+void tfs_awake_close(awake *a);
 /* What came of a spin, true: a request. Of the leader alone, as the two below. */
-void awake_note(awake *a, bool won);
-/* Milliseconds after which a leader that sleeps is to call awake_end(), as poll(2) takes them. */
-int awake_timeout(const awake *a);
+void tfs_awake_note(awake *a, bool won);
+/* Milliseconds after which a leader that sleeps is to call tfs_awake_end(), as poll(2) takes them. */
+int tfs_awake_timeout(const awake *a);
 /* Lets cores halt again. */
-void awake_end(awake *a);
+void tfs_awake_end(awake *a);
 
 #endif

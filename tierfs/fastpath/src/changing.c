@@ -1,10 +1,10 @@
 #include "changing.h"
 
-void changing_init(changing *all) {
+void tfs_changing_init(changing *all) {
     pthread_mutex_init(&all->lock, NULL);
 }
 
-void changing_add(changing *all, uint64_t unique, uint64_t ino) {
+void tfs_changing_add(changing *all, uint64_t unique, uint64_t ino) {
     pthread_mutex_lock(&all->lock);
     for (unsigned i = 0; i < MOST_CHANGES; i++) {
         if (!all->changes[i].unique) {
@@ -17,7 +17,7 @@ void changing_add(changing *all, uint64_t unique, uint64_t ino) {
     pthread_mutex_unlock(&all->lock);
 }
 
-void changing_remove(changing *all, uint64_t unique) {
+void tfs_changing_remove(changing *all, uint64_t unique) {
     if (!atomic_load(&all->count))
         return;
     pthread_mutex_lock(&all->lock);
@@ -31,7 +31,7 @@ void changing_remove(changing *all, uint64_t unique) {
     pthread_mutex_unlock(&all->lock);
 }
 
-bool changing_has(changing *all, uint64_t ino) {
+bool tfs_changing_has(changing *all, uint64_t ino) {
     bool has = false;
     if (!atomic_load(&all->count))
         return false;

@@ -19,15 +19,15 @@ enum { MOST_CHANGES = 256 }; /* told apart at a time; what is beyond is answered
 typedef struct {
     pthread_mutex_t lock;
     struct {
-        uint64_t unique, ino; /* unique 0: free */
+        uint64_t unique, ino; /* lock; unique 0: free */
     } changes[MOST_CHANGES];
-    _Atomic unsigned count;
+    _Atomic unsigned count; /* written under the lock */
 } changing;
 
-void changing_init(changing *all);
-void changing_add(changing *all, uint64_t unique, uint64_t ino);
+void tfs_changing_init(changing *all);
+void tfs_changing_add(changing *all, uint64_t unique, uint64_t ino);
 /* The reply was written. */
-void changing_remove(changing *all, uint64_t unique);
-bool changing_has(changing *all, uint64_t ino);
+void tfs_changing_remove(changing *all, uint64_t unique);
+bool tfs_changing_has(changing *all, uint64_t ino);
 
 #endif

@@ -24,9 +24,9 @@ typedef struct {
     uint64_t started_ns;
 } request;
 
-bool reply(const request *q, const void *body, size_t length);
+bool tfs_reply(const request *q, const void *body, size_t length);
 /* `error` as of errno(3). */
-bool reply_error(const request *q, int error);
+bool tfs_reply_error(const request *q, int error);
 
 typedef struct {
     channel channel;
@@ -34,11 +34,11 @@ typedef struct {
     pthread_mutex_t telling; /* while a notification is written, and the device closed */
 } device_channel;
 
-void device_init(device_channel *d, int fd);
-void device_close(device_channel *d);
+void tfs_device_init(device_channel *d, int fd);
+void tfs_device_close(device_channel *d);
 /* Writes a notification: `code` is a FUSE_NOTIFY_... */
-void device_notify(device_channel *d, int32_t code, const void *body, size_t length);
+void tfs_device_notify(device_channel *d, int32_t code, const void *body, size_t length);
 /* Reads a request: its size, 0 when there is none, -1 at the end. */
-ssize_t device_read(device_channel *d, uint8_t *buffer, size_t room);
+ssize_t tfs_device_read(device_channel *d, uint8_t *buffer, size_t room);
 
 #endif

@@ -4,26 +4,26 @@
 
 #include "hashing.h"
 
-const char *const answer_names[ANSWERS] = {
+const char *const tfs_answer_names[ANSWERS] = {
     "lookup",  "forget",   "getattr", "getxattr", "listxattr",   "open",  "read",  "readdir",
     "statfs",  "mknod",    "mkdir",   "symlink",  "link",        "unlink", "rmdir", "rename",
     "readlink", "setattr", "setxattr", "removexattr", "write", "fsync", "fsyncdir",
 };
 
 /* As tierfs/base/metrics.py has them: LATENCY_BUCKETS, in seconds. */
-const double bucket_bounds[BUCKETS] = {
+const double tfs_bucket_bounds[BUCKETS] = {
     25e-6, 50e-6, 1e-4, 25e-5, 5e-4, 1e-3, 25e-4, 5e-3, 1e-2, 5e-2, 0.1, 0.5, 1.0, 5.0,
 };
 
 static size_t bucket_of(uint64_t nanoseconds) {
     double seconds = (double)nanoseconds * 1e-9;
     size_t bucket = 0;
-    while (bucket < BUCKETS && seconds > bucket_bounds[bucket])
+    while (bucket < BUCKETS && seconds > tfs_bucket_bounds[bucket])
         bucket++;
     return bucket;
 }
 
-void count_answer(counters *c, answer_kind kind, bool ok, uint64_t started_ns) {
+void tfs_count_answer(counters *c, answer_kind kind, bool ok, uint64_t started_ns) {
     uint64_t took = now_ns() - started_ns;
     count(ok ? &c->answered[kind].ok : &c->answered[kind].errors, 1);
     count(&c->answered[kind].nanoseconds, took);
@@ -34,7 +34,7 @@ static void add(_Atomic uint64_t *sum, _Atomic uint64_t *more) {
     count(sum, atomic_load_explicit(more, memory_order_relaxed));
 }
 
-void counters_add(counters *sum, counters *more) {
+void tfs_counters_add(counters *sum, counters *more) {
     for (size_t kind = 0; kind < ANSWERS; kind++) {
         add(&sum->answered[kind].ok, &more->answered[kind].ok);
         add(&sum->answered[kind].errors, &more->answered[kind].errors);
@@ -49,12 +49,12 @@ void counters_add(counters *sum, counters *more) {
 
 /* ---------------------------------------------------------------- heat */
 
-int heat_init(heat *h) {
+int tfs_heat_init(heat *h) {
     h->rows = calloc(HEAT_ROWS, sizeof *h->rows);
     return h->rows && !pthread_mutex_init(&h->lock, NULL) ? 0 : -1;
 }
 
-void heat_free(heat *h) {
+void tfs_heat_free(heat *h) {
     free(h->rows);
     h->rows = NULL;
 }
@@ -67,7 +67,7 @@ static heat_row *row_of(heat *h, uint64_t ino) {
     return h->rows[at].ino || h->used < HEAT_ROWS / 4 * 3 ? &h->rows[at] : NULL;
 }
 
-void heat_add(heat *h, uint64_t ino, uint64_t bytes) {
+void tfs_heat_add(heat *h, uint64_t ino, uint64_t bytes) {
     pthread_mutex_lock(&h->lock);
     heat_row *row = row_of(h, ino);
     if (row) {
@@ -91,7 +91,7 @@ static void put_back(heat *h, size_t from) {
     }
 }
 
-size_t heat_take(heat *h, heat_row *out, size_t limit) {
+size_t tfs_heat_take(heat *h, heat_row *out, size_t limit) {
     size_t taken = 0;
     pthread_mutex_lock(&h->lock);
     for (size_t looked = 0; looked < HEAT_ROWS && taken < limit && h->used; looked++) {
@@ -109,7 +109,7 @@ size_t heat_take(heat *h, heat_row *out, size_t limit) {
     return taken;
 }
 
-uint64_t heat_lost(heat *h) {
+uint64_t tfs_heat_lost(heat *h) {
     pthread_mutex_lock(&h->lock);
     uint64_t lost = h->lost;
     pthread_mutex_unlock(&h->lock);

@@ -38,8 +38,8 @@ typedef enum {
 } answer_kind;
 
 enum { BUCKETS = 14 };
-extern const char *const answer_names[ANSWERS];
-extern const double bucket_bounds[BUCKETS];
+extern const char *const tfs_answer_names[ANSWERS];
+extern const double tfs_bucket_bounds[BUCKETS];
 
 /* One for each thread: added to by it alone, read by others at any time. */
 typedef struct {
@@ -59,8 +59,8 @@ static inline void count(_Atomic uint64_t *counter, uint64_t more) {
     atomic_fetch_add_explicit(counter, more, memory_order_relaxed);
 }
 
-void count_answer(counters *c, answer_kind kind, bool ok, uint64_t started_ns);
-void counters_add(counters *sum, counters *more);
+void tfs_count_answer(counters *c, answer_kind kind, bool ok, uint64_t started_ns);
+void tfs_counters_add(counters *sum, counters *more);
 
 /* -------- heat: reads and bytes by inode, until they are asked for */
 
@@ -72,16 +72,16 @@ typedef struct {
 
 typedef struct {
     pthread_mutex_t lock;
-    heat_row *rows;
-    size_t used, next;
-    uint64_t lost;
+    heat_row *rows;    /* lock */
+    size_t used, next; /* lock */
+    uint64_t lost;     /* lock */
 } heat;
 
-int heat_init(heat *h);
-void heat_free(heat *h);
-void heat_add(heat *h, uint64_t ino, uint64_t bytes);
+int tfs_heat_init(heat *h);
+void tfs_heat_free(heat *h);
+void tfs_heat_add(heat *h, uint64_t ino, uint64_t bytes);
 /* Moves up to `limit` rows out; how many. */
-size_t heat_take(heat *h, heat_row *out, size_t limit);
-uint64_t heat_lost(heat *h);
+size_t tfs_heat_take(heat *h, heat_row *out, size_t limit);
+uint64_t tfs_heat_lost(heat *h);
 
 #endif

@@ -5,12 +5,12 @@
 
 #include <sys/uio.h>
 
-bool reply(const request *q, const void *body, size_t length) {
+bool tfs_reply(const request *q, const void *body, size_t length) {
     struct fuse_out_header header = {.len = (uint32_t)(sizeof header + length), .unique = q->header->unique};
     return !q->channel || q->channel->reply(q->channel, &header, body, length);
 }
 
-bool reply_error(const request *q, int error) {
+bool tfs_reply_error(const request *q, int error) {
     struct fuse_out_header header = {.len = sizeof header, .error = -error, .unique = q->header->unique};
     return !q->channel || q->channel->reply(q->channel, &header, NULL, 0);
 }
@@ -31,12 +31,12 @@ static bool device_reply(channel *c, const struct fuse_out_header *header, const
     return write_message(((device_channel *)c)->fd, header, body, length);
 }
 
-void device_init(device_channel *d, int fd) {
+void tfs_device_init(device_channel *d, int fd) {
     *d = (device_channel){.channel.reply = device_reply, .fd = fd};
     pthread_mutex_init(&d->telling, NULL);
 }
 
-void device_close(device_channel *d) {
+void tfs_device_close(device_channel *d) {
     pthread_mutex_lock(&d->telling);
     if (d->fd >= 0)
         close(d->fd);
@@ -44,7 +44,7 @@ void device_close(device_channel *d) {
     pthread_mutex_unlock(&d->telling);
 }
 
-void device_notify(device_channel *d, int32_t code, const void *body, size_t length) {
+void tfs_device_notify(device_channel *d, int32_t code, const void *body, size_t length) {
     struct fuse_out_header header = {.len = (uint32_t)(sizeof header + length), .error = code};
     pthread_mutex_lock(&d->telling);
     if (d->fd >= 0)
@@ -52,7 +52,7 @@ void device_notify(device_channel *d, int32_t code, const void *body, size_t len
     pthread_mutex_unlock(&d->telling);
 }
 
-ssize_t device_read(device_channel *d, uint8_t *buffer, size_t room) {
+ssize_t tfs_device_read(device_channel *d, uint8_t *buffer, size_t room) {
     for (;;) {
         ssize_t size = read(d->fd, buffer, room);
         if (size > 0)

@@ -7,7 +7,6 @@
 
 #include "hashing.h"
 #include "router.h"
-#include "worker.h"
 
 enum {
     STREAMS = 256,                 /* files whose last read is remembered */
@@ -52,15 +51,9 @@ struct disk {
     brought brought[STREAMS]; /* lock */
 };
 
-static void *begin(void *context) {
-    return worker_for_pool(context, true);
-}
-
-disk *disk_new(router *r, unsigned threads) {
-    unsigned most = threads < MOST_DISK_THREADS ? threads : MOST_DISK_THREADS;
-    pool_settings settings = {"tierfs-disk", most, begin, worker_of_pool_ends, r};
+disk *tfs_disk_new(router *r, const pool_settings *pool) {
     disk *d = calloc(1, sizeof *d);
-    if (!d || pthread_mutex_init(&d->lock, NULL) || !(d->pool = pool_new(&settings))) {
+    if (!d || pthread_mutex_init(&d->lock, NULL) || !(d->pool = tfs_pool_new(pool))) {
         free(d);
         return NULL;
     }
@@ -87,15 +80,15 @@ static void advise_later(disk *d, void (*how)(router *, uint64_t, uint64_t, uint
     if (!a)
         return;
     *a = (advice){.job = {.run = run_advice, .drop = drop_advice}, .advise = how, .range = what};
-    if (!pool_add(d->pool, &a->job))
+    if (!tfs_pool_add(d->pool, &a->job))
         free(a);
 }
 
-bool disk_add(disk *d, job *j, uint64_t ino) {
+bool tfs_disk_add(disk *d, job *j, uint64_t ino) {
     pthread_mutex_lock(&d->lock);
     brought_of(d, ino)->reading++;
     pthread_mutex_unlock(&d->lock);
-    if (pool_add(d->pool, j))
+    if (tfs_pool_add(d->pool, j))
         return true;
     pthread_mutex_lock(&d->lock);
     brought_of(d, ino)->reading--;
@@ -175,7 +168,7 @@ static range anticipate(disk *d, uint64_t ino, const placement *file, uint64_t o
     if (d->router->objects.in_memory || file->size <= file->prefix)
         return wanted;
     pthread_mutex_lock(&d->lock);
-    if (pool_queued(d->pool) < MOST_GUESSES)
+    if (tfs_pool_queued(d->pool) < MOST_GUESSES)
         wanted = next_window(&d->streams[hash_number(ino) % STREAMS], ino, file, offset, end, there);
     if (wanted.length)
         note_brought(d, ino, wanted.offset, wanted.offset + wanted.length);
@@ -188,22 +181,22 @@ static range anticipate(disk *d, uint64_t ino, const placement *file, uint64_t o
 static void anticipate_for(disk *d, uint64_t ino, const struct fuse_read_in *in) {
     placement file;
     uint64_t offset = in->offset, end = offset + in->size;
-    if (table_placement(d->router->table, ino, &file) != FOUND)
+    if (tfs_table_placement(d->router->table, ino, &file) != FOUND)
         return;
     range wanted = anticipate(d, ino, &file, offset, end, offset);
     if (wanted.length && wanted.offset < end)
-        read_ahead(d->router, ino, wanted.offset, wanted.length);
+        tfs_read_ahead(d->router, ino, wanted.offset, wanted.length);
     else if (wanted.length)
-        advise_later(d, read_ahead, wanted);
+        advise_later(d, tfs_read_ahead, wanted);
 }
 
-void disk_anticipate(disk *d, uint64_t ino, const placement *file, uint64_t offset, size_t length) {
+void tfs_disk_anticipate(disk *d, uint64_t ino, const placement *file, uint64_t offset, size_t length) {
     range wanted = anticipate(d, ino, file, offset, offset + length, offset + length);
     if (wanted.length)
-        advise_later(d, read_ahead, wanted);
+        advise_later(d, tfs_read_ahead, wanted);
     range drop = read_part(d, ino, file, offset, offset + length);
     if (drop.length)
-        advise_later(d, drop_behind, drop);
+        advise_later(d, tfs_drop_behind, drop);
 }
 
 static void end_reading(disk *d, uint64_t ino) {
@@ -212,7 +205,7 @@ static void end_reading(disk *d, uint64_t ino) {
     pthread_mutex_unlock(&d->lock);
 }
 
-verdict disk_serve(disk *d, worker *w, const request *q) {
+verdict tfs_disk_serve(disk *d, worker *w, const request *q) {
     router *r = d->router;
     struct fuse_read_in in;
     placement file;
@@ -220,28 +213,28 @@ verdict disk_serve(disk *d, worker *w, const request *q) {
     uint64_t ino = q->header->nodeid;
     memcpy(&in, q->body, sizeof in); /* was looked at before */
     anticipate_for(d, ino, &in);
-    read_result result = read_file(r, w->counters, ino, &in, true, w->reply, &length, &file);
+    read_result result = tfs_read_file(r, w->counters, ino, &in, true, w->reply, &length, &file);
     end_reading(d, ino);
     if (result != READ_DONE)
         return ASK;
-    reply(q, w->reply, length);
-    count_answer(w->counters, ANSWER_READ, true, q->started_ns);
-    heat_add(&r->heat, ino, length);
+    tfs_reply(q, w->reply, length);
+    tfs_count_answer(w->counters, ANSWER_READ, true, q->started_ns);
+    tfs_heat_add(&r->heat, ino, length);
     range drop = read_part(d, ino, &file, in.offset, in.offset + length);
     if (drop.length)
-        drop_behind(r, ino, drop.offset, drop.length);
+        tfs_drop_behind(r, ino, drop.offset, drop.length);
     return DONE;
 }
 
-void disk_stop(disk *d) {
+void tfs_disk_stop(disk *d) {
     if (d)
-        pool_stop(d->pool);
+        tfs_pool_stop(d->pool);
 }
 
-void disk_free(disk *d) {
+void tfs_disk_free(disk *d) {
     if (!d)
         return;
-    pool_free(d->pool);
+    tfs_pool_free(d->pool);
     pthread_mutex_destroy(&d->lock);
     free(d);
 }

@@ -2,7 +2,7 @@
    for it is woken more slowly than the call takes. The worker that reads a request makes its call itself, if
    no other is in calls: so for a client that makes one request after the other no thread is woken. What others
    read meanwhile they put into a queue, which the one in calls then takes on: it is in order, so that
-   a GETATTR is not answered between a change and its reply (changing.h).
+   a GETATTR is not answered between a change and its tfs_reply (changing.h).
 
    Such a call does not wait: where the index is being written to, it goes on in the pool of calls, and where a
    disk or another change of the same file is needed, in the pool for disks. */
@@ -114,13 +114,13 @@ static kept *keep(worker *w, const request *q, const operation *op) {
 
 static void refuse_for_memory(router *r, const request *q) {
     uint64_t unique = q->header->unique;
-    reply_error(q, ENOMEM);
-    changing_remove(&r->changing, unique);
+    tfs_reply_error(q, ENOMEM);
+    tfs_changing_remove(&r->changing, unique);
 }
 
 static void pass_to(pool *p, kept *k, void (*run)(job *, void *)) {
     k->job.run = run;
-    if (pool_add(p, &k->job))
+    if (tfs_pool_add(p, &k->job))
         return;
     refuse_for_memory(k->router, &k->request);
     kept_free(k);
@@ -132,7 +132,7 @@ static void pass_to(pool *p, kept *k, void (*run)(job *, void *)) {
 static call_result call(worker *w, const request *q, const operation *op, bool again) {
     uint64_t unique = q->header->unique; /* once it is replied to, a ring may have the next there */
     for (;; again = true) {
-        call_result result = upcall_make(w->router->upcalls, w, q, op, again);
+        call_result result = tfs_upcall_make(w->router->upcalls, w, q, op, again);
         if (result == CALL_BUSY || result == CALL_WAITS)
             return result;
         verdict v = result == CALL_PUBLISHED ? op->answer(w, q) : DONE;
@@ -141,7 +141,7 @@ static call_result call(worker *w, const request *q, const operation *op, bool a
         if (v != ASK)
             break;
     }
-    changing_remove(&w->router->changing, unique);
+    tfs_changing_remove(&w->router->changing, unique);
     return CALL_DONE;
 }
 
@@ -203,8 +203,8 @@ static kept *next_or_leave(calls *c) {
 /* With one request, which is still in the worker's buffer or is kept, and then all that is queued. */
 static void be_in_calls(worker *w, const request *q, const operation *op, kept *k) {
     calls *c = w->router->calls;
-    turn_end(w);
-    calls_begin(w);
+    tfs_turn_end(w);
+    tfs_calls_begin(w);
     if (!k) {
         call_result result = call(w, q, op, false);
         if (result != CALL_DONE) {
@@ -218,7 +218,7 @@ static void be_in_calls(worker *w, const request *q, const operation *op, kept *
     }
     for (; k; k = next_or_leave(c))
         call_kept(w, k);
-    calls_end(w);
+    tfs_calls_end(w);
 }
 
 static void call_or_queue(worker *w, const request *q, const operation *op) {
@@ -238,19 +238,19 @@ static void note(worker *w, const request *q, const operation *op) {
     router *r = w->router;
     count(&w->counters->passed_on, 1);
     if (op && op->changes)
-        note_change(r, q);
+        tfs_note_change(r, q);
     if (op && op->resizes) {
-        changing_add(&r->changing, q->header->unique, q->header->nodeid);
-        await_others(w);
+        tfs_changing_add(&r->changing, q->header->unique, q->header->nodeid);
+        tfs_await_others(w);
     }
 }
 
 static void ask(worker *w, const request *q, const operation *op) {
     router *r = w->router;
     note(w, q, op);
-    if (!op || !upcall_has(r->upcalls, q->header->opcode)) {
-        note_unseen(r, q);
-        forward_request(r->forward, q);
+    if (!op || !tfs_upcall_has(r->upcalls, q->header->opcode)) {
+        tfs_note_unseen(r, q);
+        tfs_forward_request(r->forward, q);
         return;
     }
     if (op->pool == POOL_CALLS && !w->by_ring) {
@@ -270,14 +270,14 @@ static void ask(worker *w, const request *q, const operation *op) {
 static void forget_orphans(worker *w) {
     static const struct fuse_forget_in once = {.nlookup = 1};
     router *r = w->router;
-    for (uint64_t ino; (ino = table_next_forgotten(r->table));) {
+    for (uint64_t ino; (ino = tfs_table_next_forgotten(r->table));) {
         struct fuse_in_header header = {.len = sizeof header + sizeof once, .opcode = FUSE_FORGET, .nodeid = ino};
         request q = {.header = &header, .body = (const uint8_t *)&once, .length = sizeof once};
-        if (!upcall_has(r->upcalls, FUSE_FORGET)) {
-            forward_request(r->forward, &q);
+        if (!tfs_upcall_has(r->upcalls, FUSE_FORGET)) {
+            tfs_forward_request(r->forward, &q);
             continue;
         }
-        kept *k = kept_new(r, &q, operation_of(FUSE_FORGET), 0);
+        kept *k = kept_new(r, &q, tfs_operation_of(FUSE_FORGET), 0);
         if (!k)
             continue; /* the next mount frees it */
         k->header = header;
@@ -294,7 +294,7 @@ static void forget_orphans(worker *w) {
 static void run_read(job *j, void *thread) {
     kept *k = (kept *)j;
     worker *w = thread;
-    if (disk_serve(w->router->disk, w, &k->request) == ASK) /* damage, or a race: not again and again */
+    if (tfs_disk_serve(w->router->disk, w, &k->request) == ASK) /* damage, or a race: not again and again */
         call(w, &k->request, k->operation, true);
     kept_free(k);
 }
@@ -305,35 +305,35 @@ static void act(worker *w, const request *q, const operation *op, verdict v) {
         kept *k = keep(w, q, op);
         if (k) {
             k->job.run = run_read;
-            if (!disk_add(r->disk, &k->job, q->header->nodeid)) {
+            if (!tfs_disk_add(r->disk, &k->job, q->header->nodeid)) {
                 kept_free(k);
                 k = NULL;
             }
         }
         if (!k)
-            reply_error(q, ENOMEM);
+            tfs_reply_error(q, ENOMEM);
     } else if (v == ASK) {
         ask(w, q, op);
     } else if (op->counted < ANSWERS) {
-        count_answer(w->counters, op->counted, v == DONE, q->started_ns);
+        tfs_count_answer(w->counters, op->counted, v == DONE, q->started_ns);
     }
 }
 
 /* What it tells must not be ahead of a change's reply: then it queues behind that. */
 static bool is_changing(worker *w, const request *q) {
-    return q->header->opcode == FUSE_GETATTR && changing_has(&w->router->changing, q->header->nodeid);
+    return q->header->opcode == FUSE_GETATTR && tfs_changing_has(&w->router->changing, q->header->nodeid);
 }
 
-void dispatch(worker *w, channel *from, size_t size) {
+void tfs_dispatch(worker *w, channel *from, size_t size) {
     const struct fuse_in_header *header = (void *)w->request;
     if (size < sizeof *header)
         return; /* no message of FUSE, and nobody to answer */
     request q = {from, header, w->request + sizeof *header, size - sizeof *header, now_ns()};
     if (header->len != size) {
-        reply_error(&q, EIO);
+        tfs_reply_error(&q, EIO);
         return;
     }
-    const operation *op = operation_of(header->opcode);
+    const operation *op = tfs_operation_of(header->opcode);
     bool asks = !op || !op->answer || is_changing(w, &q);
     act(w, &q, op, asks ? ASK : op->answer(w, &q));
     forget_orphans(w);
@@ -341,44 +341,36 @@ void dispatch(worker *w, channel *from, size_t size) {
 
 /* ---------------------------------------------------------------- life */
 
-static void *begin_patient(void *context) {
-    return worker_for_pool(context, false);
-}
-
-static void *begin_for_disk(void *context) {
-    return worker_for_pool(context, true);
-}
-
-calls *calls_new(router *r) {
+calls *tfs_calls_new(router *r) {
     calls *c = calloc(1, sizeof *c);
     if (!c)
         return NULL;
     c->router = r;
     STAILQ_INIT(&c->queue);
     pthread_mutex_init(&c->lock, NULL);
-    pool_settings waiting = {"tierfs-call", CALL_THREADS, begin_patient, worker_of_pool_ends, r};
-    pool_settings disk = {"tierfs-call-dsk", DISK_THREADS, begin_for_disk, worker_of_pool_ends, r};
-    pool_settings sync = {"tierfs-sync", SYNC_THREADS, begin_for_disk, worker_of_pool_ends, r};
-    c->waiting = pool_new(&waiting);
-    c->disk = pool_new(&disk);
-    c->sync = pool_new(&sync);
+    pool_settings waiting = tfs_worker_pool(r, "tierfs-call", CALL_THREADS, false);
+    pool_settings disk = tfs_worker_pool(r, "tierfs-call-dsk", DISK_THREADS, true);
+    pool_settings sync = tfs_worker_pool(r, "tierfs-sync", SYNC_THREADS, true);
+    c->waiting = tfs_pool_new(&waiting);
+    c->disk = tfs_pool_new(&disk);
+    c->sync = tfs_pool_new(&sync);
     if (c->waiting && c->disk && c->sync)
         return c;
-    calls_free(c);
+    tfs_calls_free(c);
     return NULL;
 }
 
-void calls_free(calls *c) {
+void tfs_calls_free(calls *c) {
     if (!c)
         return;
-    pool_stop(c->waiting); /* passes on to the next */
-    pool_stop(c->disk);
-    pool_stop(c->sync);
+    tfs_pool_stop(c->waiting); /* passes on to the next */
+    tfs_pool_stop(c->disk);
+    tfs_pool_stop(c->sync);
     for (kept *k; (k = STAILQ_FIRST(&c->queue)); kept_free(k))
         STAILQ_REMOVE_HEAD(&c->queue, next);
-    pool_free(c->waiting);
-    pool_free(c->disk);
-    pool_free(c->sync);
+    tfs_pool_free(c->waiting);
+    tfs_pool_free(c->disk);
+    tfs_pool_free(c->sync);
     while (c->spares)
         free(c->spare[--c->spares]);
     pthread_mutex_destroy(&c->lock);

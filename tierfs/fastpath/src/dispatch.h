@@ -6,11 +6,11 @@
 #include "router.h"
 
 /* NULL without memory. */
-calls *calls_new(router *r);
+calls *tfs_calls_new(router *r);
 /* Ends its threads; what is queued is dropped. */
-void calls_free(calls *c);
+void tfs_calls_free(calls *c);
 
 /* Deals with a message of `size` bytes in the worker's buffer, to be answered by `from`. */
-void dispatch(worker *w, channel *from, size_t size);
+void tfs_dispatch(worker *w, channel *from, size_t size);
 
 #endif

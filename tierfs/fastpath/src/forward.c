@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "events.h"
 #include "forward.h"
 #include "hashing.h"
 #include "protocol.h"
@@ -38,7 +39,6 @@ struct forward {
     _Atomic size_t waits;          /* how many there are in it */
     _Atomic uint64_t init;
     uint32_t max_write, offered, offered2; /* set before INIT is sent on, read when it comes back */
-    _Atomic bool no_open;
 };
 
 static int widen(int socket) {
@@ -53,7 +53,7 @@ static int widen(int socket) {
     return 0;
 }
 
-forward *forward_new(router *r, uint32_t max_write, int *peer) {
+forward *tfs_forward_new(router *r, uint32_t max_write, int *peer) {
     int ends[2];
     forward *f = calloc(1, sizeof *f);
     if (!f)
@@ -63,15 +63,15 @@ forward *forward_new(router *r, uint32_t max_write, int *peer) {
     STAILQ_INIT(&f->queue);
     pthread_mutex_init(&f->sending, NULL);
     pthread_mutex_init(&f->owing, NULL);
-    if (hashing_init(&f->all) < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) {
-        forward_free(f);
+    if (tfs_hashing_init(&f->all) < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) {
+        tfs_forward_free(f);
         return NULL;
     }
     if (widen(ends[0]) < 0 || widen(ends[1]) < 0) {
         int error = errno;
         close(ends[0]);
         close(ends[1]);
-        forward_free(f);
+        tfs_forward_free(f);
         errno = error;
         return NULL;
     }
@@ -80,29 +80,25 @@ forward *forward_new(router *r, uint32_t max_write, int *peer) {
     return f;
 }
 
-void forward_free(forward *f) {
+void tfs_forward_free(forward *f) {
     if (!f)
         return;
     for (message *m; (m = STAILQ_FIRST(&f->queue)); free(m))
         STAILQ_REMOVE_HEAD(&f->queue, next);
     for (size_t i = 0; f->all.buckets && i <= f->all.mask; i++)
         for (node *each; (each = f->all.buckets[i]); free(each))
-            hashing_remove(&f->all, each);
-    hashing_free(&f->all);
+            tfs_hashing_remove(&f->all, each);
+    tfs_hashing_free(&f->all);
     pthread_mutex_destroy(&f->sending);
     pthread_mutex_destroy(&f->owing);
     free(f);
 }
 
-bool forward_no_open(const forward *f) {
-    return atomic_load(&f->no_open);
-}
-
-bool forward_waits(const forward *f) {
+bool tfs_forward_waits(const forward *f) {
     return atomic_load_explicit(&f->waits, memory_order_relaxed) > 0;
 }
 
-bool forward_has_queued(const forward *f) {
+bool tfs_forward_has_queued(const forward *f) {
     return atomic_load(&f->queued) > 0;
 }
 
@@ -114,7 +110,7 @@ static bool owe(forward *f, const request *q) {
         return false;
     *added = (owed){.node.hash = hash_number(q->header->unique), .unique = q->header->unique, .channel = q->channel};
     pthread_mutex_lock(&f->owing);
-    hashing_add(&f->all, &added->node);
+    tfs_hashing_add(&f->all, &added->node);
     f->waits++;
     pthread_mutex_unlock(&f->owing);
     return true;
@@ -129,7 +125,7 @@ static channel *settle(forward *f, uint64_t unique) {
         each = each->chain;
     if (each) {
         found = ((owed *)each)->channel;
-        hashing_remove(&f->all, each);
+        tfs_hashing_remove(&f->all, each);
         f->waits--;
     }
     pthread_mutex_unlock(&f->owing);
@@ -145,7 +141,7 @@ static void give_up(forward *f, uint64_t unique) {
     struct fuse_out_header header = {.len = sizeof header, .error = -ENOMEM, .unique = unique};
     if (c)
         c->reply(c, &header, NULL, 0);
-    changing_remove(&f->router->changing, unique);
+    tfs_changing_remove(&f->router->changing, unique);
 }
 
 typedef enum { SENT, FULL, REFUSED } sent;
@@ -186,12 +182,12 @@ static sent send_or_queue(forward *f, const struct iovec *parts, size_t count) {
         result = queued ? SENT : REFUSED;
     }
     pthread_mutex_unlock(&f->sending);
-    if (forward_has_queued(f))
-        wake_leader(f->router); /* to wait for room in the socket as well */
+    if (tfs_forward_has_queued(f))
+        tfs_wake_leader(f->router); /* to wait for room in the socket as well */
     return result;
 }
 
-void forward_flush(forward *f) {
+void tfs_forward_flush(forward *f) {
     pthread_mutex_lock(&f->sending);
     for (message *first; (first = STAILQ_FIRST(&f->queue)); free(first)) {
         struct iovec part = {first->bytes, first->length};
@@ -214,12 +210,12 @@ static void note_init(forward *f, const request *q) {
     memcpy(&in, q->body, q->length < sizeof in ? q->length : sizeof in);
     f->offered = in.flags;
     f->offered2 = in.flags & FUSE_INIT_EXT ? in.flags2 : 0;
-    atomic_store(&f->no_open, (in.flags & FUSE_NO_OPEN_SUPPORT) && (in.flags & FUSE_NO_OPENDIR_SUPPORT));
+    atomic_store(&f->router->no_open, (in.flags & FUSE_NO_OPEN_SUPPORT) && (in.flags & FUSE_NO_OPENDIR_SUPPORT));
     atomic_store(&f->init, q->header->unique);
 }
 
-void forward_request(forward *f, const request *q) {
-    size_t fh = body_with_fh(q->header->opcode);
+void tfs_forward_request(forward *f, const request *q) {
+    size_t fh = tfs_body_with_fh(q->header->opcode);
     fh = q->length >= fh && fh ? sizeof q->header->nodeid : 0;
     struct iovec parts[] = {
         {(void *)(uintptr_t)q->header, sizeof *q->header},
@@ -229,8 +225,8 @@ void forward_request(forward *f, const request *q) {
     if (q->header->opcode == FUSE_INIT)
         note_init(f, q);
     /* Before the reply can come. */
-    if (has_reply(q->header->opcode) && !owe(f, q))
-        reply_error(q, ENOMEM);
+    if (tfs_has_reply(q->header->opcode) && !owe(f, q))
+        tfs_reply_error(q, ENOMEM);
     else if (send_or_queue(f, parts, 3) == REFUSED)
         give_up(f, q->header->unique);
 }
@@ -242,8 +238,8 @@ static bool adapt(forward *f, const struct fuse_out_header *header, uint8_t *bod
     if (header->unique != atomic_load(&f->init) || header->error)
         return false;
     atomic_store(&f->init, 0);
-    init_adapt(body, length, f->offered, f->max_write);
-    return length >= sizeof(struct fuse_init_out) && uring_agree(f->router->uring, f->offered2, (void *)body);
+    tfs_init_adapt(body, length, f->offered, f->max_write);
+    return length >= sizeof(struct fuse_init_out) && tfs_uring_agree(f->router->uring, f->offered2, (void *)body);
 }
 
 static void pass_back(forward *f, uint8_t *message, size_t size) {
@@ -252,7 +248,7 @@ static void pass_back(forward *f, uint8_t *message, size_t size) {
     uint8_t *body = message + sizeof header;
     size_t length = size - sizeof header;
     if (!header.unique) {
-        device_notify(&f->router->device, header.error, body, length);
+        tfs_device_notify(&f->router->device, header.error, body, length);
         return;
     }
     bool by_rings = adapt(f, &header, body, length);
@@ -262,12 +258,12 @@ static void pass_back(forward *f, uint8_t *message, size_t size) {
     header.len = (uint32_t)size;
     if (c)
         c->reply(c, &header, body, length);
-    changing_remove(&f->router->changing, header.unique);
+    tfs_changing_remove(&f->router->changing, header.unique);
     if (by_rings)
-        uring_begin(f->router->uring);
+        tfs_uring_begin(f->router->uring);
 }
 
-int forward_take_reply(forward *f, worker *leader) {
+int tfs_forward_take_reply(forward *f, worker *leader) {
     router *r = f->router;
     ssize_t size;
     do

@@ -9,16 +9,14 @@
 #include "router.h"
 
 /* NULL without memory or descriptors; *peer is pyfuse3's end. */
-forward *forward_new(router *r, uint32_t max_write, int *peer);
-void forward_free(forward *f);
-/* Whether the kernel can do without OPEN and OPENDIR; known from INIT on. */
-bool forward_no_open(const forward *f);
-void forward_request(forward *f, const request *q);
+forward *tfs_forward_new(router *r, uint32_t max_write, int *peer);
+void tfs_forward_free(forward *f);
+void tfs_forward_request(forward *f, const request *q);
 /* Deals with one message of pyfuse3: 1, 0 when there is none, -1 when pyfuse3 is gone. */
-int forward_take_reply(forward *f, worker *leader);
+int tfs_forward_take_reply(forward *f, worker *leader);
 /* Whether pyfuse3 owes a reply; whether messages for it are queued. */
-bool forward_waits(const forward *f);
-bool forward_has_queued(const forward *f);
-void forward_flush(forward *f);
+bool tfs_forward_waits(const forward *f);
+bool tfs_forward_has_queued(const forward *f);
+void tfs_forward_flush(forward *f);
 
 #endif

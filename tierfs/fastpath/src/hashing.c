@@ -4,14 +4,14 @@
 
 enum { FIRST_BUCKETS = 1024 };
 
-int hashing_init(hashing *table) {
+int tfs_hashing_init(hashing *table) {
     table->buckets = calloc(FIRST_BUCKETS, sizeof *table->buckets);
     table->mask = FIRST_BUCKETS - 1;
     table->count = 0;
     return table->buckets ? 0 : -1;
 }
 
-void hashing_free(hashing *table) {
+void tfs_hashing_free(hashing *table) {
     free(table->buckets);
     table->buckets = NULL;
 }
@@ -34,7 +34,7 @@ static void grow(hashing *table) {
     table->mask = buckets - 1;
 }
 
-void hashing_add(hashing *table, node *added) {
+void tfs_hashing_add(hashing *table, node *added) {
     if (++table->count > table->mask)
         grow(table);
     node **bucket = &table->buckets[added->hash & table->mask];
@@ -42,7 +42,7 @@ void hashing_add(hashing *table, node *added) {
     *bucket = added;
 }
 
-void hashing_remove(hashing *table, const node *removed) {
+void tfs_hashing_remove(hashing *table, const node *removed) {
     node **place = &table->buckets[removed->hash & table->mask];
     while (*place != removed)
         place = &(*place)->chain;

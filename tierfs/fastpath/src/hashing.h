@@ -16,12 +16,12 @@ typedef struct {
 } hashing;
 
 /* Returns 0, or -1 without memory. */
-int hashing_init(hashing *table);
-void hashing_free(hashing *table);
+int tfs_hashing_init(hashing *table);
+void tfs_hashing_free(hashing *table);
 
 /* Adds a node whose hash is set; grows when it can, and gets slower where it cannot. */
-void hashing_add(hashing *table, node *added);
-void hashing_remove(hashing *table, const node *removed);
+void tfs_hashing_add(hashing *table, node *added);
+void tfs_hashing_remove(hashing *table, const node *removed);
 
 static inline node *hashing_first(const hashing *table, uint64_t hash) {
     return table->buckets[hash & table->mask];

@@ -18,41 +18,41 @@ static const uint64_t STAMP_MASK = (1 << 17) - 1;
 
 struct listing {
     pthread_mutex_t lock;
-    _Atomic uint64_t changes;
-    pages pages;
+    _Atomic uint64_t changes; /* written under the lock */
+    pages pages;              /* lock */
 };
 
-listing *listing_new(size_t limit) {
+listing *tfs_listing_new(size_t limit) {
     listing *l = calloc(1, sizeof *l);
-    if (l && (pthread_mutex_init(&l->lock, NULL) || pages_init(&l->pages, limit) < 0)) {
+    if (l && (pthread_mutex_init(&l->lock, NULL) || tfs_pages_init(&l->pages, limit) < 0)) {
         free(l);
         return NULL;
     }
     return l;
 }
 
-void listing_free(listing *l) {
+void tfs_listing_free(listing *l) {
     if (!l)
         return;
-    pages_free(&l->pages);
+    tfs_pages_free(&l->pages);
     pthread_mutex_destroy(&l->lock);
     free(l);
 }
 
-void listing_put(listing *l, page *added) {
+void tfs_listing_put(listing *l, page *added) {
     pthread_mutex_lock(&l->lock);
-    pages_put(&l->pages, added);
+    tfs_pages_put(&l->pages, added);
     pthread_mutex_unlock(&l->lock);
 }
 
-void listing_drop(listing *l, uint64_t directory) {
+void tfs_listing_drop(listing *l, uint64_t directory) {
     pthread_mutex_lock(&l->lock);
     l->changes++;
-    pages_drop(&l->pages, directory);
+    tfs_pages_drop(&l->pages, directory);
     pthread_mutex_unlock(&l->lock);
 }
 
-size_t listing_bytes(listing *l) {
+size_t tfs_listing_bytes(listing *l) {
     pthread_mutex_lock(&l->lock);
     size_t used = l->pages.used;
     pthread_mutex_unlock(&l->lock);
@@ -65,10 +65,10 @@ static found entry_of(table *t, const page *p, const listed *each, uint32_t thre
     *out = (struct fuse_entry_out){0};
     if (each->cookie <= LISTING_DOTS)
         return FOUND;
-    return table_lookup(t, p->directory, p->names + each->name, each->length, thread, out);
+    return tfs_table_lookup(t, p->directory, p->names + each->name, each->length, thread, out);
 }
 
-size_t listing_append(uint8_t *out, size_t room, const char *name, size_t length, uint64_t cookie, uint64_t ino,
+size_t tfs_listing_append(uint8_t *out, size_t room, const char *name, size_t length, uint64_t cookie, uint64_t ino,
                       uint32_t mode, const struct fuse_entry_out *entry) {
     struct fuse_direntplus *record = (struct fuse_direntplus *)(void *)out;
     size_t size = FUSE_DIRENT_ALIGN(FUSE_NAME_OFFSET_DIRENTPLUS + length);
@@ -86,7 +86,7 @@ size_t listing_append(uint8_t *out, size_t room, const char *name, size_t length
 
 static size_t append(uint8_t *out, size_t room, const page *p, const listed *each, const struct fuse_entry_out *entry) {
     bool known = entry->nodeid != 0;
-    return listing_append(out, room, p->names + each->name, each->length, each->cookie,
+    return tfs_listing_append(out, room, p->names + each->name, each->length, each->cookie,
                           known ? entry->nodeid : each->ino, known ? entry->attr.mode : each->mode, entry);
 }
 
@@ -106,12 +106,12 @@ static found fill(table *t, const page *p, size_t at, uint32_t thread, uint8_t *
     return *length || p->end ? FOUND : MISS; /* nothing left of this page, and others follow */
 }
 
-found listing_fill(listing *l, table *t, uint64_t directory, uint64_t cookie, uint32_t thread,
+found tfs_listing_fill(listing *l, table *t, uint64_t directory, uint64_t cookie, uint32_t thread,
                    uint8_t *out, size_t room, size_t *length) {
     size_t at;
     found result = MISS;
     pthread_mutex_lock(&l->lock);
-    const page *p = pages_find(&l->pages, directory, cookie, &at);
+    const page *p = tfs_pages_find(&l->pages, directory, cookie, &at);
     if (p)
         result = fill(t, p, at, thread, out, room, length);
     pthread_mutex_unlock(&l->lock);
@@ -124,7 +124,7 @@ static uint64_t stamped(uint64_t cookie, uint64_t stamp) {
     return 1ULL << STAMPED_AT | (cookie ^ (STAMP_MASK ^ stamp) << STAMP_AT);
 }
 
-void listing_stamp(const listing *l, uint8_t *records, size_t length) {
+void tfs_listing_stamp(const listing *l, uint8_t *records, size_t length) {
     uint64_t stamp = l->changes & STAMP_MASK;
     for (size_t at = 0; at + FUSE_NAME_OFFSET_DIRENTPLUS <= length;) {
         struct fuse_direntplus *each = (void *)(records + at);
@@ -133,6 +133,6 @@ void listing_stamp(const listing *l, uint8_t *records, size_t length) {
     }
 }
 
-uint64_t listing_cookie(uint64_t cookie) {
+uint64_t tfs_listing_cookie(uint64_t cookie) {
     return cookie >> STAMPED_AT == 1 ? (cookie ^ 1ULL << STAMPED_AT) | STAMP_MASK << STAMP_AT : cookie;
 }

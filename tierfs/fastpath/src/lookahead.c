@@ -13,7 +13,7 @@ enum { AFTER_DOTS = 2 };
 
 static const looking fresh = {.cookie = AFTER_DOTS, .due = LOOKUPS, .window = FIRST_WINDOW};
 
-void lookahead_init(lookahead *l) {
+void tfs_lookahead_init(lookahead *l) {
     pthread_mutex_init(&l->lock, NULL);
 }
 
@@ -27,7 +27,7 @@ static void begin(looking *place, uint64_t directory) {
     place->directory = directory;
 }
 
-bool lookahead_count(lookahead *l, uint64_t directory) {
+bool tfs_lookahead_count(lookahead *l, uint64_t directory) {
     looking *place = place_of(l, directory);
     pthread_mutex_lock(&l->lock);
     if (place->directory != directory)
@@ -38,7 +38,7 @@ bool lookahead_count(lookahead *l, uint64_t directory) {
     return now;
 }
 
-void lookahead_forget(lookahead *l, uint64_t ino) {
+void tfs_lookahead_forget(lookahead *l, uint64_t ino) {
     looking *place = place_of(l, ino);
     pthread_mutex_lock(&l->lock);
     if (place->directory == ino)
@@ -46,7 +46,7 @@ void lookahead_forget(lookahead *l, uint64_t ino) {
     pthread_mutex_unlock(&l->lock);
 }
 
-bool lookahead_next(lookahead *l, uint64_t directory, step *next) {
+bool tfs_lookahead_next(lookahead *l, uint64_t directory, step *next) {
     const looking *place = place_of(l, directory);
     pthread_mutex_lock(&l->lock);
     bool known = place->directory == directory;
@@ -60,7 +60,7 @@ static void end_step(looking *place) {
     place->lookups = 0;
 }
 
-void lookahead_put_off(lookahead *l, uint64_t directory) {
+void tfs_lookahead_put_off(lookahead *l, uint64_t directory) {
     looking *place = place_of(l, directory);
     pthread_mutex_lock(&l->lock);
     if (place->directory == directory)
@@ -81,7 +81,7 @@ static void end_pass(looking *place) {
         place->due = due;
 }
 
-void lookahead_listed(lookahead *l, uint64_t directory, uint32_t names, int64_t cookie) {
+void tfs_lookahead_listed(lookahead *l, uint64_t directory, uint32_t names, int64_t cookie) {
     looking *place = place_of(l, directory);
     pthread_mutex_lock(&l->lock);
     if (place->directory == directory) {

@@ -28,7 +28,7 @@ typedef struct {
 
 typedef struct {
     pthread_mutex_t lock;
-    looking places[DIRECTORIES];
+    looking places[DIRECTORIES]; /* lock */
 } lookahead;
 
 typedef struct {
@@ -36,16 +36,16 @@ typedef struct {
     uint32_t names;
 } step;
 
-void lookahead_init(lookahead *l);
+void tfs_lookahead_init(lookahead *l);
 /* A name of the directory was found by a LOOKUP. True: take a step, soon. */
-bool lookahead_count(lookahead *l, uint64_t directory);
+bool tfs_lookahead_count(lookahead *l, uint64_t directory);
 /* The kernel forgets an inode. Where it is a directory, it knows none of its names any longer. */
-void lookahead_forget(lookahead *l, uint64_t ino);
+void tfs_lookahead_forget(lookahead *l, uint64_t ino);
 /* What to list; false: nothing, another directory took the place. */
-bool lookahead_next(lookahead *l, uint64_t directory, step *next);
+bool tfs_lookahead_next(lookahead *l, uint64_t directory, step *next);
 /* The step is not taken; another one may be asked for. */
-void lookahead_put_off(lookahead *l, uint64_t directory);
+void tfs_lookahead_put_off(lookahead *l, uint64_t directory);
 /* `names` were listed, up to `cookie`; 0: the listing is at its end, or failed. */
-void lookahead_listed(lookahead *l, uint64_t directory, uint32_t names, int64_t cookie);
+void tfs_lookahead_listed(lookahead *l, uint64_t directory, uint32_t names, int64_t cookie);
 
 #endif

@@ -11,6 +11,7 @@
 #include "life.h"
 #include "prefetch.h"
 #include "records.h"
+#include "rows.h"
 #include "telling.h"
 #include "upcall.h"
 #include "uring.h"
@@ -46,10 +47,10 @@ static PyObject *router_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
         return NULL;
     pthread_mutex_init(&self->life, NULL);
     router *r = &self->r;
-    device_init(&r->device, -1);
+    tfs_device_init(&r->device, -1);
     r->socket = r->wake = r->ended = r->heads.directory = r->objects.directory =
         r->awake.device = -1;
-    if (life_set_up(r, (size_t)memory, heads, objects) < 0) {
+    if (tfs_life_set_up(r, (size_t)memory, heads, objects) < 0) {
         PyErr_SetFromErrno(PyExc_OSError);
         Py_DECREF(self);
         return NULL;
@@ -60,10 +61,10 @@ static PyObject *router_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
 static void router_dealloc(PyObject *self) {
     router *r = router_of(self);
     Py_BEGIN_ALLOW_THREADS
-    life_stop(r);
+    tfs_life_stop(r);
     Py_END_ALLOW_THREADS
-    upcalls_free(r->upcalls);
-    life_free(r);
+    tfs_upcalls_free(r->upcalls);
+    tfs_life_free(r);
     PyTypeObject *type = Py_TYPE(self);
     type->tp_free(self);
     Py_DECREF(type);
@@ -74,9 +75,9 @@ static PyObject *failed_start(router *r, int device, int ended) {
     PyErr_SetFromErrno(PyExc_OSError);
     r->device.fd = device;
     Py_BEGIN_ALLOW_THREADS
-    life_stop(r);
+    tfs_life_stop(r);
     Py_END_ALLOW_THREADS
-    close_fd(&ended);
+    tfs_close_fd(&ended);
     return NULL;
 }
 
@@ -84,7 +85,7 @@ static PyObject *router_call(PyObject *self, PyObject *functions) {
     router *r = router_of(self);
     if (r->started || r->upcalls)
         return PyErr_Format(PyExc_RuntimeError, "the router was started, or knows whom to call");
-    r->upcalls = upcalls_new(functions);
+    r->upcalls = tfs_upcalls_new(functions);
     return r->upcalls ? Py_NewRef(Py_None) : NULL;
 }
 
@@ -97,7 +98,7 @@ static PyObject *router_keep_awake(PyObject *self, PyObject *args) {
         return PyErr_Format(PyExc_RuntimeError, "the router was started or stopped before");
     if (latency_us < 0)
         return PyErr_Format(PyExc_ValueError, "latency_us must not be negative");
-    return awake_open(&r->awake, device, latency_us) < 0 ? PyErr_SetFromErrno(PyExc_OSError)
+    return tfs_awake_open(&r->awake, device, latency_us) < 0 ? PyErr_SetFromErrno(PyExc_OSError)
                                                          : Py_NewRef(Py_None);
 }
 
@@ -124,9 +125,9 @@ static PyObject *router_start(PyObject *self, PyObject *args, PyObject *kwargs) 
     } else {
         r->started = true;
         r->spin_ns = spin_us * 1000ULL;
-        r->uring = io_uring ? uring_new(r, dispatch) : NULL;
+        r->uring = io_uring ? tfs_uring_new(r, tfs_dispatch) : NULL;
         int ended = fcntl(r->ended, F_DUPFD_CLOEXEC, 0);
-        int peer = ended < 0 ? -1 : life_start(r, device, workers, disk_threads, max_write);
+        int peer = ended < 0 ? -1 : tfs_life_start(r, device, workers, disk_threads, max_write);
         made = peer < 0 ? failed_start(r, device, ended) : Py_BuildValue("ii", peer, ended);
     }
     pthread_mutex_unlock(&((RouterObject *)self)->life);
@@ -141,7 +142,7 @@ static PyObject *router_prefetch(PyObject *self, PyObject *args) {
     if (!PyArg_ParseTuple(args, "yK", &mountpoint, &device))
         return NULL;
     Py_BEGIN_ALLOW_THREADS
-    failed = prefetch_start(r->prefetch, mountpoint, (dev_t)device);
+    failed = tfs_prefetch_start(r->prefetch, mountpoint, (dev_t)device);
     Py_END_ALLOW_THREADS
     return failed ? PyErr_SetFromErrno(PyExc_OSError) : Py_NewRef(Py_None);
 }
@@ -151,13 +152,13 @@ static PyObject *router_stop(PyObject *self, PyObject *Py_UNUSED(none)) {
     Py_BEGIN_ALLOW_THREADS
     pthread_mutex_lock(life);
     router_of(self)->started = true;
-    life_stop(router_of(self));
+    tfs_life_stop(router_of(self));
     pthread_mutex_unlock(life);
     Py_END_ALLOW_THREADS
     router *r = router_of(self);
     upcalls *called = r->upcalls; /* another thread may stop as well */
     r->upcalls = NULL;
-    upcalls_free(called);
+    tfs_upcalls_free(called);
     Py_RETURN_NONE;
 }
 
@@ -165,18 +166,18 @@ static PyObject *router_stop(PyObject *self, PyObject *Py_UNUSED(none)) {
 
 static PyObject *router_put_inode(PyObject *self, PyObject *row) {
     attributes parsed;
-    if (!parse_row(row, &parsed))
+    if (!tfs_parse_row(row, &parsed))
         return NULL;
-    table_put_inode(router_of(self)->table, &parsed);
+    tfs_table_put_inode(router_of(self)->table, &parsed);
     Py_RETURN_NONE;
 }
 
 static PyObject *router_change_inode(PyObject *self, PyObject *row) {
     attributes parsed;
-    if (!parse_row(row, &parsed))
+    if (!tfs_parse_row(row, &parsed))
         return NULL;
-    if (table_change_inode(router_of(self)->table, &parsed))
-        tell_kernel(router_of(self), parsed.ino);
+    if (tfs_table_change_inode(router_of(self)->table, &parsed))
+        tfs_tell_kernel(router_of(self), parsed.ino);
     Py_RETURN_NONE;
 }
 
@@ -184,7 +185,7 @@ static PyObject *router_drop_inode(PyObject *self, PyObject *ino) {
     unsigned long long number = PyLong_AsUnsignedLongLong(ino);
     if (PyErr_Occurred())
         return NULL;
-    table_drop_inode(router_of(self)->table, number);
+    tfs_table_drop_inode(router_of(self)->table, number);
     Py_RETURN_NONE;
 }
 
@@ -192,9 +193,9 @@ static PyObject *router_put_entry(PyObject *self, PyObject *args) {
     unsigned long long parent, ino;
     const char *name;
     Py_ssize_t length;
-    if (!PyArg_ParseTuple(args, "Ky#K", &parent, &name, &length, &ino) || !is_name(length))
+    if (!PyArg_ParseTuple(args, "Ky#K", &parent, &name, &length, &ino) || !tfs_is_name(length))
         return NULL;
-    table_put_entry(router_of(self)->table, parent, name, (size_t)length, ino);
+    tfs_table_put_entry(router_of(self)->table, parent, name, (size_t)length, ino);
     Py_RETURN_NONE;
 }
 
@@ -202,9 +203,9 @@ static PyObject *router_drop_entry(PyObject *self, PyObject *args) {
     unsigned long long parent;
     const char *name;
     Py_ssize_t length;
-    if (!PyArg_ParseTuple(args, "Ky#", &parent, &name, &length) || !is_name(length))
+    if (!PyArg_ParseTuple(args, "Ky#", &parent, &name, &length) || !tfs_is_name(length))
         return NULL;
-    table_drop_entry(router_of(self)->table, parent, name, (size_t)length);
+    tfs_table_drop_entry(router_of(self)->table, parent, name, (size_t)length);
     Py_RETURN_NONE;
 }
 
@@ -214,11 +215,11 @@ static PyObject *router_put_xattrs(PyObject *self, PyObject *args) {
     uint8_t packed[XATTRS_MAX];
     if (!PyArg_ParseTuple(args, "KO", &ino, &pairs))
         return NULL;
-    Py_ssize_t length = pack_xattrs(pairs, packed);
+    Py_ssize_t length = tfs_pack_xattrs(pairs, packed);
     if (length < 0)
         return NULL;
     bool too_large = !length && PySequence_Size(pairs) > 0;
-    table_put_xattrs(router_of(self)->table, ino, too_large ? NULL : packed, (size_t)length);
+    tfs_table_put_xattrs(router_of(self)->table, ino, too_large ? NULL : packed, (size_t)length);
     Py_RETURN_NONE;
 }
 
@@ -226,7 +227,7 @@ static PyObject *router_drop_xattrs(PyObject *self, PyObject *ino) {
     unsigned long long number = PyLong_AsUnsignedLongLong(ino);
     if (PyErr_Occurred())
         return NULL;
-    table_put_xattrs(router_of(self)->table, number, NULL, 0);
+    tfs_table_put_xattrs(router_of(self)->table, number, NULL, 0);
     Py_RETURN_NONE;
 }
 
@@ -234,14 +235,14 @@ static PyObject *router_begin_directory(PyObject *self, PyObject *ino) {
     unsigned long long number = PyLong_AsUnsignedLongLong(ino);
     if (PyErr_Occurred())
         return NULL;
-    return PyBool_FromLong(table_begin_directory(router_of(self)->table, number));
+    return PyBool_FromLong(tfs_table_begin_directory(router_of(self)->table, number));
 }
 
 static PyObject *router_complete_directory(PyObject *self, PyObject *ino) {
     unsigned long long number = PyLong_AsUnsignedLongLong(ino);
     if (PyErr_Occurred())
         return NULL;
-    return PyBool_FromLong(table_complete_directory(router_of(self)->table, number));
+    return PyBool_FromLong(tfs_table_complete_directory(router_of(self)->table, number));
 }
 
 static PyObject *router_put_listing(PyObject *self, PyObject *args) {
@@ -250,13 +251,13 @@ static PyObject *router_put_listing(PyObject *self, PyObject *args) {
     int end;
     if (!PyArg_ParseTuple(args, "KKO!p", &ino, &cookie, &PyList_Type, &rows, &end))
         return NULL;
-    page *made = parse_page(rows);
+    page *made = tfs_parse_page(rows);
     if (!made)
         return NULL;
     made->directory = ino;
     made->after = cookie;
     made->end = end;
-    listing_put(router_of(self)->listing, made);
+    tfs_listing_put(router_of(self)->listing, made);
     Py_RETURN_NONE;
 }
 
@@ -264,14 +265,14 @@ static PyObject *router_drop_listing(PyObject *self, PyObject *ino) {
     unsigned long long number = PyLong_AsUnsignedLongLong(ino);
     if (PyErr_Occurred())
         return NULL;
-    listing_drop(router_of(self)->listing, number);
+    tfs_listing_drop(router_of(self)->listing, number);
     Py_RETURN_NONE;
 }
 
 static PyObject *router_put_statfs(PyObject *self, PyObject *args) {
     router *r = router_of(self);
     published_statfs published = {0};
-    if (!parse_statfs(args, &published))
+    if (!tfs_parse_statfs(args, &published))
         return NULL;
     pthread_mutex_lock(&r->statfs_lock);
     r->statfs = published;
@@ -280,7 +281,7 @@ static PyObject *router_put_statfs(PyObject *self, PyObject *args) {
 }
 
 static PyObject *router_clear(PyObject *self, PyObject *Py_UNUSED(none)) {
-    table_clear(router_of(self)->table);
+    tfs_table_clear(router_of(self)->table);
     Py_RETURN_NONE;
 }
 
@@ -288,9 +289,9 @@ static PyObject *router_clear(PyObject *self, PyObject *Py_UNUSED(none)) {
 
 static PyObject *router_refer(PyObject *self, PyObject *args) {
     unsigned long long ino, times = 1;
-    if (!PyArg_ParseTuple(args, "K|K", &ino, &times) || !is_number(ino))
+    if (!PyArg_ParseTuple(args, "K|K", &ino, &times) || !tfs_is_number(ino))
         return NULL;
-    if (table_refer(router_of(self)->table, ino, times) < 0)
+    if (tfs_table_refer(router_of(self)->table, ino, times) < 0)
         return PyErr_NoMemory();
     Py_RETURN_NONE;
 }
@@ -299,14 +300,14 @@ static PyObject *router_references(PyObject *self, PyObject *ino) {
     unsigned long long number = PyLong_AsUnsignedLongLong(ino);
     if (PyErr_Occurred())
         return NULL;
-    return PyLong_FromUnsignedLongLong(table_references(router_of(self)->table, number));
+    return PyLong_FromUnsignedLongLong(tfs_table_references(router_of(self)->table, number));
 }
 
 static PyObject *router_orphan(PyObject *self, PyObject *ino) {
     unsigned long long number = PyLong_AsUnsignedLongLong(ino);
     if (PyErr_Occurred())
         return NULL;
-    return PyBool_FromLong(table_orphan(router_of(self)->table, number));
+    return PyBool_FromLong(tfs_table_orphan(router_of(self)->table, number));
 }
 
 /* ---------------------------------------------------------------- what comes back */
@@ -315,11 +316,11 @@ static PyObject *router_heat(PyObject *self, PyObject *limit) {
     size_t most = PyLong_AsSize_t(limit);
     if (PyErr_Occurred())
         return NULL;
-    return heat_list(&router_of(self)->heat, most);
+    return tfs_heat_list(&router_of(self)->heat, most);
 }
 
 static PyObject *router_counters(PyObject *self, PyObject *Py_UNUSED(none)) {
-    return counters_record(Py_TYPE(self), router_of(self));
+    return tfs_counters_record(Py_TYPE(self), router_of(self));
 }
 
 static PyMethodDef router_methods[] = {
@@ -356,15 +357,19 @@ static PyType_Slot router_slots[] = {
     {0, NULL},
 };
 
-PyType_Spec router_spec = {
+static PyType_Spec router_spec = {
     .name = "tierfs.fastpath._router.Router",
     .basicsize = sizeof(RouterObject),
     .flags = Py_TPFLAGS_DEFAULT,
     .slots = router_slots,
 };
 
+static int execute(PyObject *module) {
+    return tfs_records_init(module, &router_spec);
+}
+
 static PyModuleDef_Slot slots[] = {
-    {Py_mod_exec, (void *)(uintptr_t)records_init},
+    {Py_mod_exec, (void *)(uintptr_t)execute},
     {0, NULL},
 };
 

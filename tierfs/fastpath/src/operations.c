@@ -8,9 +8,9 @@
 
 static const operation operations[OPERATIONS] = {
     /* names */
-    [FUSE_LOOKUP] = {"lookup", "NAW", REPLY_ENTRY, ANSWER_LOOKUP, .answer = answer_lookup},
-    [FUSE_FORGET] = {"forget", "", REPLY_NONE, ANSWER_FORGET, .answer = answer_forget},
-    [FUSE_BATCH_FORGET] = {.counted = ANSWER_FORGET, .answer = answer_batch_forget},
+    [FUSE_LOOKUP] = {"lookup", "NAW", REPLY_ENTRY, ANSWER_LOOKUP, .answer = tfs_answer_lookup},
+    [FUSE_FORGET] = {"forget", "", REPLY_NONE, ANSWER_FORGET, .answer = tfs_answer_forget},
+    [FUSE_BATCH_FORGET] = {.counted = ANSWER_FORGET, .answer = tfs_answer_batch_forget},
     [FUSE_MKNOD] = {"mknod", "III.NC", REPLY_ENTRY, ANSWER_MKNOD, .changes = true},
     [FUSE_MKDIR] = {"mkdir", "IINC", REPLY_ENTRY, ANSWER_MKDIR, .changes = true},
     [FUSE_SYMLINK] = {"symlink", "NNC", REPLY_ENTRY, ANSWER_SYMLINK, .changes = true},
@@ -20,34 +20,34 @@ static const operation operations[OPERATIONS] = {
     [FUSE_RENAME] = {"rename", "QNNC", REPLY_DONE, ANSWER_RENAME, .changes = true},
     [FUSE_RENAME2] = {"rename2", "QI.NNC", REPLY_DONE, ANSWER_RENAME, .changes = true},
     [FUSE_READLINK] = {"readlink", "", REPLY_BYTES, ANSWER_READLINK},
-    [FUSE_READDIRPLUS] = {"readdir", ":KI.:..A", REPLY_LISTING, ANSWER_READDIR, .answer = answer_listing},
+    [FUSE_READDIRPLUS] = {"readdir", ":KI.:..A", REPLY_LISTING, ANSWER_READDIR, .answer = tfs_answer_listing},
     [FUSE_FSYNCDIR] = {"fsyncdir", ":I.", REPLY_DONE, ANSWER_FSYNCDIR, POOL_SYNC},
 
     /* attributes */
-    [FUSE_GETATTR] = {"getattr", "..:AW", REPLY_ATTRIBUTES, ANSWER_GETATTR, .answer = answer_getattr},
+    [FUSE_GETATTR] = {"getattr", "..:AW", REPLY_ATTRIBUTES, ANSWER_GETATTR, .answer = tfs_answer_getattr},
     [FUSE_SETATTR] = {"setattr", "(I.:Q:qq:II.I.II).CW", REPLY_ATTRIBUTES, ANSWER_SETATTR,
                       .resizes = true, .changes = true},
-    [FUSE_GETXATTR] = {"getxattr", "..N", REPLY_XATTR, ANSWER_GETXATTR, .answer = answer_xattr},
-    [FUSE_LISTXATTR] = {"listxattr", "..C", REPLY_XATTR, ANSWER_LISTXATTR, .answer = answer_xattr},
+    [FUSE_GETXATTR] = {"getxattr", "..N", REPLY_XATTR, ANSWER_GETXATTR, .answer = tfs_answer_xattr},
+    [FUSE_LISTXATTR] = {"listxattr", "..C", REPLY_XATTR, ANSWER_LISTXATTR, .answer = tfs_answer_xattr},
     [FUSE_SETXATTR] = {"setxattr", "SINVC", REPLY_DONE, ANSWER_SETXATTR, .changes = true},
     [FUSE_REMOVEXATTR] = {"removexattr", "NC", REPLY_DONE, ANSWER_REMOVEXATTR, .changes = true},
-    [FUSE_STATFS] = {"statfs", "", REPLY_STATFS, ANSWER_STATFS, POOL_SYNC, .answer = answer_statfs},
+    [FUSE_STATFS] = {"statfs", "", REPLY_STATFS, ANSWER_STATFS, POOL_SYNC, .answer = tfs_answer_statfs},
 
     /* bytes */
-    [FUSE_READ] = {"read", ":QI.:..AW", REPLY_BYTES, ANSWER_READ, .answer = answer_read},
+    [FUSE_READ] = {"read", ":QI.:..AW", REPLY_BYTES, ANSWER_READ, .answer = tfs_answer_read},
     [FUSE_WRITE] = {"write", ":QS.:..DW", REPLY_WRITTEN, ANSWER_WRITE, .resizes = true, .changes = true},
     [FUSE_FSYNC] = {"fsync", ":I.", REPLY_DONE, ANSWER_FSYNC, POOL_SYNC},
 
     /* what is refused: see answers.c */
-    [FUSE_OPEN] = {.counted = ANSWER_OPEN, .answer = refuse_open},
-    [FUSE_OPENDIR] = {.counted = ANSWER_OPEN, .answer = refuse_open},
-    [FUSE_CREATE] = {.counted = ANSWER_OPEN, .answer = refuse_open},
-    [FUSE_FLUSH] = {.counted = ANSWER_OPEN, .answer = refuse},
-    [FUSE_IOCTL] = {.counted = ANSWER_OPEN, .answer = refuse},
-    [FUSE_INTERRUPT] = {.counted = ANSWERS, .answer = ignore},
+    [FUSE_OPEN] = {.counted = ANSWER_OPEN, .answer = tfs_refuse_open},
+    [FUSE_OPENDIR] = {.counted = ANSWER_OPEN, .answer = tfs_refuse_open},
+    [FUSE_CREATE] = {.counted = ANSWER_OPEN, .answer = tfs_refuse_open},
+    [FUSE_FLUSH] = {.counted = ANSWER_OPEN, .answer = tfs_refuse},
+    [FUSE_IOCTL] = {.counted = ANSWER_OPEN, .answer = tfs_refuse},
+    [FUSE_INTERRUPT] = {.counted = ANSWERS, .answer = tfs_ignore},
 };
 
-const operation *operation_of(uint32_t opcode) {
+const operation *tfs_operation_of(uint32_t opcode) {
     const operation *found = opcode < OPERATIONS ? &operations[opcode] : NULL;
     return found && (found->answer || found->function) ? found : NULL;
 }

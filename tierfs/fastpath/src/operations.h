@@ -40,7 +40,7 @@ typedef struct {
 } operation;
 
 /* NULL: one that is not known. */
-const operation *operation_of(uint32_t opcode);
+const operation *tfs_operation_of(uint32_t opcode);
 enum { OPERATIONS = 64 };
 
 #endif

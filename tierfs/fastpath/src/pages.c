@@ -2,13 +2,13 @@
 
 #include <stdlib.h>
 
-int pages_init(pages *all, size_t limit) {
+int tfs_pages_init(pages *all, size_t limit) {
     *all = (pages){.limit = limit};
     TAILQ_INIT(&all->queue);
-    return hashing_init(&all->by_directory);
+    return tfs_hashing_init(&all->by_directory);
 }
 
-void page_free(page *gone) {
+void tfs_page_free(page *gone) {
     if (gone)
         free(gone->names);
     free(gone);
@@ -20,16 +20,16 @@ static size_t page_bytes(const page *p) {
 }
 
 static void remove_page(pages *all, page *gone) {
-    hashing_remove(&all->by_directory, &gone->node);
+    tfs_hashing_remove(&all->by_directory, &gone->node);
     TAILQ_REMOVE(&all->queue, gone, queued);
     all->used -= page_bytes(gone);
-    page_free(gone);
+    tfs_page_free(gone);
 }
 
-void pages_free(pages *all) {
+void tfs_pages_free(pages *all) {
     while (!TAILQ_EMPTY(&all->queue))
         remove_page(all, TAILQ_FIRST(&all->queue));
-    hashing_free(&all->by_directory);
+    tfs_hashing_free(&all->by_directory);
 }
 
 /* The next page of the directory in the chain of a bucket, from `from` on. */
@@ -54,21 +54,21 @@ static bool makes_way(const page *old, const page *added) {
     return is_before || old->after == added->after;
 }
 
-void pages_put(pages *all, page *added) {
+void tfs_pages_put(pages *all, page *added) {
     for (page *each = first_of(all, added->directory), *next; each; each = next) {
         next = next_of(each);
         if (makes_way(each, added))
             remove_page(all, each);
     }
     added->node.hash = hash_number(added->directory);
-    hashing_add(&all->by_directory, &added->node);
+    tfs_hashing_add(&all->by_directory, &added->node);
     TAILQ_INSERT_TAIL(&all->queue, added, queued);
     all->used += page_bytes(added);
     while (all->used > all->limit && TAILQ_FIRST(&all->queue) != added)
         remove_page(all, TAILQ_FIRST(&all->queue));
 }
 
-void pages_drop(pages *all, uint64_t directory) {
+void tfs_pages_drop(pages *all, uint64_t directory) {
     for (page *each = first_of(all, directory), *next; each; each = next) {
         next = next_of(each);
         remove_page(all, each);
@@ -95,7 +95,7 @@ static void keep(pages *all, page *used) {
     TAILQ_INSERT_TAIL(&all->queue, used, queued);
 }
 
-const page *pages_find(pages *all, uint64_t directory, uint64_t cookie, size_t *at) {
+const page *tfs_pages_find(pages *all, uint64_t directory, uint64_t cookie, size_t *at) {
     for (page *each = first_of(all, directory); each; each = next_of(each)) {
         ptrdiff_t found = position(each, cookie);
         if (found < 0 || ((size_t)found >= each->count && !each->end))

@@ -35,13 +35,13 @@ typedef struct {
 } pages;
 
 /* -1 without memory. */
-int pages_init(pages *all, size_t limit);
-void pages_free(pages *all);
-void page_free(page *gone);
+int tfs_pages_init(pages *all, size_t limit);
+void tfs_pages_free(pages *all);
+void tfs_page_free(page *gone);
 /* Takes the page over. */
-void pages_put(pages *all, page *added);
-void pages_drop(pages *all, uint64_t directory);
+void tfs_pages_put(pages *all, page *added);
+void tfs_pages_drop(pages *all, uint64_t directory);
 /* The page with what follows `cookie`, and at which entry; NULL: there is none. */
-const page *pages_find(pages *all, uint64_t directory, uint64_t cookie, size_t *at);
+const page *tfs_pages_find(pages *all, uint64_t directory, uint64_t cookie, size_t *at);
 
 #endif

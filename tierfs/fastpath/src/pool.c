@@ -15,7 +15,7 @@ struct pool {
     pthread_t threads[];     /* lock */
 };
 
-int thread_start(pthread_t *thread, const char *name, void *(*run)(void *), void *argument) {
+int tfs_thread_start(pthread_t *thread, const char *name, void *(*run)(void *), void *argument) {
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -26,7 +26,7 @@ int thread_start(pthread_t *thread, const char *name, void *(*run)(void *), void
     return error;
 }
 
-pool *pool_new(const pool_settings *settings) {
+pool *tfs_pool_new(const pool_settings *settings) {
     pool *p = calloc(1, sizeof *p + settings->most * sizeof *p->threads);
     if (!p || pthread_mutex_init(&p->lock, NULL) || pthread_cond_init(&p->added, NULL)) {
         free(p);
@@ -66,11 +66,11 @@ static void *work(void *argument) {
 /* With the lock held: one thread more, where all are busy. None once it ends, who would join it? */
 static void staff(pool *p) {
     if (p->queued > p->idle && p->started < p->settings.most && !p->stopping &&
-        !thread_start(&p->threads[p->started], p->settings.name, work, p))
+        !tfs_thread_start(&p->threads[p->started], p->settings.name, work, p))
         p->started++;
 }
 
-bool pool_add(pool *p, job *j) {
+bool tfs_pool_add(pool *p, job *j) {
     pthread_mutex_lock(&p->lock);
     STAILQ_INSERT_TAIL(&p->jobs, j, next);
     p->queued++;
@@ -86,11 +86,11 @@ bool pool_add(pool *p, job *j) {
     return served;
 }
 
-size_t pool_queued(const pool *p) {
+size_t tfs_pool_queued(const pool *p) {
     return atomic_load_explicit(&p->queued, memory_order_relaxed);
 }
 
-void pool_stop(pool *p) {
+void tfs_pool_stop(pool *p) {
     if (!p)
         return;
     pthread_mutex_lock(&p->lock);
@@ -103,10 +103,10 @@ void pool_stop(pool *p) {
         pthread_join(p->threads[i], NULL);
 }
 
-void pool_free(pool *p) {
+void tfs_pool_free(pool *p) {
     if (!p)
         return;
-    pool_stop(p);
+    tfs_pool_stop(p);
     for (job *j; (j = STAILQ_FIRST(&p->jobs));) {
         STAILQ_REMOVE_HEAD(&p->jobs, next);
         j->drop(j);

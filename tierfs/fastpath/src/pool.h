@@ -24,16 +24,16 @@ typedef struct {
 } pool_settings;
 
 /* NULL without memory. */
-pool *pool_new(const pool_settings *settings);
+pool *tfs_pool_new(const pool_settings *settings);
 /* Waits for the threads; what is added from now on is refused. Again: nothing. NULL is fine. */
-void pool_stop(pool *p);
+void tfs_pool_stop(pool *p);
 /* Stops, drops what is queued, and frees. */
-void pool_free(pool *p);
+void tfs_pool_free(pool *p);
 /* False: there is no thread, and none can be made, or it was stopped. */
-bool pool_add(pool *p, job *j);
-size_t pool_queued(const pool *p);
+bool tfs_pool_add(pool *p, job *j);
+size_t tfs_pool_queued(const pool *p);
 
 /* A named thread that takes no signal; 0 or an error number. */
-int thread_start(pthread_t *thread, const char *name, void *(*run)(void *), void *argument);
+int tfs_thread_start(pthread_t *thread, const char *name, void *(*run)(void *), void *argument);
 
 #endif

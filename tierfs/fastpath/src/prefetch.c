@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "lookahead.h"
+#include "pool.h"
 #include "prefetch.h"
 
 enum {
@@ -29,21 +30,21 @@ struct prefetch {
     lookahead ahead;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    uint64_t asked[MOST_ASKED]; /* a queue: `waiting` from `first` on */
-    size_t first, waiting;
-    char *mountpoint;
+    uint64_t asked[MOST_ASKED]; /* lock: a queue, `waiting` from `first` on */
+    size_t first, waiting;      /* lock */
+    char *mountpoint;           /* set before the thread starts, as is `device` */
     dev_t device;
-    pthread_t thread;
-    bool stopping;
+    pthread_t thread;           /* lock */
+    bool stopping;              /* lock */
     _Atomic bool active;
     _Atomic uint64_t names;
 };
 
-prefetch *prefetch_new(void) {
+prefetch *tfs_prefetch_new(void) {
     prefetch *p = calloc(1, sizeof *p);
     if (!p)
         return NULL;
-    lookahead_init(&p->ahead);
+    tfs_lookahead_init(&p->ahead);
     pthread_mutex_init(&p->lock, NULL);
     pthread_condattr_t clock;
     pthread_condattr_init(&clock);
@@ -64,21 +65,21 @@ static void ask(prefetch *p, uint64_t directory) {
     }
     pthread_mutex_unlock(&p->lock);
     if (!room)
-        lookahead_put_off(&p->ahead, directory);
+        tfs_lookahead_put_off(&p->ahead, directory);
 }
 
 static bool is_active(const prefetch *p) {
     return atomic_load_explicit(&p->active, memory_order_relaxed);
 }
 
-void prefetch_saw(prefetch *p, uint64_t directory) {
-    if (is_active(p) && lookahead_count(&p->ahead, directory))
+void tfs_prefetch_saw(prefetch *p, uint64_t directory) {
+    if (is_active(p) && tfs_lookahead_count(&p->ahead, directory))
         ask(p, directory);
 }
 
-void prefetch_forget(prefetch *p, uint64_t ino) {
+void tfs_prefetch_forget(prefetch *p, uint64_t ino) {
     if (is_active(p))
-        lookahead_forget(&p->ahead, ino);
+        tfs_lookahead_forget(&p->ahead, ino);
 }
 
 static struct timespec soon(void) {
@@ -131,13 +132,19 @@ static int copy_mount(const prefetch *p) {
     return root;
 }
 
+/* What name_to_handle_at(2) gives of an inode of FUSE (fuse_encode_fh): its number in two halves, and a
+   generation, which is 0, as numbers are never used again. */
+typedef struct {
+    struct file_handle handle;
+    uint32_t numbers[3];
+} inode_handle;
+_Static_assert(offsetof(inode_handle, numbers) == offsetof(struct file_handle, f_handle), "struct file_handle");
+
 static int open_number(int root, uint64_t ino) {
-    uint32_t numbers[] = {(uint32_t)(ino >> 32), (uint32_t)ino, 0}; /* generation: never reused */
-    struct {
-        struct file_handle handle;
-        uint8_t bytes[sizeof numbers];
-    } whole = {.handle = {.handle_bytes = sizeof numbers, .handle_type = INO64_GEN}};
-    memcpy(whole.handle.f_handle, numbers, sizeof numbers);
+    inode_handle whole = {
+        .handle = {.handle_bytes = sizeof whole.numbers, .handle_type = INO64_GEN},
+        .numbers = {(uint32_t)(ino >> 32), (uint32_t)ino, 0},
+    };
     return open_by_handle_at(root, &whole.handle, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
@@ -160,13 +167,13 @@ static uint32_t list(int directory, step *what) {
 
 static void take_step(prefetch *p, int root, uint64_t ino) {
     step what;
-    if (!lookahead_next(&p->ahead, ino, &what))
+    if (!tfs_lookahead_next(&p->ahead, ino, &what))
         return;
     int directory = open_number(root, ino);
     uint32_t names = directory < 0 ? 0 : list(directory, &what);
     if (directory >= 0)
         close(directory);
-    lookahead_listed(&p->ahead, ino, names, what.cookie);
+    tfs_lookahead_listed(&p->ahead, ino, names, what.cookie);
     atomic_fetch_add_explicit(&p->names, names, memory_order_relaxed);
 }
 
@@ -186,10 +193,9 @@ static bool take_steps(prefetch *p, uint64_t directory) {
 static void *run(void *argument) {
     prefetch *p = argument;
     uint64_t directory;
-    pthread_setname_np(pthread_self(), PREFETCH_THREAD);
     while ((directory = next_asked(p, true)) != 0)
         if (!take_steps(p, directory))
-            lookahead_put_off(&p->ahead, directory);
+            tfs_lookahead_put_off(&p->ahead, directory);
     return NULL;
 }
 
@@ -209,14 +215,14 @@ static int probe(const prefetch *p) {
 
 static int start_thread(prefetch *p) {
     pthread_mutex_lock(&p->lock);
-    int error = p->stopping ? ESHUTDOWN : pthread_create(&p->thread, NULL, run, p);
+    int error = p->stopping ? ESHUTDOWN : tfs_thread_start(&p->thread, PREFETCH_THREAD, run, p);
     p->active = !error;
     pthread_mutex_unlock(&p->lock);
     errno = error;
     return error ? -1 : 0;
 }
 
-int prefetch_start(prefetch *p, const char *mountpoint, dev_t device) {
+int tfs_prefetch_start(prefetch *p, const char *mountpoint, dev_t device) {
     if (p->mountpoint) {
         errno = EALREADY;
         return -1;
@@ -226,11 +232,11 @@ int prefetch_start(prefetch *p, const char *mountpoint, dev_t device) {
     return p->mountpoint && !probe(p) ? start_thread(p) : -1;
 }
 
-uint64_t prefetch_count(const prefetch *p) {
+uint64_t tfs_prefetch_count(const prefetch *p) {
     return atomic_load_explicit(&p->names, memory_order_relaxed);
 }
 
-void prefetch_stop(prefetch *p) {
+void tfs_prefetch_stop(prefetch *p) {
     if (!p)
         return;
     pthread_mutex_lock(&p->lock);
@@ -242,7 +248,7 @@ void prefetch_stop(prefetch *p) {
         pthread_join(p->thread, NULL);
 }
 
-void prefetch_free(prefetch *p) {
+void tfs_prefetch_free(prefetch *p) {
     if (p)
         free(p->mountpoint);
     free(p);

@@ -17,19 +17,19 @@
 typedef struct prefetch prefetch;
 
 /* NULL without memory. */
-prefetch *prefetch_new(void);
+prefetch *tfs_prefetch_new(void);
 /* Begins for the mount at `mountpoint`, of device number `device`, once. It asks the mount, and waits. -1
    and errno: not permitted (it takes CAP_SYS_ADMIN and CAP_DAC_READ_SEARCH), too old a kernel, not our
    mount, stopped. */
-int prefetch_start(prefetch *p, const char *mountpoint, dev_t device);
+int tfs_prefetch_start(prefetch *p, const char *mountpoint, dev_t device);
 /* A LOOKUP found a name in the directory. */
-void prefetch_saw(prefetch *p, uint64_t directory);
+void tfs_prefetch_saw(prefetch *p, uint64_t directory);
 /* The kernel forgets an inode. */
-void prefetch_forget(prefetch *p, uint64_t ino);
+void tfs_prefetch_forget(prefetch *p, uint64_t ino);
 /* How many names were listed ahead. */
-uint64_t prefetch_count(const prefetch *p);
+uint64_t tfs_prefetch_count(const prefetch *p);
 /* Waits for the thread; when nobody serves the mount any longer its connection must be over. */
-void prefetch_stop(prefetch *p);
-void prefetch_free(prefetch *p);
+void tfs_prefetch_stop(prefetch *p);
+void tfs_prefetch_free(prefetch *p);
 
 #endif

@@ -7,12 +7,12 @@ enum {
     PAGE = 4096,
 };
 
-bool has_reply(uint32_t opcode) {
+bool tfs_has_reply(uint32_t opcode) {
     return opcode != FUSE_FORGET && opcode != FUSE_BATCH_FORGET && opcode != FUSE_INTERRUPT &&
            opcode != FUSE_NOTIFY_REPLY;
 }
 
-size_t body_with_fh(uint32_t opcode) {
+size_t tfs_body_with_fh(uint32_t opcode) {
     switch (opcode) {
     case FUSE_READ:
     case FUSE_READDIR:
@@ -32,7 +32,7 @@ size_t body_with_fh(uint32_t opcode) {
     }
 }
 
-void init_adapt(uint8_t *body, size_t length, uint32_t offered, uint32_t max_write) {
+void tfs_init_adapt(uint8_t *body, size_t length, uint32_t offered, uint32_t max_write) {
     struct fuse_init_out *out = (struct fuse_init_out *)(void *)body;
     if (length < offsetof(struct fuse_init_out, map_alignment))
         return;

@@ -43,7 +43,7 @@ enum {
     FILES_PER_DIRECTORY_BITS = 10, /* as tierfs/store/objects.py */
 };
 
-int store_open(store *s, int directory) {
+int tfs_store_open(store *s, int directory) {
     struct statfs about;
     s->directory = fcntl(directory, F_DUPFD_CLOEXEC, 0);
     if (s->directory < 0 || fstatfs(s->directory, &about) < 0)
@@ -79,7 +79,7 @@ static int open_object(const store *s, uint64_t ino, bool wait) {
 
 /* What was read from a device is kept by the kernel as pages of the mount: below them, it need not be
    kept a second time. Also not when asked not to wait, since that begins to read it (filemap_get_pages).
-   What read-ahead has brought is not dropped by this, but by drop_behind(). */
+   What read-ahead has brought is not dropped by this, but by tfs_drop_behind(). */
 static int flags_of(store *s, bool wait) {
     if (s->in_memory)
         return 0;
@@ -129,10 +129,10 @@ static size_t clip(const placement *file, uint64_t offset, size_t size) {
     return file->size - offset < size ? (size_t)(file->size - offset) : size;
 }
 
-read_result read_file(router *r, counters *c, uint64_t ino, const struct fuse_read_in *in, bool wait,
+read_result tfs_read_file(router *r, counters *c, uint64_t ino, const struct fuse_read_in *in, bool wait,
                       uint8_t *out, size_t *length, placement *file) {
     placement before, after;
-    if (table_placement(r->table, ino, &before) != FOUND)
+    if (tfs_table_placement(r->table, ino, &before) != FOUND)
         return READ_ASK;
     *length = clip(&before, in->offset, in->size);
     size_t flash = 0;
@@ -143,7 +143,7 @@ read_result read_file(router *r, counters *c, uint64_t ino, const struct fuse_re
         result = read_object(&r->objects, ino, out + flash, *length - flash, in->offset + flash, wait);
     if (result != READ_DONE)
         return result;
-    if (table_placement(r->table, ino, &after) != FOUND || !is_same(&before, &after))
+    if (tfs_table_placement(r->table, ino, &after) != FOUND || !is_same(&before, &after))
         return READ_ASK;
     *file = after;
     count(&c->flash_bytes, flash);
@@ -156,14 +156,19 @@ enum {
     FIRST_PIECE = 64 * 1024, /* asked for apart: who waits for it need not wait for the rest */
 };
 
+/* struct cachestat_range and struct cachestat of linux/mman.h */
+typedef struct {
+    uint64_t offset, length;
+} cachestat_range;
+typedef struct {
+    uint64_t cache, dirty, writeback, evicted, recently_evicted;
+} cachestat_pages;
+_Static_assert(sizeof(cachestat_range) == 16 && sizeof(cachestat_pages) == 40, "cachestat(2)");
+
 /* How many bytes of a range have pages, be they read or still to be; 0 where the kernel cannot tell. */
 static uint64_t cached(int fd, uint64_t offset, uint64_t length) {
-    struct { /* cachestat_range of linux/mman.h */
-        uint64_t offset, length;
-    } range = {offset, length};
-    struct { /* cachestat */
-        uint64_t cache, dirty, writeback, evicted, recently_evicted;
-    } pages;
+    cachestat_range range = {offset, length};
+    cachestat_pages pages;
     if (syscall(SYS_cachestat, fd, &range, &pages, 0) < 0)
         return 0;
     return pages.cache * (uint64_t)sysconf(_SC_PAGESIZE);
@@ -180,7 +185,7 @@ static uint64_t advise(int fd, uint64_t offset, uint64_t length) {
     return taken;
 }
 
-void read_ahead(router *r, uint64_t ino, uint64_t offset, uint64_t length) {
+void tfs_read_ahead(router *r, uint64_t ino, uint64_t offset, uint64_t length) {
     int fd = open_object(&r->objects, ino, true);
     if (fd < 0)
         return; /* the READ itself will tell */
@@ -191,7 +196,7 @@ void read_ahead(router *r, uint64_t ino, uint64_t offset, uint64_t length) {
     close(fd);
 }
 
-void drop_behind(router *r, uint64_t ino, uint64_t offset, uint64_t length) {
+void tfs_drop_behind(router *r, uint64_t ino, uint64_t offset, uint64_t length) {
     int fd = open_object(&r->objects, ino, true);
     if (fd < 0)
         return;

@@ -9,14 +9,14 @@
 enum { FIRST_SLOTS = 1024 };
 #define COUNT_MASK (UINT64_MAX >> 1)
 
-int references_init(references *all) {
+int tfs_references_init(references *all) {
     all->slots = calloc(FIRST_SLOTS, sizeof *all->slots);
     all->mask = FIRST_SLOTS - 1;
     all->used = 0;
     return all->slots ? 0 : -1;
 }
 
-void references_free(references *all) {
+void tfs_references_free(references *all) {
     free(all->slots);
     all->slots = NULL;
 }
@@ -49,7 +49,7 @@ static bool is_crowded(const references *all) {
     return all->used >= (all->mask + 1) / 4 * 3;
 }
 
-int references_add(references *all, uint64_t ino, uint64_t count) {
+int tfs_references_add(references *all, uint64_t ino, uint64_t count) {
     reference *slot = slot_of(all, ino);
     if (!slot->ino) {
         if (is_crowded(all)) {
@@ -79,7 +79,7 @@ static void vacate(references *all, size_t gap) {
         resize(all, (all->mask + 1) / 2); /* without memory for that it stays as it is */
 }
 
-bool references_drop(references *all, uint64_t ino, uint64_t count) {
+bool tfs_references_drop(references *all, uint64_t ino, uint64_t count) {
     reference *slot = slot_of(all, ino);
     if (!slot->ino)
         return false;
@@ -92,7 +92,7 @@ bool references_drop(references *all, uint64_t ino, uint64_t count) {
     return orphan;
 }
 
-bool references_orphan(references *all, uint64_t ino) {
+bool tfs_references_orphan(references *all, uint64_t ino) {
     reference *slot = slot_of(all, ino);
     if (!slot->ino)
         return true;
@@ -100,6 +100,6 @@ bool references_orphan(references *all, uint64_t ino) {
     return false;
 }
 
-uint64_t references_count(const references *all, uint64_t ino) {
+uint64_t tfs_references_count(const references *all, uint64_t ino) {
     return slot_of(all, ino)->count;
 }

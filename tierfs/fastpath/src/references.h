@@ -17,18 +17,18 @@ typedef struct {
     size_t mask, used;
 } references;
 
-int references_init(references *all);
-void references_free(references *all);
+int tfs_references_init(references *all);
+void tfs_references_free(references *all);
 
 /* Returns -1 without memory, and has counted nothing then. */
-int references_add(references *all, uint64_t ino, uint64_t count);
+int tfs_references_add(references *all, uint64_t ino, uint64_t count);
 
 /* Takes up to `count` off; true when an orphan lost its last one. */
-bool references_drop(references *all, uint64_t ino, uint64_t count);
+bool tfs_references_drop(references *all, uint64_t ino, uint64_t count);
 
 /* Marks an inode whose last name is gone; true when there is no reference to wait for. */
-bool references_orphan(references *all, uint64_t ino);
-uint64_t references_count(const references *all, uint64_t ino);
+bool tfs_references_orphan(references *all, uint64_t ino);
+uint64_t tfs_references_count(const references *all, uint64_t ino);
 
 static inline size_t references_bytes(const references *all) {
     return (all->mask + 1) * sizeof *all->slots;

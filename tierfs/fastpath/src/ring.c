@@ -30,7 +30,7 @@ static void *map(const ring *r, size_t size, off_t which) {
     return at == MAP_FAILED ? NULL : at;
 }
 
-int ring_open(ring *r, unsigned entries) {
+int tfs_ring_open(ring *r, unsigned entries) {
     *r = (ring){.about = {
                     .flags = IORING_SETUP_SQE128 | IORING_SETUP_CQSIZE | IORING_SETUP_NO_SQARRAY,
                     .cq_entries = 2 * entries,
@@ -43,12 +43,12 @@ int ring_open(ring *r, unsigned entries) {
     if (r->queues && r->entries)
         return 0;
     int error = errno;
-    ring_close(r);
+    tfs_ring_close(r);
     errno = error;
     return -1;
 }
 
-void ring_close(ring *r) {
+void tfs_ring_close(ring *r) {
     if (r->queues)
         munmap(r->queues, queues_size(r));
     if (r->entries)
@@ -58,13 +58,13 @@ void ring_close(ring *r) {
     *r = (ring){.fd = -1};
 }
 
-struct io_uring_sqe *ring_entry(ring *r) {
+struct io_uring_sqe *tfs_ring_entry(ring *r) {
     size_t at = r->filled++ & (r->about.sq_entries - 1);
     void *entry = (uint8_t *)r->entries + at * ENTRY_BYTES;
     return memset(entry, 0, ENTRY_BYTES);
 }
 
-int ring_enter(ring *r, bool wait) {
+int tfs_ring_enter(ring *r, bool wait) {
     __atomic_store_n(word(r, r->about.sq_off.tail), r->filled, __ATOMIC_RELEASE);
     long taken = syscall(SYS_io_uring_enter, r->fd, r->filled - r->submitted, wait ? 1 : 0,
                          IORING_ENTER_GETEVENTS, NULL, 0);
@@ -73,15 +73,15 @@ int ring_enter(ring *r, bool wait) {
     return taken < 0 && errno != EINTR && errno != EAGAIN && errno != EBUSY ? -1 : 0;
 }
 
-bool ring_has_completion(const ring *r) {
+bool tfs_ring_has_completion(const ring *r) {
     return __atomic_load_n(word(r, r->about.cq_off.tail), __ATOMIC_ACQUIRE) !=
            *word(r, r->about.cq_off.head);
 }
 
-bool ring_take(ring *r, struct io_uring_cqe *taken) {
+bool tfs_ring_take(ring *r, struct io_uring_cqe *taken) {
     uint32_t *head = word(r, r->about.cq_off.head);
     const struct io_uring_cqe *cqes = (const void *)word(r, r->about.cq_off.cqes);
-    if (!ring_has_completion(r))
+    if (!tfs_ring_has_completion(r))
         return false;
     *taken = cqes[*head & (r->about.cq_entries - 1)];
     __atomic_store_n(head, *head + 1, __ATOMIC_RELEASE);

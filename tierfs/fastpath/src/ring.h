@@ -15,16 +15,16 @@ typedef struct {
 
 /* -1 with errno: too old a kernel, forbidden (/proc/sys/kernel/io_uring_disabled), no memory.
    `entries` submissions may be under way at a time. */
-int ring_open(ring *r, unsigned entries);
-void ring_close(ring *r);
+int tfs_ring_open(ring *r, unsigned entries);
+void tfs_ring_close(ring *r);
 
 /* An entry to fill, all zero; submitted with the next ring_enter. At most `entries` between two. */
-struct io_uring_sqe *ring_entry(ring *r);
+struct io_uring_sqe *tfs_ring_entry(ring *r);
 /* Submits, and then sleeps, if `wait`, until there is a completion. -1: the ring is of no use. */
-int ring_enter(ring *r, bool wait);
+int tfs_ring_enter(ring *r, bool wait);
 /* Looks without a call. */
-bool ring_has_completion(const ring *r);
+bool tfs_ring_has_completion(const ring *r);
 /* Takes one; false when there is none. */
-bool ring_take(ring *r, struct io_uring_cqe *taken);
+bool tfs_ring_take(ring *r, struct io_uring_cqe *taken);
 
 #endif

@@ -64,7 +64,7 @@ struct worker {
     counters own;
     bool by_ring;     /* its requests stay where they are until they are answered */
     bool may_wait;    /* for a disk: a thread of the pools for that */
-    _Atomic unsigned turn;         /* odd while a request is read and dealt with, see await_others() */
+    _Atomic unsigned turn;         /* odd while a request is read and dealt with, see tfs_await_others() */
     _Atomic unsigned calls;        /* odd while it is in calls of Python */
     unsigned losses, pause, looks; /* see spin() */
     bool bound;
@@ -101,6 +101,7 @@ struct router {
     uint64_t spin_ns;
     awake awake; /* of the leader, once started */
     _Atomic bool stopping;
+    _Atomic bool no_open; /* the kernel can do without OPEN and OPENDIR; known from INIT on */
     bool started;
 
     counters pool_counters; /* of all threads of pools */
@@ -133,37 +134,32 @@ typedef enum {
     READ_ASK,  /* only Python knows */
 } read_result;
 
-read_result read_file(router *r, counters *c, uint64_t ino, const struct fuse_read_in *in, bool wait,
+read_result tfs_read_file(router *r, counters *c, uint64_t ino, const struct fuse_read_in *in, bool wait,
                       uint8_t *out, size_t *length, placement *file);
 /* Asks the kernel to read a range of the disk object; may wait. */
-void read_ahead(router *r, uint64_t ino, uint64_t offset, uint64_t length);
+void tfs_read_ahead(router *r, uint64_t ino, uint64_t offset, uint64_t length);
 /* Asks it to drop a range of the disk object, which the kernel has as pages of the mount. */
-void drop_behind(router *r, uint64_t ino, uint64_t offset, uint64_t length);
-int store_open(store *s, int directory);
+void tfs_drop_behind(router *r, uint64_t ino, uint64_t offset, uint64_t length);
+int tfs_store_open(store *s, int directory);
 
 /* -------- disk.c */
 
-/* NULL without memory. Threads are made as they are needed, up to `threads`. */
-disk *disk_new(router *r, unsigned threads);
+/* NULL without memory. The jobs of its pool get a worker that may wait. */
+disk *tfs_disk_new(router *r, const pool_settings *pool);
 /* Ends the threads; NULL is fine. */
-void disk_stop(disk *d);
+void tfs_disk_stop(disk *d);
 /* And drops what is queued. */
-void disk_free(disk *d);
-/* Has `j` run by a thread of the disk pool, which is to call disk_serve(); false without memory. */
-bool disk_add(disk *d, job *j, uint64_t ino);
+void tfs_disk_free(disk *d);
+/* Has `j` run by a thread of the disk pool, which is to call tfs_disk_serve(); false without memory. */
+bool tfs_disk_add(disk *d, job *j, uint64_t ino);
 /* A READ, waiting for the disk: DONE or ASK. */
-verdict disk_serve(disk *d, worker *w, const request *q);
+verdict tfs_disk_serve(disk *d, worker *w, const request *q);
 /* A READ of the file was served: starts the read-ahead that it makes worthwhile, and has dropped what was
    read ahead and is read now. */
-void disk_anticipate(disk *d, uint64_t ino, const placement *file, uint64_t offset, size_t length);
+void tfs_disk_anticipate(disk *d, uint64_t ino, const placement *file, uint64_t offset, size_t length);
 
 /* -------- workers.c */
-int workers_start(router *r, unsigned count);
-void workers_stop(router *r);
-void wake_leader(router *r);
-void end_connection(router *r);
-/* Whether to spin this time; and what came of it, true: a request. */
-bool may_spin(worker *w, uint64_t spin_ns);
-void has_spun(worker *w, bool won);
+int tfs_workers_start(router *r, unsigned count);
+void tfs_workers_stop(router *r);
 
 #endif

@@ -38,51 +38,51 @@ typedef struct {
 } table_counts;
 
 /* NULL without memory. */
-table *table_new(size_t limit);
-void table_free(table *t);
+table *tfs_table_new(size_t limit);
+void tfs_table_free(table *t);
 
 /* -------- publishing. Without memory a thing is not published, which is always correct. */
-void table_put_inode(table *t, const attributes *row);
+void tfs_table_put_inode(table *t, const attributes *row);
 /* A change was committed; true: the kernel must be told that what it has of the inode is old (telling.h). */
-bool table_change_inode(table *t, const attributes *row);
-void table_drop_inode(table *t, uint64_t ino);
-void table_put_entry(table *t, uint64_t parent, const char *name, size_t length, uint64_t ino);
-void table_drop_entry(table *t, uint64_t parent, const char *name, size_t length);
+bool tfs_table_change_inode(table *t, const attributes *row);
+void tfs_table_drop_inode(table *t, uint64_t ino);
+void tfs_table_put_entry(table *t, uint64_t parent, const char *name, size_t length, uint64_t ino);
+void tfs_table_drop_entry(table *t, uint64_t parent, const char *name, size_t length);
 /* `packed` as xattrs.h has it; NULL: not known. */
-void table_put_xattrs(table *t, uint64_t ino, const uint8_t *packed, size_t length);
-bool table_begin_directory(table *t, uint64_t ino);
-bool table_complete_directory(table *t, uint64_t ino);
-void table_clear(table *t);
+void tfs_table_put_xattrs(table *t, uint64_t ino, const uint8_t *packed, size_t length);
+bool tfs_table_begin_directory(table *t, uint64_t ino);
+bool tfs_table_complete_directory(table *t, uint64_t ino);
+void tfs_table_clear(table *t);
 
 /* -------- asking */
 
 /* FOUND also takes a reference: before the reply is written, so that the FORGET which the kernel may
    send at once finds it. */
-found table_lookup(table *t, uint64_t parent, const char *name, size_t length, uint32_t thread,
+found tfs_table_lookup(table *t, uint64_t parent, const char *name, size_t length, uint32_t thread,
                    struct fuse_entry_out *out);
 /* What a LOOKUP tells of an inode. */
-struct fuse_entry_out entry_out_of(const attributes *row);
+struct fuse_entry_out tfs_entry_out_of(const attributes *row);
 /* That there is no such name. */
-struct fuse_entry_out absent_entry(void);
+struct fuse_entry_out tfs_absent_entry(void);
 /* What a GETATTR tells. */
-struct fuse_attr_out attr_out_of(const attributes *row);
+struct fuse_attr_out tfs_attr_out_of(const attributes *row);
 enum { COUNTED_VALID_S = 1 }; /* as tierfs/mount/replies.py: seconds for blocks that were counted in the objects */
-found table_attributes(table *t, uint64_t ino, uint32_t thread, struct fuse_attr_out *out);
-found table_placement(table *t, uint64_t ino, placement *out);
+found tfs_table_attributes(table *t, uint64_t ino, uint32_t thread, struct fuse_attr_out *out);
+found tfs_table_placement(table *t, uint64_t ino, placement *out);
 
 /* The value, or with an empty name the list of all; at most `room` bytes are stored, *length says
    how many there are. */
-found table_xattr(table *t, uint64_t ino, const char *name, size_t name_length, uint8_t *out,
+found tfs_table_xattr(table *t, uint64_t ino, const char *name, size_t name_length, uint8_t *out,
                   size_t room, size_t *length);
 
 /* -------- references, see references.h */
-int table_refer(table *t, uint64_t ino, uint64_t count);
-void table_forget(table *t, uint64_t ino, uint64_t count);
+int tfs_table_refer(table *t, uint64_t ino, uint64_t count);
+void tfs_table_forget(table *t, uint64_t ino, uint64_t count);
 /* An orphan that has lost its last reference, each once; 0: there is none. */
-uint64_t table_next_forgotten(table *t);
-bool table_orphan(table *t, uint64_t ino);
-uint64_t table_references(table *t, uint64_t ino);
+uint64_t tfs_table_next_forgotten(table *t);
+bool tfs_table_orphan(table *t, uint64_t ino);
+uint64_t tfs_table_references(table *t, uint64_t ino);
 
-table_counts table_count(table *t);
+table_counts tfs_table_count(table *t);
 
 #endif

@@ -1,4 +1,5 @@
-/* What table.c and eviction.c share. Everything here is under the table's lock. */
+/* What the files of the table share: nodes.c, told.c, eviction.c, table.c and asking.c, each of which calls only
+   those before it. Everything here is under the table's lock. */
 #ifndef TIERFS_TABLE_PARTS_H
 #define TIERFS_TABLE_PARTS_H
 
@@ -35,7 +36,7 @@ struct inode {
     uint8_t *xattrs; /* packed; NULL with known_xattrs: none */
     attributes row;
     uint32_t seen; /* seconds: when it was asked for last */
-    uint32_t told, told_era; /* to which thread the attributes were told since the kernel's were marked old; telling.h */
+    uint32_t told, told_era; /* to which thread the attributes were told since the kernel's were marked old; told.h */
     uint16_t xattrs_length;
     uint8_t frequency; /* how often it was asked for again, up to MOST_FREQUENT */
     uint8_t queue;
@@ -44,7 +45,7 @@ struct inode {
 };
 
 struct table {
-    pthread_mutex_t lock;
+    pthread_mutex_t lock; /* of all that follows */
     uint64_t seed;
     hashing inodes, entries;
     references references;
@@ -61,28 +62,30 @@ struct table {
     uint32_t ghosts[GHOSTS]; /* fingerprints of inodes that went lately */
 };
 
-/* -------- table.c */
-inode *find_inode(const table *t, uint64_t ino);
-entry *find_entry(const table *t, uint64_t parent, const char *name, size_t length);
-size_t inode_bytes(const inode *each);
+/* -------- nodes.c */
+inode *tfs_find_inode(const table *t, uint64_t ino);
+entry *tfs_find_entry(const table *t, uint64_t parent, const char *name, size_t length);
+uint64_t tfs_hash_entry(const table *t, uint64_t parent, const char *name, size_t length);
+size_t tfs_inode_bytes(const inode *each);
+size_t tfs_entry_bytes(const entry *each);
+size_t tfs_xattrs_bytes(const inode *each);
 /* All that the table takes. */
-size_t table_bytes(const table *t);
-void remove_entry(table *t, entry *gone);
-void remove_inode(table *t, inode *gone);
-
-/* -------- telling.c */
-/* The attributes are told to a thread; 0: nobody knows which. */
-void tell(const table *t, inode *each, uint32_t thread);
-/* Nobody was told since. */
-void untell(const table *t, inode *each);
-bool is_told(const table *t, const inode *each);
+size_t tfs_table_bytes(const table *t);
+void tfs_remove_entry(table *t, entry *gone);
+void tfs_remove_inode(table *t, inode *gone);
+void tfs_forget_xattrs(table *t, inode *each);
+/* A name is no longer known, so what is not found in its directory may exist. */
+void tfs_break_completeness(table *t, uint64_t directory);
+void tfs_enqueue(table *t, inode *added);
+void tfs_dequeue(table *t, inode *gone);
+void tfs_put_into(table *t, inode *moved, queue_kind queue);
+uint32_t tfs_fingerprint(const inode *each);
+uint32_t *tfs_ghost_of(table *t, const inode *each);
+/* Counts one more time that an inode was of use. */
+void tfs_touch(inode *used);
 
 /* -------- eviction.c */
-void enqueue(table *t, inode *added);
-void dequeue(table *t, inode *gone);
-/* Counts one more time that an inode was of use. */
-void touch(inode *used);
 /* Evicts until the table is within its limit; never `kept`. */
-void make_room(table *t, const inode *kept);
+void tfs_make_room(table *t, const inode *kept);
 
 #endif

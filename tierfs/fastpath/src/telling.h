@@ -27,12 +27,10 @@
 #include "router.h"
 
 /* A change is about to be made, by a thread that has taken over what it was told before. */
-void note_change(router *r, const request *q);
+void tfs_note_change(router *r, const request *q);
 /* Python is about to tell attributes itself, which is not seen here. */
-void note_unseen(router *r, const request *q);
+void tfs_note_unseen(router *r, const request *q);
 /* Writes the notification. */
-void tell_kernel(router *r, uint64_t ino);
-
-bool shows_otherwise(const attributes *before, const attributes *now);
+void tfs_tell_kernel(router *r, uint64_t ino);
 
 #endif

@@ -2,17 +2,17 @@
 
 #include <sched.h>
 
-void turn_begin(worker *w) {
+void tfs_turn_begin(worker *w) {
     atomic_fetch_add(&w->turn, 1);
 }
 
-void turn_end(worker *w) {
+void tfs_turn_end(worker *w) {
     if (atomic_load(&w->turn) % 2)
         atomic_fetch_add(&w->turn, 1);
 }
 
-void await_others(worker *w) {
-    turn_end(w); /* two may wait for one another */
+void tfs_await_others(worker *w) {
+    tfs_turn_end(w); /* two may wait for one another */
     for (unsigned i = 0; i < w->router->worker_count; i++) {
         worker *other = &w->router->workers[i];
         unsigned turn = atomic_load(&other->turn);
@@ -22,7 +22,7 @@ void await_others(worker *w) {
 }
 
 /* The one that stands by is woken at the first of many calls, and then looks by itself for a while. */
-void calls_begin(worker *w) {
+void tfs_calls_begin(worker *w) {
     router *r = w->router;
     atomic_fetch_add(&w->calls, 1);
     if (w != &r->workers[0] || atomic_load_explicit(&r->watched, memory_order_relaxed))
@@ -33,6 +33,6 @@ void calls_begin(worker *w) {
     pthread_mutex_unlock(&r->parking);
 }
 
-void calls_end(worker *w) {
+void tfs_calls_end(worker *w) {
     atomic_fetch_add(&w->calls, 1);
 }

@@ -5,14 +5,14 @@
 #include "router.h"
 
 /* A request is being read and dealt with, */
-void turn_begin(worker *w);
+void tfs_turn_begin(worker *w);
 /* until it is answered, or its call is in the order of calls. */
-void turn_end(worker *w);
+void tfs_turn_end(worker *w);
 /* Ends the turn, and waits until every request that was read before this worker's has come so far. */
-void await_others(worker *w);
+void tfs_await_others(worker *w);
 
 /* The worker is in calls of Python. */
-void calls_begin(worker *w);
-void calls_end(worker *w);
+void tfs_calls_begin(worker *w);
+void tfs_calls_end(worker *w);
 
 #endif

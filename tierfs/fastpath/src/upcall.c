@@ -6,7 +6,7 @@
 
 #include "answers.h"
 #include "arguments.h"
-#include "records.h"
+#include "rows.h"
 #include "telling.h"
 #include "upcall.h"
 
@@ -58,14 +58,14 @@ static PyObject *keywords_of(const char *format) {
     return made;
 }
 
-upcalls *upcalls_new(void *functions) {
+upcalls *tfs_upcalls_new(void *functions) {
     upcalls *u = calloc(1, sizeof *u);
     if (!u) {
         PyErr_NoMemory();
         return NULL;
     }
     for (uint32_t opcode = 0; opcode < OPERATIONS; opcode++) {
-        const operation *op = operation_of(opcode);
+        const operation *op = tfs_operation_of(opcode);
         if (op && op->function)
             u->functions[opcode] = method(functions, op->function);
         if (u->functions[opcode])
@@ -76,11 +76,11 @@ upcalls *upcalls_new(void *functions) {
     u->never_waits = method(functions, "never_waits");
     if (!PyErr_Occurred())
         return u;
-    upcalls_free(u);
+    tfs_upcalls_free(u);
     return NULL;
 }
 
-void upcalls_free(upcalls *u) {
+void tfs_upcalls_free(upcalls *u) {
     if (!u)
         return;
     for (uint32_t opcode = 0; opcode < OPERATIONS; opcode++) {
@@ -93,7 +93,7 @@ void upcalls_free(upcalls *u) {
     free(u);
 }
 
-bool upcall_has(const upcalls *u, uint32_t opcode) {
+bool tfs_upcall_has(const upcalls *u, uint32_t opcode) {
     return u && opcode < OPERATIONS && u->functions[opcode];
 }
 
@@ -191,12 +191,12 @@ static bool take_row(PyObject *value, answer *a) {
         a->counted = true;
         value = PyTuple_GET_ITEM(value, 0);
     }
-    return !PyErr_Occurred() && parse_row(value, &a->row);
+    return !PyErr_Occurred() && tfs_parse_row(value, &a->row);
 }
 
 static bool take_entry(PyObject *value, answer *a) {
     a->absent = PyTuple_Check(value) && !PyTuple_GET_SIZE(value);
-    return a->absent || parse_row(value, &a->row);
+    return a->absent || tfs_parse_row(value, &a->row);
 }
 
 static bool take_number(PyObject *value, answer *a) {
@@ -225,7 +225,7 @@ static size_t room_for(const worker *w, const request *q) {
 }
 
 static bool take_listing(PyObject *value, worker *w, const request *q, answer *a) {
-    return put_lines(value, w->router->table, w->reply, room_for(w, q), &a->length);
+    return tfs_put_lines(value, w->router->table, w->reply, room_for(w, q), &a->length);
 }
 
 static bool take_value(PyObject *value, worker *w, const request *q, const operation *op, answer *a) {
@@ -246,7 +246,7 @@ static bool take_value(PyObject *value, worker *w, const request *q, const opera
     case REPLY_LISTING:
         return take_listing(value, w, q, a);
     default:
-        return parse_statfs_fields(value, &a->statfs.reply);
+        return tfs_parse_statfs_fields(value, &a->statfs.reply);
     }
 }
 
@@ -258,7 +258,7 @@ static void fail(const upcalls *u, const request *q, const operation *op, bool m
     PyErr_NormalizeException(&type, &error, &trace);
     if (trace)
         PyException_SetTraceback(error, trace);
-    PyObject *number = u->failed ? PyObject_CallFunction(u->failed, "sOd", answer_names[op->counted], error, seconds) : NULL;
+    PyObject *number = u->failed ? PyObject_CallFunction(u->failed, "sOd", tfs_answer_names[op->counted], error, seconds) : NULL;
     a->error = EIO;
     if (number == Py_None && !may_wait)
         a->result = CALL_WAITS;
@@ -305,7 +305,7 @@ static void leave_python(void) {
     PyEval_SaveThread();
 }
 
-void upcall_detach(void) {
+void tfs_upcall_detach(void) {
     if (!python)
         return;
     PyEval_RestoreThread(python);
@@ -332,18 +332,18 @@ static void ask_python(upcalls *u, worker *w, const request *q, const operation 
 /* ---------------------------------------------------------------- replies */
 
 static void reply_entry(worker *w, const request *q, const answer *a) {
-    struct fuse_entry_out out = a->absent ? absent_entry() : entry_out_of(&a->row);
-    if (!reply(q, &out, sizeof out) && !a->absent)
+    struct fuse_entry_out out = a->absent ? tfs_absent_entry() : tfs_entry_out_of(&a->row);
+    if (!tfs_reply(q, &out, sizeof out) && !a->absent)
         forget_inode(w->router, a->row.ino, 1); /* the kernel did not take it */
 }
 
 static void reply_attributes(const request *q, const answer *a) {
-    struct fuse_attr_out out = attr_out_of(&a->row);
+    struct fuse_attr_out out = tfs_attr_out_of(&a->row);
     if (a->counted && a->row.sparse) {
         out.attr_valid = COUNTED_VALID_S;
         out.attr.blocks = a->number;
     }
-    reply(q, &out, sizeof out);
+    tfs_reply(q, &out, sizeof out);
 }
 
 static void reply_xattr(worker *w, const request *q, size_t length) {
@@ -351,16 +351,16 @@ static void reply_xattr(worker *w, const request *q, size_t length) {
     struct fuse_getxattr_out out = {.size = (uint32_t)length};
     memcpy(&in, q->body, q->length < sizeof in ? q->length : sizeof in);
     if (!in.size)
-        reply(q, &out, sizeof out);
+        tfs_reply(q, &out, sizeof out);
     else if (length > in.size)
-        reply_error(q, ERANGE);
+        tfs_reply_error(q, ERANGE);
     else
-        reply(q, w->reply, length);
+        tfs_reply(q, w->reply, length);
 }
 
 static void reply_listing(worker *w, const request *q, size_t length) {
-    listing_stamp(w->router->listing, w->reply, length);
-    reply(q, w->reply, length);
+    tfs_listing_stamp(w->router->listing, w->reply, length);
+    tfs_reply(q, w->reply, length);
 }
 
 static void reply_value(worker *w, const request *q, const operation *op, const answer *a) {
@@ -370,7 +370,7 @@ static void reply_value(worker *w, const request *q, const operation *op, const 
     case REPLY_NONE:
         break;
     case REPLY_DONE:
-        reply(q, NULL, 0);
+        tfs_reply(q, NULL, 0);
         break;
     case REPLY_ENTRY:
         reply_entry(w, q, a);
@@ -379,13 +379,13 @@ static void reply_value(worker *w, const request *q, const operation *op, const 
         reply_attributes(q, a);
         break;
     case REPLY_WRITTEN:
-        reply(q, &written, sizeof written);
+        tfs_reply(q, &written, sizeof written);
         break;
     case REPLY_OFFSET:
-        reply(q, &offset, sizeof offset);
+        tfs_reply(q, &offset, sizeof offset);
         break;
     case REPLY_BYTES:
-        reply(q, w->reply, a->length);
+        tfs_reply(q, w->reply, a->length);
         break;
     case REPLY_XATTR:
         reply_xattr(w, q, a->length);
@@ -394,29 +394,29 @@ static void reply_value(worker *w, const request *q, const operation *op, const 
         reply_listing(w, q, a->length);
         break;
     case REPLY_STATFS:
-        reply(q, &a->statfs.reply, sizeof a->statfs.reply);
+        tfs_reply(q, &a->statfs.reply, sizeof a->statfs.reply);
         break;
     }
 }
 
-call_result upcall_make(upcalls *u, worker *w, const request *q, const operation *op, bool again) {
+call_result tfs_upcall_make(upcalls *u, worker *w, const request *q, const operation *op, bool again) {
     argument all[MOST_ARGUMENTS];
     answer a = {.result = CALL_DONE};
-    int count = arguments_parse(op->arguments, q, all);
+    int count = tfs_arguments_parse(op->arguments, q, all);
     if (count < 0) {
-        reply_error(q, EINVAL);
+        tfs_reply_error(q, EINVAL);
         return CALL_DONE;
     }
     if (again)
-        note_unseen(w->router, q);
+        tfs_note_unseen(w->router, q);
     ask_python(u, w, q, op, again, all, count, &a);
     if (a.result != CALL_DONE)
         return a.result;
     if (a.error) {
-        reply_error(q, a.error);
+        tfs_reply_error(q, a.error);
     } else {
         reply_value(w, q, op, &a);
-        count_answer(w->counters, op->counted, true, q->started_ns);
+        tfs_count_answer(w->counters, op->counted, true, q->started_ns);
     }
     return CALL_DONE;
 }

@@ -12,14 +12,14 @@ typedef enum {
 } call_result;
 
 /* With Python's lock; NULL with an exception. `functions` is an object of Python, as Router.call takes it. */
-upcalls *upcalls_new(void *functions);
+upcalls *tfs_upcalls_new(void *functions);
 /* With Python's lock, when no thread calls any more; NULL is fine. */
-void upcalls_free(upcalls *u);
+void tfs_upcalls_free(upcalls *u);
 /* `u` may be NULL. */
-bool upcall_has(const upcalls *u, uint32_t opcode);
+bool tfs_upcall_has(const upcalls *u, uint32_t opcode);
 /* Calls the function of `op` and replies. `again`: what can be published does not help. */
-call_result upcall_make(upcalls *u, worker *w, const request *q, const operation *op, bool again);
+call_result tfs_upcall_make(upcalls *u, worker *w, const request *q, const operation *op, bool again);
 /* Before a thread ends that may have called. */
-void upcall_detach(void);
+void tfs_upcall_detach(void);
 
 #endif

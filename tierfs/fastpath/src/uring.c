@@ -12,19 +12,23 @@
 #include <sys/queue.h>
 #include <unistd.h>
 
+#include "events.h"
 #include "ring.h"
+#include "worker.h"
 
 /* include/uapi/linux/fuse.h of Linux 6.14 */
 #define FLAG2_OVER_IO_URING (1U << 9) /* FUSE_OVER_IO_URING >> 32 */
 
 enum { COMMAND_REGISTER = 1, COMMAND_COMMIT_AND_FETCH = 2 };
 
+/* struct fuse_uring_cmd_req */
 typedef struct {
     uint64_t flags, commit_id;
     uint16_t queue;
     uint8_t padding[6];
 } command_data;
 
+/* struct fuse_uring_req_header, and in it from `flags` on struct fuse_uring_ent_in_out */
 typedef struct {
     uint8_t in_out[128]; /* fuse_in_header; for the answer fuse_out_header */
     uint8_t fields[128]; /* of the operation: what FUSE calls op_in */
@@ -32,6 +36,13 @@ typedef struct {
     uint32_t payload, padding;
     uint64_t reserved;
 } headers;
+
+_Static_assert(sizeof(command_data) == 24, "struct fuse_uring_cmd_req");
+_Static_assert(offsetof(command_data, queue) == 16, "struct fuse_uring_cmd_req");
+_Static_assert(sizeof(headers) == 288, "struct fuse_uring_req_header");
+_Static_assert(offsetof(headers, fields) == 128 && offsetof(headers, flags) == 256, "struct fuse_uring_req_header");
+_Static_assert(offsetof(headers, commit_id) == 264 && offsetof(headers, payload) == 272,
+               "struct fuse_uring_ent_in_out");
 
 enum {
     MOST_ENTRIES = 8,        /* of a queue: requests of one core at a time */
@@ -61,7 +72,7 @@ struct queue {
     bool registered;
     bool urgent; /* what was submitted last should not wait */
     pthread_mutex_t lock;
-    STAILQ_HEAD(, entry) answered;
+    STAILQ_HEAD(, entry) answered; /* lock */
     entry *entries;
     worker worker;
     uint8_t *aside; /* for an answer made while its request is still read */
@@ -87,7 +98,7 @@ static uint8_t *payload_of(const entry *e) {
 /* ---------------------------------------------------------------- to the kernel */
 
 static void submit(entry *e, uint32_t command) {
-    struct io_uring_sqe *sqe = ring_entry(&e->queue->ring);
+    struct io_uring_sqe *sqe = tfs_ring_entry(&e->queue->ring);
     command_data data = {.commit_id = e->headers->commit_id, .queue = (uint16_t)e->queue->number};
     sqe->opcode = IORING_OP_URING_CMD;
     sqe->fd = e->queue->uring->router->device.fd;
@@ -101,7 +112,7 @@ static void submit(entry *e, uint32_t command) {
 }
 
 static void await_wake(queue *q) {
-    struct io_uring_sqe *sqe = ring_entry(&q->ring);
+    struct io_uring_sqe *sqe = tfs_ring_entry(&q->ring);
     sqe->opcode = IORING_OP_READ;
     sqe->fd = q->wake;
     sqe->addr = (uint64_t)(uintptr_t)&q->wakes;
@@ -148,7 +159,7 @@ static void serve(entry *e) {
     memcpy(&header, e->headers->in_out, sizeof header);
     size_t fields = header.len - sizeof header - rest;
     if (header.len < sizeof header || fields > sizeof e->headers->fields) {
-        reply_error(&(request){.channel = &e->channel, .header = &header}, EIO);
+        tfs_reply_error(&(request){.channel = &e->channel, .header = &header}, EIO);
         return;
     }
     w->request = payload_of(e) - fields - sizeof header;
@@ -181,13 +192,13 @@ static void woken(queue *q) {
    go back to the device (fuse_uring_cmd). */
 static int take_completions(queue *q) {
     struct io_uring_cqe done;
-    while (ring_take(&q->ring, &done)) {
+    while (tfs_ring_take(&q->ring, &done)) {
         entry *e = (entry *)(uintptr_t)done.user_data;
         if (!e) {
             woken(q);
         } else if (done.res >= 0) {
             serve(e);
-            if (q->urgent && ring_enter(&q->ring, false) < 0)
+            if (q->urgent && tfs_ring_enter(&q->ring, false) < 0)
                 return -1;
             q->urgent = false;
         }
@@ -197,14 +208,14 @@ static int take_completions(queue *q) {
 
 /* As spin() in workers.c; the kernel delivers when sched_yield(2) returns. */
 static int spin(queue *q) {
-    if (!may_spin(&q->worker, q->uring->spin_ns))
+    if (!tfs_may_spin(&q->worker, q->uring->spin_ns))
         return 0;
     uint64_t until = now_ns() + q->uring->spin_ns;
-    if (ring_enter(&q->ring, false) < 0)
+    if (tfs_ring_enter(&q->ring, false) < 0)
         return -1;
-    while (!ring_has_completion(&q->ring) && now_ns() < until && !is_stopping(q->uring->router))
+    while (!tfs_ring_has_completion(&q->ring) && now_ns() < until && !is_stopping(q->uring->router))
         sched_yield();
-    has_spun(&q->worker, ring_has_completion(&q->ring));
+    tfs_has_spun(&q->worker, tfs_ring_has_completion(&q->ring));
     return 0;
 }
 
@@ -216,9 +227,9 @@ static void *run(void *argument) {
     sched_setaffinity(0, sizeof core, &core); /* fails for a core that is not there yet: no harm */
     await_wake(q);
     while (!is_stopping(q->uring->router)) {
-        if (spin(q) < 0 || ring_enter(&q->ring, !ring_has_completion(&q->ring)) < 0 ||
+        if (spin(q) < 0 || tfs_ring_enter(&q->ring, !tfs_ring_has_completion(&q->ring)) < 0 ||
             take_completions(q) < 0) {
-            end_connection(q->uring->router); /* nobody would serve this core */
+            tfs_end_connection(q->uring->router); /* nobody would serve this core */
             break;
         }
     }
@@ -262,7 +273,7 @@ static bool make_queue(uring *u, unsigned number) {
     q->wake = eventfd(0, EFD_CLOEXEC);
     q->aside = aligned_alloc(PAGE, u->router->buffer);
     q->entries = calloc(u->depth, sizeof *q->entries);
-    if (q->wake < 0 || !q->aside || !q->entries || ring_open(&q->ring, 2 * u->depth) < 0)
+    if (q->wake < 0 || !q->aside || !q->entries || tfs_ring_open(&q->ring, 2 * u->depth) < 0)
         return false;
     for (unsigned i = 0; i < u->depth; i++)
         if (!make_entry(q, &q->entries[i]))
@@ -273,7 +284,7 @@ static bool make_queue(uring *u, unsigned number) {
 static bool start(uring *u) {
     while (u->running < u->count) {
         queue *q = &u->queues[u->running];
-        if (thread_start(&q->worker.thread, "tierfs-ring", run, q))
+        if (tfs_thread_start(&q->worker.thread, "tierfs-ring", run, q))
             return false;
         u->running++;
     }
@@ -290,7 +301,7 @@ static bool make_queues(uring *u, unsigned cores) {
     return u->queues && start(u);
 }
 
-uring *uring_new(router *r, void (*serve)(worker *, channel *, size_t)) {
+uring *tfs_uring_new(router *r, void (*serve)(worker *, channel *, size_t)) {
     uring *u = calloc(1, sizeof *u);
     if (u) {
         u->router = r;
@@ -300,7 +311,7 @@ uring *uring_new(router *r, void (*serve)(worker *, channel *, size_t)) {
     return u;
 }
 
-bool uring_agree(uring *u, uint32_t offered_flags2, struct fuse_init_out *out) {
+bool tfs_uring_agree(uring *u, uint32_t offered_flags2, struct fuse_init_out *out) {
     unsigned cores = u && offered_flags2 & FLAG2_OVER_IO_URING ? possible_cores() : 0;
     if (!cores || !make_queues(u, cores))
         return false; /* what was made is freed in the end */
@@ -309,17 +320,17 @@ bool uring_agree(uring *u, uint32_t offered_flags2, struct fuse_init_out *out) {
     return true;
 }
 
-bool uring_has_begun(const uring *u) {
+bool tfs_uring_has_begun(const uring *u) {
     return u && atomic_load_explicit(&u->begun, memory_order_relaxed);
 }
 
-void uring_begin(uring *u) {
+void tfs_uring_begin(uring *u) {
     atomic_store(&u->begun, true);
     for (unsigned i = 0; i < u->count; i++)
         wake(&u->queues[i]);
 }
 
-void uring_stop(uring *u) {
+void tfs_uring_stop(uring *u) {
     for (unsigned i = 0; u && i < u->running; i++) {
         wake(&u->queues[i]);
         pthread_join(u->queues[i].worker.thread, NULL);
@@ -329,7 +340,7 @@ void uring_stop(uring *u) {
 }
 
 static void close_queue(queue *q, unsigned depth) {
-    ring_close(&q->ring); /* first: the kernel knows the entries */
+    tfs_ring_close(&q->ring); /* first: the kernel knows the entries */
     if (q->wake >= 0)
         close(q->wake);
     q->wake = -1;
@@ -343,21 +354,21 @@ static void close_queue(queue *q, unsigned depth) {
     q->aside = NULL;
 }
 
-void uring_close(uring *u) {
+void tfs_uring_close(uring *u) {
     for (unsigned i = 0; u && i < u->count; i++)
         close_queue(&u->queues[i], u->depth);
 }
 
-void uring_free(uring *u) {
-    uring_close(u);
+void tfs_uring_free(uring *u) {
+    tfs_uring_close(u);
     for (unsigned i = 0; u && i < u->count; i++)
         pthread_mutex_destroy(&u->queues[i].lock);
     free(u ? u->queues : NULL);
     free(u);
 }
 
-void uring_count(uring *u, counters *sum) {
+void tfs_uring_count(uring *u, counters *sum) {
     bool begun = u && atomic_load(&u->begun);
     for (unsigned i = 0; begun && i < u->count; i++)
-        counters_add(sum, &u->queues[i].worker.own);
+        tfs_counters_add(sum, &u->queues[i].worker.own);
 }

@@ -10,18 +10,18 @@
 
 /* NULL without memory. Nothing is made before it is known to be used. `serve` deals with a request in the
    worker's buffer, whose answer goes to the channel. */
-uring *uring_new(router *r, void (*serve)(worker *, channel *, size_t));
+uring *tfs_uring_new(router *r, void (*serve)(worker *, channel *, size_t));
 /* Makes the rings and says so in INIT's reply; false where the kernel does not offer it, or where they
    cannot be made: the device does it all then. */
-bool uring_agree(uring *u, uint32_t offered_flags2, struct fuse_init_out *out);
+bool tfs_uring_agree(uring *u, uint32_t offered_flags2, struct fuse_init_out *out);
 /* INIT was answered so: the kernel now waits for the rings. */
-void uring_begin(uring *u);
-bool uring_has_begun(const uring *u);
+void tfs_uring_begin(uring *u);
+bool tfs_uring_has_begun(const uring *u);
 /* Ends the threads; the rings stay, since others may still be replying. */
-void uring_stop(uring *u);
+void tfs_uring_stop(uring *u);
 /* Frees all but the counters. */
-void uring_close(uring *u);
-void uring_free(uring *u);
-void uring_count(uring *u, counters *sum);
+void tfs_uring_close(uring *u);
+void tfs_uring_free(uring *u);
+void tfs_uring_count(uring *u, counters *sum);
 
 #endif

@@ -4,9 +4,13 @@
 
 #include "upcall.h"
 
-enum { PAGE = 4096 };
+enum {
+    PAGE = 4096,
+    LOSSES = 4, /* spins in a row without a request, after which spinning pauses */
+    PAUSE = 64, /* waits for which it pauses */
+};
 
-int worker_init(worker *w, router *r) {
+int tfs_worker_init(worker *w, router *r) {
     *w = (worker){.router = r};
     w->counters = &w->own;
     w->request = aligned_alloc(PAGE, r->buffer);
@@ -14,13 +18,13 @@ int worker_init(worker *w, router *r) {
     return w->request && w->reply ? 0 : -1;
 }
 
-void worker_free(worker *w) {
+void tfs_worker_free(worker *w) {
     free(w->request);
     free(w->reply);
     w->request = w->reply = NULL;
 }
 
-void *worker_for_pool(router *r, bool may_wait) {
+static void *pool_worker(router *r, bool may_wait) {
     worker *w = calloc(1, sizeof *w);
     uint8_t *buffer = w ? aligned_alloc(PAGE, r->buffer) : NULL;
     if (!buffer) {
@@ -34,9 +38,33 @@ void *worker_for_pool(router *r, bool may_wait) {
     return w;
 }
 
-void worker_of_pool_ends(void *thread) {
+static void *begin(void *context) {
+    return pool_worker(context, false);
+}
+
+static void *begin_for_disk(void *context) {
+    return pool_worker(context, true);
+}
+
+static void end(void *thread) {
     worker *w = thread;
-    upcall_detach();
-    worker_free(w);
+    tfs_upcall_detach();
+    tfs_worker_free(w);
     free(w);
+}
+
+pool_settings tfs_worker_pool(router *r, const char *name, unsigned most, bool may_wait) {
+    return (pool_settings){name, most, may_wait ? begin_for_disk : begin, end, r};
+}
+
+bool tfs_may_spin(worker *w, uint64_t spin_ns) {
+    return spin_ns && !(w->pause && w->pause--);
+}
+
+void tfs_has_spun(worker *w, bool won) {
+    w->losses = won ? 0 : w->losses + 1;
+    if (w->losses >= LOSSES) {
+        w->losses = 0;
+        w->pause = PAUSE;
+    }
 }

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "dispatch.h"
+#include "events.h"
 #include "forward.h"
 #include "turns.h"
 #include "upcall.h"
@@ -15,30 +16,16 @@
 enum {
     BACKLOG = 8,     /* requests in a row, without a pause, after which one more worker helps */
     HELPER_SPINS = 64, /* empty looks after which a helper sleeps again */
-    LOSSES = 4,      /* spins in a row without a request, after which spinning pauses */
     LOOKS_PER_CHECK = 64,
-    PAUSE = 64,      /* waits for which it pauses */
     LOOK_AGAIN = 16, /* sleeps after which to look for a queue of requests again */
     LOOK_MS = 1,       /* after which the leader's calls are looked at again */
     QUIET_LOOKS = 50, /* without a new call, after which it is not looked at any more */
 };
 
-void wake_leader(router *r) {
-    static const uint64_t one = 1;
-    ssize_t written = write(r->wake, &one, sizeof one);
-    (void)written;
-}
-
-void end_connection(router *r) {
-    static const uint64_t one = 1;
-    ssize_t written = write(r->ended, &one, sizeof one);
-    (void)written; /* an eventfd that is full is readable all the same */
-}
-
 /* The connection is over: nobody is to wait any longer. */
 static void stop_all(router *r) {
     atomic_store(&r->stopping, true);
-    wake_leader(r);
+    tfs_wake_leader(r);
     pthread_mutex_lock(&r->parking);
     pthread_cond_broadcast(&r->needed);
     pthread_cond_broadcast(&r->watch);
@@ -70,19 +57,19 @@ static bool park(router *r) {
 /* 1: a request was dealt with, 0: there was none, -1: the connection is over. */
 static int serve_request(worker *w) {
     device_channel *device = &w->router->device;
-    turn_begin(w);
-    ssize_t size = device_read(device, w->request, w->router->buffer);
+    tfs_turn_begin(w);
+    ssize_t size = tfs_device_read(device, w->request, w->router->buffer);
     if (size > 0)
-        dispatch(w, &device->channel, (size_t)size);
-    turn_end(w);
+        tfs_dispatch(w, &device->channel, (size_t)size);
+    tfs_turn_end(w);
     return size > 0 ? 1 : (int)size;
 }
 
 /* Replies first: pyfuse3's callers have waited longest. */
 static int serve_either(worker *w) {
-    int reply = forward_waits(w->router->forward) ? forward_take_reply(w->router->forward, w) : 0;
-    if (forward_has_queued(w->router->forward))
-        forward_flush(w->router->forward); /* there may never be a moment to wait for room */
+    int reply = tfs_forward_waits(w->router->forward) ? tfs_forward_take_reply(w->router->forward, w) : 0;
+    if (tfs_forward_has_queued(w->router->forward))
+        tfs_forward_flush(w->router->forward); /* there may never be a moment to wait for room */
     if (reply < 0)
         return reply;
     int request = serve_request(w);
@@ -98,41 +85,29 @@ static bool is_bound(worker *w) {
     return w->bound;
 }
 
-bool may_spin(worker *w, uint64_t spin_ns) {
-    return spin_ns && !(w->pause && w->pause--);
-}
-
-void has_spun(worker *w, bool won) {
-    w->losses = won ? 0 : w->losses + 1;
-    if (w->losses >= LOSSES) {
-        w->losses = 0;
-        w->pause = PAUSE;
-    }
-}
-
 /* Looks again and again for a while, since to sleep and be woken takes longer than the next request
    usually does. Where that proves wrong it pauses: an idle mount costs no processor time. */
 static int spin(worker *w) {
     router *r = w->router;
     uint64_t until;
-    if (uring_has_begun(r->uring) && !forward_waits(r->forward))
+    if (tfs_uring_has_begun(r->uring) && !tfs_forward_waits(r->forward))
         return 0; /* little comes by the device */
-    if (is_bound(w) || !may_spin(w, r->spin_ns))
+    if (is_bound(w) || !tfs_may_spin(w, r->spin_ns))
         return 0;
     until = now_ns() + r->spin_ns;
     do {
         int served = serve_either(w);
         if (served) {
-            has_spun(w, true);
-            awake_note(&r->awake, true);
+            tfs_has_spun(w, true);
+            tfs_awake_note(&r->awake, true);
             return served;
         }
         sched_yield(); /* the client may need this very core to make its next request */
     } while (now_ns() < until && !is_stopping(r));
-    has_spun(w, false);
-    awake_note(&r->awake, false);
-    if (w->pause) /* the waits to come may all be shorter than awake_timeout() */
-        awake_end(&r->awake);
+    tfs_has_spun(w, false);
+    tfs_awake_note(&r->awake, false);
+    if (w->pause) /* the waits to come may all be shorter than tfs_awake_timeout() */
+        tfs_awake_end(&r->awake);
     return 0;
 }
 
@@ -140,22 +115,22 @@ static int spin(worker *w) {
 static int wait_for_any(worker *w) {
     router *r = w->router;
     uint64_t wakes;
-    short room = forward_has_queued(r->forward) ? POLLOUT : 0;
+    short room = tfs_forward_has_queued(r->forward) ? POLLOUT : 0;
     struct pollfd events[] = {
         {r->device.fd, POLLIN, 0},
         {r->socket, (short)(POLLIN | room), 0},
         {r->wake, POLLIN, 0},
     };
-    int ready = poll(events, 3, awake_timeout(&r->awake));
+    int ready = poll(events, 3, tfs_awake_timeout(&r->awake));
     if (ready < 0)
         return errno == EINTR ? 0 : -1;
     if (!ready)
-        awake_end(&r->awake);
+        tfs_awake_end(&r->awake);
     if (events[2].revents && read(r->wake, &wakes, sizeof wakes) < 0 && errno != EAGAIN)
         return -1;
     if (events[1].revents & POLLOUT)
-        forward_flush(r->forward);
-    if (events[1].revents & ~POLLOUT && forward_take_reply(w->router->forward, w) < 0)
+        tfs_forward_flush(r->forward);
+    if (events[1].revents & ~POLLOUT && tfs_forward_take_reply(w->router->forward, w) < 0)
         return -1;
     return events[0].revents ? serve_request(w) : 0;
 }
@@ -164,7 +139,7 @@ static int wait_for_any(worker *w) {
    leader goes straight to sleep the next time: with one client a further look would be one call more
    for each request. Requests that queue up wake it at once, and show that looking pays again. */
 static int serve_pending(worker *w, bool *look) {
-    bool looks = *look || forward_waits(w->router->forward);
+    bool looks = *look || tfs_forward_waits(w->router->forward);
     int served = looks ? serve_either(w) : 0;
     w->without_pause = served ? w->without_pause + 1 : 0;
     if (looks && !served)
@@ -190,10 +165,10 @@ static void *lead(void *argument) {
             look = look || (w->router->spin_ns && !w->bound) || ++slept % LOOK_AGAIN == 0;
         }
     }
-    awake_end(&w->router->awake);
+    tfs_awake_end(&w->router->awake);
     stop_all(w->router);
-    end_connection(w->router);
-    upcall_detach();
+    tfs_end_connection(w->router);
+    tfs_upcall_detach();
     return NULL;
 }
 
@@ -215,7 +190,7 @@ static void *help(void *argument) {
             }
         }
     }
-    upcall_detach();
+    tfs_upcall_detach();
     return NULL;
 }
 
@@ -254,15 +229,15 @@ static void *stand_by(void *argument) {
         }
         atomic_store(&r->watched, false);
     }
-    upcall_detach();
+    tfs_upcall_detach();
     return NULL;
 }
 
 static int start_worker(router *r, unsigned i, const char *name, void *(*run)(void *)) {
     worker *w = &r->workers[i];
-    int error = worker_init(w, r) < 0 ? ENOMEM : thread_start(&w->thread, name, run, w);
+    int error = tfs_worker_init(w, r) < 0 ? ENOMEM : tfs_thread_start(&w->thread, name, run, w);
     if (error) {
-        worker_free(w);
+        tfs_worker_free(w);
         errno = error;
         return -1;
     }
@@ -270,7 +245,7 @@ static int start_worker(router *r, unsigned i, const char *name, void *(*run)(vo
     return 0;
 }
 
-int workers_start(router *r, unsigned count) {
+int tfs_workers_start(router *r, unsigned count) {
     if (start_worker(r, 0, "tierfs-lead", lead) < 0)
         return -1;
     for (unsigned i = 1; i < count; i++)
@@ -279,12 +254,12 @@ int workers_start(router *r, unsigned count) {
     return start_worker(r, count, "tierfs-standby", stand_by);
 }
 
-void workers_stop(router *r) {
+void tfs_workers_stop(router *r) {
     stop_all(r);
     for (unsigned i = 0; i < r->worker_count; i++) {
         pthread_join(r->workers[i].thread, NULL);
-        worker_free(&r->workers[i]);
+        tfs_worker_free(&r->workers[i]);
     }
     r->worker_count = 0;
-    uring_stop(r->uring); /* after the leader, which starts them */
+    tfs_uring_stop(r->uring); /* after the leader, which starts them */
 }

@@ -18,7 +18,7 @@ static pair pair_at(const uint8_t *packed, size_t at) {
                   at + XATTR_HEADER + lengths[0] + lengths[1]};
 }
 
-size_t xattrs_pack(uint8_t *packed, size_t at, const char *name, size_t name_length,
+size_t tfs_xattrs_pack(uint8_t *packed, size_t at, const char *name, size_t name_length,
                    const char *value, size_t length) {
     if (name_length > XATTRS_MAX || length > XATTRS_MAX ||
         at + XATTR_HEADER + name_length + length > XATTRS_MAX)
@@ -48,7 +48,7 @@ static bool is_stored(const char *name, size_t length) {
     return false;
 }
 
-found xattrs_value(const uint8_t *packed, size_t packed_length, const char *name,
+found tfs_xattrs_value(const uint8_t *packed, size_t packed_length, const char *name,
                    size_t name_length, uint8_t *out, size_t room, size_t *length) {
     for (size_t at = 0; at < packed_length;) {
         pair each = pair_at(packed, at);
@@ -62,7 +62,7 @@ found xattrs_value(const uint8_t *packed, size_t packed_length, const char *name
     return is_stored(name, name_length) ? ABSENT : MISS;
 }
 
-found xattrs_names(const uint8_t *packed, size_t packed_length, uint8_t *out, size_t room,
+found tfs_xattrs_names(const uint8_t *packed, size_t packed_length, uint8_t *out, size_t room,
                    size_t *length) {
     *length = 0;
     for (size_t at = 0; at < packed_length;) {
