@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,8 @@ from tests.core.calls import fails
 from tests.core.consistency import check, content
 from tests.core.scenarios import make, pattern
 from tests.guards.logs import ExpectLog
-from tests.support.faulty_os import Point
-from tests.support.volumes import LooseVolume
+from tests.support.faulty_os import Killed, Point
+from tests.support.volumes import LooseVolume, volume_settings
 from tierfs.base.errors import Damage, FsError
 from tierfs.core.attributes import Changes
 from tierfs.core.dirty import Unreconciled
@@ -232,6 +234,31 @@ def test_the_time_of_a_truncation_survives_what_trims_the_objects_later(
     survivor = small.copy(home / "killed")
     survivor.open()
     assert survivor.find(b"file").mtime == small.clock.now
+    survivor.close()
+
+
+@pytest.mark.parametrize("size", [HEAD // 2, 3 * HEAD])
+@pytest.mark.parametrize("prefix", [0, 2 * HEAD])
+def test_the_time_of_a_file_is_none_of_a_move(
+    small: LooseVolume, home: Path, size: int, prefix: int
+) -> None:
+    """Where the index lost, to a power cut or a failing device, that it was synced for the move."""
+    small.clock.now = time.time_ns() + 20_000_000
+    ino = file_of(small, OLD[:size], synced=True)
+    before, copied = small.find(b"file").mtime, home / "copied"
+    index = {path.name: path.read_bytes() for path in small.settings.flash.glob("index.db*")}
+    time.sleep(0.05)
+    point = Point("move.committed", 0)
+    small.os.kill(point, "before", lambda: shutil.copytree(small.home, copied))
+    with suppress(Killed):
+        small.fs.moves.place(ino, prefix, keep_mirror=True, paced=lambda _: None)
+    small.os.dead = True
+    small.abandon()
+    for name, data in index.items():
+        (copied / "flash" / name).write_bytes(data)
+    survivor = LooseVolume(volume_settings(copied, small.head))
+    survivor.open()
+    assert survivor.find(b"file").mtime == before
     survivor.close()
 
 

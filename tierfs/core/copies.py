@@ -39,32 +39,6 @@ def load(store: ObjectStore, ino: int, extent: Extent, *, keep: bool = True) -> 
     return data
 
 
-def put(
-    store: ObjectStore,
-    ino: int,
-    offset: int,
-    data: bytes | memoryview,
-    holds: int,
-) -> None:
-    """Write all of ``data``.
-
-    Raises:
-        Damage: the object is missing or too short.
-    """
-    try:
-        store.write(ino, offset, data, holds=holds)
-    except ObjectLost as exc:
-        raise Damage(ino, str(exc)) from None
-
-
-def resize(store: ObjectStore, ino: int, length: int, holds: int) -> None:
-    """Cut an object, or extend it with a hole; raises as ``put`` does."""
-    try:
-        store.resize(ino, length, holds=holds)
-    except ObjectLost as exc:
-        raise Damage(ino, str(exc)) from None
-
-
 class Copy(NamedTuple):
     """An extent of a file that is to be in two stores.
 
@@ -100,12 +74,29 @@ class Copy(NamedTuple):
 
     def put(self, offset: int, data: bytes | memoryview) -> None:
         """Bytes of the source to the target."""
-        put(self.target, self.inode.ino, offset, data, self.holds)
+        ino = self.inode.ino
+        try:
+            self.target.write(ino, offset, data, holds=self.holds, then=self._then)
+        except ObjectLost as exc:
+            raise Damage(ino, str(exc)) from None
 
     def finish(self) -> None:
         """Give the target its length, where the copy ends with a hole."""
-        if self.inode.sparse and (self.target.length(self.inode.ino) or 0) < self.extent.end:
-            resize(self.target, self.inode.ino, self.extent.end, self.holds)
+        ino, end = self.inode.ino, self.extent.end
+        if self.inode.sparse and (self.target.length(ino) or 0) < end:
+            try:
+                self.target.resize(ino, end, holds=self.holds, then=self._then)
+            except ObjectLost as exc:
+                raise Damage(ino, str(exc)) from None
+
+    @property
+    def _then(self) -> int:
+        """The time that the target is given: not later than the last change of the file.
+
+        Recovery takes a later one for that of a write, and the index may not know yet, or know no
+        more after a power cut, that the file was synced before it was copied.
+        """
+        return min(self.inode.mtime, self.inode.ctime)
 
     @property
     def _range(self) -> tuple[int, int]:

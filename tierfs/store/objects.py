@@ -238,27 +238,36 @@ class ObjectStore:
                 self._forget(fd, offset, length)
             return data
 
-    def write(self, ino: int, offset: int, data: bytes | memoryview, *, holds: int = 0) -> None:
+    def write(
+        self,
+        ino: int,
+        offset: int,
+        data: bytes | memoryview,
+        *,
+        holds: int = 0,
+        then: int | None = None,
+    ) -> None:
         """Write all of ``data`` to an object that ``holds`` so many bytes already.
 
-        0: it is made if there is none.
+        0: it is made if there is none. ``then``: its mtime afterwards, in ns, where this is not a
+        change of the file.
 
         Raises:
             ObjectLost: it does not hold them.
         """
         with _Open(*self.open_to_write(ino, holds)) as fd:
             self.write_by(fd, offset, data)
+            self._set_time(fd, then)
 
-    def resize(self, ino: int, length: int, *, holds: int = 0) -> None:
-        """Cut an object that ``holds`` so many bytes, or extend it with a hole.
-
-        0: it is made if there is none.
-
-        Raises:
-            ObjectLost: it does not hold them.
-        """
+    def resize(self, ino: int, length: int, *, holds: int = 0, then: int | None = None) -> None:
+        """Cut an object that ``holds`` so many bytes, or extend it with a hole; as ``write``."""
         with _Open(*self.open_to_write(ino, holds)) as fd:
             self._calls.ftruncate(fd, length)
+            self._set_time(fd, then)
+
+    def _set_time(self, fd: int, then: int | None) -> None:
+        if then is not None:
+            self._calls.utime(fd, ns=(then, then))
 
     def trim(self, ino: int, length: int) -> None:
         """Cut what an object holds behind ``length``; not a change of the file, so mtime stays.
