@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import queue
 import threading
+from collections.abc import Callable
 from typing import Any, Final
 
 from tierfs.core.locks import WouldBlock
@@ -47,10 +48,12 @@ class Functions:
         for name in names:
             setattr(self, name, functools.partial(self._call, name))
 
-    def failed(self, operation: str, exc: BaseException, _seconds: float) -> int | None:
-        """See ``Router.call``."""
+    def failed(
+        self, operation: str, exc: BaseException, _seconds: float
+    ) -> int | Callable[[], object] | None:
+        """See ``Router.call``; a function may be an argument of ``WouldBlock``."""
         if isinstance(exc, WouldBlock):
-            return None
+            return next(iter(exc.args), None)
         self.failures.append((operation, exc))
         return exc.errno if isinstance(exc, OSError) else 5
 

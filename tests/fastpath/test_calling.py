@@ -265,6 +265,22 @@ def test_what_must_wait_goes_on_elsewhere_and_holds_nobody_up(
     assert {rig.kernel.reply().error for _ in range(80)} == {0}
 
 
+def test_what_must_wait_may_go_on_with_something_else(rig: Rig, functions: Functions) -> None:
+    threads = []
+
+    def resume() -> object:
+        threads.append(threading.get_native_id())
+        return inode(FILE, size=5), 8
+
+    rig.kernel.request(Op.GETATTR, FILE, getattr_in())
+    call = functions.next()
+    call.answer(WouldBlock(resume))
+    assert AttrOut.parse(rig.kernel.reply().body).attr.size == 5
+    assert threads
+    assert threads != [call.thread]
+    assert functions.are_idle()
+
+
 def test_a_large_write_that_must_wait_keeps_its_bytes(rig: Rig, functions: Functions) -> None:
     data = [os.urandom(1 << 20) for _ in range(3)]
     slow = []

@@ -8,6 +8,7 @@ import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -25,6 +26,7 @@ from tierfs.mount.operations import (
     FATTR_SIZE,
     NO_NAME,
     Operations,
+    Waits,
     changes,
 )
 
@@ -118,6 +120,19 @@ def test_what_waits_says_so(small: LooseVolume, operations: Operations) -> None:
     assert isinstance(operations.lookup(ino, b".", again=False, wait=True), Inode)
     with small.fs.data._locks.hold(ino), pytest.raises(WouldBlock):
         operations.write(ino, 0, b"data", wait=False)
+
+
+def test_a_size_is_that_of_when_it_was_asked_for(operations: Operations) -> None:
+    """Also when the blocks must be counted, which waits: else stat(2) is ahead of the next one."""
+    ino = operations.mknod(ROOT, FILE | 0o644, 0, 0, b"file", caller=ME).ino
+    operations.setattr(ino, (FATTR_SIZE, 1 << 20, 0, 0, 0, 0, 0, 0, 0), caller=ME, wait=True)
+    with pytest.raises(Waits) as waits:
+        operations.getattr(ino, again=False, wait=False)
+    operations.write(ino, 1 << 20, b"more", wait=True)
+    resume = operations.failed("getattr", waits.value, 0.0)
+    assert callable(resume)
+    row, _ = cast("tuple[Inode, int]", resume())
+    assert row.size == 1 << 20
 
 
 def test_failures_are_told_by_number_and_counted(

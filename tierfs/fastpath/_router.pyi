@@ -77,7 +77,8 @@ class Router:
         request of which the method is missing goes to pyfuse3. A method fails by raising;
         ``failed(operation, error, seconds)`` then returns the number of the error, or None: the
         method would have to wait. Then it is called again with ``wait`` True, if it has that
-        argument, in a thread of a pool.
+        argument, in a thread of a pool. Where ``failed`` returns a function, that is called there
+        instead, without an argument, for the value.
 
         ``ready()``, if there is one, tells whether the index can be used at once: it is asked in
         the threads that read requests, which otherwise leave the call to a pool.

@@ -7,7 +7,8 @@ and ``counters.c``, and where pyfuse3 has it a handler in ``adapter.py``. The fi
 inode number; ``caller`` is user, group and thread of who asks.
 
 * ``wait`` False: raise ``WouldBlock`` where a disk or another change of the same file is needed.
-  The function is then called again with ``wait`` True, in a thread that may wait.
+  The function is then called again with ``wait`` True, in a thread that may wait; where it raises
+  ``Waits``, it goes on there with what that says.
 * ``again`` False: publish what is asked for, and return None: the router then answers by itself. It
   is called again with True where that did not help, as of what there is no room for, and then
   returns the answer.
@@ -63,6 +64,14 @@ FATTR_ATIME_NOW, FATTR_MTIME_NOW = 1 << 7, 1 << 8
 SECOND: Final = 1_000_000_000
 
 
+class Waits(WouldBlock):
+    """A function must wait, and goes on with ``resume`` then, instead of being called again."""
+
+    def __init__(self, resume: Callable[[], object]) -> None:
+        super().__init__()
+        self.resume = resume
+
+
 class Operations:
     """Serves one volume. Thread-safe; raises what the core raises."""
 
@@ -97,10 +106,15 @@ class Operations:
         """The calling thread serves everybody: a disk must not hold it up."""
         self._fs.dirty.never_wait.add(threading.get_ident())
 
-    def failed(self, operation: str, exc: Exception, seconds: float) -> int | None:
-        """The errno of a request that failed, which is counted and logged; None: it must wait."""
+    def failed(
+        self, operation: str, exc: Exception, seconds: float
+    ) -> int | Callable[[], object] | None:
+        """The errno of a request that failed, which is counted and logged.
+
+        None: it must wait. A function: it must wait, and then goes on with that.
+        """
         if isinstance(exc, WouldBlock):
-            return None
+            return exc.resume if isinstance(exc, Waits) else None
         return error_number(exc, operation, self._metrics, seconds)
 
     # ---------------------------------------------------------------- names
@@ -184,7 +198,11 @@ class Operations:
             self._missed(ino)
             if not row.sparse:
                 return None
-        return row, self._fs.attributes.blocks(ino, wait=wait)
+        blocks = partial(self._fs.attributes.blocks, ino)
+        try:
+            return row, blocks(wait=wait)
+        except WouldBlock:
+            raise Waits(lambda: (row, blocks(wait=True))) from None
 
     def setattr(self, ino: int, fields: FieldsOfSetattr, *, caller: Caller, wait: bool) -> Inode:
         """SETATTR: chmod, chown, truncate, utimens."""

@@ -47,7 +47,7 @@ bool tfs_upcall_has(const upcalls *u, uint32_t opcode) {
     return op && op->function && op->pool == POOL_CALLS && opcode != FUSE_FORGET;
 }
 
-call_result tfs_upcall_make(upcalls *u, worker *who, const request *q, const operation *op, bool again) {
+call_result tfs_upcall_make(upcalls *u, worker *who, request *q, const operation *op, bool again) {
     (void)u, (void)who;
     argument all[MOST_ARGUMENTS];
     static volatile uint8_t seen;
@@ -62,6 +62,10 @@ call_result tfs_upcall_make(upcalls *u, worker *who, const request *q, const ope
 }
 
 void tfs_upcall_detach(void) {}
+
+void tfs_upcall_drop(request *q) {
+    (void)q;
+}
 
 /* -------- the published view: directories 1 to 3, files, absent names, attributes, sparse files */
 

@@ -22,6 +22,7 @@ typedef struct {
     const uint8_t *body;
     size_t length;
     uint64_t started_ns;
+    void *resume; /* NULL, or what upcall.h goes on with where a function had to wait */
 } request;
 
 bool tfs_reply(const request *q, const void *body, size_t length);

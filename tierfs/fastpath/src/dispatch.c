@@ -50,7 +50,7 @@ struct calls {
     pool *waiting, *disk, *sync;
 };
 
-static void act(worker *w, const request *q, const operation *op, verdict v);
+static void act(worker *w, request *q, const operation *op, verdict v);
 static void forget_orphans(worker *w);
 
 /* ---------------------------------------------------------------- requests that wait */
@@ -73,6 +73,7 @@ static void give_buffer(calls *c, uint8_t *buffer) {
 }
 
 static void kept_free(kept *k) {
+    tfs_upcall_drop(&k->request);
     if (k->buffer)
         give_buffer(k->router->calls, k->buffer);
     free(k);
@@ -129,7 +130,7 @@ static void pass_to(pool *p, kept *k, void (*run)(job *, void *)) {
 /* ---------------------------------------------------------------- calls */
 
 /* `again`: what can be published does not help. CALL_DONE where it was replied to. */
-static call_result call(worker *w, const request *q, const operation *op, bool again) {
+static call_result call(worker *w, request *q, const operation *op, bool again) {
     uint64_t unique = q->header->unique; /* once it is replied to, a ring may have the next there */
     for (;; again = true) {
         call_result result = tfs_upcall_make(w->router->upcalls, w, q, op, again);
@@ -201,7 +202,7 @@ static kept *next_or_leave(calls *c) {
 }
 
 /* With one request, which is still in the worker's buffer or is kept, and then all that is queued. */
-static void be_in_calls(worker *w, const request *q, const operation *op, kept *k) {
+static void be_in_calls(worker *w, request *q, const operation *op, kept *k) {
     calls *c = w->router->calls;
     tfs_turn_end(w);
     tfs_calls_begin(w);
@@ -221,7 +222,7 @@ static void be_in_calls(worker *w, const request *q, const operation *op, kept *
     tfs_calls_end(w);
 }
 
-static void call_or_queue(worker *w, const request *q, const operation *op) {
+static void call_or_queue(worker *w, request *q, const operation *op) {
     calls *c = w->router->calls;
     if (enter(c, NULL)) {
         be_in_calls(w, q, op, NULL);
@@ -245,7 +246,7 @@ static void note(worker *w, const request *q, const operation *op) {
     }
 }
 
-static void ask(worker *w, const request *q, const operation *op) {
+static void ask(worker *w, request *q, const operation *op) {
     router *r = w->router;
     note(w, q, op);
     if (!op || !tfs_upcall_has(r->upcalls, q->header->opcode)) {
@@ -299,7 +300,7 @@ static void run_read(job *j, void *thread) {
     kept_free(k);
 }
 
-static void act(worker *w, const request *q, const operation *op, verdict v) {
+static void act(worker *w, request *q, const operation *op, verdict v) {
     router *r = w->router;
     if (v == WAIT_DISK) {
         kept *k = keep(w, q, op);
@@ -328,7 +329,7 @@ void tfs_dispatch(worker *w, channel *from, size_t size) {
     const struct fuse_in_header *header = (void *)w->request;
     if (size < sizeof *header)
         return; /* no message of FUSE, and nobody to answer */
-    request q = {from, header, w->request + sizeof *header, size - sizeof *header, now_ns()};
+    request q = {from, header, w->request + sizeof *header, size - sizeof *header, now_ns(), NULL};
     if (header->len != size) {
         tfs_reply_error(&q, EIO);
         return;

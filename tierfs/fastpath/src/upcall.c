@@ -28,6 +28,7 @@ typedef struct {
     bool counted;    /* `number` is how many sectors the inode takes */
     size_t length;   /* in the worker's `reply` */
     published_statfs statfs;
+    PyObject *resume; /* where it had to wait: a function that goes on */
 } answer;
 
 /* This thread's, once it has called. */
@@ -260,12 +261,15 @@ static void fail(const upcalls *u, const request *q, const operation *op, bool m
         PyException_SetTraceback(error, trace);
     PyObject *number = u->failed ? PyObject_CallFunction(u->failed, "sOd", tfs_answer_names[op->counted], error, seconds) : NULL;
     a->error = EIO;
-    if (number == Py_None && !may_wait)
+    bool waits = number && !may_wait && (number == Py_None || PyCallable_Check(number));
+    if (waits) {
         a->result = CALL_WAITS;
-    else if (number && number != Py_None)
+        a->resume = number == Py_None ? NULL : Py_NewRef(number);
+    } else if (number && number != Py_None) {
         a->error = (int)PyLong_AsLong(number);
-    else if (!u->failed)
+    } else if (!u->failed) {
         PyErr_Restore(Py_NewRef(type), Py_XNewRef(error), Py_XNewRef(trace));
+    }
     if (PyErr_Occurred()) {
         PyErr_WriteUnraisable(NULL);
         a->error = EIO;
@@ -313,13 +317,30 @@ void tfs_upcall_detach(void) {
     python = NULL;
 }
 
-static void ask_python(upcalls *u, worker *w, const request *q, const operation *op, bool again,
+static PyObject *resume(request *q) {
+    PyObject *function = q->resume;
+    PyObject *value = PyObject_CallNoArgs(function);
+    q->resume = NULL;
+    Py_DECREF(function);
+    return value;
+}
+
+void tfs_upcall_drop(request *q) {
+    if (!q->resume)
+        return;
+    PyGILState_STATE held = PyGILState_Ensure();
+    Py_DECREF((PyObject *)q->resume);
+    PyGILState_Release(held);
+    q->resume = NULL;
+}
+
+static void ask_python(upcalls *u, worker *w, request *q, const operation *op, bool again,
                        const argument *all, int count, answer *a) {
     enter_python(u, w);
     if (w->request && !is_ready(u)) { /* it is at the device, where others wait for it */
         a->result = CALL_BUSY;
     } else {
-        PyObject *value = call_function(u, all, count, w, q, again);
+        PyObject *value = q->resume ? resume(q) : call_function(u, all, count, w, q, again);
         if (value == Py_None && op->answer && !again && op->reply != REPLY_NONE)
             a->result = CALL_PUBLISHED;
         else if (!value || !take_value(value, w, q, op, a))
@@ -399,7 +420,7 @@ static void reply_value(worker *w, const request *q, const operation *op, const 
     }
 }
 
-call_result tfs_upcall_make(upcalls *u, worker *w, const request *q, const operation *op, bool again) {
+call_result tfs_upcall_make(upcalls *u, worker *w, request *q, const operation *op, bool again) {
     argument all[MOST_ARGUMENTS];
     answer a = {.result = CALL_DONE};
     int count = tfs_arguments_parse(op->arguments, q, all);
@@ -410,6 +431,7 @@ call_result tfs_upcall_make(upcalls *u, worker *w, const request *q, const opera
     if (again)
         tfs_note_unseen(w->router, q);
     ask_python(u, w, q, op, again, all, count, &a);
+    q->resume = a.resume;
     if (a.result != CALL_DONE)
         return a.result;
     if (a.error) {

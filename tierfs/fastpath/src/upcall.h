@@ -18,7 +18,9 @@ void tfs_upcalls_free(upcalls *u);
 /* `u` may be NULL. */
 bool tfs_upcall_has(const upcalls *u, uint32_t opcode);
 /* Calls the function of `op` and replies. `again`: what can be published does not help. */
-call_result tfs_upcall_make(upcalls *u, worker *w, const request *q, const operation *op, bool again);
+call_result tfs_upcall_make(upcalls *u, worker *w, request *q, const operation *op, bool again);
+/* The request is not gone on with. */
+void tfs_upcall_drop(request *q);
 /* Before a thread ends that may have called. */
 void tfs_upcall_detach(void);
 
