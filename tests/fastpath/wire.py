@@ -46,6 +46,10 @@ class Op(IntEnum):
     READDIRPLUS = 44
     RENAME2 = 45
     LSEEK = 46
+    COPY_FILE_RANGE = 47
+    TMPFILE = 51
+    STATX = 52
+    COPY_FILE_RANGE_64 = 53
 
 
 WITHOUT_REPLY = frozenset({Op.FORGET, Op.BATCH_FORGET, Op.INTERRUPT})

@@ -14,6 +14,7 @@ from tests.model.core_volume import CoreVolume, ask
 from tests.model.driver import (
     TIERFS,
     XATTR_SIZE_MAX,
+    FallocateMode,
     Path,
     RenameFlags,
     Stat,
@@ -181,6 +182,19 @@ class CoreDriver:
     def ftruncate(self, handle: int, size: int) -> None:
         """ftruncate(2)."""
         self._set(self._handles[handle], Changes(size=size))
+
+    def fallocate(self, handle: int, mode: FallocateMode, offset: int, length: int) -> None:
+        """fallocate(2)."""
+        args = self._handles[handle], offset, length, mode
+        try:
+            ask(self._fs.ranges.fallocate, *args, wait=False)
+        except WouldBlock:
+            ask(self._fs.ranges.fallocate, *args)
+
+    def copy_range(self, source: int, offset: int, target: int, to: int, length: int) -> int:
+        """copy_file_range(2)."""
+        inos = self._handles[source], self._handles[target]
+        return ask(self._fs.ranges.copy, inos[0], offset, inos[1], to, length)
 
     def fstat(self, handle: int) -> Stat:
         """fstat(2)."""

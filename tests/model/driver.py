@@ -33,6 +33,14 @@ class RenameFlags(IntFlag):
     EXCHANGE = 2
 
 
+class FallocateMode(IntFlag):
+    """The modes of fallocate(2) that every filesystem here knows."""
+
+    ALLOCATE = 0
+    KEEP_SIZE = 1
+    PUNCH_HOLE = 3
+
+
 class XattrFlags(IntFlag):
     """The flags of setxattr(2)."""
 
@@ -167,6 +175,12 @@ class Operations(Protocol):
     def ftruncate(self, handle: int, size: int) -> None:
         """ftruncate(2)."""
 
+    def fallocate(self, handle: int, mode: FallocateMode, offset: int, length: int) -> None:
+        """fallocate(2)."""
+
+    def copy_range(self, source: int, offset: int, target: int, to: int, length: int) -> int:
+        """copy_file_range(2), of a few bytes: all that there are."""
+
     def fsync(self, handle: int) -> None:
         """fsync(2)."""
 
@@ -181,12 +195,18 @@ class Traits:
     reuses_inodes: bool
     """Whether an inode number may come back after its file is gone."""
 
+    allocates: bool = True
+    """Whether it knows fallocate(2)."""
+
 
 LINUX = Traits(reuses_inodes=True)
 """The filesystems in the kernel."""
 
 TIERFS = Traits(reuses_inodes=False)
 """tierfs never reuses a number."""
+
+PYTHON_ONLY = Traits(reuses_inodes=False, allocates=False)
+"""tierfs mounted without the fast path: pyfuse3 has no handler for FALLOCATE."""
 
 
 class Driver(Operations, Protocol):

@@ -12,6 +12,7 @@ from tests.model.compare import Comparison, check_equal
 from tests.model.driver import (
     Driver,
     Failed,
+    FallocateMode,
     Operations,
     Path,
     RenameFlags,
@@ -198,6 +199,29 @@ class FilesystemMachine(RuleBasedStateMachine):
     def ftruncate(self, handle: int, size: int) -> None:
         self._changed = {self.model.handles[handle]}
         self.both(lambda fs: fs.ftruncate(handle, size))
+
+    @precondition(lambda self: self.model.handles and self.driver.traits.allocates)
+    @rule(
+        handle=draw.open_handles,
+        mode=draw.fallocate_modes,
+        offset=draw.offsets,
+        length=draw.lengths,
+    )
+    def fallocate(self, handle: int, mode: FallocateMode, offset: int, length: int) -> None:
+        self._changed = {self.model.handles[handle]}
+        self.both(lambda fs: fs.fallocate(handle, mode, offset, length))
+
+    @precondition(lambda self: self.model.handles)
+    @rule(
+        source=draw.open_handles,
+        offset=draw.offsets,
+        into=draw.open_handles,
+        to=draw.offsets,
+        length=draw.lengths,
+    )
+    def copy_range(self, source: int, offset: int, into: int, to: int, length: int) -> None:
+        self._changed = {self.model.handles[into]}
+        self.both(lambda fs: fs.copy_range(source, offset, into, to, length))
 
     @precondition(lambda self: self.model.handles)
     @rule(handle=draw.open_handles)

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path as OsPath
 
-from tests.model.driver import LINUX, Path, RenameFlags, Stat, Traits, XattrFlags
+from tests.model.driver import LINUX, FallocateMode, Path, RenameFlags, Stat, Traits, XattrFlags
 from tests.model.renameat2 import renameat2
+from tierfs.base.ranges import fallocate
 
 _QUIET = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -148,6 +149,15 @@ class NativeDriver:
     def ftruncate(self, handle: int, size: int) -> None:
         """ftruncate(2)."""
         os.ftruncate(self._handles[handle], size)
+
+    def fallocate(self, handle: int, mode: FallocateMode, offset: int, length: int) -> None:
+        """fallocate(2)."""
+        fallocate(self._handles[handle], mode, offset, length)
+
+    def copy_range(self, source: int, offset: int, target: int, to: int, length: int) -> int:
+        """copy_file_range(2)."""
+        handles = self._handles
+        return os.copy_file_range(handles[source], handles[target], length, offset, to)
 
     def fstat(self, handle: int) -> Stat:
         """fstat(2)."""

@@ -4,7 +4,7 @@ import stat
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from tests.model.driver import Stat
+from tests.model.driver import FallocateMode, Stat
 from tests.model.sparse import SparseBytes
 
 Times: TypeAlias = frozenset[int | None]
@@ -110,6 +110,15 @@ class Regular(Node):
         if data:
             self.mtime = NOW
         return len(data)
+
+    def fallocate(self, mode: FallocateMode, offset: int, length: int) -> None:
+        """Grow, or make a hole; the modification time changes whatever happens."""
+        end = offset + length
+        if mode == FallocateMode.PUNCH_HOLE:
+            self.data.write(offset, bytes(max(0, min(end, self.size) - offset)))
+        elif mode == FallocateMode.ALLOCATE:
+            self.data.truncate(max(self.size, end))
+        self.mtime = NOW
 
     def truncate(self, size: int) -> None:
         """Cut or grow; filesystems differ in whether the same size again changes the times."""

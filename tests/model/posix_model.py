@@ -12,6 +12,7 @@ from itertools import count
 from tests.model.driver import (
     NAME_MAX,
     XATTR_SIZE_MAX,
+    FallocateMode,
     Path,
     RenameFlags,
     XattrFlags,
@@ -207,6 +208,20 @@ class PosixModel:
     def ftruncate(self, handle: int, size: int) -> None:
         """ftruncate(2)."""
         self.handles[handle].truncate(size)
+
+    def fallocate(self, handle: int, mode: FallocateMode, offset: int, length: int) -> None:
+        """fallocate(2)."""
+        if length <= 0:
+            raise os_error(errno.EINVAL)
+        self.handles[handle].fallocate(mode, offset, length)
+
+    def copy_range(self, source: int, offset: int, target: int, to: int, length: int) -> int:
+        """copy_file_range(2)."""
+        data = self.handles[source].data.read(offset, length)
+        overlap = to + len(data) > offset and to < offset + len(data)
+        if self.handles[source] is self.handles[target] and overlap:
+            raise os_error(errno.EINVAL)
+        return self._write(self.handles[target], to, data)
 
     def fsync(self, handle: int) -> None:
         """fsync(2), which changes nothing that can be seen."""

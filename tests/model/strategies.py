@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from tests.model.driver import Path, RenameFlags, XattrFlags
+from tests.model.driver import FallocateMode, Path, RenameFlags, XattrFlags
 from tests.model.nodes import Directory, Node, Regular, Special
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ xattr_names = st.sampled_from(
 )
 
 xattr_flags = st.sampled_from([*XattrFlags, XattrFlags.ANY])
+
+fallocate_modes = st.sampled_from(list(FallocateMode))
 
 rename_flags = st.sampled_from(
     [

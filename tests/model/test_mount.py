@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests.model.driver import TIERFS
+from tests.model.driver import PYTHON_ONLY, TIERFS
 from tests.model.native_driver import NativeDriver
 from tests.model.running import SMALL_HEAD, TIMEOUT_S, USUAL_HEAD, run_machine
 from tests.support.fixtures import MakeMount
-from tests.support.mounting import Mount
+from tests.support.mounting import FAST_PATH, Mount
 
 
 class MountDriver(NativeDriver):
@@ -14,7 +14,7 @@ class MountDriver(NativeDriver):
 
     def __init__(self, mount: Mount) -> None:
         self._mount = mount
-        super().__init__(mount.path, TIERFS)
+        super().__init__(mount.path, TIERFS if FAST_PATH else PYTHON_ONLY)
 
     def bring_down(self) -> None:
         """Unmount: no memory of the kernel or the daemon is left."""

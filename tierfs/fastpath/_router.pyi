@@ -194,6 +194,9 @@ class Router:
     def drop_listing(self, ino: int, /) -> None:
         """A name of the directory changed: no listing goes on with an older page."""
 
+    def write_back(self, ino: int, offset: int, length: int, /) -> None:
+        """Have the kernel write what nobody was told of in a range of bytes; waits for that."""
+
     def put_statfs(
         self, fields: tuple[int, int, int, int, int, int, int, int], valid_s: float
     ) -> None:

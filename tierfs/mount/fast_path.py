@@ -131,6 +131,10 @@ class FastPath:
             "prefetched_names": counters.prefetched,
         }
 
+    def write_back(self, ino: int, offset: int, length: int) -> None:
+        """Have the kernel write what it alone has of a range of a file; waits for the writes."""
+        self.router.write_back(ino, offset, length)
+
     def put_room(self, room: StatFs) -> None:
         """Let statvfs(3) be answered without us for a while."""
         self._view.put_room(room)

@@ -52,6 +52,8 @@ Found = Inode | tuple[()]
 """What a name is, or ``NO_NAME``."""
 
 SYMLINK_MODE: Final = stat.S_IFLNK | 0o777
+MOST_COPIED: Final = 2**32 - BLOCK
+"""Bytes that a reply of 32 bits can tell of."""
 LINES: Final = 1024
 """Of a listing, which the router asks for at a time where it cannot list by itself."""
 
@@ -82,13 +84,18 @@ class Operations:
         *,
         masks: bool,
         mountpoint: Path,
+        writeback: bool = False,
         misses: Misses | None = None,
         put_room: Callable[[StatFs], None] | None = None,
     ) -> None:
-        """``masks``: the kernel leaves the umask to us. ``misses``, ``put_room``: of the router."""
+        """``masks``: the kernel leaves the umask to us; ``writeback``: it gathers writes.
+
+        ``misses``, ``put_room``: of the router.
+        """
         self._fs = fs
         self._metrics = metrics
         self._masks = masks
+        self._writeback = writeback
         self._mountpoint = os.fsencode(mountpoint)
         self._misses = misses
         self._put_room = put_room
@@ -99,6 +106,8 @@ class Operations:
         self.unlink = fs.names.unlink
         self.rmdir = fs.names.rmdir
         self.readlink = fs.attributes.readlink
+        self.fallocate = fs.ranges.fallocate
+        self.copy_file_range_64 = fs.ranges.copy
 
     # ---------------------------------------------------------------- what the router asks besides
 
@@ -140,6 +149,12 @@ class Operations:
     ) -> Inode:
         """MKNOD; of regular files, as the kernel makes each by it that opens nothing."""
         return self._fs.names.make(parent, name, mode, self._owner(caller, umask), rdev=rdev)
+
+    def tmpfile(self, parent: int, flags: int, mode: int, umask: int, *, caller: Caller) -> Inode:
+        """TMPFILE; it is open then, and RELEASE has nothing to do."""
+        owner, exclusive = self._owner(caller, umask), bool(flags & os.O_EXCL)
+        mode = stat.S_IFREG | stat.S_IMODE(mode)
+        return self._fs.names.make_nameless(parent, mode, owner, exclusive=exclusive)
 
     def mkdir(self, parent: int, mode: int, umask: int, name: bytes, *, caller: Caller) -> Inode:
         """MKDIR."""
@@ -254,6 +269,19 @@ class Operations:
     def truncate(self, ino: int, *, caller: Caller, wait: bool) -> None:
         """OPEN with O_TRUNC, where the kernel leaves it to us."""
         self._fs.data.truncate(ino, 0, caller=ProcessCaller(*caller), wait=wait)
+
+    def lseek(self, ino: int, offset: int, whence: int, *, wait: bool) -> int:
+        """LSEEK, for data and holes alone; once it is refused, the kernel takes all for data."""
+        if self._writeback:
+            raise FsError(errno.ENOSYS)  # it has bytes that nobody here has seen
+        return self._fs.ranges.seek(ino, offset, whence, wait=wait)
+
+    def copy_file_range(
+        self, ino: int, offset: int, target: int, to: int, length: int, *, wait: bool
+    ) -> int:
+        """COPY_FILE_RANGE before Linux 6.18, whose reply has 32 bits."""
+        most = min(length, MOST_COPIED)
+        return self._fs.ranges.copy(ino, offset, target, to, most, wait=wait)
 
     def fsync(self, ino: int, _flags: int = 0) -> None:
         """FSYNC; must never be answered ENOSYS, which the kernel would take for success."""

@@ -170,10 +170,13 @@ class _Server:
             fs,
             self._metrics,
             masks=self._connection.leaves_umask_to_us,
+            writeback=self._options.writeback,
             mountpoint=self._connection.mountpoint,
             misses=misses if fast else None,
             put_room=fast.put_room if fast else None,
         )
+        if fast:
+            fs.ranges.write_back = fast.write_back
         adapter = Adapter(
             fs,
             self._metrics,

@@ -76,6 +76,17 @@ verdict tfs_answer_getattr(worker *w, const request *q) {
     return DONE;
 }
 
+/* What statx(2) asks instead of GETATTR where the time of birth is wanted. */
+verdict tfs_answer_statx(worker *w, const request *q) {
+    struct newer_statx_out out;
+    if (q->length < sizeof(struct newer_statx_in))
+        return ASK;
+    if (tfs_table_statx(w->router->table, q->header->nodeid, q->header->pid, &out) != FOUND)
+        return ASK;
+    tfs_reply(q, &out, sizeof out);
+    return DONE;
+}
+
 /* GETXATTR has a name behind its fields, LISTXATTR has none. */
 verdict tfs_answer_xattr(worker *w, const request *q) {
     struct fuse_getxattr_in in;
@@ -165,6 +176,13 @@ verdict tfs_answer_listing(worker *w, const request *q) {
     tfs_listing_stamp(r->listing, w->reply, length);
     if (!tfs_reply(q, w->reply, length))
         forget_listed(w, w->reply, length);
+    return DONE;
+}
+
+/* RELEASE of a file without a name, the only one that is opened by a request of its own (TMPFILE). */
+verdict tfs_answer_release(worker *w, const request *q) {
+    (void)w;
+    tfs_reply(q, NULL, 0);
     return DONE;
 }
 

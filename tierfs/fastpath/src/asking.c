@@ -68,6 +68,36 @@ struct fuse_attr_out tfs_attr_out_of(const attributes *row) {
     return (struct fuse_attr_out){.attr_valid = row->sparse ? 0 : VALID_S, .attr = attr_of(row)};
 }
 
+static struct newer_sx_time sx_time_of(int64_t time) {
+    struct newer_sx_time made = {0};
+    made.tv_sec = (int64_t)seconds_of(time, &made.tv_nsec);
+    return made;
+}
+
+struct newer_statx_out tfs_statx_out_of(const attributes *row) {
+    return (struct newer_statx_out){
+        .attr_valid = row->sparse ? 0 : VALID_S,
+        .stat = {
+            .mask = STATX_BASIC_STATS | (row->btime ? STATX_BTIME : 0),
+            .blksize = IO_SIZE,
+            .nlink = row->nlink,
+            .uid = row->uid,
+            .gid = row->gid,
+            .mode = (uint16_t)row->mode,
+            .ino = row->ino,
+            .size = row->size,
+            .blocks = blocks_of(row),
+            .atime = sx_time_of(row->atime),
+            .btime = sx_time_of(row->btime),
+            .ctime = sx_time_of(row->ctime),
+            .mtime = sx_time_of(row->mtime),
+            /* as new_encode_dev() of the kernel has them in one number */
+            .rdev_major = (row->rdev & 0xfff00) >> 8,
+            .rdev_minor = (row->rdev & 0xff) | ((row->rdev >> 12) & 0xfff00),
+        },
+    };
+}
+
 static found absence(table *t, uint64_t parent, const entry *known, struct fuse_entry_out *out) {
     inode *directory = tfs_find_inode(t, parent);
     if (directory)
@@ -100,17 +130,34 @@ found tfs_table_lookup(table *t, uint64_t parent, const char *name, size_t lengt
     return result;
 }
 
-found tfs_table_attributes(table *t, uint64_t ino, uint32_t thread, struct fuse_attr_out *out) {
+/* What the thread is told of an inode; false: not enough is known. */
+static bool tell_row(table *t, uint64_t ino, uint32_t thread, attributes *out) {
     pthread_mutex_lock(&t->lock);
     inode *each = tfs_find_inode(t, ino);
     bool known = each && !each->row.sparse;
     if (known) {
         tfs_touch(each);
         tfs_tell(t, each, thread);
-        *out = tfs_attr_out_of(&each->row);
+        *out = each->row;
     }
     pthread_mutex_unlock(&t->lock);
-    return known ? FOUND : MISS;
+    return known;
+}
+
+found tfs_table_attributes(table *t, uint64_t ino, uint32_t thread, struct fuse_attr_out *out) {
+    attributes row;
+    if (!tell_row(t, ino, thread, &row))
+        return MISS;
+    *out = tfs_attr_out_of(&row);
+    return FOUND;
+}
+
+found tfs_table_statx(table *t, uint64_t ino, uint32_t thread, struct newer_statx_out *out) {
+    attributes row;
+    if (!tell_row(t, ino, thread, &row))
+        return MISS;
+    *out = tfs_statx_out_of(&row);
+    return FOUND;
 }
 
 found tfs_table_placement(table *t, uint64_t ino, placement *out) {

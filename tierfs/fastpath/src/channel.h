@@ -39,6 +39,8 @@ void tfs_device_init(device_channel *d, int fd);
 void tfs_device_close(device_channel *d);
 /* Writes a notification: `code` is a FUSE_NOTIFY_... */
 void tfs_device_notify(device_channel *d, int32_t code, const void *body, size_t length);
+/* The same of one that may wait for requests to be answered, some of which write notifications. */
+void tfs_device_notify_and_wait(device_channel *d, int32_t code, const void *body, size_t length);
 /* Reads a request: its size, 0 when there is none, -1 at the end. */
 ssize_t tfs_device_read(device_channel *d, uint8_t *buffer, size_t room);
 

@@ -8,6 +8,7 @@ const char *const tfs_answer_names[ANSWERS] = {
     "lookup",  "forget",   "getattr", "getxattr", "listxattr",   "open",  "read",  "readdir",
     "statfs",  "mknod",    "mkdir",   "symlink",  "link",        "unlink", "rmdir", "rename",
     "readlink", "setattr", "setxattr", "removexattr", "write", "fsync", "fsyncdir",
+    "statx", "fallocate", "lseek", "copy_file_range", "tmpfile", "release",
 };
 
 /* As tierfs/base/metrics.py has them: LATENCY_BUCKETS, in seconds. */

@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "channel.h"
@@ -42,6 +43,17 @@ void tfs_device_close(device_channel *d) {
         close(d->fd);
     d->fd = -1;
     pthread_mutex_unlock(&d->telling);
+}
+
+void tfs_device_notify_and_wait(device_channel *d, int32_t code, const void *body, size_t length) {
+    struct fuse_out_header header = {.len = (uint32_t)(sizeof header + length), .error = code};
+    pthread_mutex_lock(&d->telling);
+    int own = d->fd >= 0 ? fcntl(d->fd, F_DUPFD_CLOEXEC, 0) : -1;
+    pthread_mutex_unlock(&d->telling);
+    if (own < 0)
+        return;
+    write_message(own, &header, body, length);
+    close(own);
 }
 
 void tfs_device_notify(device_channel *d, int32_t code, const void *body, size_t length) {

@@ -241,7 +241,7 @@ static void note(worker *w, const request *q, const operation *op) {
     if (op && op->changes)
         tfs_note_change(r, q);
     if (op && op->resizes) {
-        tfs_changing_add(&r->changing, q->header->unique, q->header->nodeid);
+        tfs_changing_add(&r->changing, q->header->unique, tfs_changed_inode(q));
         tfs_await_others(w);
     }
 }
@@ -322,7 +322,8 @@ static void act(worker *w, request *q, const operation *op, verdict v) {
 
 /* What it tells must not be ahead of a change's reply: then it queues behind that. */
 static bool is_changing(worker *w, const request *q) {
-    return q->header->opcode == FUSE_GETATTR && tfs_changing_has(&w->router->changing, q->header->nodeid);
+    bool tells = q->header->opcode == FUSE_GETATTR || q->header->opcode == NEWER_STATX;
+    return tells && tfs_changing_has(&w->router->changing, q->header->nodeid);
 }
 
 void tfs_dispatch(worker *w, channel *from, size_t size) {

@@ -269,6 +269,16 @@ static PyObject *router_drop_listing(PyObject *self, PyObject *ino) {
     Py_RETURN_NONE;
 }
 
+static PyObject *router_write_back(PyObject *self, PyObject *args) {
+    unsigned long long ino, offset, length;
+    if (!PyArg_ParseTuple(args, "KKK", &ino, &offset, &length))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    tfs_write_back(router_of(self), ino, offset, length);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
 static PyObject *router_put_statfs(PyObject *self, PyObject *args) {
     router *r = router_of(self);
     published_statfs published = {0};
@@ -341,6 +351,7 @@ static PyMethodDef router_methods[] = {
     {"put_listing", router_put_listing, METH_VARARGS, NULL},
     {"drop_listing", router_drop_listing, METH_O, NULL},
     {"put_statfs", router_put_statfs, METH_VARARGS, NULL},
+    {"write_back", router_write_back, METH_VARARGS, NULL},
     {"clear", router_clear, METH_NOARGS, NULL},
     {"refer", router_refer, METH_VARARGS, NULL},
     {"references", router_references, METH_O, NULL},

@@ -1,6 +1,7 @@
 #include "operations.h"
 
 #include "answers.h"
+#include "newer.h"
 
 #ifndef FUSE_ROOT_ID
 #error "linux/fuse.h is needed"
@@ -19,12 +20,14 @@ static const operation operations[OPERATIONS] = {
     [FUSE_RMDIR] = {"rmdir", "N", REPLY_DONE, ANSWER_RMDIR, .changes = true},
     [FUSE_RENAME] = {"rename", "QNNC", REPLY_DONE, ANSWER_RENAME, .changes = true},
     [FUSE_RENAME2] = {"rename2", "QI.NNC", REPLY_DONE, ANSWER_RENAME, .changes = true},
+    [FUSE_TMPFILE] = {"tmpfile", "III.C", REPLY_CREATED, ANSWER_TMPFILE, .changes = true},
     [FUSE_READLINK] = {"readlink", "", REPLY_BYTES, ANSWER_READLINK},
     [FUSE_READDIRPLUS] = {"readdir", ":KI.:..A", REPLY_LISTING, ANSWER_READDIR, .answer = tfs_answer_listing},
     [FUSE_FSYNCDIR] = {"fsyncdir", ":I.", REPLY_DONE, ANSWER_FSYNCDIR, POOL_SYNC},
 
     /* attributes */
     [FUSE_GETATTR] = {"getattr", "..:AW", REPLY_ATTRIBUTES, ANSWER_GETATTR, .answer = tfs_answer_getattr},
+    [NEWER_STATX] = {"getattr", "..:..AW", REPLY_STATX, ANSWER_STATX, .answer = tfs_answer_statx},
     [FUSE_SETATTR] = {"setattr", "(I.:Q:qq:II.I.II).CW", REPLY_ATTRIBUTES, ANSWER_SETATTR,
                       .resizes = true, .changes = true},
     [FUSE_GETXATTR] = {"getxattr", "..N", REPLY_XATTR, ANSWER_GETXATTR, .answer = tfs_answer_xattr},
@@ -36,6 +39,14 @@ static const operation operations[OPERATIONS] = {
     /* bytes */
     [FUSE_READ] = {"read", ":QI.:..AW", REPLY_BYTES, ANSWER_READ, .answer = tfs_answer_read},
     [FUSE_WRITE] = {"write", ":QS.:..DW", REPLY_WRITTEN, ANSWER_WRITE, .resizes = true, .changes = true},
+    [FUSE_FALLOCATE] = {"fallocate", ":QQI.W", REPLY_DONE, ANSWER_FALLOCATE, .resizes = true, .changes = true},
+    /* Not in the pool for disks: it may wait for WRITEs (tfs_write_back), which that one answers. */
+    [FUSE_LSEEK] = {"lseek", ":qI.W", REPLY_OFFSET, ANSWER_LSEEK, POOL_SYNC},
+    [FUSE_COPY_FILE_RANGE] = {"copy_file_range", ":QQ:QQ:W", REPLY_WRITTEN, ANSWER_COPY_FILE_RANGE,
+                              .resizes = true, .changes = true},
+    [NEWER_COPY_FILE_RANGE_64] = {"copy_file_range_64", ":QQ:QQ:W", REPLY_OFFSET, ANSWER_COPY_FILE_RANGE,
+                                  .resizes = true, .changes = true},
+    [FUSE_RELEASE] = {.counted = ANSWER_RELEASE, .answer = tfs_answer_release},
     [FUSE_FSYNC] = {"fsync", ":I.", REPLY_DONE, ANSWER_FSYNC, POOL_SYNC},
 
     /* what is refused: see answers.c */

@@ -19,6 +19,8 @@ typedef enum {
     REPLY_LISTING,    /* lines of name, cookie and inode */
     REPLY_STATFS,     /* the fields of put_statfs */
     REPLY_OFFSET,
+    REPLY_STATX,   /* as REPLY_ATTRIBUTES, with the time of birth */
+    REPLY_CREATED, /* an inode, of which a reference was taken, and which is open */
 } reply_kind;
 
 typedef enum {

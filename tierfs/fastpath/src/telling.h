@@ -30,6 +30,11 @@
 void tfs_note_change(router *r, const request *q);
 /* Python is about to tell attributes itself, which is not seen here. */
 void tfs_note_unseen(router *r, const request *q);
+/* The inode that a request changes. */
+uint64_t tfs_changed_inode(const request *q);
+/* Has the kernel write what it has of a range and nobody was told of, and forget the range; it waits for WRITEs
+   that are answered meanwhile. */
+void tfs_write_back(router *r, uint64_t ino, uint64_t offset, uint64_t length);
 /* Writes the notification. */
 void tfs_tell_kernel(router *r, uint64_t ino);
 

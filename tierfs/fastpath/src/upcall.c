@@ -234,9 +234,12 @@ static bool take_value(PyObject *value, worker *w, const request *q, const opera
     case REPLY_NONE:
     case REPLY_DONE:
         return true;
+    case REPLY_CREATED:
+        return tfs_parse_row(value, &a->row);
     case REPLY_ENTRY:
         return take_entry(value, a);
     case REPLY_ATTRIBUTES:
+    case REPLY_STATX:
         return take_row(value, a);
     case REPLY_WRITTEN:
     case REPLY_OFFSET:
@@ -367,6 +370,25 @@ static void reply_attributes(const request *q, const answer *a) {
     tfs_reply(q, &out, sizeof out);
 }
 
+static void reply_statx(const request *q, const answer *a) {
+    struct newer_statx_out out = tfs_statx_out_of(&a->row);
+    if (a->counted && a->row.sparse) {
+        out.attr_valid = COUNTED_VALID_S;
+        out.stat.blocks = a->number;
+    }
+    tfs_reply(q, &out, sizeof out);
+}
+
+/* Its pages stay in memory as those of every other file. */
+static void reply_created(worker *w, const request *q, const answer *a) {
+    struct {
+        struct fuse_entry_out entry;
+        struct fuse_open_out open;
+    } out = {tfs_entry_out_of(&a->row), {.fh = a->row.ino, .open_flags = FOPEN_KEEP_CACHE}};
+    if (!tfs_reply(q, &out, sizeof out))
+        forget_inode(w->router, a->row.ino, 1); /* the kernel did not take it */
+}
+
 static void reply_xattr(worker *w, const request *q, size_t length) {
     struct fuse_getxattr_in in = {0};
     struct fuse_getxattr_out out = {.size = (uint32_t)length};
@@ -407,6 +429,12 @@ static void reply_value(worker *w, const request *q, const operation *op, const 
         break;
     case REPLY_BYTES:
         tfs_reply(q, w->reply, a->length);
+        break;
+    case REPLY_STATX:
+        reply_statx(q, a);
+        break;
+    case REPLY_CREATED:
+        reply_created(w, q, a);
         break;
     case REPLY_XATTR:
         reply_xattr(w, q, a->length);
