@@ -78,3 +78,7 @@ def test_only_one_place_makes_threads(symbols: Symbols) -> None:
     """It names them, and lets them take no signal."""
     makers = {file for file, names in symbols.used.items() if "pthread_create" in names}
     assert makers == {"pool"}
+
+
+def test_the_allocator_of_the_process_is_left_alone(symbols: Symbols) -> None:
+    assert not [file for file, names in symbols.used.items() if "mallopt" in names]

@@ -19,6 +19,7 @@
 #include "router.h"
 #include "turns.h"
 #include "upcall.h"
+#include "worker.h"
 #include "xattrs.h"
 
 enum {
@@ -247,7 +248,8 @@ static bool step(run *now) {
 
 static void set_up(void) {
     r.forward = tfs_forward_new(&r, MAX_WRITE, &peer);
-    r.disk = tfs_disk_new(&r, 1);
+    pool_settings pool = tfs_worker_pool(&r, "disk", 1, true);
+    r.disk = tfs_disk_new(&r, &pool);
     r.calls = tfs_calls_new(&r);
     if (!r.forward || !r.disk || !r.calls)
         fail("no memory\n");

@@ -1,6 +1,5 @@
 #include <errno.h>
 #include <fcntl.h>
-#include <malloc.h>
 #include <unistd.h>
 
 #include "dispatch.h"
@@ -22,17 +21,7 @@ void tfs_close_fd(int *fd) {
     *fd = -1;
 }
 
-/* Each thread's own arena (glibc) would keep what it freed from the others: the event loop and the
-   leader publish in turn, and a full table would take its memory once for each. Neither allocates
-   so often that it would wait for the other. */
-static void share_memory(void) {
-#ifdef M_ARENA_MAX
-    mallopt(M_ARENA_MAX, 1);
-#endif
-}
-
 int tfs_life_set_up(router *r, size_t memory, int heads, int objects) {
-    share_memory();
     r->table = tfs_table_new(memory - memory / LISTINGS);
     r->listing = tfs_listing_new(memory / LISTINGS);
     r->prefetch = tfs_prefetch_new();

@@ -1,12 +1,11 @@
 /* Finding and removing what the table holds, and the queues that its inodes are in. */
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "table_parts.h"
 
 enum {
-    ALLOCATION = 16, /* what malloc spends on bookkeeping, about */
+    ALLOCATION = 16, /* what keeping one more thing costs, about (heap.h) */
     CORRELATED_S = 2,
     MOST_FREQUENT = 3,
 };
@@ -107,7 +106,7 @@ void tfs_remove_entry(table *t, entry *gone) {
     }
     tfs_hashing_remove(&t->entries, &gone->node);
     t->used -= tfs_entry_bytes(gone);
-    free(gone);
+    tfs_heap_give(&t->heap, gone, sizeof *gone + gone->length);
 }
 
 /* A name is no longer known, so what is not found in its directory may exist. */
@@ -119,7 +118,7 @@ void tfs_break_completeness(table *t, uint64_t directory) {
 
 void tfs_forget_xattrs(table *t, inode *each) {
     t->used -= tfs_xattrs_bytes(each);
-    free(each->xattrs);
+    tfs_heap_give(&t->heap, each->xattrs, each->xattrs_length);
     each->xattrs = NULL;
     each->xattrs_length = 0;
     each->known_xattrs = false;
@@ -135,5 +134,5 @@ void tfs_remove_inode(table *t, inode *gone) {
     tfs_dequeue(t, gone);
     tfs_hashing_remove(&t->inodes, &gone->node);
     t->used -= tfs_inode_bytes(gone);
-    free(gone);
+    tfs_heap_give(&t->heap, gone, sizeof *gone);
 }

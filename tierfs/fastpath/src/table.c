@@ -16,6 +16,7 @@ table *tfs_table_new(size_t limit) {
     if (!t)
         return NULL;
     t->limit = limit;
+    tfs_heap_init(&t->heap);
     for (int i = 0; i < 2; i++)
         TAILQ_INIT(&t->queues[i]);
     TAILQ_INIT(&t->absent);
@@ -45,6 +46,7 @@ void tfs_table_free(table *t) {
     tfs_hashing_free(&t->entries);
     tfs_references_free(&t->references);
     free(t->forgotten);
+    tfs_heap_free(&t->heap);
     pthread_mutex_destroy(&t->lock);
     free(t);
 }
@@ -56,7 +58,7 @@ void tfs_table_clear(table *t) {
 }
 
 static inode *add_inode(table *t, uint64_t ino) {
-    inode *added = calloc(1, sizeof *added);
+    inode *added = tfs_heap_take(&t->heap, sizeof *added);
     if (!added)
         return NULL;
     TAILQ_INIT(&added->names);
@@ -113,7 +115,7 @@ void tfs_table_drop_inode(table *t, uint64_t ino) {
 }
 
 static entry *add_entry(table *t, uint64_t parent, const char *name, size_t length) {
-    entry *added = malloc(sizeof *added + length);
+    entry *added = tfs_heap_take(&t->heap, sizeof *added + length);
     if (!added)
         return NULL;
     added->node.hash = tfs_hash_entry(t, parent, name, length);
@@ -173,7 +175,7 @@ void tfs_table_drop_entry(table *t, uint64_t parent, const char *name, size_t le
 }
 
 static void keep_xattrs(table *t, inode *owner, const uint8_t *packed, size_t length) {
-    uint8_t *copy = length ? malloc(length) : NULL;
+    uint8_t *copy = length ? tfs_heap_take(&t->heap, length) : NULL;
     if (length && !copy)
         return;
     if (length)

@@ -8,6 +8,7 @@
 #include <sys/queue.h>
 
 #include "hashing.h"
+#include "heap.h"
 #include "references.h"
 #include "table.h"
 
@@ -47,6 +48,7 @@ struct inode {
 struct table {
     pthread_mutex_t lock; /* of all that follows */
     uint64_t seed;
+    heap heap; /* of inodes, entries and extended attributes */
     hashing inodes, entries;
     references references;
     struct inode_queue queues[2];
