@@ -544,10 +544,10 @@ class DirtySet:
                         inode = self._index.inodes.get(ino)
                         self._make_exact(file, inode, 0, wait=True, sync=True)
                 file.shrunk_to = inode.size
-                covered = self._covered(file, inode.version)
+                covered = self._covered(file)
                 inode = self._index.inodes.get(ino)
                 try:
-                    if file.synced != inode.version:
+                    if file.synced != covered.version:
                         self._sync_objects(file, inode)
                 except FileNotFoundError as exc:
                     if self._moved(inode):
@@ -580,7 +580,7 @@ class DirtySet:
         Raises:
             OSError: as ``flush``; no file has left then.
         """
-        covered = [self._covered(file, file.version) for file in list(self._files.values())]
+        covered = [self._covered(file) for file in list(self._files.values())]
         self.flush()
         for start in range(0, len(covered), BATCH):
             self._settle(covered[start : start + BATCH], leave=True)
@@ -634,9 +634,9 @@ class DirtySet:
         return now is not None and now.prefix != inode.prefix
 
     @staticmethod
-    def _covered(file: DirtyFile, version: int) -> Covered:
+    def _covered(file: DirtyFile) -> Covered:
         """What a sync that begins now makes durable."""
-        return Covered(file, version, 0, file.shrinks, file.cut)
+        return Covered(file, file.version, 0, file.shrinks, file.cut)
 
     def _settle(self, synced: list[Covered], *, leave: bool) -> None:
         """Note what was synced, and write what is noted in memory of it.
