@@ -4,12 +4,14 @@ import errno
 import sqlite3
 import subprocess
 import sys
+import threading
 import uuid
 from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
+from tests.guards.logs import ExpectLog
 from tests.index.conftest import OpenIndex
 from tests.index.rows import add, inode
 from tests.support.faulty_os import FaultyOs, Point
@@ -325,3 +327,29 @@ def test_damaged_counts_are_counted_anew(index: Index, damage: str) -> None:
     with index.transaction():
         index._database.execute(damage)
     assert Counts(index._database).exact == ("exact" in damage)
+
+
+def test_a_statement_that_gets_past_the_lock_is_told_and_ends_nothing(
+    index: Index, expect_log: ExpectLog
+) -> None:
+    """Two threads that use one cursor end the process."""
+    expect_log("runs 'SELECT 1' beside thread")
+    database = index._database
+    inside, beside = threading.Event(), threading.Event()
+
+    def wait() -> int:
+        inside.set()
+        return int(beside.wait(10))
+
+    database._connection.create_function("wait", 0, wait)
+
+    def run() -> None:
+        with index.transaction():
+            assert database.row_within("SELECT wait()") == (1,)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert inside.wait(10)
+    assert database._begin_statement("SELECT 1") is not database._writing
+    beside.set()
+    thread.join()

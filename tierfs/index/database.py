@@ -8,9 +8,11 @@ a power cut (https://www.sqlite.org/wal.html, https://www.sqlite.org/pragma.html
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sqlite3
 import threading
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
@@ -25,6 +27,8 @@ from tierfs.index.failures import failure, translated
 from tierfs.index.folds import Folds
 from tierfs.index.room import Room, make_log
 from tierfs.index.schema import FAILURES, MIGRATIONS, VERSION
+
+log = logging.getLogger(__name__)
 
 PRAGMAS = (
     # Of a new index: each page that a transaction touches is written to the log as a whole.
@@ -101,6 +105,8 @@ class Database:
         self._on_rollback = on_rollback
         self._on_look = on_look
         self.lock = threading.RLock()
+        self._executing = 0
+        """The thread that runs a statement of a transaction; 0: none does."""
         self._depth = 0
         self.commits = 0
         self._log_limit = NO_LIMIT
@@ -170,32 +176,65 @@ class Database:
 
     def row_within(self, statement: str, *args: object) -> Row | None:
         """The first row of a query inside a transaction, or None."""
+        cursor = self._begin_statement(statement)
         try:
-            row: Row | None = self._writing.execute(statement, args).fetchone()
+            row: Row | None = cursor.execute(statement, args).fetchone()
         except FAILURES as exc:
             raise self._failure(exc) from exc
+        finally:
+            self._executing = 0
         return row
 
     def rows_within(self, statement: str, *args: object) -> list[Row]:
         """Every row of a query inside a transaction."""
+        cursor = self._begin_statement(statement)
         try:
-            return self._writing.execute(statement, args).fetchall()
+            return cursor.execute(statement, args).fetchall()
         except FAILURES as exc:
             raise self._failure(exc) from exc
+        finally:
+            self._executing = 0
 
     def execute(self, statement: str, *args: object) -> int:
         """Run a statement inside a transaction; returns the number of rows it changed."""
+        cursor = self._begin_statement(statement)
         try:
-            return self._writing.execute(statement, args).rowcount
+            return cursor.execute(statement, args).rowcount
         except FAILURES as exc:
             raise self._failure(exc) from exc
+        finally:
+            self._executing = 0
 
     def execute_for(self, statement: str, numbers: Iterable[int]) -> None:
         """Run a statement of one number inside a transaction, once for each."""
+        cursor = self._begin_statement(statement)
         try:
-            self._writing.executemany(statement, [(number,) for number in numbers])
+            cursor.executemany(statement, [(number,) for number in numbers])
         except FAILURES as exc:
             raise self._failure(exc) from exc
+        finally:
+            self._executing = 0
+
+    def _begin_statement(self, statement: str) -> sqlite3.Cursor:
+        """A cursor for one statement, which no other thread is using.
+
+        A cursor that is used by two threads at a time ends the process: the second is refused, and
+        takes the statement away from the first (``_pysqlite_query_execute`` of CPython 3.11). The
+        lock keeps the others out; should one get past it, that is told, and harms nobody.
+        """
+        me = threading.get_ident()
+        other, self._executing = self._executing, me
+        if not other:
+            return self._writing
+        log.error(
+            "metadata index: thread %d runs %r beside thread %d, in transaction: %s; at\n%s",
+            me,
+            statement,
+            other,
+            self._depth,
+            "".join(traceback.format_stack()),
+        )
+        return self._connection.cursor()
 
     def __enter__(self) -> None:
         """Begin a transaction, or go on with the one that this thread is in."""
