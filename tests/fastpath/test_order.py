@@ -63,7 +63,8 @@ def busy(tmp_path: Path) -> Iterator[Rig]:
 def test_a_size_asked_for_before_a_write_is_that_before_it(busy: Rig) -> None:
     for other in OTHERS:
         busy.router.put_inode(inode(other, size=1))
-    Growing(busy).start()
+    growing = Growing(busy)
+    growing.start()
     for size in range(ROUNDS):
         for opcode, ino in FILLER:
             busy.kernel.request(opcode, ino, getattr_in())
@@ -72,3 +73,5 @@ def test_a_size_asked_for_before_a_write_is_that_before_it(busy: Rig) -> None:
         replies = [busy.kernel.reply() for _ in range(len(FILLER) + 2)]
         told = next(reply for reply in replies if reply.unique == asked)
         assert AttrOut.parse(told.body).attr.size == size
+    busy.router.stop()
+    growing.join()  # before its socket is closed
