@@ -9,13 +9,12 @@ import contextlib
 import os
 import select
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Self
 
 from tests.fastpath.functions import Functions
-from tests.fastpath.wire import InitOut, Op, ReadIn, Reply, Request, init_in
+from tests.fastpath.wire import InitOut, Op, Reply, Request, init_in
 from tierfs.fastpath._router import Router
 from tierfs.store.objects import object_path
 
@@ -192,33 +191,3 @@ def opened(path: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-class Answering(threading.Thread):
-    """pyfuse3's side, answering READs with the bytes of ``contents`` and others with ENOSYS."""
-
-    def __init__(self, side: Pyfuse3, contents: dict[int, bytes]) -> None:
-        super().__init__(daemon=True)
-        self.side = side
-        self.contents = contents
-        self.reads = 0
-
-    def run(self) -> None:
-        """Until the router is stopped."""
-        while message := self._next():
-            self._answer(Request.parse(message))
-
-    def _next(self) -> bytes:
-        try:
-            return self.side.receive()
-        except OSError:
-            return b""
-
-    def _answer(self, request: Request) -> None:
-        if request.opcode == Op.READ:
-            self.reads += 1
-            wanted = ReadIn.parse(request.body)
-            data = self.contents[request.nodeid]
-            self.side.reply(request, data[wanted.offset : wanted.offset + wanted.size])
-        elif request.opcode != Op.FORGET:
-            self.side.reply(request, error=38)
