@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -10,8 +11,12 @@ import pytest
 from tests.core.calls import file_of
 from tests.core.consistency import check, content
 from tests.guards.logs import ExpectLog
+from tests.support.faulty_os import Point
 from tests.support.volumes import LooseVolume
+from tierfs.base.errors import IndexFailed
+from tierfs.core.placement import Limits
 from tierfs.fsck.check import check as fsck
+from tierfs.policy.values import Mark
 from tierfs.store.replaced import REPLACED, Replaced, to_put_back
 
 HEAD = 4096
@@ -102,6 +107,33 @@ def test_of_two_replaced_objects_the_right_one_is_put_back(
     survivor.fs.reclaimer.drain()
     assert replaced(survivor) == []
     survivor.close()
+
+
+@pytest.mark.parametrize("size", [10, HEAD])
+@pytest.mark.parametrize("prefix", [0, HEAD])
+def test_what_was_written_since_is_not_taken_for_what_was_replaced(
+    small: LooseVolume, home: Path, expect_log: ExpectLog, size: int, prefix: int
+) -> None:
+    """It is cut later, and only once the index is synced: a power cut may need all of it."""
+    expect_log("closing left work to the next mount")
+    if not prefix:
+        small.fs.placement.limits(Limits(HEAD, high_watermark=Mark(0.0)))
+    ino = file_of(small, OLD[: 3 * HEAD])
+    small.fs.data.sync(ino)
+    rewrite(small, ino, NEW[: 2 * HEAD])
+    small.fs.data.sync(ino)
+    before = index_of(small)
+    small.fs.data.truncate(ino, size)
+    small.os.clear()
+    small.os.fail(Point("index.sync"), errno.EIO)
+    with pytest.raises(IndexFailed):
+        small.fs.data.sync(ino)
+    small.os.clear()
+    survivor = survivor_of(small, home, before)
+    survivor.open()
+    assert content(survivor, b"file") == NEW[: 2 * HEAD]
+    survivor.close()
+    small.close()
 
 
 def test_a_replaced_object_goes_only_when_the_index_is_synced(small: LooseVolume) -> None:

@@ -100,8 +100,9 @@ class DirtyFile:
         """How many truncations there were."""
         self.cut = False
         """Whether an object is longer than the index says, and has to be trimmed."""
-        self.zero_at = 0
-        """The data version of the last truncation to 0 since the objects were exact; 0: none."""
+        self.zero_at = [0, 0]
+        """For each object the data version of the last truncation to 0 since which nothing was
+        written to it; 0: none."""
         self.exact = [False, False]
         """Whether the length of each object is known to be what the index says."""
         self.fds = [-1, -1]
@@ -316,7 +317,8 @@ class DirtySet:
         if shrinks:
             file.cut, file.exact = True, [False, False]
             file.shrinks += 1
-            file.zero_at = file.zero_at if size else row.version + 1
+            if not size:
+                file.zero_at = [row.version + 1, row.version + 1]
         if not size and file.error:
             self._index.dirty.set_error(row.ino, 0)
             file.error = 0  # what could not be written is not part of the file any more
@@ -331,7 +333,7 @@ class DirtySet:
 
     def undo(self, file: DirtyFile) -> None:
         """The transaction of a change was rolled back."""
-        file.cut, file.exact, file.zero_at = True, [False, False], 0
+        file.cut, file.exact, file.zero_at = True, [False, False], [0, 0]
         if file.before is None:
             self._files.pop(file.ino, None)
         else:
@@ -417,7 +419,7 @@ class DirtySet:
             raise WouldBlock
         wanted = lengths_of(inode)
         for at in looked:
-            if file.zero_at and not wanted[at] and self._tiers.replaced:
+            if file.zero_at[at] and not wanted[at] and self._tiers.replaced:
                 self._replace(file, at)
             elif writes[at] and wanted[at]:
                 self.descriptor(file, at, inode, wanted[at])
@@ -434,11 +436,12 @@ class DirtySet:
 
     def _replace(self, file: DirtyFile, at: int) -> None:
         """Take an object away that holds nothing of the file since it was truncated to 0."""
-        each = Replaced(file.ino, file.zero_at - 1)
+        each = Replaced(file.ino, file.zero_at[at] - 1)
         self._tiers.replaced[at].replace(each)
         self.replaced.append((at, each))
         with self._mutex:
             file.exact[at] = file.made[at] = True
+            file.zero_at[at] = 0
             self._let_go(file, [at])
 
     def _cut(self, file: DirtyFile, inode: Inode) -> None:
@@ -460,7 +463,7 @@ class DirtySet:
             self._exact(file, inode)
 
     def _exact(self, file: DirtyFile, inode: Inode) -> None:
-        file.cut, file.exact, file.zero_at = False, [True, True], 0
+        file.cut, file.exact, file.zero_at = False, [True, True], [0, 0]
         gone = [at for at in (FLASH, DISK) if not lengths_of(inode)[at]]
         for at in gone:
             file.made[at] = True
