@@ -63,7 +63,12 @@ TABLE = (
         "Reads that the copy on disk answered, since flash failed or had lost the bytes.",
     ),
     Metric("sync_failures", "counter", (), "Files whose bytes could not be synced."),
-    Metric("dirty_files", "gauge", (), "Files made or changed since the last checkpoint, synced or not."),
+    Metric(
+        "dirty_files",
+        "gauge",
+        (),
+        "Files made or changed since the last checkpoint, synced or not.",
+    ),
     Metric("handler_failures", "counter", (), "Requests that ended in an unexpected exception."),
     Metric(
         "background_failures",
