@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from tests.support.volumes import LooseVolume, volume_settings
 from tierfs.base.errors import Damage, FsError
 from tierfs.core.attributes import Changes
 from tierfs.core.dirty import Unreconciled
+from tierfs.core.locks import WouldBlock
 from tierfs.core.volume import RECOVERED_AT_ONCE
 from tierfs.index.inodes import ROOT
 
@@ -277,6 +278,40 @@ def test_a_write_to_a_dirty_file_is_no_transaction(
     survivor.open()
     assert content(survivor, b"file") == OLD[:100] + b"+" * (end - 100) + b"xxx"
     survivor.close()
+
+
+@pytest.mark.parametrize(
+    ("number", "again"), [(0, True), (errno.EAGAIN, True), (errno.EOPNOTSUPP, False)]
+)
+def test_a_write_to_the_disk_tier_that_may_not_wait_goes_to_the_page_cache_or_waits(
+    small: LooseVolume, monkeypatch: pytest.MonkeyPatch, number: int, *, again: bool
+) -> None:
+    """ext4 cannot tell whether it would wait: such a write is left to a thread that may."""
+    ino = file_of(small, OLD[: 3 * HEAD], synced=False)
+    store, end = small.fs.data._tiers.disk, 3 * HEAD
+
+    def pwritev(fd: int, data: Sequence[bytes], offset: int, flags: int) -> int:
+        """As on a filesystem that knows RWF_NOWAIT, which tmpfs does not."""
+        assert flags == os.RWF_NOWAIT
+        return small.os.call("disk.pwrite", os.pwritev, fd, data, offset)
+
+    monkeypatch.setattr(store, "_in_memory", False)
+    monkeypatch.setattr(store._calls, "pwritev", pwritev)
+    if number:
+        small.os.clear()
+        small.os.fail(Point("disk.pwrite"), number)
+        with pytest.raises(WouldBlock):
+            small.fs.data.write(ino, end, b"new", wait=False, buffered=True)
+        small.os.clear()
+    with pytest.raises(WouldBlock):
+        small.fs.data.write(ino, end, b"new", wait=False)
+    if again:
+        small.fs.data.write(ino, end, b"new", wait=False, buffered=True)
+    else:
+        with pytest.raises(WouldBlock):
+            small.fs.data.write(ino, end, b"new", wait=False, buffered=True)
+        small.fs.data.write(ino, end, b"new")
+    assert content(small, b"file") == OLD[: 3 * HEAD] + b"new"
 
 
 def test_a_file_that_was_cut_grows_by_transactions_until_it_is_synced(

@@ -19,7 +19,6 @@ from __future__ import annotations
 import errno
 import logging
 import stat
-import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -44,12 +43,6 @@ from tierfs.index.inodes import Inode
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-SLOW_S: Final = 0.005
-"""A write to the page cache that takes longer has waited for the disk: its dirty pages are many."""
-
-SLOW_FOR_S: Final = 0.2
-"""For so long no write is made that must not wait."""
 
 MIRROR_PAUSES_S: Final = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 """Between attempts to mirror a file that others write to or move; then it goes to disk."""
@@ -128,8 +121,6 @@ class Data:
         self._motions = locks.motions
         self._damage = metrics.damage
         self._mirror_reads = metrics.mirror_reads
-        self._buffering = threading.Lock()
-        self._slow_until = 0.0
         self.mirrors_at_sync: Callable[[int], bool] = lambda _: False
         """Whether what was synced of a file must be on disk as well; who has a policy tells."""
         self.mirror: Callable[[int], str] = lambda _: "changed"
@@ -157,8 +148,8 @@ class Data:
 
         Leaves set-user-ID alone: where the writer may not keep it, the kernel has asked before.
 
-        ``buffered``: even without ``wait``, bytes for the disk tier may go into its page cache if
-        that took no time lately. It may still take time now, but for one thread at a time only.
+        ``buffered``: even without ``wait``, bytes for the disk tier go into its page cache where
+        that waits for nothing.
         """
         end = offset + len(data)
         if end > MAX_FILE_SIZE:
@@ -396,39 +387,19 @@ class Data:
         if writes[DISK]:
             extent = Extent(offset + cut, len(data) - cut)
             part = _Part(DISK, extent, tail, old.disk, new.disk)
-            if wait:
-                self._apply(file, inode, part)
-            else:
-                self._apply_buffered(file, inode, part)
+            if not wait and (file.fds[DISK] < 0 or isinstance(data, Content) or not extent.length):
+                raise WouldBlock
+            self._apply(file, inode, part, now=not wait)
         return file
 
-    def _apply(self, file: DirtyFile, inode: Inode, part: _Part) -> None:
+    def _apply(self, file: DirtyFile, inode: Inode, part: _Part, *, now: bool = False) -> None:
         at, extent, data, old, new = part
         holds = 0 if file.fds[at] < 0 else old  # what is opened now is checked by that
         fd = self._dirty.descriptor(file, at, inode, old)
         if extent.length:
-            self._tiers.write(at, inode.ino, fd, extent, data, holds)
+            self._tiers.write(at, inode.ino, fd, extent, data, holds, now=now)
         elif new > old:
             self._tiers.extend(at, inode.ino, fd, new, holds)
-
-    def _apply_buffered(self, file: DirtyFile, inode: Inode, part: _Part) -> None:
-        """Change the disk tier's page cache, unless that was slow lately; one thread at a time.
-
-        Raises:
-            WouldBlock: it was, another thread is at it, or the object is not open.
-        """
-        if file.fds[DISK] < 0 or not self._buffering.acquire(blocking=False):
-            raise WouldBlock
-        try:
-            started = time.monotonic()
-            if started < self._slow_until:
-                raise WouldBlock
-            self._apply(file, inode, part)
-            ended = time.monotonic()
-            if ended - started > SLOW_S:
-                self._slow_until = ended + SLOW_FOR_S
-        finally:
-            self._buffering.release()
 
     def _trim_later(self, ino: int) -> None:
         """A change failed: what it wrote behind the end must not count after a crash either."""

@@ -131,19 +131,27 @@ class Tiers:
         extent: Extent,
         data: bytes | memoryview | Content,
         holds: int,
+        *,
+        now: bool = False,
     ) -> None:
         """Put ``data`` into an extent by a descriptor of object ``at``, which ``holds`` so many.
 
+        ``now``: only if it waits for nothing.
+
         Raises:
+            WouldBlock: with ``now``; some bytes may have been written.
             Damage: the object is missing or too short, and a write would hide that.
         """
         store = self.stores[at]
         self._check(store, ino, fd, holds)
         if isinstance(data, Content):
             data.put(store, fd, extent)
-        else:
+            return
+        if not now:
             store.write_by(fd, extent.offset, data)
-            self._written[store.name].inc(extent.length)
+        elif not store.write_now(fd, extent.offset, data):
+            raise WouldBlock
+        self._written[store.name].inc(extent.length)
 
     def extend(self, at: int, ino: int, fd: int, length: int, holds: int) -> None:
         """Extend object ``at`` with a hole by its descriptor; raises as ``write`` does."""

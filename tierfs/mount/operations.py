@@ -101,7 +101,6 @@ class Operations:
         self._put_room = put_room
         self.ready = fs.is_free
         self.forget = fs.names.forget
-        # The router calls in threads of its own: one of them may be held up by the page cache.
         self.write = partial(fs.data.write, buffered=misses is not None)
         self.unlink = fs.names.unlink
         self.rmdir = fs.names.rmdir

@@ -46,6 +46,12 @@ LOST_AND_FOUND = "lost+found"
 FILES_PER_DIRECTORY_BITS = 10
 OBJECT_MODE = 0o600
 DIRECTORY_MODE = 0o700
+TMPFS_MAGIC = 0x01021994
+"""f_type of ``struct statfs``, its first field (linux/magic.h)."""
+
+STATFS_LONGS = 32
+"""More than ``struct statfs`` has."""
+
 LARGEST_FOLIO = 2 * 1024 * 1024
 """Bytes that the page cache holds together at most: it drops all of them, or none."""
 
@@ -100,6 +106,12 @@ def _syncfs(fd: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
+def _is_in_memory(fd: int) -> bool:
+    """Whether a filesystem is tmpfs, which never waits for a device (statfs(2))."""
+    fields = (ctypes.c_long * STATFS_LONGS)()
+    return _LIBC.fstatfs(fd, fields) == 0 and fields[0] == TMPFS_MAGIC
+
+
 def object_path(ino: int) -> str:
     """Where an inode's object is, relative to the store."""
     group = ino >> FILES_PER_DIRECTORY_BITS
@@ -147,6 +159,7 @@ class _Calls:
         self.pread = labelled("pread", os.pread)
         self.fadvise = labelled("fadvise", os.posix_fadvise)
         self.pwrite = labelled("pwrite", os.pwrite)
+        self.pwritev = labelled("pwrite", os.pwritev)
         self.ftruncate = labelled("ftruncate", os.ftruncate)
         self.utime = labelled("utime", os.utime)
         self.fdatasync = labelled("fdatasync", os.fdatasync)
@@ -209,6 +222,8 @@ class ObjectStore:
         self._calls = _Calls(name, os_)
         self._group_flush = GroupSync(lambda: self._calls.syncfs(self._directory))
         self._directory = self._open_root()
+        self._in_memory = _is_in_memory(self._directory)
+        self._knows_nowait = True
 
     @property
     def directory(self) -> int:
@@ -297,6 +312,26 @@ class ObjectStore:
         while (written := self._calls.pwrite(fd, data, offset)) < len(data):
             data = memoryview(data)[written:]
             offset += written
+
+    def write_now(self, fd: int, offset: int, data: bytes | memoryview) -> bool:
+        """Write to the page cache, if that waits for nothing (RWF_NOWAIT of pwritev2(2)).
+
+        False: it would wait, or the filesystem cannot tell, as ext4; some bytes may be written.
+        """
+        if self._in_memory:
+            self.write_by(fd, offset, data)
+            return True
+        if not self._knows_nowait:
+            return False
+        try:
+            return self._calls.pwritev(fd, [data], offset, os.RWF_NOWAIT) == len(data)
+        except BlockingIOError:
+            return False
+        except OSError as exc:
+            if exc.errno not in {errno.EOPNOTSUPP, errno.EINVAL}:
+                raise
+            self._knows_nowait = False
+            return False
 
     def extend_by(self, fd: int, length: int) -> None:
         """Extend an object with a hole by its descriptor."""
