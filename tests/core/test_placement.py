@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+from typing import cast
 
 import pytest
 
@@ -11,7 +12,7 @@ from tests.support.faulty_os import Point
 from tests.support.volumes import LooseVolume
 from tierfs.core.placement import MIB, SPACE_VALID_S, Limits, Placement, is_short, reserve, share
 from tierfs.policy.values import Mark
-from tierfs.store.objects import Space
+from tierfs.store.objects import ObjectStore, Space
 
 GIB = 1024 * MIB
 DATA = pattern(10_000)
@@ -48,6 +49,29 @@ def test_the_filesystem_is_asked_now_and_then(small: LooseVolume) -> None:
         now[0] = step * SPACE_VALID_S / 10
         assert placement.fit(HEAD) == HEAD
     assert 9 <= small.os.labels.count("flash.statvfs") <= 11
+
+
+class Shrinking:
+    """A flash directory that says how much room there is, and how much less the next time."""
+
+    def __init__(self, *left: tuple[int, int]) -> None:
+        self._left = iter(left)
+        self.asked = 0
+
+    def space(self) -> Space:
+        self.asked += 1
+        available, files = next(self._left)
+        return Space(GIB, available, reserve(GIB) + available, 1000, 10 + files)
+
+
+@pytest.mark.parametrize("room", [(3 * HEAD, 500), (500 * HEAD, 3)], ids=["bytes", "inodes"])
+def test_what_was_given_counts_as_taken_before_the_filesystem_is_asked_again(
+    room: tuple[int, int],
+) -> None:
+    flash = Shrinking(room, (-1, 500))
+    placement = Placement(HEAD, cast("ObjectStore", flash), lambda: 0.0)
+    assert [placement.fit(HEAD) for _ in range(5)] == [HEAD, HEAD, HEAD, 0, 0]
+    assert flash.asked == 2
 
 
 def full(volume: LooseVolume) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -112,6 +113,8 @@ class Placement:
         self._monotonic = monotonic
         self._checked = float("-inf")
         self._short = False
+        self._bytes_left = 0
+        self._files_left: float = 0
 
     @property
     def head(self) -> int:
@@ -124,12 +127,27 @@ class Placement:
         self._checked = float("-inf")
 
     def fit(self, prefix: int) -> int:
-        """The prefix for a file that gets its first bytes: as wished, or 0 when flash is short."""
+        """The prefix for a file that gets its first bytes: as wished, or 0 when flash is short.
+
+        What was given since flash was asked counts as taken: thousands of files a second fill the
+        reserve of a small flash before it is asked again by the clock.
+        """
         now = self._monotonic()
-        if now - self._checked > SPACE_VALID_S:
-            self._short = is_short(self.space(), self._limits)
+        given_away = not self._short and (self._bytes_left <= 0 or self._files_left <= 0)
+        if given_away or now - self._checked > SPACE_VALID_S:
+            space, limits = self.space(), self._limits
+            self._short = is_short(space, limits)
+            self._bytes_left = space.available - least_available(limits, space.capacity)
+            self._files_left = math.inf
+            if space.files:
+                kept = least_free(limits, space.capacity, space.files)
+                self._files_left = space.files_free - kept
             self._checked = now
-        return 0 if self._short else prefix
+        if self._short:
+            return 0
+        self._bytes_left -= min(prefix, self._limits.head)
+        self._files_left -= 1
+        return prefix
 
     def has_room(self, wanted: int, *, files: int) -> bool:
         """Whether ``wanted`` bytes, and ``files`` inodes, may come to flash beside the reserve."""
