@@ -56,9 +56,6 @@ EXCEPTIONS: dict[str, Exception_] = {
     "cases_attributes_odd.read_flags": Exception_("binding", "no handler for IOCTL: ENOTTY"),
     "cases_attributes_odd.set_flags": Exception_("binding", "no handler for IOCTL: ENOTTY"),
     "cases_attributes_odd.read_project": Exception_("binding", "no handler for IOCTL: ENOTTY"),
-    "cases_xattr.create_and_replace_at_once[exists=False]": Exception_(
-        "binding", "it looks at XATTR_CREATE first and then no longer at XATTR_REPLACE"
-    ),
     "cases_acl.many_entries[count=508]": Exception_(
         "kernel", "a list of more than a page is E2BIG on FUSE (fuse_set_acl)"
     ),
@@ -77,6 +74,9 @@ _NO_STATX = Exception_(
     "binding", "no handler for STATX: the kernel asks with GETATTR, which has no such time"
 )
 WITHOUT_FAST_PATH: dict[str, Exception_] = {
+    "cases_xattr.create_and_replace_at_once": Exception_(
+        "binding", "it looks at XATTR_CREATE first and then no longer at XATTR_REPLACE"
+    ),
     "cases_limits.limit_of_the_process_on_posix_fallocate": Exception_(
         "binding", "no handler for FALLOCATE: the C library writes up to the limit, then fails"
     ),
