@@ -114,7 +114,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "setxattr": Operation(_setxattr, _touch),
     "unlink": Operation(_unlink, _touch),
     "rmtree": Operation(_rmtree, _touch),
-    "create, fsync": Operation(partial(_create_fsync, _SMALL), size=len(_SMALL)),
+    "create+fsync": Operation(partial(_create_fsync, _SMALL), size=len(_SMALL)),
     "rewrite": Operation(partial(_rewrite, _SMALL), _create, len(_SMALL)),
     "append": Operation(_append),
 }
