@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -31,7 +32,7 @@ def _nothing() -> None:
     """A moment needs no work."""
 
 
-class Content:
+class Content(ABC):
     """What a change does to a range of a file, where it is more than bytes that are at hand."""
 
     __slots__ = ("_length",)
@@ -45,6 +46,7 @@ class Content:
     def __len__(self) -> int:
         return self._length
 
+    @abstractmethod
     def put(self, store: ObjectStore, fd: int, extent: Extent) -> None:
         """Do so to one part of the range, in one object, by a descriptor to write to it.
 
@@ -52,7 +54,6 @@ class Content:
             Damage: an object that is read from is missing or too short.
             OSError: a call on a backing directory failed.
         """
-        raise NotImplementedError
 
 
 class FlashFull(Exception):
