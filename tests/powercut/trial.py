@@ -494,9 +494,11 @@ def run_cuts(
                 place.stop()
             except Failure as failure:
                 tally.fail(failure, where)
-            load.end(place.when, kept=place.keeps)
+            again = chance.random() < AGAIN
+            # What a kill leaves in the page cache is lost with the power that goes next.
+            load.end(place.when, kept=place.keeps and not again)
             tally.looked["kills" if place.killed else "cuts"] += 1
-            if chance.random() < AGAIN and not cut_again(place, chance, tally, where):
+            if again and not cut_again(place, chance, tally, where):
                 return
             if not go_on(place, load, tally, where, settle=chance.random() < 0.5):
                 return
