@@ -3,10 +3,10 @@
 Order of steps, so that a crash at any point leaves every file whole:
 
 * before bytes are added or changed: what objects hold behind the end is trimmed (``dirty.py``).
-* growing: objects first, then the index, in which the file is dirty from the same transaction on.
-  A crash between leaves bytes behind the file's end, which nobody reads.
+* growing: the file is dirty in the index first. Then come the objects, whose lengths tell its size
+  after a crash; the index learns of size and times later, or at once where they are not trusted.
 * shrinking: the index first; the objects are trimmed when that is durable: by the reclaimer, by
-  fsync, or by the next write.
+  fsync, or by the next write. After a truncation to 0 that write replaces them (``replaced.py``).
 * spilling to disk: copy, sync, commit the new prefix, and only then free the flash object.
 * ``mirror: sync``: an fsync copies the head to disk before it returns, and who changes a head that
   has a mirror sends it to disk, so that what was synced is never on flash alone.

@@ -325,7 +325,7 @@ class Index:
             self._limit = max(self._limit, reserved)
 
     def store_noted(self) -> None:
-        """Write the rows that are noted in memory alone, for whoever reads the table."""
+        """Write the rows that are noted in memory alone, before the table is scanned."""
         more = self.inodes.are_noted
         while more:
             with self.transaction():

@@ -3,8 +3,9 @@
 ``ROOT/KIND/ab/cd/INODE``: ``ab`` and ``cd`` are bits of the inode number, so that 1,024
 consecutive inodes share a directory and neighbours in time are neighbours on disk.
 
-Nothing is kept open between two calls: no descriptor can be taken for another file's. Everything is
-opened below the directory's descriptor, and no symbolic link is followed (tierfs/base/beneath.py).
+The store keeps nothing open between two calls; a writer may keep what ``open_to_write`` gives it.
+Everything is opened below the directory's descriptor, and no symbolic link is followed
+(tierfs/base/beneath.py).
 """
 
 from __future__ import annotations
@@ -210,7 +211,7 @@ class Removal:
 
 
 class ObjectStore:
-    """Objects under ``root``; offsets and lengths in bytes. Thread-safe: it holds no state.
+    """Objects under ``root``; offsets and lengths in bytes. Thread-safe.
 
     Raises from every method:
         OSError: the call on the backing directory failed.
