@@ -1,7 +1,7 @@
 # Everything a checkout of tierfs needs: `make help` lists the targets.
 # PYTHON=/path/to/python3 chooses the interpreter (3.11 or newer); else the first good one is found.
 # SYSTEM_PACKAGES=, TEST_PACKAGES=, BENCH_PACKAGES= and FUZZ_PACKAGES= (empty) leave the system
-# alone, where apt is not to be used.
+# alone, where apt is not to be used. CONSTRAINTS=.ci/constraints.txt installs the versions that CI has.
 
 PYTHON ?=
 SYSTEM_PACKAGES ?= fuse3 libfuse3-dev pkg-config gcc libc6-dev
@@ -11,10 +11,10 @@ ON_A_MOUNT := tests/mount tests/parity tests/model/test_mount.py tests/concurren
 FUZZ_PACKAGES ?= clang libclang-rt-dev
 SECONDS ?= 600
 BIN := .venv/bin
-export PYTHON SYSTEM_PACKAGES
+export PYTHON SYSTEM_PACKAGES CONSTRAINTS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test check format test test-both demo bench sanitize fuzz clean
+.PHONY: help setup setup-test check format test test-both demo bench sanitize fuzz dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,9 @@ sanitize: setup-test ## the fast path's tests under AddressSanitizer and Undefin
 
 fuzz: .venv/.ready-fuzz ## libFuzzer on the fast path's parser; SECONDS=600
 	.ci/fuzz $(SECONDS) $(ARGS)
+
+dist: ## sdist and wheel in dist/
+	.ci/dist
 
 clean: ## remove all that these targets made in the checkout
 	rm -rf .venv build dist tierfs.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
