@@ -40,6 +40,7 @@ from tierfs.core.reclaimer import Reclaimer
 from tierfs.core.tiers import DISK, FLASH, NO_ROOM, Content, FlashFull, Tiers, lengths_of
 from tierfs.index.index import Index
 from tierfs.index.inodes import Inode
+from tierfs.store.objects import ObjectLost
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -154,17 +155,60 @@ class Data:
         end = offset + len(data)
         if end > MAX_FILE_SIZE:
             raise FsError(errno.EFBIG)
-        if data:
-            self._make_way(wait=wait)
-            with self._locks.hold(ino, wait=wait):
-                self._motions.disturb(ino)
-                inode = self._index.inodes.cached(ino)
-                if inode is None or not stat.S_ISREG(inode.mode):
-                    inode = self._file(ino)
-                inode = self._placed(inode)
+        if not data:
+            return 0
+        self._make_way(wait=wait)
+        self._locks.acquire(ino, wait=wait)
+        try:
+            self._motions.disturb(ino)
+            if not self._write_held(ino, offset, end, data, wait=wait, buffered=buffered):
+                inode = self._placed(self._file(ino))
                 change = _Change(inode, max(inode.size, end), offset, data)
                 self._put(change, wait=wait, buffered=buffered)
+        finally:
+            self._locks.release(ino)
         return len(data)
+
+    def _write_held(
+        self,
+        ino: int,
+        offset: int,
+        end: int,
+        data: bytes | memoryview,
+        *,
+        wait: bool,
+        buffered: bool,
+    ) -> bool:
+        """Write to one object of a dirty file whose descriptor is held: what most writes come to.
+
+        False: it is none of them, or there is no room. What it wrote by then is written again.
+        """
+        file, inode = self._dirty.get(ino), self._index.inodes.cached(ino)
+        if file is None or inode is None or inode.mirrored:
+            return False
+        size, prefix = inode.size, inode.prefix
+        at, holds = (FLASH, min(size, prefix)) if end <= prefix else (DISK, size)
+        fd, grown = file.fds[at], max(size, end)
+        if (
+            fd < 0
+            or not (size and file.exact[at])  # a first write decides where it goes
+            or (at == DISK and (offset < prefix or size <= prefix or not (wait or buffered)))
+            or (at == FLASH and grown >= prefix and not file.exact[DISK])
+            or (grown > size and not file.trusted)
+        ):
+            return False
+        try:
+            self._tiers.write_held(at, fd, offset, data, holds, now=at == DISK and not wait)
+        except OSError as exc:
+            if isinstance(exc, ObjectLost) or exc.errno in NO_ROOM:
+                return False
+            self._trim_later(ino)
+            raise
+        hole = offset > size and skips_block(size, offset, len(data), grown)
+        file.version = self._index.inodes.note(ino, end, self._clock(), hole=hole)
+        if self.activity.on:
+            self.activity.changed(ino)
+        return True
 
     def truncate(
         self, ino: int, size: int, *, caller: Caller = PRIVILEGED, wait: bool = True

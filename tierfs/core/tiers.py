@@ -89,9 +89,7 @@ class Tiers:
         self.disk = disk
         self.stores = flash, disk
         self._read = {store.name: metrics.read_bytes.labels(store.name) for store in (flash, disk)}
-        self._written = {
-            store.name: metrics.written_bytes.labels(store.name) for store in (flash, disk)
-        }
+        self._written = [metrics.written_bytes.labels(store.name) for store in self.stores]
         self._moved = metrics.moved_bytes
 
     def read(self, inode: Inode, extent: Extent, *, wait: bool) -> bytes:
@@ -143,16 +141,33 @@ class Tiers:
             WouldBlock: with ``now``; some bytes may have been written.
             Damage: the object is missing or too short, and a write would hide that.
         """
-        store = self.stores[at]
-        self._check(store, ino, fd, holds)
         if isinstance(data, Content):
+            store = self.stores[at]
+            self._check(store, ino, fd, holds)
             data.put(store, fd, extent)
             return
+        try:
+            self.write_held(at, fd, extent.offset, data, holds, now=now)
+        except ObjectLost as exc:
+            raise Damage(ino, str(exc)) from None
+
+    def write_held(
+        self, at: int, fd: int, offset: int, data: bytes | memoryview, holds: int, *, now: bool
+    ) -> None:
+        """Write bytes as ``write`` does.
+
+        Raises:
+            WouldBlock: as ``write``.
+            ObjectLost: the object is missing or too short.
+        """
+        store = self.stores[at]
+        if holds:
+            store.check(fd, holds)
         if not now:
-            store.write_by(fd, extent.offset, data)
-        elif not store.write_now(fd, extent.offset, data):
+            store.write_by(fd, offset, data)
+        elif not store.write_now(fd, offset, data):
             raise WouldBlock
-        self._written[store.name].inc(extent.length)
+        self._written[at].inc(len(data))
 
     def extend(self, at: int, ino: int, fd: int, length: int, holds: int) -> None:
         """Extend object ``at`` with a hole by its descriptor; raises as ``write`` does."""

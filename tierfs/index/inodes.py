@@ -92,6 +92,20 @@ _made = cast("Callable[[Sequence[Any]], Inode]", partial(tuple.__new__, Inode))
 """As ``Inode._make``, in half the time."""
 
 
+_NOTED = ("size", "mtime", "ctime", "version", "sparse")
+_at_noted = itemgetter(
+    *(
+        len(Inode._fields) + _NOTED.index(name) if name in _NOTED else at
+        for at, name in enumerate(Inode._fields)
+    )
+)
+
+
+def _noted(inode: Inode, size: int, now: int, version: int, sparse: int) -> Inode:
+    """As ``_replace`` would, in a third of the time."""
+    return _made(_at_noted((*inode, size, now, now, version, sparse)))
+
+
 def inode_of(row: Sequence[Any]) -> Inode:
     """The record of a row of the table.
 
@@ -236,10 +250,12 @@ class Inodes:
         )
 
         def change(inode: Inode, *values: int) -> Inode:
-            if self._unstored:
-                self._store(inode.ino)
-            self._database.execute(statement, *values, inode.ino)
-            changed = self.remember(_made(merge(inode + values)))
+            changed = _made(merge(inode + values))
+            if inode.ino in self._unstored:
+                self._write(changed)
+            else:
+                self._database.execute(statement, *values, inode.ino)
+            self.remember(changed)
             if counts:
                 self._noted += ((inode, -1), (changed, 1))
             self._publisher.changed(changed)
@@ -304,13 +320,8 @@ class Inodes:
         """
         with self._database.lock:
             before = self._cache.get(ino) or self.get(ino)
-            after = before._replace(
-                size=max(before.size, end),
-                mtime=now,
-                ctime=now,
-                version=before.version + 1,
-                sparse=int(hole or before.sparse),
-            )
+            size = max(before.size, end)
+            after = _noted(before, size, now, before.version + 1, int(hole or before.sparse))
             self._unstored[ino] = self._cache[ino] = after
             if after.size != before.size:
                 self._counts.change(before, after)
