@@ -35,9 +35,13 @@ def test_a_write_takes_set_id_from_what_is_run_next(make_mount: MakeMount) -> No
     mount = make_mount()
     program = Path(shutil.copy(shutil.which("id") or "id", mount.path / "id"))
     program.chmod(0o4777)
-    for run in (["sh", "-c", 'printf x >> "$0"', os.fspath(program)], [os.fspath(program), "-u"]):
-        done = subprocess.run(run, user=USER, group=USER, capture_output=True, check=True)
-    assert done.stdout == b"1000\n"
+
+    def run(*words: str) -> bytes:
+        done = subprocess.run(words, user=USER, group=USER, capture_output=True, check=True)
+        return done.stdout
+
+    run("sh", "-c", 'printf x >> "$0"', os.fspath(program))
+    assert run(os.fspath(program), "-u") == b"1000\n"
 
 
 def test_a_write_asks_for_nothing_before_it(mounted: Mount) -> None:
