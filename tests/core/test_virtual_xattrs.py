@@ -28,8 +28,8 @@ from tierfs.base.errors import FsError
 from tierfs.base.extents import KIB, WHOLE_FILE
 from tierfs.core.virtual_xattrs import OF_FILES, PIN, PINNED_BY, PREFIX, REQUESTED, WRITABLE
 from tierfs.index.inodes import ROOT
+from tierfs.index.pins_and_requests import Pin, Request
 from tierfs.index.survey import Survey
-from tierfs.index.wishes import Pin, Request
 
 HOUR = 3600 * SECOND
 OWNER = Somebody(uid=ME.uid)
@@ -219,7 +219,7 @@ def test_unpinned(small: LooseVolume, ino: int) -> None:
 def test_what_is_no_pin(small: LooseVolume, ino: int, value: bytes) -> None:
     with fails(errno.EINVAL):
         small.fs.xattrs.set(ino, PIN, value)
-    assert small.index.wishes.pin_of(ino) is None
+    assert small.index.pins_and_requests.pin_of(ino) is None
 
 
 # ---------------------------------------------------------------- prefixes
@@ -256,10 +256,10 @@ def test_what_was_done_is_asked_for_no_longer(small: LooseVolume, ino: int) -> N
     small.fs.xattrs.set(ino, PREFIX, b"none")
     small.fs.xattrs.set(ino, PREFIX, b"all")
     with small.index.transaction():
-        small.index.wishes.settle(Request(ino, 0))  # the older one
+        small.index.pins_and_requests.settle(Request(ino, 0))  # the older one
     assert small.fs.xattrs.get(ino, REQUESTED) == b"all"
     with small.index.transaction():
-        small.index.wishes.settle(Request(ino, WHOLE_FILE))
+        small.index.pins_and_requests.settle(Request(ino, WHOLE_FILE))
     with fails(errno.ENODATA):
         small.fs.xattrs.get(ino, REQUESTED)
 
@@ -276,7 +276,7 @@ def test_what_is_reached_is_requested_no_longer(small: LooseVolume, ino: int) ->
 def test_what_is_no_prefix(small: LooseVolume, ino: int, value: bytes) -> None:
     with fails(errno.EINVAL):
         small.fs.xattrs.set(ino, PREFIX, value)
-    assert small.index.wishes.request_of(ino) is None
+    assert small.index.pins_and_requests.request_of(ino) is None
 
 
 def test_a_prefix_cannot_be_removed(small: LooseVolume, ino: int) -> None:
@@ -361,11 +361,11 @@ def test_nothing_is_noted_by_halves(small: LooseVolume, ino: int, label: str) ->
     with pytest.raises((FsError, OSError)):
         small.fs.xattrs.set(ino, PIN, b"1")
     small.os.full = set()
-    assert small.index.wishes.pin_of(ino) is None
-    assert small.index.wishes.request_of(ino) == Request(ino, 0)
+    assert small.index.pins_and_requests.pin_of(ino) is None
+    assert small.index.pins_and_requests.request_of(ino) == Request(ino, 0)
 
 
-def test_wishes_end_with_their_file(small: LooseVolume) -> None:
+def test_pins_and_requests_end_with_their_file(small: LooseVolume) -> None:
     ino = file_of(small, pattern(100))
     small.fs.xattrs.set(ino, PREFIX, b"all")
     small.fs.xattrs.set(ino, PIN, b"1")

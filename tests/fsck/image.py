@@ -14,7 +14,7 @@ from tests.core.scenarios import HEAD, ME, make, pattern, template
 from tests.support.volumes import LooseVolume, volume_settings
 from tierfs.core.volume import HEADS, OBJECTS
 from tierfs.index.inodes import ROOT
-from tierfs.index.wishes import Pin, Request
+from tierfs.index.pins_and_requests import Pin, Request
 from tierfs.store.objects import object_path
 
 DIRECTORY = stat.S_IFDIR | 0o755
@@ -77,8 +77,8 @@ def populate(volume: LooseVolume) -> None:
     volume.fs.data.write(mirrored, 0, pattern(3000))
     with volume.index.transaction():
         volume.index.xattrs.put(mirrored, b"user.label", b"cell")
-        volume.index.wishes.pin(Pin(mirrored, None))
-        volume.index.wishes.request(Request(deep, 0))
+        volume.index.pins_and_requests.pin(Pin(mirrored, None))
+        volume.index.pins_and_requests.request(Request(deep, 0))
     (moved,) = volume.fs.moves.mirror([mirrored], paced=at_once)
     assert moved.outcome == "moved"
     volume.fs.dirty.checkpoint()

@@ -37,7 +37,7 @@ from tierfs.mount.policy_explain import explain_files
 from tierfs.policy.tier_policy import load_policy
 from tierfs.policy.volume_file import load_volume_file
 from tierfs.store.markers import MARKER, Marker, read_marker, write_marker
-from tierfs.tiering.access_lines import (
+from tierfs.tiering.access_log import (
     BadLine,
     FileFacts,
     Use,
@@ -47,9 +47,9 @@ from tierfs.tiering.access_lines import (
     parse,
     use_line,
 )
+from tierfs.tiering.access_recorder import RotatingLog
 from tierfs.tiering.heat import Heat
-from tierfs.tiering.heat_snapshot import MAGIC, VERSION, BadSnapshot, load, save
-from tierfs.tiering.parts import Parts
+from tierfs.tiering.heat_file import MAGIC, VERSION, BadSnapshot, pack_heat, unpack_heat
 from tierfs.tiering.simulator.access_log import read_log
 
 MOST_CPU_S = 5.0
@@ -129,7 +129,7 @@ def used(heat: Heat) -> None:
         heat.look(ino, now)
         heat.visits(ino, now)
     _ = heat.typical
-    save(heat)
+    pack_heat(heat)
 
 
 def some_heat(capacity: int = 64) -> Heat:
@@ -141,7 +141,7 @@ def some_heat(capacity: int = 64) -> Heat:
 
 def test_heat_snapshots() -> None:
     """As they are, and packed with a checksum that is right."""
-    whole = save(some_heat())
+    whole = pack_heat(some_heat())
     table = zlib.decompress(whole[16:])
 
     def read(data: bytes) -> None:
@@ -151,12 +151,12 @@ def test_heat_snapshots() -> None:
             for capacity in (64, 16):
                 heat = Heat(capacity)
                 try:
-                    load(heat, snapshot)
+                    unpack_heat(heat, snapshot)
                 except BadSnapshot:
                     continue
                 used(heat)
 
-    try_all([whole, table, save(Heat(8))], read, BadSnapshot)
+    try_all([whole, table, pack_heat(Heat(8))], read, BadSnapshot)
 
 
 LINES = [
@@ -178,7 +178,7 @@ def test_access_logs(tmp_path: Path) -> None:
 
     def read(data: bytes) -> None:
         path.write_bytes(data)
-        Parts(path, 4096, LINES[0]).close()
+        RotatingLog(path, 4096, LINES[0]).close()
         path.write_bytes(data)
         read_log(path)
 

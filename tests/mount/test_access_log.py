@@ -9,8 +9,7 @@ from pathlib import Path
 from tests.support.fixtures import MakeMount
 from tests.support.mounting import HEAD, Mount, tierfs
 from tests.support.proc import wait_until
-from tierfs.tiering.access_lines import Beginning, FileFacts, Line, Use
-from tierfs.tiering.simulator.access_log import Recording
+from tierfs.tiering.access_log import Beginning, FileFacts, Line, Recording, Use
 
 MOUNT_FAILED = 5
 """Exit code of tierfs, as documented."""

@@ -20,7 +20,7 @@ from tierfs.base.metrics import Metrics
 from tierfs.base.osio import SYSTEM
 from tierfs.base.units import MIB
 from tierfs.index.index import Index
-from tierfs.index.wishes import Request
+from tierfs.index.pins_and_requests import Request
 from tierfs.policy.volume_file import load_volume_file
 
 CAPACITY = 48
@@ -150,7 +150,7 @@ def test_a_read_only_mount_moves_nothing(mount: Mount) -> None:
     mount.unmount()
     index = Index(load_volume_file(mount.volume_file).index, SYSTEM, Metrics())
     with contextlib.closing(index), index.transaction():
-        index.wishes.request(Request(inode, 0))
+        index.pins_and_requests.request(Request(inode, 0))
     mount.mount("ro")
     assert json.loads(tierfs("policy", "plan", mount.path, "--json"))["files"] == 2
     time.sleep(2.5)

@@ -67,7 +67,9 @@ def test_everything_at_once(mount: Mount, scratch: Path) -> None:
         one.join()
     politics.stop()
     seen = watcher.stop()
-    report = f"{rounds} rounds of fio, {[w.steps for w in writers]} steps, {meddler.done} wishes, "
+    report = (
+        f"{rounds} rounds of fio, {[w.steps for w in writers]} steps, {meddler.done} requests, "
+    )
     report += f"{politics.changes} policies, {seen}"
     log.info(report)
     assert [one.error for one in crew] == [None] * len(crew), report

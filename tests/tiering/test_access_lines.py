@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tierfs.base.durations import SECOND
-from tierfs.tiering.access_lines import (
+from tierfs.tiering.access_log import (
     LONGEST,
     BadLine,
     Beginning,

@@ -18,11 +18,8 @@ from tierfs.base.units import MIB
 from tierfs.index.inodes import ROOT
 from tierfs.index.survey import Survey
 from tierfs.tiering import access_recorder
-from tierfs.tiering.access_lines import Beginning, FileFacts, Gone, Line, Use, parse
-from tierfs.tiering.access_recorder import REFRESH, AccessRecorder
-from tierfs.tiering.indexed_facts import facts_of
-from tierfs.tiering.parts import older
-from tierfs.tiering.simulator.access_log import Recording
+from tierfs.tiering.access_log import Beginning, FileFacts, Gone, Line, Recording, Use, older, parse
+from tierfs.tiering.access_recorder import REFRESH, AccessRecorder, facts_of
 
 NOW = 1_700_000_000 * SECOND
 BEGINNING = Beginning(1, 4096, 1000)

@@ -10,9 +10,9 @@ import pytest
 from tests.core.calls import DIRECTORY, file_of, make
 from tests.support.volumes import LooseVolume
 from tierfs.index.inodes import ROOT
-from tierfs.index.wishes import Pin, Request
-from tierfs.tiering.catalog import IndexCatalog
-from tierfs.tiering.sweep import Sweep
+from tierfs.index.pins_and_requests import Pin, Request
+from tierfs.tiering.ports import IndexCatalog
+from tierfs.tiering.scanner import ScanCursor
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_a_sweep_meets_every_file_once_a_round(small: LooseVolume, catalog: Inde
     numbers = [file_of(small, b"x", b"%d" % n) for n in range(300)]
     small.fs.names.unlink(ROOT, b"7")
     make(small, b"directory", DIRECTORY)
-    sweep = Sweep(catalog, on_flash=False)
+    sweep = ScanCursor(catalog, on_flash=False)
     for _ in range(2):
         met = [row.ino for rows in sweep.round() for row in rows]
         assert met == [ino for ino in numbers if ino != numbers[7]]
@@ -41,7 +41,7 @@ def test_a_sweep_of_flash_meets_what_has_bytes_there(
     with small.index.transaction():
         row = small.index.inodes.get(gone)
         small.index.inodes.update(row._replace(prefix=0))
-    met = [row.ino for rows in Sweep(catalog, on_flash=True).round() for row in rows]
+    met = [row.ino for rows in ScanCursor(catalog, on_flash=True).round() for row in rows]
     assert met == [full]
 
 
@@ -77,19 +77,19 @@ def test_xattrs_and_some(small: LooseVolume, catalog: IndexCatalog) -> None:
     assert [row.ino for row in catalog.some([ino, 12345, ROOT])] == [ino]
 
 
-def test_wishes_are_read_and_settled(small: LooseVolume, catalog: IndexCatalog) -> None:
-    wishes = small.index.wishes
+def test_pins_and_requests_are_read_and_settled(small: LooseVolume, catalog: IndexCatalog) -> None:
+    noted = small.index.pins_and_requests
     with small.index.transaction():
         for ino in (1, 2, 3):
-            wishes.pin(Pin(ino, 100 * ino))
-            wishes.request(Request(ino, ino))
+            noted.pin(Pin(ino, 100 * ino))
+            noted.request(Request(ino, ino))
     rows = [row._replace(ino=ino) for ino in (1, 2, 3, 4) for row in [small.index.inodes.get(ROOT)]]
     assert catalog.pinned(rows, 150) == {2: 2, 3: 3}
     assert catalog.pins(1, 1) == [Pin(2, 200)]
     assert catalog.requests(0, 2) == [Request(1, 1), Request(2, 2)]
     with small.index.transaction():
-        wishes.pin(Pin(1, None))
-        wishes.request(Request(2, 99))
+        noted.pin(Pin(1, None))
+        noted.request(Request(2, 99))
     catalog.settle([Request(1, 1), Request(2, 2)], [Pin(1, 100), Pin(2, 200)])
     assert catalog.pins(0, 9) == [Pin(1, None), Pin(3, 300)]
     assert catalog.requests(0, 9) == [Request(2, 99), Request(3, 3)]

@@ -12,7 +12,7 @@ from tests.tiering.fake_world import HEAD, Driver
 from tierfs.base.durations import DAY, SECOND
 from tierfs.base.extents import WHOLE_FILE
 from tierfs.base.units import MIB
-from tierfs.index.wishes import Pin, Request
+from tierfs.index.pins_and_requests import Pin, Request
 
 FLASH = "flash: {high_watermark: 80%, low_watermark: 60%, reserve: 0}\n"
 PER_MIB = MIB // HEAD

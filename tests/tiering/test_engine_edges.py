@@ -11,11 +11,10 @@ from tests.tiering.fake_world import HEAD, START, Driver
 from tierfs.base.durations import DAY
 from tierfs.base.extents import WHOLE_FILE
 from tierfs.base.units import MIB
-from tierfs.index.wishes import Pin, Request
-from tierfs.tiering.backoff import Backoff
+from tierfs.index.pins_and_requests import Pin, Request
+from tierfs.tiering.context import Backoff, Debounce
 from tierfs.tiering.heat_file import HeatFile
-from tierfs.tiering.settling import Settling
-from tierfs.tiering.wish import SETTLE
+from tierfs.tiering.target import DEBOUNCE
 
 FLASH = "flash: {high_watermark: 80%, low_watermark: 60%, reserve: 0}\n"
 
@@ -95,14 +94,14 @@ def test_asking_again_does_not_wait_for_what_failed_before(
 
 def test_a_clock_that_is_set_back_holds_no_file_for_long() -> None:
     future, now = START + 1000 * DAY, START
-    settling, backoff = Settling(), Backoff()
-    settling.add([1], future)
-    settling.add([2], now)
+    debounce, backoff = Debounce(), Backoff()
+    debounce.add([1], future)
+    debounce.add([2], now)
     backoff.fail(1, future)
     assert backoff.holds(1, future)
     assert not backoff.holds(1, now)
-    assert settling.ready(now, 10) == [1]
-    assert settling.ready(now + SETTLE, 10) == [2]
+    assert debounce.ready(now, 10) == [1]
+    assert debounce.ready(now + DEBOUNCE, 10) == [2]
 
 
 def test_a_policy_is_known_while_it_is_taken_up(

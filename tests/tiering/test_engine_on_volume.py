@@ -15,13 +15,12 @@ from tests.support.volumes import LooseVolume
 from tests.tiering.fake_world import START, FakeTime
 from tierfs.base.extents import WHOLE_FILE
 from tierfs.base.units import KIB, MIB
-from tierfs.index.wishes import Pin, Request
+from tierfs.index.pins_and_requests import Pin, Request
 from tierfs.policy.tier_policy import load_policy
 from tierfs.store.objects import Space
-from tierfs.tiering.catalog import IndexCatalog
 from tierfs.tiering.engine import Clocks, Engine
-from tierfs.tiering.ports import Ports
-from tierfs.tiering.wish import on_flash
+from tierfs.tiering.ports import IndexCatalog, Ports
+from tierfs.tiering.target import on_flash
 
 HEAD = 4 * KIB
 FILES = 64
@@ -121,7 +120,7 @@ def test_heads_are_mirrored_and_then_evicted_without_a_copy(
 def test_head_none_and_pins(tiered: Tiered, contents: dict[int, bytes]) -> None:
     pinned, *others = contents
     with tiered.volume.index.transaction():
-        tiered.volume.index.wishes.pin(Pin(pinned, None))
+        tiered.volume.index.pins_and_requests.pin(Pin(pinned, None))
     tiered.apply("head: none")
     tiered.until(lambda: tiered.used == SIZE, "all but the pinned file goes")
     assert tiered.inode(pinned)[0] == WHOLE_FILE
@@ -131,8 +130,8 @@ def test_head_none_and_pins(tiered: Tiered, contents: dict[int, bytes]) -> None:
 def test_requests_without_a_policy(tiered: Tiered, contents: dict[int, bytes]) -> None:
     up, down, *_ = contents
     with tiered.volume.index.transaction():
-        tiered.volume.index.wishes.request(Request(up, WHOLE_FILE))
-        tiered.volume.index.wishes.request(Request(down, 0))
+        tiered.volume.index.pins_and_requests.request(Request(up, WHOLE_FILE))
+        tiered.volume.index.pins_and_requests.request(Request(down, 0))
     tiered.until(lambda: not tiered.catalog.requests(0, 9), "the requests are settled")
     assert tiered.inode(up)[0] == WHOLE_FILE
     assert tiered.inode(down)[0] == 0

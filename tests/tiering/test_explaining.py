@@ -9,10 +9,10 @@ import pytest
 
 from tests.tiering.fake_world import Driver
 from tierfs.base.extents import WHOLE_FILE
-from tierfs.index.wishes import Pin
+from tierfs.index.pins_and_requests import Pin
 from tierfs.policy.tier_policy import Policy
 from tierfs.tiering.engine import Engine
-from tierfs.tiering.explaining import Explained
+from tierfs.tiering.explain import Explained
 
 RULES = """\
 rules:
@@ -48,13 +48,13 @@ def test_reads_promote(driver: Driver) -> None:
     driver.apply(RULES)
     driver.ticks()
     before = one(driver, 2)
-    assert (before.wish.prefix, before.wish.reason, before.warmth) == (8192, "head", None)
+    assert (before.target.prefix, before.target.reason, before.warmth) == (8192, "head", None)
     for _ in range(3):
         driver.world.read(2)
         driver.ticks(1, 60)
     after = one(driver, 2)
-    assert (after.explanation.decision.rule, after.wish.prefix) == ("often", 32768)
-    assert after.wish.reason == "promote"
+    assert (after.explanation.decision.rule, after.target.prefix) == ("often", 32768)
+    assert after.target.reason == "promote"
     assert after.warmth is not None
     assert after.warmth.reads == pytest.approx(3, abs=0.1)
     assert after.last_read is not None
@@ -65,10 +65,10 @@ def test_a_pin_by_hand_counts_whatever_the_rule_says(driver: Driver) -> None:
     driver.apply(RULES)
     driver.ticks()
     driver.time.pass_by(3 * 24 * 3600)
-    assert (one(driver, 1).wish.reason, one(driver, 1).wish.prefix) == ("head: none", 0)
+    assert (one(driver, 1).target.reason, one(driver, 1).target.prefix) == ("head: none", 0)
     driver.world.noted_pins[1] = Pin(1, None)
     found = one(driver, 1)
-    assert (found.wish.reason, found.wish.prefix) == ("pin by hand", WHOLE_FILE)
+    assert (found.target.reason, found.target.prefix) == ("pin by hand", WHOLE_FILE)
     assert found.explanation.decision.rule == "idle"
 
 
@@ -95,4 +95,4 @@ def test_a_policy_that_comes_while_another_is_taken_is_not_lost(
     racing.ticks()
     late[0].join()
     racing.ticks()
-    assert one(racing, 2).wish.prefix == 16384
+    assert one(racing, 2).target.prefix == 16384

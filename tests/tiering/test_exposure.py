@@ -8,7 +8,7 @@ import pytest
 
 from tests.tiering.fake_world import LONG_AGO, START, Driver
 from tierfs.base.durations import SECOND
-from tierfs.tiering.exposure import SPAN
+from tierfs.tiering.scanner import EXPOSURE_SPAN
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_the_oldest_file_that_only_flash_has_is_known_without_a_policy(driver: D
     world.add(1, changed=LONG_AGO - 5 * SECOND, mirrored=1)
     world.add(2, changed=LONG_AGO - 4 * SECOND, prefix=0)
     world.add(3, changed=LONG_AGO)
-    world.add(2 * SPAN, changed=LONG_AGO - 3 * SECOND)
+    world.add(2 * EXPOSURE_SPAN, changed=LONG_AGO - 3 * SECOND)
     driver.ticks()
     assert since(driver) is None  # the first round has not ended
     driver.ticks()

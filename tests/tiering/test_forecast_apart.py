@@ -13,16 +13,14 @@ from tests.tiering.many_inodes import FIRST, fill_index
 from tierfs.base.metrics import Metrics
 from tierfs.base.osio import SYSTEM
 from tierfs.index.index import Index
-from tierfs.index.wishes import Pin, Request
+from tierfs.index.pins_and_requests import Pin, Request
 from tierfs.policy.tier_policy import Policy, load_policy
-from tierfs.tiering.catalog import IndexCatalog
-from tierfs.tiering.context import Moment
-from tierfs.tiering.forecast import BLOCK, forecast
-from tierfs.tiering.forecast_apart import Question, answer
+from tierfs.tiering.forecast import BLOCK, ForecastRequest, forecast, forecast_apart
 from tierfs.tiering.heat import Heat
-from tierfs.tiering.heat_snapshot import save
-from tierfs.tiering.judge import Judge
-from tierfs.tiering.levels import Levels
+from tierfs.tiering.heat_file import pack_heat
+from tierfs.tiering.ports import IndexCatalog
+from tierfs.tiering.target import PolicyEvaluator
+from tierfs.tiering.watermarks import Levels, Moment
 
 POLICY = """\
 version: 1
@@ -53,14 +51,16 @@ def policy(tmp_path: Path) -> Policy:
 
 def test_it_is_the_plan_that_would_be_made_here(index: Index, policy: Policy) -> None:
     with index.transaction():
-        index.wishes.pin(Pin(FIRST + 5, None))
-        index.wishes.request(Request(FIRST + 6, 0))
+        index.pins_and_requests.pin(Pin(FIRST + 5, None))
+        index.pins_and_requests.request(Request(FIRST + 6, 0))
     moment = Moment(time.time_ns(), Levels(10**9, 5 * 10**8), 12 * 10**8, 2 * 10**9, may_work=True)
     heat = Heat(64)
     heat.feed([(FIRST + 7, 3, 100)], moment.now)
     with closing(IndexCatalog(index)) as catalog:
-        here = forecast(catalog, Judge(catalog, heat, policy), heat, moment, lambda: False)
-    question = Question(index.path, policy, save(heat), heat.capacity, moment)
-    assert answer(question, index.fold()) == here
+        here = forecast(
+            catalog, PolicyEvaluator(catalog, heat, policy), heat, moment, lambda: False
+        )
+    question = ForecastRequest(index.path, policy, pack_heat(heat), heat.capacity, moment)
+    assert forecast_apart(question, index.fold()) == here
     assert here.files == BLOCK + 1000
     assert {line.move for line in here.lines} == {"demote", "promote", "evict", "hand"}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tierfs.base.durations import SECOND
 from tierfs.tiering.heat import Heat
-from tierfs.tiering.heat_snapshot import MAGIC, VERSION, BadSnapshot, load, save
+from tierfs.tiering.heat_file import MAGIC, VERSION, BadSnapshot, pack_heat, unpack_heat
 
 
 def filled(capacity: int = 256, files: int = 100) -> Heat:
@@ -28,7 +28,7 @@ def rows(heat: Heat, now: int = 1000 * SECOND) -> dict[int, object]:
 
 def test_everything_comes_back() -> None:
     heat, again = filled(), Heat(256)
-    load(again, save(heat))
+    unpack_heat(again, pack_heat(heat))
     assert rows(again) == rows(heat)
     assert len(rows(again)) == 100
     assert again.typical == heat.typical == 100.0
@@ -36,24 +36,24 @@ def test_everything_comes_back() -> None:
 
 def test_since_when_reads_were_told_comes_back() -> None:
     heat, again = filled(), Heat(1024)
-    load(again, save(heat))
+    unpack_heat(again, pack_heat(heat))
     assert again.since is None
     heat.since = 17 * SECOND
-    load(again, save(heat))
+    unpack_heat(again, pack_heat(heat))
     assert again.since == 17 * SECOND
 
 
 @pytest.mark.parametrize("capacity", [1024, 512])
 def test_a_larger_table_takes_all(capacity: int) -> None:
     heat, again = filled(), Heat(capacity)
-    load(again, save(heat))
+    unpack_heat(again, pack_heat(heat))
     assert rows(again) == rows(heat)
 
 
 def test_a_smaller_table_takes_what_was_visited_last() -> None:
     heat, again = filled(), Heat(16)
     heat.feed([(ino, 1, 1) for ino in range(1, 11)], now=900 * SECOND)
-    load(again, save(heat))
+    unpack_heat(again, pack_heat(heat))
     kept = rows(again)
     assert len(kept) == 16
     assert set(kept) > set(range(1, 9)) or len(set(kept) & set(range(1, 11))) >= 8
@@ -61,12 +61,12 @@ def test_a_smaller_table_takes_what_was_visited_last() -> None:
 
 def test_an_empty_table() -> None:
     again = Heat(8)
-    load(again, save(Heat(8)))
+    unpack_heat(again, pack_heat(Heat(8)))
     assert rows(again) == {}
 
 
 def test_a_snapshot_is_compact() -> None:
-    assert len(save(Heat(1_000_000))) < 200_000
+    assert len(pack_heat(Heat(1_000_000))) < 200_000
 
 
 def spoilt(body: bytes, version: int = VERSION) -> bytes:
@@ -77,7 +77,7 @@ BAD = {
     "is cut off": b"TFS",
     "is not a heat snapshot": bytes(100),
     "version 2; this program reads version 1": spoilt(b"", version=2),
-    "checksum is wrong": save(Heat(8))[:-1],
+    "checksum is wrong": pack_heat(Heat(8))[:-1],
     "cannot be unpacked": spoilt(b"x"),
     "has no table": spoilt(zlib.compress(b"x")),
     "says 9 slots, but is 33 bytes": spoilt(zlib.compress(struct.pack("<QQdQ", 9, 0, 0, 0) + b"x")),
@@ -90,11 +90,11 @@ def test_what_cannot_be_used_is_refused(message: str) -> None:
     heat = filled()
     before = rows(heat)
     with pytest.raises(BadSnapshot, match=message):
-        load(heat, BAD[message])
+        unpack_heat(heat, BAD[message])
     assert rows(heat) == before
 
 
 @given(st.binary(max_size=200))
 def test_no_bytes_make_another_error(snapshot: bytes) -> None:
     with pytest.raises(BadSnapshot):
-        load(Heat(8), snapshot)
+        unpack_heat(Heat(8), snapshot)

@@ -21,11 +21,10 @@ from tierfs.base.units import GIB, KIB, MIB
 from tierfs.core.moves import Moved
 from tierfs.policy.tier_policy import load_policy
 from tierfs.store.objects import Space
-from tierfs.tiering.catalog import IndexCatalog
 from tierfs.tiering.engine import Engine
 from tierfs.tiering.heat import Row
-from tierfs.tiering.ports import Ports
-from tierfs.tiering.wish import on_flash
+from tierfs.tiering.ports import IndexCatalog, Ports
+from tierfs.tiering.target import on_flash
 
 __all__ = ["home", "make_volume"]
 

@@ -9,12 +9,10 @@ from hypothesis import strategies as st
 from tests.tiering.fake_world import FakeTime
 from tierfs.base.durations import DAY, SECOND
 from tierfs.base.units import KIB, MIB
-from tierfs.tiering.backoff import FIRST, Backoff
-from tierfs.tiering.pace import TokenBucket
-from tierfs.tiering.settling import Settling
-from tierfs.tiering.suspension import FIRST_S, LONGEST_S, Suspension
-from tierfs.tiering.waits import Waiting
-from tierfs.tiering.wish import SETTLE
+from tierfs.tiering.context import FIRST_REST, Backoff, Debounce
+from tierfs.tiering.mover import LONGEST_SUSPENDED_S, SUSPENDED_S, Suspension, TokenBucket
+from tierfs.tiering.state import Waiting
+from tierfs.tiering.target import DEBOUNCE
 
 
 def copy(bucket: TokenBucket, time: FakeTime, chunks: list[int]) -> float:
@@ -67,8 +65,8 @@ def record(suspension: Suspension, now: float, outcomes: str) -> list[bool]:
 def test_too_many_failures_suspend() -> None:
     suspension = Suspension(50.0)
     assert record(suspension, 0, "x.x.xx") == [False] * 4 + [True, False]
-    assert suspension.holds(FIRST_S - 1)
-    assert not suspension.holds(FIRST_S)
+    assert suspension.holds(SUSPENDED_S - 1)
+    assert not suspension.holds(SUSPENDED_S)
 
 
 def test_few_failures_do_not() -> None:
@@ -84,18 +82,18 @@ def test_each_suspension_in_a_row_is_longer_and_success_ends_that() -> None:
         record(suspension, now, "x" * 5)
         waits.append(suspension.until - now)
         now = suspension.until
-    assert waits[:3] == [FIRST_S, 2 * FIRST_S, 4 * FIRST_S]
-    assert waits[-1] == LONGEST_S
+    assert waits[:3] == [SUSPENDED_S, 2 * SUSPENDED_S, 4 * SUSPENDED_S]
+    assert waits[-1] == LONGEST_SUSPENDED_S
     record(suspension, now, "." * 20)
     record(suspension, now, "x" * 20)
-    assert suspension.until - now == FIRST_S
+    assert suspension.until - now == SUSPENDED_S
 
 
 def test_a_file_that_fails_rests_longer_and_longer() -> None:
     backoff, now = Backoff(), 0
     backoff.fail(7, now)
-    assert backoff.holds(7, FIRST - 1)
-    assert not backoff.holds(7, FIRST)
+    assert backoff.holds(7, FIRST_REST - 1)
+    assert not backoff.holds(7, FIRST_REST)
     for _ in range(20):
         backoff.fail(7, now)
     assert backoff.holds(7, DAY - 1)
@@ -112,17 +110,17 @@ def test_the_memory_of_failures_is_bounded() -> None:
 
 
 def test_files_settle_after_their_last_change() -> None:
-    settling = Settling()
-    settling.add([1, 2], 0)
-    settling.add([1], SECOND)
-    assert settling.ready(SETTLE - 1, 10) == []
-    assert settling.ready(SETTLE, 10) == [2]
-    assert settling.ready(SETTLE + SECOND, 10) == [1]
-    assert len(settling) == 0
+    debounce = Debounce()
+    debounce.add([1, 2], 0)
+    debounce.add([1], SECOND)
+    assert debounce.ready(DEBOUNCE - 1, 10) == []
+    assert debounce.ready(DEBOUNCE, 10) == [2]
+    assert debounce.ready(DEBOUNCE + SECOND, 10) == [1]
+    assert len(debounce) == 0
 
 
 def test_the_memory_of_changes_is_bounded() -> None:
-    settling = Settling(remembered=10)
-    settling.add(range(100), 0)
-    assert settling.lost
-    assert settling.ready(SETTLE, 1000) == list(range(90, 100))
+    debounce = Debounce(remembered=10)
+    debounce.add(range(100), 0)
+    assert debounce.lost
+    assert debounce.ready(DEBOUNCE, 1000) == list(range(90, 100))

@@ -14,8 +14,8 @@ from tests.tiering.test_engine_on_volume import Tiered, tiered
 from tierfs.base.extents import WHOLE_FILE
 from tierfs.base.units import KIB, MIB
 from tierfs.index.inodes import ROOT
-from tierfs.index.wishes import Pin
-from tierfs.tiering.waits import Sum, Waiting
+from tierfs.index.pins_and_requests import Pin
+from tierfs.tiering.state import Sum, Waiting
 
 __all__ = ["tiered"]
 
@@ -25,7 +25,7 @@ FLASH = "flash: {high_watermark: 80%, low_watermark: 60%, reserve: 0}\n"
 
 def pin(volume: LooseVolume, ino: int, until: int | None = None) -> None:
     with volume.index.transaction():
-        volume.index.wishes.pin(Pin(ino, until, 1))
+        volume.index.pins_and_requests.pin(Pin(ino, until, 1))
 
 
 def test_what_is_made_and_moved_below_a_pinned_directory_comes(tiered: Tiered) -> None:
@@ -54,8 +54,8 @@ def test_an_explanation_names_the_directory(tiered: Tiered) -> None:
     tiered.apply("head: 4KiB")
     pin(volume, upper)
     told = {one.inode.ino: one for one in tiered.engine.explain([file, beside]) or ()}
-    assert (told[file].wish.reason, told[file].pinned_by) == ("pin by hand", b"/upper")
-    assert (told[beside].wish.reason, told[beside].pinned_by) == ("head", None)
+    assert (told[file].target.reason, told[file].pinned_by) == ("pin by hand", b"/upper")
+    assert (told[beside].target.reason, told[beside].pinned_by) == ("head", None)
 
 
 def test_a_pin_that_ends_is_removed_and_holds_no_longer(tiered: Tiered) -> None:

@@ -17,12 +17,28 @@ from tierfs.policy.decide import Decision
 from tierfs.policy.limits import Flash
 from tierfs.policy.settings import Promote, Settings
 from tierfs.policy.values import Mark
-from tierfs.tiering.eviction import Census, Pool, Resident, resident_of, victims
 from tierfs.tiering.heat import Heat
-from tierfs.tiering.levels import levels_of
-from tierfs.tiering.promotion import Ask, forced, promotions
 from tierfs.tiering.replacement import Evict, Item
-from tierfs.tiering.wish import SETTLE, Wish, by_hand, due, missing, on_flash, wish_of
+from tierfs.tiering.scanner import Census
+from tierfs.tiering.selection import (
+    Candidate,
+    EvictionPool,
+    Resident,
+    forced,
+    promotions,
+    resident_of,
+    victims,
+)
+from tierfs.tiering.target import (
+    DEBOUNCE,
+    Target,
+    due,
+    missing,
+    on_flash,
+    pinned_by_hand,
+    target_of,
+)
+from tierfs.tiering.watermarks import levels_of
 
 NOW = 1_700_000_000 * SECOND
 HEAD = 64 * KIB
@@ -50,12 +66,12 @@ def settings(
     return Settings(head, pin, "async", promote, evict, "standard", rank)
 
 
-def wish(decided: Settings, reads: int | None = 0) -> Wish:
-    return wish_of(Decision("rule", decided), lambda _within: reads)
+def target(decided: Settings, reads: int | None = 0) -> Target:
+    return target_of(Decision("rule", decided), lambda _within: reads)
 
 
-wishes = st.builds(
-    wish,
+targets = st.builds(
+    target,
     st.builds(
         settings,
         prefixes,
@@ -69,16 +85,16 @@ inodes = st.builds(
     st.integers(1, 50),
     sizes,
     prefixes,
-    st.sampled_from([0, SETTLE // 2, SETTLE, DAY]),
+    st.sampled_from([0, DEBOUNCE // 2, DEBOUNCE, DAY]),
 )
 
 
 @st.composite
 def pools(draw: st.DrawFn) -> tuple[Heat, list[Resident]]:
     """The residents of some files, the coldest first, and their heat."""
-    heat, pool = Heat(64), Pool()
+    heat, pool = Heat(64), EvictionPool()
     for row in draw(st.lists(inodes, max_size=12)):
-        resident = resident_of(row, draw(wishes), NOW)
+        resident = resident_of(row, draw(targets), NOW)
         if resident is not None:
             pool.offer(heat, resident, NOW)
         if draw(st.booleans()):
@@ -111,21 +127,21 @@ def test_levels(capacity: int, high: float, gap: float, reserve: int, used: floa
     assert in_use + levels.headroom(in_use) <= max(in_use, levels.high)
 
 
-# ---------------------------------------------------------------- wishes
+# ---------------------------------------------------------------- targets
 
 
 @quick
-@given(inodes, wishes)
-def test_what_is_pinned_or_never_goes_does_not_go(row: Inode, decided: Wish) -> None:
+@given(inodes, targets)
+def test_what_is_pinned_or_never_goes_does_not_go(row: Inode, decided: Target) -> None:
     resident = resident_of(row, decided, NOW)
-    assert resident_of(row, by_hand(decided), NOW) is None
+    assert resident_of(row, pinned_by_hand(decided), NOW) is None
     if decided.pinned or decided.evict == "never":
         assert resident is None
 
 
 @quick
-@given(inodes, wishes)
-def test_a_step_down_frees_bytes_and_leaves_the_head_first(row: Inode, decided: Wish) -> None:
+@given(inodes, targets)
+def test_a_step_down_frees_bytes_and_leaves_the_head_first(row: Inode, decided: Target) -> None:
     resident = resident_of(row, decided, NOW)
     if resident is not None:
         assert resident.item.size == on_flash(row) - min(row.size, resident.prefix) > 0
@@ -133,19 +149,19 @@ def test_a_step_down_frees_bytes_and_leaves_the_head_first(row: Inode, decided: 
 
 
 @quick
-@given(inodes, wishes)
-def test_what_is_due_is_not_due_when_it_is_done(row: Inode, decided: Wish) -> None:
+@given(inodes, targets)
+def test_what_is_due_is_not_due_when_it_is_done(row: Inode, decided: Target) -> None:
     move = due(row, decided)
     if move is not None:
         assert due(row._replace(prefix=move.prefix), decided) is None
 
 
-def test_promotion_is_wished_for_after_enough_reads() -> None:
+def test_promotion_is_wanted_after_enough_reads() -> None:
     rule = settings(promote=Promote(3, 3600 * SECOND))
-    assert wish(rule, 2).prefix == wish(rule, None).prefix == HEAD
-    assert wish(rule, 3).prefix == WHOLE_FILE
-    assert wish(rule, 3).reason == "promote"
-    assert wish(settings(head=0)).reason == "head: none"
+    assert target(rule, 2).prefix == target(rule, None).prefix == HEAD
+    assert target(rule, 3).prefix == WHOLE_FILE
+    assert target(rule, 3).reason == "promote"
+    assert target(settings(head=0)).reason == "head: none"
 
 
 # ---------------------------------------------------------------- eviction
@@ -169,15 +185,15 @@ def test_victims_free_what_is_needed_or_all_they_may(
 @given(pools())
 def test_lower_classes_and_settled_files_are_first(pool: tuple[Heat, list[Resident]]) -> None:
     _, coldest = pool
-    order = [(not one.settled, one.item.rank) for one in coldest]
+    order = [(not one.quiet, one.item.rank) for one in coldest]
     assert order == sorted(order)
 
 
 def test_a_pool_remembers_the_coldest() -> None:
-    heat, pool = Heat(4096), Pool(remembered=10)
+    heat, pool = Heat(4096), EvictionPool(remembered=10)
     for ino in range(1, 1001):
         heat.feed([(ino, 1, HEAD)], NOW - (2000 - ino) * SECOND)
-        resident = resident_of(inode(ino), wish(settings()), NOW)
+        resident = resident_of(inode(ino), target(settings()), NOW)
         assert resident is not None
         pool.offer(heat, resident, NOW)
     assert [one.item.ino for one in pool.coldest()][:10] == list(range(1, 11))
@@ -188,7 +204,7 @@ def test_a_census_tells_the_classes_that_must_give() -> None:
     census = Census()
     assert census.highest_rank(1) is None
     first, second = (
-        Resident(Item(rank, 100, 0, rank=rank), 0, settled=True, here=100) for rank in (0, 1)
+        Resident(Item(rank, 100, 0, rank=rank), 0, quiet=True, here=100) for rank in (0, 1)
     )
     census.count([first, second, second])
     census.end_round(NOW)
@@ -200,9 +216,9 @@ def test_a_census_tells_the_classes_that_must_give() -> None:
 # ---------------------------------------------------------------- promotion
 
 
-asks = st.lists(
+candidates = st.lists(
     st.builds(
-        Ask,
+        Candidate,
         st.integers(1, 60),
         st.just(WHOLE_FILE),
         st.integers(1, 2 * MIB),
@@ -210,14 +226,14 @@ asks = st.lists(
         rank=st.integers(0, 2),
     ),
     max_size=10,
-    unique_by=lambda ask: ask.ino,
+    unique_by=lambda candidate: candidate.ino,
 )
 
 
 @quick
-@given(pools(), asks, st.integers(0, 4 * MIB))
+@given(pools(), candidates, st.integers(0, 4 * MIB))
 def test_promotions_fit_and_take_no_place_twice(
-    pool: tuple[Heat, list[Resident]], asking: list[Ask], room: int
+    pool: tuple[Heat, list[Resident]], asking: list[Candidate], room: int
 ) -> None:
     heat, coldest = pool
     swaps = promotions(heat, asking, room, coldest, NOW)
@@ -225,8 +241,8 @@ def test_promotions_fit_and_take_no_place_twice(
     assert len(gone) == len(set(gone))
     assert sum(swap.grows for swap in swaps) <= room
     for swap in swaps:
-        assert all(one.item.rank <= swap.ask.rank for one in swap.first)
-        assert swap.ask.ino not in {one.item.ino for one in swap.first}
+        assert all(one.item.rank <= swap.candidate.rank for one in swap.first)
+        assert swap.candidate.ino not in {one.item.ino for one in swap.first}
 
 
 @quick
@@ -235,8 +251,8 @@ def test_what_must_come_comes_if_it_fits_at_all(
     pool: tuple[Heat, list[Resident]], size: int, room: int
 ) -> None:
     _, coldest = pool
-    ask = Ask(99, WHOLE_FILE, size, "by hand")
-    swap = forced(ask, room, coldest)
+    candidate = Candidate(99, WHOLE_FILE, size, "by hand")
+    swap = forced(candidate, room, coldest)
     most = room + sum(one.item.size for one in coldest)
     assert (swap is not None) == (size <= most)
     assert swap is None or swap.grows <= room
@@ -246,14 +262,14 @@ def test_what_must_come_comes_if_it_fits_at_all(
 @given(st.integers(1, 50), st.integers(1, 50))
 def test_equal_files_do_not_take_turns(out: int, inside: int) -> None:
     """Files with the same interval: the one that asks does not push out one that is there."""
-    heat, pool = Heat(1024), Pool()
+    heat, pool = Heat(1024), EvictionPool()
     for visit in range(4):
         heat.feed([(ino, 1, HEAD) for ino in (*range(1, 51), 99)], NOW - (4 - visit) * 600 * SECOND)
-    resident = resident_of(inode(inside), wish(settings()), NOW)
+    resident = resident_of(inode(inside), target(settings()), NOW)
     assert resident is not None
     pool.offer(heat, resident, NOW)
-    ask = Ask(99 if out == inside else out, HEAD, HEAD, "head")
-    assert promotions(heat, [ask], 0, pool.coldest(), NOW) == []
+    candidate = Candidate(99 if out == inside else out, HEAD, HEAD, "head")
+    assert promotions(heat, [candidate], 0, pool.coldest(), NOW) == []
 
 
 @pytest.mark.parametrize(

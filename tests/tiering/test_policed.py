@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tierfs.base.durations import SECOND
 from tierfs.base.units import GIB, KIB, MIB
 from tierfs.policy.tier_policy import load_policy
-from tierfs.tiering.access_lines import FileFacts, Gone, Line, Use
-from tierfs.tiering.simulator.ledger import Ledger, answered
-from tierfs.tiering.simulator.policed import PolicedFlash
+from tierfs.tiering.access_log import FileFacts, Gone, Line, Use
+from tierfs.tiering.replay.flash import Ledger, answered
+from tierfs.tiering.replay.simulator import SimulatedFlash
 
 HEAD = 64 * KIB
 DAY = 24 * 3600
@@ -32,7 +32,7 @@ class Player:
     def play(self, policy: str, lines: Iterable[Line], flash: int = 100) -> Ledger:
         path = next(self._files)
         path.write_text(f"version: 1\n{policy}")
-        played = PolicedFlash(load_policy(path, head=HEAD), flash * HEAD, known=64)
+        played = SimulatedFlash(load_policy(path, head=HEAD), flash * HEAD, known=64)
         for line in lines:
             played.play(line)
         return played.end()

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tierfs.base.errors import UsageError
-from tierfs.tiering.access_lines import Use, beginning_line
-from tierfs.tiering.simulator.access_log import TOLD, Recording, read_log
+from tierfs.tiering.access_log import TOLD, Recording, Use, beginning_line
+from tierfs.tiering.simulator.access_log import read_log
 
 
 def written(path: Path, *lines: bytes) -> Path:

@@ -6,15 +6,7 @@ from tierfs.base.durations import SECOND
 from tierfs.base.units import GIB, KIB
 from tierfs.tiering.coldest import Coldest
 from tierfs.tiering.heat import Heat
-from tierfs.tiering.replacement import (
-    REFUSED,
-    Evict,
-    Item,
-    Verdict,
-    admit,
-    enough,
-    resident_worth,
-)
+from tierfs.tiering.replacement import REFUSED, Evict, Item, Verdict, admit, enough, resident_worth
 
 NOW = 10_000 * SECOND
 SIZE = 64 * KIB

@@ -14,16 +14,16 @@ from tests.guards.logs import ExpectLog
 from tests.tiering.fake_world import Driver
 from tierfs.base.extents import WHOLE_FILE
 from tierfs.base.units import KIB, MIB
-from tierfs.index.wishes import Pin, Request
-from tierfs.tiering.eviction import REMEMBERED
+from tierfs.index.pins_and_requests import Pin, Request
 from tierfs.tiering.mover import Mover
-from tierfs.tiering.waits import Waiting
+from tierfs.tiering.selection import POOL_SIZE
+from tierfs.tiering.state import Waiting
 
 FLASH = "flash: {high_watermark: 80%, low_watermark: 60%, reserve: 0}\n"
 SMALL = 2 * KIB
 BIG = 10 * MIB
 TINY = 16 * KIB
-SMALLS = range(1, 9 * REMEMBERED // 4)
+SMALLS = range(1, 9 * POOL_SIZE // 4)
 """More than the pool remembers: 144 MiB."""
 
 

@@ -13,8 +13,8 @@ from tierfs.base.durations import SECOND
 from tierfs.base.extents import WHOLE_FILE
 from tierfs.base.units import MIB
 from tierfs.core.moves import Moved
-from tierfs.index.wishes import Pin, Request
-from tierfs.tiering.waits import Sum, Waiting
+from tierfs.index.pins_and_requests import Pin, Request
+from tierfs.tiering.state import Sum, Waiting
 
 FLASH = "flash: {high_watermark: 80%, low_watermark: 60%, reserve: 0}\n"
 

@@ -15,7 +15,7 @@ WAITS: Final = {
     "closed": "nothing is moved: the mount is read-only, or too many moves failed",
     "error": "moving it failed, it is tried again; see the log",
 }
-"""By the reason, as `tierfs.tiering.waits.Waits` has it."""
+"""By the reason, as `tierfs.tiering.state.WaitReason` has it."""
 
 
 def reasons(sums: dict[str, dict[str, int]]) -> list[tuple[str, str, str]]:

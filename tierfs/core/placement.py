@@ -127,7 +127,7 @@ class Placement:
         self._checked = float("-inf")
 
     def fit(self, prefix: int) -> int:
-        """The prefix for a file that gets its first bytes: as wished, or 0 when flash is short.
+        """The prefix for a file that gets its first bytes: as given, or 0 when flash is short.
 
         What was given since flash was asked counts as taken: thousands of files a second fill the
         reserve of a small flash before it is asked again by the clock.

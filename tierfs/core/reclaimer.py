@@ -129,7 +129,7 @@ class Reclaimer:
             self._dirty.discard(freed)
             self._index.xattrs.delete_all(*freed)
             self._index.cuts.delete(*freed)
-            self._index.wishes.forget(*freed)
+            self._index.pins_and_requests.forget(*freed)
             self._index.inodes.delete(*freed)
         self._reclaimed.inc(len(freed))
 

@@ -1,4 +1,4 @@
-"""Virtual extended attributes: where a file's bytes are, and what somebody wishes of them.
+"""Virtual extended attributes: where a file's bytes are, and what somebody asked for by hand.
 
 They are not stored as attributes and never listed, so that no copy carries them along.
 A pin of a directory is of every file in and below it, now and later.
@@ -24,7 +24,7 @@ from tierfs.core.callers import Caller
 from tierfs.core.paths import path_of
 from tierfs.index.index import Index
 from tierfs.index.inodes import ROOT, Inode
-from tierfs.index.wishes import Pin, Request
+from tierfs.index.pins_and_requests import Pin, Request
 
 VIRTUAL = b"tierfs."
 PIN, PINNED_BY, PREFIX, REQUESTED, MIRRORED, WAITS = (
@@ -74,7 +74,7 @@ class VirtualAttributes:
         self._clock = clock
         self.waits: Callable[[int], bytes | None] = lambda _: None
         """Why a file is not where it belongs, by inode number; the mover of files tells."""
-        self.wished: Callable[[int], None] = lambda _: None
+        self.requested: Callable[[int], None] = lambda _: None
         """Is called where something is asked for by hand: it does not wait for what failed."""
 
     def find(self, ino: int, name: bytes) -> bytes | None:
@@ -94,7 +94,7 @@ class VirtualAttributes:
         return self._of_file(inode, name) if stat.S_ISREG(inode.mode) else None
 
     def set(self, ino: int, name: bytes, value: bytes, caller: Caller) -> None:
-        """Note a wish, inside a transaction.
+        """Note a pin or a request, inside a transaction.
 
         Raises:
             FsError: EPERM this is not for the caller, or can only be read; EOPNOTSUPP it is no
@@ -107,7 +107,7 @@ class VirtualAttributes:
                 self._pin(inode, parse_pin(value))
             else:
                 self._request(inode, parse_prefix(value))
-            self.wished(ino)
+            self.requested(ino)
         except ValueError as exc:
             raise FsError(errno.EINVAL, str(exc)) from exc
 
@@ -121,7 +121,7 @@ class VirtualAttributes:
         if name != PIN:
             raise FsError(errno.EPERM)
         held = self._pin_of(ino) is not None
-        self._index.wishes.unpin(ino)
+        self._index.pins_and_requests.unpin(ino)
         return held
 
     def _require_right(self, ino: int, name: bytes, caller: Caller) -> Inode:
@@ -136,7 +136,7 @@ class VirtualAttributes:
 
     def _of_file(self, inode: Inode, name: bytes) -> bytes | None:
         if name == REQUESTED:
-            request = self._index.wishes.request_of(inode.ino)
+            request = self._index.pins_and_requests.request_of(inode.ino)
             if request is None or request.prefix == inode.prefix:
                 return None  # reached; the mover takes it back soon
             return show_prefix(request.prefix)
@@ -147,12 +147,12 @@ class VirtualAttributes:
 
     def _pin_of(self, ino: int) -> Pin | None:
         """The file's pin, unless it has ended."""
-        pin = self._index.wishes.pin_of(ino)
+        pin = self._index.pins_and_requests.pin_of(ino)
         return pin if pin is not None and pin.holds(self._clock()) else None
 
     def _pin_above(self, inode: Inode) -> Pin | None:
         """The pin of the nearest directory above that has one."""
-        if not self._index.wishes.pins_directories():
+        if not self._index.pins_and_requests.pins_directories():
             return None
         at: Inode | None = inode
         while at is not None and at.ino != ROOT:
@@ -172,12 +172,12 @@ class VirtualAttributes:
     def _pin(self, inode: Inode, length: int | None) -> None:
         """A pinned file comes to flash whole: what was asked for before counts no longer."""
         until = None if length is None else min(self._clock() + length, LIMIT - 1)
-        self._index.wishes.pin(Pin(inode.ino, until, int(stat.S_ISDIR(inode.mode))))
-        if request := self._index.wishes.request_of(inode.ino):
-            self._index.wishes.settle(request)
+        self._index.pins_and_requests.pin(Pin(inode.ino, until, int(stat.S_ISDIR(inode.mode))))
+        if request := self._index.pins_and_requests.request_of(inode.ino):
+            self._index.pins_and_requests.settle(request)
 
     def _request(self, inode: Inode, prefix: int) -> None:
         """Also for the P that the file has: a move to another one may be under way."""
         if prefix != WHOLE_FILE and (self._pin_of(inode.ino) or self._pin_above(inode)):
             raise FsError(errno.EBUSY)
-        self._index.wishes.request(Request(inode.ino, prefix))
+        self._index.pins_and_requests.request(Request(inode.ino, prefix))

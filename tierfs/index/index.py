@@ -20,10 +20,10 @@ from tierfs.index.database import NO_LIMIT, Database
 from tierfs.index.dirty import DirtyRows
 from tierfs.index.entries import Entries
 from tierfs.index.inodes import Inodes
+from tierfs.index.pins_and_requests import PinsAndRequests
 from tierfs.index.publisher import Publisher
 from tierfs.index.schema import APPLICATION_ID, VERSION
 from tierfs.index.view import View
-from tierfs.index.wishes import Wishes
 from tierfs.index.xattrs import Xattrs
 
 FIRST_BLOCK = 1 << 12
@@ -155,7 +155,7 @@ class Index:
             self.entries = Entries(self._database, self.inodes, self.xattrs, self._publisher)
             self.cuts = Cuts(self._database)
             self.dirty = DirtyRows(self._database)
-            self.wishes = Wishes(self._database)
+            self.pins_and_requests = PinsAndRequests(self._database)
         except BaseException:
             self._database.close()
             raise

@@ -14,7 +14,7 @@ from pathlib import Path
 from tierfs.index.database import Row, connect
 from tierfs.index.failures import translated
 from tierfs.index.inodes import COLUMNS, ROOT, Inode, inode_of
-from tierfs.index.wishes import Pin, Request
+from tierfs.index.pins_and_requests import Pin, Request
 
 PRAGMAS = (
     "PRAGMA query_only = ON",

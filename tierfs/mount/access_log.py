@@ -11,8 +11,7 @@ from tierfs.core.volume import Volume
 from tierfs.index.survey import Survey
 from tierfs.mount.tiering import Tiering
 from tierfs.policy.access_log import AccessLogSettings
-from tierfs.tiering.access_recorder import AccessRecorder
-from tierfs.tiering.indexed_facts import facts_of
+from tierfs.tiering.access_recorder import AccessRecorder, facts_of
 
 
 @contextmanager

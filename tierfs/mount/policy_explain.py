@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 
 from tierfs.base.durations import SECOND
 from tierfs.policy.report import prefix_record, record
-from tierfs.tiering.explaining import Explained
-from tierfs.tiering.wish import on_flash
+from tierfs.tiering.explain import Explained
+from tierfs.tiering.target import on_flash
 
 Explain: TypeAlias = Callable[[Sequence[int]], Iterable[Explained] | None]
 """Of the inodes; None: the mount has no policy."""
@@ -24,7 +24,7 @@ def explain_files(explain: Explain, inos: list[int]) -> dict[str, Any]:
 
 
 def _record(one: Explained) -> dict[str, Any]:
-    row, wish, warmth = one.inode, one.wish, one.warmth
+    row, target, warmth = one.inode, one.target, one.warmth
     return {
         **record(one.explanation),
         "reads": None if warmth is None else round(warmth.reads, 2),
@@ -32,9 +32,9 @@ def _record(one: Explained) -> dict[str, Any]:
         "on_flash": on_flash(row),
         "size": row.size,
         "mirrored": bool(row.mirrored),
-        "wanted": prefix_record(wish.prefix),
-        "why": wish.reason,
-        "pinned": wish.pinned,
+        "wanted": prefix_record(target.prefix),
+        "why": target.reason,
+        "pinned": target.pinned,
         "pinned_by": None if one.pinned_by is None else os.fsdecode(one.pinned_by),
         "waits": one.waiting and one.waiting.reason,
         "stuck": one.waiting is not None and one.waiting.stuck,

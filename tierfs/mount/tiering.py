@@ -17,13 +17,12 @@ from tierfs.mount.apart import run_apart
 from tierfs.mount.fast_path import FastPath
 from tierfs.mount.supervision import Supervisor
 from tierfs.policy.tier_policy import Policy
-from tierfs.tiering.catalog import IndexCatalog
 from tierfs.tiering.engine import Engine
-from tierfs.tiering.forecast_apart import answer
+from tierfs.tiering.forecast import forecast_apart
 from tierfs.tiering.heat import Row
-from tierfs.tiering.levels import limits_of
-from tierfs.tiering.ports import Ports
-from tierfs.tiering.waits import Sums
+from tierfs.tiering.ports import IndexCatalog, Ports
+from tierfs.tiering.state import Sums
+from tierfs.tiering.watermarks import limits_of
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +64,7 @@ class Tiering:
         metrics.flash_only_files.set_function(lambda: index.usage().alone_files)
         metrics.flash_only_bytes.set_function(lambda: index.usage().alone_bytes)
         volume.fs.xattrs.virtual.waits = self._waits
-        volume.fs.xattrs.virtual.wished = self.engine.wished
+        volume.fs.xattrs.virtual.requested = self.engine.requested
 
     def apply(self, policy: Policy) -> None:
         """Go by a policy from now on; in any thread."""
@@ -97,10 +96,14 @@ class Tiering:
         if self._index.usage().inodes <= FEW:
             forecast = self.engine.plan(policy)
         else:
-            question = self.engine.question(self._index.path, policy)
+            request = self.engine.forecast_request(self._index.path, policy)
             folds = self._index.fold()
             forecast = run_apart(
-                answer, question, folds, descriptors=[folds], ended=lambda: self.engine.stopping
+                forecast_apart,
+                request,
+                folds,
+                descriptors=[folds],
+                ended=lambda: self.engine.stopping,
             )
         plan = asdict(forecast)
         lines = [line._asdict() for line in plan.pop("lines")]

@@ -3,31 +3,35 @@
 Recording never holds anybody up: `AccessRecorder.feed` and `AccessRecorder.changed` put a batch
 into a bounded queue, and a thread looks the files up and writes. What does not fit is left out and
 counted. An error of the filesystem, a full disk above all, ends the recording with one line in the
-daemon's log.
+daemon's log. The format is that of `tierfs.tiering.access_log`.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
+from tierfs.base.beneath import make_private, open_file
 from tierfs.base.durations import SECOND
 from tierfs.base.errors import FsError
 from tierfs.base.osio import SYSTEM, Os
-from tierfs.tiering.access_lines import (
+from tierfs.index.survey import Survey
+from tierfs.tiering.access_log import (
     FileFacts,
     Use,
     beginning_line,
     file_line,
     gone_line,
+    older,
     use_line,
 )
 from tierfs.tiering.heat import Row
-from tierfs.tiering.parts import Parts
+from tierfs.tiering.target import on_flash
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +55,18 @@ CHUNK: Final = 256
 """Files whose lines are written at a time."""
 
 CLOSING_S: Final = 5.0
+"""How long `AccessRecorder.close` waits for what is not written yet."""
+
+MOST_XATTRS: Final = 16
+LONGEST_VALUE: Final = 256
+"""Bytes; what a rule is about is a word, and a log is no place for documents."""
+
+_TOLD: Final = b"user."
+
+MODE: Final = 0o600
+"""Names of files are nobody else's business."""
+
+_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_APPEND
 
 LookUp: TypeAlias = Callable[[Sequence[int]], Mapping[int, FileFacts]]
 """The facts of those of some inodes that are files and not deleted. Raises FsError."""
@@ -79,7 +95,7 @@ class AccessRecorder:
         self.lost = 0
         """Files of batches that were left out, since the queue was full."""
         self._path = path
-        self._parts = Parts(path, size, beginning_line(head, flash), os_)
+        self._log = RotatingLog(path, size, beginning_line(head, flash), os_)
         self._look_up = look_up
         self._known: OrderedDict[int, int] = OrderedDict()
         self._wanted: OrderedDict[int, bool] = OrderedDict()
@@ -141,7 +157,7 @@ class AccessRecorder:
             with self._changed:
                 self._ending = True
                 self._queue.clear()
-            self._parts.close()
+            self._log.close()
 
     def _next(self) -> _Batch | None:
         with self._changed:
@@ -175,10 +191,10 @@ class AccessRecorder:
     def _add(self, lines: list[bytes]) -> None:
         """Write some lines; in a new part every file's facts will be told again."""
         text = b"".join(lines)
-        if not self._parts.fits(text):
-            self._parts.turn()
+        if not self._log.fits(text):
+            self._log.turn()
             self._known.clear()
-        self._parts.add(text)
+        self._log.add(text)
 
     def _facts(self, wanted: Sequence[tuple[int, bool]], now: int) -> list[bytes]:
         """The lines of files, each with whether it was written."""
@@ -190,7 +206,10 @@ class AccessRecorder:
         lines = []
         for ino, written in wanted:
             if (facts := found.get(ino)) is not None:
-                self._remember(ino, now)
+                self._known[ino] = now
+                self._known.move_to_end(ino)
+                if len(self._known) > KNOWN:
+                    self._known.popitem(last=False)
                 lines.append(file_line(facts))
                 if written and facts.size:
                     lines.append(use_line(Use(now, ino, facts.size, write=True)))
@@ -198,11 +217,113 @@ class AccessRecorder:
                 lines.append(gone_line(ino))
         return lines
 
-    def _remember(self, ino: int, now: int) -> None:
-        self._known[ino] = now
-        self._known.move_to_end(ino)
-        if len(self._known) > KNOWN:
-            self._known.popitem(last=False)
+
+def facts_of(survey: Survey, inos: Sequence[int]) -> Mapping[int, FileFacts]:
+    """The facts of those of the inodes that are regular files and have a name.
+
+    Raises:
+        IndexFailed: the index cannot be read.
+    """
+    rows = survey.some(inos)
+    paths, xattrs = survey.paths(rows), survey.xattrs(inos, LONGEST_VALUE)
+    return {
+        row.ino: FileFacts(
+            row.ino,
+            row.size,
+            row.mtime,
+            row.uid,
+            row.gid,
+            on_flash(row),
+            tuple(paths.get(row.ino, ())),
+            tuple(pair for pair in xattrs.get(row.ino, ()) if pair[0].startswith(_TOLD))[
+                :MOST_XATTRS
+            ],
+        )
+        for row in rows
+    }
+
+
+class RotatingLog:
+    """``size`` bytes of lines at ``path``, which is made with its directories, or continued.
+
+    Lines are added to ``NAME``; when half of the size is reached, it becomes ``NAME.1``, in the
+    place of the one before. So between a half and all of the size is kept.
+
+    Every part begins with the line ``beginning``. The directory is held open, so that mounting
+    over it changes nothing. Not thread-safe.
+
+    Raises:
+        OSError: from every method, when the filesystem says so.
+    """
+
+    def __init__(self, path: Path, size: int, beginning: bytes, os_: Os = SYSTEM) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._name, self._older = path.name, older(path).name
+        self._most = size // 2
+        self._beginning = beginning
+        self._os = os_
+        self._directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._file = -1
+        try:
+            self._remove_too_long()
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def fits(self, lines: bytes) -> bool:
+        """Whether the present part has room for ``lines``."""
+        return self._used + len(lines) <= self._most
+
+    def add(self, lines: bytes) -> None:
+        """Append whole lines; of more than the part has room for only the first that fit."""
+        if not self.fits(lines):
+            lines = lines[: lines.rfind(b"\n", 0, max(0, self._most - self._used)) + 1]
+        while lines:
+            written = self._os.call("access_log.write", os.write, self._file, lines)
+            self._used += written
+            lines = lines[written:]
+
+    def turn(self) -> None:
+        """Begin the next part; the one before the present one is lost."""
+        os.close(self._file)
+        self._file = -1
+        self._os.call("access_log.rename", self._rename)
+        self._open()
+
+    def close(self) -> None:
+        """Close; closing twice is fine."""
+        for descriptor in (self._file, self._directory):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._file = self._directory = -1
+
+    def _open(self) -> None:
+        self._file = self._os.call(
+            "access_log.open", open_file, self._name, _FLAGS, MODE, dir_fd=self._directory
+        )
+        make_private(self._file)
+        self._used = os.fstat(self._file).st_size
+        torn = self._used and os.pread(self._file, 1, self._used - 1) != b"\n"
+        start = (b"\n" if torn else b"") + self._beginning
+        if not self.fits(start):
+            self.turn()
+        else:
+            self.add(start)
+
+    def _rename(self) -> None:
+        directory = self._directory
+        os.rename(self._name, self._older, src_dir_fd=directory, dst_dir_fd=directory)
+
+    def _remove_too_long(self) -> None:
+        """Parts from a time when more was allowed would break the bound."""
+        for name in (self._name, self._older):
+            try:
+                found = os.stat(name, dir_fd=self._directory, follow_symlinks=False)
+                if found.st_size > self._most:
+                    os.unlink(name, dir_fd=self._directory)
+            except FileNotFoundError:
+                continue
 
 
 def _chunks(rows: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -1,55 +1,138 @@
-"""What the planners share: the filesystem, what is known of it, and the mover."""
+"""What the planners share: the filesystem, what is known of it, the mover, and what is put off.
+
+`Context.consider` does for one file what is due whether or not anybody reads it; every planner that
+looks at files calls it. Files that cannot be moved at once are kept here until they can: those just
+changed in `Debounce`, those whose move failed in `Backoff`, those that ask for flash in
+``candidates``, and in ``demands`` those for which others go piece by piece.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from tierfs.base.durations import SECOND
+from tierfs.base.durations import DAY, SECOND
 from tierfs.index.inodes import Inode
-from tierfs.index.wishes import Request
-from tierfs.tiering.backoff import Backoff
-from tierfs.tiering.eviction import Pool, Resident, resident_of
 from tierfs.tiering.heat import Heat
-from tierfs.tiering.jobs import Job, Step
-from tierfs.tiering.judge import Judge
-from tierfs.tiering.levels import UNLIMITED, Levels
-from tierfs.tiering.mirroring import Mirroring
+from tierfs.tiering.jobs import Job, MirrorBacklog, Step
 from tierfs.tiering.mover import Mover
 from tierfs.tiering.ports import Ports
-from tierfs.tiering.promotion import Ask, ask_of
-from tierfs.tiering.settling import Settling
-from tierfs.tiering.waits import Misplaced, Waiting, Waits, misplaced
-from tierfs.tiering.wish import Due, Wish, due, is_settled, missing, on_flash, wants_mirror
+from tierfs.tiering.selection import (
+    Candidate,
+    EvictionPool,
+    Resident,
+    candidate_of,
+    resident_of,
+)
+from tierfs.tiering.state import Waiting, WaitReason
+from tierfs.tiering.target import (
+    DEBOUNCE,
+    Due,
+    PolicyEvaluator,
+    Target,
+    due,
+    is_quiet,
+    missing,
+    on_flash,
+    wants_mirror,
+)
+from tierfs.tiering.watermarks import Moment
+
+FIRST_REST: Final = 60 * SECOND
+LONGEST_REST: Final = DAY
+"""How long a file rests after a move that failed, at first and at most."""
+
+REMEMBERED: Final = 65_536
+"""Files in each list of those that are put off, at most."""
 
 HELD: Final = 10 * SECOND
 """So long room is made for a file that does not ask again."""
 
-MOST_ASKS = 2048
-"""Files that wait for a decision; those beyond come again with the next sweep or read."""
+MOST_CANDIDATES: Final = 2048
+"""Files that wait for a decision; those beyond come again with the next scan or read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """A tick: when it is, how full flash is, and what of the work that can wait is done now.
+class Backoff:
+    """Files that are left alone for a while, since moving them did not work.
 
-    ``levels``, ``used`` and ``capacity`` are in bytes, the others of the kind in inodes.
+    By inode number; of more files than it remembers the oldest is tried again.
     """
 
-    now: int
-    levels: Levels
-    used: int
-    capacity: int
-    may_work: bool
-    file_levels: Levels = UNLIMITED
-    files_used: int = 0
-    files: int = 0
+    def __init__(self, remembered: int = REMEMBERED) -> None:
+        self._remembered = remembered
+        self._held: dict[int, tuple[int, int, Waiting]] = {}
 
-    @property
-    def is_over(self) -> bool:
-        """Whether flash is too full, of bytes or of inodes."""
-        return bool(self.levels.excess(self.used) or self.file_levels.excess(self.files_used))
+    def holds(self, ino: int, now: int) -> bool:
+        """Whether the file is left alone at ``now``; for longer only if the clock was set back."""
+        return self.why(ino, now) is not None
+
+    def why(self, ino: int, now: int) -> Waiting | None:
+        """Why it is left alone; None: it is not. Any thread may ask."""
+        held = self._held.get(ino)
+        return held[2] if held is not None and now < held[0] <= now + LONGEST_REST else None
+
+    def failed(self, ino: int, now: int) -> bool:
+        """Whether it is left alone since a move failed, not since it was too early for one."""
+        return self.holds(ino, now) and self._held[ino][1] > 0
+
+    def fail(self, ino: int, now: int, reason: WaitReason = "error") -> None:
+        """A move failed: each time in a row the file rests twice as long, up to a day."""
+        rest = self._held[ino][1] if ino in self._held else 0
+        rest = min(2 * rest, LONGEST_REST) or FIRST_REST
+        self._hold(ino, now + rest, rest, Waiting(reason))
+
+    def later(self, ino: int, until: int, waiting: Waiting) -> None:
+        """Nothing failed, but it is too early."""
+        self._hold(ino, until, 0, waiting)
+
+    def clear(self, ino: int) -> None:
+        """It worked."""
+        self._held.pop(ino, None)
+
+    def _hold(self, ino: int, until: int, rest: int, waiting: Waiting) -> None:
+        self._held.pop(ino, None)
+        if len(self._held) >= self._remembered:
+            self._held.pop(next(iter(self._held)), None)  # another thread may have cleared it
+        self._held[ino] = until, rest, waiting
+
+
+class Debounce:
+    """Files that were changed, until they were left alone for a while.
+
+    By inode number, in the order of their last change; bounded: of more than it remembers the
+    oldest are forgotten, and found by the next scan.
+    """
+
+    def __init__(self, remembered: int = REMEMBERED) -> None:
+        self._remembered = remembered
+        self._due: dict[int, int] = {}
+        self.lost = False
+        """Whether files were forgotten since somebody looked."""
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def add(self, inos: Iterable[int], now: int) -> None:
+        """Files that were changed just before ``now``."""
+        for ino in inos:
+            self._due.pop(ino, None)
+            self._due[ino] = now + DEBOUNCE
+        while len(self._due) > self._remembered:
+            del self._due[next(iter(self._due))]
+            self.lost = True
+
+    def ready(self, now: int, most: int) -> list[int]:
+        """Those that were left alone, ``most`` at a time; they are forgotten."""
+        found: list[int] = []
+        for ino, until in self._due.items():
+            # Beyond that the clock was set back.
+            if len(found) == most or now < until <= now + DEBOUNCE:
+                break
+            found.append(ino)
+        for ino in found:
+            del self._due[ino]
+        return found
 
 
 class Demand(NamedTuple):
@@ -59,29 +142,29 @@ class Demand(NamedTuple):
     files: int
     until: int
     since: int
-    reason: Waits
+    reason: WaitReason
     """Which of the two is short."""
 
 
 @dataclass(slots=True)
 class Context:
-    """Shared by the planners; used by one thread at a time."""
+    """What the planners share; used by one thread at a time."""
 
     ports: Ports
     heat: Heat
-    judge: Judge
+    evaluator: PolicyEvaluator
     mover: Mover
     monotonic: Callable[[], float]
-    pool: Pool = field(default_factory=Pool)
-    mirroring: Mirroring = field(default_factory=Mirroring)
-    settling: Settling = field(default_factory=Settling)
+    pool: EvictionPool = field(default_factory=EvictionPool)
+    mirroring: MirrorBacklog = field(default_factory=MirrorBacklog)
+    debounce: Debounce = field(default_factory=Debounce)
     backoff: Backoff = field(default_factory=Backoff)
-    asks: dict[int, Ask] = field(default_factory=dict)
-    spared: dict[int, int] = field(default_factory=dict)
+    candidates: dict[int, Candidate] = field(default_factory=dict)
+    kept_until: dict[int, int] = field(default_factory=dict)
     """Until when a file stays that somebody brought up by hand, though it has no place on flash."""
     demands: dict[int, Demand] = field(default_factory=dict)
     """Files for which others go piece by piece, by inode number."""
-    asked: dict[int, int] = field(default_factory=dict)
+    waiting_since: dict[int, int] = field(default_factory=dict)
     """Since when files ask for room that there was not; bounded."""
     later: Backoff = field(default_factory=Backoff)
     """Requests alone wait here: who asks again does not wait for what failed before."""
@@ -92,29 +175,32 @@ class Context:
     moment: Moment | None = None
     """The latest tick's."""
 
-    def consider(self, inode: Inode, wish: Wish, moment: Moment) -> Resident | None:
+    def consider(self, inode: Inode, target: Target, moment: Moment) -> Resident | None:
         """Do for a file what is due whether or not anybody reads it; tells what it would free."""
-        resident = resident_of(inode, wish, moment.now)
+        resident = resident_of(inode, target, moment.now)
         if resident is not None:
             self.pool.offer(self.heat, resident, moment.now)
         else:
             self.pool.forget(inode.ino)
-        if self._is_at_rest(inode, moment.now):
-            if (move := due(inode, wish)) is not None:
-                self._begin(inode, wish, move, moment)
-            elif wants_mirror(inode, wish):
+        move, mirrors = due(inode, target), wants_mirror(inode, target)
+        quiet = is_quiet(inode, moment.now)
+        if quiet and not self.backoff.holds(inode.ino, moment.now):
+            if move is not None:
+                self._begin(inode, target, move, moment)
+            elif mirrors:
                 self.mirroring.add(inode.ino, on_flash(inode))
-        elif wants_mirror(inode, wish) and self._waits_for_room(inode, moment.now):
-            self.mirroring.add(inode.ino, on_flash(inode))  # it may wait for ever
-        elif due(inode, wish) or wants_mirror(inode, wish):
-            self.settling.add([inode.ino], moment.now)
+        elif mirrors and quiet and not self.backoff.failed(inode.ino, moment.now):
+            # It waits for room only, perhaps for ever: that must not keep it on flash alone.
+            self.mirroring.add(inode.ino, on_flash(inode))
+        elif move or mirrors:
+            self.debounce.add([inode.ino], moment.now)
         return resident
 
-    def ask(self, ask: Ask) -> bool:
+    def add_candidate(self, candidate: Candidate) -> bool:
         """Let a file ask for flash; False: too many do."""
-        if len(self.asks) >= MOST_ASKS and ask.ino not in self.asks:
+        if len(self.candidates) >= MOST_CANDIDATES and candidate.ino not in self.candidates:
             return False
-        self.asks[ask.ino] = ask
+        self.candidates[candidate.ino] = candidate
         return True
 
     def demanded(self, now: int) -> tuple[int, int]:
@@ -124,58 +210,25 @@ class Context:
         demands = self.demands.values()
         return sum(one.bytes for one in demands), sum(one.files for one in demands)
 
-    def demand(self, ask: Ask, now: int, since: int, reason: Waits) -> None:
+    def demand(self, candidate: Candidate, now: int, since: int, reason: WaitReason) -> None:
         """Let room be made for a file, or go on with it, as it was begun at ``since``."""
-        self.demands[ask.ino] = Demand(ask.size, ask.files, now + HELD, since, reason)
+        self.demands[candidate.ino] = Demand(
+            candidate.size, candidate.files, now + HELD, since, reason
+        )
 
-    def waiting(
-        self, inode: Inode, wish: Wish, request: Request | None, now: int
-    ) -> Waiting | None:
-        """Why a file is not where it belongs; None: it is. Any thread may ask."""
-        what = misplaced(inode, wish, request)
-        if what is None:
-            return self.refused.why(inode.ino, now)
-        return self._why(inode, what, now)
-
-    def _why(self, inode: Inode, what: Misplaced, now: int) -> Waiting:
-        ino, mover = inode.ino, self.mover
-        if self.closed or mover.is_suspended():
-            return Waiting("closed")
-        if mover.queue.is_busy(ino):
-            return Waiting("rate")
-        held = (self.backoff if what.settles else self.later).why(ino, now)
-        if held is not None:
-            return held
-        if (demand := self.demands.get(ino)) is not None:
-            return Waiting(demand.reason)
-        if not what.urgent and not mover.in_window():
-            return Waiting("window")
-        if what.settles and not is_settled(inode, now):
-            return Waiting("backoff")
-        return Waiting((self._lacks(what) if what.weighed else None) or "rate")
-
-    def shortage(self, step: Step) -> Waits:
+    def shortage(self, step: Step) -> WaitReason:
         """What there was too little of for a step that brings a file to flash."""
         moment = self.moment
         if moment is None or not step.files:
             return "room"
         return "room" if moment.file_levels.headroom(moment.files_used) else "inodes"
 
-    def _lacks(self, what: Misplaced) -> Waits | None:
-        """What there is not enough of for a file that comes only into free room."""
-        moment = self.moment
-        if moment is None:
-            return None
-        if what.files > moment.file_levels.room(moment.files_used):
-            return "inodes"
-        return "room" if what.bytes > moment.levels.room(moment.used) else None
-
     def confirmed(self, residents: Sequence[Resident], moment: Moment) -> list[Resident]:
-        """Those of the candidates that may go now as well, as they are now, in their order."""
+        """Those of the residents that may go now as well, as they are now, in their order."""
         rows = self.ports.catalog.some([one.item.ino for one in residents])
         fresh = {
-            row.ino: resident_of(row, wish, moment.now)
-            for row, wish in self.judge.judged(rows, moment.now)
+            row.ino: resident_of(row, target, moment.now)
+            for row, target in self.evaluator.evaluate(rows, moment.now)
         }
         kept = []
         for old in residents:
@@ -187,17 +240,11 @@ class Context:
                 kept.append(new if old.prefix else new.off())
         return kept
 
-    def _is_at_rest(self, inode: Inode, now: int) -> bool:
-        return is_settled(inode, now) and not self.backoff.holds(inode.ino, now)
-
-    def _waits_for_room(self, inode: Inode, now: int) -> bool:
-        return is_settled(inode, now) and not self.backoff.failed(inode.ino, now)
-
-    def _begin(self, inode: Inode, wish: Wish, move: Due, moment: Moment) -> None:
+    def _begin(self, inode: Inode, target: Target, move: Due, moment: Moment) -> None:
         size = missing(inode, move.prefix)
         if size:
-            self.ask(ask_of(inode, move.prefix, wish, move.reason))
-        elif moment.may_work and self.spared.get(inode.ino, 0) <= moment.now:
+            self.add_candidate(candidate_of(inode, move.prefix, target, move.reason))
+        elif moment.may_work and self.kept_until.get(inode.ino, 0) <= moment.now:
             here = on_flash(inode)
-            step = Step("demote", inode.ino, move.prefix, here, wish.mirror, files=int(here > 0))
+            step = Step("demote", inode.ino, move.prefix, here, target.mirror, files=int(here > 0))
             self.mover.add(Job("demote", (step,)))

@@ -7,7 +7,6 @@ fixed size, and every list is bounded; what does not fit comes up again with the
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -20,28 +19,21 @@ from tierfs.base.metrics import Metrics
 from tierfs.policy.fields import NOTHING_GIVEN
 from tierfs.policy.limits import flash_of, mover_of
 from tierfs.policy.tier_policy import Policy
-from tierfs.tiering.arrivals import SOON, Arrivals
-from tierfs.tiering.by_hand import ByHand
-from tierfs.tiering.context import Context, Moment
-from tierfs.tiering.explaining import Explained, explained
-from tierfs.tiering.exposure import Exposure
-from tierfs.tiering.followers import Followers
-from tierfs.tiering.forecast import Forecast, forecast
-from tierfs.tiering.forecast_apart import Question
+from tierfs.tiering.context import Context
+from tierfs.tiering.eviction import EvictionPlanner
+from tierfs.tiering.explain import Explained, explained, request_for, waiting
+from tierfs.tiering.forecast import Forecast, ForecastRequest, forecast
 from tierfs.tiering.heat import SLOT_BYTES, Heat
-from tierfs.tiering.heat_file import HeatFile
-from tierfs.tiering.heat_snapshot import save
-from tierfs.tiering.jobs import Done, brings
-from tierfs.tiering.judge import Judge
-from tierfs.tiering.levels import inode_levels, levels_of, used
+from tierfs.tiering.heat_file import HeatFile, pack_heat
+from tierfs.tiering.jobs import brings
+from tierfs.tiering.manual import ManualPlanner
 from tierfs.tiering.mover import Mover
 from tierfs.tiering.ports import Ports
-from tierfs.tiering.pressure import Pressure
-from tierfs.tiering.rounds import Rounds
-from tierfs.tiering.state import EngineState, Totals
-from tierfs.tiering.waits import Sum, Waiting, together
-
-log = logging.getLogger(__name__)
+from tierfs.tiering.promotion import SOON, PromotionPlanner, RecentActivity
+from tierfs.tiering.scanner import Exposure, Scanner
+from tierfs.tiering.state import EngineState, Sum, Totals, Waiting, together
+from tierfs.tiering.target import PolicyEvaluator
+from tierfs.tiering.watermarks import Moment, inode_levels, levels_of, used
 
 SAVE_EVERY_S: Final = 300.0
 
@@ -85,13 +77,18 @@ class Engine:
         limits = mover_of(NOTHING_GIVEN)
         mover = make_mover(ports.moves, limits, clock=clocks.clock, monotonic=clocks.monotonic)
         self._context = Context(
-            ports, heat, Judge(ports.catalog, heat, None), mover, clocks.monotonic, closed=closed
+            ports,
+            heat,
+            PolicyEvaluator(ports.catalog, heat, None),
+            mover,
+            clocks.monotonic,
+            closed=closed,
         )
-        self._followers = Followers(self._context)
-        self._rounds = Rounds(self._context)
-        self._pressure = Pressure(self._context, self._rounds.census)
-        self._arrivals = Arrivals(self._context, self._pressure)
-        self._by_hand = ByHand(self._context, self._arrivals)
+        self._recent = RecentActivity(self._context)
+        self._scanner = Scanner(self._context)
+        self._eviction = EvictionPlanner(self._context, self._scanner.census)
+        self._promotion = PromotionPlanner(self._context, self._eviction)
+        self._manual = ManualPlanner(self._context, self._promotion)
         self._exposure = Exposure(ports.catalog)
         self._totals = Totals(metrics)
         self._saved = clocks.monotonic()
@@ -118,10 +115,16 @@ class Engine:
             self._adopt()
             self._learn()
             moment = self._context.moment = self._moment()
-            self._observe(moment)
+            if self._policy is not None:
+                reads, changed = self._context.ports.activity()
+                self._context.heat.feed(reads, moment.now)
+                self._recent.observe(reads, changed, moment.now)
             self._plan(moment)
             self._exposure.tick(self._clocks.monotonic())
-            self._save_now_and_then()
+            now = self._clocks.monotonic()
+            if self._policy is not None and now - self._saved >= SAVE_EVERY_S:
+                self._saved = now
+                self._heat_file.save(self._context.heat)
             self._tick_s = self._clocks.monotonic() - start
             self._totals.export(self._state(moment))
 
@@ -144,18 +147,18 @@ class Engine:
         """
         chosen = policy or self.policy
         heat = self._context.heat
-        judge = Judge(self._context.ports.catalog, heat, chosen)
+        evaluator = PolicyEvaluator(self._context.ports.catalog, heat, chosen)
         moment = self._moment(chosen)
-        return forecast(self._context.ports.catalog, judge, heat, moment, self._stopping.is_set)
+        return forecast(self._context.ports.catalog, evaluator, heat, moment, self._stopping.is_set)
 
-    def question(self, index: Path, policy: Policy | None) -> Question:
+    def forecast_request(self, index: Path, policy: Policy | None) -> ForecastRequest:
         """What a forecast goes by that another process makes of the ``index``.
 
         Raises:
             OSError: the flash directory could not be read.
         """
         heat = self._context.heat
-        return Question(index, policy, save(heat), heat.capacity, self._moment(policy))
+        return ForecastRequest(index, policy, pack_heat(heat), heat.capacity, self._moment(policy))
 
     @property
     def stopping(self) -> bool:
@@ -181,10 +184,9 @@ class Engine:
         """
         context, now = self._context, self._clocks.clock()
         catalog = context.ports.catalog
-        judge = Judge(catalog, context.heat, self.policy)
-        for inode, wish in judge.judged(catalog.some([ino]), now):
-            requests = [one for one in catalog.requests(ino - 1, 1) if one.ino == ino]
-            return context.waiting(inode, wish, requests[0] if requests else None, now)
+        evaluator = PolicyEvaluator(catalog, context.heat, self.policy)
+        for inode, target in evaluator.evaluate(catalog.some([ino]), now):
+            return waiting(context, inode, target, request_for(catalog, ino), now)
         return None
 
     def mirrors_at_sync(self, ino: int) -> bool:
@@ -194,16 +196,17 @@ class Engine:
             FsError: the index could not be read.
         """
         catalog = self._context.ports.catalog
-        judge = Judge(catalog, self._context.heat, self.policy)
+        evaluator = PolicyEvaluator(catalog, self._context.heat, self.policy)
         return any(
-            wish.at_sync for _, wish in judge.judged(catalog.some([ino]), self._clocks.clock())
+            target.at_sync
+            for _, target in evaluator.evaluate(catalog.some([ino]), self._clocks.clock())
         )
 
-    def wished(self, ino: int) -> None:
+    def requested(self, ino: int) -> None:
         """Somebody asks for a file by hand: what failed before does not delay it. Quick."""
         for held in (self._context.backoff, self._context.later, self._context.refused):
             held.clear(ino)
-        self._context.asked.pop(ino, None)
+        self._context.waiting_since.pop(ino, None)
 
     def stop(self) -> None:
         """Abandon what is under way, within about a second, and keep what is known of reads."""
@@ -215,58 +218,54 @@ class Engine:
                 self._heat_file.save(self._context.heat)
 
     def _adopt(self) -> None:
+        """Go by the policy that was applied, if there is another one."""
         policy = self._next
         if policy is None:
             return
         context = self._context
         if self._policy is None:
-            self._begin_heat()
+            heat = context.heat = Heat(max(1, self._memory // SLOT_BYTES))
+            self._heat_file.load(heat)
+            if heat.since is None:
+                heat.since = self._clocks.clock()
+            context.ports.activity()  # what was read before is not of now
         self._policy = policy
         self._next = None  # not before, so that `policy` never tells of none
-        context.judge = Judge(context.ports.catalog, context.heat, policy)
+        context.evaluator = PolicyEvaluator(context.ports.catalog, context.heat, policy)
         context.mover.apply(policy.mover)
         context.pool.clear()
-        context.asks.clear()
+        context.candidates.clear()
         context.mirroring.clear()
-        self._followers.reset()
-        self._rounds.reset()
-        self._pressure.reset()
-
-    def _begin_heat(self) -> None:
-        heat = self._context.heat = Heat(max(1, self._memory // SLOT_BYTES))
-        self._heat_file.load(heat)
-        if heat.since is None:
-            heat.since = self._clocks.clock()
-        self._context.ports.activity()  # what was read before is not of now
+        self._recent.reset()
+        self._scanner.reset()
+        self._eviction.reset()
 
     def _learn(self) -> None:
         """Take in what became of the moves."""
         now = self._clocks.clock()
         for done in self._context.mover.drain():
             self._totals.add(done)
-            self._by_hand.done(done, now)
-            self._followers.moved(done.step.ino)
-            self._take_in(done, now)
-
-    def _take_in(self, done: Done, now: int) -> None:
-        context, ino = self._context, done.step.ino
-        if done.step.kind != "mirror":
-            context.pool.forget(ino)
-        if done.outcome == "error":
-            context.backoff.fail(ino, now)
-        elif done.outcome == "changed":
-            context.settling.add([ino], now)
-        elif done.outcome == "no-room" and brings(done.step):
-            # Others took it, or one that was to go was in use: no fault of the file's.
-            context.backoff.later(ino, now + SOON, Waiting(context.shortage(done.step)))
-        elif done.outcome == "no-room":
-            context.backoff.fail(ino, now, "room")
-        elif done.outcome == "gone":
-            context.heat.forget(ino)
-        else:
-            context.backoff.clear(ino)
+            self._manual.done(done, now)
+            self._recent.moved(done.step.ino)
+            context, ino = self._context, done.step.ino
+            if done.step.kind != "mirror":
+                context.pool.forget(ino)
+            if done.outcome == "error":
+                context.backoff.fail(ino, now)
+            elif done.outcome == "changed":
+                context.debounce.add([ino], now)
+            elif done.outcome == "no-room" and brings(done.step):
+                # Others took it, or one that was to go was in use: no fault of the file's.
+                context.backoff.later(ino, now + SOON, Waiting(context.shortage(done.step)))
+            elif done.outcome == "no-room":
+                context.backoff.fail(ino, now, "room")
+            elif done.outcome == "gone":
+                context.heat.forget(ino)
+            else:
+                context.backoff.clear(ino)
 
     def _moment(self, policy: Policy | None = None) -> Moment:
+        """How full flash is now, by the marks of the policy in force or of another."""
         policy = policy or self._policy
         flash = policy.flash if policy else flash_of(NOTHING_GIVEN)
         space, mover = self._context.ports.space(), self._context.mover
@@ -283,38 +282,26 @@ class Engine:
             space.files,
         )
 
-    def _observe(self, moment: Moment) -> None:
-        if self._policy is None:
-            return
-        reads, changed = self._context.ports.activity()
-        self._context.heat.feed(reads, moment.now)
-        self._followers.observe(reads, changed, moment.now)
-
     def _plan(self, moment: Moment) -> None:
+        """Let each planner look and queue jobs; the order is that of importance."""
         context = self._context
-        self._by_hand.tick(moment)
+        self._manual.tick(moment)
         if self._policy is not None:
-            self._pressure.tick(moment)
-            self._followers.tick(moment)
-            if context.settling.lost:
-                context.settling.lost = False
-                self._rounds.hurry()
-            self._rounds.tick(moment)
-        self._arrivals.tick(moment)
+            self._eviction.tick(moment)
+            self._recent.tick(moment)
+            if context.debounce.lost:
+                context.debounce.lost = False
+                self._scanner.hurry()
+            self._scanner.tick(moment)
+        self._promotion.tick(moment)
         if moment.may_work:
             for batch in context.mirroring.batches(context.mover.queue.room("mirror")):
                 context.mover.add(batch)
 
-    def _save_now_and_then(self) -> None:
-        now = self._clocks.monotonic()
-        if self._policy is not None and now - self._saved >= SAVE_EVERY_S:
-            self._saved = now
-            self._heat_file.save(self._context.heat)
-
     def _state(self, moment: Moment) -> EngineState:
         context, totals = self._context, self._totals
         mover = context.mover
-        pins = (self._by_hand.pins, self._by_hand.pinned_below, self._rounds.pins)
+        pins = (self._manual.pins, self._manual.pinned_below, self._scanner.pins)
         return EngineState(
             active=self._policy is not None,
             flash_capacity=moment.capacity,
@@ -329,8 +316,8 @@ class Engine:
             failed=totals.failed,
             in_window=mover.in_window(),
             suspended=mover.is_suspended(),
-            sweep=self._rounds.progress,
-            sweeps=self._rounds.completed,
+            sweep=self._scanner.progress,
+            sweeps=self._scanner.completed,
             waits_for_mirror=len(context.mirroring),
             heat_memory=context.heat.memory,
             tick_s=self._tick_s,
@@ -342,6 +329,6 @@ class Engine:
             pinned=Sum(*map(sum, zip(*(tally.all for tally in pins), strict=True))),
             pinned_elsewhere=together(tally.waiting for tally in pins),
             misplaced=together(
-                tally.waiting for tally in (*pins, self._by_hand.requests, self._rounds.others)
+                tally.waiting for tally in (*pins, self._manual.requests, self._scanner.others)
             ),
         )

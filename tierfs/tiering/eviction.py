@@ -1,195 +1,168 @@
-"""Who goes when flash is full: candidates met on the way, and the choice among them.
+"""The eviction planner: flash is too full, or room is made for what must come. Who goes?
 
-Nothing is sorted but the candidates, of which a bounded number is remembered: the coldest of all
-that were come across. The order is that of `replacement.Worth`: lower classes first, then what
-nothing is expected of, then what is read least for its size.
+While flash is above a high watermark, the coldest files go until the low one is reached. They are
+found by rounds through what is on flash, which look at `SAMPLE` times as much as is to be freed;
+nothing is sorted but those that were come across (`tierfs.tiering.selection.EvictionPool`). Files
+that are pinned, never evicted by the policy, in a job or changed since are no residents or are left
+out by `Context.confirmed`, which looks once more at what was chosen.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final
 
-from tierfs.index.inodes import Inode
-from tierfs.tiering.heat import Heat
-from tierfs.tiering.replacement import Item, resident_worth
-from tierfs.tiering.wish import Wish, is_settled, on_flash
+from tierfs.base.durations import SECOND
+from tierfs.tiering.context import Context
+from tierfs.tiering.jobs import Job
+from tierfs.tiering.scanner import Census, ScanCursor
+from tierfs.tiering.selection import POOL_SIZE, Resident, victims
+from tierfs.tiering.watermarks import Moment
 
-REMEMBERED: Final = 4096
-"""Candidates in the pool."""
+BUDGET_S: Final = 0.1
+"""Looking for residents in a tick: while flash is too full that is what matters most."""
 
-Order: TypeAlias = tuple[bool, tuple[int, bool, float, float], int]
-"""What goes first is least; files that were just changed go last, and equal ones by number."""
+SAMPLE: Final = 4
+"""So many bytes are looked at for each that is to be freed, and the coldest of them go.
+
+Redis looks at 5 keys for each one that it evicts, and comes close to exact LRU (its documentation,
+"Key eviction").
+"""
+
+MOST_EVICTIONS: Final = 1000
+"""Files that a tick sends off flash."""
+
+FRESH: Final = 600 * SECOND
+"""A round through all that is on flash tells for so long how much may go in all."""
 
 
-class Resident(NamedTuple):
-    """A file that may go: ``item.size`` bytes are freed when its P becomes ``prefix``.
+class EvictionPlanner:
+    """Plans evictions: above the marks, and piece by piece for what must come.
 
-    ``here`` bytes are on flash in all: what it frees when it goes off flash.
+    A round goes on where the last one stopped.
     """
 
-    item: Item
-    prefix: int
-    settled: bool
-    here: int
+    def __init__(self, context: Context, surveyed: Census) -> None:
+        """``surveyed`` is what the rounds through all files count."""
+        self._context = context
+        self._surveyed = surveyed
+        self._cursor = ScanCursor(context.ports.catalog, on_flash=True)
+        self._census = Census()
+        self._began: int | None = None
+        self._whole = False
+        self._fruitless = False
+        self._falling = self._files_falling = False
+        """Whether flash was above a high mark, and has not come down to the low one since."""
 
-    @property
-    def files(self) -> int:
-        """Inodes of flash that the step frees: an object goes only with its last byte."""
-        return int(self.prefix == 0)
+    def tick(self, moment: Moment) -> list[Resident]:
+        """Send off what must go, as far as it is known; returns it."""
+        queue = self._context.mover.queue
+        size, files = self._needed(moment)
+        if size <= 0 and files <= 0:
+            self._began, self._fruitless = None, False
+            return []
+        size, files = max(0, size + queue.growth), max(0, files + queue.growth_files)
+        if not size and not files:
+            return []
+        self.look(size, files, moment)
+        rank = self._latest().highest_rank(size, files) or 0
+        chosen = self._chosen(size, files, min(MOST_EVICTIONS, queue.room("evict")), rank)
+        self._fruitless = not chosen and len(self._context.pool) > 0 < queue.room("evict")
+        going = self._context.confirmed(chosen, moment)
+        for resident in going:
+            self._context.mover.add(Job("evict", (resident.eviction,)))
+            self._context.pool.forget(resident.item.ino)
+            self.gone(resident)
+        if not going and self._whole:
+            self._falling = self._files_falling = False  # there is nobody else
+        return going
 
-    def off(self) -> Resident:
-        """The step that frees the inode as well: off flash at once."""
-        return self._replace(item=self.item._replace(size=self.here), prefix=0)
+    def look(
+        self, size: int, files: int, moment: Moment, *, survey_since: int | None = None
+    ) -> None:
+        """Meet more residents, until there are enough to choose from for so much.
 
+        ``survey_since``: at least until it is known, as of then, whether so much may go at all.
+        """
+        context, cursor = self._context, self._cursor
+        if self._began is None:  # a round that is half done finds only a part
+            self._began, self._whole = cursor.rounds + (cursor.after > 0), False
+        start = context.monotonic()
+        while context.monotonic() - start < BUDGET_S:
+            if self._is_enough(size, files, moment, survey_since):
+                break
+            rounds = cursor.rounds
+            for inode, target in context.evaluator.evaluate(cursor.rows(), moment.now):
+                resident = context.consider(inode, target, moment)
+                if resident is not None:
+                    self._census.count([resident])
+            if cursor.rounds > rounds:
+                self._census.end_round(moment.now)
+                self._whole = cursor.rounds > self._began
+                break
 
-def resident_of(inode: Inode, wish: Wish, now: int) -> Resident | None:
-    """The next step down for a file: to its head, or off flash; None: it does not go."""
-    here = on_flash(inode)
-    if wish.pinned or wish.evict == "never" or not here:
-        return None
-    prefix = wish.head if here > wish.head else 0
-    item = Item(inode.ino, here - prefix, inode.ctime, wish.evict, wish.rank)
-    return Resident(item, prefix, is_settled(inode, now), here)
+    def may_free(self, size: int, files: int, since: int, now: int) -> bool | None:
+        """Whether so many bytes and inodes may go in all; None: that is not known yet.
 
-
-def order_of(heat: Heat, resident: Resident, now: int) -> Order:
-    """The place of a candidate among others."""
-    order = resident_worth(heat, resident.item, now).order
-    return not resident.settled, order, resident.item.ino
-
-
-class Pool:
-    """The coldest candidates of all that were offered."""
-
-    def __init__(self, remembered: int = REMEMBERED) -> None:
-        self._remembered = remembered
-        self._known: dict[int, tuple[Order, Resident]] = {}
-        self.size = 0
-        """Bytes that all of them would free."""
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-    def offer(self, heat: Heat, resident: Resident, now: int) -> None:
-        """Remember a candidate; one that is known is replaced."""
-        self.forget(resident.item.ino)
-        self._known[resident.item.ino] = order_of(heat, resident, now), resident
-        self.size += resident.item.size
-        if len(self._known) >= 2 * self._remembered:  # trimmed seldom: it costs as much as sorting
-            kept = heapq.nsmallest(self._remembered, self._known.values())
-            self._known = {one.item.ino: (order, one) for order, one in kept}
-            self.size = sum(one.item.size for _, one in kept)
-
-    def forget(self, ino: int) -> None:
-        """It was moved, read or is gone; one that is not known is no mistake."""
-        known = self._known.pop(ino, None)
-        if known is not None:
-            self.size -= known[1].item.size
-
-    def clear(self) -> None:
-        """Forget all: the policy changed."""
-        self._known.clear()
-        self.size = 0
-
-    def coldest(self) -> list[Resident]:
-        """All, the one that should go first in front."""
-        return [resident for _, resident in sorted(self._known.values())]
-
-
-def victims(
-    coldest: Sequence[Resident],
-    needed: int,
-    most: int,
-    rank: int | None = None,
-    *,
-    files: int = 0,
-) -> list[Resident]:
-    """As many of the first as free ``needed`` bytes and ``files`` inodes, ``most`` at most.
-
-    While inodes are needed, those chosen go off flash at once. Those of a higher class than
-    ``rank`` stay; None: any may go.
-    """
-    chosen: list[Resident] = []
-    for resident in coldest:
-        if (needed <= 0 and files <= 0) or len(chosen) == most:
-            break
-        if rank is None or resident.item.rank <= rank:
-            going = resident.off() if files > 0 else resident
-            chosen.append(going)
-            needed -= going.item.size
-            files -= going.files
-    return chosen
-
-
-class Evictable(NamedTuple):
-    """What may go from flash: bytes, and inodes of it."""
-
-    bytes: int
-    files: int
-
-
-NOTHING: Final = Evictable(0, 0)
-
-
-class Census:
-    """What may go, by class, as the last whole round through the index found it.
-
-    ``found_at`` is when that round ended, in nanoseconds since the epoch, and ``began_at`` a time
-    before it began; None: not yet, or not known.
-    """
-
-    def __init__(self) -> None:
-        self._counting: dict[int, Evictable] = {}
-        self._found: dict[int, Evictable] = {}
-        self.found_at: int | None = None
-        self.began_at: int | None = None
-
-    def count(self, residents: Iterable[Resident]) -> None:
-        """Met in this round."""
-        for resident in residents:
-            _add(self._counting, resident.item.rank, resident.here, 1)
-
-    def end_round(self, now: int) -> None:
-        """The round is complete."""
-        self._found, self._counting = self._counting, {}
-        self.began_at, self.found_at = self.found_at, now
+        A round that began before ``since`` does not say that it is too little: it may have missed
+        what came meanwhile.
+        """
+        latest = self._latest()
+        knows = (
+            latest.began_at is not None
+            and latest.found_at is not None
+            and latest.began_at >= since
+            and 0 <= now - latest.found_at < FRESH
+        )
+        known = [one.evictable for one in ((latest,) if knows else (self._census, self._surveyed))]
+        if any(one.bytes >= size and one.files >= files for one in known):
+            return True
+        return False if knows else None
 
     def gone(self, resident: Resident) -> None:
-        """It was evicted; whether this round had counted it is not known: rather too little."""
-        for sums in (self._found, self._counting):
-            if resident.item.rank in sums:
-                _add(sums, resident.item.rank, -resident.item.size, -resident.files)
+        """It is being evicted."""
+        self._census.gone(resident)
+        self._surveyed.gone(resident)
 
-    @property
-    def evictable(self) -> Evictable:
-        """What was found by the last whole round, or by now in this one, whichever is more."""
-        found, counting = (list(sums.values()) for sums in (self._found, self._counting))
-        return Evictable(
-            max(sum(one.bytes for one in found), sum(one.bytes for one in counting)),
-            max(sum(one.files for one in found), sum(one.files for one in counting)),
+    def reset(self) -> None:
+        """The policy changed."""
+        self._census.clear()
+        self._cursor.restart()
+        self._began = None
+        self._falling = self._files_falling = False
+
+    def _needed(self, moment: Moment) -> tuple[int, int]:
+        """Bytes and inodes to free: down to the low marks, and for those that room is made for."""
+        size, files = self._context.demanded(moment.now)
+        levels, file_levels = moment.levels, moment.file_levels
+        self._falling = levels.falls(moment.used, falling=self._falling)
+        self._files_falling = file_levels.falls(moment.files_used, falling=self._files_falling)
+        over = moment.used - levels.low if self._falling else 0
+        files_over = moment.files_used - file_levels.low if self._files_falling else 0
+        return (
+            max(over, moment.used + size - levels.high if size else 0),
+            max(files_over, moment.files_used + files - file_levels.high if files else 0),
         )
 
-    def highest_rank(self, needed: int, files: int = 0) -> int | None:
-        """The highest class that must give something for ``needed`` bytes and ``files`` inodes.
+    def _latest(self) -> Census:
+        """The census whose round ended last."""
+        return max(self._surveyed, self._census, key=lambda one: one.found_at or 0)
 
-        None: not known yet.
-        """
-        if self.found_at is None:
-            return None
-        for rank in sorted(self._found):
-            needed -= max(0, self._found[rank].bytes)
-            files -= max(0, self._found[rank].files)
-            if needed <= 0 and files <= 0:
-                return rank
-        return max(self._found, default=0)
+    def _is_enough(self, size: int, files: int, moment: Moment, since: int | None) -> bool:
+        pool = self._context.pool
+        if since is not None and self.may_free(size, files, since, moment.now) is None:
+            return False
+        if pool.size >= SAMPLE * size and len(pool) >= SAMPLE * files:
+            return not self._fruitless
+        # A full pool of which nothing may go yet is no reason to stop: another class must give.
+        return len(pool) >= POOL_SIZE and not self._fruitless
 
-    def clear(self) -> None:
-        """The policy changed: its classes mean something else."""
-        self._counting, self._found, self.found_at, self.began_at = {}, {}, None, None
-
-
-def _add(sums: dict[int, Evictable], rank: int, size: int, files: int) -> None:
-    before = sums.get(rank, NOTHING)
-    sums[rank] = Evictable(before.bytes + size, before.files + files)
+    def _chosen(self, size: int, files: int, most: int, rank: int) -> list[Resident]:
+        """The coldest: a part of those that are known, or all when there are no others."""
+        pool = self._context.pool
+        coldest = pool.coldest()
+        if not self._whole:
+            if pool.size < SAMPLE * size:
+                size = max(pool.size // SAMPLE, 1)
+            if len(pool) < SAMPLE * files:
+                files = max(len(pool) // SAMPLE, 1)
+        return victims(coldest, size, most, rank, files=files)

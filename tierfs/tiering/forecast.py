@@ -1,33 +1,54 @@
 """What would be moved now: `tierfs policy plan`. Looks at every file once, and moves none.
 
 The index can be gone through in parts, by several processes: `gather` looks at one, `total` puts
-what they found together.
+what they found together. `forecast_apart` does so beside the daemon.
 """
 
 from __future__ import annotations
 
 import heapq
+import os
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
 from typing import Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from tierfs.base.errors import NotMounted
+from tierfs.base.priority import Patience, die_with_parent
+from tierfs.index.folded import FoldedIndex
+from tierfs.index.folds import FoldsSeen
 from tierfs.index.inodes import Inode
-from tierfs.tiering.context import Moment
-from tierfs.tiering.eviction import Order, order_of, resident_of
+from tierfs.policy.tier_policy import Policy
 from tierfs.tiering.heat import Heat
+from tierfs.tiering.heat_file import unpack_heat
 from tierfs.tiering.jobs import Kind
-from tierfs.tiering.judge import Judge, Judged
-from tierfs.tiering.ports import Listed
-from tierfs.tiering.wish import Reason, Wish, due, missing, on_flash, wants_mirror
+from tierfs.tiering.ports import CatalogReader
+from tierfs.tiering.selection import Order, order_of, resident_of
+from tierfs.tiering.target import (
+    Evaluated,
+    PolicyEvaluator,
+    Reason,
+    Target,
+    due,
+    missing,
+    on_flash,
+    wants_mirror,
+)
+from tierfs.tiering.watermarks import Moment
 
 PAGE: Final = 1024
 BLOCK: Final = 64 * PAGE
 """Inode numbers that one process goes through before the next ones are another's."""
 
-REMEMBERED: Final = 262_144
-"""Candidates for eviction at most: of more the coldest, so that memory stays bounded."""
+MOST_LEAVING: Final = 262_144
+"""Files that may go, at most: of more the coldest, so that memory stays bounded."""
 
+MOST_PROCESSES: Final = 4
+"""So many go through the index at most: idle cores are taken, not all of a large machine."""
 
 T = TypeVar("T")
 
@@ -84,7 +105,7 @@ ALL: Final = Part(0, 1)
 Key: TypeAlias = tuple[Kind, str | None, Reason]
 
 
-class Tally:
+class MoveSums:
     """Files and bytes by kind of move, rule and reason."""
 
     def __init__(self) -> None:
@@ -97,14 +118,11 @@ class Tally:
 
     def lines(self) -> tuple[Line, ...]:
         """The largest first."""
-        return tuple(sorted((Line(*key, *sums) for key, sums in self.sums.items()), key=_by_size))
+        lines = (Line(*key, *sums) for key, sums in self.sums.items())
+        return tuple(sorted(lines, key=lambda line: (-line.bytes, line.move, line.rule or "")))
 
 
-def _by_size(line: Line) -> tuple[int, str, str]:
-    return -line.bytes, line.move, line.rule or ""
-
-
-class Candidate(NamedTuple):
+class Leaving(NamedTuple):
     """A file that may go: its place in the order, the bytes that it frees, and its rule."""
 
     order: Order
@@ -113,18 +131,30 @@ class Candidate(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class ForecastRequest:
+    """All that a forecast goes by, for another process."""
+
+    index: Path
+    policy: Policy | None
+    heat: bytes
+    """`tierfs.tiering.heat_file.pack_heat`."""
+    heat_capacity: int
+    moment: Moment
+
+
+@dataclass(frozen=True, slots=True)
 class Gathered:
     """What was found in a part of the index."""
 
     sums: dict[Key, tuple[int, int]]
     files: int
-    coldest: list[Candidate]
+    coldest: list[Leaving]
     """In their order; no more than free what is to be freed."""
 
 
 def gather(
-    catalog: Listed,
-    judge: Judge,
+    catalog: CatalogReader,
+    evaluator: PolicyEvaluator,
     heat: Heat,
     moment: Moment,
     part: Part = ALL,
@@ -138,83 +168,110 @@ def gather(
         FsError: the index could not be read.
         NotMounted: the mount has ``ended`` meanwhile.
     """
-    tally, files = Tally(), 0
+    sums, files = MoveSums(), 0
     to_free = moment.levels.excess(moment.used)
-    coldest: list[Candidate] = []
+    coldest: list[Leaving] = []
     last = steadily(catalog.last_inode)
     for block in range(part.number * BLOCK, last, part.of * BLOCK):
         for after in range(block, min(block + BLOCK, last), PAGE):
 
-            def read(after: int = after) -> list[Judged]:
+            def read(after: int = after) -> list[Evaluated]:
                 rows, _ = catalog.files(after, PAGE, on_flash=False)
-                return list(judge.judged(rows, moment.now))
+                return list(evaluator.evaluate(rows, moment.now))
 
-            judged = steadily(read)
+            evaluated = steadily(read)
             if ended():
                 raise NotMounted("the volume is being unmounted")
-            files += len(judged)
-            for inode, wish in judged:
-                _count(inode, wish, tally)
-                resident = resident_of(inode, wish, moment.now) if to_free else None
+            files += len(evaluated)
+            for inode, target in evaluated:
+                _count(inode, target, sums)
+                resident = resident_of(inode, target, moment.now) if to_free else None
                 if resident is not None:
                     order = order_of(heat, resident, moment.now)
-                    coldest.append(Candidate(order, resident.item.size, wish.rule))
-            if len(coldest) >= 2 * REMEMBERED:
-                coldest = heapq.nsmallest(REMEMBERED, coldest)
-    return Gathered(tally.sums, files, _first(sorted(coldest), to_free))
+                    coldest.append(Leaving(order, resident.item.size, target.rule))
+            if len(coldest) >= 2 * MOST_LEAVING:
+                coldest = heapq.nsmallest(MOST_LEAVING, coldest)
+    return Gathered(sums.sums, files, _first(sorted(coldest), to_free))
 
 
 def total(
-    catalog: Listed,
+    catalog: CatalogReader,
     moment: Moment,
     parts: Iterable[Gathered],
     *,
     steadily: Steadily = _at_once,
 ) -> Forecast:
     """The forecast, of all parts of the index and what is asked for by hand."""
-    tally, files = Tally(), 0
-    coldest: list[Candidate] = []
+    sums, files = MoveSums(), 0
+    coldest: list[Leaving] = []
     for size in steadily(lambda: list(_requested(catalog))):
-        tally.add(("hand", None, "by hand"), size)
+        sums.add(("hand", None, "by hand"), size)
     for part in parts:
         files += part.files
         coldest += part.coldest
         for key, (counted, size) in part.sums.items():
-            tally.add(key, size, counted)
+            sums.add(key, size, counted)
     to_free = moment.levels.excess(moment.used)
-    for candidate in _first(sorted(coldest), to_free):
-        tally.add(("evict", candidate.rule, "full"), candidate.size)
+    for one in _first(sorted(coldest), to_free):
+        sums.add(("evict", one.rule, "full"), one.size)
     levels = moment.levels
     return Forecast(
-        tally.lines(), files, moment.capacity, moment.used, levels.high, levels.low, to_free
+        sums.lines(), files, moment.capacity, moment.used, levels.high, levels.low, to_free
     )
 
 
 def forecast(
-    catalog: Listed, judge: Judge, heat: Heat, moment: Moment, ended: Callable[[], bool]
+    catalog: CatalogReader,
+    evaluator: PolicyEvaluator,
+    heat: Heat,
+    moment: Moment,
+    ended: Callable[[], bool],
 ) -> Forecast:
     """The forecast of one moment, made here and now.
 
     Raises:
         As `gather`.
     """
-    return total(catalog, moment, [gather(catalog, judge, heat, moment, ended=ended)])
+    return total(catalog, moment, [gather(catalog, evaluator, heat, moment, ended=ended)])
 
 
-def _count(inode: Inode, wish: Wish, tally: Tally) -> None:
-    """What is due for a file: what it waits for to be read is not."""
-    move = due(inode, wish)
+def forecast_apart(request: ForecastRequest, folds: int) -> Forecast:
+    """The forecast, made beside the daemon, by one process or, of many files, by several.
+
+    ``folds`` is the descriptor that `Index.fold` returned.
+
+    Raises:
+        FsError: the index could not be read.
+    """
+    with ExitStack() as stack:
+        seen = stack.enter_context(closing(FoldsSeen(folds)))
+        index = stack.enter_context(closing(FoldedIndex(request.index, seen)))
+        blocks = index.steadily(index.last_inode) // BLOCK + 1
+        count = min(len(os.sched_getaffinity(0)), MOST_PROCESSES, blocks)
+        look = partial(_gathered, request, folds)
+        parts: Iterable[Gathered]
+        if count == 1:
+            parts = [look(Part(0, 1))]
+        else:
+            pool = ProcessPoolExecutor(count, get_context("fork"), die_with_parent)
+            parts = stack.enter_context(pool).map(look, [Part(one, count) for one in range(count)])
+        return total(index, request.moment, parts, steadily=index.steadily)
+
+
+def _count(inode: Inode, target: Target, sums: MoveSums) -> None:
+    """Count what is due for a file; what comes only when it is read again is not."""
+    move = due(inode, target)
     if move is not None:
         size = missing(inode, move.prefix)
         kind: Kind = "promote" if size else "demote"
-        tally.add((kind, wish.rule, move.reason), size or on_flash(inode))
-    elif wish.reason == "promote" and missing(inode, wish.prefix):
-        tally.add(("promote", wish.rule, "promote"), missing(inode, wish.prefix))
-    elif wants_mirror(inode, wish):
-        tally.add(("mirror", wish.rule, "mirror"), on_flash(inode))
+        sums.add((kind, target.rule, move.reason), size or on_flash(inode))
+    elif target.reason == "promote" and missing(inode, target.prefix):
+        sums.add(("promote", target.rule, "promote"), missing(inode, target.prefix))
+    elif wants_mirror(inode, target):
+        sums.add(("mirror", target.rule, "mirror"), on_flash(inode))
 
 
-def _requested(catalog: Listed) -> Iterator[int]:
+def _requested(catalog: CatalogReader) -> Iterator[int]:
     """The bytes that each file is to be moved by that somebody asked for."""
     after, page = 0, catalog.requests(0, PAGE)
     while page:
@@ -226,10 +283,29 @@ def _requested(catalog: Listed) -> Iterator[int]:
         page = catalog.requests(after, PAGE)
 
 
-def _first(coldest: list[Candidate], needed: int) -> list[Candidate]:
+def _first(coldest: list[Leaving], needed: int) -> list[Leaving]:
     """As many as free ``needed`` bytes."""
-    for count, candidate in enumerate(coldest):
+    for count, one in enumerate(coldest):
         if needed <= 0:
             return coldest[:count]
-        needed -= candidate.size
+        needed -= one.size
     return coldest
+
+
+def _gathered(request: ForecastRequest, folds: int, part: Part) -> Gathered:
+    """What is in a part; with an index of its own, as connections to SQLite survive no fork."""
+    heat = Heat(request.heat_capacity)
+    unpack_heat(heat, request.heat)
+    with ExitStack() as stack:
+        seen = stack.enter_context(closing(FoldsSeen(folds)))
+        index = stack.enter_context(closing(FoldedIndex(request.index, seen)))
+        evaluator = PolicyEvaluator(index, heat, request.policy)
+        patience = Patience()
+
+        def look() -> bool:
+            patience.ends()
+            return False
+
+        return gather(
+            index, evaluator, heat, request.moment, part, steadily=index.steadily, ended=look
+        )

@@ -1,22 +1,27 @@
-"""How much each file is read, of late: decayed counts and intervals, in bounded memory.
+"""How much each file was read of late, in bounded memory, and when it will be read again.
 
-A table of arrays, `SLOT_BYTES` (29) bytes a slot, that never grows. A file's slot is in one bucket
-of `WAYS` slots, by the hash of its inode number. In a full bucket a new file takes the place of one
-that is overdue; while there is none it is let in only now and then, so that a scan of more files
-than the table holds cannot wash out what is known, and still some of its files stay long enough to
-be seen again.
+**The table** is arrays, `SLOT_BYTES` (29) bytes a slot, that never grow. A file's slot is in one
+bucket of `WAYS` slots, by the hash of its inode number. In a full bucket a new file takes the place
+of one that is overdue; while there is none, only one new file in `LET_IN` is let in. So a scan of
+more files than the table holds cannot wash out what is known, and still some of its files stay long
+enough to be seen again.
+
+**The estimate** is the one guess that every decision of tiering rests on: an interval in seconds,
+the mean of the intervals between a file's visits, drawn towards the mean of all files while there
+are few of them. Comparing intervals makes every file of a cyclic scan equal, wherever the scan is,
+which comparing recency (LRU) or decayed counts does not. A file that stays away for longer than
+expected is worth less and less: its age takes the place of the interval. The same idea as in LIRS
+(Jiang and Zhang, SIGMETRICS 2002), which compares the larger of interval and recency, with a mean
+instead of the last interval.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from tierfs.base.durations import DAY, SECOND
-from tierfs.tiering.estimate import STRANGER, resident_interval
-from tierfs.tiering.heat_slots import EMPTY, SLOT_BYTES, Slots
-
-__all__ = ["SLOT_BYTES", "Heat", "Row", "Visits", "Warmth"]
 
 Row = tuple[int, int, int]
 """(inode, reads, bytes read) since the last batch, as the fast path tells them."""
@@ -31,14 +36,45 @@ A program reads a file in pieces; only the next program, or epoch, tells that it
 (The correlated reference period of LRU-K: O'Neil and others, SIGMOD 1993.)
 """
 
-REMEMBERED: Final = 16
+MOST_INTERVALS: Final = 16
 """Intervals that a file's mean is of; after so many the oldest fade."""
 
 TYPICAL: Final = 4096
 """Intervals that the mean of all files is of."""
 
 LET_IN: Final = 8
-"""One new file in so many is let into a bucket where nobody is overdue."""
+"""One new file in so many is let into a bucket where no file is overdue."""
+
+PRIOR: Final = 1.0
+"""How many intervals the mean of all files counts for, beside those of the file itself."""
+
+PATIENCE: Final = 2.0
+"""A file may stay away for so many times its interval before that is held against it.
+
+In epochs of random order two reads of a file are up to two epochs apart.
+"""
+
+STRANGER: Final = 4.0
+"""A file read once is expected back after so many times the mean interval, if it asks to come in.
+
+Most files that were read once are never read again; those that are come back with an interval.
+"""
+
+WAYS: Final = 8
+"""Slots of a bucket."""
+
+EMPTY: Final = -1
+"""No slot."""
+
+SLOT_BYTES: Final = 8 + 8 + 4 + 4 + 4 + 1
+
+_GOLDEN: Final = 0x9E3779B97F4A7C15
+"""2**64 over the golden ratio: inode numbers that follow one another land far apart.
+
+Fibonacci hashing: Knuth, The Art of Computer Programming, volume 3, section 6.4.
+"""
+_WORD: Final = 2**64 - 1
+_HASH_BITS: Final = 32
 
 
 class Warmth(NamedTuple):
@@ -59,8 +95,29 @@ class Visits(NamedTuple):
     age: float
 
 
+def resident_interval(intervals: int, mean: float, age: float, typical: float) -> float:
+    """Seconds until a file that is on flash is read again, the most favourable guess.
+
+    ``intervals`` were seen, of ``mean`` seconds; the last visit is ``age`` seconds ago; ``typical``
+    is the mean interval of all files.
+    """
+    expected = (PRIOR * typical + intervals * mean) / (PRIOR + intervals)
+    return max(expected, age / PATIENCE)
+
+
+def candidate_interval(intervals: int, mean: float, typical: float) -> float:
+    """Seconds until a file that was just read is read again; of a stranger expect little."""
+    if not intervals:
+        return STRANGER * typical
+    return (PRIOR * typical + intervals * mean) / (PRIOR + intervals)
+
+
 class Heat:
-    """The table. ``capacity`` is in files; times are in nanoseconds since the epoch."""
+    """The table. ``capacity`` is in files; times are in nanoseconds since the epoch.
+
+    Raises:
+        ValueError: the capacity is none.
+    """
 
     def __init__(self, capacity: int, half_life: int = HALF_LIFE, visit: int = VISIT) -> None:
         self.slots = Slots(capacity)
@@ -69,7 +126,7 @@ class Heat:
         self._refused = 0
         self._hand = 0
         self.since: int | None = None
-        """Since when all reads were told, in nanoseconds since the epoch; None: nobody said."""
+        """Since when all reads were told, in nanoseconds since the epoch; None: not known."""
 
     @property
     def capacity(self) -> int:
@@ -96,10 +153,14 @@ class Heat:
             if reads <= 0 or ino <= 0:
                 continue
             slot = self.slots.find(ino)
-            if slot == EMPTY:
-                self._meet(ino, reads, size, seconds)
-            else:
+            if slot != EMPTY:
                 self._count(slot, reads, size, seconds)
+                continue
+            slot = self.slots.free(ino)
+            if slot == EMPTY:
+                slot = self._coldest(ino, seconds)
+            if slot != EMPTY:
+                self.slots.put(slot, ino, reads, size, seconds)
 
     def look(self, ino: int, now: int) -> Warmth | None:
         """A file's reads and bytes, decayed until ``now``; None when nothing is known of it."""
@@ -152,30 +213,96 @@ class Heat:
         slots.reads[slot] = slots.reads[slot] * left + reads
         slots.bytes[slot] = slots.bytes[slot] * left + size
         slots.last[slot] = seconds
-        seen = min(slots.intervals[slot] + 1, REMEMBERED)
+        seen = min(slots.intervals[slot] + 1, MOST_INTERVALS)
         slots.intervals[slot] = seen
         slots.interval[slot] += (age - slots.interval[slot]) / seen
         slots.seen = min(slots.seen + 1, TYPICAL)
         slots.typical += (age - slots.typical) / slots.seen
 
-    def _meet(self, ino: int, reads: int, size: int, seconds: float) -> None:
-        slot = self.slots.free(ino)
-        if slot == EMPTY:
-            slot = self._coldest(ino, seconds)
-        if slot != EMPTY:
-            self.slots.put(slot, ino, reads, size, seconds)
-
     def _coldest(self, ino: int, seconds: float) -> int:
-        """The slot that a new file may have, or ``EMPTY``."""
-        typical = self.typical
-        guesses = {slot: self._guess(slot, seconds, typical) for slot in self.slots.bucket(ino)}
+        """The slot of a full bucket that a new file may have, or ``EMPTY``."""
+        slots, typical = self.slots, self.typical
+        guesses = {
+            slot: resident_interval(
+                slots.intervals[slot], slots.interval[slot], seconds - slots.last[slot], typical
+            )
+            for slot in slots.bucket(ino)
+        }
         slot = max(guesses, key=guesses.__getitem__)
         if guesses[slot] > STRANGER * typical:
             return slot
         self._refused += 1
         return slot if self._refused % LET_IN == 0 else EMPTY
 
-    def _guess(self, slot: int, seconds: float, typical: float) -> float:
-        slots = self.slots
-        age = seconds - slots.last[slot]
-        return resident_interval(slots.intervals[slot], slots.interval[slot], age, typical)
+
+class Slots:
+    """One array for each column, all of one length; inode 0 marks a free slot.
+
+    ``seen`` and ``typical`` are of all files: how many intervals, and their mean in seconds.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        if capacity < 1:
+            raise ValueError(f"a heat table has room for 1 file or more, not {capacity}")
+        count = -(-capacity // WAYS) * WAYS
+        self.ino = array("Q", bytes(8 * count))
+        self.last = array("d", bytes(8 * count))
+        self.reads = array("f", bytes(4 * count))
+        self.bytes = array("f", bytes(4 * count))
+        self.interval = array("f", bytes(4 * count))
+        self.intervals = array("B", bytes(count))
+        self.seen = 0
+        self.typical = 0.0
+        self._buckets = count // WAYS
+
+    def __len__(self) -> int:
+        return len(self.ino)
+
+    @property
+    def columns(self) -> tuple[array[Any], ...]:
+        """All arrays, in the order of a snapshot."""
+        return (self.ino, self.last, self.reads, self.bytes, self.interval, self.intervals)
+
+    def find(self, ino: int) -> int:
+        """The slot of a file, or ``EMPTY``."""
+        return self._search(ino, ino) if ino else EMPTY
+
+    def free(self, ino: int) -> int:
+        """A free slot where the file may be, or ``EMPTY``."""
+        return self._search(ino, 0)
+
+    def bucket(self, ino: int) -> range:
+        """The slots in which the file may be."""
+        spread = (ino * _GOLDEN & _WORD) >> _HASH_BITS
+        start = (spread * self._buckets >> _HASH_BITS) * WAYS
+        return range(start, start + WAYS)
+
+    def put(self, slot: int, ino: int, reads: float, size: float, seconds: float) -> None:
+        """Let a slot begin with a file's first visit."""
+        self.ino[slot] = ino
+        self.last[slot] = seconds
+        self.reads[slot] = reads
+        self.bytes[slot] = size
+        self.interval[slot] = 0.0
+        self.intervals[slot] = 0
+
+    def clear(self, slot: int) -> None:
+        """Free a slot."""
+        self.put(slot, 0, 0.0, 0.0, 0.0)
+
+    def copy(self, slot: int, source: Slots, its: int) -> None:
+        """Take over slot ``its`` of another table."""
+        for mine, other in zip(self.columns, source.columns, strict=True):
+            mine[slot] = other[its]
+
+    def take_over(self, source: Slots) -> None:
+        """Take over all slots of a table of the same length."""
+        for mine, other in zip(self.columns, source.columns, strict=True):
+            mine[:] = other
+
+    def _search(self, ino: int, wanted: int) -> int:
+        bucket = self.bucket(ino)
+        try:
+            return self.ino.index(wanted, bucket.start, bucket.stop)
+        except ValueError:
+            return EMPTY

@@ -1,4 +1,8 @@
-"""The threads that move files, one job after the other, no faster than the policy allows."""
+"""The threads that move files, one job after the other, no faster than the policy allows.
+
+A `TokenBucket` says how fast, a `Suspension` when nothing is moved for a while. What moves the
+bytes is `tierfs.core.moves`.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +19,34 @@ from tierfs.base.durations import SECOND
 from tierfs.base.errors import FsError
 from tierfs.core.moves import Moved, MoveStopped
 from tierfs.policy.limits import Mover as Limits
-from tierfs.tiering.job_queue import JobQueue
-from tierfs.tiering.jobs import URGENT, Done, Job, Step, brings
-from tierfs.tiering.pace import TokenBucket
+from tierfs.tiering.jobs import URGENT, Done, Job, JobQueue, Step, brings
 from tierfs.tiering.ports import Moves
-from tierfs.tiering.suspension import Suspension
 
 log = logging.getLogger(__name__)
 
 LOOK_AGAIN_S: Final = 1.0
 """How often a thread looks whether a window has opened or a suspension has ended."""
 
+BURST_S: Final = 0.05
+"""What may be taken at once after a rest, in seconds' worth."""
+
+LATEST_MOVES: Final = 20
+"""Moves that are looked at."""
+
+LEAST_MOVES: Final = 5
+"""Fewer than this many say nothing."""
+
+SUSPENDED_S: Final = 30.0
+LONGEST_SUSPENDED_S: Final = 1800.0
+"""How long the mover stops at first, and at most."""
+
 
 class Mover:
-    """Threads are started with the first job. Thread-safe."""
+    """Does the jobs of its `queue`, the most urgent kind first.
+
+    Its threads are started with the first job. Jobs that can wait are done inside of the
+    policy's windows alone. Thread-safe.
+    """
 
     def __init__(
         self,
@@ -120,7 +138,9 @@ class Mover:
                 log.exception("an unexpected failure, which must not end the mover: %s", job)
                 self._finish(Done(job, job.steps[-1], "error"))
             finally:
-                self._leave(job)
+                with self._condition:
+                    self._moving -= 1
+                    self.queue.release(job)
 
     def _next(self, number: int) -> Job | None:
         """The next job that may be done; None: this thread is not needed any longer."""
@@ -139,11 +159,6 @@ class Mover:
         if not len(self.queue) or self.is_suspended():
             return None
         return self.queue.take(None if self.in_window() else URGENT)
-
-    def _leave(self, job: Job) -> None:
-        with self._condition:
-            self._moving -= 1
-            self.queue.release(job)
 
     def _run(self, job: Job) -> None:
         if job.kind == "mirror":
@@ -178,11 +193,9 @@ class Mover:
             for step in job.steps:
                 self._finish(Done(job, step, "error"), counts=step is job.steps[0])
             return
-        self._finish_batch(job, {one.ino: one for one in moved})
-
-    def _finish_batch(self, job: Job, moved: dict[int, Moved]) -> None:
+        found = {one.ino: one for one in moved}
         for step in job.steps:
-            self._finish(_done(job, step, moved.get(step.ino, Moved(step.ino, "changed"))))
+            self._finish(_done(job, step, found.get(step.ino, Moved(step.ino, "changed"))))
 
     def _finish(self, done: Done, *, counts: bool = True) -> None:
         """Tell what became of a step; a batch that failed counts as one failure."""
@@ -199,6 +212,70 @@ class Mover:
     def _wait(self, seconds: float) -> None:
         if self._stopped.wait(seconds) if seconds > 0 else self._stopped.is_set():
             raise MoveStopped
+
+
+class TokenBucket:
+    """``rate`` tokens a second, None for no limit. Thread-safe.
+
+    Who takes more than there is goes into debt, and is told how long to wait until it is paid:
+    so one call may take more than the bucket holds, and those who wait do so in turn.
+    """
+
+    def __init__(self, rate: float | None, monotonic: Callable[[], float]) -> None:
+        self._rate = rate
+        self._monotonic = monotonic
+        self._mutex = threading.Lock()
+        self._balance = 0.0
+        self._at = monotonic()
+
+    def take(self, tokens: int) -> float:
+        """Take ``tokens``; returns the seconds to wait before they are used."""
+        if self._rate is None:
+            return 0.0
+        with self._mutex:
+            now = self._monotonic()
+            earned = (now - self._at) * self._rate
+            self._balance = min(self._balance + earned, self._rate * BURST_S) - tokens
+            self._at = now
+            return max(0.0, -self._balance / self._rate)
+
+    def set_rate(self, rate: float | None) -> None:
+        """Change the rate; what is owed stays owed."""
+        with self._mutex:
+            self._rate = rate
+            self._at = self._monotonic()
+
+
+class Suspension:
+    """Outcomes of the latest moves. After each suspension in a row the next takes twice as long.
+
+    Times are in seconds of any clock; ``limit`` is in percent, None for never.
+    """
+
+    def __init__(self, limit: float | None) -> None:
+        self.limit = limit
+        self.until = float("-inf")
+        self._latest: deque[bool] = deque(maxlen=LATEST_MOVES)
+        self._next = SUSPENDED_S
+
+    def holds(self, now: float) -> bool:
+        """Whether nothing may be moved at ``now``."""
+        return now < self.until
+
+    def record(self, now: float, *, failed: bool) -> bool:
+        """Take note of a move; True when it is the one after which the mover stops."""
+        self._latest.append(failed)
+        failures = sum(self._latest)
+        if len(self._latest) == LATEST_MOVES and not failures:
+            self._next = SUSPENDED_S
+        if self.limit is None or self.holds(now) or len(self._latest) < LEAST_MOVES:
+            return False
+        if 100 * failures <= self.limit * len(self._latest):
+            return False
+        self.until = now + self._next
+        self._next = min(2 * self._next, LONGEST_SUSPENDED_S)
+        self._latest.clear()
+        return True
 
 
 def _done(job: Job, step: Step, moved: Moved) -> Done:

@@ -7,19 +7,29 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tierfs.core.moves import Moved
+from tierfs.index.index import Index
 from tierfs.index.inodes import Inode
-from tierfs.index.wishes import Pin, Request
+from tierfs.index.pins_and_requests import Pin, Request
+from tierfs.index.survey import Survey
 from tierfs.store.objects import Space
 from tierfs.tiering.heat import Row
-from tierfs.tiering.sweep import Files
 
 
-class Listed(Files, Protocol):
-    """What the index tells of files, and the wishes that are noted in it.
+class CatalogReader(Protocol):
+    """What the index tells of files, and the pins and requests that are noted in it.
 
     Raises from every method:
         FsError: the index failed.
     """
+
+    def files(self, after: int, span: int, *, on_flash: bool) -> tuple[list[Inode], int]:
+        """Regular files with numbers in ``(after, after + span]``, and the next ``after``.
+
+        The latter is 0 when the end of the table was passed.
+        """
+
+    def last_inode(self) -> int:
+        """The largest inode number there is, or more."""
 
     def some(self, inos: Sequence[int]) -> list[Inode]:
         """Those of the inodes that are regular files and have a name, in ascending order."""
@@ -52,8 +62,8 @@ class Listed(Files, Protocol):
         """Requests for the ``limit`` next inodes behind ``after``."""
 
 
-class Catalog(Listed, Protocol):
-    """Where wishes can be settled as well: in the daemon."""
+class Catalog(CatalogReader, Protocol):
+    """Where pins and requests can be settled as well: in the daemon."""
 
     def settle(self, requests: Sequence[Request], ended: Sequence[Pin]) -> None:
         """Remove requests that are done with, and pins that have ended; what is newer stays."""
@@ -81,3 +91,20 @@ class Ports:
     """The room in the flash filesystem."""
     activity: Callable[[], tuple[list[Row], set[int]]]
     """Files read, with reads and bytes, and files changed, since the last call."""
+
+
+class IndexCatalog(Survey):
+    """A `Catalog`: the index, read beside the writer and settled by it."""
+
+    def __init__(self, index: Index) -> None:
+        super().__init__(index.path, read_only=index.read_only, prepare=index.store_noted)
+        self._index = index
+
+    def settle(self, requests: Sequence[Request], ended: Sequence[Pin]) -> None:
+        """Remove requests that are done with, and pins that have ended; what is newer stays."""
+        with self._index.transaction():
+            for request in requests:
+                self._index.pins_and_requests.settle(request)
+            for pin in ended:
+                if self._index.pins_and_requests.pin_of(pin.ino) == pin:
+                    self._index.pins_and_requests.unpin(pin.ino)

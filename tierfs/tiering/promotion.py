@@ -1,116 +1,314 @@
-"""Who comes to flash of those that were read, pinned or asked for, and who goes for them."""
+"""The promotion planner: who of those that ask comes to flash, and who goes for them.
+
+A file becomes a candidate when it is read and the policy wants more of it on flash
+(`RecentActivity`), when a rule or a person pins it (`tierfs.tiering.context.Context.consider`), or
+when somebody asks for it (`tierfs.tiering.manual`). Candidates that were only read are weighed
+against what would go for them (`tierfs.tiering.replacement`); those that must come take the place
+of anything that may go. Where the coldest `WEIGHED` residents are not enough for one, others go
+piece by piece until there is room: a demand, which the eviction planner works off.
+"""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Final, Literal
 
-from tierfs.index.inodes import Inode
-from tierfs.tiering.eviction import Resident, victims
-from tierfs.tiering.heat import Heat
-from tierfs.tiering.replacement import Evict, Item, admit
-from tierfs.tiering.wish import Reason, Wish, missing, on_flash
+from tierfs.base.durations import SECOND
+from tierfs.index.pins_and_requests import Request
+from tierfs.tiering.context import REMEMBERED, Context
+from tierfs.tiering.eviction import EvictionPlanner
+from tierfs.tiering.heat import Row
+from tierfs.tiering.jobs import Kind
+from tierfs.tiering.replacement import admit
+from tierfs.tiering.selection import (
+    Candidate,
+    Resident,
+    Swap,
+    candidate_of,
+    forced,
+    promotions,
+)
+from tierfs.tiering.state import Waiting, WaitReason
+from tierfs.tiering.target import missing, on_flash
+from tierfs.tiering.watermarks import Moment
 
+MUST: Final = frozenset({"by hand", "pin", "pin by hand"})
+"""Reasons for which everything that may go goes, however warm."""
 
-class Ask(NamedTuple):
-    """A file asks for ``size`` more bytes of flash, so that its P becomes ``prefix``.
+AGAIN: Final = 60 * SECOND
+"""A pin for which there is no room is tried again so much later."""
 
-    ``files`` is 1 where it has nothing on flash: then it needs an inode there as well.
-    """
+SOON: Final = 5 * SECOND
+"""One whose turn came to nothing, since others took the room or were in use, so much later."""
 
-    ino: int
-    prefix: int
-    size: int
-    reason: Reason
-    rule: str | None = None
-    keep_mirror: bool = True
-    evict: Evict = "heat"
-    rank: int = 0
-    files: int = 0
+MOST_DECIDED: Final = 512
+"""Files decided on in a tick."""
 
-    @property
-    def item(self) -> Item:
-        """As the replacement weighs it."""
-        return Item(self.ino, self.size, 0, self.evict, self.rank)
+TRIES: Final = 4
+"""What is to go is chosen so often, since some may be gone or busy by then."""
 
+WEIGHED: Final = 1024
+"""Of the residents so many are weighed, the coldest ones.
 
-def ask_of(inode: Inode, prefix: int, wish: Wish, reason: Reason) -> Ask:
-    """What a file asks for, so that its P becomes ``prefix``."""
-    return Ask(
-        inode.ino,
-        prefix,
-        missing(inode, prefix),
-        reason,
-        wish.rule,
-        wish.mirror,
-        wish.evict,
-        wish.rank,
-        files=int(not on_flash(inode)),
-    )
+Where that is not enough, the coldest go piece by piece (`EvictionPlanner`) until there is room.
+"""
 
+PATIENCE: Final = 600 * SECOND
+"""So long room is made for a file that is read often."""
 
-class Swap(NamedTuple):
-    """A file comes when the others have gone."""
+PAGE: Final = 128
+BUDGET_S: Final = 0.02
+"""Of a tick, for files that were changed, and for those that were read."""
 
-    ask: Ask
-    first: tuple[Resident, ...] = ()
+Admission = Literal["begun", "making room", "no room", "no inodes"]
+"""What becomes of a file that must come."""
 
-    @property
-    def grows(self) -> int:
-        """Bytes that flash holds more afterwards."""
-        return self.ask.size - sum(resident.item.size for resident in self.first)
-
-    @property
-    def grows_files(self) -> int:
-        """Inodes of flash that are taken more afterwards."""
-        return self.ask.files - sum(resident.files for resident in self.first)
+REFUSED: Final[Mapping[Admission, Waiting]] = {
+    "no room": Waiting("room", stuck=True),
+    "no inodes": Waiting("inodes", stuck=True),
+}
+"""Why it does not come, where all that may go is not enough."""
 
 
-def promotions(
-    heat: Heat,
-    asks: Iterable[Ask],
-    room: int,
-    coldest: Sequence[Resident],
-    now: int,
-    *,
-    files: int = sys.maxsize,
-) -> list[Swap]:
-    """The files that come in: into ``room`` bytes, or for colder ones of which they take the place.
+class PromotionPlanner:
+    """Decides which of ``Context.candidates`` come."""
 
-    So flash never holds more than it did and the room together; likewise ``files`` inodes.
-    """
-    left: Sequence[Resident] = [one for one in coldest if one.settled]
-    admitted = []
-    for ask in asks:
-        others = without(left, ask.ino)
-        crowded = ask.files > files
-        candidates = [one.off() for one in others] if crowded else others
-        verdict = admit(
-            heat, ask.item, 0 if crowded else room, [one.item for one in candidates], now
+    def __init__(self, context: Context, eviction: EvictionPlanner) -> None:
+        self._context = context
+        self._eviction = eviction
+        self._coldest: Sequence[Resident] | None = None
+        self._surveyed = 0
+
+    def tick(self, moment: Moment) -> None:
+        """Bring up what may come; the others are forgotten until they ask again."""
+        context, queue = self._context, self._context.mover.queue
+        room = min(queue.room("promote"), queue.room("hand"))
+        candidates = [
+            context.candidates.pop(ino)
+            for ino in list(context.candidates)[: min(MOST_DECIDED, room)]
+        ]
+        busy = [candidate for candidate in candidates if queue.is_busy(candidate.ino)]
+        candidates = [candidate for candidate in candidates if not queue.is_busy(candidate.ino)]
+        for candidate in candidates:
+            if candidate.reason in MUST and (moment.may_work or candidate.reason == "pin by hand"):
+                kind: Kind = "hand" if candidate.reason == "pin by hand" else "promote"
+                self._bring(candidate, moment, kind)
+        for candidate in busy:
+            # A file that is being mirrored may not be read again for long.
+            context.add_candidate(candidate)
+        if moment.may_work and not moment.is_over:
+            self._admit(
+                [candidate for candidate in candidates if candidate.reason not in MUST], moment
+            )
+        self._coldest = None
+
+    def force(
+        self, candidate: Candidate, moment: Moment, kind: Kind, request: Request | None = None
+    ) -> Admission:
+        """Bring a file up that must come."""
+        room, files = self._headroom(moment)
+        if self._coldest is None and (candidate.size > room or candidate.files > files):
+            self._eviction.look(
+                max(0, candidate.size - room), max(0, candidate.files - files), moment
+            )
+        for _ in range(TRIES):
+            fits = candidate.size <= room and candidate.files <= files
+            swap = forced(candidate, room, () if fits else self._weighed(), files=files)
+            if swap is None:
+                return self._make_room(candidate, room, files, moment)
+            if self._begin(swap, moment, kind, request):
+                return "begun"
+            self._coldest = None  # those that cannot go any longer are forgotten by now
+        return self._make_room(candidate, room, files, moment)
+
+    def _bring(self, candidate: Candidate, moment: Moment, kind: Kind) -> None:
+        context = self._context
+        coming = self.force(candidate, moment, kind)
+        if coming == "making room":
+            # A pin by a rule would come up again with the next round only.
+            context.add_candidate(candidate)
+        elif coming in REFUSED:
+            context.backoff.later(candidate.ino, moment.now + AGAIN, REFUSED[coming])
+
+    def _make_room(self, candidate: Candidate, room: int, files: int, moment: Moment) -> Admission:
+        """Have others go piece by piece, if so much may go; what does not fit sends nobody off."""
+        context = self._context
+        known = context.demands.pop(candidate.ino, None)
+        reason: WaitReason = "room" if candidate.size > room else "inodes"
+        refused: Admission = "no room" if reason == "room" else "no inodes"
+        if not context.evaluator.evicts or candidate.size > moment.levels.high:
+            return refused
+        size, taken = context.demanded(moment.now)
+        queue = context.mover.queue
+        # What is on its way off flash is neither room yet, nor among what may still go.
+        size += candidate.size - room + min(0, queue.growth)
+        taken += candidate.files - files + min(0, queue.growth_files)
+        if candidate.ino not in context.waiting_since and len(context.waiting_since) >= REMEMBERED:
+            context.waiting_since.pop(next(iter(context.waiting_since)), None)
+        since = context.waiting_since.setdefault(candidate.ino, moment.now)
+        may = self._eviction.may_free(size, taken, since, moment.now)
+        if may is None and self._surveyed != moment.now:
+            self._surveyed = moment.now  # once a tick, whatever the number of files
+            self._eviction.look(max(0, size), max(0, taken), moment, survey_since=since)
+            may = self._eviction.may_free(size, taken, since, moment.now)
+        if may:
+            context.demand(candidate, moment.now, known.since if known else moment.now, reason)
+        return refused if may is False else "making room"
+
+    def _admit(self, candidates: list[Candidate], moment: Moment) -> None:
+        context = self._context
+        # Those that room was made for are first, and what is made for them is free to them alone.
+        since = {ino: context.demands[ino].since for ino in context.demands}
+        first = [candidate for candidate in candidates if candidate.ino in since]
+        for candidate in first:
+            del context.demands[candidate.ino]
+        for group in (first, [candidate for candidate in candidates if candidate.ino not in since]):
+            if group:
+                self._admit_some(group, since, moment)
+
+    def _admit_some(
+        self, candidates: list[Candidate], since: dict[int, int], moment: Moment
+    ) -> None:
+        context, queue = self._context, self._context.mover.queue
+        size, taken = context.demanded(moment.now)
+        room = moment.levels.room(moment.used + max(0, queue.growth) + size)
+        files = moment.file_levels.room(moment.files_used + max(0, queue.growth_files) + taken)
+        weighed = self._weighed()
+        swaps = promotions(context.heat, candidates, room, weighed, moment.now, files=files)
+        admitted = {swap.candidate.ino for swap in swaps}
+        for swap in swaps:
+            self._begin(swap, moment, "promote", None)
+        for candidate in candidates:
+            if candidate.ino not in admitted:
+                began = since.get(candidate.ino, moment.now)
+                self._admit_by_pieces(candidate, room, began, moment)
+
+    def _admit_by_pieces(self, candidate: Candidate, room: int, since: int, moment: Moment) -> None:
+        """Go on for a file that is worth more than all that is weighed, which is not enough.
+
+        The next ones are weighed when these have gone, so that it ends where they are too warm.
+        """
+        context = self._context
+        going = [one.item for one in self._weighed() if one.quiet and one.item.ino != candidate.ino]
+        known = sum(item.size for item in going)
+        if not known or candidate.size - room <= known or moment.now - since > PATIENCE:
+            return
+        part = candidate.item._replace(size=known)
+        if not admit(context.heat, part, 0, going, moment.now).admit:
+            return
+        # The room between the marks is the writers'.
+        wanted = candidate._replace(size=candidate.size + moment.levels.high - moment.levels.low)
+        if self._make_room(wanted, *self._headroom(moment), moment) == "making room":
+            context.demand(wanted, moment.now, since, "room")
+            context.add_candidate(candidate)
+
+    def _headroom(self, moment: Moment) -> tuple[int, int]:
+        """Bytes and inodes that may come because somebody asked for them."""
+        queue = self._context.mover.queue
+        return (
+            moment.levels.headroom(moment.used + max(0, queue.growth)),
+            moment.file_levels.headroom(moment.files_used + max(0, queue.growth_files)),
         )
-        if verdict.admit and not (crowded and not verdict.evict):
-            going = len(verdict.evict)  # the first of those left
-            swap = Swap(ask, tuple(candidates[:going]))
-            left = others[going:]
-            room -= swap.grows
-            files -= swap.grows_files
-            admitted.append(swap)
-    return admitted
+
+    def _begin(self, swap: Swap, moment: Moment, kind: Kind, request: Request | None) -> bool:
+        """Queue it, if those that are to go for it still may."""
+        context = self._context
+        going = tuple(context.confirmed(swap.first, moment)) if swap.first else ()
+        if swap.first:
+            gone = {one.item.ino for one in swap.first}
+            self._coldest = [one for one in self._weighed() if one.item.ino not in gone]
+        if len(going) < len(swap.first):
+            return False
+        for resident in going:
+            context.pool.forget(resident.item.ino)
+            self._eviction.gone(resident)
+        begun = context.mover.add(Swap(swap.candidate, going).job(kind, request))
+        if begun:
+            context.demands.pop(swap.candidate.ino, None)
+            context.waiting_since.pop(swap.candidate.ino, None)
+        return begun
+
+    def _weighed(self) -> Sequence[Resident]:
+        """What may go, as of the beginning of the tick, less those that have to."""
+        if self._coldest is None:
+            self._coldest = self._context.pool.coldest()[:WEIGHED]
+        return self._coldest
 
 
-def forced(
-    ask: Ask, room: int, coldest: Sequence[Resident], *, files: int = sys.maxsize
-) -> Swap | None:
-    """How a file comes in that must: what may go goes, however warm. None: it does not fit."""
-    others = without(coldest, ask.ino)
-    going = victims(others, ask.size - room, len(others), files=ask.files - files)
-    swap = Swap(ask, tuple(going))
-    return swap if swap.grows <= room and swap.grows_files <= files else None
+class RecentActivity:
+    """Files that were changed or read of late: they are looked at soon, one by one.
+
+    What was read and lacks something on flash becomes a candidate. What was changed is considered
+    once it was left alone for a while.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._read: dict[int, None] = {}
+        self._complete: dict[int, None] = {}
+        """Files that have all on flash the policy may ever want there: reads change nothing."""
+
+    def observe(self, reads: Iterable[Row], changed: Iterable[int], now: int) -> None:
+        """Take note of a batch."""
+        context = self._context
+        changed = list(changed)
+        for ino in changed:
+            self._complete.pop(ino, None)
+            context.mirroring.forget(ino)
+        context.debounce.add(changed, now)
+        for ino, *_ in reads:
+            context.pool.forget(ino)
+            if ino not in self._complete:
+                _bounded_add(self._read, ino)
+
+    def tick(self, moment: Moment) -> None:
+        """Look at some of them."""
+        for look in (self._look_at_changed, self._look_at_read):
+            start = self._context.monotonic()
+            while look(moment) and self._context.monotonic() - start < BUDGET_S:
+                pass
+
+    def reset(self) -> None:
+        """The policy changed: what was enough may not be any longer."""
+        self._complete.clear()
+
+    def moved(self, ino: int) -> None:
+        """The file was moved, by whomever."""
+        self._complete.pop(ino, None)
+
+    def _look_at_changed(self, moment: Moment) -> bool:
+        """Consider a page of those that were left alone since; False: that was the last one."""
+        context = self._context
+        ready = context.debounce.ready(moment.now, PAGE)
+        found = set()
+        for inode, target in context.evaluator.evaluate(
+            context.ports.catalog.some(ready), moment.now
+        ):
+            found.add(inode.ino)
+            context.consider(inode, target, moment)
+        for ino in set(ready) - found:
+            context.heat.forget(ino)
+            context.pool.forget(ino)
+        return len(ready) == PAGE
+
+    def _look_at_read(self, moment: Moment) -> bool:
+        """Let a page of files ask for what they miss; likewise."""
+        context, some = self._context, list(islice(self._read, PAGE))
+        for ino in some:
+            del self._read[ino]
+        for inode, target in context.evaluator.evaluate(
+            context.ports.catalog.some(some), moment.now
+        ):
+            if missing(inode, target.prefix):
+                if not context.backoff.holds(inode.ino, moment.now):
+                    context.add_candidate(candidate_of(inode, target.prefix, target, target.reason))
+            elif inode.size and on_flash(inode) >= min(inode.size, target.most):
+                _bounded_add(self._complete, inode.ino)
+        return len(some) == PAGE
 
 
-def without(residents: Sequence[Resident], ino: int) -> Sequence[Resident]:
-    """All but one."""
-    if all(one.item.ino != ino for one in residents):
-        return residents
-    return [one for one in residents if one.item.ino != ino]
+def _bounded_add(known: dict[int, None], ino: int) -> None:
+    if ino not in known and len(known) >= REMEMBERED:
+        del known[next(iter(known))]
+    known[ino] = None

@@ -18,8 +18,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 from tierfs.base.durations import SECOND
 from tierfs.base.units import KIB
-from tierfs.tiering.estimate import PATIENCE, candidate_interval, resident_interval
-from tierfs.tiering.heat import Heat
+from tierfs.tiering.heat import PATIENCE, Heat, candidate_interval, resident_interval
 
 Evict: TypeAlias = Literal["heat", "lru", "never"]
 """How a file is chosen: as `tierfs.policy.settings.Evict` says."""

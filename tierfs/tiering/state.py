@@ -1,14 +1,85 @@
-"""What the engine tells of itself."""
+"""What the engine tells of itself: its state, sums since the mount, and why files wait."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Final, Literal, NamedTuple, TypeAlias, get_args
 
 from tierfs.base.durations import SECOND
 from tierfs.base.metrics import Metrics
 from tierfs.tiering.jobs import KINDS, Done, Kind
-from tierfs.tiering.waits import NONE, REASONS, Sum, Sums
+
+WaitReason: TypeAlias = Literal["room", "inodes", "window", "rate", "backoff", "closed", "error"]
+"""``room``, ``inodes``: flash has no bytes, or no inodes, to spare. ``window``: ``mover.window`` is
+closed. ``rate``: it is queued or under way, and the mover does as much at a time as it may.
+``backoff``: it was changed a moment ago, or while it was moved. ``closed``: nothing is moved, since
+the mount is read-only or too many moves failed. ``error``: moving it failed, which the log tells.
+"""
+
+REASONS: Final[tuple[WaitReason, ...]] = get_args(WaitReason)
+
+
+class Waiting(NamedTuple):
+    """Why one file waits. ``stuck``: not until something else changes, as when pins exceed flash.
+
+    Then all that may leave flash does not make enough room, or the file is larger than flash.
+    """
+
+    reason: WaitReason
+    stuck: bool = False
+
+
+class Sum(NamedTuple):
+    """Files, and the bytes of them that are in the wrong place."""
+
+    files: int
+    bytes: int
+
+
+NO_FILES: Final = Sum(0, 0)
+
+Sums: TypeAlias = dict[WaitReason, Sum]
+
+
+def together(many: Iterable[Sums]) -> Sums:
+    """The sums of several; reasons that hold for no file are left out."""
+    found: Sums = {}
+    for sums in many:
+        for reason, (files, size) in sums.items():
+            before = found.get(reason, NO_FILES)
+            found[reason] = Sum(before.files + files, before.bytes + size)
+    return found
+
+
+class Tally:
+    """The sums of a round; what the last whole one found is kept until the next has ended."""
+
+    def __init__(self) -> None:
+        self.all = NO_FILES
+        """Files, and their bytes that belong on flash."""
+        self.waiting: Sums = {}
+        """Those of them that are not where they belong."""
+        self._all = NO_FILES
+        self._waiting: Sums = {}
+
+    def count(self, size: int, waiting: Waiting | None, misplaced: int) -> None:
+        """A file of which ``size`` bytes belong on flash, and ``misplaced`` are elsewhere."""
+        self._all = Sum(self._all.files + 1, self._all.bytes + size)
+        if waiting is not None:
+            files, total = self._waiting.get(waiting.reason, NO_FILES)
+            self._waiting[waiting.reason] = Sum(files + 1, total + misplaced)
+
+    def end_round(self) -> None:
+        """All were met."""
+        self.all, self._all = self._all, NO_FILES
+        self.waiting, self._waiting = self._waiting, {}
+
+    def clear(self) -> None:
+        """The policy changed."""
+        self.all = self._all = NO_FILES
+        self.waiting, self._waiting = {}, {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +174,10 @@ class Totals:
         metrics.pinned_files.set(state.pinned.files)
         metrics.pinned_bytes.set(state.pinned.bytes)
         for reason in REASONS:
-            files, size = state.pinned_elsewhere.get(reason, NONE)
+            files, size = state.pinned_elsewhere.get(reason, NO_FILES)
             metrics.pinned_elsewhere_files.labels(reason).set(files)
             metrics.pinned_elsewhere_bytes.labels(reason).set(size)
-            files, size = state.misplaced.get(reason, NONE)
+            files, size = state.misplaced.get(reason, NO_FILES)
             metrics.misplaced_files.labels(reason).set(files)
             metrics.misplaced_bytes.labels(reason).set(size)
         metrics.sweep_progress.set(state.sweep)

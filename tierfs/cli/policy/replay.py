@@ -19,11 +19,9 @@ from tierfs.cli.status import aligned
 from tierfs.cli.verb import Verb
 from tierfs.policy.tier_policy import DEFAULT_HEAD, load_policy
 from tierfs.policy.volume_file import VolumeFile, load_volume_file
-from tierfs.tiering.access_lines import Beginning
-from tierfs.tiering.simulator.access_log import Recording
-from tierfs.tiering.simulator.ledger import Ledger
-from tierfs.tiering.simulator.policed import PolicedFlash
-from tierfs.tiering.simulator.replay import Played, beginning_of, play
+from tierfs.tiering.access_log import Beginning, Recording
+from tierfs.tiering.replay.flash import Ledger
+from tierfs.tiering.replay.simulator import Played, SimulatedFlash, beginning_of, play
 
 EXAMPLES = """
 tierfs policy replay /var/log/tierfs/images.access --policy new.yaml --volume images.yaml
@@ -82,7 +80,8 @@ def command(
     recording = Recording(access_log)
     asked = _asked(recording, (new, against), volume, flash)
     flashes = [
-        PolicedFlash(load_policy(policy, head=asked.head), asked.flash) for policy in asked.policies
+        SimulatedFlash(load_policy(policy, head=asked.head), asked.flash)
+        for policy in asked.policies
     ]
     played = play(recording, flashes)
     _tell_damage(recording)

@@ -8,8 +8,8 @@ from typing import Final
 from tierfs.tiering.coldest import Coldest
 from tierfs.tiering.heat import Heat
 from tierfs.tiering.replacement import Item, admit
+from tierfs.tiering.replay.flash import FilesOnFlash
 from tierfs.tiering.simulator.access import Access
-from tierfs.tiering.simulator.shelf import Shelf
 
 SAMPLE: Final = 8
 """Files looked at for each one that asks to come in."""
@@ -19,7 +19,8 @@ class Tierfs:
     """Decides at each read or write that misses; ``heat`` may know fewer files than there are."""
 
     def __init__(self, flash: int, heat: Heat, seed: int = 0) -> None:
-        self._shelf = Shelf(flash)
+        self._flash = flash
+        self._shelf = FilesOnFlash()
         self._since: dict[int, int] = {}
         self._heat = heat
         self._random = Random(seed)
@@ -47,9 +48,10 @@ class Tierfs:
 
     def _decide(self, access: Access) -> None:
         shelf, now = self._shelf, access.time
+        room = self._flash - shelf.used
         item = Item(access.ino, access.size, now)
-        coldest = [] if item.size <= shelf.room else self._look(now)
-        verdict = admit(self._heat, item, shelf.room, coldest, now, written=access.write)
+        coldest = [] if item.size <= room else self._look(now)
+        verdict = admit(self._heat, item, room, coldest, now, written=access.write)
         for gone in verdict.evict:
             shelf.remove(gone.ino)
             del self._since[gone.ino]

@@ -1,14 +1,16 @@
 """A flash under a tier policy, driven by the lines of an access log, as a mount's engine drives it.
 
-The deciders are the mount's: which rule holds (`tierfs.policy.decide`), what follows from it
-(`tierfs.tiering.wish`, `judge`), who comes in and who goes (`promotion`, `eviction`,
-`replacement`), and how full flash may be (`tierfs.core.placement`, `levels`). What differs: files
-are met when the log names them, moves take no time beyond the mover's rate, and of the files on
-flash a few are looked at by chance where the engine sweeps the index.
+The deciders are the mount's: which rule holds (`tierfs.policy`), what follows from it
+(`tierfs.tiering.target`), who comes in and who goes (`tierfs.tiering.selection`, ``replacement``),
+and how full flash may be (`tierfs.core.placement`, `tierfs.tiering.watermarks`). What differs:
+files are met when the log names them, moves take no time beyond the mover's rate, and of the files
+on flash a few are looked at by chance where the engine scans the index.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from random import Random
 from typing import Final
 
@@ -17,16 +19,23 @@ from tierfs.core.placement import is_short, share
 from tierfs.index.inodes import Inode
 from tierfs.policy.tier_policy import Policy
 from tierfs.store.objects import Space
-from tierfs.tiering.access_lines import FileFacts, Gone, Line, Use
-from tierfs.tiering.eviction import Pool, Resident, resident_of, victims
+from tierfs.tiering.access_log import Beginning, FileFacts, Gone, Line, Recording, Use
 from tierfs.tiering.heat import Heat
-from tierfs.tiering.levels import levels_of, limits_of
-from tierfs.tiering.promotion import Ask, Swap, forced, promotions
-from tierfs.tiering.simulator.allowance import Allowance
-from tierfs.tiering.simulator.catalogue import Catalogue
-from tierfs.tiering.simulator.ledger import Ledger, answered
-from tierfs.tiering.simulator.shelf import Shelf
-from tierfs.tiering.wish import SETTLE, Wish, due, missing, on_flash, wants_mirror
+from tierfs.tiering.replay.flash import Allowance, FilesOnFlash, Ledger, answered
+from tierfs.tiering.replay.logged_files import LoggedFiles
+from tierfs.tiering.selection import (
+    Candidate,
+    EvictionPool,
+    Resident,
+    Swap,
+    candidate_of,
+    forced,
+    promotions,
+    resident_of,
+    victims,
+)
+from tierfs.tiering.target import DEBOUNCE, Target, due, missing, on_flash, wants_mirror
+from tierfs.tiering.watermarks import levels_of, limits_of
 
 KNOWN: Final = 2**19
 """Files that the heat table has room for."""
@@ -40,13 +49,13 @@ LOOK: Final = 2
 REMEMBERED: Final = 64
 """The coldest of those that are kept in mind."""
 
-SWEEP: Final = 3600 * SECOND
+SCAN: Final = 3600 * SECOND
 """Pinned files that found no room ask again after so many nanoseconds, and where rules depend on
 time all files are looked at; not before a quarter as many uses, so that it costs little.
 """
 
 
-class PolicedFlash:
+class SimulatedFlash:
     """``capacity`` bytes of flash. `play` every line of a log in order, then `end`.
 
     ``known`` is how many files the heat table has room for.
@@ -58,18 +67,18 @@ class PolicedFlash:
         self._limits = limits_of(policy)
         self._levels = levels_of(policy.flash, self._space().capacity)
         self._heat = Heat(known)
-        self._files = Catalogue(policy, self._heat)
-        self._shelf = Shelf(capacity)
-        self._pool = Pool(REMEMBERED)
+        self._files = LoggedFiles(policy, self._heat)
+        self._on_flash = FilesOnFlash()
+        self._pool = EvictionPool(REMEMBERED)
         self._everyone: list[Resident] | None = None
         """All that may go, as long as nothing has moved in this tick."""
         self._allowance = Allowance(policy.mover)
         self._random = Random(0)
-        self._now = self._ticked = self._swept = 0
-        self._used_since_sweep = 0
-        self._asking: dict[int, None] = {}
+        self._now = self._ticked = self._scanned = 0
+        self._used_since_scan = 0
+        self._candidates: dict[int, None] = {}
         self._waiting: dict[int, None] = {}
-        self._settling: dict[int, int] = {}
+        self._debounce: dict[int, int] = {}
 
     def play(self, line: Line) -> None:
         """What the next line of the log says happens. Time never goes back."""
@@ -83,8 +92,8 @@ class PolicedFlash:
 
     def end(self) -> Ledger:
         """Do what was put off; what was counted."""
-        self._go_on(self._now + SETTLE)
-        self._sweep()
+        self._go_on(self._now + DEBOUNCE)
+        self._scan()
         return self.ledger
 
     # ------------------------------------------------------------ what happens to a file
@@ -94,11 +103,11 @@ class PolicedFlash:
         self._heat.feed(((use.ino, use.reads, use.size),), self._now)
         self._files.was_read(use.ino)
         self._pool.forget(use.ino)
-        self._used_since_sweep += 1
-        wish = self._files.wish(inode, self._now)
-        if missing(inode, wish.prefix):
-            self._asking[use.ino] = None
-        elif not wish.prefix:
+        self._used_since_scan += 1
+        target = self._files.target(inode, self._now)
+        if missing(inode, target.prefix):
+            self._candidates[use.ino] = None
+        elif not target.prefix:
             self._consider(inode)
 
     def _write(self, use: Use) -> None:
@@ -107,7 +116,7 @@ class PolicedFlash:
         inode = self._files.written(use, self._now)
         # A file gets the head of the volume where flash has room for new ones, as on a mount. A
         # pinned one that has come up grows on flash; else the rest of it comes later, by the mover.
-        pinned = self._files.wish(inode, self._now).pinned
+        pinned = self._files.target(inode, self._now).pinned
         follows = pinned and before == grown_from > self._limits.head
         prefix = inode.size if follows else max(before, self._limits.head)
         if not before and is_short(self._space(), self._limits):
@@ -115,9 +124,9 @@ class PolicedFlash:
         wanted = min(inode.size, prefix)
         fits = wanted - before <= self._capacity - self.ledger.used
         self._put(inode, before, wanted if fits else min(before, inode.size))
-        self._settling[use.ino] = self._now
+        self._debounce[use.ino] = self._now
         self._pool.forget(use.ino)
-        self._used_since_sweep += 1
+        self._used_since_scan += 1
         self._relieve()
 
     def _meet(self, facts: FileFacts) -> None:
@@ -138,24 +147,24 @@ class PolicedFlash:
             self._files.forget(ino)
             self._heat.forget(ino)
             self._pool.forget(ino)
-            self._asking.pop(ino, None)
+            self._candidates.pop(ino, None)
             self._waiting.pop(ino, None)
-            self._settling.pop(ino, None)
+            self._debounce.pop(ino, None)
 
     def _consider(self, inode: Inode) -> None:
         """Move it, whether it is read or not, when it is pinned or nothing of it belongs there."""
-        wish = self._files.wish(inode, self._now)
-        called = due(inode, wish)
+        target = self._files.target(inode, self._now)
+        called = due(inode, target)
         if called is not None and called.prefix == 0:
-            self._place(inode, 0, wish)
+            self._place(inode, 0, target)
         elif called is not None:
-            self._asking[inode.ino] = None
+            self._candidates[inode.ino] = None
 
     # ------------------------------------------------------------ what happens every second
     def _go_on(self, until: int) -> None:
         """Let time pass: what is asked for is done a second later, however long nothing happens."""
         if self._heat.since is None:
-            self._heat.since = self._now = self._ticked = self._swept = until
+            self._heat.since = self._now = self._ticked = self._scanned = until
         if until - self._ticked >= TICK:
             self._now = min(until, max(self._now, self._ticked + TICK))
             self._tick()
@@ -166,70 +175,70 @@ class PolicedFlash:
     def _tick(self) -> None:
         self._ticked = self._now
         self._mirror()
-        if self._asking:
+        if self._candidates:
             self._promote()
         self._relieve()
-        if self._now - self._swept >= SWEEP and self._used_since_sweep >= len(self._files) // 4:
-            self._sweep()
+        if self._now - self._scanned >= SCAN and self._used_since_scan >= len(self._files) // 4:
+            self._scan()
 
     def _mirror(self) -> None:
         """Copy to disk what has been left alone for a while; in the order of their changes."""
-        quiet = [ino for ino, then in self._settling.items() if self._now - then >= SETTLE]
+        quiet = [ino for ino, then in self._debounce.items() if self._now - then >= DEBOUNCE]
         for ino in quiet:
-            del self._settling[ino]
+            del self._debounce[ino]
             inode = self._files.get(ino)
-            if wants_mirror(inode, self._files.wish(inode, self._now)):
+            if wants_mirror(inode, self._files.target(inode, self._now)):
                 self.ledger.to_disk += on_flash(inode)
                 self._files.keep(inode._replace(mirrored=1))
             self._consider(self._files.get(ino))
 
     def _promote(self) -> None:
         """Weigh those that ask. Who is refused asks again when it is read, a pinned file hourly."""
-        asking, self._asking, self._everyone = self._asking, {}, None
-        self._look(LOOK * len(asking))
+        candidates, self._candidates, self._everyone = self._candidates, {}, None
+        self._look(LOOK * len(candidates))
         normal = []
-        for ino in asking:
+        for ino in candidates:
             inode = self._files.get(ino)
-            wish = self._files.wish(inode, self._now)
-            ask = _ask(inode, wish)
-            if ask.size and not wish.pinned:
-                normal.append(ask)
-            elif ask.size:
-                self._force(ask)
+            target = self._files.target(inode, self._now)
+            candidate = candidate_of(inode, target.prefix, target, target.reason)
+            if candidate.size and not target.pinned:
+                normal.append(candidate)
+            elif candidate.size:
+                self._force(candidate)
         room = self._levels.room(self.ledger.used)
         coldest = self._pool.coldest()
         for swap in promotions(self._heat, normal, room, coldest, self._now):
             self._carry_out(swap)
 
-    def _force(self, ask: Ask) -> None:
+    def _force(self, candidate: Candidate) -> None:
         room = self._levels.headroom(self.ledger.used)
-        swap = forced(ask, room, self._pool.coldest() if ask.size > room else ())
-        if swap is None and ask.size <= room + self.ledger.used:
-            swap = self._forced_by_any(ask, room)
+        swap = forced(candidate, room, self._pool.coldest() if candidate.size > room else ())
+        if swap is None and candidate.size <= room + self.ledger.used:
+            swap = self._forced_by_any(candidate, room)
         if swap is None or not self._carry_out(swap):
-            self._waiting[ask.ino] = None
+            self._waiting[candidate.ino] = None
 
-    def _forced_by_any(self, ask: Ask, room: int) -> Swap | None:
+    def _forced_by_any(self, candidate: Candidate, room: int) -> Swap | None:
         """As a mount goes on looking while it is not known that what may go is too little."""
         if self._everyone is None:
-            everyone = Pool(len(self._shelf))
-            for resident in map(self._resident, self._shelf):
+            everyone = EvictionPool(len(self._on_flash))
+            for resident in map(self._resident, self._on_flash):
                 if resident is not None:
                     everyone.offer(self._heat, resident, self._now)
             self._everyone = everyone.coldest()
-        if sum(one.here for one in self._everyone) < ask.size - room:
+        if sum(one.here for one in self._everyone) < candidate.size - room:
             return None
         whole = [one.off() for one in self._everyone]
-        return forced(ask, room, self._everyone) or forced(ask, room, whole)
+        return forced(candidate, room, self._everyone) or forced(candidate, room, whole)
 
     def _carry_out(self, swap: Swap) -> bool:
-        if not self._allowance.take(swap.ask.size, self._now):
+        if not self._allowance.take(swap.candidate.size, self._now):
             return False
         for resident in swap.first:
             self._evict(resident)
         self._everyone = None
-        inode = self._files.get(swap.ask.ino)
-        self._place(inode, swap.ask.prefix, self._files.wish(inode, self._now))
+        inode = self._files.get(swap.candidate.ino)
+        self._place(inode, swap.candidate.prefix, self._files.target(inode, self._now))
         return True
 
     def _relieve(self) -> None:
@@ -245,10 +254,10 @@ class PolicedFlash:
             if before == self.ledger.used:
                 return
 
-    def _sweep(self) -> None:
+    def _scan(self) -> None:
         """Time has passed: there may be room for pinned files, and other rules may hold."""
-        self._swept, self._used_since_sweep = self._now, 0
-        self._asking.update(self._waiting)
+        self._scanned, self._used_since_scan = self._now, 0
+        self._candidates.update(self._waiting)
         self._waiting.clear()
         if self._files.depend_on_time:
             for inode in self._files.all():
@@ -261,7 +270,7 @@ class PolicedFlash:
         return share(Space(self._capacity, free, free, 0, 0), self.ledger.used, self._limits)
 
     def _look(self, count: int) -> None:
-        for ino in self._shelf.sample(count, self._random):
+        for ino in self._on_flash.sample(count, self._random):
             resident = self._resident(ino)
             if resident is None:
                 self._pool.forget(ino)
@@ -270,36 +279,71 @@ class PolicedFlash:
 
     def _resident(self, ino: int) -> Resident | None:
         inode = self._files.get(ino)
-        return resident_of(inode, self._files.wish(inode, self._now), self._now)
+        return resident_of(inode, self._files.target(inode, self._now), self._now)
 
     def _evict(self, resident: Resident) -> None:
         inode = self._files.get(resident.item.ino)
         before = self.ledger.used
-        self._place(inode, resident.prefix, self._files.wish(inode, self._now))
+        self._place(inode, resident.prefix, self._files.target(inode, self._now))
         self.ledger.evicted += before - self.ledger.used
 
-    def _place(self, inode: Inode, prefix: int, wish: Wish) -> None:
+    def _place(self, inode: Inode, prefix: int, target: Target) -> None:
         """Move bytes between the tiers."""
         before, after = on_flash(inode), min(inode.size, prefix)
         if after > before:
             self.ledger.to_flash += after - before
-            inode = inode if before else inode._replace(mirrored=int(wish.mirror))
+            inode = inode if before else inode._replace(mirrored=int(target.mirror))
         elif not inode.mirrored:
             self.ledger.to_disk += before - after
         self._pool.forget(inode.ino)
         self._put(inode, before, after)
 
     def _put(self, inode: Inode, before: int, after: int) -> None:
-        if inode.ino in self._shelf:
-            self._shelf.remove(inode.ino)
+        if inode.ino in self._on_flash:
+            self._on_flash.remove(inode.ino)
         if after:
-            self._shelf.add(inode.ino, after)
+            self._on_flash.add(inode.ino, after)
         self.ledger.grow(after - before)
         self._files.keep(inode._replace(prefix=after))
 
 
-def _ask(inode: Inode, wish: Wish) -> Ask:
-    size = missing(inode, wish.prefix)
-    return Ask(
-        inode.ino, wish.prefix, size, wish.reason, wish.rule, wish.mirror, wish.evict, wish.rank
-    )
+@dataclass(slots=True)
+class Played:
+    """What was in the log: its uses, from ``first`` to ``last`` (ns), and files with facts."""
+
+    uses: int = 0
+    first: int = 0
+    last: int = 0
+    facts: int = 0
+
+    def note(self, line: Line) -> None:
+        """Count a line."""
+        if isinstance(line, Use):
+            self.first = min(self.first, line.time) if self.uses else line.time
+            self.last = max(self.last, line.time)
+            self.uses += 1
+        elif isinstance(line, FileFacts):
+            self.facts += 1
+
+
+def beginning_of(recording: Recording) -> Beginning | None:
+    """What the log says of the volume where it begins; None: nothing."""
+    for line in recording:
+        return line if isinstance(line, Beginning) else None
+    return None
+
+
+def play(recording: Recording, flashes: Sequence[SimulatedFlash]) -> Played:
+    """Show every line to every flash, in one reading of the log.
+
+    Raises:
+        UsageError: the log cannot be read.
+    """
+    played = Played()
+    for line in recording:
+        played.note(line)
+        for flash in flashes:
+            flash.play(line)
+    for flash in flashes:
+        flash.end()
+    return played

@@ -1,4 +1,4 @@
-"""The lines of an access log: which file was read or written when, and what is known of it.
+"""An access log: which file was read or written when, and what is known of it.
 
 A line for each second and file that was used in it, its parts separated by blanks::
 
@@ -18,22 +18,35 @@ flash filesystem, in bytes. ``file`` tells the facts of a file, before its first
 changes: ``head`` is what flash holds of it, ``path`` stands once for each name. ``gone`` says that
 it was deleted. In names and values bytes other than letters, digits and plain punctuation are
 written as in URLs: ``%20``.
+
+A mount keeps a log in two parts, ``NAME.1`` with what is older and ``NAME``
+(`tierfs.tiering.access_recorder`); whoever names the second means both.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from tierfs.base.durations import SECOND
+from tierfs.base.errors import UsageError
 from tierfs.base.extents import WHOLE_FILE
+from tierfs.base.text import printable
 
 VERSION: Final = 1
 LONGEST: Final = 32 * 1024
 """Bytes of a line, at most: a path of PATH_MAX (4096) bytes, each written as three, and more."""
+
+TOLD: Final = 20
+"""Damaged lines that are told one by one; the rest is counted."""
+
+_SHOWN: Final = 40
+"""Bytes of a damaged line that are told."""
 
 _MILLISECOND: Final = SECOND // 1000
 _COMMENT: Final = b"#"
@@ -109,7 +122,20 @@ def parse(line: bytes) -> Line | None:
     if not text:
         return None
     match = _USE.fullmatch(text)
-    return _use(match) if match else _told(text)
+    if match is not None:
+        return _use(match)
+    match = _WORDS.fullmatch(text)
+    if match is None:
+        raise BadLine(_NO_ACCESS)
+    word, number, rest = match.groups()
+    pairs = [(key, value) for key, _, value in (pair.partition(b"=") for pair in rest.split())]
+    if word == b"log":
+        known = dict(pairs)
+        head, flash = (_number(known.get(name, b"0")) for name in (b"head", b"flash"))
+        return Beginning(int(number), head, flash)
+    if not 0 < int(number) <= _LARGEST_INODE:
+        raise BadLine("is out of range: an inode number is 1 or more")
+    return Gone(int(number)) if word == b"gone" else _facts(int(number), pairs)
 
 
 def use_line(use: Use) -> bytes:
@@ -148,6 +174,71 @@ def beginning_line(head: int, flash: int) -> bytes:
     return f"log {VERSION} head={head} flash={flash}\n".encode()
 
 
+def older(path: Path) -> Path:
+    """The part with what is older."""
+    return path.with_name(f"{path.name}.1")
+
+
+class Damaged(NamedTuple):
+    """A line that is none of an access log."""
+
+    path: Path
+    line: int
+    text: bytes
+    what: str
+
+    def __str__(self) -> str:
+        return f'{printable(self.path)}:{self.line}:1: "{printable(self.text)}" {self.what}'
+
+
+class Recording:
+    """The lines of a log, read one by one each time it is gone through.
+
+    Damaged lines are passed over: ``damaged`` has the first of them, ``damaged_count`` counts all.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.parts = [part for part in (older(path), path) if part == path or part.exists()]
+        self.damaged: list[Damaged] = []
+        self.damaged_count = 0
+
+    def __iter__(self) -> Iterator[Line]:
+        """Every line, the oldest first.
+
+        Raises:
+            UsageError: a part cannot be read, or is of a newer version.
+        """
+        self.damaged, self.damaged_count = [], 0
+        for part in self.parts:
+            try:
+                yield from self._lines(part)
+            except OSError as error:
+                raise UsageError(
+                    f"{part} cannot be read: {error.strerror}; name an access log"
+                ) from None
+
+    def _lines(self, part: Path) -> Iterator[Line]:
+        number = 0
+        with part.open("rb") as file:
+            while text := file.readline(2 * LONGEST):
+                number += 1
+                try:
+                    line = parse(text)
+                except BadLine as error:
+                    self.damaged_count += 1
+                    if len(self.damaged) < TOLD:
+                        told = text.strip()[:_SHOWN]
+                        self.damaged.append(Damaged(part, number, told, str(error)))
+                    continue
+                if isinstance(line, Beginning) and line.version != VERSION:
+                    raise UsageError(
+                        f"{part}:{number}:1: the log is of version {line.version}; this tierfs"
+                        f" reads version {VERSION}; use the one that recorded it"
+                    )
+                if line is not None:
+                    yield line
+
+
 def _use(match: re.Match[bytes]) -> Use:
     seconds, fraction, ino, size, reads, write = match.groups()
     use = Use(
@@ -162,34 +253,19 @@ def _use(match: re.Match[bytes]) -> Use:
     return use
 
 
-def _told(text: bytes) -> Line:
-    match = _WORDS.fullmatch(text)
-    if match is None:
-        raise BadLine(_NO_ACCESS)
-    word, number, rest = match.groups()
-    pairs = [(key, value) for key, _, value in (pair.partition(b"=") for pair in rest.split())]
-    if word == b"log":
-        return _beginning(int(number), dict(pairs))
-    if not 0 < int(number) <= _LARGEST_INODE:
-        raise BadLine("is out of range: an inode number is 1 or more")
-    return Gone(int(number)) if word == b"gone" else _facts(int(number), pairs)
-
-
-def _beginning(version: int, pairs: dict[bytes, bytes]) -> Beginning:
-    head, flash = (_number(pairs.get(name, b"0")) for name in (b"head", b"flash"))
-    return Beginning(version, head, flash)
-
-
 def _facts(ino: int, pairs: list[tuple[bytes, bytes]]) -> FileFacts:
     known = dict(pairs)
     missing = [name for name in (*_NUMBERS, "mtime") if name.encode() not in known]
     if missing:
         raise BadLine(f"lacks {missing[0]}=, as if it was cut off")
     size, uid, gid, head = (_number(known[name.encode()]) for name in _NUMBERS)
+    modified = known[b"mtime"]
+    if not _TIME.fullmatch(modified):
+        raise BadLine("has a time of change that is none")
     return FileFacts(
         ino,
         size,
-        _nanoseconds(known[b"mtime"]),
+        int(Decimal(modified.decode("ascii")) * SECOND),
         uid,
         gid,
         head,
@@ -207,12 +283,6 @@ def _number(text: bytes) -> int:
     if not 0 <= number <= WHOLE_FILE:
         raise BadLine(f"has a number that is none: {text[:20].decode('ascii')!r}")
     return number
-
-
-def _nanoseconds(text: bytes) -> int:
-    if not _TIME.fullmatch(text):
-        raise BadLine("has a time of change that is none")
-    return int(Decimal(text.decode("ascii")) * SECOND)
 
 
 def _quoted(name: bytes) -> str:

@@ -29,7 +29,7 @@ class Request(NamedTuple):
     prefix: int
 
 
-class Wishes:
+class PinsAndRequests:
     """By inode number; those that change something are called inside a transaction."""
 
     def __init__(self, database: Database) -> None:

@@ -1,4 +1,4 @@
-"""The files that a log has named, as rows of an index, and what a policy wishes for them."""
+"""The files that an access log has named, as rows of an index, and where a policy wants them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from tierfs.base.durations import SECOND
 from tierfs.index.inodes import ROOT, Inode
 from tierfs.policy.decide import Decision, decide
 from tierfs.policy.facts import Facts
+from tierfs.policy.match import AllOf, AnyOf, Match, Not
 from tierfs.policy.tier_policy import Policy
-from tierfs.tiering.access_lines import FileFacts, Use
+from tierfs.tiering.access_log import FileFacts, Use
 from tierfs.tiering.heat import Heat
-from tierfs.tiering.judge import last_read, reads_within
-from tierfs.tiering.simulator.timed import depends_on_time
-from tierfs.tiering.wish import Wish, wish_of
+from tierfs.tiering.target import Target, last_read, reads_within, target_of
 
 VALID: Final = 60 * SECOND
 """A decision that depends on time is made again after so many nanoseconds, and when it is read."""
@@ -24,7 +23,7 @@ ALWAYS: Final = 2**63
 NEVER: Final = -ALWAYS
 
 
-class Catalogue:
+class LoggedFiles:
     """Rows by inode number. A file of which the log tells no facts has what holds by default."""
 
     def __init__(self, policy: Policy, heat: Heat) -> None:
@@ -34,7 +33,7 @@ class Catalogue:
         self._rows: dict[int, Inode] = {}
         self._facts: dict[int, FileFacts] = {}
         self._decisions: dict[int, tuple[Decision, int]] = {}
-        self._wishes: dict[str | None, Wish] = {}
+        self._targets: dict[str | None, Target] = {}
         self._defaults = Decision(None, policy.defaults)
 
     def __len__(self) -> int:
@@ -95,29 +94,29 @@ class Catalogue:
         if self.depend_on_time:
             self._decisions.pop(ino, None)
 
-    def wish(self, inode: Inode, now: int) -> Wish:
-        """What the policy wishes for a file."""
+    def target(self, inode: Inode, now: int) -> Target:
+        """Where the policy wants a file."""
         decision = self._decision(inode, now)
         if decision.settings.promote is not None:
-            return wish_of(
+            return target_of(
                 decision, lambda within: reads_within(self._heat, inode.ino, within, now)
             )
-        wish = self._wishes.get(decision.rule)
-        if wish is None:
-            wish = self._wishes[decision.rule] = wish_of(decision, lambda _within: None)
-        return wish
+        target = self._targets.get(decision.rule)
+        if target is None:
+            target = self._targets[decision.rule] = target_of(decision, lambda _within: None)
+        return target
 
     def _decision(self, inode: Inode, now: int) -> Decision:
         decision, until = self._decisions.get(inode.ino, (self._defaults, NEVER))
         if now >= until:
             facts = self._facts.get(inode.ino)
             if facts is not None:
-                decision = decide(self._policy, self._ask(inode, facts, now))
+                decision = decide(self._policy, self._facts_of(inode, facts, now))
             until = now + VALID if self.depend_on_time else ALWAYS
             self._decisions[inode.ino] = decision, until
         return decision
 
-    def _ask(self, inode: Inode, facts: FileFacts, now: int) -> Facts:
+    def _facts_of(self, inode: Inode, facts: FileFacts, now: int) -> Facts:
         return Facts(
             now=now,
             size=inode.size,
@@ -151,3 +150,16 @@ def _row(facts: FileFacts) -> Inode:
         sparse=0,
         mirrored=1,
     )
+
+
+def depends_on_time(policy: Policy) -> bool:
+    """Whether another rule may hold for a file without a change of the file."""
+    return any(_keys(rule.match) & {"age", "idle", "reads"} for rule in policy.rules)
+
+
+def _keys(match: Match) -> set[str]:
+    if isinstance(match, Not):
+        return _keys(match.part)
+    if isinstance(match, AllOf | AnyOf):
+        return set().union(*(_keys(part) for part in match.parts))
+    return {match.key}

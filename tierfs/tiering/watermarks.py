@@ -1,8 +1,9 @@
-"""How full flash may be: the arithmetic of watermarks and reserve, in bytes in use."""
+"""How full flash may be: the arithmetic of watermarks and reserve, in bytes and inodes in use."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from tierfs.core.placement import Limits
@@ -10,7 +11,7 @@ from tierfs.policy.limits import Flash
 from tierfs.policy.tier_policy import Policy
 from tierfs.store.objects import Space
 
-MOST_RESERVED = 2
+MOST_RESERVED: Final = 2
 """A reserve is at most this part of the capacity: one for a larger device must not empty flash."""
 
 
@@ -70,3 +71,25 @@ def levels_of(flash: Flash, capacity: int) -> Levels:
 def used(space: Space) -> int:
     """Bytes in use, those included that only root may take."""
     return space.capacity - space.available
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A tick: when it is, how full flash is, and what of the work that can wait is done now.
+
+    ``levels``, ``used`` and ``capacity`` are in bytes, the others of the kind in inodes.
+    """
+
+    now: int
+    levels: Levels
+    used: int
+    capacity: int
+    may_work: bool
+    file_levels: Levels = UNLIMITED
+    files_used: int = 0
+    files: int = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether flash is too full, of bytes or of inodes."""
+        return bool(self.levels.excess(self.used) or self.file_levels.excess(self.files_used))

@@ -1,4 +1,8 @@
-"""What people asked for: files to be moved, files that stay on flash."""
+"""What people asked for by hand: requests to move files, and pins that keep files on flash.
+
+Both are noted in the index by `tierfs pin`, `promote` and `demote`, or by virtual attributes, and
+work without a policy as well.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,15 @@ from typing import Final
 from tierfs.base.durations import DAY
 from tierfs.base.extents import WHOLE_FILE
 from tierfs.index.inodes import Inode
-from tierfs.index.wishes import Pin, Request
-from tierfs.tiering.arrivals import AGAIN, REFUSED, SOON, Arrivals
-from tierfs.tiering.backoff import Backoff
-from tierfs.tiering.context import Context, Moment
+from tierfs.index.pins_and_requests import Pin, Request
+from tierfs.tiering.context import REMEMBERED, Backoff, Context
+from tierfs.tiering.explain import misplaced, waiting
 from tierfs.tiering.jobs import Done, Job, Step
-from tierfs.tiering.promotion import ask_of
-from tierfs.tiering.waits import Tally, Waiting, misplaced
-from tierfs.tiering.wish import Wish, missing, on_flash
+from tierfs.tiering.promotion import AGAIN, REFUSED, SOON, PromotionPlanner
+from tierfs.tiering.selection import candidate_of
+from tierfs.tiering.state import Tally, Waiting
+from tierfs.tiering.target import Target, missing, on_flash
+from tierfs.tiering.watermarks import Moment
 
 log = logging.getLogger(__name__)
 
@@ -24,21 +29,22 @@ PAGE: Final = 256
 BUDGET_S: Final = 0.02
 """Of a tick, for requests and for pins each."""
 
-SPARED: Final = DAY
+KEPT: Final = DAY
 """So long a file stays that somebody brought up, though the policy has no place for it."""
 
 REST_S: Final = 5.0
 """A round through pinned directories begins so long after the last one began, at the earliest."""
 
-REMEMBERED: Final = 65_536
 
+class ManualPlanner:
+    """Works off requests and pins in the order of inode numbers, round and round, a few at a time.
 
-class ByHand:
-    """Works off requests and pins in the order of inode numbers, round and round."""
+    What is done with is removed from the index at the end of a tick.
+    """
 
-    def __init__(self, context: Context, arrivals: Arrivals) -> None:
+    def __init__(self, context: Context, promotion: PromotionPlanner) -> None:
         self._context = context
-        self._arrivals = arrivals
+        self._promotion = promotion
         self._request = 0
         self._pin = 0
         self._settled: list[Request] = []
@@ -85,13 +91,13 @@ class ByHand:
     def _settle(self, request: Request, now: int) -> None:
         self._settled.append(request)
         context = self._context
-        context.spared.pop(request.ino, None)
+        context.kept_until.pop(request.ino, None)
         if request.prefix == 0:
             context.heat.forget(request.ino)  # it comes back when it is read again
         else:
-            if len(context.spared) >= REMEMBERED:
-                del context.spared[next(iter(context.spared))]
-            context.spared[request.ino] = now + SPARED
+            if len(context.kept_until) >= REMEMBERED:
+                del context.kept_until[next(iter(context.kept_until))]
+            context.kept_until[request.ino] = now + KEPT
 
     def _begin(self, page: list[Request], moment: Moment) -> None:
         context = self._context
@@ -99,36 +105,35 @@ class ByHand:
         left = [one for one in page if one not in settled]
         wanted = {one.ino: one for one in left}
         rows = context.ports.catalog.some(list(wanted))
-        for inode, wish in context.judge.judged(rows, moment.now):
+        for inode, target in context.evaluator.evaluate(rows, moment.now):
             request = wanted.pop(inode.ino)
             if not self._waits(inode.ino, moment, context.later):
                 context.refused.clear(inode.ino)
-                self._begin_one(request, inode, wish, moment)
-            what = misplaced(inode, wish, request)
+                self._begin_one(request, inode, target, moment)
+            what = misplaced(inode, target, request)
             if what is not None:
-                waiting = context.waiting(inode, wish, request, moment.now)
-                self.requests.count(0, waiting, what.bytes)
+                why = waiting(context, inode, target, request, moment.now)
+                self.requests.count(0, why, what.bytes)
         self._settled.extend(wanted.values())  # there is no such file any longer
 
-    def _begin_one(self, request: Request, inode: Inode, wish: Wish, moment: Moment) -> None:
+    def _begin_one(self, request: Request, inode: Inode, target: Target, moment: Moment) -> None:
         size = missing(inode, request.prefix)
         less = max(0, on_flash(inode) - request.prefix)
-        if inode.prefix == request.prefix or (less and wish.pinned):
+        if inode.prefix == request.prefix or (less and target.pinned):
             self._settle(request, moment.now)
         elif size:
-            ask = ask_of(inode, request.prefix, wish, "by hand")
-            coming = self._arrivals.force(ask, moment, "hand", request)
+            candidate = candidate_of(inode, request.prefix, target, "by hand")
+            coming = self._promotion.force(candidate, moment, "hand", request)
             if coming in REFUSED:
-                waiting = REFUSED[coming]
-                context = self._context
-                context.refused.later(inode.ino, moment.now + AGAIN, waiting)
-                what = "room" if waiting.reason == "room" else "inode"
+                why = REFUSED[coming]
+                self._context.refused.later(inode.ino, moment.now + AGAIN, why)
+                what = "room" if why.reason == "room" else "inode"
                 log.warning("inode %d does not come to flash: there is no %s", inode.ino, what)
                 self._settle(request, moment.now)
         else:
             files = int(less > 0 and request.prefix == 0)
             step = Step(
-                "hand", inode.ino, request.prefix, less, wish.mirror, lowers=True, files=files
+                "hand", inode.ino, request.prefix, less, target.mirror, lowers=True, files=files
             )
             self._context.mover.add(Job("hand", (step,), request))
 
@@ -144,15 +149,12 @@ class ByHand:
             self._pin = page[-1].ino if len(page) == PAGE else 0
             over = [pin for pin in page if not pin.holds(moment.now)]
             ended += over
-            self._ask_for([pin.ino for pin in page if pin not in over], moment)
+            holding = [pin.ino for pin in page if pin not in over]
+            self._ask_for(context.ports.catalog.some(holding), self.pins, moment)
             if not self._pin:
                 self.pins.end_round()
             if not self._pin or context.monotonic() - start > BUDGET_S:
                 return ended
-
-    def _ask_for(self, inos: list[int], moment: Moment) -> None:
-        """Ask for what files miss that have a pin of their own."""
-        self._ask_for_rows(self._context.ports.catalog.some(inos), self.pins, moment)
 
     def _look_below(self, moment: Moment) -> None:
         """Ask for what files miss that a directory pins: some of them, round and round.
@@ -178,11 +180,12 @@ class ByHand:
             pinned = context.ports.catalog.pinned(rows, moment.now)
             # Not those with a pin of their own, or whose last link is elsewhere.
             rows = [row for row in rows if pinned.get(row.ino, row.ino) != row.ino]
-            self._ask_for_rows(rows, self.pinned_below, moment)
+            self._ask_for(rows, self.pinned_below, moment)
         if not self._walk:
             self.pinned_below.end_round()
 
-    def _ask_for_rows(self, rows: list[Inode], tally: Tally, moment: Moment) -> None:
+    def _ask_for(self, rows: list[Inode], tally: Tally, moment: Moment) -> None:
+        """Ask for what pinned files miss."""
         context = self._context
         left = []
         for inode in rows:
@@ -190,8 +193,8 @@ class ByHand:
                 left.append(inode)
             else:
                 tally.count(inode.size, None, 0)
-        for inode, wish in context.judge.judged(left, moment.now):
+        for inode, target in context.evaluator.evaluate(left, moment.now):
             if not self._waits(inode.ino, moment, context.backoff):
-                context.consider(inode, wish, moment)
-            waiting = context.waiting(inode, wish, None, moment.now)
-            tally.count(inode.size, waiting, missing(inode, wish.prefix))
+                context.consider(inode, target, moment)
+            why = waiting(context, inode, target, None, moment.now)
+            tally.count(inode.size, why, missing(inode, target.prefix))

@@ -1,0 +1,258 @@
+"""Where the policy wants a file: its target placement, and what follows from it.
+
+A `Target` is made of the decision of the policy (`tierfs.policy`) and of the file's reads. What it
+calls for is told by pure functions over a row of the index and its target: `due`, `missing`,
+`wants_mirror`. `PolicyEvaluator` finds the targets of many rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from os import fsdecode
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from tierfs.base.durations import SECOND
+from tierfs.base.extents import WHOLE_FILE
+from tierfs.index.inodes import Inode
+from tierfs.policy.conditions import PathFits
+from tierfs.policy.decide import Decider, Decision
+from tierfs.policy.facts import Facts
+from tierfs.policy.match import AllOf, AnyOf, Match, Not
+from tierfs.policy.tier_policy import Policy
+from tierfs.tiering.heat import MOST_INTERVALS, Heat
+from tierfs.tiering.ports import CatalogReader
+from tierfs.tiering.replacement import Evict
+
+DEBOUNCE: Final = 5 * SECOND
+"""A file that was changed within so many nanoseconds is not moved: it is about to change again."""
+
+Reason = Literal["by hand", "pin by hand", "pin", "promote", "head", "head: none", "full", "mirror"]
+"""Why a file is moved, as reports and metrics call it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """``prefix`` is the P that the file should have, ``head`` the least that it falls back to.
+
+    ``most`` is the largest P that the policy may ever want for it; ``reason`` says why
+    ``prefix`` is what it is.
+    """
+
+    rule: str | None
+    prefix: int
+    head: int
+    most: int
+    pinned: bool
+    mirror: bool
+    evict: Evict
+    rank: int
+    reason: Reason
+    at_sync: bool = False
+    """Whether what was synced must be on disk as well."""
+
+
+LEFT_ALONE: Final = Target(None, 0, 0, WHOLE_FILE, False, False, "never", 0, "head")  # noqa: FBT003
+"""The target without a policy: nothing moves by itself."""
+
+
+Evaluated: TypeAlias = tuple[Inode, Target]
+"""A file, and where the policy wants it."""
+
+
+class Due(NamedTuple):
+    """A move that is called for whether or not anybody reads the file."""
+
+    prefix: int
+    reason: Reason
+
+
+def target_of(decision: Decision, reads: Callable[[int], int | None]) -> Target:
+    """Where a policy wants a file; ``reads`` counts its reads within some nanoseconds."""
+    settings = decision.settings
+    promote, prefix = settings.promote, settings.head
+    reason: Reason = "pin" if settings.pin else "head" if prefix else "head: none"
+    if promote is not None and (reads(promote.within) or 0) >= promote.reads:
+        prefix, reason = max(prefix, promote.to), reason if settings.pin else "promote"
+    return Target(
+        rule=decision.rule,
+        prefix=prefix,
+        head=settings.head,
+        most=max(settings.head, promote.to if promote else 0),
+        pinned=settings.pin,
+        mirror=settings.mirror != "never",
+        evict=settings.evict,
+        rank=settings.eviction_rank,
+        reason=reason,
+        at_sync=settings.mirror == "sync",
+    )
+
+
+def pinned_by_hand(target: Target) -> Target:
+    """The target for a file that somebody pinned: all of it."""
+    return Target(
+        target.rule,
+        WHOLE_FILE,
+        WHOLE_FILE,
+        WHOLE_FILE,
+        pinned=True,
+        mirror=target.mirror,
+        evict=target.evict,
+        rank=target.rank,
+        reason="pin by hand",
+        at_sync=target.at_sync,
+    )
+
+
+def on_flash(inode: Inode) -> int:
+    """Bytes of the file that are on flash."""
+    return min(inode.size, inode.prefix)
+
+
+def missing(inode: Inode, prefix: int) -> int:
+    """Bytes that must come to flash for this prefix."""
+    return max(0, min(inode.size, prefix) - on_flash(inode))
+
+
+def is_quiet(inode: Inode, now: int) -> bool:
+    """Whether the file was left alone for a while; a change time in the future says nothing."""
+    return not 0 <= now - inode.ctime < DEBOUNCE
+
+
+def due(inode: Inode, target: Target) -> Due | None:
+    """The move that the target calls for without a read: a pin, or ``head: none``."""
+    if target.pinned and missing(inode, target.head):
+        return Due(target.head, target.reason)
+    if target.prefix == 0 and target.reason == "head: none" and on_flash(inode):
+        return Due(0, "head: none")
+    return None
+
+
+def wants_mirror(inode: Inode, target: Target) -> bool:
+    """Whether the file's head is to be copied to disk."""
+    return target.mirror and not inode.mirrored and on_flash(inode) > 0
+
+
+class RowFacts(Facts):
+    """A file's facts out of its row of the index; what is costly is found when it is asked for."""
+
+    __slots__ = ("_catalog", "_heat", "_names", "_row")
+
+    def __init__(
+        self, row: Inode, names: Sequence[bytes], now: int, catalog: CatalogReader, heat: Heat
+    ) -> None:
+        # Not by the constructor of `Facts`: this is done for every file that is looked at.
+        self.now = now
+        self.size = row.size
+        self.modified = row.mtime
+        self.uid = row.uid
+        self.gid = row.gid
+        self._row = row
+        self._names = names
+        self._catalog = catalog
+        self._heat = heat
+        self._paths = None
+
+    @property
+    def idle(self) -> int | None:
+        """As `Facts`."""
+        read = last_read(self._heat, self._row, self.now)
+        return None if read is None else max(0, self.now - read)
+
+    @property
+    def paths(self) -> list[str]:
+        """As `Facts`."""
+        if self._paths is None:
+            # As os.fsdecode() does, which is slower: this is most of what a rule about paths costs.
+            self._paths = [name.decode("utf-8", "surrogateescape") for name in self._names]
+        return self._paths
+
+    def xattr(self, name: str) -> str | None:
+        """As `Facts`; asked for anew each time, which is seldom more than once."""
+        value = self._catalog.xattr(self._row.ino, name.encode())
+        return None if value is None else fsdecode(value)
+
+    def reads(self, within: int) -> int | None:
+        """As `Facts`."""
+        return reads_within(self._heat, self._row.ino, within, self.now)
+
+
+class PolicyEvaluator:
+    """Tells the target of each file: the policy's decision on its facts, and pins by hand.
+
+    Without a policy (None) only what is pinned by hand has a target.
+    """
+
+    def __init__(self, catalog: CatalogReader, heat: Heat, policy: Policy | None) -> None:
+        self._catalog = catalog
+        self._heat = heat
+        self._decider = None if policy is None else Decider(policy)
+        self._by_path = policy is not None and any(_asks_path(rule.match) for rule in policy.rules)
+        self._targets: dict[str | None, Target] = {}
+
+    @property
+    def evicts(self) -> bool:
+        """Whether anything may go from flash by itself: without a policy nothing may."""
+        return self._decider is not None
+
+    def evaluate(self, rows: Sequence[Inode], now: int) -> Iterator[Evaluated]:
+        """Each file, in ascending order of numbers, with its target."""
+        if not rows:
+            return
+        pinned = self._catalog.pinned(rows, now)
+        paths = self._catalog.paths(rows) if self._by_path else {}
+        for row in rows:
+            target = self._target(row, paths, now)
+            yield row, pinned_by_hand(target) if row.ino in pinned else target
+
+    def _target(self, row: Inode, paths: Mapping[int, Sequence[bytes]], now: int) -> Target:
+        if self._decider is None:
+            return LEFT_ALONE
+        facts = self.facts(row, paths, now)
+        decision = self._decider.decide(facts)
+        target = self._targets.get(decision.rule)
+        if target is not None:
+            return target
+        target = target_of(decision, facts.reads)
+        if decision.settings.promote is None:  # the same for every file that the rule holds for
+            self._targets[decision.rule] = target
+        return target
+
+    def facts(self, row: Inode, paths: Mapping[int, Sequence[bytes]], now: int) -> Facts:
+        """What the policy decides by."""
+        return RowFacts(row, paths.get(row.ino, ()), now, self._catalog, self._heat)
+
+
+def last_read(heat: Heat, row: Inode, now: int) -> int | None:
+    """When a file was last read, at the latest; None when that is not known.
+
+    A file that heat would know if it had been read was not, for as long as heat is kept.
+    """
+    visits = heat.visits(row.ino, now)
+    if visits is not None:
+        return now - int(visits.age * SECOND)
+    if heat.since is None or not heat.has_room(row.ino):
+        return None
+    return min(now, max(heat.since, row.ctime))
+
+
+def reads_within(heat: Heat, ino: int, within: int, now: int) -> int | None:
+    """About how many times a file was read in the last ``within`` nanoseconds.
+
+    Reads in pieces count once. Of more than 16 intervals only the mean is known.
+    """
+    visits = heat.visits(ino, now)
+    if visits is None:
+        return 0 if heat.has_room(ino) else None
+    intervals, mean, age = visits
+    left = within / SECOND - age
+    if left < 0:
+        return 0
+    fitting = 1 + (int(left / mean) if intervals and mean > 0 else 0)
+    return fitting if intervals == MOST_INTERVALS else min(fitting, intervals + 1)
+
+
+def _asks_path(match: Match) -> bool:
+    if isinstance(match, AllOf | AnyOf):
+        return any(_asks_path(part) for part in match.parts)
+    return _asks_path(match.part) if isinstance(match, Not) else isinstance(match, PathFits)
