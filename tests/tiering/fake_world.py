@@ -24,6 +24,10 @@ from tierfs.tiering.ports import Ports
 START = 1_700_000_000 * SECOND
 HEAD = 64 * KIB
 LONG_AGO = START - 3600 * SECOND
+PER_MIB = MIB // HEAD
+
+FLASH = "flash: {high_watermark: 80%, low_watermark: 60%, reserve: 0}\n"
+"""The watermarks of most policies here."""
 
 
 class FakeTime:

@@ -8,19 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.guards.logs import ExpectLog
-from tests.tiering.fake_world import HEAD, Driver
-from tierfs.base.durations import DAY, SECOND
+from tests.tiering.fake_world import FLASH, HEAD, LONG_AGO, PER_MIB, START, Driver
+from tierfs.base.durations import SECOND
 from tierfs.base.extents import WHOLE_FILE
 from tierfs.base.units import MIB
 from tierfs.index.pins_and_requests import Pin, Request
-
-FLASH = "flash: {high_watermark: 80%, low_watermark: 60%, reserve: 0}\n"
-PER_MIB = MIB // HEAD
-
-
-@pytest.fixture
-def driver(tmp_path: Path) -> Driver:
-    return Driver(tmp_path)
+from tierfs.tiering.heat_file import HeatFile
+from tierfs.tiering.scanner import EXPOSURE_SPAN
 
 
 def test_without_a_policy_nothing_moves_by_itself(driver: Driver) -> None:
@@ -142,82 +136,6 @@ def test_a_pinned_rule_brings_heads_up(driver: Driver) -> None:
     driver.apply("pin: true")
     driver.ticks(5)
     assert driver.world.placed == [(ino, HEAD) for ino in range(1, 11)]
-
-
-def test_a_pin_by_hand_brings_all_up_also_without_a_policy(driver: Driver) -> None:
-    driver.world.add(1, size=MIB, prefix=0)
-    driver.world.noted_pins[1] = Pin(1, driver.time.now + 100 * SECOND)
-    driver.ticks(5)
-    assert driver.world.placed == [(1, WHOLE_FILE)]
-    driver.ticks(200)
-    assert driver.world.noted_pins == {}
-    assert driver.world.placed == [(1, WHOLE_FILE)]
-
-
-def test_a_pin_evicts_whoever_may_go(driver: Driver) -> None:
-    world = driver.world
-    world.fill(range(1, 79 * PER_MIB + 1))
-    world.add(5000, size=10 * MIB, prefix=0)
-    driver.apply(FLASH)
-    driver.ticks(10)
-    assert world.placed == []
-    world.noted_pins[5000] = Pin(5000, None)
-    driver.ticks(10)
-    assert world.on_flash(5000) == 10 * MIB
-    assert world.used <= 80 * MIB
-
-
-def test_requests_are_worked_off_and_settled(driver: Driver) -> None:
-    world = driver.world
-    world.add(1, size=MIB, prefix=0)
-    world.add(2)
-    world.noted_requests = {
-        1: Request(1, WHOLE_FILE),
-        2: Request(2, 0),
-        3: Request(3, 0),
-    }
-    driver.ticks(3)
-    assert sorted(world.placed) == [(1, WHOLE_FILE), (2, 0)]
-    assert world.noted_requests == {}
-
-
-def test_a_request_for_which_there_is_no_room_is_settled(
-    driver: Driver, expect_log: ExpectLog
-) -> None:
-    expect_log("inode 1 does not come to flash: there is no room")
-    world = driver.world
-    world.add(1, size=90 * MIB, prefix=0)
-    world.noted_requests = {1: Request(1, WHOLE_FILE)}
-    driver.ticks(3)
-    assert world.placed == []
-    assert world.noted_requests == {}
-
-
-def test_a_demoted_file_comes_back_only_when_it_is_read(driver: Driver) -> None:
-    world = driver.world
-    world.add(1)
-    driver.apply(FLASH)
-    world.read(1)
-    driver.ticks(2)
-    world.noted_requests = {1: Request(1, 0)}
-    driver.ticks(100)
-    assert world.on_flash(1) == 0
-    world.read(1)
-    driver.ticks(2)
-    assert world.on_flash(1) == HEAD
-
-
-def test_what_is_promoted_by_hand_is_not_sent_off_again_for_a_day(driver: Driver) -> None:
-    world = driver.world
-    world.add(1, prefix=0)
-    driver.apply("head: none")
-    driver.ticks(2)
-    world.noted_requests = {1: Request(1, WHOLE_FILE)}
-    driver.ticks(200)
-    assert world.on_flash(1) == HEAD
-    driver.time.pass_by(DAY / SECOND)
-    driver.ticks(70)
-    assert world.on_flash(1) == 0
 
 
 def test_promotion_after_some_reads(driver: Driver) -> None:
@@ -370,29 +288,42 @@ def test_a_damaged_snapshot_is_left_out(
     assert driver.engine.state().heat_memory == pytest.approx(MIB, rel=0.01)
 
 
-def test_a_plan_tells_moves_by_rule_and_moves_nothing(driver: Driver) -> None:
+def test_a_policy_is_known_while_it_is_taken_up(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a plan that is asked for just then would say that there is none."""
+    known: list[bool] = []
+    monkeypatch.setattr(HeatFile, "load", lambda *_: known.append(driver.engine.policy is not None))
+    driver.apply(FLASH)
+    driver.ticks()
+    assert known == [True]
+
+
+def since(driver: Driver) -> int | None:
+    return driver.engine.state().flash_only_since
+
+
+def test_the_oldest_file_that_only_flash_has_is_known_without_a_policy(driver: Driver) -> None:
     world = driver.world
-    world.fill(range(1, 80 * PER_MIB + 1), name="/live/a", mirrored=1)
-    world.fill(range(5001, 5001 + PER_MIB), name="/archive/a", mirrored=1)
-    world.fill(range(6001, 6001 + 10), name="/screens/a", prefix=0)
-    world.add(7001, name="/live/b")
-    world.noted_requests = {7001: Request(7001, 0)}
-    plan = driver.engine.plan(
-        driver.policy(
-            FLASH + "rules:\n"
-            "  - {name: archive, match: {path: /archive/**}, head: none, evict: never}\n"
-            "  - {name: screens, match: {path: /screens/**}, pin: true}\n"
-        )
+    world.add(1, changed=LONG_AGO - 5 * SECOND, mirrored=1)
+    world.add(2, changed=LONG_AGO - 4 * SECOND, prefix=0)
+    world.add(3, changed=LONG_AGO)
+    world.add(2 * EXPOSURE_SPAN, changed=LONG_AGO - 3 * SECOND)
+    driver.ticks()
+    assert since(driver) is None  # the first round has not ended
+    driver.ticks()
+    assert since(driver) == LONG_AGO - 3 * SECOND
+    read = driver.metrics.registry.get_sample_value
+    assert read("tierfs_flash_only_oldest_timestamp_seconds") == START / SECOND - 3603
+
+
+def test_when_all_is_mirrored_there_is_none(driver: Driver) -> None:
+    driver.world.fill(range(1, 101))
+    driver.ticks()
+    assert since(driver) == LONG_AGO
+    driver.apply("mirror: async")
+    driver.ticks(40)
+    assert since(driver) is None
+    assert (
+        driver.metrics.registry.get_sample_value("tierfs_flash_only_oldest_timestamp_seconds") == 0
     )
-    told = {(line.move, line.rule, line.reason): (line.files, line.bytes) for line in plan.lines}
-    freed = told.pop(("evict", None, "full"))
-    assert freed[1] >= plan.to_free == world.used - 60 * MIB
-    assert told == {
-        ("demote", "archive", "head: none"): (PER_MIB, MIB),
-        ("promote", "screens", "pin"): (10, 10 * HEAD),
-        ("mirror", None, "mirror"): (1, HEAD),
-        ("hand", None, "by hand"): (1, HEAD),
-    }
-    assert not world.placed
-    assert not world.mirrored
-    assert plan.files == len(world.inodes)

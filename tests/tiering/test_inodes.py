@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiering.fake_world import HEAD, Driver
+from tests.tiering.fake_world import FLASH, HEAD, Driver
 from tierfs.base.extents import WHOLE_FILE
 from tierfs.base.units import KIB, MIB
 from tierfs.index.pins_and_requests import Pin
@@ -14,7 +14,6 @@ from tierfs.store.objects import Space
 from tierfs.tiering.state import Sum, Waiting
 from tierfs.tiering.watermarks import UNLIMITED, Levels, inode_levels
 
-FLASH = "flash: {high_watermark: 80%, low_watermark: 60%, reserve: 0}\n"
 SMALL = 4 * KIB
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.guards.logs import ExpectLog
-from tests.tiering.fake_world import Driver
+from tests.tiering.fake_world import FLASH, Driver
 from tierfs.base.extents import WHOLE_FILE
 from tierfs.base.units import KIB, MIB
 from tierfs.index.pins_and_requests import Pin, Request
@@ -19,7 +19,6 @@ from tierfs.tiering.mover import Mover
 from tierfs.tiering.selection import POOL_SIZE
 from tierfs.tiering.state import Waiting
 
-FLASH = "flash: {high_watermark: 80%, low_watermark: 60%, reserve: 0}\n"
 SMALL = 2 * KIB
 BIG = 10 * MIB
 TINY = 16 * KIB

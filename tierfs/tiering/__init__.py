@@ -10,7 +10,7 @@ What a tick goes through, from the top; a module imports only those below it::
     manual      pins and requests of people: ManualPlanner
     promotion   who comes to flash: PromotionPlanner; files just read or changed: RecentActivity
     eviction    who goes when flash is full: EvictionPlanner
-    scanner     rounds through the index: Scanner, ScanCursor, Census, Exposure
+    scanner     scans of the index: Scanner, ScanCursor, Census, Exposure
     explain     why a file belongs where it does, why it is not there
     context     what the planners share; files put off: Backoff, Debounce
     mover       the threads that move files; how fast: TokenBucket, Suspension
@@ -33,6 +33,6 @@ Beside the tick:
 
 Where state is: what is known of reads in `heat.Heat`; jobs in `mover.Mover.queue`; residents in
 `context.Context.pool`, candidates in ``.candidates``, heads to mirror in ``.mirroring``; the
-position of a round in its `scanner.ScanCursor`; pins and requests in the index. All of it but heat
-and the index is bounded and may be lost: the next round finds it again.
+position of a scan in its `scanner.ScanCursor`; pins and requests in the index. All of it but heat
+and the index is bounded and may be lost: the next scan finds it again.
 """

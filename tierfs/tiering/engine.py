@@ -2,7 +2,7 @@
 
 A tick takes some milliseconds, whatever the number of files: it looks at what was read and
 changed, at a part of the index, and gives the mover jobs. What was read is known in a table of
-fixed size, and every list is bounded; what does not fit comes up again with the next round.
+fixed size, and every list is bounded; what does not fit comes up again with the next scan.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The eviction planner: flash is too full, or room is made for what must come. Who goes?
 
 While flash is above a high watermark, the coldest files go until the low one is reached. They are
-found by rounds through what is on flash, which look at `SAMPLE` times as much as is to be freed;
+found by scans of what is on flash, which look at `SAMPLE` times as much as is to be freed;
 nothing is sorted but those that were come across (`tierfs.tiering.selection.EvictionPool`). Files
 that are pinned, never evicted by the policy, in a job or changed since are no residents or are left
 out by `Context.confirmed`, which looks once more at what was chosen.
@@ -32,17 +32,17 @@ MOST_EVICTIONS: Final = 1000
 """Files that a tick sends off flash."""
 
 FRESH: Final = 600 * SECOND
-"""A round through all that is on flash tells for so long how much may go in all."""
+"""A scan of all that is on flash tells for so long how much may go in all."""
 
 
 class EvictionPlanner:
     """Plans evictions: above the marks, and piece by piece for what must come.
 
-    A round goes on where the last one stopped.
+    A scan goes on where the last one stopped.
     """
 
     def __init__(self, context: Context, surveyed: Census) -> None:
-        """``surveyed`` is what the rounds through all files count."""
+        """``surveyed`` is what the scanner counts."""
         self._context = context
         self._surveyed = surveyed
         self._cursor = ScanCursor(context.ports.catalog, on_flash=True)
@@ -84,26 +84,26 @@ class EvictionPlanner:
         ``survey_since``: at least until it is known, as of then, whether so much may go at all.
         """
         context, cursor = self._context, self._cursor
-        if self._began is None:  # a round that is half done finds only a part
-            self._began, self._whole = cursor.rounds + (cursor.after > 0), False
+        if self._began is None:  # a scan that is half done finds only a part
+            self._began, self._whole = cursor.scans + (cursor.after > 0), False
         start = context.monotonic()
         while context.monotonic() - start < BUDGET_S:
             if self._is_enough(size, files, moment, survey_since):
                 break
-            rounds = cursor.rounds
+            scans = cursor.scans
             for inode, target in context.evaluator.evaluate(cursor.rows(), moment.now):
                 resident = context.consider(inode, target, moment)
                 if resident is not None:
                     self._census.count([resident])
-            if cursor.rounds > rounds:
-                self._census.end_round(moment.now)
-                self._whole = cursor.rounds > self._began
+            if cursor.scans > scans:
+                self._census.end_scan(moment.now)
+                self._whole = cursor.scans > self._began
                 break
 
     def may_free(self, size: int, files: int, since: int, now: int) -> bool | None:
         """Whether so many bytes and inodes may go in all; None: that is not known yet.
 
-        A round that began before ``since`` does not say that it is too little: it may have missed
+        A scan that began before ``since`` does not say that it is too little: it may have missed
         what came meanwhile.
         """
         latest = self._latest()
@@ -144,7 +144,7 @@ class EvictionPlanner:
         )
 
     def _latest(self) -> Census:
-        """The census whose round ended last."""
+        """The census whose scan ended last."""
         return max(self._surveyed, self._census, key=lambda one: one.found_at or 0)
 
     def _is_enough(self, size: int, files: int, moment: Moment, since: int | None) -> bool:

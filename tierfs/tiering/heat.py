@@ -18,7 +18,7 @@ instead of the last interval.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from tierfs.base.durations import DAY, SECOND
@@ -124,7 +124,6 @@ class Heat:
         self._half_life = half_life / SECOND
         self._visit = visit / SECOND
         self._refused = 0
-        self._hand = 0
         self.since: int | None = None
         """Since when all reads were told, in nanoseconds since the epoch; None: not known."""
 
@@ -189,17 +188,6 @@ class Heat:
         slot = self.slots.find(ino)
         if slot != EMPTY:
             self.slots.clear(slot)
-
-    def sweep(self, slots: int) -> Iterator[int]:
-        """The files in the next ``slots`` slots; the next call goes on behind them.
-
-        For whoever looks at what is known without a copy of it; the engine goes by the index.
-        """
-        for _ in range(min(slots, len(self.slots))):
-            ino = self.slots.ino[self._hand]
-            self._hand = (self._hand + 1) % len(self.slots)
-            if ino:
-                yield ino
 
     def _count(self, slot: int, reads: int, size: int, seconds: float) -> None:
         slots = self.slots

@@ -33,7 +33,7 @@ KEPT: Final = DAY
 """So long a file stays that somebody brought up, though the policy has no place for it."""
 
 REST_S: Final = 5.0
-"""A round through pinned directories begins so long after the last one began, at the earliest."""
+"""A walk through pinned directories begins so long after the last one began, at the earliest."""
 
 
 class ManualPlanner:
@@ -64,7 +64,7 @@ class ManualPlanner:
             self._request = page[-1].ino if len(page) == PAGE else 0
             self._begin(page, moment)
             if not self._request:
-                self.requests.end_round()
+                self.requests.complete()
             if not self._request or context.monotonic() - start > BUDGET_S:
                 break
         ended = self._look_at_pins(moment)
@@ -152,7 +152,7 @@ class ManualPlanner:
             holding = [pin.ino for pin in page if pin not in over]
             self._ask_for(context.ports.catalog.some(holding), self.pins, moment)
             if not self._pin:
-                self.pins.end_round()
+                self.pins.complete()
             if not self._pin or context.monotonic() - start > BUDGET_S:
                 return ended
 
@@ -182,7 +182,7 @@ class ManualPlanner:
             rows = [row for row in rows if pinned.get(row.ino, row.ino) != row.ino]
             self._ask_for(rows, self.pinned_below, moment)
         if not self._walk:
-            self.pinned_below.end_round()
+            self.pinned_below.complete()
 
     def _ask_for(self, rows: list[Inode], tally: Tally, moment: Moment) -> None:
         """Ask for what pinned files miss."""

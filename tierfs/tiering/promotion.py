@@ -126,7 +126,7 @@ class PromotionPlanner:
         context = self._context
         coming = self.force(candidate, moment, kind)
         if coming == "making room":
-            # A pin by a rule would come up again with the next round only.
+            # A pin by a rule would come up again with the next scan only.
             context.add_candidate(candidate)
         elif coming in REFUSED:
             context.backoff.later(candidate.ino, moment.now + AGAIN, REFUSED[coming])

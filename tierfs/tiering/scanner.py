@@ -1,13 +1,13 @@
-"""Rounds through the index, a little at a time, whatever the number of files.
+"""Scans of the index, a little at a time, whatever the number of files.
 
 The `Scanner` goes through all files. On its way it counts what may go from flash (`Census`), and
-what is not where it belongs. `ScanCursor` remembers where a round is. `Exposure` looks for the
+what is not where it belongs. `ScanCursor` remembers where a scan is. `Exposure` looks for the
 oldest file that only flash has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from tierfs.index.inodes import Inode
@@ -31,7 +31,7 @@ BUDGET_S: Final = 0.02
 
 REST_S: Final = 60.0
 EXPOSURE_REST_S: Final = 30.0
-"""A round begins so long after the last one began, at the earliest."""
+"""A scan begins so long after the last one began, at the earliest."""
 
 EXPOSURE_SPAN: Final = 16_384
 """Inode numbers in a tick: 5 ms, if the index is in memory."""
@@ -55,16 +55,16 @@ class Scanner:
 
     @property
     def completed(self) -> int:
-        """Rounds since the engine was started."""
-        return self._cursor.rounds
+        """Scans since the engine was started."""
+        return self._cursor.scans
 
     @property
     def progress(self) -> float:
-        """How much of the present round is done, 0 to 1; 0 between two."""
+        """How much of the present scan is done, 0 to 1; 0 between two."""
         return self._cursor.progress
 
     def hurry(self) -> None:
-        """Something was missed: begin the next round without a rest."""
+        """Something was missed: begin the next scan without a rest."""
         self._began = float("-inf")
 
     def reset(self) -> None:
@@ -84,9 +84,9 @@ class Scanner:
         while self._has_room() and self._context.monotonic() - start < BUDGET_S:
             self._meet(moment)
             if self._cursor.after == 0:
-                self.census.end_round(moment.now)
-                self.pins.end_round()
-                self.others.end_round()
+                self.census.end_scan(moment.now)
+                self.pins.complete()
+                self.others.complete()
                 return
 
     def _meet(self, moment: Moment) -> None:
@@ -114,7 +114,7 @@ class Scanner:
 class ScanCursor:
     """Goes through the files of the index in the order of numbers, round and round.
 
-    ``rounds`` counts how often it came to the end of the table.
+    ``scans`` counts how often it came to the end of the table.
     """
 
     def __init__(self, files: CatalogReader, *, on_flash: bool) -> None:
@@ -122,31 +122,25 @@ class ScanCursor:
         self._on_flash = on_flash
         self._span = ROWS
         self.after = 0
-        self.rounds = 0
+        self.scans = 0
 
     def rows(self) -> list[Inode]:
         """The next few files, perhaps none."""
         rows, self.after = self._files.files(self.after, self._span, on_flash=self._on_flash)
-        self.rounds += self.after == 0
+        self.scans += self.after == 0
         if len(rows) < ROWS // 4:
             self._span = min(2 * self._span, MOST_SPAN)
         elif len(rows) > 2 * ROWS:
             self._span = max(self._span * ROWS // len(rows), LEAST_SPAN)
         return rows
 
-    def round(self) -> Iterator[list[Inode]]:
-        """The rest of this round."""
-        rounds = self.rounds
-        while self.rounds == rounds:
-            yield self.rows()
-
     def restart(self) -> None:
-        """Begin a round anew."""
+        """Begin a scan anew."""
         self.after = 0
 
     @property
     def progress(self) -> float:
-        """How much of the present round is done, 0 to 1, by inode numbers."""
+        """How much of the present scan is done, 0 to 1, by inode numbers."""
         return min(1.0, self.after / max(1, self._files.last_inode()))
 
 
@@ -158,9 +152,9 @@ class Evictable(NamedTuple):
 
 
 class Census:
-    """What may go, by class, as the last whole round through the index found it.
+    """What may go, by class, as the last whole scan found it.
 
-    ``found_at`` is when that round ended, in nanoseconds since the epoch, and ``began_at`` a time
+    ``found_at`` is when that scan ended, in nanoseconds since the epoch, and ``began_at`` a time
     before it began; None: not yet, or not known.
     """
 
@@ -171,24 +165,24 @@ class Census:
         self.began_at: int | None = None
 
     def count(self, residents: Iterable[Resident]) -> None:
-        """Met in this round."""
+        """Met in this scan."""
         for resident in residents:
             _add(self._counting, resident.item.rank, resident.here, 1)
 
-    def end_round(self, now: int) -> None:
-        """The round is complete."""
+    def end_scan(self, now: int) -> None:
+        """The scan is complete."""
         self._found, self._counting = self._counting, {}
         self.began_at, self.found_at = self.found_at, now
 
     def gone(self, resident: Resident) -> None:
-        """It was evicted; whether this round had counted it is not known: rather too little."""
+        """It was evicted; whether this scan had counted it is not known: rather too little."""
         for sums in (self._found, self._counting):
             if resident.item.rank in sums:
                 _add(sums, resident.item.rank, -resident.item.size, -resident.files)
 
     @property
     def evictable(self) -> Evictable:
-        """What was found by the last whole round, or by now in this one, whichever is more."""
+        """What was found by the last whole scan, or by now in this one, whichever is more."""
         found, counting = (list(sums.values()) for sums in (self._found, self._counting))
         return Evictable(
             max(sum(one.bytes for one in found), sum(one.bytes for one in counting)),
@@ -232,7 +226,7 @@ class Exposure:
         self._began = float("-inf")
         self._oldest: int | None = None
         self.since: int | None = None
-        """Nanoseconds since the epoch; None: there is no such file, or no round has ended."""
+        """Nanoseconds since the epoch; None: there is no such file, or no scan has ended."""
 
     def tick(self, now: float) -> None:
         """Look at the next numbers; ``now`` in seconds of any clock."""

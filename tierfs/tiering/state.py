@@ -54,7 +54,7 @@ def together(many: Iterable[Sums]) -> Sums:
 
 
 class Tally:
-    """The sums of a round; what the last whole one found is kept until the next has ended."""
+    """Sums over many files; those of the last whole scan are kept until the next has ended."""
 
     def __init__(self) -> None:
         self.all = NO_FILES
@@ -71,7 +71,7 @@ class Tally:
             files, total = self._waiting.get(waiting.reason, NO_FILES)
             self._waiting[waiting.reason] = Sum(files + 1, total + misplaced)
 
-    def end_round(self) -> None:
+    def complete(self) -> None:
         """All were met."""
         self.all, self._all = self._all, NO_FILES
         self.waiting, self._waiting = self._waiting, {}
@@ -111,9 +111,9 @@ class EngineState:
     suspended: bool
     """Whether nothing is moved for a while, since too many moves failed."""
     sweep: float
-    """How much of the present round through the index is done, 0 to 1."""
+    """How much of the present scan is done, 0 to 1."""
     sweeps: int
-    """Rounds completed since the mount."""
+    """Scans completed since the mount."""
     waits_for_mirror: int
     """Files known to have bytes on flash alone that are to be copied."""
     heat_memory: int

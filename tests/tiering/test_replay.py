@@ -18,8 +18,11 @@ from tierfs.tiering.replay.flash import Ledger, answered
 from tierfs.tiering.replay.simulator import SimulatedFlash
 
 HEAD = 64 * KIB
+
 DAY = 24 * 3600
+
 BEGIN = 1_700_000_000
+
 FLASH = "flash: {high_watermark: 80%, low_watermark: 60%, reserve: 0}\n"
 
 
@@ -249,10 +252,12 @@ uses = st.builds(
     st.integers(1, 4),
     st.booleans(),
 )
+
 facts = st.builds(
     file, st.integers(1, 9), st.integers(0, 3 * HEAD), st.sampled_from([0, HEAD]),
     st.sampled_from(["/a/1", "/b/2"]),
 )  # fmt: skip
+
 logs = st.lists(uses | facts | st.integers(1, 9).map(Gone), max_size=60)
 
 POLICIES = [

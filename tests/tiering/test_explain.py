@@ -1,27 +1,30 @@
-"""One reason for every file that is not where it belongs, one by one and in sums."""
+"""What the engine says of single files: why they belong where they do, and why they wait."""
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tests.guards.logs import ExpectLog
-from tests.tiering.fake_world import HEAD, Driver
+from tests.tiering.fake_world import FLASH, HEAD, Driver
 from tierfs.base.durations import SECOND
 from tierfs.base.extents import WHOLE_FILE
 from tierfs.base.units import MIB
 from tierfs.core.moves import Moved
 from tierfs.index.pins_and_requests import Pin, Request
+from tierfs.policy.tier_policy import Policy
+from tierfs.tiering.engine import Engine
+from tierfs.tiering.explain import Explained
 from tierfs.tiering.state import Sum, Waiting
 
-FLASH = "flash: {high_watermark: 80%, low_watermark: 60%, reserve: 0}\n"
-
-
-@pytest.fixture
-def driver(tmp_path: Path) -> Driver:
-    return Driver(tmp_path)
+RULES = """\
+rules:
+  - {name: often, match: {path: "/b/**"}, head: 8KiB, promote: {reads: 2, within: 1h, to: 32KiB}}
+  - {name: idle, match: {idle: "> 1d"}, head: none}
+"""
 
 
 def closed_window(driver: Driver) -> str:
@@ -173,3 +176,80 @@ def test_a_large_file_that_is_read_often_waits_for_room(driver: Driver) -> None:
     driver.world.read(100)
     driver.ticks(5)
     assert driver.engine.waiting(100) == Waiting("room")
+
+
+@pytest.fixture
+def named(driver: Driver) -> Driver:
+    """Three files, of which the second is in a directory of its own."""
+    driver.world.add(1, name="/a")
+    driver.world.add(2, name="/b/c")
+    driver.world.add(3, name="/a")
+    return driver
+
+
+def one(driver: Driver, ino: int) -> Explained:
+    (found,) = driver.engine.explain([ino]) or ()
+    return found
+
+
+def test_without_a_policy_there_is_nothing_to_explain(named: Driver) -> None:
+    assert named.engine.explain([1]) is None
+
+
+def test_files_that_are_gone_are_left_out(named: Driver) -> None:
+    named.apply(RULES)
+    assert [found.inode.ino for found in named.engine.explain([9, 3, 1]) or ()] == [1, 3]
+
+
+def test_reads_promote(named: Driver) -> None:
+    named.apply(RULES)
+    named.ticks()
+    before = one(named, 2)
+    assert (before.target.prefix, before.target.reason, before.warmth) == (8192, "head", None)
+    for _ in range(3):
+        named.world.read(2)
+        named.ticks(1, 60)
+    after = one(named, 2)
+    assert (after.explanation.decision.rule, after.target.prefix) == ("often", 32768)
+    assert after.target.reason == "promote"
+    assert after.warmth is not None
+    assert after.warmth.reads == pytest.approx(3, abs=0.1)
+    assert after.last_read is not None
+    assert after.explanation.rules[0].findings[0].found == "/b/c"
+
+
+def test_a_pin_by_hand_counts_whatever_the_rule_says(named: Driver) -> None:
+    named.apply(RULES)
+    named.ticks()
+    named.time.pass_by(3 * 24 * 3600)
+    assert (one(named, 1).target.reason, one(named, 1).target.prefix) == ("head: none", 0)
+    named.world.noted_pins[1] = Pin(1, None)
+    found = one(named, 1)
+    assert (found.target.reason, found.target.prefix) == ("pin by hand", WHOLE_FILE)
+    assert found.explanation.decision.rule == "idle"
+
+
+def test_a_policy_that_comes_while_another_is_taken_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late: list[threading.Thread] = []
+
+    def taken(engine: Engine) -> Policy | None:
+        policy: Policy | None = engine.__dict__.get("next")
+        if policy is not None and not late:
+            late.append(threading.Thread(target=racing.apply, args=("head: 16KiB",)))
+            late[0].start()
+            late[0].join(0.2)
+        return policy
+
+    def noted(engine: Engine, policy: Policy | None) -> None:
+        engine.__dict__["next"] = policy
+
+    monkeypatch.setattr(Engine, "_next", property(taken, noted), raising=False)
+    racing = Driver(tmp_path)
+    racing.world.add(2)
+    racing.apply("head: 8KiB")
+    racing.ticks()
+    late[0].join()
+    racing.ticks()
+    assert one(racing, 2).target.prefix == 16384

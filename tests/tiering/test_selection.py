@@ -41,11 +41,13 @@ from tierfs.tiering.target import (
 from tierfs.tiering.watermarks import levels_of
 
 NOW = 1_700_000_000 * SECOND
+
 HEAD = 64 * KIB
 
 quick = budget(max_examples=40, deadline=None)
 
 sizes = st.integers(0, 4 * MIB)
+
 prefixes = st.sampled_from([0, 4 * KIB, HEAD, MIB, WHOLE_FILE])
 
 
@@ -80,6 +82,7 @@ targets = st.builds(
         rank=st.integers(0, 2),
     ),
 )
+
 inodes = st.builds(
     inode,
     st.integers(1, 50),
@@ -207,7 +210,7 @@ def test_a_census_tells_the_classes_that_must_give() -> None:
         Resident(Item(rank, 100, 0, rank=rank), 0, quiet=True, here=100) for rank in (0, 1)
     )
     census.count([first, second, second])
-    census.end_round(NOW)
+    census.end_scan(NOW)
     assert [census.highest_rank(size) for size in (1, 100, 101, 300, 301)] == [0, 0, 1, 1, 1]
     census.gone(first)
     assert census.highest_rank(1) == 1

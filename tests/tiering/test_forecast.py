@@ -1,4 +1,4 @@
-"""A plan made by other processes, of a file that the daemon goes on writing."""
+"""What would be moved now, told by the daemon and by other processes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.tiering.fake_world import FLASH, HEAD, PER_MIB, Driver
 from tests.tiering.many_inodes import FIRST, fill_index
 from tierfs.base.metrics import Metrics
 from tierfs.base.osio import SYSTEM
+from tierfs.base.units import MIB
 from tierfs.index.index import Index
 from tierfs.index.pins_and_requests import Pin, Request
 from tierfs.policy.tier_policy import Policy, load_policy
@@ -28,6 +30,34 @@ rules:
   - {name: archive, match: {path: "/d6754*/**"}, head: none}
   - {name: sevens, match: {path: "**/f*7"}, pin: true, head: all}
 """
+
+
+def test_a_plan_tells_moves_by_rule_and_moves_nothing(driver: Driver) -> None:
+    world = driver.world
+    world.fill(range(1, 80 * PER_MIB + 1), name="/live/a", mirrored=1)
+    world.fill(range(5001, 5001 + PER_MIB), name="/archive/a", mirrored=1)
+    world.fill(range(6001, 6001 + 10), name="/screens/a", prefix=0)
+    world.add(7001, name="/live/b")
+    world.noted_requests = {7001: Request(7001, 0)}
+    plan = driver.engine.plan(
+        driver.policy(
+            FLASH + "rules:\n"
+            "  - {name: archive, match: {path: /archive/**}, head: none, evict: never}\n"
+            "  - {name: screens, match: {path: /screens/**}, pin: true}\n"
+        )
+    )
+    told = {(line.move, line.rule, line.reason): (line.files, line.bytes) for line in plan.lines}
+    freed = told.pop(("evict", None, "full"))
+    assert freed[1] >= plan.to_free == world.used - 60 * MIB
+    assert told == {
+        ("demote", "archive", "head: none"): (PER_MIB, MIB),
+        ("promote", "screens", "pin"): (10, 10 * HEAD),
+        ("mirror", None, "mirror"): (1, HEAD),
+        ("hand", None, "by hand"): (1, HEAD),
+    }
+    assert not world.placed
+    assert not world.mirrored
+    assert plan.files == len(world.inodes)
 
 
 @pytest.fixture
