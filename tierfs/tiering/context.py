@@ -8,7 +8,7 @@ changed in `Debounce`, those whose move failed in `Backoff`, those that ask for 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -29,6 +29,7 @@ from tierfs.tiering.state import Waiting, WaitReason
 from tierfs.tiering.target import (
     DEBOUNCE,
     Due,
+    Evaluated,
     PolicyEvaluator,
     Target,
     due,
@@ -175,6 +176,14 @@ class Context:
     moment: Moment | None = None
     """The latest tick's."""
 
+    def evaluated(self, inos: Sequence[int], now: int) -> Iterator[Evaluated]:
+        """Those of the inodes that are files with a name, each with its target.
+
+        Raises:
+            FsError: the index could not be read.
+        """
+        return self.evaluator.evaluate(self.ports.catalog.some(inos), now)
+
     def consider(self, inode: Inode, target: Target, moment: Moment) -> Resident | None:
         """Do for a file what is due whether or not anybody reads it; tells what it would free."""
         resident = resident_of(inode, target, moment.now)
@@ -225,10 +234,9 @@ class Context:
 
     def confirmed(self, residents: Sequence[Resident], moment: Moment) -> list[Resident]:
         """Those of the residents that may go now as well, as they are now, in their order."""
-        rows = self.ports.catalog.some([one.item.ino for one in residents])
         fresh = {
             row.ino: resident_of(row, target, moment.now)
-            for row, target in self.evaluator.evaluate(rows, moment.now)
+            for row, target in self.evaluated([one.item.ino for one in residents], moment.now)
         }
         kept = []
         for old in residents:

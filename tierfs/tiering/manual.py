@@ -104,8 +104,7 @@ class ManualPlanner:
         settled = set(self._settled)  # the index has them until the end of the tick
         left = [one for one in page if one not in settled]
         wanted = {one.ino: one for one in left}
-        rows = context.ports.catalog.some(list(wanted))
-        for inode, target in context.evaluator.evaluate(rows, moment.now):
+        for inode, target in context.evaluated(list(wanted), moment.now):
             request = wanted.pop(inode.ino)
             if not self._waits(inode.ino, moment, context.later):
                 context.refused.clear(inode.ino)

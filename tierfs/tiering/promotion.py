@@ -88,8 +88,8 @@ class PromotionPlanner:
             context.candidates.pop(ino)
             for ino in list(context.candidates)[: min(MOST_DECIDED, room)]
         ]
-        busy = [candidate for candidate in candidates if queue.is_busy(candidate.ino)]
-        candidates = [candidate for candidate in candidates if not queue.is_busy(candidate.ino)]
+        busy = [one for one in candidates if queue.is_busy(one.ino)]
+        candidates = [one for one in candidates if not queue.is_busy(one.ino)]
         for candidate in candidates:
             if candidate.reason in MUST and (moment.may_work or candidate.reason == "pin by hand"):
                 kind: Kind = "hand" if candidate.reason == "pin by hand" else "promote"
@@ -98,9 +98,7 @@ class PromotionPlanner:
             # A file that is being mirrored may not be read again for long.
             context.add_candidate(candidate)
         if moment.may_work and not moment.is_over:
-            self._admit(
-                [candidate for candidate in candidates if candidate.reason not in MUST], moment
-            )
+            self._admit([one for one in candidates if one.reason not in MUST], moment)
         self._coldest = None
 
     def force(
@@ -282,9 +280,7 @@ class RecentActivity:
         context = self._context
         ready = context.debounce.ready(moment.now, PAGE)
         found = set()
-        for inode, target in context.evaluator.evaluate(
-            context.ports.catalog.some(ready), moment.now
-        ):
+        for inode, target in context.evaluated(ready, moment.now):
             found.add(inode.ino)
             context.consider(inode, target, moment)
         for ino in set(ready) - found:
@@ -297,9 +293,7 @@ class RecentActivity:
         context, some = self._context, list(islice(self._read, PAGE))
         for ino in some:
             del self._read[ino]
-        for inode, target in context.evaluator.evaluate(
-            context.ports.catalog.some(some), moment.now
-        ):
+        for inode, target in context.evaluated(some, moment.now):
             if missing(inode, target.prefix):
                 if not context.backoff.holds(inode.ino, moment.now):
                     context.add_candidate(candidate_of(inode, target.prefix, target, target.reason))
