@@ -15,7 +15,7 @@ from tierfs.base.errors import ExitCode
 from tierfs.cli.fsck import command, line, summary
 from tierfs.cli.main import main
 from tierfs.fsck import kinds
-from tierfs.fsck.findings import Finding, Report
+from tierfs.fsck.check import Finding, Report
 from tierfs.store.objects import object_path
 
 LEFT = (

@@ -28,7 +28,7 @@ from tierfs.base.errors import Damage, FsError
 from tierfs.base.extents import WHOLE_FILE
 from tierfs.core.locks import WouldBlock
 from tierfs.core.placement import Limits
-from tierfs.policy.values import Mark
+from tierfs.policy.model import Mark
 
 DATA = pattern(3 * HEAD)
 FILE = b"file"

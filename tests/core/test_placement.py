@@ -11,7 +11,7 @@ from tests.core.scenarios import HEAD, pattern
 from tests.support.faulty_os import Point
 from tests.support.volumes import LooseVolume
 from tierfs.core.placement import MIB, SPACE_VALID_S, Limits, Placement, is_short, reserve, share
-from tierfs.policy.values import Mark
+from tierfs.policy.model import Mark
 from tierfs.store.objects import ObjectStore, Space
 
 GIB = 1024 * MIB

@@ -16,7 +16,7 @@ from tests.support.volumes import LooseVolume
 from tierfs.base.errors import IndexFailed
 from tierfs.core.placement import Limits
 from tierfs.fsck.check import check as fsck
-from tierfs.policy.values import Mark
+from tierfs.policy.model import Mark
 from tierfs.store.replaced import REPLACED, Replaced, to_put_back
 
 HEAD = 4096

@@ -34,8 +34,7 @@ from tierfs.base.beneath import open_file
 from tierfs.base.errors import IndexFailed, VolumeBusy, VolumeRefused
 from tierfs.base.extents import WHOLE_FILE
 from tierfs.fsck import findings, kinds
-from tierfs.fsck.check import check
-from tierfs.fsck.findings import Finding
+from tierfs.fsck.check import Finding, check
 from tierfs.index import index as index_module
 from tierfs.index import inspection
 from tierfs.index.inodes import ROOT

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
+from tierfs.fsck.faults import Case, cases
 
 from tests.support.volumes import LooseVolume
 from tierfs.fsck import check as check_module
 from tierfs.fsck import findings, kinds
-from tierfs.fsck.case import Case, cases
 from tierfs.index.inodes import ROOT, Inode
 from tierfs.index.inspection import Inspection
 

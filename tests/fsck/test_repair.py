@@ -28,8 +28,7 @@ from tests.support.fsck import assert_clean
 from tests.support.volumes import LooseVolume
 from tierfs.base.errors import VolumeBusy
 from tierfs.fsck import kinds, repair
-from tierfs.fsck.check import check
-from tierfs.fsck.findings import Finding
+from tierfs.fsck.check import Finding, check
 from tierfs.fsck.kinds import Kind
 from tierfs.fsck.repair import Outcome
 

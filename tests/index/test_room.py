@@ -15,7 +15,7 @@ from tests.support.faulty_os import FaultyOs, Point
 from tests.support.filesystems import memory_filesystem
 from tierfs.base.errors import IndexFailed
 from tierfs.base.metrics import Metrics
-from tierfs.fsck.findings import Report
+from tierfs.fsck.check import Report
 from tierfs.index.database import LOOK_EVERY
 from tierfs.index.index import Index
 from tierfs.index.inspection import Inspection

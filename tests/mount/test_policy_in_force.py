@@ -16,7 +16,8 @@ from tierfs.base.errors import ConfigError
 from tierfs.base.metrics import Metrics
 from tierfs.mount.policy_in_force import READ_HERE, PolicyInForce, policy_in_force
 from tierfs.mount.policy_tasks import LINES_SHOWN, apply_policy, policy_status
-from tierfs.policy.tier_policy import Policy, load_policy
+from tierfs.policy.model import Policy
+from tierfs.policy.tier_policy import load_policy
 
 KIB = 1024
 REFUSED = "the last good one holds"

@@ -15,7 +15,7 @@ from tierfs.core.volume import Volume, format_volume, open_volume
 from tierfs.fastpath import _router
 from tierfs.index.inodes import ROOT
 from tierfs.mount.fast_path import FastPath
-from tierfs.policy.fast_path import FastPathSettings
+from tierfs.policy.volume_file import FastPathSettings
 
 __all__ = ["home"]
 

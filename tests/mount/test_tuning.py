@@ -14,7 +14,7 @@ from tierfs.mount.tuning import (
     native_read_ahead_kib,
     tune,
 )
-from tierfs.policy.fast_path import ANY_LATENCY, AUTO_LATENCY
+from tierfs.policy.volume_file import ANY_LATENCY, AUTO_LATENCY
 
 
 def read_ahead(path: Path, bdi: Path = BDI) -> Path:

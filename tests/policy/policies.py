@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tierfs.base.errors import ConfigError
-from tierfs.policy.facts import Facts
-from tierfs.policy.tier_policy import Policy, load_policy
+from tierfs.policy.conditions import Facts
+from tierfs.policy.model import Policy
+from tierfs.policy.tier_policy import load_policy
 
 NOW = 1_800_000_000 * 10**9
 """A time, in nanoseconds since the epoch."""

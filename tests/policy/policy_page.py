@@ -8,33 +8,38 @@ from __future__ import annotations
 import re
 
 from tests.policy.loading import CONFIGS
-from tierfs.policy.fields import REQUIRED, Field, Table
-from tierfs.policy.limits import FLASH_TABLE, MOVER_TABLE
-from tierfs.policy.match_reader import MATCH_TABLE, READS_TABLE
-from tierfs.policy.settings import PROMOTE_TABLE, SETTINGS
-from tierfs.policy.tier_policy import POLICY, RULE_TABLE
+from tierfs.policy.match import MATCH_SCHEMA, READS_SCHEMA
+from tierfs.policy.policy_keys import (
+    FLASH_SCHEMA,
+    MOVER_SCHEMA,
+    POLICY,
+    PROMOTE_SCHEMA,
+    RULE_SCHEMA,
+    SETTINGS,
+)
+from tierfs.policy.schema import REQUIRED, Field, Schema
 
 PAGE = CONFIGS.parent / "docs" / "reference" / "tier-policy.md"
 _BLOCK = re.compile(r"(?s)(<!-- keys: (\w+) -->\n).*?(<!-- end -->)")
 
 
-def shown() -> dict[str, Table]:
+def shown() -> dict[str, Schema]:
     """The tables of the page by their names in it; what all have in common stands once."""
     top = tuple(field for field in POLICY.fields if field not in SETTINGS)
-    rule = tuple(field for field in RULE_TABLE.fields if field not in SETTINGS)
+    rule = tuple(field for field in RULE_SCHEMA.fields if field not in SETTINGS)
     return {
-        "top": Table("the policy", top),
-        "settings": Table("settings", SETTINGS),
-        "promote": PROMOTE_TABLE,
-        "flash": FLASH_TABLE,
-        "mover": MOVER_TABLE,
-        "rule": Table("a rule", rule),
-        "match": MATCH_TABLE,
-        "reads": READS_TABLE,
+        "top": Schema("the policy", top),
+        "settings": Schema("settings", SETTINGS),
+        "promote": PROMOTE_SCHEMA,
+        "flash": FLASH_SCHEMA,
+        "mover": MOVER_SCHEMA,
+        "rule": Schema("a rule", rule),
+        "match": MATCH_SCHEMA,
+        "reads": READS_SCHEMA,
     }
 
 
-def tables() -> list[Table]:
+def tables() -> list[Schema]:
     return list(shown().values())
 
 
@@ -43,7 +48,7 @@ def rendered(page: str) -> str:
     return _BLOCK.sub(lambda found: f"{found[1]}{table(shown()[found[2]])}{found[3]}", page)
 
 
-def table(keys: Table) -> str:
+def table(keys: Schema) -> str:
     required = any(field.default is REQUIRED for field in keys.fields)
     defaults = any(field.unset for field in keys.fields)
     columns = ["key", *["required"] * required, *["default"] * defaults, "example", "meaning"]

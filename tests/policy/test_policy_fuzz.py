@@ -13,7 +13,8 @@ from tests.policy.loading import CONFIGS
 from tests.policy.policy_documents import changed
 from tests.policy.test_fuzz import SIGNS, check_message
 from tierfs.base.errors import ConfigError
-from tierfs.policy.tier_policy import Policy, load_policy
+from tierfs.policy.model import Policy
+from tierfs.policy.tier_policy import load_policy
 
 EXAMPLE = (CONFIGS / "policy.example.yaml").read_text()
 LINES = [line for line in EXAMPLE.splitlines() if line and not line.lstrip().startswith("#")]

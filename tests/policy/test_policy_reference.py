@@ -14,9 +14,9 @@ from tests.policy.loading import CONFIGS
 from tests.policy.policies import PolicyLoader
 from tests.policy.policy_page import PAGE, rendered, tables
 from tierfs.cli.main import main
-from tierfs.policy.document import parse_document
-from tierfs.policy.fields import REQUIRED, Field, Table
-from tierfs.policy.limits import Flash, Mover
+from tierfs.policy.model import Flash, Mover
+from tierfs.policy.schema import REQUIRED, Field, Schema
+from tierfs.policy.yaml import parse_document
 
 DOCS = CONFIGS.parent / "docs"
 TUTORIAL = DOCS / "tutorial" / "first-policy.md"
@@ -49,8 +49,8 @@ def _lab(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def read(field: Field[Any], text: str) -> object:
     document = parse_document(Path("x.yaml"), text)
-    value: object = field.reader.read(document.root, document.problems)
-    document.problems.raise_if_any()
+    value: object = field.reader.read(document.root, document.diagnostics)
+    document.diagnostics.raise_if_any()
     return value
 
 
@@ -129,5 +129,5 @@ def test_the_tutorial_shows_what_the_commands_print(
 
 
 def test_tables_nest_as_the_page_shows_them() -> None:
-    nested = [field.name for field in FIELDS if isinstance(field.reader, Table)]
+    nested = [field.name for field in FIELDS if isinstance(field.reader, Schema)]
     assert nested == ["flash", "mover"]

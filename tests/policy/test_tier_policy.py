@@ -15,10 +15,8 @@ from tierfs.base.durations import DAY
 from tierfs.base.errors import ConfigError
 from tierfs.base.extents import WHOLE_FILE
 from tierfs.base.units import GIB, KIB, MIB
-from tierfs.policy.limits import Flash, Mover
-from tierfs.policy.settings import Promote, Settings
-from tierfs.policy.tier_policy import Policy, load_policy
-from tierfs.policy.values import Mark
+from tierfs.policy.model import Flash, Mark, Mover, Policy, Promote, Settings
+from tierfs.policy.tier_policy import load_policy
 
 HOUR = DAY // 24
 

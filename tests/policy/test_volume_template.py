@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tests.policy.loading import Loader
 from tierfs.base.errors import ConfigError
 from tierfs.base.units import GIB, KIB
-from tierfs.policy.volume_file import DEFAULT_TIERING_MEMORY, render_volume_file
+from tierfs.policy.volume_file import DEFAULT_TIERING_MEMORY
+from tierfs.policy.volume_template import render_volume_file
 
 
 def test_what_is_written_reads_back(loader: Loader) -> None:

@@ -37,8 +37,7 @@ from tests.support.proc import (
     stop,
     wait_until,
 )
-from tierfs.fsck.check import check
-from tierfs.fsck.findings import Finding
+from tierfs.fsck.check import Finding, check
 from tierfs.policy.volume_file import load_volume_file
 
 MIB = 1024 * 1024

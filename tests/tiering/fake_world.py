@@ -13,7 +13,8 @@ from tierfs.base.units import KIB, MIB
 from tierfs.core.moves import Moved
 from tierfs.index.inodes import Inode
 from tierfs.index.pins_and_requests import Pin, Request
-from tierfs.policy.tier_policy import Policy, load_policy
+from tierfs.policy.model import Policy
+from tierfs.policy.tier_policy import load_policy
 from tierfs.store.objects import Space
 from tierfs.tiering.engine import Clocks, Engine
 from tierfs.tiering.heat import Row

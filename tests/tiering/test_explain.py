@@ -15,7 +15,7 @@ from tierfs.base.extents import WHOLE_FILE
 from tierfs.base.units import MIB
 from tierfs.core.moves import Moved
 from tierfs.index.pins_and_requests import Pin, Request
-from tierfs.policy.tier_policy import Policy
+from tierfs.policy.model import Policy
 from tierfs.tiering.engine import Engine
 from tierfs.tiering.explain import Explained
 from tierfs.tiering.state import Sum, Waiting

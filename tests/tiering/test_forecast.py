@@ -16,7 +16,8 @@ from tierfs.base.osio import SYSTEM
 from tierfs.base.units import MIB
 from tierfs.index.index import Index
 from tierfs.index.pins_and_requests import Pin, Request
-from tierfs.policy.tier_policy import Policy, load_policy
+from tierfs.policy.model import Policy
+from tierfs.policy.tier_policy import load_policy
 from tierfs.tiering.forecast import BLOCK, ForecastRequest, forecast, forecast_apart
 from tierfs.tiering.heat import Heat
 from tierfs.tiering.heat_file import pack_heat

@@ -18,13 +18,12 @@ from tests.tiering.fake_world import FakeTime
 from tierfs.base.errors import FsError
 from tierfs.base.units import KIB, MIB
 from tierfs.core.moves import Moved
-from tierfs.policy.fields import NOTHING_GIVEN
-from tierfs.policy.limits import Mover as Limits
-from tierfs.policy.limits import mover_of
+from tierfs.policy.model import Mover as Limits
+from tierfs.policy.tier_policy import DEFAULT_MOVER
 from tierfs.tiering.jobs import Done, Job, Step
 from tierfs.tiering.mover import LONGEST_SUSPENDED_S, SUSPENDED_S, Mover, Suspension, TokenBucket
 
-LIMITS = replace(mover_of(NOTHING_GIVEN), rate=None, concurrency=3, suspend_on_errors=None)
+LIMITS = replace(DEFAULT_MOVER, rate=None, concurrency=3, suspend_on_errors=None)
 
 
 class SlowMoves:

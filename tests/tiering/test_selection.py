@@ -13,10 +13,8 @@ from tierfs.base.durations import DAY, SECOND
 from tierfs.base.extents import WHOLE_FILE
 from tierfs.base.units import GIB, KIB, MIB
 from tierfs.index.inodes import Inode
-from tierfs.policy.decide import Decision
-from tierfs.policy.limits import Flash
-from tierfs.policy.settings import Promote, Settings
-from tierfs.policy.values import Mark
+from tierfs.policy.evaluate import Decision
+from tierfs.policy.model import Flash, Mark, Promote, Settings
 from tierfs.tiering.heat import Heat
 from tierfs.tiering.replacement import Evict, Item
 from tierfs.tiering.scanner import Census

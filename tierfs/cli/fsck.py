@@ -13,8 +13,7 @@ import click
 from tierfs.base.errors import ExitCode, UsageError
 from tierfs.base.text import printable
 from tierfs.cli.verb import PATH, Verb
-from tierfs.fsck.check import check
-from tierfs.fsck.findings import Finding, Report
+from tierfs.fsck.check import Finding, Report, check
 from tierfs.fsck.kinds import KINDS, Kind, Severity
 from tierfs.fsck.repair import repair
 from tierfs.policy.volume_file import load_volume_file

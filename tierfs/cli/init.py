@@ -14,12 +14,8 @@ from tierfs.base.text import printable
 from tierfs.base.units import GIB, parse_size
 from tierfs.cli.verb import Verb
 from tierfs.core.volume import format_volume
-from tierfs.policy.volume_file import (
-    HEAD_STEP,
-    VolumeFile,
-    load_volume_file,
-    render_volume_file,
-)
+from tierfs.policy.volume_file import HEAD_STEP, VolumeFile, load_volume_file
+from tierfs.policy.volume_template import render_volume_file
 
 
 class HeadType(click.ParamType[int]):

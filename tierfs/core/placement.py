@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from tierfs.policy.values import Mark
+from tierfs.policy.model import Mark
 from tierfs.store.objects import ObjectStore, Space
 
 MIB = 1024 * 1024

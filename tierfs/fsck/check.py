@@ -17,8 +17,8 @@ from tierfs.core.generations import disagreement, read_markers
 from tierfs.core.trust import require_trusted
 from tierfs.core.volume import HEADS, OBJECTS, volume_uuid
 from tierfs.fsck import kinds, lengths, links, rows
-from tierfs.fsck.case import Case, cases
-from tierfs.fsck.findings import Fault, Finding, Report
+from tierfs.fsck.check import Fault, Finding, Report
+from tierfs.fsck.faults import Case, cases
 from tierfs.fsck.mirrors import first_difference
 from tierfs.fsck.objects import walk
 from tierfs.fsck.paths import Paths

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from tierfs.base.extents import Lengths, object_lengths
 from tierfs.fsck import kinds
-from tierfs.fsck.case import Case
-from tierfs.fsck.findings import Fault
+from tierfs.fsck.check import Fault
+from tierfs.fsck.faults import Case
 from tierfs.index.inodes import Inode
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from tierfs.fsck import kinds
-from tierfs.fsck.case import Case
-from tierfs.fsck.findings import Fault
+from tierfs.fsck.check import Fault
+from tierfs.fsck.faults import Case
 from tierfs.fsck.paths import Paths
 from tierfs.index.inodes import ROOT
 

@@ -15,8 +15,7 @@ from typing import NamedTuple
 from tierfs.core.generations import read_markers
 from tierfs.core.volume import HEADS, OBJECTS
 from tierfs.fsck import kinds
-from tierfs.fsck.check import Found, examine, ignore, locked, note_damage
-from tierfs.fsck.findings import Finding, Report
+from tierfs.fsck.check import Finding, Found, Report, examine, ignore, locked, note_damage
 from tierfs.fsck.kinds import Kind
 from tierfs.index.mending import Mending, mending
 from tierfs.policy.volume_file import VolumeFile

@@ -10,7 +10,7 @@ from tierfs.base.errors import MountFailed
 from tierfs.core.volume import Volume
 from tierfs.index.survey import Survey
 from tierfs.mount.tiering import Tiering
-from tierfs.policy.access_log import AccessLogSettings
+from tierfs.policy.volume_file import AccessLogSettings
 from tierfs.tiering.access_recorder import AccessRecorder, facts_of
 
 

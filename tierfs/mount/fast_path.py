@@ -17,7 +17,7 @@ from tierfs.mount.native_metrics import Native
 from tierfs.mount.operations import Operations
 from tierfs.mount.published import PublishedView, RouterReferences
 from tierfs.mount.tuning import cpu_latency_us
-from tierfs.policy.fast_path import AUTO, FastPathSettings
+from tierfs.policy.volume_file import AUTO, FastPathSettings
 
 if TYPE_CHECKING:
     from tierfs.fastpath._router import Router

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 from tierfs.base.durations import SECOND
-from tierfs.policy.report import prefix_record, record
+from tierfs.policy.evaluate import explanation_record, prefix_record
 from tierfs.tiering.explain import Explained
 from tierfs.tiering.target import on_flash
 
@@ -26,7 +26,7 @@ def explain_files(explain: Explain, inos: list[int]) -> dict[str, Any]:
 def _record(one: Explained) -> dict[str, Any]:
     row, target, warmth = one.inode, one.target, one.warmth
     return {
-        **record(one.explanation),
+        **explanation_record(one.explanation),
         "reads": None if warmth is None else round(warmth.reads, 2),
         "last_read": None if one.last_read is None else one.last_read / SECOND,
         "on_flash": on_flash(row),

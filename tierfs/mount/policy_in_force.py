@@ -20,7 +20,8 @@ from tierfs.base.errors import ConfigError
 from tierfs.base.metrics import Metrics
 from tierfs.mount.apart import run_apart
 from tierfs.mount.policy_watch import Watch, look_at
-from tierfs.policy.tier_policy import Policy, load_policy
+from tierfs.policy.model import Policy
+from tierfs.policy.tier_policy import load_policy
 from tierfs.policy.volume_file import VolumeFile
 
 log = logging.getLogger(__name__)

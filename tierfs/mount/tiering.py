@@ -16,7 +16,7 @@ from tierfs.core.volume import Volume
 from tierfs.mount.apart import run_apart
 from tierfs.mount.fast_path import FastPath
 from tierfs.mount.supervision import Supervisor
-from tierfs.policy.tier_policy import Policy
+from tierfs.policy.model import Policy
 from tierfs.tiering.engine import Engine
 from tierfs.tiering.forecast import forecast_apart
 from tierfs.tiering.heat import Row

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from tierfs.policy.fast_path import ANY_LATENCY, AUTO_LATENCY
+from tierfs.policy.volume_file import ANY_LATENCY, AUTO_LATENCY
 
 log = logging.getLogger(__name__)
 

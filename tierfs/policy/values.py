@@ -1,98 +1,114 @@
-"""Readers of the tier policy's values; each also says what it accepts as JSON Schema."""
+"""Readers of values without a unit: words, counts, lists, paths, addresses, accounts."""
 
 from __future__ import annotations
 
+import grp
+import ipaddress
+import pwd
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
 
-from tierfs.base.durations import MAX_DURATION, SECOND, format_duration
-from tierfs.base.units import KIB, MAX_SIZE, MIB, UNITS, format_size
-from tierfs.policy.document import Listing, Scalar
-from tierfs.policy.fields import BadValue, read_value
-from tierfs.policy.problems import did_you_mean, quote
-from tierfs.policy.quantities import DURATION, SIZE, parsed
-from tierfs.policy.readers import SIZE_PATTERN, one_text
+from tierfs.policy.diagnostics import did_you_mean, quote
+from tierfs.policy.schema import BadValue, Reader, read_node
+from tierfs.policy.yaml import Mapping, Scalar, Sequence
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping as MappingOf
 
-    from tierfs.policy.document import Value
-    from tierfs.policy.problems import Problems
+    from tierfs.policy.diagnostics import Diagnostics
+    from tierfs.policy.yaml import Document, Node
 
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
+Option = TypeVar("Option", bound=str)
 
-WORD_PATTERN = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-_PERCENT = r"(?!0+(?:\.0+)?\s?%)(?:100(?:\.0{1,3})?|[0-9]{1,2}(?:\.[0-9]{1,3})?)\s?%"
-_RATE = rf"{SIZE_PATTERN}\s?/\s?s"
-_PER_SECOND = r"[1-9][0-9]{0,8}\s?/\s?s"
-_SIZE_WITH_UNIT = rf"[0-9]{{1,20}}(?:\.[0-9]{{1,20}})?\s{{0,8}}(?:{'|'.join(UNITS)})"
-LEAST_MARK = MIB
-"""The smallest watermark that is a size, in bytes."""
+AccountKind: TypeAlias = Literal["user", "group"]
 
-SLOWEST = 64 * KIB
-"""The lowest rate, in bytes a second: a head each second."""
+_QUOTE_IT = "put the value in quotes"
 
 
-class Described(Protocol[T_co]):
-    """A reader that can say what it accepts."""
-
-    def read(self, value: Value, problems: Problems) -> T_co:
-        """The meaning of ``value``; raises BadValue when it has none."""
-
-    def schema(self) -> dict[str, Any]:
-        """The JSON Schema of what it accepts."""
-
-
-def written(pattern: str) -> dict[str, Any]:
-    """The JSON Schema of a text, with blanks around it."""
-    return {"type": "string", "pattern": rf"^\s*(?:{pattern})\s*$"}
-
-
-def word(value: Value, noun: str) -> str:
-    """A text that YAML takes for nothing else, such as a number or ``yes``.
+def scalar_text(node: Node) -> str:
+    """The text of a node that must be a single value.
 
     Raises:
-        BadValue: it is not.
+        BadValue: it is a list or a mapping.
     """
-    text = one_text(value)
-    if isinstance(value, Scalar) and value.kind != "str":
-        what = f"must be {noun}, but YAML reads {quote(text)} as {value.kind}"
-        raise BadValue(what, "put the value in quotes")
+    if isinstance(node, Scalar):
+        return node.text
+    kind = "a list" if isinstance(node, Sequence) else "a mapping"
+    raise BadValue(f"must be a single value, not {kind}")
+
+
+def string_text(node: Node, noun: str) -> str:
+    """The text of a node that YAML takes for nothing else, such as a number or ``yes``.
+
+    Raises:
+        BadValue: it does, or it is a list or a mapping.
+    """
+    text = scalar_text(node)
+    if isinstance(node, Scalar) and node.kind != "str":
+        raise BadValue(f"must be {noun}, but YAML reads {quote(text)} as {node.kind}", _QUOTE_IT)
     return text
 
 
+def pattern_schema(pattern: str) -> dict[str, Any]:
+    """The JSON Schema of a text that matches ``pattern``, perhaps with blanks around it.
+
+    ``pattern`` is a regular expression of JSON Schema (ECMA-262) and of Python.
+    """
+    return {"type": "string", "pattern": rf"^\s*(?:{pattern})\s*$"}
+
+
+# ------------------------------------------------------------------ words and counts
+
+
 @dataclass(frozen=True, slots=True)
-class Word:
-    """A name: letters, digits, ``.``, ``_`` and ``-``."""
+class FormatVersion:
+    """The version of a file's format, of which this tierfs reads only one."""
 
-    def read(self, value: Value, _problems: Problems) -> str:
-        """The name."""
-        text = word(value, "a name").strip()
-        if not re.fullmatch(WORD_PATTERN, text):
-            hint = "use up to 64 letters, digits, dots, hyphens and underscores"
-            raise BadValue(f"cannot be {quote(text)}", hint)
-        return text
+    readable: int
 
-    def schema(self) -> dict[str, Any]:
+    def read(self, node: Node, _diagnostics: Diagnostics) -> int:
+        """The version."""
+        text = scalar_text(node)
+        if text != str(self.readable):
+            raise BadValue(f"must be {self.readable}, not {quote(text)}")
+        return self.readable
+
+    def json_schema(self) -> dict[str, Any]:
         """As `read`."""
-        return written(WORD_PATTERN)
+        return {"enum": [self.readable, str(self.readable)]}
+
+    def require_not_newer(self, document: Document, key: str) -> None:
+        """End here when the file is of a newer format, whose other keys mean nothing to us.
+
+        Raises:
+            ConfigError: it is.
+        """
+        for entry in document.root.entries if isinstance(document.root, Mapping) else ():
+            text = entry.value.text if isinstance(entry.value, Scalar) else ""
+            is_number = re.fullmatch("[1-9][0-9]{0,8}", text)
+            if entry.key == key and is_number and int(text) > self.readable:
+                what = f"is version {text}, but this tierfs reads version {self.readable} only"
+                hint = f"use a newer tierfs, one that reads version {text}"
+                document.diagnostics.add(entry.value.position, f"the file {what}", hint)
+                raise document.diagnostics.error()
 
 
 @dataclass(frozen=True, slots=True)
-class Flag:
+class Boolean:
     """``true`` or ``false``; YAML 1.1's other words for them are read as text by some programs."""
 
-    def read(self, value: Value, _problems: Problems) -> bool:
+    def read(self, node: Node, _diagnostics: Diagnostics) -> bool:
         """Whether it is true."""
-        text = one_text(value)
-        known = isinstance(value, Scalar) and value.kind == "bool"
+        text = scalar_text(node)
+        known = isinstance(node, Scalar) and node.kind == "bool"
         if not known or text.lower() not in {"true", "false"}:
             raise BadValue(f"must be true or false, not {quote(text)}")
         return text.lower() == "true"
 
-    def schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, Any]:
         """As `read`."""
         return {"type": "boolean"}
 
@@ -103,207 +119,285 @@ class Count:
 
     maximum: int
 
-    def read(self, value: Value, _problems: Problems) -> int:
+    def read(self, node: Node, _diagnostics: Diagnostics) -> int:
         """The number."""
-        text = one_text(value)
-        number = isinstance(value, Scalar) and value.kind == "int"
+        text = scalar_text(node)
+        number = isinstance(node, Scalar) and node.kind == "int"
         if not number or not re.fullmatch("[1-9][0-9]{0,8}", text) or int(text) > self.maximum:
             raise BadValue(f"must be a whole number from 1 to {self.maximum}, not {quote(text)}")
         return int(text)
 
-    def schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, Any]:
         """As `read`."""
         return {"type": "integer", "minimum": 1, "maximum": self.maximum}
 
 
 @dataclass(frozen=True, slots=True)
-class Duration:
-    """A length of time from a second to a hundred years, in nanoseconds."""
+class Name:
+    """Letters, digits, ``.``, ``_`` and ``-``."""
 
-    def read(self, value: Value, _problems: Problems) -> int:
-        """The nanoseconds."""
-        text = one_text(value)
-        duration = parsed(DURATION, text)
-        if duration < SECOND:
-            limits = f"1s to {format_duration(MAX_DURATION)}"
-            raise BadValue(f"must be {limits}, not {quote(text)}")
-        return duration
+    def read(self, node: Node, _diagnostics: Diagnostics) -> str:
+        """The name."""
+        text = string_text(node, "a name").strip()
+        if not re.fullmatch(_NAME, text):
+            hint = "use up to 64 letters, digits, dots, hyphens and underscores"
+            raise BadValue(f"cannot be {quote(text)}", hint)
+        return text
 
-    def schema(self) -> dict[str, Any]:
-        """As `read`, but for its limits."""
-        return written(DURATION.pattern)
-
-
-@dataclass(frozen=True, slots=True)
-class Percent:
-    """A share such as ``85%``: more than nothing, at most 100%."""
-
-    def read(self, value: Value, _problems: Problems) -> float:
-        """The percentage."""
-        text = one_text(value).strip()
-        if not re.fullmatch(_PERCENT, text):
-            what = f"must be more than 0% and at most 100%, not {quote(text)}"
-            raise BadValue(what, _percent_hint(text))
-        return float(text.removesuffix("%"))
-
-    def schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, Any]:
         """As `read`."""
-        return written(_PERCENT)
+        return pattern_schema(_NAME)
 
 
-def _percent_hint(text: str) -> str | None:
-    """What was meant by a number without its sign: 85 is 85%, and so is 0.85."""
-    if not re.fullmatch(r"[0-9]{0,3}(?:\.[0-9]{1,5})?", text) or not text:
-        return None
-    number = float(text)
-    if number == 0:
-        return None
-    return f'write "{100 * number:g}%"' if "." in text and number <= 1 else f'write "{text}%"'
+_NAME = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """How full something is: ``percent`` of its capacity, or ``size`` bytes; the other is None."""
+class Choice(Generic[Option]):
+    """One word out of a few."""
 
-    percent: float | None = None
-    size: int | None = None
+    options: tuple[Option, ...]
 
-    def of(self, capacity: int) -> int:
-        """The bytes in use that it stands for; never more than ``capacity``."""
-        if self.size is not None:
-            return min(self.size, capacity)
-        return int(capacity * (self.percent or 0.0) / 100)
+    def read(self, node: Node, _diagnostics: Diagnostics) -> Option:
+        """The word."""
+        text = scalar_text(node)
+        for option in self.options:
+            if option == text:
+                return option
+        meant = did_you_mean(text, self.options)
+        hint = f'did you mean "{meant}"?' if meant else None
+        raise BadValue(f"must be one of {', '.join(self.options)}, not {quote(text)}", hint)
 
-    def __str__(self) -> str:
-        return f"{self.percent:g}%" if self.size is None else format_size(self.size)
-
-
-@dataclass(frozen=True, slots=True)
-class Watermark:
-    """A mark such as ``85%`` or ``100GiB``; a number alone could be either."""
-
-    def read(self, value: Value, problems: Problems) -> Mark:
-        """The mark."""
-        text = one_text(value).strip()
-        if re.fullmatch(_SIZE_WITH_UNIT, text):
-            size = parsed(SIZE, text)
-            if not LEAST_MARK <= size <= MAX_SIZE:
-                limits = f"{format_size(LEAST_MARK)} to {format_size(MAX_SIZE)}"
-                raise BadValue(f"must be {limits}, not {quote(text)}")
-            return Mark(size=size)
-        return Mark(percent=Percent().read(value, problems))
-
-    def schema(self) -> dict[str, Any]:
-        """As `read`, but for the limits of a size."""
-        return {"anyOf": [written(_PERCENT), written(_SIZE_WITH_UNIT)]}
-
-
-@dataclass(frozen=True, slots=True)
-class ByteRate:
-    """A rate such as ``200MiB/s``, in bytes a second."""
-
-    def read(self, value: Value, _problems: Problems) -> int:
-        """The bytes a second."""
-        text = one_text(value).strip()
-        size, slash, unit = text.partition("/")
-        if not slash or unit.strip() != "s" or not re.fullmatch(_RATE, text):
-            raise BadValue(f"must be a rate such as 200MiB/s, not {quote(text)}")
-        rate = parsed(SIZE, size)
-        if rate < SLOWEST:
-            raise BadValue(f"must be at least {format_size(SLOWEST)}/s, not {quote(text)}")
-        return rate
-
-    def schema(self) -> dict[str, Any]:
-        """As `read`, but for the lowest rate."""
-        return written(_RATE)
-
-
-@dataclass(frozen=True, slots=True)
-class CountRate:
-    """A number a second, such as ``500/s``."""
-
-    def read(self, value: Value, _problems: Problems) -> int:
-        """The number a second."""
-        text = one_text(value).strip()
-        if not re.fullmatch(_PER_SECOND, text):
-            raise BadValue(f"must be a number a second such as 500/s, not {quote(text)}")
-        return int(text.partition("/")[0])
-
-    def schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, Any]:
         """As `read`."""
-        return written(_PER_SECOND)
+        return {"enum": list(self.options)}
 
 
 @dataclass(frozen=True, slots=True)
-class WordOr(Generic[T]):
-    """One of a few words, or what another reader reads."""
+class KeywordOr(Generic[T]):
+    """One of a few words with a meaning each, or what another reader reads."""
 
-    words: Mapping[str, T] = field(hash=False)
-    other: Described[T]
+    keywords: MappingOf[str, T] = field(hash=False)
+    other: Reader[T]
 
-    def read(self, value: Value, problems: Problems) -> T:
+    def read(self, node: Node, diagnostics: Diagnostics) -> T:
         """The meaning of the word, or of the other."""
-        text = value.text if isinstance(value, Scalar) else None
-        if text is not None and text in self.words:
-            return self.words[text]
+        text = node.text if isinstance(node, Scalar) else None
+        if text is not None and text in self.keywords:
+            return self.keywords[text]
         try:
-            return self.other.read(value, problems)
+            return self.other.read(node, diagnostics)
         except BadValue as exc:
-            meant = did_you_mean(text, self.words) if text else None
-            also = " or ".join(f'"{known}"' for known in self.words)
+            meant = did_you_mean(text, self.keywords) if text else None
+            also = " or ".join(f'"{known}"' for known in self.keywords)
             hint = f'did you mean "{meant}"?' if meant else exc.hint
-            raise BadValue(exc.what, hint or f"or write {also}") from exc
+            raise BadValue(exc.message, hint or f"or write {also}") from exc
 
-    def schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, Any]:
         """As `read`."""
-        return {"anyOf": [{"enum": list(self.words)}, self.other.schema()]}
+        return {"anyOf": [{"enum": list(self.keywords)}, self.other.json_schema()]}
+
+
+# ------------------------------------------------------------------ lists
 
 
 @dataclass(frozen=True, slots=True)
 class ListOf(Generic[T]):
-    """A list; ``label`` is how messages call one of its items."""
+    """A list of ``minimum`` items or more; ``label`` is how messages call one of them."""
 
-    item: Described[T]
+    item: Reader[T]
     label: str
     minimum: int = 0
 
-    def read(self, value: Value, problems: Problems) -> tuple[T, ...]:
-        """What the items mean; what is wrong with one goes to ``problems`` with its own place."""
-        if not isinstance(value, Listing):
+    def read(self, node: Node, diagnostics: Diagnostics) -> tuple[T, ...]:
+        """The items; a mistake in one is noted with its own position."""
+        if not isinstance(node, Sequence):
             raise BadValue("must be a list")
-        if len(value.items) < self.minimum:
+        if len(node.items) < self.minimum:
             raise BadValue("is an empty list", "put something into it, or remove the key")
-        return tuple(self._items(value, problems))
-
-    def schema(self) -> dict[str, Any]:
-        """As `read`."""
-        return {"type": "array", "items": self.item.schema(), "minItems": self.minimum}
-
-    def _items(self, value: Listing, problems: Problems) -> list[T]:
         found = []
-        for item in value.items:
+        for item in node.items:
             try:
-                found.append(read_value(self.item, item, problems))
+                found.append(read_node(self.item, item, diagnostics))
             except BadValue as exc:
                 hint = exc.hint or f"see {self.label} in the output of: tierfs policy schema"
-                problems.add(item.place, f"{self.label} {exc.what}", hint)
-        return found
+                diagnostics.add(item.position, f"{self.label} {exc.message}", hint)
+        return tuple(found)
+
+    def json_schema(self) -> dict[str, Any]:
+        """As `read`."""
+        return {"type": "array", "items": self.item.json_schema(), "minItems": self.minimum}
 
 
 @dataclass(frozen=True, slots=True)
 class OneOrMore(Generic[T]):
     """A value, or a list of such values."""
 
-    item: Described[T]
+    item: Reader[T]
     label: str
 
-    def read(self, value: Value, problems: Problems) -> tuple[T, ...]:
-        """What they mean."""
-        if isinstance(value, Listing):
-            return ListOf(self.item, self.label, 1).read(value, problems)
-        return (self.item.read(value, problems),)
+    def read(self, node: Node, diagnostics: Diagnostics) -> tuple[T, ...]:
+        """The values."""
+        if isinstance(node, Sequence):
+            return ListOf(self.item, self.label, 1).read(node, diagnostics)
+        return (self.item.read(node, diagnostics),)
 
-    def schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, Any]:
         """As `read`."""
-        item = self.item.schema()
-        return {"anyOf": [item, ListOf(self.item, self.label, 1).schema()]}
+        return {
+            "anyOf": [
+                self.item.json_schema(),
+                ListOf(self.item, self.label, 1).json_schema(),
+            ]
+        }
+
+
+# ------------------------------------------------------------------ paths and addresses
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPath:
+    """A path on this machine; ``~`` and ``~user`` mean a home directory."""
+
+    def read(self, node: Node, _diagnostics: Diagnostics) -> Path:
+        """The path as written, with its home directory put in."""
+        text = string_text(node, "a path")
+        if not text:
+            raise BadValue("is an empty path")
+        try:
+            # Only then: Path drops the "./" that keeps "./~" from being a home directory.
+            return Path(text).expanduser() if text.startswith("~") else Path(text)
+        except RuntimeError as exc:
+            message = f"names a home directory that is not known: {quote(text)}"
+            raise BadValue(message, "write the path out") from exc
+
+    def json_schema(self) -> dict[str, Any]:
+        """As `read`, but for home directories."""
+        return {"type": "string", "minLength": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class ListenAddress:
+    """``HOST:PORT``, ``IPV4:PORT`` or ``[IPV6]:PORT``."""
+
+    def read(self, node: Node, _diagnostics: Diagnostics) -> tuple[str, int]:
+        """The host, without brackets, and the port."""
+        if isinstance(node, Sequence):
+            raise BadValue("must be HOST:PORT, not a list", 'write "[::1]:9469" in quotes')
+        text = scalar_text(node)
+        match = _ADDRESS.fullmatch(text)
+        if match is None:
+            hint = None
+            if text.isdecimal() and text.isascii():
+                hint = f'write "127.0.0.1:{text}"'
+            elif text.count(":") > 1:
+                hint = 'write an IPv6 address in brackets and the whole in quotes: "[::1]:9469"'
+            raise BadValue(f"must be HOST:PORT, not {quote(text)}", hint)
+        port = int(match["port"])
+        if not 1 <= port <= _LAST_PORT:
+            raise BadValue(f"must have a port from 1 to {_LAST_PORT}, not {port}")
+        ipv6, host = match["ipv6"], match["host"] or ""
+        try:
+            if ipv6 is not None:
+                return str(ipaddress.IPv6Address(ipv6)), port
+            if _HOST_NAME.fullmatch(host) and len(host) <= _LONGEST_HOST_NAME:
+                return host, port
+            return str(ipaddress.IPv4Address(host)), port
+        except ValueError as exc:
+            raise BadValue(f"has no such host: {exc}") from exc
+
+    def json_schema(self) -> dict[str, Any]:
+        """As `read`, but for what a host may be."""
+        return {"type": "string", "pattern": f"^(?:{_ADDRESS_SHAPE})$"}
+
+
+_ADDRESS = re.compile(r"(?:\[(?P<ipv6>[^\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]{1,5})")
+_ADDRESS_SHAPE = r"(?:\[[^\]]*\]|[^:\[\]]*):[0-9]{1,5}"
+"""The same without names of groups, which ECMA-262 writes in another way."""
+# RFC 1123, section 2.1: letters, digits and hyphens; the last label is not a number.
+_HOST_NAME = re.compile(
+    r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE
+)
+_LONGEST_HOST_NAME = 253
+_LAST_PORT = 65535
+
+
+# ------------------------------------------------------------------ users and groups
+
+
+@dataclass(frozen=True, slots=True)
+class GroupName:
+    """The name of a group of users; whether there is one is for the machine that mounts to say."""
+
+    def read(self, node: Node, _diagnostics: Diagnostics) -> str:
+        """The name."""
+        text = scalar_text(node)
+        if not re.fullmatch(_GROUP, text):
+            raise BadValue(f"must be the name of a group, not {quote(text)}")
+        return text
+
+    def json_schema(self) -> dict[str, Any]:
+        """As `read`."""
+        return {"type": "string", "pattern": f"^{_GROUP}$"}
+
+
+# useradd(8), and names of directory services, as DOMAIN\\group or group@domain.
+_GROUP = r"[A-Za-z0-9_.][A-Za-z0-9_.@\\ -]{0,254}"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user or group: its number, and how it was written."""
+
+    number: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccountReader:
+    """A user or group by number, or by a name that this machine knows (nsswitch.conf(5))."""
+
+    kind: AccountKind
+
+    def read(self, node: Node, diagnostics: Diagnostics) -> Account:
+        """The account; its number is looked up now, once."""
+        text = scalar_text(node)
+        if isinstance(node, Scalar) and node.kind not in {"str", "int"}:
+            message = f"must name a {self.kind}, but YAML reads {quote(text)} as {node.kind}"
+            raise BadValue(message, _QUOTE_IT)
+        if text.isascii() and text.isdigit():
+            if len(text) > len(str(LAST_ID)) or int(text) > LAST_ID:
+                what = f"must be a {self.kind}'s number up to {LAST_ID}, not {quote(text)}"
+                raise BadValue(what)
+            return Account(int(text), text)
+        try:
+            is_user = self.kind == "user"
+            number = pwd.getpwnam(text).pw_uid if is_user else grp.getgrnam(text).gr_gid
+        except (KeyError, ValueError, OSError) as exc:
+            meant = None if diagnostics.too_many else did_you_mean(text, self._known())
+            hint = f'did you mean "{meant}"?' if meant else "write the number instead of the name"
+            raise BadValue(f"names no {self.kind} of this machine: {quote(text)}", hint) from exc
+        return Account(number, text)
+
+    def json_schema(self) -> dict[str, Any]:
+        """As `read`, but for names that nobody has."""
+        number = {"type": "integer", "minimum": 0, "maximum": LAST_ID}
+        return {"anyOf": [number, {"type": "string", "minLength": 1}]}
+
+    def _known(self) -> list[str]:
+        if self.kind == "user":
+            return [user.pw_name for user in pwd.getpwall()]
+        return [group.gr_name for group in grp.getgrall()]
+
+
+LAST_ID = 2**32 - 2
+"""The largest number of a user or group: one more is (uid_t)-1, which is none (chown(2))."""
+
+
+def account_name(kind: AccountKind, number: int) -> str:
+    """The name and number of a user or group; the number alone when it has no name."""
+    try:
+        name = pwd.getpwuid(number).pw_name if kind == "user" else grp.getgrgid(number).gr_name
+    except (KeyError, ValueError, OverflowError, OSError):
+        return str(number)
+    return f"{name} ({number})"

@@ -5,26 +5,32 @@ The keys are documented in docs/reference/volume-file.md and shown in configs/vo
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from tierfs.base.units import GIB, KIB, MIB
-from tierfs.policy import access_log
-from tierfs.policy.access_log import AccessLogSettings
-from tierfs.policy.document import Document, Mapping, load_document
-from tierfs.policy.fast_path import FAST_PATH, FastPathSettings
-from tierfs.policy.fields import NOTHING_GIVEN, Field, Record, Table, read_document
-from tierfs.policy.problems import START
-from tierfs.policy.readers import Choice, FormatVersion, GroupName, ListenAddress, LocalPath, Size
-from tierfs.policy.values import Flag
-from tierfs.policy.volume_paths import Named, check_files, check_tiers
-from tierfs.policy.volume_template import render_volume_file
+from tierfs.policy.diagnostics import START, Position
+from tierfs.policy.schema import EMPTY, Field, Record, Schema, read_document
+from tierfs.policy.units import Microseconds, Size
+from tierfs.policy.values import (
+    Boolean,
+    Choice,
+    Count,
+    FormatVersion,
+    GroupName,
+    KeywordOr,
+    ListenAddress,
+    LocalPath,
+)
+from tierfs.policy.yaml import load_document
 
 if TYPE_CHECKING:
-    from tierfs.policy.problems import Problems
+    from collections.abc import Sequence
 
-__all__ = ["LogFormat", "LogSettings", "VolumeFile", "load_volume_file", "render_volume_file"]
+    from tierfs.policy.diagnostics import Diagnostics
 
 LogFormat: TypeAlias = Literal["text", "json", "journald"]
 
@@ -34,59 +40,33 @@ INDEX_NAME = "index.db"
 HEAD_STEP = 4 * KIB
 """Heads are whole pages, so that the page cache never straddles flash and disk."""
 
-_FORMAT = FormatVersion(readable=1)
-
-VERSION = Field("version", _FORMAT, "1")
-FLASH = Field("flash", LocalPath(), "/nvme/images")
-DISK = Field("disk", LocalPath(), "/raid/images")
-INDEX: Field[Path | None] = Field("index", LocalPath(), "/nvme/images/index.db", None)
-HEAD = Field("head", Size(HEAD_STEP, GIB, HEAD_STEP), "64KiB", 64 * KIB)
-POLICY: Field[Path | None] = Field("policy", LocalPath(), "policy.yaml", None)
-
-LISTEN: Field[tuple[str, int] | None] = Field("listen", ListenAddress(), "127.0.0.1:9469", None)
-METRICS = Field("metrics", Table('"metrics"', (LISTEN,)), "{listen: 127.0.0.1:9469}", NOTHING_GIVEN)
-
-GROUP: Field[str | None] = Field("group", GroupName(), "operators", None)
-CONTROL = Field("control", Table('"control"', (GROUP,)), "{group: operators}", NOTHING_GIVEN)
-
-FAST = Field("fast_path", FAST_PATH, "{memory: 512MiB}", NOTHING_GIVEN)
-
-FORMATS: tuple[LogFormat, ...] = ("text", "json", "journald")
-LEVELS = ("debug", "info", "warning", "error")
-LOG_FORMAT: Field[LogFormat] = Field("format", Choice(FORMATS), "json", "text")
-LOG_LEVEL = Field("level", Choice(LEVELS), "debug", "info")
-LOG_FILE: Field[Path | None] = Field("file", LocalPath(), "/var/log/tierfs/images.log", None)
-LOG_TABLE = Table('"log"', (LOG_FORMAT, LOG_LEVEL, LOG_FILE))
-LOG = Field("log", LOG_TABLE, "{format: json, level: info}", NOTHING_GIVEN)
-
-ACCESSES: Field[Record | None] = Field(
-    "access_log", access_log.ACCESS_LOG, "{file: /var/log/tierfs/images.access}", None
-)
-
 DEFAULT_TIERING_MEMORY = 32 * MIB
-TIERING_MEMORY = Field("memory", Size(64 * KIB, 64 * GIB, 1), "32MiB", DEFAULT_TIERING_MEMORY)
-TIERING = Field("tiering", Table('"tiering"', (TIERING_MEMORY,)), "{memory: 32MiB}", NOTHING_GIVEN)
 
-ALLOW_UNTRUSTED = Field("allow_untrusted", Flag(), "true", default=False)
+AUTO = 0
+"""Of ``threads``: as many as suit the machine."""
 
-VOLUME = Table(
-    "the volume file",
-    (
-        VERSION,
-        FLASH,
-        DISK,
-        INDEX,
-        HEAD,
-        POLICY,
-        METRICS,
-        CONTROL,
-        FAST,
-        LOG,
-        ACCESSES,
-        TIERING,
-        ALLOW_UNTRUSTED,
-    ),
-)
+AUTO_LATENCY = -1
+"""Of ``cpu_latency``: cores are kept awake where that was seen to help."""
+
+ANY_LATENCY = -2
+"""Of ``cpu_latency``: cores may sleep as they like."""
+
+
+@dataclass(frozen=True, slots=True)
+class FastPathSettings:
+    """How requests are answered without Python; ``memory`` in bytes, ``spin_us`` a thread.
+
+    ``cpu_latency_us`` may also be `AUTO_LATENCY` or `ANY_LATENCY`.
+    """
+
+    enabled: bool = True
+    memory: int = 128 * MIB
+    threads: int = AUTO
+    spin_us: int = 200
+    disk_threads: int = 32
+    io_uring: bool = True
+    prefetch_names: bool = True
+    cpu_latency_us: int = AUTO_LATENCY
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +76,14 @@ class LogSettings:
     format: LogFormat
     level: str
     file: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccessLogSettings:
+    """Accesses are recorded to ``file``, and the last ``size`` bytes of them kept at most."""
+
+    file: Path
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +106,88 @@ class VolumeFile:
     allow_untrusted: bool = False
 
 
+# ------------------------------------------------------------------ keys
+
+_FORMAT = FormatVersion(readable=1)
+_DEFAULT = FastPathSettings()
+
+VERSION = Field("version", _FORMAT, "1")
+FLASH = Field("flash", LocalPath(), "/nvme/images")
+DISK = Field("disk", LocalPath(), "/raid/images")
+INDEX: Field[Path | None] = Field("index", LocalPath(), "/nvme/images/index.db", None)
+HEAD = Field("head", Size(HEAD_STEP, GIB, HEAD_STEP), "64KiB", 64 * KIB)
+POLICY: Field[Path | None] = Field("policy", LocalPath(), "policy.yaml", None)
+
+LISTEN: Field[tuple[str, int] | None] = Field("listen", ListenAddress(), "127.0.0.1:9469", None)
+METRICS = Field("metrics", Schema('"metrics"', (LISTEN,)), "{listen: 127.0.0.1:9469}", EMPTY)
+
+GROUP: Field[str | None] = Field("group", GroupName(), "operators", None)
+CONTROL = Field("control", Schema('"control"', (GROUP,)), "{group: operators}", EMPTY)
+
+ENABLED = Field("enabled", Boolean(), "false", _DEFAULT.enabled)
+MEMORY = Field("memory", Size(MIB, 1024 * GIB, 1), "512MiB", _DEFAULT.memory)
+THREADS: Field[int] = Field("threads", KeywordOr({"auto": AUTO}, Count(16)), "2", _DEFAULT.threads)
+SPIN = Field("spin", Microseconds(10_000), "200us", _DEFAULT.spin_us)
+DISK_THREADS = Field("disk_threads", Count(256), "32", _DEFAULT.disk_threads)
+IO_URING = Field("io_uring", Boolean(), "false", _DEFAULT.io_uring)
+PREFETCH_NAMES = Field("prefetch_names", Boolean(), "false", _DEFAULT.prefetch_names)
+CPU_LATENCY: Field[int] = Field(
+    "cpu_latency",
+    KeywordOr({"auto": AUTO_LATENCY, "any": ANY_LATENCY}, Microseconds(1000)),
+    "0us",
+    _DEFAULT.cpu_latency_us,
+)
+FAST_PATH_SCHEMA = Schema(
+    '"fast_path"',
+    (ENABLED, MEMORY, THREADS, SPIN, DISK_THREADS, IO_URING, PREFETCH_NAMES, CPU_LATENCY),
+)
+FAST_PATH = Field("fast_path", FAST_PATH_SCHEMA, "{memory: 512MiB}", EMPTY)
+
+FORMATS: tuple[LogFormat, ...] = ("text", "json", "journald")
+LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMAT: Field[LogFormat] = Field("format", Choice(FORMATS), "json", "text")
+LOG_LEVEL = Field("level", Choice(LEVELS), "debug", "info")
+LOG_FILE: Field[Path | None] = Field("file", LocalPath(), "/var/log/tierfs/images.log", None)
+LOG_SCHEMA = Schema('"log"', (LOG_FORMAT, LOG_LEVEL, LOG_FILE))
+LOG = Field("log", LOG_SCHEMA, "{format: json, level: info}", EMPTY)
+
+ACCESS_FILE: Field[Path] = Field("file", LocalPath(), "/var/log/tierfs/images.access")
+ACCESS_SIZE = Field("size", Size(MIB, 1024 * GIB, 1), "64MiB", 64 * MIB)
+ACCESS_LOG: Field[Record | None] = Field(
+    "access_log",
+    Schema('"access_log"', (ACCESS_FILE, ACCESS_SIZE)),
+    "{file: /var/log/tierfs/images.access}",
+    None,
+)
+
+TIERING_MEMORY = Field("memory", Size(64 * KIB, 64 * GIB, 1), "32MiB", DEFAULT_TIERING_MEMORY)
+TIERING = Field("tiering", Schema('"tiering"', (TIERING_MEMORY,)), "{memory: 32MiB}", EMPTY)
+
+ALLOW_UNTRUSTED = Field("allow_untrusted", Boolean(), "true", default=False)
+
+VOLUME = Schema(
+    "the volume file",
+    (
+        VERSION,
+        FLASH,
+        DISK,
+        INDEX,
+        HEAD,
+        POLICY,
+        METRICS,
+        CONTROL,
+        FAST_PATH,
+        LOG,
+        ACCESS_LOG,
+        TIERING,
+        ALLOW_UNTRUSTED,
+    ),
+)
+
+
+# ------------------------------------------------------------------ reading
+
+
 def load_volume_file(path: Path) -> VolumeFile:
     """Read the volume file ``path``; relative paths in it start from its directory.
 
@@ -125,48 +195,12 @@ def load_volume_file(path: Path) -> VolumeFile:
         ConfigError: it cannot be read, or is wrong; the message has a line for every mistake.
     """
     document = load_document(path)
-    problems = document.problems
-    _require_readable_version(document)
+    _FORMAT.require_not_newer(document, VERSION.name)
     record = read_document(VOLUME, document)
     home = path.absolute()
-    _check(record, home, problems)
-    problems.raise_if_any()
+    _check(record, home, document.diagnostics)
+    document.diagnostics.raise_if_any()
     return _settings(record, home)
-
-
-def _require_readable_version(document: Document) -> None:
-    if isinstance(document.root, Mapping):
-        for entry in document.root.entries:
-            if entry.key == VERSION.name:
-                _FORMAT.require_not_newer(entry, document.problems)
-
-
-def _check(record: Record, home: Path, problems: Problems) -> None:
-    """The rules that concern more than one key, as far as the keys themselves are right."""
-    log = record.good(LOG) or NOTHING_GIVEN
-    if log.good(LOG_FORMAT) == "journald" and log.good(LOG_FILE) is not None:
-        hint = "remove it, or choose another format"
-        problems.add(log.place_of(LOG_FILE), '"file" has no use with format journald', hint)
-    flash, disk = _named(record, FLASH, home), _named(record, DISK, home)
-    if flash and disk:
-        check_tiers(flash, disk, problems)
-    files = [Named("the volume file", home, START)]
-    accesses = record.good(ACCESSES) or NOTHING_GIVEN
-    given = [
-        _named(record, INDEX, home),
-        _named(record, POLICY, home),
-        _named(log, LOG_FILE, home),
-        _named(accesses, access_log.FILE, home, "access_log.file"),
-    ]
-    check_files(files + [file for file in given if file], [t for t in (flash, disk) if t], problems)
-
-
-def _named(
-    record: Record, field: Field[Path] | Field[Path | None], home: Path, name: str = ""
-) -> Named | None:
-    path = record.good(field)
-    label = f'"{name or field.name}"'
-    return Named(label, home.parent / path, record.place_of(field)) if path else None
 
 
 def _settings(record: Record, home: Path) -> VolumeFile:
@@ -174,7 +208,10 @@ def _settings(record: Record, home: Path) -> VolumeFile:
         return home.parent / path if path else None
 
     flash = home.parent / record[FLASH]
-    log, accesses = record[LOG], record[ACCESSES]
+    log, accesses, fast = record[LOG], record[ACCESS_LOG], record[FAST_PATH]
+    access_log = None
+    if accesses:
+        access_log = AccessLogSettings(home.parent / accesses[ACCESS_FILE], accesses[ACCESS_SIZE])
     return VolumeFile(
         path=home,
         flash=flash,
@@ -184,9 +221,95 @@ def _settings(record: Record, home: Path) -> VolumeFile:
         policy=rooted(record[POLICY]),
         metrics_listen=record[METRICS][LISTEN],
         log=LogSettings(log[LOG_FORMAT], log[LOG_LEVEL], rooted(log[LOG_FILE])),
-        fast_path=FastPathSettings.of(record[FAST]),
-        access_log=AccessLogSettings.of(accesses, home.parent) if accesses else None,
+        fast_path=FastPathSettings(
+            enabled=fast[ENABLED],
+            memory=fast[MEMORY],
+            threads=fast[THREADS],
+            spin_us=fast[SPIN],
+            disk_threads=fast[DISK_THREADS],
+            io_uring=fast[IO_URING],
+            prefetch_names=fast[PREFETCH_NAMES],
+            cpu_latency_us=fast[CPU_LATENCY],
+        ),
+        access_log=access_log,
         tiering_memory=record[TIERING][TIERING_MEMORY],
         control_group=record[CONTROL][GROUP],
         allow_untrusted=record[ALLOW_UNTRUSTED],
     )
+
+
+# ------------------------------------------------------------------ mistakes of more than one key
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """A path, the key that gave it as messages name it, and where that stands."""
+
+    label: str
+    path: Path
+    position: Position
+
+    @property
+    def real(self) -> Path:
+        """The path behind symbolic links; what does not exist yet is taken as written."""
+        return Path(os.path.realpath(self.path))
+
+
+def _check(record: Record, home: Path, diagnostics: Diagnostics) -> None:
+    """The rules that concern more than one key, as far as the keys themselves are right."""
+
+    def named(
+        record: Record, field: Field[Path] | Field[Path | None], name: str = ""
+    ) -> list[_Named]:
+        path = record.get(field)
+        label = f'"{name or field.name}"'
+        position = record.position_of(field)
+        return [_Named(label, home.parent / path, position)] if path else []
+
+    log, accesses = record.get(LOG) or EMPTY, record.get(ACCESS_LOG) or EMPTY
+    if log.get(LOG_FORMAT) == "journald" and log.get(LOG_FILE) is not None:
+        hint = "remove it, or choose another format"
+        position = log.position_of(LOG_FILE)
+        diagnostics.add(position, '"file" has no use with format journald', hint)
+    tiers = [*named(record, FLASH), *named(record, DISK)]
+    for flash, disk in combinations(tiers, 2):
+        _check_tiers(flash, disk, diagnostics)
+    files = [
+        _Named("the volume file", home, START),
+        *named(record, INDEX),
+        *named(record, POLICY),
+        *named(log, LOG_FILE),
+        *named(accesses, ACCESS_FILE, "access_log.file"),
+    ]
+    _check_files(files, tiers, diagnostics)
+
+
+def _check_tiers(flash: _Named, disk: _Named, diagnostics: Diagnostics) -> None:
+    """Flash and disk must be two directories, neither inside the other."""
+    if flash.real == disk.real:
+        what = f'"flash" and "disk" are the same directory, {flash.real}'
+    elif flash.real.is_relative_to(disk.real):
+        what = f'"flash" is inside "disk", {disk.real}'
+    elif disk.real.is_relative_to(flash.real):
+        what = f'"disk" is inside "flash", {flash.real}'
+    else:
+        return
+    hint = "give each its own directory, on its own device"
+    diagnostics.add(max(flash.position, disk.position), what, hint)
+
+
+def _check_files(
+    files: Sequence[_Named], tiers: Sequence[_Named], diagnostics: Diagnostics
+) -> None:
+    """No file serves two purposes, and none is a directory that a tier is or lies in."""
+    for one, other in combinations(files, 2):
+        if one.real == other.real:
+            what = f"{other.label} is the same file as {one.label}, {one.real}"
+            diagnostics.add(max(one.position, other.position), what, "give each its own file")
+    for file in files:
+        for tier in tiers:
+            if tier.real.is_relative_to(file.real):
+                what = (
+                    f"{file.label} must be a file, but {tier.label} makes {file.real} a directory"
+                )
+                diagnostics.add(file.position, what, "add the name of a file")

@@ -9,7 +9,7 @@ import yaml
 
 from tierfs.base.errors import ConfigError
 from tierfs.base.units import BINARY_UNITS
-from tierfs.policy.problems import quote
+from tierfs.policy.diagnostics import quote
 
 if TYPE_CHECKING:
     from pathlib import Path

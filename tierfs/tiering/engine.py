@@ -16,9 +16,8 @@ from typing import Final
 
 from tierfs.base.clock import Clock, system_clock
 from tierfs.base.metrics import Metrics
-from tierfs.policy.fields import NOTHING_GIVEN
-from tierfs.policy.limits import flash_of, mover_of
-from tierfs.policy.tier_policy import Policy
+from tierfs.policy.model import Policy
+from tierfs.policy.tier_policy import DEFAULT_FLASH, DEFAULT_MOVER
 from tierfs.tiering.context import Context
 from tierfs.tiering.eviction import EvictionPlanner
 from tierfs.tiering.explain import Explained, explained, request_for, waiting
@@ -74,7 +73,7 @@ class Engine:
         self._ticking = threading.Lock()
         self._stopping = threading.Event()
         heat = Heat(1)  # until there is a policy
-        limits = mover_of(NOTHING_GIVEN)
+        limits = DEFAULT_MOVER
         mover = make_mover(ports.moves, limits, clock=clocks.clock, monotonic=clocks.monotonic)
         self._context = Context(
             ports,
@@ -267,7 +266,7 @@ class Engine:
     def _moment(self, policy: Policy | None = None) -> Moment:
         """How full flash is now, by the marks of the policy in force or of another."""
         policy = policy or self._policy
-        flash = policy.flash if policy else flash_of(NOTHING_GIVEN)
+        flash = policy.flash if policy else DEFAULT_FLASH
         space, mover = self._context.ports.space(), self._context.mover
         may_work = mover.in_window() and not mover.is_suspended()
         levels = levels_of(flash, space.capacity)

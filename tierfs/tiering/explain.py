@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from tierfs.index.inodes import Inode
 from tierfs.index.pins_and_requests import Request
-from tierfs.policy.explain import Explanation, explain
-from tierfs.policy.tier_policy import Policy
+from tierfs.policy.evaluate import Explanation, explain
+from tierfs.policy.model import Policy
 from tierfs.tiering.context import Context
 from tierfs.tiering.heat import Warmth
 from tierfs.tiering.ports import CatalogReader

@@ -22,7 +22,7 @@ from tierfs.base.priority import Patience, die_with_parent
 from tierfs.index.folded import FoldedIndex
 from tierfs.index.folds import FoldsSeen
 from tierfs.index.inodes import Inode
-from tierfs.policy.tier_policy import Policy
+from tierfs.policy.model import Policy
 from tierfs.tiering.heat import Heat
 from tierfs.tiering.heat_file import unpack_heat
 from tierfs.tiering.jobs import Kind

@@ -18,7 +18,7 @@ from tierfs.base.clock import Clock, system_clock
 from tierfs.base.durations import SECOND
 from tierfs.base.errors import FsError
 from tierfs.core.moves import Moved, MoveStopped
-from tierfs.policy.limits import Mover as Limits
+from tierfs.policy.model import Mover as Limits
 from tierfs.tiering.jobs import URGENT, Done, Job, JobQueue, Step, brings
 from tierfs.tiering.ports import Moves
 

@@ -21,7 +21,7 @@ from tierfs.base.units import KIB
 from tierfs.tiering.heat import PATIENCE, Heat, candidate_interval, resident_interval
 
 Evict: TypeAlias = Literal["heat", "lru", "never"]
-"""How a file is chosen: as `tierfs.policy.settings.Evict` says."""
+"""How a file is chosen: as `tierfs.policy.model.Evict` says."""
 
 MARGIN: Final = 1.5
 """A file that asks to come in must be worth so many times what goes for it.

@@ -15,11 +15,9 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from tierfs.base.durations import SECOND
 from tierfs.base.extents import WHOLE_FILE
 from tierfs.index.inodes import Inode
-from tierfs.policy.conditions import PathFits
-from tierfs.policy.decide import Decider, Decision
-from tierfs.policy.facts import Facts
-from tierfs.policy.match import AllOf, AnyOf, Match, Not
-from tierfs.policy.tier_policy import Policy
+from tierfs.policy.conditions import AllOf, AnyOf, Facts, Match, Not, PathFits
+from tierfs.policy.evaluate import Decider, Decision
+from tierfs.policy.model import Policy
 from tierfs.tiering.heat import MOST_INTERVALS, Heat
 from tierfs.tiering.ports import CatalogReader
 from tierfs.tiering.replacement import Evict

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from tierfs.core.placement import Limits
-from tierfs.policy.limits import Flash
-from tierfs.policy.tier_policy import Policy
+from tierfs.policy.model import Flash, Policy
 from tierfs.store.objects import Space
 
 MOST_RESERVED: Final = 2

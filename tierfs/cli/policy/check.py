@@ -10,8 +10,8 @@ from tierfs.base.text import printable
 from tierfs.base.units import format_size
 from tierfs.cli.status import aligned
 from tierfs.cli.verb import PATH, Verb
-from tierfs.policy.limits import Flash, Mover
-from tierfs.policy.tier_policy import Policy, load_policy
+from tierfs.policy.model import Flash, Mover, Policy
+from tierfs.policy.tier_policy import load_policy
 
 EXAMPLES = """
 tierfs policy check /etc/tierfs/policy.yaml
@@ -34,10 +34,10 @@ def command(policy: Path) -> None:
 
 def summary(policy: Policy) -> list[tuple[str, ...]]:
     """What the policy says, name and value."""
-    rules = [(f"rule {rule.name}", rule.settings.told()) for rule in policy.rules]
+    rules = [(f"rule {rule.name}", rule.settings.summary()) for rule in policy.rules]
     return [
         *rules,
-        ("all else" if rules else "all files", policy.defaults.told()),
+        ("all else" if rules else "all files", policy.defaults.summary()),
         ("flash", _flash(policy.flash)),
         ("mover", _mover(policy.mover)),
     ]

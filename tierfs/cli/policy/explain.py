@@ -18,9 +18,9 @@ from tierfs.cli.policy.local_facts import Assumed, local_facts
 from tierfs.cli.policy.mounted_facts import Located, explained, lines, locate
 from tierfs.cli.status import aligned
 from tierfs.cli.verb import PATH, Verb
-from tierfs.policy.explain import explain
-from tierfs.policy.report import record
-from tierfs.policy.tier_policy import Policy, load_policy
+from tierfs.policy.evaluate import explain, explanation_record
+from tierfs.policy.model import Policy
+from tierfs.policy.tier_policy import load_policy
 
 Found: TypeAlias = tuple[bytes, dict[str, Any]]
 """A path and the record of its explanation."""
@@ -122,7 +122,7 @@ def _by_file(
 ) -> Iterator[Found]:
     for path in paths:
         with _noted(path, failures):
-            yield path, record(explain(policy, local_facts(path, root, assumed)))
+            yield path, explanation_record(explain(policy, local_facts(path, root, assumed)))
 
 
 def _by_mount(paths: Sequence[bytes], failures: list[str]) -> Iterator[Found]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tierfs.base.errors import UsageError
 from tierfs.mount.mountinfo import mount_above
-from tierfs.policy.facts import Facts
+from tierfs.policy.conditions import Facts
 
 _NO_VALUE = frozenset({errno.ENODATA, errno.EOPNOTSUPP})
 

@@ -9,7 +9,7 @@ from random import Random
 from typing import Final, NamedTuple
 
 from tierfs.base.durations import SECOND
-from tierfs.policy.limits import Mover
+from tierfs.policy.model import Mover
 from tierfs.tiering.access_log import Use
 
 _MINUTE: Final = 60 * SECOND

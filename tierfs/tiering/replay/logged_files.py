@@ -8,10 +8,9 @@ from typing import Final
 
 from tierfs.base.durations import SECOND
 from tierfs.index.inodes import ROOT, Inode
-from tierfs.policy.decide import Decision, decide
-from tierfs.policy.facts import Facts
-from tierfs.policy.match import AllOf, AnyOf, Match, Not
-from tierfs.policy.tier_policy import Policy
+from tierfs.policy.conditions import AllOf, AnyOf, Facts, Match, Not
+from tierfs.policy.evaluate import Decision, decide
+from tierfs.policy.model import Policy
 from tierfs.tiering.access_log import FileFacts, Use
 from tierfs.tiering.heat import Heat
 from tierfs.tiering.target import Target, last_read, reads_within, target_of

@@ -17,7 +17,7 @@ from typing import Final
 from tierfs.base.durations import SECOND
 from tierfs.core.placement import is_short, share
 from tierfs.index.inodes import Inode
-from tierfs.policy.tier_policy import Policy
+from tierfs.policy.model import Policy
 from tierfs.store.objects import Space
 from tierfs.tiering.access_log import Beginning, FileFacts, Gone, Line, Recording, Use
 from tierfs.tiering.heat import Heat

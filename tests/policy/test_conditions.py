@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from tests.policy.policies import PolicyLoader, a_file
 from tierfs.base.durations import DAY, SECOND
 from tierfs.base.units import KIB, MIB
-from tierfs.policy.facts import Facts
-from tierfs.policy.match import AllOf, AnyOf, Match, Not, all_of, any_of, negated
+from tierfs.policy.conditions import AllOf, AnyOf, Facts, Match, Not, all_of, any_of, negated
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def text_glob(text: str) -> Glob:
     Raises:
         BadGlob: it is no pattern.
     """
-    parts = [_starred(_signs(choice), ".") for choice in _choices(text)]
+    parts = [_starred(_atoms(choice), ".") for choice in _choices(text)]
     return _glob(text, parts, everything=text in {"*", "**"})
 
 
@@ -95,7 +95,7 @@ def _path_expression(path: str) -> str:
         if name == "**":
             runs.append([])
         else:
-            runs[-1].append("/" + _starred(_signs(name, "/"), "[^/]"))
+            runs[-1].append("/" + _starred(_atoms(name, "/"), "[^/]"))
     first, *others = ["".join(run) for run in runs]
     if not others:
         return first
@@ -119,12 +119,12 @@ def _names(path: str) -> list[str]:
     return names
 
 
-def _starred(signs: list[str], any_one: str) -> str:
-    """``signs``, where an empty one is a star; likewise each run at its first place."""
+def _starred(atoms: list[str], any_one: str) -> str:
+    """``atoms``, where an empty one is a star; likewise each run at its first place."""
     runs: list[list[str]] = [[]]
-    for sign in signs:
-        if sign:
-            runs[-1].append(any_one if sign == "?" else sign)
+    for atom in atoms:
+        if atom:
+            runs[-1].append(any_one if atom == "?" else atom)
         else:
             runs.append([])
     first, *others = ["".join(run) for run in runs]
@@ -134,17 +134,17 @@ def _starred(signs: list[str], any_one: str) -> str:
     return f"{first}{middle}{any_one}*{others[-1]}"
 
 
-def _signs(text: str, barred: str = "") -> list[str]:
+def _atoms(text: str, barred: str = "") -> list[str]:
     """The expressions of single characters; ``?`` for any one, and an empty one for a star."""
-    signs = []
+    atoms = []
     position = 0
     while position < len(text):
-        sign, position = _sign(text, position, barred)
-        signs.append(sign)
-    return signs
+        atom, position = _atom(text, position, barred)
+        atoms.append(atom)
+    return atoms
 
 
-def _sign(text: str, position: int, barred: str) -> tuple[str, int]:
+def _atom(text: str, position: int, barred: str) -> tuple[str, int]:
     character = text[position]
     if character == "\\":
         if position + 1 == len(text):
@@ -158,8 +158,8 @@ def _sign(text: str, position: int, barred: str) -> tuple[str, int]:
 def _set(text: str, start: int, barred: str) -> tuple[str, int]:
     """``[...]`` as a set of a regular expression, which never holds the ``barred`` characters."""
     inner, end = _set_bounds(text, start)
-    sign = f"^{barred}" if inner > start + 1 else ""
-    return f"[{sign}{_members(text[inner : end - 1])}]", end
+    negation = f"^{barred}" if inner > start + 1 else ""
+    return f"[{negation}{_members(text[inner : end - 1])}]", end
 
 
 def _set_bounds(text: str, start: int) -> tuple[int, int]:

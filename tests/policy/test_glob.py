@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tierfs.policy.globs import BadGlob, path_glob, text_glob
+from tierfs.policy.glob import BadGlob, path_glob, text_glob
 
 
 @pytest.mark.parametrize(

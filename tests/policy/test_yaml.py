@@ -7,9 +7,8 @@ import pytest
 
 from tests.policy.loading import GOOD, Loader
 from tierfs.base.errors import ConfigError, ExitCode
-from tierfs.policy.document import Listing, Mapping, Scalar, parse_document
-from tierfs.policy.source import MAX_BYTES
 from tierfs.policy.volume_file import load_volume_file
+from tierfs.policy.yaml import MAX_BYTES, Mapping, Scalar, Sequence, parse_document
 
 
 def test_values_know_where_they_stand_and_keep_their_spelling() -> None:
@@ -18,9 +17,12 @@ def test_values_know_where_they_stand_and_keep_their_spelling() -> None:
     first, second = document.root.entries
     assert isinstance(first.value, Scalar)
     assert (first.value.text, first.value.kind) == ("010", "int")
-    assert (second.place.line, second.place.column) == (2, 1)
-    assert isinstance(second.value, Listing)
-    assert [(item.place.line, item.place.column) for item in second.value.items] == [(3, 5), (4, 5)]
+    assert (second.position.line, second.position.column) == (2, 1)
+    assert isinstance(second.value, Sequence)
+    assert [(item.position.line, item.position.column) for item in second.value.items] == [
+        (3, 5),
+        (4, 5),
+    ]
     assert [item.text for item in second.value.items if isinstance(item, Scalar)] == [
         "yes",
         "12:30",

@@ -11,9 +11,8 @@ from tests.policy.loading import CONFIGS
 from tests.policy.policies import ISSUE, NOW, PolicyLoader, a_file
 from tierfs.base.durations import DAY
 from tierfs.base.units import MIB
-from tierfs.policy.decide import decide
-from tierfs.policy.explain import Finding, RuleReport, explain
-from tierfs.policy.facts import Facts
+from tierfs.policy.conditions import Facts
+from tierfs.policy.evaluate import ConditionResult, RuleResult, decide, explain
 from tierfs.policy.tier_policy import load_policy
 
 
@@ -77,22 +76,22 @@ def test_every_rule_is_explained(policies: PolicyLoader) -> None:
     explanation = explain(policy, facts)
     assert explanation.decision.rule == "warm-up-fast"
     assert explanation.rules == (
-        RuleReport(
+        RuleResult(
             "active-screens",
             "does not match",
-            (Finding("size", "<= 4MiB", negated=False, found="5MiB", passed=False),),
+            (ConditionResult("size", "<= 4MiB", negated=False, found="5MiB", passed=False),),
         ),
-        RuleReport(
+        RuleResult(
             "archive",
             "open",
-            (Finding("idle", "> 30d", negated=False, found="unknown", passed=None),),
+            (ConditionResult("idle", "> 30d", negated=False, found="unknown", passed=None),),
         ),
-        RuleReport(
+        RuleResult(
             "warm-up-fast",
             "matches",
             (
-                Finding("owner", "root", negated=False, found="root (0)", passed=True),
-                Finding(
+                ConditionResult("owner", "root", negated=False, found="root (0)", passed=True),
+                ConditionResult(
                     "path",
                     '"**/*.tiff"',
                     negated=False,
@@ -134,7 +133,7 @@ def test_findings_tell_what_was_wanted_and_found(
 ) -> None:
     facts = a_file(b"/a", gid=4294967294, age=DAY // 16, xattrs={b"user.a": b"y"})
     (report,) = explain(policies.rule(match), facts).rules
-    assert [finding.told() for finding in report.findings] == told
+    assert [finding.summary() for finding in report.findings] == told
 
 
 some_facts = st.builds(

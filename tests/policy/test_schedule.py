@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.policy.policies import PolicyLoader
-from tierfs.policy.limits import Mover
+from tierfs.policy.model import Mover
 
 # 2026-11-02 was a Monday.
 DAYS = {"mon": 2, "tue": 3, "wed": 4, "thu": 5, "fri": 6, "sat": 7, "sun": 8}

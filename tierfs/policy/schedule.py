@@ -6,16 +6,15 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tierfs.policy.fields import BadValue
-from tierfs.policy.problems import did_you_mean, quote
-from tierfs.policy.readers import one_text
-from tierfs.policy.values import written
+from tierfs.policy.diagnostics import did_you_mean, quote
+from tierfs.policy.schema import BadValue
+from tierfs.policy.values import pattern_schema, scalar_text
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from tierfs.policy.document import Value
-    from tierfs.policy.problems import Problems
+    from tierfs.policy.diagnostics import Diagnostics
+    from tierfs.policy.yaml import Node
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 """In the order of `datetime.weekday`."""
@@ -52,23 +51,22 @@ class Window:
 class WindowReader:
     """``[DAYS ]HH:MM-HH:MM``."""
 
-    def read(self, value: Value, _problems: Problems) -> Window:
+    def read(self, node: Node, _diagnostics: Diagnostics) -> Window:
         """The window."""
-        text = one_text(value).strip()
+        text = scalar_text(node).strip()
         parts = _PARTS.fullmatch(text) if re.fullmatch(_WINDOW, text) else None
         if parts is None:
-            raise BadValue(
-                f"must be a time of day such as 22:00-06:00, not {quote(text)}", _hint(text)
-            )
+            message = f"must be a time of day such as 22:00-06:00, not {quote(text)}"
+            raise BadValue(message, _hint(text))
         start, end = _minute(parts["start"]), _minute(parts["end"])
         if start == end:
             hint = 'for the whole day write "00:00-24:00"'
             raise BadValue(f"is empty: {quote(text)} ends as it starts", hint)
         return Window(_days(parts["days"]), start, end, text)
 
-    def schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, Any]:
         """As `read`, but for windows that are empty."""
-        return written(_WINDOW)
+        return pattern_schema(_WINDOW)
 
 
 def _minute(text: str) -> int:
@@ -83,6 +81,7 @@ def _days(text: str | None) -> frozenset[int]:
     for part in re.split(r",\s?", text.lower()):
         first, _, last = part.partition("-")
         start = DAYS.index(first)
+        # Modulo, since a range may pass the end of the week: sat-mon.
         length = (DAYS.index(last or first) - start) % len(DAYS)
         found |= {(start + step) % len(DAYS) for step in range(length + 1)}
     return frozenset(found)
