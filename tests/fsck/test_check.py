@@ -33,7 +33,8 @@ from tests.support.volumes import LooseVolume, MakeVolume
 from tierfs.base.beneath import open_file
 from tierfs.base.errors import IndexFailed, VolumeBusy, VolumeRefused
 from tierfs.base.extents import WHOLE_FILE
-from tierfs.fsck import findings, kinds
+from tierfs.fsck import check as check_module
+from tierfs.fsck import kinds
 from tierfs.fsck.check import Finding, check
 from tierfs.index import index as index_module
 from tierfs.index import inspection
@@ -185,10 +186,10 @@ def test_a_lost_tier_loses_the_files_that_need_it(image: Image) -> None:
 
 
 def test_a_report_keeps_some_and_counts_all(image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(findings, "KEPT", 2)
+    monkeypatch.setattr(check_module, "KEPT", 2)
     shutil.rmtree(image.settings.flash / "heads")
     told: list[Finding] = []
-    report = check(image.settings, found=told.append)
+    report = check(image.settings, listener=told.append)
     assert report.findings == told[:2]
     assert len(told) == sum(report.counts.values()) == 7
 

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from tierfs.fsck.faults import Case, cases
 
 from tests.support.volumes import LooseVolume
 from tierfs.fsck import check as check_module
-from tierfs.fsck import findings, kinds
+from tierfs.fsck import kinds
+from tierfs.fsck.faults import Case, cases
 from tierfs.index.inodes import ROOT, Inode
 from tierfs.index.inspection import Inspection
 
@@ -87,7 +87,7 @@ def test_as_many_findings_need_none_either(
     small: LooseVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every file says that it has bytes, and none has an object; the report keeps few."""
-    monkeypatch.setattr(findings, "KEPT", 10)
+    monkeypatch.setattr(check_module, "KEPT", 10)
     small.close()
     fill(small, FEWER)
     with closing(sqlite3.connect(small.settings.index)) as connection, connection:

@@ -266,7 +266,7 @@ def test_who_does_not_agree_changes_nothing(image: Image) -> None:
     told: list[Finding] = []
     home = image.settings.path.parent
     before = contents(home)
-    outcome = repair.repair(image.settings, agree=refuse, found=told.append)
+    outcome = repair.repair(image.settings, agree=refuse, listener=told.append)
     assert asked == [{kinds.LINKS: 1}]
     assert len(told) == len(outcome.report.findings) == 2
     assert contents(home) == before

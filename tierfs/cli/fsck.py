@@ -53,9 +53,9 @@ def command(volume_file: Path, *, thorough: bool, mend: bool, yes: bool, as_json
     writer = _Json() if as_json else _Lines()
     if mend:
         agree = _agreed if yes else _ask
-        report, mended = repair(settings, agree=agree, found=writer.found)
+        report, mended = repair(settings, agree=agree, listener=writer.found)
     else:
-        report, mended = check(settings, thorough=thorough, found=writer.found), Counter()
+        report, mended = check(settings, thorough=thorough, listener=writer.found), Counter()
     writer.finish(report, mended)
     return ExitCode.OK if report.clean else ExitCode.DAMAGE
 

@@ -1,1 +1,13 @@
-"""The check of a volume that is not mounted: what is lost, what is damaged, what takes room."""
+"""The check of a volume that is not mounted: what is lost, what is damaged, what takes room.
+
+Bottom up:
+
+- ``kinds``: every kind of finding, how bad it is and what to do, in one table.
+- ``faults``: what is known of one inode number, and what is wrong with it.
+- ``objects``: reading the object directories.
+- ``check``: one pass over index and objects, merged by inode number; `Finding` and `Report`.
+- ``repair``: what can be mended without a byte, name or guess being lost.
+
+A new kind of finding goes to ``kinds``, to ``faults`` or ``check``, and, if it can be mended, to
+the table of ``repair``.
+"""

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from tierfs.base.errors import IndexDamaged, IndexFailed, VolumeRefused
 from tierfs.core.generations import disagreement, read_markers
 from tierfs.core.trust import require_trusted
 from tierfs.core.volume import HEADS, OBJECTS, volume_uuid
-from tierfs.fsck import kinds, lengths, links, rows
-from tierfs.fsck.check import Fault, Finding, Report
-from tierfs.fsck.faults import Case, cases
-from tierfs.fsck.mirrors import first_difference
-from tierfs.fsck.objects import walk
-from tierfs.fsck.paths import Paths
+from tierfs.fsck import kinds
+from tierfs.fsck.faults import Case, Fault, Paths, cases, link_faults, object_faults, row_faults
+from tierfs.fsck.kinds import Kind, Severity
+from tierfs.fsck.objects import first_difference, walk
 from tierfs.index.failures import unreadable
 from tierfs.index.index import SERIAL_BLOCK, require_database
 from tierfs.index.inspection import Inspection, Tier
@@ -29,15 +30,75 @@ from tierfs.policy.volume_file import VolumeFile
 from tierfs.store.markers import VolumeLock, read_marker, rewrite_marker
 from tierfs.store.replaced import replaced_lengths, to_put_back
 
-Found = Callable[[Finding], None]
-"""Told of every finding when it is found."""
+KEPT = 1000
+"""Findings that a report keeps; `Listener` gets all of them."""
+
+
+class Finding(NamedTuple):
+    """Something found; ``ino`` is 0 where it concerns no single inode.
+
+    ``path`` is in the volume; of what concerns no inode in the filesystem below, or empty.
+    ``remedy`` is what a repair needs to know, such as the right link count; 0: there is no repair.
+    """
+
+    kind: Kind
+    ino: int
+    what: str
+    path: bytes = b""
+    remedy: int = 0
+
+
+@dataclass(slots=True)
+class Report:
+    """What a check saw; ``findings`` are the first `KEPT`, ``counts`` are of all."""
+
+    volume: str
+    inodes: int = 0
+    files: int = 0
+    objects: int = 0
+    awaiting_removal: int = 0
+    """Inodes unlinked while open: the next mount frees them."""
+    awaiting_trim: int = 0
+    """Files whose objects the next mount trims."""
+    complete: bool = True
+    """Whether the check came to its end; False: the index could not be read."""
+    unnoted: str = ""
+    """Why the damage could not be noted in the marker of flash; empty: it is, or there is none."""
+    counts: Counter[Kind] = field(default_factory=Counter)
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def clean(self) -> bool:
+        """Whether there is nothing but notes."""
+        return all(kind.severity == "note" for kind in self.counts)
+
+    @property
+    def damage(self) -> str:
+        """What is damaged, for people: kinds and how many of each; empty: nothing."""
+        found = [(kind.name, count) for kind, count in self.counts.items() if count]
+        damaged = {kind.name for kind in self.counts if kind.severity == "damage"}
+        return ", ".join(f"{name} {count}" for name, count in found if name in damaged)
+
+    def add(self, finding: Finding) -> None:
+        """Count a finding, and keep it if it is one of the first."""
+        self.counts[finding.kind] += 1
+        if len(self.findings) < KEPT:
+            self.findings.append(finding)
+
+    def count(self, severity: Severity) -> int:
+        """How many findings are so bad."""
+        return sum(count for kind, count in self.counts.items() if kind.severity == severity)
+
+
+Listener = Callable[[Finding], None]
+"""Called with every finding when it is found."""
 
 
 def ignore(_finding: Finding) -> None:
-    """For who needs the report alone."""
+    """A listener for who needs the report alone."""
 
 
-def check(settings: VolumeFile, *, thorough: bool = False, found: Found = ignore) -> Report:
+def check(settings: VolumeFile, *, thorough: bool = False, listener: Listener = ignore) -> Report:
     """Check a volume that is not mounted; ``thorough``: mirrors byte by byte, and SQLite's indexes.
 
     Raises:
@@ -47,7 +108,7 @@ def check(settings: VolumeFile, *, thorough: bool = False, found: Found = ignore
         OSError: a marker cannot be opened.
     """
     with locked(settings) as volume:
-        report = examine(settings, volume, thorough=thorough, found=found)
+        report = examine(settings, volume, thorough=thorough, listener=listener)
         note_damage(settings, report, thorough=thorough)
         return report
 
@@ -84,11 +145,11 @@ def note_damage(settings: VolumeFile, report: Report, *, thorough: bool) -> None
 
 
 def examine(
-    settings: VolumeFile, volume: str, *, thorough: bool = False, found: Found = ignore
+    settings: VolumeFile, volume: str, *, thorough: bool = False, listener: Listener = ignore
 ) -> Report:
     """Check a volume that the caller has locked."""
     report = Report(volume)
-    checker = _Checker(settings, report, found)
+    checker = _Checker(settings, report, listener)
     try:
         with closing(Inspection(settings.index)) as inspection:
             checker.run(inspection, thorough=thorough)
@@ -97,17 +158,17 @@ def examine(
             raise
         report.complete = False
         kind = kinds.INDEX if isinstance(exc, IndexDamaged) else kinds.UNREADABLE
-        checker.tell(Finding(kind, 0, str(exc)))
+        checker.add(Finding(kind, 0, str(exc)))
     return report
 
 
 class _Checker:
     """One check under way."""
 
-    def __init__(self, settings: VolumeFile, report: Report, found: Found) -> None:
+    def __init__(self, settings: VolumeFile, report: Report, listener: Listener) -> None:
         self._settings = settings
         self._report = report
-        self._found = found
+        self._listener = listener
         self._put_back: set[int] = set()
         """Inodes of which the next mount puts an object back."""
         self._stores: dict[Tier, Path] = {
@@ -115,10 +176,10 @@ class _Checker:
             "disk": settings.disk / OBJECTS,
         }
 
-    def tell(self, finding: Finding) -> None:
+    def add(self, finding: Finding) -> None:
         """Count a finding and pass it on."""
         self._report.add(finding)
-        self._found(finding)
+        self._listener(finding)
 
     def run(self, inspection: Inspection, *, thorough: bool) -> None:
         """Find everything."""
@@ -127,7 +188,7 @@ class _Checker:
             return
         inspection.prepare()
         for tier, root in self._stores.items():
-            objects = self._counted(walk(root, self._complain))
+            objects = self._counted(walk(root, self._add_foreign))
             inspection.remember(tier, self._as_mounted(objects, root.parent, inspection))
         self._check_generation(inspection)
         self._check_serials(inspection)
@@ -135,9 +196,9 @@ class _Checker:
         paths = Paths(inspection)
         for ino, place in inspection.bad_names():
             path = paths.at(place)
-            self.tell(Finding(kinds.BAD_NAME, ino, f"name {place.name!r}", path))
+            self.add(Finding(kinds.BAD_NAME, ino, f"name {place.name!r}", path))
         for case in cases(inspection):
-            self._judge(case, paths, thorough=thorough)
+            self._check_case(case, paths, thorough=thorough)
 
     def _as_mounted(
         self, objects: Iterable[tuple[int, int]], tier: Path, inspection: Inspection
@@ -154,16 +215,16 @@ class _Checker:
         """Whether the tables can be read at all."""
         problems = inspection.problems(thorough=thorough)
         if problems and (where := unreadable(inspection.path)):
-            self.tell(Finding(kinds.UNREADABLE, 0, where, os.fsencode(inspection.path)))
+            self.add(Finding(kinds.UNREADABLE, 0, where, os.fsencode(inspection.path)))
             return False
         for problem in problems:
-            self.tell(Finding(kinds.INDEX, 0, problem))
+            self.add(Finding(kinds.INDEX, 0, problem))
         if problems:
             return False
         inspection.require_current()
         differences = inspection.schema_differences()
         for name in differences:
-            self.tell(Finding(kinds.SCHEMA, 0, f"{name} is missing, unknown or different"))
+            self.add(Finding(kinds.SCHEMA, 0, f"{name} is missing, unknown or different"))
         if differences:
             return False
         if (owner := inspection.owner()) != self._report.volume:
@@ -177,31 +238,31 @@ class _Checker:
         largest, following = inspection.largest_serial(), inspection.next_serial()
         if largest >= following:
             what = f"{largest} is in use, and {following} would be given next"
-            self.tell(Finding(kinds.SERIAL, 0, what, remedy=largest + 1))
+            self.add(Finding(kinds.SERIAL, 0, what, remedy=largest + 1))
 
     def _check_counts(self, inspection: Inspection) -> None:
         wrong = inspection.miscounted()
         if wrong:
             what = ", ".join(f"{name} is {old}, not {new}" for name, (old, new) in wrong.items())
-            self.tell(Finding(kinds.COUNTS, 0, what, remedy=1))
+            self.add(Finding(kinds.COUNTS, 0, what, remedy=1))
 
     def _check_generation(self, inspection: Inspection) -> None:
         what = disagreement(self._settings, read_markers(self._settings), inspection.generations())
         if what:
             # The index may have handed out more than it knows: to directories, or beyond a block.
             following = max(inspection.largest_serial() + 1, inspection.next_serial())
-            self.tell(Finding(kinds.GENERATION, 0, what, remedy=following + SERIAL_BLOCK))
+            self.add(Finding(kinds.GENERATION, 0, what, remedy=following + SERIAL_BLOCK))
 
-    def _judge(self, case: Case, paths: Paths, *, thorough: bool) -> None:
+    def _check_case(self, case: Case, paths: Paths, *, thorough: bool) -> None:
         self._count(case)
-        found = [*_row_faults(case), *links.faults(case, paths), *lengths.faults(case)]
+        found = [*row_faults(case), *link_faults(case, paths), *object_faults(case)]
         is_clean = not found and case.dirty is None and case.ino not in self._put_back
         if is_clean and thorough and case.inode and case.inode.mirrored and case.inode.nlink:
             found = list(self._mirror_faults(case))
         if found:
             path = paths.of(case.ino, case.names)
             for kind, what, remedy in found:
-                self.tell(Finding(kind, case.ino, what, path, remedy))
+                self.add(Finding(kind, case.ino, what, path, remedy))
 
     def _mirror_faults(self, case: Case) -> Iterator[Fault]:
         if case.inode is None:
@@ -227,24 +288,11 @@ class _Checker:
             self._report.objects += 1
             yield found
 
-    def _complain(self, path: Path, exc: OSError | None) -> None:
+    def _add_foreign(self, path: Path, exc: OSError | None) -> None:
         """What is in an object directory and no object, or cannot be read."""
         if exc is None:
             finding = Finding(kinds.FOREIGN, 0, "is no object of tierfs", os.fsencode(path))
         else:
             what = f"cannot be read: {exc.strerror}"
             finding = Finding(kinds.UNREADABLE, 0, what, os.fsencode(path))
-        self.tell(finding)
-
-
-def _row_faults(case: Case) -> Iterator[Fault]:
-    if case.is_root and case.inode is None:
-        yield Fault(kinds.ROOT, "it has no row")
-    if case.inode is not None:
-        yield from (Fault(kinds.ROW, fault) for fault in rows.faults(case.inode))
-        return
-    stray = {"xattr": case.xattrs, "pin": case.pin, "request": case.request, "cut": case.cut}
-    stray["dirty"] = case.dirty is not None
-    for table, number in stray.items():
-        if number:
-            yield Fault(kinds.STRAY_ROW, f"{number:d} rows in {table}", case.ino)
+        self.add(finding)

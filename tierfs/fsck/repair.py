@@ -15,7 +15,15 @@ from typing import NamedTuple
 from tierfs.core.generations import read_markers
 from tierfs.core.volume import HEADS, OBJECTS
 from tierfs.fsck import kinds
-from tierfs.fsck.check import Finding, Found, Report, examine, ignore, locked, note_damage
+from tierfs.fsck.check import (
+    Finding,
+    Listener,
+    Report,
+    examine,
+    ignore,
+    locked,
+    note_damage,
+)
 from tierfs.fsck.kinds import Kind
 from tierfs.index.mending import Mending, mending
 from tierfs.policy.volume_file import VolumeFile
@@ -60,8 +68,10 @@ class _Look(NamedTuple):
         return self._replace(mendable=mendable, counts=Counter(counts))
 
 
-def repair(settings: VolumeFile, *, agree: Agree, found: Found = ignore) -> Outcome:
-    """Check a volume that is not mounted, and mend what can be; ``found`` hears the first check.
+def repair(settings: VolumeFile, *, agree: Agree, listener: Listener = ignore) -> Outcome:
+    """Check a volume that is not mounted, and mend what can be.
+
+    ``listener`` gets what the first check finds.
 
     Raises:
         VolumeRefused, VolumeBusy, OSError: as ``check``; OSError: an object cannot be moved.
@@ -69,7 +79,7 @@ def repair(settings: VolumeFile, *, agree: Agree, found: Found = ignore) -> Outc
     """
     mended: Counter[Kind] = Counter()
     with locked(settings, to_write=True) as volume:
-        look = _look(settings, volume, found)
+        look = _look(settings, volume, listener)
         spared = OF_NEWER if OLD_INDEX & set(look.report.counts) else frozenset[Kind]()
         look = look.without(spared)
         if look.mendable and agree(look.counts):
@@ -88,18 +98,18 @@ def can_mend(finding: Finding) -> bool:
     return finding.kind in _ACTIONS and finding.remedy > 0
 
 
-def _look(settings: VolumeFile, volume: str, found: Found) -> _Look:
+def _look(settings: VolumeFile, volume: str, listener: Listener) -> _Look:
     mendable: list[Finding] = []
     counts: Counter[Kind] = Counter()
 
     def listen(finding: Finding) -> None:
-        found(finding)
+        listener(finding)
         if can_mend(finding):
             counts[finding.kind] += 1
             if len(mendable) < AT_A_TIME:
                 mendable.append(finding)
 
-    report = examine(settings, volume, found=listen)
+    report = examine(settings, volume, listener=listen)
     if HOPELESS & set(report.counts):
         return _Look(report, [], Counter())
     return _Look(report, mendable, counts)

@@ -1,13 +1,18 @@
+"""Damage of every kind is found, and documented as it is reported."""
+
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
 
+from tests.docs.pages import read
 from tests.fsck.image import Image
 from tests.fsck.plants import PLANTS, Findings, Plant
+from tierfs.cli.fsck import command
 from tierfs.fsck import kinds
 from tierfs.fsck.check import check
+from tierfs.fsck.kinds import KINDS, Kind
 
 
 def found_in(image: Image) -> Findings:
@@ -38,3 +43,18 @@ def test_every_kind_is_planted(image: Image, home: Path) -> None:
     }
     elsewhere = {kinds.INDEX, kinds.UNREADABLE}
     assert planted == set(kinds.KINDS) - elsewhere
+
+
+REFERENCE = "docs/reference/fsck.md"
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: str(kind.name))
+def test_every_kind_is_documented_as_it_is_told(kind: Kind) -> None:
+    row = f"| `{kind.name}` | {kind.severity} | {kind.meaning} | {kind.advice} |"
+    assert row in read(REFERENCE)
+
+
+def test_every_option_is_documented() -> None:
+    options = {name for option in command.params for name in option.opts if name.startswith("-")}
+    assert options
+    assert [name for name in options if f"`{name}`" not in read(REFERENCE)] == []
