@@ -11,8 +11,8 @@ import pytest
 
 from tierfs.base.holes import data_ranges
 from tierfs.mount.spindle.survey import survey
+from tierfs.prewarm.warm import Opened, tail_ranges
 from tierfs.store.objects import ObjectStore
-from tierfs.warming.files import Opened, tail_ranges
 
 PAGE = 4096
 SIZE = 10 * PAGE

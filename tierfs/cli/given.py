@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from tierfs.base.errors import UsageError
-from tierfs.warming.names import parse_list
+from tierfs.prewarm.find import parse_list
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -19,8 +19,8 @@ from tierfs.cli.given import listed, named, require_files, takes_files
 from tierfs.cli.messages import counted
 from tierfs.cli.status import aligned
 from tierfs.cli.verb import Verb
-from tierfs.warming.tally import Sum, Tally
-from tierfs.warming.warm import JOBS, Plan, Watch, warm
+from tierfs.prewarm.counts import Counts, PartCounts
+from tierfs.prewarm.warm import JOBS, Plan, Watch, warm
 
 EXAMPLES = """
 tierfs warm /mnt/images/train
@@ -62,16 +62,16 @@ def command(
     began = time.monotonic()
     with _bar(check=check) as watch:
         plan = Plan(tails=tails, check=check, jobs=jobs)
-        tally = warm(named(paths), listed(paths, null=null), plan, watch)
+        counts = warm(named(paths), listed(paths, null=null), plan, watch)
     seconds = time.monotonic() - began
-    done = tally.is_warm(tails=tails) if check else not tally.errors
+    done = counts.is_warm(tails=tails) if check else not counts.errors
     if as_json:
-        click.echo(json.dumps(record(tally, seconds, tails=tails), indent=2))
+        click.echo(json.dumps(record(counts, seconds, tails=tails), indent=2))
     else:
-        click.echo("\n".join(summary(tally, seconds)))
-    if tally.interrupted:
+        click.echo("\n".join(summary(counts, seconds)))
+    if counts.interrupted:
         raise click.Abort
-    if tally.foreign:
+    if counts.foreign:
         return ExitCode.NOT_MOUNTED
     return ExitCode.OK if done else ExitCode.UNEXPECTED
 
@@ -83,42 +83,42 @@ def _bar(*, check: bool) -> Iterator[Watch]:
     with bar(shown) as progress:
         task = progress.add_task("checking" if check else "warming", total=None, found=0, done="")
 
-        def watch(tally: Tally) -> None:
+        def watch(counts: Counts) -> None:
             progress.update(
                 task,
-                total=max(tally.found, 1),
-                completed=_ended(tally),
-                found=tally.found,
-                done=format_size(tally.head.warm_bytes + tally.tail.warm_bytes),
+                total=max(counts.found, 1),
+                completed=_ended(counts),
+                found=counts.found,
+                done=format_size(counts.head.warm_bytes + counts.tail.warm_bytes),
             )
 
         yield watch
 
 
-def _ended(tally: Tally) -> int:
+def _ended(counts: Counts) -> int:
     """Files that need no more work, as far as the bar goes: errors may be of directories."""
-    return min(tally.files + tally.errors, tally.found)
+    return min(counts.files + counts.errors, counts.found)
 
 
-def record(tally: Tally, seconds: float, *, tails: bool) -> dict[str, Any]:
-    """The tally for JSON."""
+def record(counts: Counts, seconds: float, *, tails: bool) -> dict[str, Any]:
+    """The counts for JSON."""
     return {
-        "warm": tally.is_warm(tails=tails),
-        "interrupted": tally.interrupted,
+        "warm": counts.is_warm(tails=tails),
+        "interrupted": counts.interrupted,
         "seconds": round(seconds, 3),
-        "directories": tally.directories,
-        "metadata": {"files": tally.files, "warm_files": tally.warm_names},
-        "heads": _sum_record(tally.head),
-        "tails": _sum_record(tally.tail),
-        "skipped": dict(tally.skipped),
-        "errors": tally.errors,
+        "directories": counts.directories,
+        "metadata": {"files": counts.files, "warm_files": counts.warm_names},
+        "heads": _sum_record(counts.head),
+        "tails": _sum_record(counts.tail),
+        "skipped": dict(counts.skipped),
+        "errors": counts.errors,
         "problems": [
-            {"path": os.fsdecode(path), "reason": reason} for path, reason in tally.problems
+            {"path": os.fsdecode(path), "reason": reason} for path, reason in counts.problems
         ],
     }
 
 
-def _sum_record(part: Sum) -> dict[str, int]:
+def _sum_record(part: PartCounts) -> dict[str, int]:
     return {
         "files": part.files,
         "warm_files": part.warm_files,
@@ -127,43 +127,43 @@ def _sum_record(part: Sum) -> dict[str, int]:
     }
 
 
-def summary(tally: Tally, seconds: float) -> list[str]:
-    """The tally for people."""
-    ended = "interrupted after" if tally.interrupted else "in"
-    rate = int(tally.files / max(seconds, 1e-3))
+def summary(counts: Counts, seconds: float) -> list[str]:
+    """The counts for people."""
+    ended = "interrupted after" if counts.interrupted else "in"
+    rate = int(counts.files / max(seconds, 1e-3))
     return [
-        *aligned(table(tally), numbers=4),
-        f"{_amount(tally)} {ended} {seconds:.1f} s, {rate:,} files a second",
-        *(f"left alone: {count:,} {kind}" for kind, count in tally.skipped.most_common()),
-        *_problems(tally),
+        *aligned(table(counts), numbers=4),
+        f"{_amount(counts)} {ended} {seconds:.1f} s, {rate:,} files a second",
+        *(f"left alone: {count:,} {kind}" for kind, count in counts.skipped.most_common()),
+        *_problems(counts),
     ]
 
 
-def _amount(tally: Tally) -> str:
-    files = counted(tally.files, "file", "files")
-    folders = counted(tally.directories, "directory", "directories")
-    return f"{files} and {folders}" if tally.directories else files
+def _amount(counts: Counts) -> str:
+    files = counted(counts.files, "file", "files")
+    folders = counted(counts.directories, "directory", "directories")
+    return f"{files} and {folders}" if counts.directories else files
 
 
-def table(tally: Tally) -> list[tuple[str, ...]]:
+def table(counts: Counts) -> list[tuple[str, ...]]:
     """A row for metadata, heads and tails, below their headings."""
-    names = (f"{tally.files:,}", f"{tally.warm_names:,}", "", "")
+    names = (f"{counts.files:,}", f"{counts.warm_names:,}", "", "")
     return [
         ("", "files", "warm", "bytes", "warm"),
         ("metadata", *names),
-        ("heads", *_cells(tally.head)),
-        ("tails", *_cells(tally.tail)),
+        ("heads", *_cells(counts.head)),
+        ("tails", *_cells(counts.tail)),
     ]
 
 
-def _cells(part: Sum) -> tuple[str, ...]:
-    counts = (f"{part.files:,}", f"{part.warm_files:,}")
-    return (*counts, format_size(part.bytes), format_size(part.warm_bytes))
+def _cells(part: PartCounts) -> tuple[str, ...]:
+    files = (f"{part.files:,}", f"{part.warm_files:,}")
+    return (*files, format_size(part.bytes), format_size(part.warm_bytes))
 
 
-def _problems(tally: Tally) -> list[str]:
-    if not tally.errors:
+def _problems(counts: Counts) -> list[str]:
+    if not counts.errors:
         return []
-    told = [f"  {printable(path)}: {reason}" for path, reason in tally.problems]
-    more = tally.errors - len(told)
-    return [f"errors: {tally.errors:,}", *told, *([f"  and {more:,} more"] if more else [])]
+    told = [f"  {printable(path)}: {reason}" for path, reason in counts.problems]
+    more = counts.errors - len(told)
+    return [f"errors: {counts.errors:,}", *told, *([f"  and {more:,} more"] if more else [])]

@@ -22,7 +22,7 @@ from tierfs.cli.byhand.waiting import Asked, Waiting
 from tierfs.cli.byhand.wishes import Wish
 from tierfs.cli.given import require_files
 from tierfs.cli.messages import counted
-from tierfs.warming.heads import require_daemon
+from tierfs.prewarm.find import require_daemon
 
 STAYS: Final = "what was asked for stays, and is done when the mount comes to it"
 

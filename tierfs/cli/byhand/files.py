@@ -11,13 +11,12 @@ from tierfs.base.errors import ExitCode, NotMounted
 from tierfs.base.text import printable
 from tierfs.cli.byhand.place import is_foreign, reason
 from tierfs.cli.given import listed, named
-from tierfs.warming.heads import Heads, require_daemon
-from tierfs.warming.names import GONE, VANISHED, Names
-from tierfs.warming.tally import Tally
+from tierfs.prewarm.counts import Counts
+from tierfs.prewarm.find import GONE, VANISHED, FileFinder, HeadLengths, require_daemon
 
 
-class Complaints(Tally):
-    """A tally that tells each problem at once, in a line on standard error."""
+class Complaints(Counts):
+    """Counts that report each problem at once, in a line on standard error."""
 
     __slots__ = ("exit_code",)
 
@@ -83,15 +82,15 @@ def files(
         NotMounted: the daemon of a mount is gone while its directories or the list are read.
         UsageError: the list cannot be one.
     """
-    names = Names(Heads(), complaints, lambda _: False)
+    finder = FileFinder(HeadLengths(), complaints, lambda _: False)
     for path in named(words):
-        yield from _argument(names, path, complaints, recursive=recursive, directory=directory)
-    for found in names.listed(listed(words, null=null)):
+        yield from _argument(finder, path, complaints, recursive=recursive, directory=directory)
+    for found in finder.listed(listed(words, null=null)):
         yield found.path
 
 
 def _argument(
-    names: Names,
+    finder: FileFinder,
     path: bytes,
     complaints: Complaints,
     *,
@@ -99,14 +98,14 @@ def _argument(
     directory: Callable[[bytes], object],
 ) -> Iterator[bytes]:
     try:
-        known = names.arguments([path])
+        known = finder.arguments([path])
     except NotMounted as error:
         return complaints.unreachable(error)
     for one in known:
-        if stat.S_ISDIR(one.facts.st_mode) and not recursive:
+        if stat.S_ISDIR(one.status.st_mode) and not recursive:
             complaints.fail(path, "it is a directory; -r takes all files in and below it")
         else:
-            if stat.S_ISDIR(one.facts.st_mode):
+            if stat.S_ISDIR(one.status.st_mode):
                 directory(one.path)
-            for found in names.below([one]):
+            for found in finder.below([one]):
                 yield found.path

@@ -9,17 +9,17 @@ import pytest
 from tierfs.base.errors import ExitCode
 from tierfs.cli.main import main
 from tierfs.cli.warm import record, summary
-from tierfs.warming.tally import SHOWN, Sum, Tally
+from tierfs.prewarm.counts import SHOWN, Counts, PartCounts
 
-TALLY = Tally(
+COUNTS = Counts(
     found=12_345,
     directories=3,
     files=12_344,
     warm_names=12_344,
-    head=Sum(12_000, 11_999, 1024**3, 1024**2),
-    tail=Sum(5, 0, 1024**2, 0),
+    head=PartCounts(12_000, 11_999, 1024**3, 1024**2),
+    tail=PartCounts(5, 0, 1024**2, 0),
 )
-SHOWN_TALLY = """\
+SHOWN_COUNTS = """\
            files    warm  bytes  warm
 metadata  12,344  12,344
 heads     12,000  11,999   1GiB  1MiB
@@ -31,20 +31,22 @@ errors: 11
 
 
 def test_a_table_for_people() -> None:
-    tally = Tally(**{name: getattr(TALLY, name) for name in Tally.__slots__ if name[0] != "_"})
-    tally.skipped["symbolic links"] = 2
+    counts = Counts(**{name: getattr(COUNTS, name) for name in Counts.__slots__ if name[0] != "_"})
+    counts.skipped["symbolic links"] = 2
     for number in range(SHOWN + 1):
-        tally.fail(b"/mnt/\xff\n%d" % number, "Input/output error")
-    lines = summary(tally, 2.0)
-    assert "\n".join(lines).startswith(SHOWN_TALLY)
+        counts.fail(b"/mnt/\xff\n%d" % number, "Input/output error")
+    lines = summary(counts, 2.0)
+    assert "\n".join(lines).startswith(SHOWN_COUNTS)
     assert lines[-SHOWN - 1] == r"  /mnt/\xff\n0: Input/output error"
     assert lines[-1] == "  and 1 more"
 
 
 def test_json_for_programs() -> None:
-    tally = Tally(files=1, warm_names=1, head=Sum(1, 1, 10, 10), tail=Sum(1, 0, 5, 0))
-    tally.fail(b"\xff", "no")
-    assert record(tally, 0.12345, tails=False) == {
+    counts = Counts(
+        files=1, warm_names=1, head=PartCounts(1, 1, 10, 10), tail=PartCounts(1, 0, 5, 0)
+    )
+    counts.fail(b"\xff", "no")
+    assert record(counts, 0.12345, tails=False) == {
         "warm": False,
         "interrupted": False,
         "seconds": 0.123,

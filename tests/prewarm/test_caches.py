@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tierfs.base.errors import TierfsError
-from tierfs.warming.caches import PAGE, Span, cached, is_name_cached, resident_pages
+from tierfs.prewarm.caches import PAGE, Span, cached, is_name_cached, resident_pages
 
 PAGES = 10
 LENGTH = PAGES * PAGE - 100
@@ -49,7 +49,7 @@ def test_older_kernels_are_asked_by_mincore(
     descriptor: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert resident_pages(descriptor, 0, PAGES * PAGE) == 3
-    monkeypatch.setattr("tierfs.warming.caches._MAPPED_AT_ONCE", 3 * PAGE)
+    monkeypatch.setattr("tierfs.prewarm.caches._MAPPED_AT_ONCE", 3 * PAGE)
     assert resident_pages(descriptor, 0, PAGES * PAGE) == 3
     assert resident_pages(descriptor, 2 * PAGE, 2 * PAGE) == 2
 
@@ -79,7 +79,7 @@ def test_a_name_that_cannot_be_is_told() -> None:
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.EINVAL])
 def test_a_kernel_that_cannot_tell(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tierfs.warming.caches._OPENAT2", -1)  # no kernel has this call
+    monkeypatch.setattr("tierfs.prewarm.caches._OPENAT2", -1)  # no kernel has this call
     monkeypatch.setattr("ctypes.get_errno", lambda: number)
     with pytest.raises(TierfsError, match=r"Linux 5\.12"):
         is_name_cached(b"/")

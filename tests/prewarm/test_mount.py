@@ -15,9 +15,7 @@ from typing import IO, Any
 
 import pytest
 
-from tests.support.mounting import HEAD, Mount, tierfs
-from tests.support.proc import start, stop, wait_until
-from tests.warming.reading import (
+from tests.prewarm.reading import (
     LARGE,
     SMALL,
     Requests,
@@ -26,7 +24,9 @@ from tests.warming.reading import (
     warm,
     warm_list,
 )
-from tests.warming.undisturbed import undisturbed
+from tests.prewarm.undisturbed import undisturbed
+from tests.support.mounting import HEAD, Mount, tierfs
+from tests.support.proc import start, stop, wait_until
 from tierfs.base.errors import ExitCode
 from tierfs.cli.main import INTERRUPTED, main
 

@@ -1,4 +1,4 @@
-"""What became of the files: sums, and the first few problems by name."""
+"""What became of the files: counts, and the first few problems by name."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from tierfs.warming.caches import Span
+from tierfs.prewarm.caches import Span
 
 SHOWN: Final = 10
-"""Problems of which the file is told; the others are counted."""
+"""Problems that are listed; the others are counted."""
 
 
 class State(NamedTuple):
@@ -29,7 +29,7 @@ class Problem(NamedTuple):
 
 
 @dataclass(slots=True)
-class Sum:
+class PartCounts:
     """Files that have something, and those of them of which all is warm; bytes likewise."""
 
     files: int = 0
@@ -52,16 +52,16 @@ class Sum:
 
 
 @dataclass(slots=True)
-class Tally:
-    """The sums so far. Threads add to it; whoever reads it meanwhile sees a moment's figures."""
+class Counts:
+    """The figures so far. Threads add to them; a reader sees those of a moment."""
 
     found: int = 0
     """Files met; they are looked at afterwards."""
     directories: int = 0
     files: int = 0
     warm_names: int = 0
-    head: Sum = field(default_factory=Sum)
-    tail: Sum = field(default_factory=Sum)
+    head: PartCounts = field(default_factory=PartCounts)
+    tail: PartCounts = field(default_factory=PartCounts)
     skipped: Counter[str] = field(default_factory=Counter)
     """What was left alone, by kind: ``symbolic links`` and so on."""
     errors: int = 0
@@ -93,7 +93,7 @@ class Tally:
                 self.problems.append(Problem(path, reason))
 
     def refuse(self, path: bytes) -> None:
-        """Count a file that somebody asked for and that is in no tierfs mount."""
+        """Count a file that was given by name and is in no tierfs mount."""
         with self._mutex:
             self.foreign += 1
         self.fail(path, "is not in a tierfs mount")

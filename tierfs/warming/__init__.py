@@ -1,5 +1,0 @@
-"""``tierfs warm``: names, heads and, asked to, tails into the kernel's caches, in disk order.
-
-It works on the mount as any program does and knows nothing of the volume below; what it asks the
-mount for is one virtual extended attribute, ``tierfs.head``.
-"""
