@@ -43,7 +43,7 @@ demo: setup ## the main job on a real directory tree, start to end
 	$(BIN)/python -m tierfs.demo $(ARGS)
 
 bench: .venv/.ready-bench ## the acceptance run beside mergerfs and bindfs, as root; ARGS="--only epoch" narrows it
-	$(BIN)/tierfs bench suite $(ARGS)
+	$(BIN)/python -m tests.benchmarks suite $(ARGS)
 
 sanitize: setup-test ## the fast path's tests under AddressSanitizer and UndefinedBehaviorSanitizer, then ThreadSanitizer
 	.ci/sanitize address $(ARGS)

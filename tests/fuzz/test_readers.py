@@ -40,6 +40,7 @@ from tierfs.store.markers import MARKER, Marker, read_marker, write_marker
 from tierfs.tiering.access_log import (
     BadLine,
     FileFacts,
+    Recording,
     Use,
     beginning_line,
     file_line,
@@ -50,7 +51,6 @@ from tierfs.tiering.access_log import (
 from tierfs.tiering.access_recorder import RotatingLog
 from tierfs.tiering.heat import Heat
 from tierfs.tiering.heat_file import MAGIC, VERSION, BadSnapshot, pack_heat, unpack_heat
-from tierfs.tiering.simulator.access_log import read_log
 
 MOST_CPU_S = 5.0
 """Processor time for one input; usual is a thousandth."""
@@ -180,7 +180,7 @@ def test_access_logs(tmp_path: Path) -> None:
         path.write_bytes(data)
         RotatingLog(path, 4096, LINES[0]).close()
         path.write_bytes(data)
-        read_log(path)
+        list(Recording(path))
 
     try_all([b"".join(LINES), LINES[1] * 50], read)
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from tierfs.base.holes import data_ranges
-from tierfs.mount.spindle.survey import survey
 from tierfs.prewarm.warm import Opened, tail_ranges
 from tierfs.store.objects import ObjectStore
 
@@ -76,14 +75,6 @@ def test_an_object_that_is_cut_meanwhile_is_no_error(store: ObjectStore) -> None
 @pytest.mark.usefixtures("cut")
 def test_a_file_that_is_cut_while_it_is_warmed_is_no_error(descriptor: int) -> None:
     assert list(tail_ranges(Opened(descriptor, PAGE, SIZE, has_holes=True))) == []
-
-
-@pytest.mark.usefixtures("cut")
-def test_a_file_that_is_cut_while_a_disk_is_laid_out_is_no_error(
-    tmp_path: Path, descriptor: int
-) -> None:
-    assert os.fstat(descriptor).st_size == SIZE
-    survey(tmp_path)
 
 
 def test_what_is_no_file_is_an_error() -> None:

@@ -25,7 +25,6 @@ from tierfs.tiering.access_log import (
     parse,
     use_line,
 )
-from tierfs.tiering.simulator.access_log import read_log
 
 names = st.binary(min_size=1, max_size=40).filter(lambda name: b"\0" not in name)
 
@@ -151,19 +150,3 @@ def test_a_newer_log_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "log", b"# so", b"log 2 head=1 flash=1", b"what ever comes")
     with pytest.raises(UsageError, match="log:2:1: the log is of version 2; this tierfs reads"):
         list(Recording(path))
-
-
-def test_a_recorded_log_is_a_workload_too(tmp_path: Path) -> None:
-    path = written(
-        tmp_path / "log",
-        beginning_line(4096, 10**9).strip(),
-        b"file 7 size=5000 mtime=1.0 uid=0 gid=0 head=4096 path=/a",
-        b"1 7 10000 x4",
-        b"2 8 100 w",
-        b"gone 8",
-    )
-    made = read_log(path)
-    assert [(access.ino, access.size, access.write) for access in made.accesses] == [
-        (7, 5000, False),
-        (8, 100, True),
-    ]

@@ -33,7 +33,7 @@ VERBS: Final[Mapping[str, str]] = MappingProxyType(
         "demote": "tierfs.cli.demote",
         "fsck": "tierfs.cli.fsck",
         "new-uuid": "tierfs.cli.new_uuid",
-        "bench": "tierfs.cli.bench.group",
+        "bench": "tierfs.cli.bench",
         "policy": "tierfs.cli.policy.group",
         "install-helpers": "tierfs.cli.install_helpers",
         "version": "tierfs.cli.version",

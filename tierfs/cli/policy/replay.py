@@ -14,8 +14,8 @@ import click
 from tierfs.base.durations import SECOND, format_duration
 from tierfs.base.errors import UsageError
 from tierfs.base.units import format_size
-from tierfs.cli.bench.types import FILE, SizeType
 from tierfs.cli.status import aligned
+from tierfs.cli.types import FILE, SizeType
 from tierfs.cli.verb import Verb
 from tierfs.policy.tier_policy import DEFAULT_HEAD, load_policy
 from tierfs.policy.volume_file import VolumeFile, load_volume_file

@@ -1,1 +1,0 @@
-"""The project's own acceptance run: volumes and peers in memory, every figure, wanted and met."""
