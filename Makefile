@@ -39,8 +39,8 @@ test: setup-test ## the whole test suite; ARGS="-k name" narrows it
 test-both: test ## the whole suite, then what mounts once more without the fast path
 	TIERFS_TEST_FASTPATH=0 $(BIN)/python -m pytest $(ON_A_MOUNT) -k "not native"
 
-demo: setup ## the main job on a real directory tree, start to end
-	$(BIN)/python -m tierfs.demo $(ARGS)
+demo: setup ## what tierfs gains on a simulated disk, with real files, every byte compared
+	$(BIN)/python -m tests.benchmarks.demo $(ARGS)
 
 bench: .venv/.ready-bench ## the acceptance run beside mergerfs and bindfs, as root; ARGS="--only epoch" narrows it
 	$(BIN)/python -m tests.benchmarks suite $(ARGS)

@@ -13,6 +13,7 @@ a figure on a side, one a turn; its ratio to the baseline is taken turn by turn.
     scenario, runner, report   the frame; machine, processes: caches, pinning, forked readers
     stage                  volumes that live as long as a run
     disk                   a directory as slow as a spinning disk; spinning: tierfs upon one
+    demo                   ``make demo``
     policies               replacement policies, simulated
 
 A new scenario is a class with ``name``, ``figures``, ``prepare``, ``run`` and ``finish``, as in
