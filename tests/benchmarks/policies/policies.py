@@ -2,20 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from random import Random
 from types import MappingProxyType
 from typing import Final
 
 from tests.benchmarks.policies.classics import Belady, Lfu, Lru, S3Fifo, Sieve
 from tests.benchmarks.policies.simulate import Access, Policy, Workload
-from tierfs.tiering.coldest import Coldest
 from tierfs.tiering.heat import Heat
-from tierfs.tiering.replacement import Item, admit
+from tierfs.tiering.replacement import Item, admit, resident_worth
 from tierfs.tiering.replay.flash import FilesOnFlash
 
 SAMPLE: Final = 8
 """Files looked at for each one that asks to come in."""
+
+REMEMBERED: Final = 64
+"""The coldest files of all looks that are remembered."""
+
+
+class Coldest:
+    """At most ``remembered`` files of those offered: those worth least.
+
+    As Redis does it for its approximated LRU: a few files are looked at each time, and the coldest
+    of all looks are remembered. A file becomes no warmer while it is not read, so that a remembered
+    file is still as cold as it was, or it was read, which the owner tells by `forget`.
+    """
+
+    def __init__(self, remembered: int = REMEMBERED) -> None:
+        self._remembered = remembered
+        self._known: dict[int, tuple[tuple[float, ...], Item]] = {}
+
+    def offer(self, heat: Heat, items: Iterable[Item], now: int) -> None:
+        """Look at files that are on flash; those that are never evicted are passed by."""
+        for item in items:
+            if item.evict != "never":
+                self._known[item.ino] = resident_worth(heat, item, now).order, item
+        for _, item in sorted(self._known.values())[self._remembered :]:
+            del self._known[item.ino]
+
+    def forget(self, ino: int) -> None:
+        """A file was read, or is gone; one that is not remembered is no mistake."""
+        self._known.pop(ino, None)
+
+    def first(self) -> list[Item]:
+        """The remembered files, the one that should go first in front."""
+        return [item for _, item in sorted(self._known.values())]
 
 
 class Tierfs:
