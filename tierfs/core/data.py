@@ -52,6 +52,10 @@ REFUSED: Final[Mapping[str, int]] = {"no-room": errno.ENOSPC, "failed": errno.EI
 """What a file that cannot be mirrored means for the fsync that waits for it."""
 
 
+BYTES: Final = (bytes, memoryview)
+"""Content that is at hand. Whether something is a ``Content`` takes longer to find out."""
+
+
 class _Change(NamedTuple):
     """``data`` goes to ``offset`` of ``inode``, which then has ``size`` bytes."""
 
@@ -67,7 +71,7 @@ class _Change(NamedTuple):
     @property
     def skips_block(self) -> bool:
         """Whether a whole block may take no room then."""
-        if isinstance(self.data, Content) and self.data.leaves_holes:
+        if not isinstance(self.data, BYTES) and self.data.leaves_holes:
             return True
         return skips_block(self.inode.size, self.offset, len(self.data), self.size)
 
@@ -181,7 +185,8 @@ class Data:
     ) -> bool:
         """Write to one object of a dirty file whose descriptor is held: what most writes come to.
 
-        False: it is none of them, or there is no room. What it wrote by then is written again.
+        The first write to the head of a new file as well. False: it is neither, or there is damage
+        or no room. What was written by then is written again.
         """
         file, inode = self._dirty.get(ino), self._index.inodes.cached(ino)
         if file is None or inode is None or inode.mirrored:
@@ -189,16 +194,23 @@ class Data:
         size, prefix = inode.size, inode.prefix
         at, holds = (FLASH, min(size, prefix)) if end <= prefix else (DISK, size)
         fd, grown = file.fds[at], max(size, end)
-        if (
+        if not size:  # the first bytes of a new file, or they decide where it goes
+            if inode.version or at == DISK or self._placement.fit(prefix) != prefix:
+                return False
+        elif (
             fd < 0
-            or not (size and file.exact[at])  # a first write decides where it goes
+            or not file.exact[at]
             or (at == DISK and (offset < prefix or size <= prefix or not (wait or buffered)))
             or (at == FLASH and grown >= prefix and not file.exact[DISK])
             or (grown > size and not file.trusted)
         ):
             return False
         try:
+            if fd < 0:
+                fd = self._dirty.descriptor(file, at, inode, 0)
             self._tiers.write_held(at, fd, offset, data, holds, now=at == DISK and not wait)
+        except Damage:
+            return False
         except OSError as exc:
             if isinstance(exc, ObjectLost) or exc.errno in NO_ROOM:
                 return False
@@ -418,7 +430,7 @@ class Data:
             raise WouldBlock
         file = self._dirty.admit(inode, max(size, offset + len(data)), writes=writes, wait=wait)
         head = tail = data
-        if not isinstance(data, Content) and 0 < cut < len(data):
+        if isinstance(data, BYTES) and 0 < cut < len(data):
             head, tail = memoryview(data)[:cut], memoryview(data)[cut:]
         if writes[FLASH]:
             part = _Part(FLASH, Extent(offset, cut), head, old.flash, new.flash)
@@ -431,7 +443,9 @@ class Data:
         if writes[DISK]:
             extent = Extent(offset + cut, len(data) - cut)
             part = _Part(DISK, extent, tail, old.disk, new.disk)
-            if not wait and (file.fds[DISK] < 0 or isinstance(data, Content) or not extent.length):
+            if not wait and (
+                file.fds[DISK] < 0 or not isinstance(data, BYTES) or not extent.length
+            ):
                 raise WouldBlock
             self._apply(file, inode, part, now=not wait)
         return file
