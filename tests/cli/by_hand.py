@@ -49,7 +49,7 @@ def large(tree: Path) -> bytes:
 def stdin(data: bytes) -> Iterator[None]:
     """Standard input that holds a list."""
     pieces = io.BytesIO(data)
-    with patch("tierfs.cli.given._read_input", lambda: pieces.read(7)):
+    with patch("tierfs.cli.files._read_input", lambda: pieces.read(7)):
         yield
 
 

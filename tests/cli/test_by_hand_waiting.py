@@ -13,8 +13,8 @@ from tests.cli.by_hand import Captured
 from tests.cli.fake_mount import FakeMount
 from tierfs.base.errors import ExitCode
 from tierfs.base.extents import WHOLE_FILE
-from tierfs.cli.byhand.waiting import LOOKS
 from tierfs.cli.main import INTERRUPTED
+from tierfs.cli.manual_requests import LOOKS
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def pauses() -> Iterator[list[object]]:
         assert callable(what)
         what()
 
-    with patch("tierfs.cli.byhand.waiting.time.sleep", pause):
+    with patch("tierfs.cli.manual_requests.time.sleep", pause):
         yield waiting
 
 
@@ -183,7 +183,7 @@ def test_control_c_while_asking(
     fake: FakeMount, small: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pieces = iter([small + b"\n"])
-    with patch("tierfs.cli.given._read_input", lambda: next(pieces, None) or interrupt()):
+    with patch("tierfs.cli.files._read_input", lambda: next(pieces, None) or interrupt()):
         done = Captured(capsys, "pin", "-")
     assert done.code == INTERRUPTED
     assert done.out == "pinned 1 file\n"

@@ -12,7 +12,7 @@ from tests.policy.loading import CONFIGS
 from tests.policy.policies import ISSUE
 from tierfs.base.errors import ExitCode
 from tierfs.cli.main import main
-from tierfs.cli.policy import local_facts
+from tierfs.cli.policy import explain as explain_module
 from tierfs.mount.mountinfo import Mount
 
 WHO = """\
@@ -182,7 +182,7 @@ def test_the_paths_of_a_policy_start_at_the_tierfs_mount(
     home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mount = Mount(home.resolve(), "fuse.tierfs", "/v.yaml", "rw", "rw")
-    monkeypatch.setattr(local_facts, "mount_above", lambda _path: mount)
+    monkeypatch.setattr(explain_module, "mount_above", lambda _path: mount)
     assert explain("in/a") == 0
     assert "path is /in/a," in capsys.readouterr().out
 

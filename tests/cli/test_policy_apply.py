@@ -9,7 +9,7 @@ import pytest
 
 from tierfs.base.errors import ExitCode, NotMounted
 from tierfs.cli.main import main
-from tierfs.cli.policy import apply
+from tierfs.cli.policy import mounted as mounted_module
 from tierfs.mount.mountinfo import Mount
 
 Answer = dict[str, Any]
@@ -40,8 +40,8 @@ def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., li
                 raise NotMounted(f"{mountpoint} is not a tierfs mountpoint")
             return by_path[mountpoint]
 
-        monkeypatch.setattr(apply, "mounts", lambda: listed)
-        monkeypatch.setattr(apply, "ask", ask)
+        monkeypatch.setattr(mounted_module, "mounts", lambda: listed)
+        monkeypatch.setattr(mounted_module, "ask", ask)
         return paths
 
     return make

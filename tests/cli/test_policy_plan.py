@@ -24,8 +24,8 @@ PLAN: dict[str, Any] = {
 
 def told(capsys: pytest.CaptureFixture[str], **changed: object) -> str:
     with (
-        patch("tierfs.cli.policy.plan.mountpoint_of", lambda given: given),
-        patch("tierfs.cli.policy.plan.ask", lambda *_: {**PLAN, **changed}),
+        patch("tierfs.cli.policy.mounted.mountpoint_of", lambda given: given),
+        patch("tierfs.cli.policy.mounted.ask", lambda *_: {**PLAN, **changed}),
     ):
         assert main(["policy", "plan", "/mnt/images"]) == 0
     return capsys.readouterr().out

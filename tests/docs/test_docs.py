@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sqlite3
 from contextlib import closing
-from importlib import import_module
 from pathlib import Path
 
 import click
@@ -24,7 +23,7 @@ from tests.docs.pages import (
 )
 from tierfs.base.errors import ExitCode
 from tierfs.base.metrics import TABLE, Metric
-from tierfs.cli.main import VERBS
+from tierfs.cli.main import VERBS, tierfs
 from tierfs.index.schema import MIGRATIONS
 from tierfs.store.markers import FORMAT
 
@@ -124,7 +123,7 @@ def test_make_targets_exist() -> None:
 def test_commands_and_their_options_exist(page: Path) -> None:
     for verb, *words in commands(page.read_text(encoding="utf-8"), "tierfs"):
         assert verb in VERBS, f"{page}: tierfs {verb}"
-        command = import_module(VERBS[verb]).command
+        command = tierfs.get_command(click.Context(tierfs), verb)
         if isinstance(command, click.Group) and words and not words[0].startswith("-"):
             command = command.get_command(click.Context(command), words[0])
         assert isinstance(command, click.Command), f"{page}: tierfs {verb} {words}"

@@ -87,6 +87,6 @@ def test_a_list_of_files_of_a_volume_that_is_not_mounted(
     """Or ``tierfs warm --check - < list && train`` would go ahead."""
     (tmp_path / "below the mountpoint").touch()
     names = os.fsencode(tmp_path / "below the mountpoint") + b"\n"
-    with patch("tierfs.cli.given._read_input", iter([names, b""]).__next__):
+    with patch("tierfs.cli.files._read_input", iter([names, b""]).__next__):
         assert main(["warm", *check, "-"]) == ExitCode.NOT_MOUNTED
     assert "below the mountpoint: is not in a tierfs mount" in capsys.readouterr().out

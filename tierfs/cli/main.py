@@ -1,4 +1,4 @@
-"""The command ``tierfs``: one file of this package for each verb."""
+"""The command ``tierfs``: a group of verbs, each imported when it is asked for."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ VERBS: Final[Mapping[str, str]] = MappingProxyType(
         "status": "tierfs.cli.status",
         "warm": "tierfs.cli.warm",
         "where": "tierfs.cli.where",
-        "pin": "tierfs.cli.pin",
-        "unpin": "tierfs.cli.unpin",
-        "promote": "tierfs.cli.promote",
-        "demote": "tierfs.cli.demote",
+        "pin": "tierfs.cli.manual:pin",
+        "unpin": "tierfs.cli.manual:unpin",
+        "promote": "tierfs.cli.manual:promote",
+        "demote": "tierfs.cli.manual:demote",
         "fsck": "tierfs.cli.fsck",
         "new-uuid": "tierfs.cli.new_uuid",
         "bench": "tierfs.cli.bench",
-        "policy": "tierfs.cli.policy.group",
+        "policy": "tierfs.cli.policy",
         "install-helpers": "tierfs.cli.install_helpers",
         "version": "tierfs.cli.version",
     }
 )
-"""Each verb's module, whose ``command`` it is; imported only when asked for."""
+"""Where each verb is: a module, of which it is ``command``, or ``MODULE:NAME``."""
 
 DEBUG: Final = "TIERFS_DEBUG"
 INTERRUPTED: Final = 130

@@ -1,4 +1,4 @@
-"""How a command tells of an error."""
+"""Wording that several commands share: errors, counts, and why files wait."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from tierfs.base.text import printable_lines
+from tierfs.base.units import format_size
 
 _POSITION: Final = re.compile(r"[^\n]+:\d+:\d+: ")
 
@@ -23,3 +24,27 @@ def message(program: str, error: Exception) -> str:
 def counted(number: int, one: str, many: str) -> str:
     """A number with its noun."""
     return f"{number:,} {one if number == 1 else many}"
+
+
+WAITS: Final = {
+    "room": "flash has no room for it",
+    "inodes": "flash has no inode for it",
+    "window": "mover.window is closed",
+    "rate": "the mover has not come to it",
+    "backoff": "it was changed a moment ago",
+    "closed": "nothing is moved: the mount is read-only, or too many moves failed",
+    "error": "moving it failed, it is tried again; see the log",
+}
+"""By the reason, as `tierfs.tiering.state.WaitReason` has it."""
+
+
+def reasons(sums: dict[str, dict[str, int]]) -> list[tuple[str, str, str]]:
+    """Each reason, its files and their bytes; the most bytes first."""
+    rows = sorted(sums.items(), key=lambda one: -one[1]["bytes"])
+    return [(why, f"{one['files']:,}", format_size(one["bytes"])) for why, one in rows]
+
+
+def reasons_line(sums: dict[str, dict[str, int]]) -> str:
+    """The same in a line."""
+    told = [f"{why} {files} files, {size}" for why, files, size in reasons(sums)]
+    return "; ".join(told) or "nothing"

@@ -12,8 +12,8 @@ import click
 from tierfs.base.durations import SECOND
 from tierfs.base.text import printable
 from tierfs.base.units import format_size
+from tierfs.cli.messages import reasons_line
 from tierfs.cli.verb import PATH, Verb
-from tierfs.cli.waits import reasons_line
 from tierfs.mount.asking import ask
 
 WAIT: Final = 0.3

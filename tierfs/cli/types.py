@@ -7,6 +7,7 @@ from typing import Final
 
 import click
 
+from tierfs.base.durations import parse_duration
 from tierfs.base.units import parse_size
 
 DIRECTORY: Final = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -29,3 +30,21 @@ class SizeType(click.ParamType[int]):
 
 
 SIZE: Final = SizeType()
+
+
+class DurationType(click.ParamType[int]):
+    """A duration with a unit, in nanoseconds."""
+
+    name = "duration"
+
+    def convert(
+        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """``7d`` in nanoseconds; click shows what is wrong with a bad one."""
+        try:
+            return parse_duration(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+DURATION: Final = DurationType()

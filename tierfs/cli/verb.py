@@ -36,7 +36,10 @@ PATH: Final = PlainPath()
 
 
 class VerbGroup(click.Group):
-    """A command with verbs of its own: ``verbs`` is the module of each, imported when asked for."""
+    """A command with verbs of its own, each imported when it is asked for.
+
+    ``verbs`` says where each is: ``MODULE``, of which it is ``command``, or ``MODULE:NAME``.
+    """
 
     def __init__(self, *args: Any, verbs: Mapping[str, str], **kwargs: Any) -> None:  # noqa: ANN401 - click's own
         super().__init__(*args, **kwargs)
@@ -47,10 +50,11 @@ class VerbGroup(click.Group):
         return list(self.verbs)
 
     def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The ``command`` of a verb's module."""
+        """The command of a verb; None: there is no such verb."""
         if cmd_name not in self.verbs:
             return None
-        command: click.Command = import_module(self.verbs[cmd_name]).command
+        module, _, name = self.verbs[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), name or "command")
         return command
 
     def resolve_command(

@@ -15,7 +15,7 @@ from tierfs.base.errors import ExitCode
 from tierfs.base.text import printable
 from tierfs.base.units import format_size
 from tierfs.cli.bar import bar
-from tierfs.cli.given import listed, named, require_files, takes_files
+from tierfs.cli.files import listed, named, require_files, takes_files
 from tierfs.cli.messages import counted
 from tierfs.cli.status import aligned
 from tierfs.cli.verb import Verb

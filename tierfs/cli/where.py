@@ -15,10 +15,15 @@ from tierfs.base.by_hand import show_prefix
 from tierfs.base.extents import WHOLE_FILE
 from tierfs.base.text import printable
 from tierfs.base.units import format_size
-from tierfs.cli.byhand.files import Complaints, files
-from tierfs.cli.byhand.options import recursive as may_recurse
-from tierfs.cli.byhand.place import Place, place_of
-from tierfs.cli.given import require_files, takes_files
+from tierfs.cli.files import (
+    Placement,
+    Reporter,
+    files,
+    placement_of,
+    require_files,
+    takes_files,
+)
+from tierfs.cli.manual import recursive as may_recurse
 from tierfs.cli.verb import Verb
 
 EXAMPLES = """
@@ -52,8 +57,8 @@ def command(paths: tuple[str, ...], *, null: bool, recursive: bool, as_json: boo
     input.
     """
     require_files("where", paths, null=null)
-    complaints = Complaints()
-    found = places(paths, complaints, null=null, recursive=recursive)
+    reporter = Reporter()
+    found = placements(paths, reporter, null=null, recursive=recursive)
     try:
         for line in array(found) if as_json else table(found):
             click.echo(line)
@@ -61,8 +66,8 @@ def command(paths: tuple[str, ...], *, null: bool, recursive: bool, as_json: boo
     except BrokenPipeError:
         _discard_output()
     finally:
-        complaints.tell_skipped()
-    return complaints.exit_code
+        reporter.tell_skipped()
+    return reporter.exit_code
 
 
 def _discard_output() -> None:
@@ -71,85 +76,85 @@ def _discard_output() -> None:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
-def places(
-    words: tuple[str, ...], complaints: Complaints, *, null: bool, recursive: bool
-) -> Iterator[tuple[bytes, Place]]:
-    """Each file with its place."""
-    for path in files(words, complaints, null=null, recursive=recursive):
+def placements(
+    words: tuple[str, ...], reporter: Reporter, *, null: bool, recursive: bool
+) -> Iterator[tuple[bytes, Placement]]:
+    """Each file with its placement."""
+    for path in files(words, reporter, null=null, recursive=recursive):
         try:
-            yield path, place_of(path)
+            yield path, placement_of(path)
         except OSError as error:
-            complaints.failed(path, error)
+            reporter.failed(path, error)
 
 
-def table(found: Iterator[tuple[bytes, Place]]) -> Iterator[str]:
+def table(found: Iterator[tuple[bytes, Placement]]) -> Iterator[str]:
     """A line for each file, below the headings, and one with the sums of several; none for none."""
     size = flash = count = 0
-    for path, place in found:
+    for path, placement in found:
         if not count:
             yield HEADINGS
         count += 1
-        size += place.size
-        flash += place.flash
-        yield row(path, place)
+        size += placement.size
+        flash += placement.flash
+        yield row(path, placement)
     if count > 1:
         sums = [format_size(number) for number in (size, flash, size - flash)]
         yield FORM.format(*sums, "", "", "", "", "", f"{count:,} files").rstrip()
 
 
-def row(path: bytes, place: Place) -> str:
+def row(path: bytes, placement: Placement) -> str:
     """One file, for people."""
-    requested = "-" if place.requested is None else _shown(place.requested)
+    requested = "-" if placement.requested is None else _shown(placement.requested)
     return FORM.format(
-        *(format_size(number) for number in (place.size, place.flash, place.disk)),
-        place.location,
-        "yes" if place.mirrored else "no",
-        place.pinned_until or "for ever" if place.is_pinned else "-",
+        *(format_size(number) for number in (placement.size, placement.flash, placement.disk)),
+        placement.location,
+        "yes" if placement.mirrored else "no",
+        placement.pinned_until or "for ever" if placement.is_pinned else "-",
         requested,
-        "-" if place.waits is None else place.waits + (" stuck" if place.stuck else ""),
-        printable(path) + _by(place),
+        "-" if placement.waits is None else placement.waits + (" stuck" if placement.stuck else ""),
+        printable(path) + _by(placement),
     )
 
 
-def _by(place: Place) -> str:
+def _by(placement: Placement) -> str:
     """Which directory pins it, where it has no pin of its own."""
-    if place.pin is not None or place.pinned_by is None:
+    if placement.pin is not None or placement.pinned_by is None:
         return ""
-    return f"  (pinned by {printable(os.fsencode(place.pinned_by))})"
+    return f"  (pinned by {printable(os.fsencode(placement.pinned_by))})"
 
 
 def _shown(prefix: int) -> str:
     return "all" if prefix == WHOLE_FILE else "none" if prefix == 0 else format_size(prefix)
 
 
-def array(found: Iterator[tuple[bytes, Place]]) -> Iterator[str]:
+def array(found: Iterator[tuple[bytes, Placement]]) -> Iterator[str]:
     """The lines of a JSON array, each file as it is found."""
     yield "["
     last = ""
-    for path, place in found:
+    for path, placement in found:
         if last:
             yield f"  {last},"
-        last = json.dumps(record(path, place))
+        last = json.dumps(record(path, placement))
     if last:
         yield f"  {last}"
     yield "]"
 
 
-def record(path: bytes, place: Place) -> dict[str, Any]:
+def record(path: bytes, placement: Placement) -> dict[str, Any]:
     """One file, for programs."""
-    requested = place.requested
+    requested = placement.requested
     return {
         "path": os.fsdecode(path),
-        "size": place.size,
-        "flash": place.flash,
-        "disk": place.disk,
-        "location": place.location,
-        "prefix": show_prefix(place.prefix).decode(),
-        "mirrored": place.mirrored,
-        "pinned": place.is_pinned,
-        "pinned_until": place.pinned_until,
-        "pinned_by": None if place.pin is not None else place.pinned_by,
+        "size": placement.size,
+        "flash": placement.flash,
+        "disk": placement.disk,
+        "location": placement.location,
+        "prefix": show_prefix(placement.prefix).decode(),
+        "mirrored": placement.mirrored,
+        "pinned": placement.is_pinned,
+        "pinned_until": placement.pinned_until,
+        "pinned_by": None if placement.pin is not None else placement.pinned_by,
         "requested": None if requested is None else show_prefix(requested).decode(),
-        "waits": place.waits,
-        "stuck": place.stuck,
+        "waits": placement.waits,
+        "stuck": placement.stuck,
     }

@@ -1,23 +1,35 @@
-"""``tierfs policy explain``: which rule holds for a file, and why."""
+"""``tierfs policy explain``: which rule holds for a file, and why.
+
+Of a policy that is named, by the facts that the file itself has (`local_facts`); else of the policy
+in force of the mount that it lies on, which is asked for what it knows (`explained`).
+"""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Iterator, Sequence
+import stat
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import click
 
-from tierfs.base.durations import parse_duration
+from tierfs.base.durations import SECOND, format_duration
 from tierfs.base.errors import UsageError
 from tierfs.base.text import printable
-from tierfs.cli.policy.local_facts import Assumed, local_facts
-from tierfs.cli.policy.mounted_facts import Located, explained, lines, locate
+from tierfs.base.units import format_size
+from tierfs.cli.messages import WAITS
 from tierfs.cli.status import aligned
+from tierfs.cli.types import DURATION
 from tierfs.cli.verb import PATH, Verb
+from tierfs.mount.asking import ask
+from tierfs.mount.mountinfo import mount_above
+from tierfs.policy.conditions import Facts
 from tierfs.policy.evaluate import explain, explanation_record
 from tierfs.policy.model import Policy
 from tierfs.policy.tier_policy import load_policy
@@ -37,21 +49,6 @@ tierfs policy explain --policy policy.yaml /mnt/images/screens/2026-07/plate1.ti
 tierfs policy explain --policy policy.yaml --idle 40d --json /mnt/images/old/*.tif
 tierfs policy explain --policy policy.yaml --root /data/images /data/images/a.tif
 """
-
-
-class DurationType(click.ParamType[int]):
-    """A length of time with a unit, in nanoseconds."""
-
-    name = "duration"
-
-    def convert(
-        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        """``7d`` in nanoseconds; click shows what is wrong with a bad one."""
-        try:
-            return parse_duration(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 @click.command(
@@ -76,9 +73,7 @@ class DurationType(click.ParamType[int]):
     type=click.Path(file_okay=False, exists=True, path_type=bytes),
     help="Where the policy's paths start.  [default: the tierfs mount of the file, else /]",
 )
-@click.option(
-    "--idle", type=DurationType(), metavar="TIME", help="Assume it was last read so long ago."
-)
+@click.option("--idle", type=DURATION, metavar="TIME", help="Assume it was last read so long ago.")
 @click.option("--reads", type=click.IntRange(0), metavar="N", help="Assume so many reads lately.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list; bytes and seconds.")
 def command(
@@ -158,10 +153,173 @@ def _told(found: list[Found]) -> str:
 
 def _lines(path: bytes, told: dict[str, Any]) -> Iterator[str]:
     yield printable(os.fsdecode(path))
-    rows = [*told["lines"], *(lines(told) if "why" in told else ())]
+    rows = [*told["lines"], *(mount_lines(told) if "why" in told else ())]
     yield from map(printable, aligned([(f"  {name}", value) for name, value in rows]))
 
 
 def _as_json(path: bytes, told: dict[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in told.items() if key != "lines"}
     return {"path": os.fsdecode(path), **kept}
+
+
+# ------------------------------------------------------------------ by the file itself
+
+_NO_VALUE = frozenset({errno.ENODATA, errno.EOPNOTSUPP})
+
+
+@dataclass(frozen=True, slots=True)
+class Assumed:
+    """What the file itself does not tell; None when nothing is assumed.
+
+    ``idle`` in nanoseconds; ``reads`` is the number within any time. (A file's access time is no
+    help: mounts commonly do not keep it, or only roughly.)
+    """
+
+    idle: int | None
+    reads: int | None
+
+
+def local_facts(path: bytes, root: bytes | None, assumed: Assumed) -> Facts:
+    """The facts of the regular file ``path``; its name in the policy starts from ``root``.
+
+    Raises:
+        UsageError: it is no regular file, or not below ``root``.
+        OSError: it cannot be looked at.
+    """
+    status = os.lstat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise UsageError(f"{os.fsdecode(path)}: not a regular file; policies are about those only")
+    real = _resolved(path)
+    name = _below(real, os.path.realpath(root) if root else _root_of(real))
+    now = time.time_ns()
+    return Facts(
+        now=now,
+        size=status.st_size,
+        modified=status.st_mtime_ns,
+        last_read=None if assumed.idle is None else now - assumed.idle,
+        uid=status.st_uid,
+        gid=status.st_gid,
+        find_paths=lambda: [name],
+        find_xattr=lambda attribute: _xattr(path, attribute),
+        count_reads=lambda _within: assumed.reads,
+    )
+
+
+def _resolved(path: bytes) -> bytes:
+    """Absolute and without symbolic links; the file itself is none."""
+    directory, name = os.path.split(path)
+    return os.path.realpath(directory or b".").rstrip(b"/") + b"/" + name
+
+
+def _root_of(real: bytes) -> bytes:
+    """The mountpoint that a path on a tierfs mount starts from; elsewhere the root directory."""
+    mount = mount_above(Path(os.fsdecode(real)))
+    return bytes(mount.path) if mount is not None and mount.is_tierfs else b"/"
+
+
+def _below(real: bytes, root: bytes) -> bytes:
+    if root == b"/":
+        return real
+    if not real.startswith(root + b"/"):
+        names = os.fsdecode(real), os.fsdecode(root)
+        raise UsageError("{}: not below {}; name another --root".format(*names))
+    return real.removeprefix(root)
+
+
+def _xattr(path: bytes, name: bytes) -> bytes | None:
+    try:
+        return os.getxattr(path, name, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in _NO_VALUE:
+            return None
+        raise
+
+
+# ------------------------------------------------------------------ by the mount
+
+AT_ONCE: Final = 1000
+"""Files in one request; a line of the control socket is bounded."""
+
+_BECAUSE: Final = {
+    "by hand": "asked for by hand",
+    "pin by hand": "pinned by hand, whatever the rule says; see tierfs unpin",
+    "pin": "the rule pins it",
+    "promote": "it was read often enough to be promoted",
+}
+
+
+class Located(NamedTuple):
+    """A file on a tierfs mount."""
+
+    mountpoint: Path
+    ino: int
+
+
+def locate(path: bytes) -> Located:
+    """Where to ask about the regular file ``path``.
+
+    Raises:
+        UsageError: it is no regular file, or not on a tierfs mount.
+        OSError: it cannot be looked at.
+    """
+    status = os.lstat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise UsageError(f"{os.fsdecode(path)}: not a regular file; policies are about those only")
+    mount = mount_above(Path(os.fsdecode(os.path.realpath(path))))
+    if mount is None or not mount.is_tierfs:
+        raise UsageError(f"{os.fsdecode(path)}: not on a tierfs mount; name a policy with --policy")
+    return Located(mount.path, status.st_ino)
+
+
+def explained(files: Iterable[Located]) -> dict[Located, dict[str, Any]]:
+    """What the mounts answer of each file; one that is gone meanwhile is left out.
+
+    Raises:
+        NotMounted: a mount does not answer, or not to this user.
+        UsageError: it has no policy.
+    """
+    by_mount: dict[Path, list[int]] = {}
+    for file in files:
+        by_mount.setdefault(file.mountpoint, []).append(file.ino)
+    return {
+        Located(mountpoint, int(ino)): found
+        for mountpoint, inos in by_mount.items()
+        for start in range(0, len(inos), AT_ONCE)
+        for ino, found in _answer(mountpoint, inos[start : start + AT_ONCE]).items()
+    }
+
+
+def mount_lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What a mount knows of the file itself, and what follows, name and value."""
+    yield "reads", _reads(found)
+    where = f"{format_size(found['on_flash'])} of {format_size(found['size'])}"
+    yield "on flash", where + (", copied to disk as well" if found["mirrored"] else "")
+    because = _BECAUSE.get(found["why"])
+    if found.get("pinned_by"):
+        because = f"the directory {printable(found['pinned_by'])} pins it; see tierfs unpin -r"
+    yield "wanted there", _prefix(found["wanted"]) + (f": {because}" if because else "")
+    if found.get("waits"):
+        yield "not yet", WAITS[found["waits"]] + ("; nothing may go for it" * found["stuck"])
+
+
+def _answer(mountpoint: Path, inos: list[int]) -> dict[str, Any]:
+    files: dict[str, Any] | None = ask(mountpoint, "policy explain", inos=inos)["files"]
+    if files is None:
+        raise UsageError(f"{mountpoint}: the mount has no policy; name one with --policy")
+    return files
+
+
+def _reads(found: dict[str, Any]) -> str:
+    if found["reads"] is None:
+        return "none known of late"
+    last = ""
+    if found["last_read"] is not None:
+        ago = max(0.0, time.time() - found["last_read"])
+        last = f", the last {format_duration(int(ago * SECOND))} ago"
+    return f"{found['reads']:g} requests of late{last}"
+
+
+def _prefix(wanted: int | str) -> str:
+    if isinstance(wanted, str):
+        return "all of it"
+    return f"at least its first {format_size(wanted)}" if wanted else "nothing"

@@ -1,7 +1,8 @@
-"""``tierfs policy check``: is this policy file right, and what does it say?"""
+"""``tierfs policy check`` and ``schema``: what a policy file may say, and does."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -11,17 +12,17 @@ from tierfs.base.units import format_size
 from tierfs.cli.status import aligned
 from tierfs.cli.verb import PATH, Verb
 from tierfs.policy.model import Flash, Mover, Policy
-from tierfs.policy.tier_policy import load_policy
+from tierfs.policy.tier_policy import load_policy, policy_schema
 
-EXAMPLES = """
+CHECK_EXAMPLES = """
 tierfs policy check /etc/tierfs/policy.yaml
 tierfs policy check new.yaml && mv new.yaml /etc/tierfs/policy.yaml
 """
 
 
-@click.command(cls=Verb, epilog=EXAMPLES, name="check", short_help="Check a policy file.")
+@click.command(cls=Verb, epilog=CHECK_EXAMPLES, name="check", short_help="Check a policy file.")
 @click.argument("policy", metavar="FILE", type=PATH)
-def command(policy: Path) -> None:
+def check(policy: Path) -> None:
     """Check the policy FILE: say what it means, or everything that is wrong with it (exit code 2).
 
     Users and groups are looked up on this machine.
@@ -58,3 +59,18 @@ def _mover(mover: Mover) -> str:
     errors = mover.suspend_on_errors
     suspended = "never suspended" if errors is None else f"suspended above {errors:g}% errors"
     return f"{rate}, {files}, {mover.concurrency} at a time, {when}, {suspended}"
+
+
+SCHEMA_EXAMPLES = """
+tierfs policy schema > tier-policy.schema.json
+# then, in the first line of a policy, for editors with a YAML language server:
+# yaml-language-server: $schema=tier-policy.schema.json
+"""
+
+
+@click.command(
+    cls=Verb, epilog=SCHEMA_EXAMPLES, name="schema", short_help="Print the JSON Schema for editors."
+)
+def schema() -> None:
+    """Print the JSON Schema (draft 7) of policy files, by which editors complete and check them."""
+    click.echo(json.dumps(policy_schema(), indent=2))

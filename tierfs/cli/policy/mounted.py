@@ -1,20 +1,24 @@
-"""``tierfs policy apply``: have mounts read their policy again, now."""
+"""``tierfs policy apply`` and ``plan``: what a mount does with its policy."""
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
 from tierfs.base.errors import ConfigError, NotMounted, TierfsError, UsageError
 from tierfs.base.text import printable
-from tierfs.cli.messages import message
+from tierfs.base.units import format_size
+from tierfs.cli.messages import message, reasons
+from tierfs.cli.status import aligned
 from tierfs.cli.verb import PATH, Verb
 from tierfs.mount.asking import ask
 from tierfs.mount.mountinfo import Mount, mounts
 
-EXAMPLES = """
+APPLY_EXAMPLES = """
 tierfs policy apply /mnt/images
 tierfs policy apply /etc/tierfs/images.yaml
 tierfs policy check new.yaml && mv new.yaml policy.yaml && tierfs policy apply
@@ -22,10 +26,10 @@ tierfs policy check new.yaml && mv new.yaml policy.yaml && tierfs policy apply
 
 
 @click.command(
-    cls=Verb, epilog=EXAMPLES, name="apply", short_help="Have a mount read its policy again."
+    cls=Verb, epilog=APPLY_EXAMPLES, name="apply", short_help="Have a mount read its policy again."
 )
 @click.argument("mounted", metavar="[MOUNTPOINT|VOLUME.yaml]...", nargs=-1, type=PATH)
-def command(mounted: tuple[Path, ...]) -> None:
+def apply(mounted: tuple[Path, ...]) -> None:
     """Have mounts read the policy that their volume file names; without a name, all of yours.
 
     Returns when the policy is in force. A wrong policy is refused with everything that is wrong
@@ -107,3 +111,81 @@ def _applied(mountpoint: Path, *, needed: bool) -> str:
         return f"{mountpoint}: {policy['path']} was in force already"
     rules = f"{policy['rules']} rule{'' if policy['rules'] == 1 else 's'}"
     return f"{mountpoint}: {policy['path']} is in force, with {rules}"
+
+
+# ------------------------------------------------------------------ plan
+
+PLAN_EXAMPLES = """
+tierfs policy plan /mnt/images
+tierfs policy plan /etc/tierfs/images.yaml --json | jq '.moves[] | select(.move == "evict")'
+"""
+
+MOVES = {
+    "evict": "off flash",
+    "demote": "off flash",
+    "promote": "to flash",
+    "hand": "by hand",
+    "mirror": "copy to disk",
+}
+
+
+@click.command(
+    cls=Verb, epilog=PLAN_EXAMPLES, name="plan", short_help="Say what a mount would move now."
+)
+@click.argument("mounted", metavar="MOUNTPOINT|VOLUME.yaml", type=PATH)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object; sizes in bytes.")
+def plan(mounted: Path, *, as_json: bool) -> None:
+    """Say which moves the policy in force calls for now, in files and bytes, and why.
+
+    Nothing is moved. The whole index is gone through by a process at idle priority, which holds
+    nobody up, and takes its time where no processor is idle. Heads that come back when they are
+    read next are not counted.
+    """
+    planned = ask(mountpoint_of(mounted), "policy plan")
+    if as_json:
+        click.echo(json.dumps(planned, indent=2))
+        return
+    for line in [*aligned(_facts(planned)), *_moves(planned), *_waiting(planned)]:
+        click.echo(printable(line))
+
+
+def _facts(plan: dict[str, Any]) -> list[tuple[str, ...]]:
+    marks = [format_size(plan[key]) for key in ("high_watermark", "low_watermark")]
+    used, capacity = format_size(plan["flash_used"]), format_size(plan["flash_capacity"])
+    fullness = "too full" if plan["to_free"] else "not too full"
+    return [
+        ("policy", plan["policy"] or "none: only what is asked for by hand is moved"),
+        ("files", f"{plan['files']:,}"),
+        ("flash", f"{used} of {capacity}, {fullness}: evict above {marks[0]} down to {marks[1]}"),
+    ]
+
+
+def _moves(plan: dict[str, Any]) -> list[str]:
+    if not plan["moves"]:
+        return ["", "nothing to move"]
+    rows: list[tuple[str, ...]] = [("move", "rule", "reason", "files", "bytes")]
+    for move in plan["moves"]:
+        rule = move["rule"] or "(defaults)"
+        size = f"{move['files']:,}", format_size(move["bytes"])
+        rows.append((MOVES[move["move"]], rule, move["reason"], *size))
+    return ["", *aligned(rows, numbers=2), *_too_much(plan)]
+
+
+def _too_much(plan: dict[str, Any]) -> list[str]:
+    """Whether more is to come to flash than there is room for."""
+    coming = sum(move["bytes"] for move in plan["moves"] if move["move"] == "promote")
+    room = max(0, plan["high_watermark"] - plan["flash_used"])
+    if coming <= room:
+        return []
+    free = f"{format_size(room)} is free below the high watermark"
+    return ["", f"{free}: the rest comes when something else goes"]
+
+
+def _waiting(plan: dict[str, Any]) -> list[str]:
+    """Why files that are to be moved have not been yet."""
+    if not plan.get("misplaced"):
+        return []
+    return [
+        "",
+        *aligned([("waiting for", "files", "bytes"), *reasons(plan["misplaced"])], numbers=2),
+    ]

@@ -1,0 +1,225 @@
+"""``tierfs pin``, ``unpin``, ``promote`` and ``demote``: where files are, by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import click
+
+from tierfs.base.by_hand import parse_pin, parse_prefix
+from tierfs.base.durations import SECOND, parse_duration
+from tierfs.base.errors import UsageError
+from tierfs.cli.files import takes_files
+from tierfs.cli.manual_requests import (
+    DEMOTE_REQUEST,
+    UNPIN_REQUEST,
+    Options,
+    ask_for,
+    pin_request,
+    promote_request,
+)
+from tierfs.cli.types import DURATION
+from tierfs.cli.verb import Verb
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PATIENCE: Final = "1h"
+
+
+class PinType(click.ParamType[str]):
+    """A length of time for a pin, as it is written."""
+
+    name = "duration"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The same; click shows what is wrong with a bad one."""
+        try:
+            parse_duration(value)
+            parse_pin(value.encode())
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return value
+
+
+class PrefixType(click.ParamType[int]):
+    """How much of a file is to be on flash, in bytes."""
+
+    name = "size"
+
+    def convert(
+        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """``1MiB`` as 1048576; click shows what is wrong with a bad one."""
+        try:
+            prefix = parse_prefix(str(value).encode())
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if not prefix:
+            self.fail(f'"{value}" brings nothing to flash; see tierfs demote', param, ctx)
+        return prefix
+
+
+recursive = click.option("-r", "--recursive", is_flag=True, help="All in and below directories.")
+_dry_run = click.option(
+    "-n", "--dry-run", is_flag=True, help="Only say what would be asked for, file by file."
+)
+_wait = click.option("--wait", is_flag=True, help="Return when the files have been moved.")
+_timeout = click.option(
+    "--timeout",
+    type=DURATION,
+    metavar="TIME",
+    help=f"How long --wait waits: 90s, 5min, 2h.  [default: {PATIENCE}]",
+)
+
+
+def acts(command: F) -> F:
+    """Give a command its files, ``recursive`` and ``dry_run``."""
+    return takes_files(recursive(_dry_run(command)))
+
+
+def waits(command: F) -> F:
+    """Give a command ``wait`` and ``timeout``."""
+    return _wait(_timeout(command))
+
+
+def patience(*, wait: bool, timeout: int | None) -> float | None:
+    """Seconds to wait, of a ``timeout`` in nanoseconds; None: not at all.
+
+    Raises:
+        UsageError: ``--timeout`` without ``--wait``.
+    """
+    if timeout is not None and not wait:
+        raise UsageError("--timeout says how long --wait waits: give both")
+    if not wait:
+        return None
+    return (parse_duration(PATIENCE) if timeout is None else timeout) / SECOND
+
+
+# ------------------------------------------------------------------ verbs
+
+PIN_EXAMPLES = """
+tierfs pin -r /mnt/images/screens/2026-07
+tierfs pin --for 6h --wait -r /mnt/images/train
+tierfs pin --for 6h - < epoch.txt
+"""
+
+
+@click.command(
+    cls=Verb,
+    epilog=PIN_EXAMPLES,
+    name="pin",
+    short_help="Bring files to flash and keep them there.",
+)
+@acts
+@click.option(
+    "--for",
+    "length",
+    type=PinType(),
+    metavar="TIME",
+    help="Only so long: 90s, 6h, 7d.  [default: until tierfs unpin]",
+)
+@waits
+def pin(
+    paths: tuple[str, ...],
+    *,
+    null: bool,
+    recursive: bool,
+    dry_run: bool,
+    length: str | None,
+    wait: bool,
+    timeout: int | None,
+) -> int:
+    """Bring the files to flash whole and keep them there, whatever the policy says.
+
+    PATH is a file of a tierfs mount, or with -r a directory; - is a list of files on standard
+    input. A pin belongs to the file, not to its name; that of a directory holds for all that is in
+    and below it, also for what is made or moved there later. It can be set by the owner and root.
+    """
+    options = Options(null, recursive, dry_run, patience(wait=wait, timeout=timeout))
+    return ask_for(pin_request(length), paths, options)
+
+
+UNPIN_EXAMPLES = """
+tierfs unpin -r /mnt/images/screens/2026-07
+"""
+
+
+@click.command(
+    cls=Verb, epilog=UNPIN_EXAMPLES, name="unpin", short_help="Let pinned files leave flash again."
+)
+@acts
+def unpin(paths: tuple[str, ...], *, null: bool, recursive: bool, dry_run: bool) -> int:
+    """End the pins of files. Nothing is moved: they leave flash when it has need of room.
+
+    PATH is a file of a tierfs mount, or with -r a directory; - is a list of files on standard
+    input. With -r the pins of directories end as well. Pins that the policy sets stay.
+    """
+    return ask_for(UNPIN_REQUEST, paths, Options(null, recursive, dry_run, None))
+
+
+PROMOTE_EXAMPLES = """
+tierfs promote --wait -r /mnt/images/train
+tierfs promote --to 1MiB /mnt/images/*.tif
+find /mnt/images -name '*.tif' -print0 | tierfs promote -0 -
+"""
+
+
+@click.command(
+    cls=Verb, epilog=PROMOTE_EXAMPLES, name="promote", short_help="Bring files to flash, once."
+)
+@acts
+@click.option(
+    "--to",
+    "prefix",
+    type=PrefixType(),
+    metavar="SIZE",
+    default="all",
+    show_default=True,
+    help="How much of each file: a size, or all.",
+)
+@waits
+def promote(
+    paths: tuple[str, ...],
+    *,
+    null: bool,
+    recursive: bool,
+    dry_run: bool,
+    prefix: int,
+    wait: bool,
+    timeout: int | None,
+) -> int:
+    """Bring files to flash. They may leave it again when it has need of room; see tierfs pin.
+
+    PATH is a file of a tierfs mount, or with -r a directory; - is a list of files on standard
+    input. Of what is on flash already nothing is moved.
+    """
+    options = Options(null, recursive, dry_run, patience(wait=wait, timeout=timeout))
+    return ask_for(promote_request(prefix), paths, options)
+
+
+DEMOTE_EXAMPLES = """
+tierfs demote -r /mnt/images/screens/2025-11
+tierfs demote --dry-run -r /mnt/images/old
+"""
+
+
+@click.command(cls=Verb, epilog=DEMOTE_EXAMPLES, name="demote", short_help="Send files to disk.")
+@acts
+@waits
+def demote(
+    paths: tuple[str, ...],
+    *,
+    null: bool,
+    recursive: bool,
+    dry_run: bool,
+    wait: bool,
+    timeout: int | None,
+) -> int:
+    """Send files to disk whole, heads as well, and forget how often they were read.
+
+    PATH is a file of a tierfs mount, or with -r a directory; - is a list of files on standard
+    input. Pinned files are refused; see tierfs unpin.
+    """
+    options = Options(null, recursive, dry_run, patience(wait=wait, timeout=timeout))
+    return ask_for(DEMOTE_REQUEST, paths, options)
