@@ -13,17 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.core.calls import fails
+from tests.core.calls import FILE, ME, fails
 from tests.core.consistency import check, content
 from tests.core.scenarios import make, pattern
 from tests.guards.logs import ExpectLog
 from tests.support.faulty_os import Killed, Point
-from tests.support.volumes import LooseVolume, volume_settings
+from tests.support.volumes import LooseVolume, MakeVolume, volume_settings
 from tierfs.base.errors import Damage, FsError
 from tierfs.core.attributes import Changes
 from tierfs.core.dirty import Unreconciled
 from tierfs.core.locks import WouldBlock
 from tierfs.core.volume import RECOVERED_AT_ONCE
+from tierfs.fsck.check import check as fsck
 from tierfs.index.inodes import ROOT
 
 HEAD = 4096
@@ -471,6 +472,139 @@ def test_a_file_that_changes_during_its_sync_stays_in_the_set(small: LooseVolume
     syncing.join()
     small.fs.data.write(ino, 20, OLD[20:30])
     assert [row.size for row in small.index.dirty.all()] == [20]
+
+
+def rows(volume: LooseVolume) -> dict[int, tuple[int, int]]:
+    """The table alone: synced bytes by inode number, and whether lengths are trusted."""
+    found = volume.index._database.rows("SELECT ino, size, exact FROM dirty")
+    return {ino: (size, exact) for ino, size, exact in found}
+
+
+@pytest.mark.parametrize("head", [0, HEAD])
+@pytest.mark.parametrize("nameless", [False, True])
+def test_a_new_file_is_in_the_set_without_a_row(
+    make_volume: MakeVolume, home: Path, head: int, *, nameless: bool
+) -> None:
+    volume = make_volume(head)
+    if nameless:
+        ino = volume.fs.names.make_nameless(ROOT, FILE, ME, exclusive=False).ino
+        volume.fs.names.link(ino, ROOT, b"file")
+    else:
+        ino = make(volume, b"file").ino
+    volume.os.clear()
+    volume.fs.data.write(ino, 0, OLD)
+    assert "index.commit" not in volume.os.labels
+    assert rows(volume) == {}
+    survivor = volume.copy(home / "killed")
+    assert fsck(survivor.settings).clean
+    survivor.open()
+    assert content(survivor, b"file") == OLD
+    assert [row.ino for row in survivor.index.dirty.all()] == [ino]
+    survivor.close()
+
+
+def test_a_read_only_mount_knows_of_new_files_without_a_row(small: LooseVolume, home: Path) -> None:
+    file_of(small, OLD[:100], synced=False)
+    survivor = small.copy(home / "killed")
+    survivor.read_only = True
+    survivor.open()
+    assert content(survivor, b"file") == OLD[:100]
+    survivor.close()
+
+
+def test_a_synced_file_gets_a_row(small: LooseVolume) -> None:
+    ino = file_of(small, OLD[:100], synced=True)
+    assert rows(small) == {ino: (100, 1)}
+
+
+def test_a_new_file_that_changes_beside_a_checkpoint_keeps_a_row(
+    small: LooseVolume, cut: PowerCut
+) -> None:
+    others = [file_of(small, OLD[:10], b"a", synced=False)]
+    busy = file_of(small, OLD[:10], b"busy", synced=False)
+    others.append(file_of(small, OLD[:10], b"z", synced=False))
+    with small.fs.dirty._locks.hold(busy):
+        small.fs.dirty.checkpoint()
+    assert [row.ino for row in small.index.dirty.all()] == [busy]
+    small.fs.data.write(busy, 10, NEW[:10])
+    assert rows(small).keys() == {busy}
+    survivor = cut(lost={small.flash_object(busy): OLD[:5]})
+    assert content(survivor, b"busy") == OLD[:5]
+    survivor.close()
+    assert all(ino not in rows(small) for ino in others)
+
+
+def test_a_short_object_of_a_new_file_that_has_left_is_damage(
+    small: LooseVolume, cut: PowerCut, expect_log: ExpectLog
+) -> None:
+    ino = file_of(small, OLD[:1000], synced=False)
+    small.fs.dirty.checkpoint()
+    file_of(small, OLD[:10], b"newer", synced=False)
+    survivor = cut(lost={small.flash_object(ino): OLD[:999]})
+    expect_log("ends at byte 999")
+    with pytest.raises(Damage):
+        survivor.fs.data.read(ino, 0, 1000)
+    survivor.close()
+
+
+def test_older_files_get_rows_when_a_newer_one_leaves(
+    small: LooseVolume, cut: PowerCut, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tierfs.core.dirty.BATCH", 2)
+    older = [file_of(small, OLD[:10], b"%d" % number, synced=False) for number in range(5)]
+    moved = file_of(small, OLD[:10], b"moved", synced=False)
+    newer = file_of(small, OLD[:10], b"newer", synced=False)
+    small.fs.dirty.sync(moved, leave=True)
+    assert rows(small) == dict.fromkeys(older, (0, 1))
+    assert [row.ino for row in small.index.dirty.all()] == [*older, newer]
+    survivor = cut(lost={small.flash_object(ino): OLD[:5] for ino in (*older, newer)})
+    assert content(survivor, b"moved") == OLD[:10]
+    assert {content(survivor, b"%d" % number) for number in range(5)} == {OLD[:5]}
+    assert content(survivor, b"newer") == OLD[:5]
+    survivor.close()
+    small.fs.dirty.checkpoint()
+    assert small.index.dirty.all() == []
+
+
+@pytest.mark.parametrize("leave", [False, True])
+def test_a_failed_transaction_leaves_a_new_file_in_the_set(
+    small: LooseVolume, cut: PowerCut, *, leave: bool
+) -> None:
+    ino = file_of(small, OLD[:10], synced=False)
+    small.os.fail(Point("index.commit"), errno.EIO)
+    with pytest.raises(OSError, match="Input/output"):
+        small.fs.dirty.sync(ino, leave=leave)
+    small.os.clear()
+    other = file_of(small, OLD[:10], b"other", synced=False)
+    assert [row.ino for row in small.index.dirty.all()] == [ino, other]
+    small.fs.dirty.sync(other, leave=True)
+    assert [row.ino for row in small.index.dirty.all()] == [ino]
+    survivor = cut(lost={small.flash_object(ino): OLD[:5]})
+    assert content(survivor, b"file") == OLD[:5]
+    survivor.close()
+
+
+def test_new_files_of_an_unclean_end_stay_in_the_set_until_they_are_reconciled(
+    many: LooseVolume, home: Path
+) -> None:
+    """Though newer ones leave, and the power goes again."""
+    left = file_of(many, OLD[:10], b"left", synced=False)
+    many.fs.dirty.sync(left, leave=True)
+    assert len(rows(many)) == RECOVERED_AT_ONCE + 50
+    survivor = many.copy(home / "again")
+    survivor.flash_object(left).write_bytes(OLD[:10])
+    survivor.open()
+    assert survivor.fs.names.lookup(ROOT, b"3").size == 4
+    assert content(survivor, b"left") == OLD[:10]
+    survivor.close()
+
+
+def test_nothing_is_in_the_set_of_a_closed_volume(small: LooseVolume) -> None:
+    file_of(small, OLD[:10], synced=False)
+    make(small, b"empty")
+    small.reopen()
+    assert small.index.dirty.all() == []
+    assert not small.fs.dirty.recovering
 
 
 def test_descriptors_are_bounded(small: LooseVolume, monkeypatch: pytest.MonkeyPatch) -> None:

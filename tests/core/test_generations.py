@@ -35,6 +35,7 @@ UNDO = (
     "DROP TABLE generation",
     "ALTER TABLE inode DROP COLUMN btime",
     "ALTER TABLE dirty DROP COLUMN exact",
+    "ALTER TABLE volume DROP COLUMN dirty_from",
 )
 """What the migrations since have made."""
 

@@ -125,6 +125,7 @@ def put_object_for_empty_file(image: Image) -> Findings:
 def forget_cut(image: Image) -> Findings:
     image.sql("DELETE FROM cut")
     image.sql("DELETE FROM dirty")
+    image.sql("UPDATE volume SET dirty_from = next_serial")
     return {(kinds.LEFTOVER, image.ino(b"cut"))}
 
 

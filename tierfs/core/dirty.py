@@ -2,7 +2,8 @@
 
 A file enters the set when it is made, or in the transaction of its first change of bytes, and
 leaves it at a checkpoint or before a move: when its objects have been synced and no byte has
-changed since. So:
+changed since. A new file needs no row for that: those with a number from ``DirtyRows.first`` on are
+in the set, and checkpoints raise that. So:
 
 * write(2): to a file of the set a write puts its bytes in place and notes size and times in memory
   (``Inodes.note``). The index learns of them with the next transaction on the inode.
@@ -29,6 +30,7 @@ import stat
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
+from operator import attrgetter
 from typing import NamedTuple
 
 from tierfs.base.errors import Damage, FsError
@@ -36,6 +38,7 @@ from tierfs.base.metrics import Metrics
 from tierfs.core.locks import InodeLocks, WouldBlock
 from tierfs.core.paths import path_of
 from tierfs.core.tiers import DISK, FLASH, Tiers, lengths_of
+from tierfs.index.dirty import DirtyRow
 from tierfs.index.index import Index
 from tierfs.index.inodes import Inode
 from tierfs.store.objects import ObjectLost
@@ -76,6 +79,7 @@ class DirtyFile:
         "lock",
         "lower",
         "made",
+        "row",
         "shrinks",
         "shrunk_to",
         "synced",
@@ -88,6 +92,8 @@ class DirtyFile:
         self.ino = ino
         self.lower = lower
         """Bytes that are synced, as in the row."""
+        self.row = True
+        """Whether there may be a row; without one, ``lower`` is 0 and ``trusted`` is True."""
         self.version = 0
         """As of the last change."""
         self.synced = -1
@@ -190,7 +196,10 @@ class DirtySet:
 
         Each is reconciled before its row is used, or by ``reconcile``.
         """
-        rows = self._index.dirty.all()
+        dirty = self._index.dirty
+        rows = dirty.all()
+        if not rows or rows[-1].ino < dirty.first:
+            dirty.first = max(dirty.first, self._index.made_from)
         if rows:
             self.bounded.update(row.ino for row in rows if not row.exact)
             self._left_cut.update(self._index.cuts.all())
@@ -260,7 +269,7 @@ class DirtySet:
                     file.version, file.cut = row.version, cut
                     file.trusted = False  # what a device lost may have made an object longer
                     file.before = lower, 0, False
-                    self._index.dirty.update(ino, lower, exact=False)
+                    self._index.dirty.put(ino, lower, exact=False)
                     self._hold_all(file, row)
                     self._files[ino] = file
                 else:
@@ -292,8 +301,8 @@ class DirtySet:
 
     def begin(self, inode: Inode) -> DirtyFile:
         """A file is made; in that transaction. If it fails, call ``undo``."""
-        self._index.dirty.insert(inode.ino, 0, exact=True)
         file = self._files[inode.ino] = DirtyFile(inode.ino, 0)
+        file.row = False
         file.synced = 0  # it has no byte
         return file
 
@@ -308,7 +317,7 @@ class DirtySet:
             lower = min(row.size, size)
             file = DirtyFile(row.ino, lower)
             file.trusted = not shrinks
-            self._index.dirty.insert(row.ino, lower, exact=file.trusted)
+            self._index.dirty.put(row.ino, lower, exact=file.trusted)
             self._files[row.ino] = file
         else:
             file.before = file.lower, file.error, file.trusted
@@ -327,8 +336,10 @@ class DirtySet:
         return file
 
     def _set(self, file: DirtyFile, lower: int, *, trusted: bool) -> None:
-        """Change the row; inside a transaction."""
-        self._index.dirty.update(file.ino, lower, exact=trusted)
+        """Change the row, or give it one; inside a transaction."""
+        if self._files.get(file.ino) is file:  # else the inode is gone
+            self._index.dirty.put(file.ino, lower, exact=trusted)
+            file.row = True
         file.lower, file.trusted = lower, trusted
 
     def undo(self, file: DirtyFile) -> None:
@@ -369,7 +380,7 @@ class DirtySet:
         try:
             self._make_exact(file, inode, end, writes, wait=wait)
             with self._index.transaction():
-                self._index.dirty.insert(inode.ino, inode.size, exact=True)
+                self._index.dirty.put(inode.ino, inode.size, exact=True)
         except BaseException:
             with self._mutex:
                 self._let_go(file, (FLASH, DISK))
@@ -514,11 +525,15 @@ class DirtySet:
 
     def discard(self, inos: list[int]) -> None:
         """The inodes are gone; in the transaction that removes their rows."""
+        with_row = []
         with self._mutex:
             for ino in inos:
-                if (file := self._files.pop(ino, None)) is not None:
+                file = self._files.pop(ino, None)
+                if file is None or file.row:
+                    with_row.append(ino)
+                if file is not None:
                     self._let_go(file, (FLASH, DISK))
-        self._index.dirty.delete(*inos)
+        self._index.dirty.delete(*with_row)
 
     # ---------------------------------------------------------------- syncing
 
@@ -559,6 +574,8 @@ class DirtySet:
                 except ObjectLost as exc:
                     raise Damage(ino, str(exc)) from None
                 if not self._moved(inode):
+                    if leave:
+                        self._spell_out(ino)
                     self._settle([covered._replace(size=inode.size)], leave=leave)
                     return
 
@@ -583,7 +600,8 @@ class DirtySet:
         Raises:
             OSError: as ``flush``; no file has left then.
         """
-        covered = [self._covered(file) for file in list(self._files.values())]
+        files = sorted(list(self._files.values()), key=attrgetter("ino"))
+        covered = [self._covered(file) for file in files]
         self.flush()
         for start in range(0, len(covered), BATCH):
             self._settle(covered[start : start + BATCH], leave=True)
@@ -649,6 +667,7 @@ class DirtySet:
         """
         left: list[DirtyFile] = []
         unchanged: list[int] = []
+        first = self._index.dirty.first
         before = [
             (each.file, each.file.lower, each.file.trusted, each.file.synced) for each in synced
         ]
@@ -665,7 +684,6 @@ class DirtySet:
                     if is_same:
                         file.synced = version
                     if is_same and leave:
-                        self._index.dirty.delete(file.ino)
                         del self._files[file.ino]
                         left.append(file)
                     else:
@@ -673,7 +691,11 @@ class DirtySet:
                         trusted = held and not was_cut and file.shrinks == shrinks and not file.cut
                         lower = max(file.lower, min(size, file.shrunk_to))
                         self._set(file, lower, trusted=trusted or file.trusted)
+                if left:
+                    self._index.dirty.delete(*(file.ino for file in left if file.row))
+                    self._raise(synced[-1].file.ino + 1)
         except BaseException:
+            self._index.dirty.first = first
             for file in left:
                 self._files[file.ino] = file
             for file, lower, trusted, version in before:
@@ -686,6 +708,36 @@ class DirtySet:
         finally:
             for ino in unchanged:
                 self._locks.release(ino)
+
+    def _spell_out(self, end: int) -> None:
+        """Give files of the set with numbers before ``end`` rows, a few at a time."""
+        dirty = self._index.dirty
+        while dirty.first < end:
+            first = dirty.first
+            try:
+                with self._index.transaction():
+                    self._raise(min(dirty.first + BATCH, end))
+            except BaseException:
+                dirty.first = first
+                raise
+
+    def _raise(self, first: int) -> None:
+        """Let files before the number ``first`` be in the set by their rows; in a transaction.
+
+        All of them are known here: numbers grow, and a file is in the set before it is committed.
+        """
+        dirty = self._index.dirty
+        if first > dirty.first:
+            dirty.raise_to(first, filter(None, map(self._spelled_out, range(dirty.first, first))))
+
+    def _spelled_out(self, ino: int) -> DirtyRow | None:
+        """The row that an inode gets, if it has none; None: it is not in the set."""
+        file = self._files.get(ino)
+        if file is not None:
+            file.row = True
+            return DirtyRow(ino, file.lower, file.error, int(file.trusted))
+        lower = self._index.inodes.unreconciled.get(ino)
+        return None if lower is None else DirtyRow(ino, lower, 0, 1)
 
     def _blame(self, exc: OSError) -> None:
         """Find the files whose bytes were not written: their own descriptors know."""
@@ -721,6 +773,7 @@ class DirtySet:
             exc.strerror,
         )
         with self._index.transaction():
+            self._set(file, file.lower, trusted=file.trusted)
             self._index.dirty.set_error(file.ino, file.error)
 
     @staticmethod

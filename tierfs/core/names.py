@@ -127,7 +127,7 @@ class Names:
             with self._index.transaction():
                 directory = self._directories.with_room_for(parent, name)
                 inode = self._add(directory, name, mode, owner, rdev=rdev, target=target)
-                if stat.S_ISREG(inode.mode) and inode.prefix:
+                if stat.S_ISREG(inode.mode):
                     dirty = self._dirty.begin(inode)
                 self._directories.touch(parent, links=is_directory(inode))
         except BaseException:
@@ -142,11 +142,18 @@ class Names:
         It lives until the kernel forgets it, or the next mount, unless ``link`` gives it a name;
         ``exclusive``, it gets none (O_EXCL).
         """
-        with self._index.transaction():
-            directory = self._directories.get(parent)
-            if directory.nlink == 0:
-                raise FsError(errno.ENOENT)
-            inode = self._add(directory, None, mode, owner)
+        dirty = None
+        try:
+            with self._index.transaction():
+                directory = self._directories.get(parent)
+                if directory.nlink == 0:
+                    raise FsError(errno.ENOENT)
+                inode = self._add(directory, None, mode, owner)
+                dirty = self._dirty.begin(inode)
+        except BaseException:
+            if dirty:
+                self._dirty.undo(dirty)
+            raise
         self._referred(inode)
         self._references.orphan(inode.ino)
         if not exclusive:

@@ -210,7 +210,8 @@ class Inspection:
 
     def dirty(self) -> Iterator[tuple[int, int]]:
         """The dirty inodes, and how many bytes of each are synced."""
-        yield from self._rows("SELECT ino, size FROM dirty ORDER BY ino")
+        for ino, size, _, _ in self._rows(IN_SET):
+            yield ino, size
 
     def bad_names(self) -> Iterator[tuple[int, Step]]:
         """Inode number and place of entries whose names no path can hold."""

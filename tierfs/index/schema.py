@@ -233,6 +233,14 @@ _EXACT_LENGTHS = """
 ALTER TABLE dirty ADD COLUMN exact INTEGER NOT NULL DEFAULT 0;
 """
 
+_DIRTY_FROM = """
+-- Every regular file from this inode number on is in the dirty set as well, without a row: none of
+-- its bytes is synced, and both objects end where it ends
+ALTER TABLE volume ADD COLUMN dirty_from INTEGER NOT NULL DEFAULT 0;
+
+UPDATE volume SET dirty_from = next_serial;
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _INITIAL,
     _DIRTY,
@@ -241,6 +249,7 @@ MIGRATIONS: tuple[str, ...] = (
     _GENERATIONS,
     _BIRTH,
     _EXACT_LENGTHS,
+    _DIRTY_FROM,
 )
 """Migration N leads from ``user_version`` N to N + 1."""
 
