@@ -571,6 +571,7 @@ def test_a_failed_transaction_leaves_a_new_file_in_the_set(
     small: LooseVolume, cut: PowerCut, *, leave: bool
 ) -> None:
     ino = file_of(small, OLD[:10], synced=False)
+    small.os.clear()
     small.os.fail(Point("index.commit"), errno.EIO)
     with pytest.raises(OSError, match="Input/output"):
         small.fs.dirty.sync(ino, leave=leave)

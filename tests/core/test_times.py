@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from tests.core.calls import DIRECTORY, SYMLINK, file_of, make
+from tests.core.calls import DIRECTORY, FIFO, FILE, ME, SYMLINK, file_of, make
+from tests.support.faulty_os import Point
 from tests.support.volumes import LooseVolume
 from tierfs.core.attributes import Changes
 from tierfs.core.renames import EXCHANGE
@@ -135,3 +139,112 @@ def test_the_time_of_birth_is_kept_whatever_changes(volume: LooseVolume) -> None
     volume.reopen()
     assert volume.find(b"other").btime == born
     assert volume.fs.attributes.get(ROOT).btime > 0
+
+
+# ---------------------------------------------------------------- of a directory, after a crash
+
+
+def times(volume: LooseVolume, *names: bytes) -> tuple[int, int]:
+    found = volume.find(*names)
+    return found.mtime, found.ctime
+
+
+def killed(volume: LooseVolume, home: Path, *names: bytes) -> tuple[int, int]:
+    """The times of a directory after a kill and the next mount, which knows them durably."""
+    survivor = volume.copy(home / "killed")
+    survivor.open()
+    found = times(survivor, *names)
+    survivor.reopen()
+    assert times(survivor, *names) == found
+    survivor.close()
+    shutil.rmtree(survivor.home)
+    return found
+
+
+def row_of(volume: LooseVolume, ino: int) -> tuple[int, int]:
+    statement = "SELECT mtime, ctime FROM inode WHERE ino = ?"
+    ((mtime, ctime),) = volume.index._database.rows(statement, ino)
+    return mtime, ctime
+
+
+@pytest.mark.parametrize("mode", [FILE, SYMLINK, FIFO])
+def test_what_is_made_in_a_directory_marks_it_in_memory_and_that_survives_a_kill(
+    small: LooseVolume, home: Path, mode: int
+) -> None:
+    directory = make(small, b"dir", DIRECTORY).ino
+    before = row_of(small, directory)
+    made = small.clock.tick()
+    make(small, b"new", mode, directory)
+    small.clock.tick()
+    assert times(small, b"dir") == (made, made)
+    assert row_of(small, directory) == before
+    assert killed(small, home, b"dir") == (made, made)
+    small.volume.checkpoints.make()
+    assert row_of(small, directory) == (made, made)
+    assert killed(small, home, b"dir") == (made, made)
+
+
+def test_the_times_of_directories_are_stored_before_new_inodes_cannot_tell_them(
+    small: LooseVolume, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tierfs.core.dirty.BATCH", 2)
+    made = {}
+    for number in range(5):
+        name = b"%d" % number
+        directory = make(small, name, DIRECTORY).ino
+        made[name] = small.clock.tick()
+        newest = make(small, b"new", FILE, directory).ino
+    small.fs.dirty.sync(newest, leave=True)  # as for a move
+    for name, when in made.items():
+        assert killed(small, home, name) == (when, when)
+
+
+def test_a_later_change_of_a_directory_counts(small: LooseVolume, home: Path) -> None:
+    directory = make(small, b"dir", DIRECTORY).ino
+    small.clock.tick()
+    make(small, b"new", FILE, directory)
+    set_at = small.clock.tick()
+    small.fs.attributes.set(directory, Changes(mtime=77))
+    assert killed(small, home, b"dir") == (77, set_at)
+    renamed = small.clock.tick()
+    small.fs.names.rename(directory, b"new", ROOT, b"away")
+    assert killed(small, home, b"dir") == (renamed, renamed)
+    small.clock.tick()
+    make(small, b"again", FILE, directory)
+    removed = small.clock.tick()
+    small.fs.names.unlink(directory, b"again")
+    assert killed(small, home, b"dir") == (removed, removed)
+
+
+def test_a_file_without_a_name_marks_no_directory(small: LooseVolume, home: Path) -> None:
+    directory = make(small, b"dir", DIRECTORY).ino
+    before = times(small, b"dir")
+    small.clock.tick()
+    small.fs.names.make_nameless(directory, FILE, ME, exclusive=False)
+    assert times(small, b"dir") == before
+    assert killed(small, home, b"dir") == before
+
+
+def test_a_create_that_fails_marks_no_directory(small: LooseVolume, home: Path) -> None:
+    directory = make(small, b"dir", DIRECTORY).ino
+    made = small.clock.tick()
+    make(small, b"one", FILE, directory)
+    small.clock.tick()
+    small.os.clear()
+    small.os.fail(Point("index.commit"), errno.EIO)
+    with pytest.raises(OSError, match="Input/output"):
+        make(small, b"two", FILE, directory)
+    small.os.clear()
+    assert times(small, b"dir") == (made, made)
+    assert killed(small, home, b"dir") == (made, made)
+
+
+def test_a_directory_that_was_marked_is_removed(small: LooseVolume, home: Path) -> None:
+    directory = make(small, b"dir", DIRECTORY).ino
+    make(small, b"new", FILE, directory)
+    small.fs.names.unlink(directory, b"new")
+    small.fs.names.rmdir(ROOT, b"dir")
+    small.fs.names.forget(directory)
+    small.fs.reclaimer.drain()
+    small.volume.checkpoints.make()
+    assert killed(small, home) == times(small)

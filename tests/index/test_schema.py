@@ -71,7 +71,9 @@ def test_the_inode_record_has_the_columns_of_its_table() -> None:
 
 def test_a_fresh_index_begins_behind_the_numbers_kept_back() -> None:
     with closing(fresh()) as connection:
-        assert connection.execute("SELECT * FROM volume").fetchall() == [(1, "", FIRST_SERIAL)]
+        assert connection.execute("SELECT * FROM volume").fetchall() == [
+            (1, "", FIRST_SERIAL, FIRST_SERIAL)
+        ]
 
 
 def test_the_version_counts_the_migrations() -> None:

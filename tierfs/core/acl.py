@@ -102,15 +102,10 @@ def after_chmod(acl: Acl, mode: int) -> Acl:
     return tuple(ace._replace(perm=bits.get(Tag(ace.tag), ace.perm)) for ace in acl)
 
 
-def inherit(default: bytes | None, mode: int, umask: int = 0) -> Inherited:
-    """What an inode made with ``mode`` gets from its directory (posix_acl_create).
-
-    A default list takes the place of ``umask`` (acl(5)).
-    """
-    if stat.S_ISLNK(mode):
+def inherit(default: bytes | None, mode: int) -> Inherited:
+    """What an inode made with ``mode`` gets from its directory (posix_acl_create)."""
+    if stat.S_ISLNK(mode) or default is None:
         return Inherited(mode, None, None)
-    if default is None:
-        return Inherited(mode & ~umask, None, None)
     limited = _limited(parse(default), mode)
     return Inherited(
         mode=mode_of(limited, mode),

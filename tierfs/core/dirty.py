@@ -198,6 +198,7 @@ class DirtySet:
         """
         dirty = self._index.dirty
         rows = dirty.all()
+        self._index.inodes.find_touched()
         if not rows or rows[-1].ino < dirty.first:
             dirty.first = max(dirty.first, self._index.made_from)
         if rows:
@@ -600,11 +601,18 @@ class DirtySet:
         Raises:
             OSError: as ``flush``; no file has left then.
         """
+        self._store_touched()
         files = sorted(list(self._files.values()), key=attrgetter("ino"))
         covered = [self._covered(file) for file in files]
         self.flush()
         for start in range(0, len(covered), BATCH):
             self._settle(covered[start : start + BATCH], leave=True)
+
+    def _store_touched(self) -> None:
+        more = self._index.inodes.are_touched
+        while more:
+            with self._index.transaction():
+                more = self._index.inodes.store_touched(BATCH)
 
     def close(self) -> None:
         """Close every descriptor."""
@@ -728,6 +736,7 @@ class DirtySet:
         """
         dirty = self._index.dirty
         if first > dirty.first:
+            self._index.inodes.store_touched()
             dirty.raise_to(first, filter(None, map(self._spelled_out, range(dirty.first, first))))
 
     def _spelled_out(self, ino: int) -> DirtyRow | None:

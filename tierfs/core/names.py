@@ -129,7 +129,10 @@ class Names:
                 inode = self._add(directory, name, mode, owner, rdev=rdev, target=target)
                 if stat.S_ISREG(inode.mode):
                     dirty = self._dirty.begin(inode)
-                self._directories.touch(parent, links=is_directory(inode))
+                if is_directory(inode):
+                    self._directories.touch(parent, links=1)
+                else:
+                    self._index.inodes.touch(directory, inode.btime)
         except BaseException:
             if dirty:
                 self._dirty.undo(dirty)
@@ -271,16 +274,23 @@ class Names:
         target: bytes | None = None,
     ) -> Inode:
         """A new inode under a free name or none; it inherits what the directory has to pass on."""
-        default = self._index.xattrs.present(directory.ino, acl.DEFAULT)
-        inherited = acl.inherit(default, mode, owner.umask)
-        inode = self._new_inode(directory, inherited.mode, owner, rdev=rdev, target=target)
+        index = self._index
+        default = index.xattrs.present(directory.ino, acl.DEFAULT)
+        inherited = None
+        if default is not None:  # it takes the place of the umask (acl(5))
+            inherited = acl.inherit(default, mode)
+            mode = inherited.mode
+        elif target is None:
+            mode &= ~owner.umask
+        inode = self._new_inode(directory, mode, owner, rdev=rdev, target=target)
         if name is None:
             inode = inode._replace(nlink=0)
-        self._index.inodes.insert(inode)
-        self._index.xattrs.begin(inode.ino)
+        index.inodes.insert(inode)
+        index.xattrs.begin(inode.ino)
         if name is not None:
-            self._index.entries.insert(directory.ino, name, inode.ino, inode.ino)
-        self._store_acls(inode.ino, inherited)
+            index.entries.insert(directory.ino, name, inode.ino, inode.ino)
+        if inherited:
+            self._store_acls(inode.ino, inherited)
         return inode
 
     def _new_inode(

@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 from urllib.parse import quote
 
@@ -105,6 +106,7 @@ class Database:
         self._on_rollback = on_rollback
         self._on_look = on_look
         self.lock = threading.RLock()
+        self._acquire = self.lock.acquire
         self._executing = 0
         """The thread that runs a statement of a transaction; 0: none does."""
         self._depth = 0
@@ -197,7 +199,11 @@ class Database:
 
     def execute(self, statement: str, *args: object) -> int:
         """Run a statement inside a transaction; returns the number of rows it changed."""
-        cursor = self._begin_statement(statement)
+        if self._executing:
+            cursor = self._begin_statement(statement)
+        else:  # written out: this is done five times for each file that is made
+            cursor = self._writing
+            self._executing = get_ident()
         try:
             return cursor.execute(statement, args).rowcount
         except FAILURES as exc:
@@ -222,7 +228,7 @@ class Database:
         takes the statement away from the first (``_pysqlite_query_execute`` of CPython 3.11). The
         lock keeps the others out; should one get past it, that is told, and harms nobody.
         """
-        me = threading.get_ident()
+        me = get_ident()
         other, self._executing = self._executing, me
         if not other:
             return self._writing
@@ -238,13 +244,13 @@ class Database:
 
     def __enter__(self) -> None:
         """Begin a transaction, or go on with the one that this thread is in."""
-        self.lock.acquire()
-        try:
-            if not self._depth:
+        self._acquire()
+        if not self._depth:
+            try:
                 self._begin()
-        except BaseException:
-            self.lock.release()
-            raise
+            except BaseException:
+                self.lock.release()
+                raise
         self._depth += 1
 
     def __exit__(self, kind: object, *_: object) -> None:

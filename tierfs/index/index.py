@@ -326,7 +326,7 @@ class Index:
 
     def store_noted(self) -> None:
         """Write the rows that are noted in memory alone, before the table is scanned."""
-        more = self.inodes.are_noted
+        more = self.inodes.are_noted and not self.read_only
         while more:
             with self.transaction():
                 more = self.inodes.store_some(STORED_AT_A_TIME)

@@ -20,6 +20,8 @@ from tierfs.index.publisher import Publisher
 ROOT = 1
 """Inode number of the root directory (FUSE_ROOT_ID)."""
 
+MANY = 1 << 62
+
 
 class Inode(NamedTuple):
     """A row of the inode table; the columns are explained in ``schema.py``. Times in ns."""
@@ -92,18 +94,32 @@ _made = cast("Callable[[Sequence[Any]], Inode]", partial(tuple.__new__, Inode))
 """As ``Inode._make``, in half the time."""
 
 
-_NOTED = ("size", "mtime", "ctime", "version", "sparse")
-_at_noted = itemgetter(
-    *(
-        len(Inode._fields) + _NOTED.index(name) if name in _NOTED else at
-        for at, name in enumerate(Inode._fields)
+def _merger(columns: Sequence[str]) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    """Of a row with the values of these columns behind it: the row as it is then."""
+    return itemgetter(
+        *(
+            len(Inode._fields) + columns.index(name) if name in columns else at
+            for at, name in enumerate(Inode._fields)
+        )
     )
-)
+
+
+_at_noted = _merger(("size", "mtime", "ctime", "version", "sparse"))
 
 
 def _noted(inode: Inode, size: int, now: int, version: int, sparse: int) -> Inode:
     """As ``_replace`` would, in a third of the time."""
     return _made(_at_noted((*inode, size, now, now, version, sparse)))
+
+
+_touch = _merger(("mtime", "ctime"))
+
+_TOUCHED = f"""
+SELECT {COLUMNS}, made FROM inode JOIN (
+    SELECT parent AS directory, max(btime) AS made FROM inode
+    WHERE ino >= (SELECT dirty_from FROM volume) AND nlink > 0 GROUP BY parent
+) ON ino = directory WHERE mode & 0xF000 = 0x4000 AND ctime < made
+"""  # noqa: S608 - column names of our own
 
 
 def inode_of(row: Sequence[Any]) -> Inode:
@@ -147,6 +163,10 @@ class Inodes:
         """Rows that are newer than the table's: see ``note``."""
         self._storing: dict[int, Inode] = {}
         """Those of them that the present transaction has written, or deleted."""
+        self._touching: dict[int, Inode] = {}
+        """Directories that the present transaction makes something in: see ``touch``."""
+        self._touched: set[int] = set()
+        """Those of ``_unstored`` whose times new inodes tell after a crash."""
         self.unreconciled: dict[int, int] = publisher.withheld
         """Dirty inodes of an unclean end, whose size is not known yet, with their synced sizes."""
         self.sizes: dict[int, int] = {}
@@ -242,16 +262,11 @@ class Inodes:
         more than 64 bits. It returns the row as it is then. A third of the work of ``update``.
         """
         statement, counts = _update_of(columns), not _COUNTED.isdisjoint(columns)
-        merge = itemgetter(
-            *(
-                len(Inode._fields) + columns.index(name) if name in columns else at
-                for at, name in enumerate(Inode._fields)
-            )
-        )
+        merge = _merger(columns)
 
         def change(inode: Inode, *values: int) -> Inode:
             changed = _made(merge(inode + values))
-            if inode.ino in self._unstored:
+            if inode.ino in self._unstored or inode.ino in self._touching:
                 self._write(changed)
             else:
                 self._database.execute(statement, *values, inode.ino)
@@ -328,6 +343,40 @@ class Inodes:
             self._publisher.noted(after)
             return after.version
 
+    def touch(self, directory: Inode, now: int) -> None:
+        """An inode is made in a directory ``now``, which is its btime; inside a transaction.
+
+        Of the directory, whose row was read in the same transaction, the times are noted in memory:
+        after a crash those of the new inodes tell them, see ``find_touched``.
+        """
+        touched = self._touching[directory.ino] = _made(_touch((*directory, now, now)))
+        self.remember(touched)
+        self._publisher.changed(touched)
+
+    def store_touched(self, limit: int = MANY) -> bool:
+        """Write the rows of ``limit`` such directories; inside a transaction.
+
+        Returns whether there are more. It is to be done for all of them before new inodes cannot
+        tell any more, since ``dirty_from`` was raised.
+        """
+        self.store(list(islice(self._touched, limit)))
+        return len(self._touched) > limit
+
+    @property
+    def are_touched(self) -> bool:
+        """Whether there are such directories."""
+        return bool(self._touched)
+
+    def find_touched(self) -> None:
+        """Note the times of directories in which something was made just before an unclean end."""
+        with self._database.lock:
+            for *fields, made in self._database.rows(_TOUCHED):
+                found = inode_of(fields)
+                self._unstored[found.ino] = touched = _made(_touch((*found, made, made)))
+                self._touched.add(found.ino)
+                self.remember(touched)
+                self._publisher.noted(touched)
+
     def store(self, inos: Sequence[int]) -> None:
         """Write what is noted of these; inside a transaction."""
         for ino in inos:
@@ -347,14 +396,26 @@ class Inodes:
         if (inode := self._unstored.get(ino)) is not None:
             self._write(inode)
 
-    def _forget_noted(self, ino: int) -> None:
-        """The present transaction writes or deletes the row; a rollback brings the note back."""
-        if self._unstored and (inode := self._unstored.pop(ino, None)):
+    def _forget_noted(self, ino: int) -> bool:
+        """The present transaction writes or deletes the row; a rollback brings the note back.
+
+        Returns whether there was one.
+        """
+        touched = self._touching.pop(ino, None) is not None
+        inode = self._unstored.pop(ino, None)
+        if inode is not None:
             self._storing.setdefault(ino, inode)
+        return touched or inode is not None
 
     def committed(self) -> None:
         """What the transaction has written is in the table."""
-        self._storing.clear()
+        if self._storing:
+            self._touched.difference_update(self._storing)
+            self._storing.clear()
+        if self._touching:
+            self._unstored.update(self._touching)
+            self._touched.update(self._touching)
+            self._touching.clear()
 
     def orphans(self) -> list[int]:
         """The numbers of all unlinked inodes."""
@@ -366,6 +427,7 @@ class Inodes:
             self._cache.pop(ino, None)
         self._unstored.update(self._storing)
         self._storing.clear()
+        self._touching.clear()
 
     def forget_cached(self) -> None:
         """Drop the cache."""

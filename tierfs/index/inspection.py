@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from tierfs.base.errors import VolumeRefused
 from tierfs.index.database import connect
+from tierfs.index.dirty import IN_SET
 from tierfs.index.failures import translated
 from tierfs.index.index import Generations
 from tierfs.index.inodes import Inode, inode_of
