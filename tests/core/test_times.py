@@ -188,7 +188,7 @@ def test_the_times_of_directories_are_stored_before_new_inodes_cannot_tell_them(
     small: LooseVolume, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tierfs.core.dirty.BATCH", 2)
-    made = {}
+    made, newest = {}, 0
     for number in range(5):
         name = b"%d" % number
         directory = make(small, name, DIRECTORY).ino

@@ -33,6 +33,17 @@ def as_directory(inode: Inode) -> Inode:
     return inode
 
 
+def as_present(directory: Inode) -> Inode:
+    """The directory, in which something may be made.
+
+    Raises:
+        FsError: ENOENT, it is removed.
+    """
+    if directory.nlink == 0:
+        raise FsError(errno.ENOENT)
+    return directory
+
+
 def check_name(name: bytes) -> None:
     """Refuse what no directory may hold.
 
@@ -77,11 +88,9 @@ class Directories:
 
         That it is free (EEXIST) the index finds out when the entry is inserted.
         """
-        directory = self.get(parent)
+        directory = as_directory(self._index.inodes.present(parent))
         check_name(name)
-        if directory.nlink == 0:
-            raise FsError(errno.ENOENT)
-        return directory
+        return as_present(directory)
 
     def check_removable(self, inode: Inode) -> None:
         """Refuse to remove what is no directory (ENOTDIR) or no empty one (ENOTEMPTY)."""

@@ -34,6 +34,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from tierfs.base.errors import Damage, FsError
+from tierfs.base.extents import MAX_FILE_SIZE, object_lengths
 from tierfs.base.metrics import Metrics
 from tierfs.core.locks import InodeLocks, WouldBlock
 from tierfs.core.paths import path_of
@@ -557,12 +558,11 @@ class DirtySet:
                 self._refuse_after_error(file)
                 if file.synced == file.version and not file.cut and not leave:
                     return
-                inode = self._index.inodes.get(ino)
                 if file.cut:
                     with self._locks.hold(ino):
                         inode = self._index.inodes.get(ino)
                         self._make_exact(file, inode, 0, wait=True, sync=True)
-                file.shrunk_to = inode.size
+                file.shrunk_to = MAX_FILE_SIZE
                 covered = self._covered(file)
                 inode = self._index.inodes.get(ino)
                 try:
@@ -602,7 +602,7 @@ class DirtySet:
             OSError: as ``flush``; no file has left then.
         """
         self._store_touched()
-        files = sorted(list(self._files.values()), key=attrgetter("ino"))
+        files = sorted(self._files.values(), key=attrgetter("ino"))
         covered = [self._covered(file) for file in files]
         self.flush()
         for start in range(0, len(covered), BATCH):
@@ -623,7 +623,7 @@ class DirtySet:
 
     def _sync_objects(self, file: DirtyFile, inode: Inode) -> None:
         stores = self._tiers.stores
-        for at, length in enumerate(lengths_of(inode._replace(mirrored=0))):
+        for at, length in enumerate(object_lengths(inode.size, inode.prefix)):
             if not length:
                 if file.made[at]:
                     self._sync_removal(file, at)
@@ -659,7 +659,7 @@ class DirtySet:
         file.made[at] = False
 
     def _moved(self, inode: Inode) -> bool:
-        now = self._index.inodes.find(inode.ino)
+        now = self._index.inodes.cached(inode.ino) or self._index.inodes.find(inode.ino)
         return now is not None and now.prefix != inode.prefix
 
     @staticmethod
@@ -674,31 +674,16 @@ class DirtySet:
         changing only the synced size is noted.
         """
         left: list[DirtyFile] = []
-        unchanged: list[int] = []
+        held: list[int] = []
         first = self._index.dirty.first
         before = [
             (each.file, each.file.lower, each.file.trusted, each.file.synced) for each in synced
         ]
         try:
             with self._index.transaction():
-                for file, version, size, shrinks, was_cut in synced:
-                    if self._files.get(file.ino) is not file or file.error:
-                        continue
-                    held = self._locks.try_acquire(file.ino)
-                    if held:
-                        unchanged.append(file.ino)
-                    is_same = held and file.version == version and not file.cut
-                    self._index.inodes.store([file.ino])
-                    if is_same:
-                        file.synced = version
-                    if is_same and leave:
-                        del self._files[file.ino]
-                        left.append(file)
-                    else:
-                        # What was exact before the sync is so durably, if nothing was cut since.
-                        trusted = held and not was_cut and file.shrinks == shrinks and not file.cut
-                        lower = max(file.lower, min(size, file.shrunk_to))
-                        self._set(file, lower, trusted=trusted or file.trusted)
+                for each in synced:
+                    if self._files.get(each.file.ino) is each.file and not each.file.error:
+                        self._settle_one(each, held, left if leave else None)
                 if left:
                     self._index.dirty.delete(*(file.ino for file in left if file.row))
                     self._raise(synced[-1].file.ino + 1)
@@ -710,12 +695,32 @@ class DirtySet:
                 file.lower, file.trusted, file.synced = lower, trusted, version
             raise
         else:
-            with self._mutex:
-                for file in left:
-                    self._let_go(file, (FLASH, DISK))
+            if left:
+                with self._mutex:
+                    for file in left:
+                        self._let_go(file, (FLASH, DISK))
         finally:
-            for ino in unchanged:
+            for ino in held:
                 self._locks.release(ino)
+
+    def _settle_one(self, synced: Covered, held: list[int], left: list[DirtyFile] | None) -> None:
+        """``held`` gets its number if its lock is held now, and ``left`` the file if it leaves."""
+        file, version, size, shrinks, was_cut = synced
+        is_free = self._locks.try_acquire(file.ino)
+        if is_free:
+            held.append(file.ino)
+        is_same = is_free and file.version == version and not file.cut
+        self._index.inodes.store([file.ino])
+        if is_same:
+            file.synced = version
+        if is_same and left is not None:
+            del self._files[file.ino]
+            left.append(file)
+        else:
+            # What was exact before the sync is so durably, if nothing was cut since.
+            trusted = is_free and not was_cut and file.shrinks == shrinks and not file.cut
+            lower = max(file.lower, min(size, file.shrunk_to))
+            self._set(file, lower, trusted=trusted or file.trusted)
 
     def _spell_out(self, end: int) -> None:
         """Give files of the set with numbers before ``end`` rows, a few at a time."""

@@ -18,6 +18,7 @@ from tierfs.core.directories import (
     LINK_MAX,
     Directories,
     as_directory,
+    as_present,
     check_name,
     is_directory,
 )
@@ -148,9 +149,7 @@ class Names:
         dirty = None
         try:
             with self._index.transaction():
-                directory = self._directories.get(parent)
-                if directory.nlink == 0:
-                    raise FsError(errno.ENOENT)
+                directory = as_present(self._directories.get(parent))
                 inode = self._add(directory, None, mode, owner)
                 dirty = self._dirty.begin(inode)
         except BaseException:

@@ -396,16 +396,11 @@ class Inodes:
         if (inode := self._unstored.get(ino)) is not None:
             self._write(inode)
 
-    def _forget_noted(self, ino: int) -> bool:
-        """The present transaction writes or deletes the row; a rollback brings the note back.
-
-        Returns whether there was one.
-        """
-        touched = self._touching.pop(ino, None) is not None
-        inode = self._unstored.pop(ino, None)
-        if inode is not None:
+    def _forget_noted(self, ino: int) -> None:
+        """The present transaction writes or deletes the row; a rollback brings the note back."""
+        self._touching.pop(ino, None)
+        if self._unstored and (inode := self._unstored.pop(ino, None)):
             self._storing.setdefault(ino, inode)
-        return touched or inode is not None
 
     def committed(self) -> None:
         """What the transaction has written is in the table."""

@@ -119,6 +119,12 @@ def object_path(ino: int) -> str:
     return f"{group >> 8 & 0xFF:02x}/{group & 0xFF:02x}/{ino}"
 
 
+def directory_path(ino: int) -> str:
+    """The directory of that, relative to the store."""
+    group = ino >> FILES_PER_DIRECTORY_BITS
+    return f"{group >> 8 & 0xFF:02x}/{group & 0xFF:02x}"
+
+
 def _blocks_of(pieces: list[tuple[int, int]]) -> int:
     return sum(whole_blocks(end) - whole_blocks(begin) for begin, end in pieces)
 
@@ -199,7 +205,7 @@ class Removal:
                 self._calls.unlink(str(ino), dir_fd=self._above)
 
     def _enter(self, ino: int) -> None:
-        above = os.path.dirname(object_path(ino))
+        above = directory_path(ino)
         with suppress(FileNotFoundError):
             self._above = open_beneath(above, WAY, dir_fd=self._root)
         self._group = ino >> FILES_PER_DIRECTORY_BITS
@@ -360,7 +366,7 @@ class ObjectStore:
         """
         bits = FILES_PER_DIRECTORY_BITS
         for group in range(first >> bits, (end - 1 >> bits) + 1):
-            directory = os.path.dirname(object_path(group << bits))
+            directory = directory_path(group << bits)
             try:
                 with self._open_directory(directory) as fd:
                     names = os.listdir(fd)
@@ -465,7 +471,7 @@ class ObjectStore:
 
     def sync_name(self, ino: int) -> None:
         """Make the name of an object that was made survive a power cut."""
-        self._sync_directory(os.path.dirname(object_path(ino)))
+        self._sync_directory(directory_path(ino))
 
     def flush(self) -> None:
         """Make everything in the directory's filesystem survive a power cut (syncfs(2)).
@@ -552,7 +558,7 @@ class ObjectStore:
         Raises:
             FileNotFoundError: there is no such directory.
         """
-        path = os.path.dirname(object_path(ino))
+        path = directory_path(ino)
         return _Open(self._calls.open_directory(path, WAY, dir_fd=self._directory))
 
     def _open_directory(self, path: str) -> _Open:
