@@ -165,11 +165,12 @@ def test_what_is_on_its_way_off_flash_counts_as_room(
     assert [world.on_flash(ino) for ino in (20_001, 20_002)] == [80 * MIB, 80 * MIB]
 
 
-def test_files_made_since_the_last_round_may_go_too(driver: Driver) -> None:
-    """The round through all files rests for a minute: what it did not meet is looked for."""
+@pytest.mark.parametrize("before", [5, 130])
+def test_files_made_since_the_last_scan_may_go_too(driver: Driver, before: int) -> None:
+    """The scanner rests for a minute: what it did not meet, once or twice, is looked for."""
     world = driver.world
     driver.apply(FLASH)
-    driver.ticks(5)  # the round finds nothing
+    driver.ticks(before)  # a scan finds nothing
     world.fill(SMALLS, size=TINY, prefix=TINY, mirrored=1)
     world.add(20_001, size=100 * MIB, prefix=0)
     world.noted_pins[20_001] = Pin(20_001, None)
