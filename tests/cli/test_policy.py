@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft7Validator
 
-from tests.policy.loading import CONFIGS
-from tests.policy.policies import ISSUE
+from tests.policy.loading import CONFIGS, ISSUE
 from tierfs.base.errors import ExitCode
 from tierfs.cli.main import main
 from tierfs.cli.policy import explain as explain_module

@@ -10,7 +10,7 @@ import pytest
 
 from tierfs.base.errors import ExitCode
 from tierfs.cli.main import main
-from tierfs.cli.status import aligned
+from tierfs.cli.messages import aligned
 
 TIERING: dict[str, Any] = {
     "active": False,

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.policy.loading import Loader
-from tests.policy.policies import PolicyLoader
+from tests.policy.loading import Loader, PolicyLoader
 
 
 @pytest.fixture

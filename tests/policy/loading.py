@@ -1,12 +1,16 @@
-"""Load a volume file from text, and take its complaints apart."""
+"""Load volume files and policies from text, take their diagnostics apart, and make up files."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from tierfs.base.errors import ConfigError
+from tierfs.policy.conditions import Facts
+from tierfs.policy.model import Policy
+from tierfs.policy.tier_policy import load_policy
 from tierfs.policy.volume_file import VolumeFile, load_volume_file
 
 GOOD = "version: 1\nflash: /nvme/images\ndisk: /raid/images\n"
@@ -26,10 +30,85 @@ class Loader:
         self.path.write_bytes(data)
         return load_volume_file(self.path)
 
-    def complaints(self, text: str | bytes) -> list[str]:
+    def diagnostics(self, text: str | bytes) -> list[str]:
         """What loading `text` says, a problem a line, without the file's name."""
         with pytest.raises(ConfigError) as caught:
             self.load(text)
         lines = str(caught.value).split("\n")
         assert all(line.startswith(f"{self.path}:") for line in lines), lines
         return [line.removeprefix(f"{self.path}:") for line in lines]
+
+
+NOW = 1_800_000_000 * 10**9
+"""A time, in nanoseconds since the epoch."""
+
+ISSUE = """\
+version: 1
+head: 64KiB
+mirror: async
+flash: {high_watermark: 85%, low_watermark: 75%, reserve: 5GiB}
+mover: {rate: 200MiB/s, concurrency: 2, window: "22:00-06:00", suspend_on_errors: 50%}
+rules:
+  - name: active-screens
+    match: {path: "/screens/2026-*/**", size: "<= 4MiB"}
+    head: all
+    pin: true
+  - name: archive
+    match: {any: [{idle: "> 30d"}, {xattr: {user.state: archived}}]}
+    head: none
+  - name: warm-up-fast
+    match: {path: "**/*.tiff", owner: root}
+    head: 128KiB
+    promote: {reads: 3, within: 1h}
+    evict: heat
+"""
+"""The shape that is fixed."""
+
+
+class PolicyLoader:
+    """A policy file in a directory of its own, rewritten for each load."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "policy.yaml"
+
+    def load(self, text: str | bytes) -> Policy:
+        self.path.write_bytes(text.encode() if isinstance(text, str) else text)
+        return load_policy(self.path)
+
+    def rule(self, match: str) -> Policy:
+        """A policy with one rule, of these conditions, named ``it``."""
+        return self.load(f"version: 1\nrules:\n  - name: it\n    match: {match}\n")
+
+    def diagnostics(self, text: str) -> list[str]:
+        """What loading `text` says, a problem a line, without the file's name."""
+        with pytest.raises(ConfigError) as caught:
+            self.load(text)
+        lines = str(caught.value).split("\n")
+        assert all(line.startswith(f"{self.path}:") for line in lines), lines
+        return [line.removeprefix(f"{self.path}:") for line in lines]
+
+
+def a_file(
+    path: bytes = b"/a",
+    *,
+    size: int = 0,
+    age: int = 0,
+    idle: int | None = None,
+    uid: int = 0,
+    gid: int = 0,
+    xattrs: Mapping[bytes, bytes] | None = None,
+    reads: int | None = None,
+    others: tuple[bytes, ...] = (),
+) -> Facts:
+    """Facts; lengths of time in nanoseconds."""
+    return Facts(
+        now=NOW,
+        size=size,
+        modified=NOW - age,
+        last_read=None if idle is None else NOW - idle,
+        uid=uid,
+        gid=gid,
+        find_paths=lambda: [path, *others],
+        find_xattr=(xattrs or {}).get,
+        count_reads=lambda _within: reads,
+    )

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.policy.loading import CONFIGS
-from tests.policy.policies import ISSUE, NOW, PolicyLoader, a_file
+from tests.policy.loading import CONFIGS, ISSUE, NOW, PolicyLoader, a_file
 from tierfs.base.durations import DAY
 from tierfs.base.units import MIB
 from tierfs.policy.conditions import Facts

@@ -73,10 +73,10 @@ def check(path: Path, data: bytes) -> None:
 def check_message(path: Path, message: str, data: bytes) -> None:
     lines = data.replace(b"\r", b"\n").count(b"\n") + 1
     assert "; " in message
-    for complaint in message.split("\n"):
-        assert complaint.isprintable(), complaint
-        if ": and " not in complaint:
-            line, column, _ = complaint.removeprefix(f"{path}:").split(":", 2)
+    for diagnostic in message.split("\n"):
+        assert diagnostic.isprintable(), diagnostic
+        if ": and " not in diagnostic:
+            line, column, _ = diagnostic.removeprefix(f"{path}:").split(":", 2)
             # NEL, LS and PS end a line for YAML, each at least two bytes long.
             assert 1 <= int(line) <= lines + len(data) // 2
             assert 1 <= int(column) <= len(data) + 2

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.policy.loading import CONFIGS
-from tests.policy.policies import PolicyLoader
+from tests.policy.loading import CONFIGS, PolicyLoader
 from tests.policy.policy_page import PAGE, rendered, tables
 from tierfs.cli.main import main
 from tierfs.policy.model import Flash, Mover
@@ -104,7 +103,7 @@ def test_the_mistakes_shown_are_what_is_said(policies: PolicyLoader) -> None:
         "  - {name: rest, match: {owner: 0}}\n"
     )
     (shown,) = re.findall(r"(?s)```\n(policy\.yaml:.*?)```", PAGE.read_text())
-    assert [f"policy.yaml:{line}" for line in policies.complaints(text)] == shown.splitlines()
+    assert [f"policy.yaml:{line}" for line in policies.diagnostics(text)] == shown.splitlines()
 
 
 def test_the_tutorial_shows_what_the_commands_print(

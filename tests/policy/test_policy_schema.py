@@ -12,8 +12,7 @@ import yaml
 from hypothesis import HealthCheck, event, given, settings
 from jsonschema import Draft7Validator
 
-from tests.policy.loading import CONFIGS
-from tests.policy.policies import ISSUE, PolicyLoader
+from tests.policy.loading import CONFIGS, ISSUE, PolicyLoader
 from tests.policy.policy_documents import changed, documents
 from tierfs.base.errors import ConfigError
 from tierfs.policy.tier_policy import load_policy, policy_schema
@@ -59,7 +58,7 @@ REASONS = (
 BEYOND_A_SCHEMA = re.compile("|".join(REASONS))
 
 
-def complaints(path: Path, document: object) -> list[str]:
+def diagnostics(path: Path, document: object) -> list[str]:
     """What the checker says of a structure, written as YAML."""
     path.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
     try:
@@ -73,7 +72,7 @@ def complaints(path: Path, document: object) -> list[str]:
 @given(document=documents)
 def test_what_is_right_is_accepted_by_both(tmp_path: Path, document: object) -> None:
     assert [error.message for error in VALIDATOR.iter_errors(document)] == []
-    said = complaints(tmp_path / "p.yaml", document)
+    said = diagnostics(tmp_path / "p.yaml", document)
     event("accepted" if not said else "refused beyond the schema")
     assert [line for line in said if not BEYOND_A_SCHEMA.search(line)] == []
 
@@ -82,7 +81,7 @@ def test_what_is_right_is_accepted_by_both(tmp_path: Path, document: object) -> 
 @given(document=changed())
 def test_the_schema_and_the_checker_agree(tmp_path: Path, document: object) -> None:
     valid = VALIDATOR.is_valid(document)
-    said = complaints(tmp_path / "p.yaml", document)
+    said = diagnostics(tmp_path / "p.yaml", document)
     event(f"schema {'accepts' if valid else 'refuses'}, checker {'refuses' if said else 'accepts'}")
     seen = [line for line in said if not BEYOND_A_SCHEMA.search(line)]
     if valid:
@@ -121,7 +120,7 @@ def test_the_schema_and_the_checker_agree(tmp_path: Path, document: object) -> N
 )
 def test_both_refuse(tmp_path: Path, document: object) -> None:
     assert not VALIDATOR.is_valid(document)
-    assert complaints(tmp_path / "p.yaml", document)
+    assert diagnostics(tmp_path / "p.yaml", document)
 
 
 def test_the_schema_is_a_schema() -> None:

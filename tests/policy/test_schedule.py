@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.policy.policies import PolicyLoader
+from tests.policy.loading import PolicyLoader
 from tierfs.policy.model import Mover
 
 # 2026-11-02 was a Monday.

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.policy.loading import CONFIGS
-from tests.policy.policies import ISSUE, PolicyLoader
+from tests.policy.loading import CONFIGS, ISSUE, PolicyLoader
 from tests.policy.policy_page import tables
 from tierfs.base.durations import DAY
 from tierfs.base.errors import ConfigError
@@ -148,6 +147,12 @@ def test_values_are_read(
     assert read(policies.load(f"version: 1\n{more}\n")) == value
 
 
+def test_a_watermark_stands_for_bytes_of_the_capacity_at_most() -> None:
+    assert Mark(percent=75.0).of(200) == 150
+    assert Mark(size=150).of(200) == 150
+    assert Mark(size=300).of(200) == 200
+
+
 def test_rules_inherit_what_they_do_not_set(policies: PolicyLoader) -> None:
     policy = policies.load(
         "version: 1\nhead: 8KiB\nmirror: never\nevict: lru\npromote: {reads: 2, within: 1h}\n"
@@ -203,5 +208,5 @@ def test_a_policy_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_newer_format_is_the_only_complaint(policies: PolicyLoader) -> None:
-    (line,) = policies.complaints("version: 2\nsomething: else\n")
+    (line,) = policies.diagnostics("version: 2\nsomething: else\n")
     assert line.startswith("1:10: the file is version 2, but this tierfs reads version 1 only;")

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tests.policy.policies import PolicyLoader
+from tests.policy.loading import PolicyLoader
 
 TEN_MISTAKES = """\
 version: 1
@@ -21,7 +21,7 @@ rules:
   - name: all
     match: {size: "> 4MiB"}
 """
-TEN_COMPLAINTS = """\
+TEN_DIAGNOSTICS = """\
 2:1: unknown key "haed" in the policy; did you mean "head"?
 3:9: "mirror" must be one of async, sync, never, not "asink"; did you mean "async"?
 4:45: "low_watermark" (75%) is not below "high_watermark" (70%); leave some room between the two
@@ -40,7 +40,7 @@ RULE = "version: 1\nrules:\n  - name: a\n    match: "
 def test_ten_mistakes_and_one_are_reported_at_once_each_at_its_place(
     policies: PolicyLoader,
 ) -> None:
-    assert policies.complaints(TEN_MISTAKES) == TEN_COMPLAINTS.splitlines()
+    assert policies.diagnostics(TEN_MISTAKES) == TEN_DIAGNOSTICS.splitlines()
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_ten_mistakes_and_one_are_reported_at_once_each_at_its_place(
 def test_a_mistake_is_named_with_its_place_and_a_hint(
     policies: PolicyLoader, text: str, said: str
 ) -> None:
-    lines = policies.complaints(f"version: 1\n{text}\n")
+    lines = policies.diagnostics(f"version: 1\n{text}\n")
     assert any(said in line for line in lines), lines
     assert all("; " in line for line in lines)
 
@@ -186,7 +186,7 @@ def test_a_mistake_is_named_with_its_place_and_a_hint(
     ],
 )
 def test_a_mistake_in_conditions(policies: PolicyLoader, match: str, said: str) -> None:
-    lines = policies.complaints(RULE + match)
+    lines = policies.diagnostics(RULE + match)
     assert any(said in line for line in lines), lines
     assert all("; " in line for line in lines)
 
@@ -203,7 +203,7 @@ def test_a_mistake_in_conditions(policies: PolicyLoader, match: str, said: str) 
 def test_conditions_that_contradict_one_another(
     policies: PolicyLoader, match: str, said: str
 ) -> None:
-    (line,) = policies.complaints(RULE + match)
+    (line,) = policies.diagnostics(RULE + match)
     assert line.startswith('4:12: rule "a" can never match: ')
     assert said in line
 
@@ -220,7 +220,7 @@ def test_conditions_that_contradict_one_another(
 )
 def test_a_rule_behind_one_that_matches_everything(policies: PolicyLoader, everything: str) -> None:
     text = f"{RULE}{everything}\n  - name: b\n    match: {{owner: 0}}\n"
-    (line,) = policies.complaints(text)
+    (line,) = policies.diagnostics(text)
     assert line.startswith(
         '6:12: rule "b" can never match: rule "a" before it matches every file; move it up'
     )
@@ -237,7 +237,7 @@ def test_a_rule_behind_one_that_matches_much(policies: PolicyLoader, not_everyth
 
 def test_a_rule_with_the_conditions_of_an_earlier_one(policies: PolicyLoader) -> None:
     text = f"{RULE}{{owner: 0, size: '< 1B'}}\n  - name: b\n    match: {{size: '< 1B', owner: 0}}\n"
-    (line,) = policies.complaints(text)
+    (line,) = policies.diagnostics(text)
     assert 'rule "b" can never match: rule "a" before it has the same conditions' in line
 
 
@@ -250,7 +250,7 @@ def test_a_rule_with_the_conditions_of_an_earlier_one(policies: PolicyLoader) ->
     ],
 )
 def test_values_that_need_quotes(policies: PolicyLoader, text: str, hint: str) -> None:
-    (line,) = policies.complaints(text)
+    (line,) = policies.diagnostics(text)
     assert hint in line
 
 

@@ -145,7 +145,7 @@ def test_every_key_of_the_access_log_is_read(loader: Loader) -> None:
     ],
 )
 def test_mistakes_in_the_access_log_are_explained(loader: Loader, section: str, said: str) -> None:
-    lines = loader.complaints(f"{GOOD}access_log: {section}\n")
+    lines = loader.diagnostics(f"{GOOD}access_log: {section}\n")
     assert any(said in line for line in lines), lines
 
 
@@ -205,8 +205,8 @@ def test_cores_may_be_left_alone(loader: Loader) -> None:
     ],
 )
 def test_mistakes_in_the_fast_path_are_explained(loader: Loader, section: str, said: str) -> None:
-    (complaint,) = loader.complaints(f"{GOOD}fast_path: {section}\n")
-    assert said in complaint
+    (diagnostic,) = loader.diagnostics(f"{GOOD}fast_path: {section}\n")
+    assert said in diagnostic
 
 
 PAGE = (CONFIGS.parent / "docs" / "reference" / "volume-file.md").read_text()
@@ -234,7 +234,7 @@ def test_the_examples_of_the_page_load(loader: Loader, block: str) -> None:
 def test_the_mistakes_shown_are_what_is_said(loader: Loader) -> None:
     text = "version: 1\nflsh: /f\ndisk: /d\nhead: 5000\n\nmetrics: {listen: 9469}\n"
     (shown,) = re.findall(r"(?s)```\n(volume\.yaml:.*?)```", PAGE)
-    assert [f"volume.yaml:{line}" for line in loader.complaints(text)] == shown.splitlines()
+    assert [f"volume.yaml:{line}" for line in loader.diagnostics(text)] == shown.splitlines()
 
 
 def test_the_schema_of_the_keys_accepts_the_example() -> None:

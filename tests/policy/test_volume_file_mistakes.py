@@ -17,7 +17,7 @@ policy: ~no-such-user/p
 metrics: {listen: 9469, pot: 1}
 log: {format: jsn, level: INFO}
 """
-TEN_COMPLAINTS = """\
+TEN_DIAGNOSTICS = """\
 2:1: unknown key "flsh" in the volume file; did you mean "flash"?
 3:6: "disk" has no value; write, for example, "disk: /raid/images"
 4:7: "head" must be a multiple of 4KiB, not "5000"; write, for example, "head: 64KiB"
@@ -32,7 +32,7 @@ TEN_COMPLAINTS = """\
 
 
 def test_ten_mistakes_are_reported_at_once_each_at_its_place(loader: Loader) -> None:
-    assert loader.complaints(TEN_MISTAKES) == TEN_COMPLAINTS.splitlines()
+    assert loader.diagnostics(TEN_MISTAKES) == TEN_DIAGNOSTICS.splitlines()
 
 
 @pytest.mark.parametrize(
@@ -85,11 +85,11 @@ def test_ten_mistakes_are_reported_at_once_each_at_its_place(loader: Loader) -> 
     ],
 )
 def test_a_mistake_is_named_with_its_place_and_a_hint(loader: Loader, text: str, said: str) -> None:
-    assert any(said in line for line in loader.complaints(text)), loader.complaints(text)
+    assert any(said in line for line in loader.diagnostics(text)), loader.diagnostics(text)
 
 
 def test_a_newer_format_is_the_only_complaint_about_its_file(loader: Loader) -> None:
-    (line,) = loader.complaints("version: 2\ntiers: [a, b, c]\n")
+    (line,) = loader.diagnostics("version: 2\ntiers: [a, b, c]\n")
     what, hint = line.split("; ")
     assert what == "1:10: the file is version 2, but this tierfs reads version 1 only"
     assert hint == "use a newer tierfs, one that reads version 2"
@@ -107,7 +107,7 @@ def test_a_newer_format_is_the_only_complaint_about_its_file(loader: Loader) -> 
     ],
 )
 def test_flash_and_disk_must_be_apart(loader: Loader, flash: str, disk: str, said: str) -> None:
-    lines = loader.complaints(f"version: 1\nflash: {flash}\ndisk: {disk}\n")
+    lines = loader.diagnostics(f"version: 1\nflash: {flash}\ndisk: {disk}\n")
     assert any(said in line for line in lines), lines
 
 
@@ -120,7 +120,7 @@ def test_a_symbolic_link_does_not_hide_that_tiers_are_nested(
 ) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
-    (line,) = loader.complaints("version: 1\nflash: real\ndisk: link/inner\n")
+    (line,) = loader.diagnostics("version: 1\nflash: real\ndisk: link/inner\n")
     assert '"disk" is inside "flash"' in line
 
 
@@ -136,11 +136,11 @@ def test_a_symbolic_link_does_not_hide_that_tiers_are_nested(
     ],
 )
 def test_no_file_serves_two_purposes(loader: Loader, more: str, said: str) -> None:
-    lines = loader.complaints(GOOD + more)
+    lines = loader.diagnostics(GOOD + more)
     assert any(line.startswith(said) for line in lines), lines
 
 
 def test_a_flood_of_mistakes_is_cut_short(loader: Loader) -> None:
-    lines = loader.complaints(GOOD + "".join(f"k{number}: 1\n" for number in range(1000)))
+    lines = loader.diagnostics(GOOD + "".join(f"k{number}: 1\n" for number in range(1000)))
     assert len(lines) == 101
     assert lines[-1] == " and 900 more; mend these first"

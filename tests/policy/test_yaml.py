@@ -64,7 +64,7 @@ def test_values_know_where_they_stand_and_keep_their_spelling() -> None:
 def test_what_is_no_yaml_document_is_explained(
     loader: Loader, text: str | bytes, said: str
 ) -> None:
-    lines = loader.complaints(text)
+    lines = loader.diagnostics(text)
     assert any(said in line for line in lines), lines
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from tierfs.base.text import printable
-from tierfs.cli.status import aligned
+from tierfs.cli.messages import aligned
 from tierfs.cli.verb import Verb
 from tierfs.mount.census import Listed, census
 

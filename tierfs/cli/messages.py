@@ -1,4 +1,4 @@
-"""Wording that several commands share: errors, counts, and why files wait."""
+"""Wording that several commands share: errors, counts, tables, and why files wait."""
 
 from __future__ import annotations
 
@@ -24,6 +24,14 @@ def message(program: str, error: Exception) -> str:
 def counted(number: int, one: str, many: str) -> str:
     """A number with its noun."""
     return f"{number:,} {one if number == 1 else many}"
+
+
+def aligned(rows: list[tuple[str, ...]], *, numbers: int = 0) -> list[str]:
+    """The rows as lines; the last ``numbers`` columns end, the others begin, at one place."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    signs = ["<"] * (len(widths) - numbers) + [">"] * numbers
+    form = "  ".join(f"{{:{sign}{width}}}" for sign, width in zip(signs, widths, strict=True))
+    return [form.format(*row).rstrip() for row in rows]
 
 
 WAITS: Final = {

@@ -12,7 +12,7 @@ import click
 from tierfs.base.durations import SECOND
 from tierfs.base.text import printable
 from tierfs.base.units import format_size
-from tierfs.cli.messages import reasons_line
+from tierfs.cli.messages import aligned, reasons_line
 from tierfs.cli.verb import PATH, Verb
 from tierfs.mount.asking import ask
 
@@ -210,11 +210,3 @@ def _size(value: int | None) -> str:
 
 def _count(value: int | None) -> str:
     return UNKNOWN if value is None else f"{value:,}"
-
-
-def aligned(rows: list[tuple[str, ...]], *, numbers: int = 0) -> list[str]:
-    """The rows as lines; the last ``numbers`` columns end, the others begin, at one place."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    signs = ["<"] * (len(widths) - numbers) + [">"] * numbers
-    form = "  ".join(f"{{:{sign}{width}}}" for sign, width in zip(signs, widths, strict=True))
-    return [form.format(*row).rstrip() for row in rows]

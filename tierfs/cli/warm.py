@@ -16,8 +16,7 @@ from tierfs.base.text import printable
 from tierfs.base.units import format_size
 from tierfs.cli.bar import bar
 from tierfs.cli.files import listed, named, require_files, takes_files
-from tierfs.cli.messages import counted
-from tierfs.cli.status import aligned
+from tierfs.cli.messages import aligned, counted
 from tierfs.cli.verb import Verb
 from tierfs.prewarm.counts import Counts, PartCounts
 from tierfs.prewarm.warm import JOBS, Plan, Watch, warm

@@ -281,7 +281,7 @@ class _Checker:
             report.inodes += 1
             report.files += case.is_file
             report.awaiting_removal += case.inode.nlink == 0
-            report.awaiting_trim += case.cut and case.inode.nlink > 0
+            report.awaiting_trim += case.pending_truncation and case.inode.nlink > 0
 
     def _counted(self, objects: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
         for found in objects:

@@ -49,7 +49,7 @@ class Case(NamedTuple):
     xattrs: int
     pin: bool
     request: bool
-    cut: bool
+    pending_truncation: bool
     dirty: int | None
     """Of a dirty file: bytes that are synced."""
     flash: int | None
@@ -187,8 +187,13 @@ def row_faults(case: Case) -> Iterator[Fault]:
         return
     if case.is_root:
         yield Fault(kinds.ROOT, "it has no row")
-    stray = {"xattr": case.xattrs, "pin": case.pin, "request": case.request, "cut": case.cut}
-    stray["dirty"] = case.dirty is not None
+    stray = {
+        "xattr": case.xattrs,
+        "pin": case.pin,
+        "request": case.request,
+        "cut": case.pending_truncation,
+        "dirty": case.dirty is not None,
+    }
     for table, number in stray.items():
         if number:
             yield Fault(kinds.STRAY_ROW, f"{number:d} rows in {table}", case.ino)
@@ -326,7 +331,7 @@ def object_faults(case: Case) -> Iterator[Fault]:
             # The next mount takes its size from its objects; less than what was synced is a loss.
             inode = inode._replace(size=min(case.dirty, inode.size), mirrored=0)
         yield from _losses(inode, case)
-        if not case.cut and case.dirty is None:
+        if not case.pending_truncation and case.dirty is None:
             yield from _leftovers(inode, case)
 
 

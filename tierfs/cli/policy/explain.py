@@ -23,8 +23,7 @@ from tierfs.base.durations import SECOND, format_duration
 from tierfs.base.errors import UsageError
 from tierfs.base.text import printable
 from tierfs.base.units import format_size
-from tierfs.cli.messages import WAITS
-from tierfs.cli.status import aligned
+from tierfs.cli.messages import WAITS, aligned
 from tierfs.cli.types import DURATION
 from tierfs.cli.verb import PATH, Verb
 from tierfs.mount.asking import ask

@@ -9,7 +9,7 @@ import click
 
 from tierfs.base.text import printable
 from tierfs.base.units import format_size
-from tierfs.cli.status import aligned
+from tierfs.cli.messages import aligned
 from tierfs.cli.verb import PATH, Verb
 from tierfs.policy.model import Flash, Mover, Policy
 from tierfs.policy.tier_policy import load_policy, policy_schema

@@ -12,8 +12,7 @@ import click
 from tierfs.base.errors import ConfigError, NotMounted, TierfsError, UsageError
 from tierfs.base.text import printable
 from tierfs.base.units import format_size
-from tierfs.cli.messages import message, reasons
-from tierfs.cli.status import aligned
+from tierfs.cli.messages import aligned, message, reasons
 from tierfs.cli.verb import PATH, Verb
 from tierfs.mount.asking import ask
 from tierfs.mount.mountinfo import Mount, mounts

@@ -14,7 +14,7 @@ import click
 from tierfs.base.durations import SECOND, format_duration
 from tierfs.base.errors import UsageError
 from tierfs.base.units import format_size
-from tierfs.cli.status import aligned
+from tierfs.cli.messages import aligned
 from tierfs.cli.types import FILE, SizeType
 from tierfs.cli.verb import Verb
 from tierfs.policy.tier_policy import DEFAULT_HEAD, load_policy
