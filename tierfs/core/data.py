@@ -269,7 +269,9 @@ class Data:
             FsError: an earlier sync of the file failed, and it was not truncated to 0 since.
             OSError: this sync failed.
         """
-        self._file(ino)
+        inode = self._index.inodes.cached(ino)
+        if inode is None or not stat.S_ISREG(inode.mode):
+            self._file(ino)
         try:
             self._dirty.sync(ino)
         except Damage as exc:

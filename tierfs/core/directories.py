@@ -101,7 +101,10 @@ class Directories:
 
     def touch(self, ino: int, *, links: int = 0) -> None:
         """Mark a directory changed; ``links`` subdirectories were added or removed."""
-        directory = self._index.inodes.present(ino)
+        self.touch_as_read(self._index.inodes.present(ino), links=links)
+
+    def touch_as_read(self, directory: Inode, *, links: int = 0) -> None:
+        """The same of one whose row was read in the same transaction and not changed since."""
         now = self._clock()
         if links:
             self._touch_and_link(directory, directory.nlink + links, now, now)

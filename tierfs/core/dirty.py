@@ -563,10 +563,10 @@ class DirtySet:
                         inode = self._index.inodes.get(ino)
                         self._make_exact(file, inode, 0, wait=True, sync=True)
                 file.shrunk_to = MAX_FILE_SIZE
-                covered = self._covered(file)
+                version, shrinks, was_cut = file.version, file.shrinks, file.cut
                 inode = self._index.inodes.get(ino)
                 try:
-                    if file.synced != covered.version:
+                    if file.synced != version:
                         self._sync_objects(file, inode)
                 except FileNotFoundError as exc:
                     if self._moved(inode):
@@ -577,7 +577,8 @@ class DirtySet:
                 if not self._moved(inode):
                     if leave:
                         self._spell_out(ino)
-                    self._settle([covered._replace(size=inode.size)], leave=leave)
+                    covered = Covered(file, version, inode.size, shrinks, was_cut)
+                    self._settle([covered], leave=leave)
                     return
 
     def flush(self) -> None:

@@ -179,13 +179,13 @@ class Names:
     def unlink(self, parent: int, name: bytes) -> None:
         """Remove a name of anything but a directory (unlink(2))."""
         with self._index.transaction():
-            self._directories.get(parent)
+            directory = self._directories.get(parent)
             inode = self._directories.entry(parent, name)
             if is_directory(inode):
                 raise FsError(errno.EISDIR)
             self._index.entries.delete(parent, name)
             dropped = self._directories.drop_link(inode)
-            self._directories.touch(parent)
+            self._directories.touch_as_read(directory)
         self._release(dropped)
 
     def rmdir(self, parent: int, name: bytes) -> None:

@@ -80,6 +80,8 @@ class Publisher:
 
     def commit(self) -> None:
         """Tell what was changed; if that fails, the view is emptied, since it may be old."""
+        if not (self._inodes or self._entries or self._xattrs):
+            return
         try:
             self._tell()
         except BaseException:

@@ -49,7 +49,9 @@ class Xattrs:
 
         Each file that is made asks for its directory's default list, mostly in vain.
         """
-        names = self._names_within(ino)
+        names = self._known.get(ino)
+        if names is None:
+            names = self._names_within(ino)
         if names is not None and name not in names:
             return None
         row = self._database.row_within(_STORED, ino, name)
