@@ -268,13 +268,13 @@ def test_what_begins_to_move_while_the_reclaimer_syncs_is_left_alone(
         small.fs.names.forget(ino)
     else:
         small.fs.data.truncate(ino, 10)
-    motions, sync = small.fs.data._motions, small.index.sync
+    migrations, sync = small.fs.data._migrations, small.index.sync
     with monkeypatch.context() as patch:
-        patch.setattr(small.index, "sync", lambda: (sync(), motions.begin(ino)))
+        patch.setattr(small.index, "sync", lambda: (sync(), migrations.begin(ino)))
         small.fs.reclaimer.drain()
     assert objects(small, ino) == (DATA[:HEAD], bytes(HEAD) + DATA[HEAD:])
     assert not small.fs.reclaimer.idle
-    motions.end(ino)
+    migrations.end(ino)
     small.fs.reclaimer.drain()
     check(small, trimmed=True)
 

@@ -123,7 +123,7 @@ class Data:
         self._locks = locks
         self._reclaimer = reclaimer
         self._clock = clock
-        self._motions = locks.motions
+        self._migrations = locks.migrations
         self._damage = metrics.damage
         self._mirror_reads = metrics.mirror_reads
         self.mirrors_at_sync: Callable[[int], bool] = lambda _: False
@@ -164,7 +164,7 @@ class Data:
         self._make_way(wait=wait)
         self._locks.acquire(ino, wait=wait)
         try:
-            self._motions.disturb(ino)
+            self._migrations.invalidate(ino)
             if not self._write_held(ino, offset, end, data, wait=wait, buffered=buffered):
                 inode = self._placed(self._file(ino))
                 change = _Change(inode, max(inode.size, end), offset, data)
@@ -228,7 +228,7 @@ class Data:
         """Cut the file or extend it with a hole (truncate(2)). Marks mtime and ctime."""
         self._make_way(wait=wait)
         with self._locks.hold(ino, wait=wait):
-            self._motions.disturb(ino)
+            self._migrations.invalidate(ino)
             inode = self._placed(self._file(ino))
             if size > inode.size:
                 self._put(_Change(inode, size, inode.size, b"", caller), wait=wait)
@@ -251,7 +251,7 @@ class Data:
         """
         self._make_way(wait=wait)
         with self._locks.hold(ino, wait=wait):
-            self._motions.disturb(ino)
+            self._migrations.invalidate(ino)
             inode = self._placed(self._file(ino))
             planned = plan(inode)
             if planned is None:
@@ -299,7 +299,7 @@ class Data:
             time.sleep(pause)
         else:
             with self._locks.hold(ino):
-                self._motions.disturb(ino)
+                self._migrations.invalidate(ino)
                 inode = self._file(ino)
                 if not inode.mirrored and lengths_of(inode).flash:
                     self._spill(inode, mirror=False)

@@ -1,15 +1,16 @@
-"""One lock an inode, for as long as somebody changes its bytes.
+"""One lock an inode, for as long as somebody changes its bytes; and in-flight migrations.
 
-Writes, truncations and moves of one file exclude one another; reads take no lock, they notice
-a move by the inode's data version.
+Writes, truncations and migrations of one file exclude one another; reads take no lock, they notice
+a migration by the inode's data version. A migration holds no lock while it copies and syncs. So
+each change of a file's bytes invalidates its in-flight migration, at its beginning and under the
+inode's lock: who migrates looks under that lock before each write, and gives up. The reclaimer
+leaves the objects of such a file alone.
 """
 
 from __future__ import annotations
 
 import threading
 from contextlib import AbstractContextManager
-
-from tierfs.core.motions import Motions
 
 
 class WouldBlock(Exception):
@@ -23,8 +24,8 @@ class InodeLocks:
     """Locks by inode number; nothing is kept of those that nobody holds or waits for."""
 
     def __init__(self) -> None:
-        self.motions = Motions()
-        """Moves hold a lock for moments only; these are under way all the same."""
+        self.migrations = Migrations()
+        """They hold a lock for moments only."""
         self._mutex = threading.Lock()
         self._released = threading.Condition(self._mutex)
         self._held: set[int] = set()
@@ -86,3 +87,39 @@ class _Held:
 
     def __exit__(self, *_: object) -> None:
         self._locks.release(self._ino)
+
+
+class Migrations:
+    """Files with an in-flight migration: as many as threads that migrate. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._invalid: dict[int, bool] = {}
+
+    def begin(self, ino: int) -> bool:
+        """A file is going to be migrated; False: another thread does that already."""
+        with self._mutex:
+            if ino in self._invalid:
+                return False
+            self._invalid[ino] = False
+            return True
+
+    def end(self, ino: int) -> None:
+        """The migration that was begun is over."""
+        with self._mutex:
+            del self._invalid[ino]
+
+    def invalidate(self, ino: int) -> None:
+        """The file's bytes are going to change; called under the inode's lock."""
+        if self._invalid:
+            with self._mutex:
+                if ino in self._invalid:
+                    self._invalid[ino] = True
+
+    def is_invalid(self, ino: int) -> bool:
+        """Whether the file changed since its migration began; certain under the inode's lock."""
+        return self._invalid.get(ino, True)
+
+    def holds(self, ino: int) -> bool:
+        """Whether the file has an in-flight migration."""
+        return ino in self._invalid

@@ -46,7 +46,7 @@ class Job:
     """One file on its way."""
 
     inode: Inode
-    """As it was when the motion began."""
+    """As it was when the migration began."""
     plan: Plan
     copy: Copy | None
     noted: bool = False
@@ -80,7 +80,7 @@ class Steps:
         self._tiers = tiers
         self._dirty = dirty
         self._locks = locks
-        self._motions = locks.motions
+        self._migrations = locks.migrations
         self._reclaimer = reclaimer
 
     def note(self, jobs: list[Job]) -> None:
@@ -164,14 +164,14 @@ class Steps:
         self._tiers.step(f"move.{name}")
 
     @contextmanager
-    def motion(self, inos: Iterable[int]) -> Iterator[list[int]]:
-        """The inodes whose motion begins; nobody else moves them until the block ends."""
-        begun = [ino for ino in inos if self._motions.begin(ino)]
+    def migrating(self, inos: Iterable[int]) -> Iterator[list[int]]:
+        """The inodes whose migration begins; nobody else moves them until the block ends."""
+        begun = [ino for ino in inos if self._migrations.begin(ino)]
         try:
             yield begun
         finally:
             for ino in begun:
-                self._motions.end(ino)
+                self._migrations.end(ino)
 
     @contextmanager
     def undone(self, jobs: list[Job]) -> Iterator[list[Job]]:
@@ -197,12 +197,12 @@ class Steps:
             yield
 
     def change(self, job: Job) -> Outcome | None:
-        """What happened to the file since the motion began, if anything."""
+        """What happened to the file since the migration began, if anything."""
         row = self._index.inodes.find(job.inode.ino)
         if row is None or row.nlink == 0:
             return "gone"
-        disturbed = self._motions.is_disturbed(job.inode.ino)
-        return "changed" if disturbed or row.version != job.inode.version else None
+        invalid = self._migrations.is_invalid(job.inode.ino)
+        return "changed" if invalid or row.version != job.inode.version else None
 
     def excuse(self, job: Job, exc: FsError | OSError) -> Outcome:
         """Why a call failed; raises it again when it was neither a change nor a lack of room."""
@@ -223,8 +223,8 @@ class Steps:
     def file(self, ino: int) -> Inode | Outcome:
         """The file, or why there is nothing to be moved now.
 
-        A change that began before the motion does not disturb it, and leaves no trace if it fails:
-        under the lock there is none. A dirty file is synced first.
+        A change that began before the migration does not invalidate it, and leaves no trace if it
+        fails: under the lock there is none. A dirty file is synced first.
         """
         self._dirty.sync(ino, leave=True)
         try:

@@ -12,7 +12,7 @@ leaves the file whole. The steps have labels, ``move.copied`` and so on, at whic
   is freed, or a mirror ends, the index is synced before anybody may write to the file.
 * ``freed``: the source is gone, and the row in ``cut``.
 
-Whoever writes to a file in motion goes first: the move is given up, and what it copied is trimmed
+A write to the file goes first: its migration is given up, and what it copied is trimmed
 by the reclaimer. Readers notice a move by the data version (``data.py``, ``fastpath/src/reads.c``).
 """
 
@@ -80,7 +80,7 @@ class Moves:
             MoveStopped: by ``paced``.
             FsError, OSError: the move failed. The file is as it was, as in the other cases.
         """
-        with self._steps.motion([ino]) as begun:
+        with self._steps.migrating([ino]) as begun:
             if not begun:
                 return Moved(ino, "changed")
             inode = self._steps.file(ino)
@@ -101,7 +101,7 @@ class Moves:
             FsError, OSError: a step for all of them failed. The files are as they were.
         """
         done: dict[int, Moved] = {ino: Moved(ino, "changed") for ino in inos}
-        with self._steps.motion(done) as begun:
+        with self._steps.migrating(done) as begun:
             self._steps.settle(begun)
             jobs = [job for ino in begun if (job := self._mirror_job(ino, done))]
             with self._steps.undone(jobs) as finished:

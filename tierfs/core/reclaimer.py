@@ -39,7 +39,7 @@ class Reclaimer:
         self._tiers = tiers
         self._dirty = dirty
         self._locks = locks
-        self._motions = locks.motions
+        self._migrations = locks.migrations
         self._reclaimed = metrics.reclaimed_files
         self._working = threading.Lock()
         self._mutex = threading.Lock()
@@ -90,10 +90,10 @@ class Reclaimer:
                 raise
 
     def _take(self) -> tuple[set[int], set[int]]:
-        """What is queued and not in motion."""
+        """What is queued and not being migrated."""
         with self._mutex:
-            unlinked = {ino for ino in self._unlinked if not self._motions.holds(ino)}
-            cut = {ino for ino in self._cut if not self._motions.holds(ino)}
+            unlinked = {ino for ino in self._unlinked if not self._migrations.holds(ino)}
+            cut = {ino for ino in self._cut if not self._migrations.holds(ino)}
             self._unlinked -= unlinked
             self._cut -= cut
             return unlinked, cut
@@ -137,7 +137,7 @@ class Reclaimer:
     def _held(self, ino: int) -> Iterator[None]:
         """Hold an inode that nobody holds or moves, else raise ``WouldBlock``."""
         with self._locks.hold(ino, wait=False):
-            if self._motions.holds(ino):
+            if self._migrations.holds(ino):
                 raise WouldBlock
             yield
 
@@ -185,7 +185,7 @@ class Reclaimer:
 
     def _is_wanted_again(self, ino: int) -> bool:
         """Whether a move began since, and may have left something."""
-        return self._motions.holds(ino) or ino in self._cut
+        return self._migrations.holds(ino) or ino in self._cut
 
     @staticmethod
     def _give_up(inode: Inode, exc: OSError) -> None:
