@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.by_hand import LARGE, SMALL, Captured, stdin
 from tests.cli.fake_mount import END, FakeMount
+from tests.cli.manual import LARGE, SMALL, Captured, stdin
 from tierfs.base.extents import WHOLE_FILE
 
 TABLE = """\

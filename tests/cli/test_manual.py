@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.by_hand import Captured, stdin
 from tests.cli.fake_mount import FakeMount
+from tests.cli.manual import Captured, stdin
 from tierfs.base.errors import ExitCode
 from tierfs.base.extents import WHOLE_FILE
 

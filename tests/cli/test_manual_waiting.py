@@ -9,8 +9,8 @@ from unittest.mock import patch
 
 import pytest
 
-from tests.cli.by_hand import Captured
 from tests.cli.fake_mount import FakeMount
+from tests.cli.manual import Captured
 from tierfs.base.errors import ExitCode
 from tierfs.base.extents import WHOLE_FILE
 from tierfs.cli.main import INTERRUPTED
