@@ -6,18 +6,21 @@ tests that let calls fail and those that kill the process.
 
 from __future__ import annotations
 
+import os
 import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from dataclasses import replace as replace_fields
 from pathlib import Path
 
 from tests.core.consistency import content
 from tests.support.faulty_os import Point
 from tests.support.fixtures import directory
 from tests.support.volumes import LooseVolume, make_tiers, volume_settings
+from tierfs.base.errors import FsError
 from tierfs.base.ranges import KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE
 from tierfs.core.attributes import Changes
 from tierfs.core.names import Owner
@@ -150,6 +153,39 @@ NO_FLASH = ("flash.pwrite",)
 NO_BLOCKS = ("flash.fallocate",)
 NO_COPY = ("flash.copy_file_range", "flash.pwrite")
 PUNCH = PUNCH_HOLE | KEEP_SIZE
+
+
+class Piped(bytearray):
+    """Bytes that are gone from memory once they were put into a file: a ``Payload``."""
+
+    _file: tuple[int, int] | None = None
+
+    def splice(self, fd: int, offset: int) -> int:
+        """Write them all."""
+        done = os.pwrite(fd, self, offset)
+        self._file = fd, offset
+        self[:] = bytes(len(self))
+        return done
+
+    def fetch(self) -> None:
+        """Read them back."""
+        if self._file:
+            self[:] = os.pread(self._file[0], len(self), self._file[1])
+            self._file = None
+
+
+def write_piped(name: bytes, offset: int, data: bytes, full: Collection[str] = ()) -> Operation:
+    """As ``write``; after a failure the bytes are there, to be written elsewhere."""
+
+    def do(volume: LooseVolume) -> int:
+        given = Piped(data)
+        try:
+            return volume.fs.data.write(volume.find(name).ino, offset, given)
+        except (OSError, FsError):
+            assert bytes(given) == data
+            raise
+
+    return replace_fields(write(name, offset, data, full), do=do)
 
 
 def write(name: bytes, offset: int, data: bytes, full: Collection[str] = ()) -> Operation:
@@ -288,6 +324,10 @@ OPERATIONS: Mapping[str, Operation] = {
     "write the tail": write(b"large", HEAD + 500, pattern(1000, 8)),
     "append on flash": write(b"small", 1000, pattern(700, 8)),
     "append from flash to disk": write(b"small", 900, pattern(6000, 8)),
+    "write the head from a pipe": write_piped(b"large", 100, pattern(900, 8)),
+    "write across P from a pipe": write_piped(b"large", HEAD - 500, pattern(1000, 8)),
+    "append on flash from a pipe": write_piped(b"small", 1000, pattern(700, 8)),
+    "append on disk from a pipe": write_piped(b"large", 9900, pattern(3000, 8)),
     "append at P": write(b"exact", HEAD, pattern(100, 8)),
     "append on disk": write(b"large", 9900, pattern(3000, 8)),
     "write far behind the end": write(b"small", 8000, pattern(100, 8)),
@@ -329,6 +369,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "rename onto a file": replace(b"small", b"large"),
     "trim": drain(),
     "spill: append on flash": write(b"small", 1000, pattern(700, 8), NO_FLASH),
+    "spill: append on flash from a pipe": write_piped(b"small", 1000, pattern(700, 8), NO_FLASH),
     "spill: append from flash to disk": write(b"small", 900, pattern(6000, 8), NO_FLASH),
     "spill: first bytes": write(b"empty", 0, pattern(6000, 8), NO_FLASH),
     "spill: overwrite across P": write(b"large", 4000, pattern(1000, 8), NO_FLASH),

@@ -96,9 +96,9 @@ class FaultyOs(Os):
         if point not in self._short:
             return function(*args, **kwargs)
         fd, data, offset = args
-        assert isinstance(data, bytes | memoryview)
+        assert isinstance(data, bytes | bytearray | memoryview)
         pwrite = cast("Callable[..., T]", function)
-        return pwrite(fd, data[: self._short[point]], offset)
+        return pwrite(fd, type(data)(data[: self._short[point]]), offset)
 
     def _record(self, label: str) -> Point:
         with self._mutex:

@@ -29,6 +29,7 @@ from tierfs.base.clock import Clock
 from tierfs.base.errors import Damage, FsError, errno_of
 from tierfs.base.extents import MAX_FILE_SIZE, Extent, changes_flash, clip, object_lengths
 from tierfs.base.metrics import Metrics
+from tierfs.base.payload import IN_MEMORY, Bytes
 from tierfs.core.activity import Activity
 from tierfs.core.callers import PRIVILEGED, Caller
 from tierfs.core.dirty import DirtyFile, DirtySet
@@ -52,17 +53,13 @@ REFUSED: Final[Mapping[str, int]] = {"no-room": errno.ENOSPC, "failed": errno.EI
 """What a file that cannot be mirrored means for the fsync that waits for it."""
 
 
-BYTES: Final = (bytes, memoryview)
-"""Content that is at hand. Whether something is a ``Content`` takes longer to find out."""
-
-
 class _Change(NamedTuple):
     """``data`` goes to ``offset`` of ``inode``, which then has ``size`` bytes."""
 
     inode: Inode
     size: int
     offset: int
-    data: bytes | memoryview | Content
+    data: Bytes | Content
     caller: Caller = PRIVILEGED
     """Who loses set-user-ID by a truncation."""
     mirror: bool = False
@@ -71,7 +68,8 @@ class _Change(NamedTuple):
     @property
     def skips_block(self) -> bool:
         """Whether a whole block may take no room then."""
-        if not isinstance(self.data, BYTES) and self.data.leaves_holes:
+        data = self.data  # whether it is a Content takes longer to find out
+        if not isinstance(data, IN_MEMORY) and isinstance(data, Content) and data.leaves_holes:
             return True
         return skips_block(self.inode.size, self.offset, len(self.data), self.size)
 
@@ -87,7 +85,7 @@ class _Part(NamedTuple):
 
     at: int
     extent: Extent
-    data: bytes | memoryview | Content
+    data: Bytes | Content
     old: int
     """Bytes that the object holds, and that it then has."""
     new: int
@@ -144,7 +142,7 @@ class Data:
         self,
         ino: int,
         offset: int,
-        data: bytes | memoryview,
+        data: Bytes,
         *,
         wait: bool = True,
         buffered: bool = False,
@@ -178,7 +176,7 @@ class Data:
         ino: int,
         offset: int,
         end: int,
-        data: bytes | memoryview,
+        data: Bytes,
         *,
         wait: bool,
         buffered: bool,
@@ -395,6 +393,14 @@ class Data:
 
     def _put_somewhere(self, change: _Change, *, wait: bool, buffered: bool) -> None:
         try:
+            self._put_once(change, wait=wait, buffered=buffered)
+        except Exception:
+            if not isinstance(change.data, (*IN_MEMORY, Content)):
+                change.data.fetch()  # it is tried again, perhaps when others may change the file
+            raise
+
+    def _put_once(self, change: _Change, *, wait: bool, buffered: bool) -> None:
+        try:
             file = self._place(change, wait=wait, buffered=buffered)
         except FlashFull:
             if not wait:
@@ -432,7 +438,7 @@ class Data:
             raise WouldBlock
         file = self._dirty.admit(inode, max(size, offset + len(data)), writes=writes, wait=wait)
         head = tail = data
-        if isinstance(data, BYTES) and 0 < cut < len(data):
+        if 0 < cut < len(data) and not isinstance(data, Content):
             head, tail = memoryview(data)[:cut], memoryview(data)[cut:]
         if writes[FLASH]:
             part = _Part(FLASH, Extent(offset, cut), head, old.flash, new.flash)
@@ -445,9 +451,7 @@ class Data:
         if writes[DISK]:
             extent = Extent(offset + cut, len(data) - cut)
             part = _Part(DISK, extent, tail, old.disk, new.disk)
-            if not wait and (
-                file.fds[DISK] < 0 or not isinstance(data, BYTES) or not extent.length
-            ):
+            if not wait and (file.fds[DISK] < 0 or isinstance(data, Content) or not extent.length):
                 raise WouldBlock
             self._apply(file, inode, part, now=not wait)
         return file

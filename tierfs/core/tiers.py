@@ -11,6 +11,7 @@ from tierfs.base.errors import Damage
 from tierfs.base.extents import Extent, Lengths, object_lengths, split
 from tierfs.base.metrics import Metrics
 from tierfs.base.osio import SYSTEM, Os
+from tierfs.base.payload import Bytes
 from tierfs.core.copies import Copy, load
 from tierfs.core.locks import WouldBlock
 from tierfs.index.inodes import Inode
@@ -128,7 +129,7 @@ class Tiers:
         ino: int,
         fd: int,
         extent: Extent,
-        data: bytes | memoryview | Content,
+        data: Bytes | Content,
         holds: int,
         *,
         now: bool = False,
@@ -152,7 +153,7 @@ class Tiers:
             raise Damage(ino, str(exc)) from None
 
     def write_held(
-        self, at: int, fd: int, offset: int, data: bytes | memoryview, holds: int, *, now: bool
+        self, at: int, fd: int, offset: int, data: Bytes, holds: int, *, now: bool
     ) -> None:
         """Write bytes as ``write`` does.
 

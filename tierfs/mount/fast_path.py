@@ -27,8 +27,10 @@ log = logging.getLogger(__name__)
 MOST_WORKERS: Final = 4
 """More than this many do not answer faster: the kernel hands requests out under one lock."""
 
-MAX_WRITE: Final = 1024 * 1024
-"""Bytes of one WRITE: what the kernel takes at most unless fs.fuse.max_pages_limit is raised."""
+MAX_WRITE: Final = 512 * 1024
+"""Bytes of one WRITE: with its fields, what a pipe holds that anybody may have (F_SETPIPE_SZ of
+fcntl(2), fs.pipe-max-size), so that a large write is not copied more often than needed
+(``fastpath/src/piped.h``)."""
 
 PM_QOS: Final = Path("/dev/cpu_dma_latency")
 """Takes the longest latency of idle states that its writer can bear, until it is closed

@@ -35,6 +35,7 @@ from tierfs.base.blocks import SECTOR, whole_blocks
 from tierfs.base.group_sync import GroupSync
 from tierfs.base.holes import data_ranges
 from tierfs.base.osio import Os
+from tierfs.base.payload import IN_MEMORY, Bytes, Payload
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -133,6 +134,10 @@ def _pieces(fd: int, start: int, end: int) -> list[tuple[int, int]]:
     return list(data_ranges(fd, start, end))
 
 
+def _splice(fd: int, data: Payload, offset: int) -> int:
+    return data.splice(fd, offset)
+
+
 class _Open:
     """An open descriptor, for a block; a generator would cost a microsecond more each time.
 
@@ -167,6 +172,7 @@ class _Calls:
         self.fadvise = labelled("fadvise", os.posix_fadvise)
         self.pwrite = labelled("pwrite", os.pwrite)
         self.pwritev = labelled("pwrite", os.pwritev)
+        self.splice = labelled("pwrite", _splice)
         self.ftruncate = labelled("ftruncate", os.ftruncate)
         self.utime = labelled("utime", os.utime)
         self.fdatasync = labelled("fdatasync", os.fdatasync)
@@ -314,13 +320,18 @@ class ObjectStore:
         opened = self._writable(ino, holds, fresh=fresh)
         return opened.fd, opened.length
 
-    def write_by(self, fd: int, offset: int, data: bytes | memoryview) -> None:
-        """Write all of ``data`` by a descriptor of an object."""
+    def write_by(self, fd: int, offset: int, data: Bytes) -> None:
+        """Write all of ``data`` by a descriptor of an object, open for reading as well."""
+        if not isinstance(data, IN_MEMORY):
+            done = self._calls.splice(fd, data, offset)
+            if done == len(data):
+                return
+            data, offset = memoryview(data)[done:], offset + done
         while (written := self._calls.pwrite(fd, data, offset)) < len(data):
             data = memoryview(data)[written:]
             offset += written
 
-    def write_now(self, fd: int, offset: int, data: bytes | memoryview) -> bool:
+    def write_now(self, fd: int, offset: int, data: Bytes) -> bool:
         """Write to the page cache, if that waits for nothing (RWF_NOWAIT of pwritev2(2)).
 
         False: it would wait, or the filesystem cannot tell, as ext4; some bytes may be written.
@@ -458,7 +469,7 @@ class ObjectStore:
 
     def hold(self, ino: int, *, writable: bool = False) -> int:
         """A descriptor of the object, which the caller closes; FileNotFoundError: no object."""
-        return self._open(object_path(ino), os.O_WRONLY if writable else os.O_RDONLY).fd
+        return self._open(object_path(ino), os.O_RDWR if writable else os.O_RDONLY).fd
 
     def is_removed(self, fd: int) -> bool:
         """Whether the object of a descriptor has no name any more."""
@@ -578,7 +589,7 @@ class ObjectStore:
     def _existing(self, ino: int, holds: int) -> _Open:
         """Open to write, unless bytes are lost: a new object would show zeros for them."""
         try:
-            opened = self._open(object_path(ino), os.O_WRONLY)
+            opened = self._open(object_path(ino), os.O_RDWR)
         except FileNotFoundError:
             raise ObjectLost(f"its {self.name} object is missing") from None
         if opened.length < holds:
@@ -590,10 +601,10 @@ class ObjectStore:
         """Open to write; nearly always the directory is there."""
         path = object_path(ino)
         try:
-            return self._open(path, os.O_WRONLY | flags)
+            return self._open(path, os.O_RDWR | flags)
         except FileNotFoundError:
             self._make_directories(path)
-        return self._open(path, os.O_WRONLY | flags)
+        return self._open(path, os.O_RDWR | flags)
 
     def _make_directories(self, path: str) -> None:
         """Make ``ab`` and ``ab/cd`` durably, once for 1,024 files: ``sync`` needs only the last."""

@@ -43,5 +43,7 @@ void tfs_device_notify(device_channel *d, int32_t code, const void *body, size_t
 void tfs_device_notify_and_wait(device_channel *d, int32_t code, const void *body, size_t length);
 /* Reads a request: its size, 0 when there is none, -1 at the end. */
 ssize_t tfs_device_read(device_channel *d, uint8_t *buffer, size_t room);
+/* The same into an empty pipe, which holds `room` bytes or more. */
+ssize_t tfs_device_splice(device_channel *d, int pipe, size_t room);
 
 #endif

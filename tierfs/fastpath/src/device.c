@@ -64,15 +64,30 @@ void tfs_device_notify(device_channel *d, int32_t code, const void *body, size_t
     pthread_mutex_unlock(&d->telling);
 }
 
+/* What a call that asks for a request means: as tfs_device_read() says; -2: it is to be made again. */
+static ssize_t result_of(ssize_t size) {
+    if (size > 0)
+        return size;
+    if (size < 0 && errno == EAGAIN)
+        return 0;
+    /* ENOENT: the request was interrupted before it was read (fuse_dev_do_read). */
+    if (size < 0 && (errno == EINTR || errno == ENOENT))
+        return -2;
+    return -1; /* ENODEV: unmounted, ECONNABORTED: aborted */
+}
+
 ssize_t tfs_device_read(device_channel *d, uint8_t *buffer, size_t room) {
-    for (;;) {
-        ssize_t size = read(d->fd, buffer, room);
-        if (size > 0)
-            return size;
-        if (size < 0 && errno == EAGAIN)
-            return 0;
-        /* ENOENT: the request was interrupted before it was read (fuse_dev_do_read). */
-        if (size == 0 || (errno != EINTR && errno != ENOENT))
-            return -1; /* ENODEV: unmounted, ECONNABORTED: aborted */
-    }
+    ssize_t size;
+    do
+        size = result_of(read(d->fd, buffer, room));
+    while (size == -2);
+    return size;
+}
+
+ssize_t tfs_device_splice(device_channel *d, int pipe, size_t room) {
+    ssize_t size;
+    do
+        size = result_of(splice(d->fd, NULL, pipe, NULL, room, 0));
+    while (size == -2);
+    return size;
 }

@@ -14,6 +14,7 @@
 
 #include "forward.h"
 #include "operations.h"
+#include "piped.h"
 #include "telling.h"
 #include "turns.h"
 #include "worker.h"
@@ -92,6 +93,8 @@ static kept *kept_new(router *r, const request *q, const operation *op, size_t c
 
 /* A copy for later; the worker's buffer may be used again then. NULL without memory. */
 static kept *keep(worker *w, const request *q, const operation *op) {
+    if (tfs_piped_has(w, q) && !tfs_piped_fetch(w))
+        return NULL;
     size_t size = sizeof *q->header + q->length;
     bool swaps = (const uint8_t *)q->header == w->request && !w->by_ring && size > COPIED;
     uint8_t *other = swaps ? take_buffer(w->router->calls) : NULL;
@@ -215,6 +218,7 @@ static void be_in_calls(worker *w, request *q, const operation *op, kept *k) {
             else
                 refuse_for_memory(w->router, q);
         }
+        tfs_piped_drop(w);
         k = next_or_leave(c);
     }
     for (; k; k = next_or_leave(c))
@@ -251,7 +255,10 @@ static void ask(worker *w, request *q, const operation *op) {
     note(w, q, op);
     if (!op || !tfs_upcall_has(r->upcalls, q->header->opcode)) {
         tfs_note_unseen(r, q);
-        tfs_forward_request(r->forward, q);
+        if (tfs_piped_has(w, q) && !tfs_piped_fetch(w))
+            tfs_reply_error(q, EIO);
+        else
+            tfs_forward_request(r->forward, q);
         return;
     }
     if (op->pool == POOL_CALLS && !w->by_ring) {

@@ -52,6 +52,17 @@ typedef struct {
     struct fuse_statfs_out reply;
 } published_statfs;
 
+/* Where the bytes of a worker's request are that are not in its buffer, see piped.h. */
+typedef struct {
+    int ends[2];       /* of a pipe; -1: there is none, */
+    bool impossible;   /* nor can there be one */
+    unsigned patience; /* requests for which another large WRITE is waited for */
+    size_t moved;      /* bytes that are in `file` already, from `offset` on; */
+    size_t left;       /* and those behind them, in the pipe */
+    int file;
+    off_t offset;
+} piped;
+
 typedef struct router router;
 typedef struct worker worker;
 
@@ -69,6 +80,7 @@ struct worker {
     unsigned losses, pause, looks; /* see spin() */
     bool bound;
     unsigned without_pause; /* requests of the leader that were there at once, in a row */
+    piped piped;
 };
 
 typedef struct calls calls;

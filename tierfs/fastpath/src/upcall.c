@@ -6,6 +6,8 @@
 
 #include "answers.h"
 #include "arguments.h"
+#include "payload.h"
+#include "piped.h"
 #include "rows.h"
 #include "telling.h"
 #include "upcall.h"
@@ -16,6 +18,7 @@ struct upcalls {
     PyObject *functions[OPERATIONS];
     PyObject *keywords[OPERATIONS]; /* names of the last arguments */
     PyObject *ready, *failed, *never_waits;
+    PyObject *payload; /* a type */
 };
 
 /* What a function returned, as the kernel is told. */
@@ -75,6 +78,7 @@ upcalls *tfs_upcalls_new(void *functions) {
     u->ready = method(functions, "ready");
     u->failed = method(functions, "failed");
     u->never_waits = method(functions, "never_waits");
+    u->payload = tfs_payload_type_new();
     if (!PyErr_Occurred())
         return u;
     tfs_upcalls_free(u);
@@ -91,6 +95,7 @@ void tfs_upcalls_free(upcalls *u) {
     Py_XDECREF(u->ready);
     Py_XDECREF(u->failed);
     Py_XDECREF(u->never_waits);
+    Py_XDECREF(u->payload);
     free(u);
 }
 
@@ -103,24 +108,27 @@ bool tfs_upcall_has(const upcalls *u, uint32_t opcode) {
 typedef struct {
     PyObject *items[MOST_ARGUMENTS + 1];
     size_t count;
-    PyObject *view; /* one of them */
+    PyObject *view;    /* one of them, whose memory goes with the call */
+    PyObject *payload; /* the same, if the bytes are in a pipe */
 } stack;
 
-static PyObject *data_of(stack *s, const argument *a) {
+static PyObject *data_of(stack *s, const argument *a, const upcalls *u, worker *w, const request *q) {
+    if (tfs_piped_has(w, q))
+        return s->view = s->payload = tfs_payload_new(u->payload, w, a->length);
     if (a->length <= SMALL)
         return PyBytes_FromStringAndSize((const char *)a->bytes, (Py_ssize_t)a->length);
     char *bytes = (char *)(uintptr_t)a->bytes;
     return s->view = PyMemoryView_FromMemory(bytes, (Py_ssize_t)a->length, PyBUF_READ);
 }
 
-static PyObject *object_of(stack *s, const argument *a, const worker *w, const request *q, bool again) {
+static PyObject *object_of(stack *s, const argument *a, const upcalls *u, worker *w, const request *q, bool again) {
     switch (a->kind) {
     case ARGUMENT_SIGNED:
         return PyLong_FromLongLong((long long)a->number);
     case ARGUMENT_BYTES:
         return PyBytes_FromStringAndSize((const char *)a->bytes, (Py_ssize_t)a->length);
     case ARGUMENT_DATA:
-        return data_of(s, a);
+        return data_of(s, a, u, w, q);
     case ARGUMENT_CALLER:
         return Py_BuildValue("III", q->header->uid, q->header->gid, q->header->pid);
     case ARGUMENT_AGAIN:
@@ -149,7 +157,8 @@ static bool push(stack *s, PyObject *item) {
     return item != NULL;
 }
 
-static bool push_all(stack *s, const argument *all, int count, const worker *w, const request *q, bool again) {
+static bool push_all(stack *s, const argument *all, int count, const upcalls *u, worker *w, const request *q,
+                     bool again) {
     size_t opened = 0;
     if (!push(s, PyLong_FromUnsignedLongLong(q->header->nodeid)))
         return false;
@@ -157,7 +166,7 @@ static bool push_all(stack *s, const argument *all, int count, const worker *w, 
         if (all[i].kind == ARGUMENT_OPEN)
             opened = s->count;
         else if (!push(s, all[i].kind == ARGUMENT_CLOSE ? tuple_from(s, opened)
-                                                        : object_of(s, &all[i], w, q, again)))
+                                                        : object_of(s, &all[i], u, w, q, again)))
             return false;
     }
     return true;
@@ -170,15 +179,17 @@ static bool release(const stack *s) {
     return released || !s->view;
 }
 
-static PyObject *call_function(const upcalls *u, const argument *all, int count, const worker *w,
-                               const request *q, bool again) {
+static PyObject *call_function(const upcalls *u, const argument *all, int count, worker *w, const request *q,
+                               bool again) {
     stack s = {.count = 0};
     PyObject *value = NULL, *keywords = u->keywords[q->header->opcode];
-    if (push_all(&s, all, count, w, q, again))
+    if (push_all(&s, all, count, u, w, q, again))
         value = PyObject_Vectorcall(u->functions[q->header->opcode], s.items,
                                     s.count - (size_t)PyTuple_GET_SIZE(keywords), keywords);
     if (value && !release(&s))
         Py_CLEAR(value);
+    if (s.payload)
+        tfs_payload_end(s.payload); /* an exception may keep it */
     for (size_t i = 0; i < s.count; i++)
         Py_DECREF(s.items[i]);
     return value;

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "piped.h"
 #include "upcall.h"
 
 enum {
@@ -11,7 +12,7 @@ enum {
 };
 
 int tfs_worker_init(worker *w, router *r) {
-    *w = (worker){.router = r};
+    *w = (worker){.router = r, .piped.ends = {-1, -1}};
     w->counters = &w->own;
     w->request = aligned_alloc(PAGE, r->buffer);
     w->reply = aligned_alloc(PAGE, r->buffer);
@@ -19,6 +20,7 @@ int tfs_worker_init(worker *w, router *r) {
 }
 
 void tfs_worker_free(worker *w) {
+    tfs_piped_close(w);
     free(w->request);
     free(w->reply);
     w->request = w->reply = NULL;
@@ -32,6 +34,7 @@ static void *pool_worker(router *r, bool may_wait) {
         return NULL;
     }
     w->router = r;
+    w->piped.ends[0] = w->piped.ends[1] = -1;
     w->reply = buffer;
     w->counters = &r->pool_counters;
     w->may_wait = may_wait;

@@ -8,6 +8,7 @@
 #include "dispatch.h"
 #include "events.h"
 #include "forward.h"
+#include "piped.h"
 #include "turns.h"
 #include "upcall.h"
 #include "uring.h"
@@ -56,11 +57,11 @@ static bool park(router *r) {
 
 /* 1: a request was dealt with, 0: there was none, -1: the connection is over. */
 static int serve_request(worker *w) {
-    device_channel *device = &w->router->device;
     tfs_turn_begin(w);
-    ssize_t size = tfs_device_read(device, w->request, w->router->buffer);
+    ssize_t size = tfs_piped_read(w);
     if (size > 0)
-        tfs_dispatch(w, &device->channel, (size_t)size);
+        tfs_dispatch(w, &w->router->device.channel, (size_t)size);
+    tfs_piped_drop(w);
     tfs_turn_end(w);
     return size > 0 ? 1 : (int)size;
 }

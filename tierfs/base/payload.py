@@ -1,0 +1,46 @@
+"""Bytes of a request that are not in memory yet."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+
+class Payload(Protocol):
+    """Bytes that are in a pipe (``fastpath/src/piped.h``); good until the request is answered.
+
+    Who looks at them has them taken into memory (buffer protocol).
+    """
+
+    def __len__(self) -> int:
+        """How many they are."""
+
+    def __buffer__(self, flags: int, /) -> memoryview:
+        """They are in memory from now on.
+
+        Raises:
+            OSError: EIO, they are lost.
+        """
+
+    def fetch(self) -> None:
+        """Take them into memory, from the file where ``splice`` has put them.
+
+        Whoever keeps others from changing that calls it before they may, if the bytes are needed
+        once more. Raises as ``__buffer__`` does.
+        """
+
+    def splice(self, fd: int, offset: int) -> int:
+        """Move them to an offset of a file, which is open for reading and writing.
+
+        Returns how many were moved. Where it is less than all, and after an error, all are in
+        memory; 0: they were so before, or the filesystem cannot.
+
+        Raises:
+            OSError: the file could not be written to, or the bytes are lost (EIO).
+        """
+
+
+Bytes = bytes | memoryview | Payload
+"""What a request brings."""
+
+IN_MEMORY: Final = (bytes, memoryview)
+"""The types of what is no ``Payload``."""
