@@ -375,6 +375,27 @@ def test_a_call_that_takes_long_holds_up_nobody_who_needs_none(scratch: Path, wo
     rig.forget()
 
 
+def test_calls_of_many_clients_are_made_by_one_thread(scratch: Path) -> None:
+    """Else each call may find Python's memory in another core's caches."""
+    functions, threads = Functions("unlink"), list[int]()
+
+    def unlink(*_: object) -> None:
+        threads.append(threading.get_native_id())
+        sum(range(1000))
+
+    functions.unlink = unlink  # type: ignore[attr-defined]
+    with Rig(scratch, workers=4, functions=functions) as rig:
+        rig.initialise()
+        for _ in range(300):
+            for _ in range(16):
+                rig.kernel.request(Op.UNLINK, DIRECTORY, b"n\0")
+            for _ in range(16):
+                assert rig.kernel.reply().error == 0
+    rig.forget()
+    shares = sorted(threads.count(thread) for thread in set(threads))
+    assert shares[-1] > 0.95 * len(threads), shares
+
+
 # -------- orphans, and the end
 
 

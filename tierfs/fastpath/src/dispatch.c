@@ -221,8 +221,10 @@ static void be_in_calls(worker *w, request *q, const operation *op, kept *k) {
         tfs_piped_drop(w);
         k = next_or_leave(c);
     }
-    for (; k; k = next_or_leave(c))
+    for (; k; k = next_or_leave(c)) {
+        tfs_calls_next(w);
         call_kept(w, k);
+    }
     tfs_calls_end(w);
 }
 

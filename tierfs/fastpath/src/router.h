@@ -8,9 +8,9 @@
                                          +-- INIT, and what no function is for: forwarded to pyfuse3 (forward.c)
 
    A request carries the channel that it came by; its reply goes there, from whichever thread. The first
-   worker leads: it alone waits, for the device and for pyfuse3. The others help while requests queue up;
-   the last one stands by for when the leader is long in a call. One more thread makes requests, as a client of
-   our own (prefetch.h).
+   worker leads: it waits for the device and for pyfuse3. The others help while requests queue up, one of them
+   beside a leader that is in a call; the last one stands by for when it is long in one. One more thread makes
+   requests, as a client of our own (prefetch.h).
 
    Locks, none held while another is taken, but for the forwarding queue's while sending: the table's (table.c),
    the heat's, the pools' (pool.c), that of the read-ahead (disk.c), of the calls (dispatch.c), of the forwarded
@@ -76,10 +76,11 @@ struct worker {
     bool by_ring;     /* its requests stay where they are until they are answered */
     bool may_wait;    /* for a disk: a thread of the pools for that */
     _Atomic unsigned turn;         /* odd while a request is read and dealt with, see tfs_await_others() */
-    _Atomic unsigned calls;        /* odd while it is in calls of Python */
+    _Atomic unsigned calls;        /* odd while it is in calls of Python; another number for each */
     unsigned losses, pause, looks; /* see spin() */
     bool bound;
-    unsigned without_pause; /* requests of the leader that were there at once, in a row */
+    unsigned without_pause; /* requests of the leader that were there at once, in a row; */
+    unsigned calls_before;  /* `calls` when they were enough the last time */
     piped piped;
 };
 
@@ -122,6 +123,8 @@ struct router {
     pthread_mutex_t parking;
     pthread_cond_t needed;
     unsigned parked, wanted; /* parking: helpers asleep; helpers asked for */
+    _Atomic bool calls_queue; /* what queues up is calls: helpers serve only while the leader is in one */
+    _Atomic bool helper_waits; /* at the device, for the leader that is in a call */
     pthread_cond_t watch;
     _Atomic bool watched; /* the leader's calls are looked at */
 };

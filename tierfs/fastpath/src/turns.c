@@ -33,6 +33,14 @@ void tfs_calls_begin(worker *w) {
     pthread_mutex_unlock(&r->parking);
 }
 
+void tfs_calls_next(worker *w) {
+    atomic_fetch_add(&w->calls, 2);
+}
+
 void tfs_calls_end(worker *w) {
     atomic_fetch_add(&w->calls, 1);
+}
+
+bool tfs_is_in_calls(const worker *w) {
+    return atomic_load_explicit(&w->calls, memory_order_relaxed) % 2;
 }

@@ -11,8 +11,12 @@ void tfs_turn_end(worker *w);
 /* Ends the turn, and waits until every request that was read before this worker's has come so far. */
 void tfs_await_others(worker *w);
 
-/* The worker is in calls of Python. */
+/* The worker is in a call of Python, */
 void tfs_calls_begin(worker *w);
+/* in another one, */
+void tfs_calls_next(worker *w);
+/* in none. */
 void tfs_calls_end(worker *w);
+bool tfs_is_in_calls(const worker *w);
 
 #endif

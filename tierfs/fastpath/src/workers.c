@@ -16,7 +16,8 @@
 
 enum {
     BACKLOG = 8,     /* requests in a row, without a pause, after which one more worker helps */
-    HELPER_SPINS = 64, /* empty looks after which a helper sleeps again */
+    HELPER_SPINS = 64, /* empty looks after which a helper sleeps again, */
+    HELPER_WAITS = 32, /* and after which it waits at the device while the leader is in a call */
     LOOKS_PER_CHECK = 64,
     LOOK_AGAIN = 16, /* sleeps after which to look for a queue of requests again */
     LOOK_MS = 1,       /* after which the leader's calls are looked at again */
@@ -149,6 +150,16 @@ static int serve_pending(worker *w, bool *look) {
     return served;
 }
 
+/* On one core a helper would only take it from the leader. */
+static void ask_for_help(worker *w) {
+    unsigned calls = atomic_load(&w->calls);
+    atomic_store(&w->router->calls_queue, calls != w->calls_before);
+    w->calls_before = calls;
+    w->without_pause = 0;
+    if (!w->bound)
+        call_helper(w->router);
+}
+
 static void *lead(void *argument) {
     worker *w = argument;
     unsigned slept = 0;
@@ -156,11 +167,8 @@ static void *lead(void *argument) {
     int served = 0;
     while (served >= 0 && !is_stopping(w->router)) {
         served = serve_pending(w, &look);
-        if (w->without_pause >= BACKLOG) {
-            if (!w->bound) /* on one core a helper would only take it from the leader */
-                call_helper(w->router);
-            w->without_pause = 0;
-        }
+        if (w->without_pause >= BACKLOG)
+            ask_for_help(w);
         if (!served) {
             served = wait_for_any(w);
             look = look || (w->router->spin_ns && !w->bound) || ++slept % LOOK_AGAIN == 0;
@@ -173,22 +181,41 @@ static void *lead(void *argument) {
     return NULL;
 }
 
-/* Only requests that come without a pause show that there is still work for two: one client alone
-   would otherwise be served by the helper, and wake the leader for nothing each time. */
+/* Where calls queue up it leaves the device to a leader that is in none: so the leader makes them, in whose core's
+   caches Python's memory is, and the helper answers what needs none. */
+static int serve_as_helper(worker *w, bool beside) {
+    if (beside) /* the leader takes no reply of pyfuse3 meanwhile */
+        return serve_either(w);
+    return atomic_load(&w->router->calls_queue) ? 0 : serve_request(w);
+}
+
+/* After a look that found nothing. One helper is enough to wait: each request would wake all that do. */
+static void rest(const worker *w, bool waits) {
+    router *r = w->router;
+    struct pollfd device = {r->device.fd, POLLIN, 0};
+    if (!waits || atomic_exchange(&r->helper_waits, true)) {
+        sched_yield();
+        return;
+    }
+    poll(&device, 1, LOOK_MS);
+    atomic_store(&r->helper_waits, false);
+}
+
+/* Only requests that come without a pause, or while the leader is in a call, show that there is still work
+   for two: one client alone would otherwise be served by the helper, and wake the leader for nothing each time. */
 static void *help(void *argument) {
     worker *w = argument;
-    while (park(w->router)) {
+    router *r = w->router;
+    while (park(r)) {
         for (unsigned empty = 0, in_a_row = 0; empty < HELPER_SPINS;) {
-            int served = serve_request(w);
+            bool beside = tfs_is_in_calls(&r->workers[0]);
+            int served = serve_as_helper(w, beside);
             if (served < 0)
                 break; /* the leader finds out as well */
             in_a_row = served ? in_a_row + 1 : 0;
-            if (in_a_row > 1)
-                empty = 0;
-            if (!served) {
-                empty++;
-                sched_yield();
-            }
+            empty = in_a_row > 1 || (served && beside) ? 0 : empty + !served;
+            if (!served)
+                rest(w, beside && empty > HELPER_WAITS);
         }
     }
     tfs_upcall_detach();
