@@ -53,7 +53,8 @@ def fill(volume: LooseVolume, inodes: int) -> None:
         directories = sum(stat.S_ISDIR(inode.mode) for inode in rows(inodes))
         connection.execute("UPDATE inode SET nlink = ? WHERE ino = 1", (2 + directories,))
         connection.execute("UPDATE usage SET exact = 0")
-        connection.execute("UPDATE volume SET next_serial = ?", (FIRST + inodes,))
+        end = FIRST + inodes
+        connection.execute("UPDATE volume SET next_serial = ?, dirty_from = ?", (end, end))
 
 
 class Memory:

@@ -50,6 +50,7 @@ def fill_index(path: Path, files: int, now: int) -> None:
         connection.execute("BEGIN")
         for statement in (_FILES, _DIRECTORIES, _DIRECTORY_NAMES, _NAMES):
             connection.execute(statement, values)
+        connection.execute("UPDATE volume SET dirty_from = 1 + (SELECT max(ino) FROM inode)")
         connection.execute("DELETE FROM usage")
         connection.execute(f"INSERT INTO usage SELECT 1, 1, {COUNTS} FROM inode")  # noqa: S608
         connection.execute("COMMIT")
