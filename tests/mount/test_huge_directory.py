@@ -26,7 +26,8 @@ SELECT next_serial + i, 33188, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, next_serial, NULL, 
 FROM n, volume;
 INSERT INTO entry SELECT next_serial, CAST('name-' || ino AS BLOB), ino, ino
 FROM inode, volume WHERE ino > next_serial;
-UPDATE volume SET next_serial = next_serial + {entries} + 1, dirty_from = next_serial + {entries} + 1;
+UPDATE volume SET next_serial = next_serial + {entries} + 1;
+UPDATE volume SET dirty_from = next_serial;
 """
 
 
