@@ -246,3 +246,19 @@ def test_own_bytes_are_counted_against_the_capacity(small: LooseVolume) -> None:
     assert small.fs.placement.space().available == 2 * HEAD
     assert small.fs.placement.has_room(2 * HEAD, files=0)
     assert not small.fs.placement.has_room(2 * HEAD + 1, files=0)
+
+
+def test_flash_that_gets_full_with_the_first_write_keeps_nothing_of_it(
+    small: LooseVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it is known to be short by the time that the bytes are tried again."""
+    ino = make(small, b"file").ino
+    room = iter([small.head])
+    monkeypatch.setattr(small.fs.data._placement, "fit", lambda _: next(room, 0))
+    small.os.write_short(Point("flash.pwrite", 0), 100)
+    small.os.fail(Point("flash.pwrite", 1), errno.ENOSPC)
+    small.os.fail(Point("flash.pwrite", 2), errno.ENOSPC)
+    small.fs.data.write(ino, 0, b"x" * 1000)
+    assert small.fs.data.read(ino, 0, 2000) == b"x" * 1000
+    assert small.index.inodes.get(ino).prefix == 0
+    assert not small.flash_object(ino).exists()

@@ -354,8 +354,11 @@ class Data:
         return inode
 
     def _placed(self, inode: Inode) -> Inode:
-        """A file without a byte goes where there is room now."""
+        """A file without a byte goes where there is room now; not one whose head has been begun."""
         if inode.size or inode.prefix == 0:
+            return inode
+        file = self._dirty.get(inode.ino)
+        if file is not None and file.begun[FLASH] and not inode.version:
             return inode
         prefix = self._placement.fit(inode.prefix)
         return inode if prefix == inode.prefix else inode._replace(prefix=prefix)
