@@ -166,7 +166,7 @@ def benchmarks() -> None:
     type=DIRECTORY,
     default=TMP,
     show_default=True,
-    help="The same, for what shall lie on a disk.",
+    help="The same, for what is to be on a disk.",
 )
 @click.option("--json", "json_file", type=FILE, help="Write every sample to this file.")
 def suite(json_file: Path | None, **given: object) -> None:

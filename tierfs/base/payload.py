@@ -24,8 +24,8 @@ class Payload(Protocol):
     def fetch(self) -> None:
         """Take them into memory, from the file where ``splice`` has put them.
 
-        Whoever keeps others from changing that calls it before they may, if the bytes are needed
-        once more. Raises as ``__buffer__`` does.
+        To be called under the inode's lock, before others may change that file, if the bytes are
+        needed once more. Raises as ``__buffer__`` does.
         """
 
     def splice(self, fd: int, offset: int) -> int:

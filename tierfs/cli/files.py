@@ -197,7 +197,7 @@ class Placement(NamedTuple):
     prefix: int
     """How many of its bytes are on flash, if it has as many."""
     pin: str | None
-    """``1``: for ever, else when it ends; None: it has no pin of its own."""
+    """``1``: it has no end, else when it ends; None: it has no pin of its own."""
     mirrored: bool
     """Whether the disk holds what is on flash as well."""
     requested: int | None

@@ -57,7 +57,7 @@ class Request:
     moves: Callable[[Placement], int]
     """The bytes that are still to be moved for it."""
     reached: Callable[[Placement], bool]
-    """Whether the bytes are where they shall be."""
+    """Whether the bytes are where they belong."""
     is_noted: Callable[[Placement], bool]
     """Whether it is noted, so that the mover sees to it."""
     direction: str
@@ -73,7 +73,7 @@ class Request:
 
 
 def pin_request(length: str | None) -> Request:
-    """Keep files on flash whole; ``length`` as `parse_pin` reads it, or None for ever."""
+    """Keep files on flash whole; ``length`` as `parse_pin` reads it, or None without an end."""
     return Request(
         verb="pin",
         noted="pinned",
@@ -384,7 +384,7 @@ class PendingFiles:
         self._files: deque[Pending] = deque()
         self._reporter = reporter
         self.reached = 0
-        """Files that are where they shall be."""
+        """Files that are where they belong."""
 
     def add(self, pending: Pending) -> None:
         """Wait for one more."""

@@ -33,7 +33,7 @@ def show_prefix(prefix: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Promote:
-    """After ``reads`` reads within so many nanoseconds, the first ``to`` bytes go to flash."""
+    """After ``reads`` reads within ``within`` nanoseconds, the first ``to`` bytes go to flash."""
 
     reads: int
     within: int

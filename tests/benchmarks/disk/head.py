@@ -45,7 +45,7 @@ class Head:
         await done.wait()
 
     async def serve(self) -> None:
-        """Serve whoever waits, one after the other, until cancelled."""
+        """Serve waiting requests one after the other, until cancelled."""
         timer = Timer()
         try:
             while True:

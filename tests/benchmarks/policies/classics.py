@@ -38,7 +38,7 @@ class Lru:
 class Lfu:
     """The file that was used the fewest times goes; of equals that which came to it first.
 
-    Uses are counted for ever, also of files that are not on flash ("perfect" LFU).
+    Uses are never forgotten, also of files that are not on flash ("perfect" LFU).
     """
 
     def __init__(self, flash: int) -> None:
@@ -76,7 +76,7 @@ class Lfu:
 
 
 SMALL_SHARE: Final = 10
-"""The small queue has one part in so many of flash."""
+"""The small queue has flash divided by this."""
 
 MOST_USES: Final = 3
 """Uses are counted in two bits."""
