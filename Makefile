@@ -60,7 +60,7 @@ clean: ## remove all that these targets made in the checkout
 	find tierfs tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps: set-up runs again only when what it depends on has changed.
-.venv/.ready: pyproject.toml .ci/setup $(wildcard tierfs/fastpath/src/*)
+.venv/.ready: pyproject.toml .ci/setup $(wildcard tierfs/native/src/*)
 	.ci/setup venv
 	@touch $@
 

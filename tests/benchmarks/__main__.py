@@ -39,10 +39,10 @@ from tests.benchmarks.sides import (
 from tests.benchmarks.suite import ALIASES, CHANGES, GROUPS, Outcome, play
 from tests.benchmarks.waiting import Loader, Training, first_byte, whole_file
 from tests.benchmarks.wanted import COLUMNS, judge, plain, table
-from tierfs.base.errors import ExitCode, TierfsError, UsageError
-from tierfs.base.units import KIB, MIB, format_size
 from tierfs.cli.types import DIRECTORY, FILE, SIZE
-from tierfs.mount.interpreter import module_command
+from tierfs.common.errors import ExitCode, TierfsError, UsageError
+from tierfs.common.units import KIB, MIB, format_size
+from tierfs.daemon.interpreter import module_command
 
 MEMORY: Final = "tmpfs"
 SHM: Final = "/dev/shm"  # noqa: S108 - only the parent for mkdtemp

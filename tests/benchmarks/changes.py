@@ -15,7 +15,7 @@ from tests.benchmarks.datasets import A_DIRECTORY, LABEL, LABEL_VALUE
 from tests.benchmarks.loops import create_files, read_files, write_stream
 from tests.benchmarks.machine import require_room
 from tests.benchmarks.scenario import Figure, Side, Turn, rate, rated, work_directory
-from tierfs.base.units import KIB, MIB
+from tierfs.common.units import KIB, MIB
 
 CREATE: Final = "create"
 

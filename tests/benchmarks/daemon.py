@@ -14,8 +14,8 @@ from tests.benchmarks.loops import read_files, stat_files
 from tests.benchmarks.machine import Coldness
 from tests.benchmarks.processes import PROC, daemons_of, processor_seconds
 from tests.benchmarks.scenario import Better, Figure, Side, Turn
-from tierfs.base.errors import TierfsError
-from tierfs.base.units import KIB, MIB
+from tierfs.common.errors import TierfsError
+from tierfs.common.units import KIB, MIB
 
 IDLE: Final = "idle"
 PROCESSOR: Final = "processor time"

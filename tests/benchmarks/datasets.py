@@ -15,8 +15,8 @@ from typing import Final, NamedTuple
 
 from tests.benchmarks.machine import require_room
 from tests.benchmarks.scenario import Side, work_directory
-from tierfs.base.errors import DamageFound, TierfsError
-from tierfs.base.units import KIB, MIB, format_size
+from tierfs.common.errors import DamageFound, TierfsError
+from tierfs.common.units import KIB, MIB, format_size
 
 A_DIRECTORY: Final = 200
 """Files in each directory."""

@@ -29,11 +29,11 @@ from rich.table import Column, Table
 
 from tests.benchmarks.machine import drop_kernel_caches
 from tests.benchmarks.stage import run, stage
-from tierfs.base.errors import DamageFound, ExitCode, TierfsError
-from tierfs.base.text import printable
-from tierfs.base.units import KIB, MIB, format_size
 from tierfs.cli.types import DIRECTORY
-from tierfs.mount.interpreter import module_command
+from tierfs.common.errors import DamageFound, ExitCode, TierfsError
+from tierfs.common.text import printable
+from tierfs.common.units import KIB, MIB, format_size
+from tierfs.daemon.interpreter import module_command
 
 HEAD: Final = 64 * KIB  # of each file, on flash by default
 MOST_FILES, MOST_BYTES, FEWEST_BYTES = 4000, 128 * MIB, 8 * MIB

@@ -11,7 +11,7 @@ import errno
 import os
 from collections.abc import Iterable, Sequence
 
-from tierfs.base.errors import DamageFound
+from tierfs.common.errors import DamageFound
 
 
 def read_files(paths: Sequence[bytes], size: int) -> int:

@@ -10,8 +10,8 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
-from tierfs.base.errors import TierfsError
-from tierfs.base.units import KIB, format_size
+from tierfs.common.errors import TierfsError
+from tierfs.common.units import KIB, format_size
 
 MOUNTINFO: Final = Path("/proc/self/mountinfo")
 _OCTAL: Final = re.compile(rb"\\([0-7]{3})")

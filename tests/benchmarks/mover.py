@@ -16,9 +16,9 @@ from tests.benchmarks.datasets import Dataset
 from tests.benchmarks.scenario import Better, Figure, Side, Turn
 from tests.benchmarks.stage import Program, Stage
 from tests.benchmarks.waiting import SHARE, percentile
-from tierfs.base.by_hand import PREFIX
-from tierfs.base.errors import DamageFound, TierfsError
-from tierfs.base.units import KIB, MIB
+from tierfs.common.by_hand import PREFIX
+from tierfs.common.errors import DamageFound, TierfsError
+from tierfs.common.units import KIB, MIB
 
 
 class Span(NamedTuple):

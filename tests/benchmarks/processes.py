@@ -17,7 +17,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Final, Generic, NamedTuple, TypeVar, cast
 
-from tierfs.base.errors import TierfsError, UsageError
+from tierfs.common.errors import TierfsError, UsageError
 
 PROC: Final = Path("/proc")
 FUSE_DEVICE: Final = "/dev/fuse"

@@ -24,7 +24,7 @@ from tests.benchmarks.loops import (
 )
 from tests.benchmarks.machine import Coldness, require_room
 from tests.benchmarks.scenario import Figure, Side, Turn, rate, rated, work_directory
-from tierfs.base.units import GIB, KIB, MIB
+from tierfs.common.units import GIB, KIB, MIB
 
 FIRST_EPOCH: Final = "first epoch"
 EPOCH_AGAIN: Final = "epoch again"

@@ -11,8 +11,8 @@ from tests.benchmarks.mover import Pace, volume
 from tests.benchmarks.runner import Say
 from tests.benchmarks.scenario import Side
 from tests.benchmarks.stage import NO_FASTPATH, Program, Stage, has_option
-from tierfs.base.errors import TierfsError
-from tierfs.base.units import GIB, KIB, MIB
+from tierfs.common.errors import TierfsError
+from tierfs.common.units import GIB, KIB, MIB
 
 NATIVE: Final = "native"
 TIERFS: Final = "tierfs"

@@ -32,7 +32,7 @@ from tests.benchmarks.waiting import (
     first_byte,
     whole_file,
 )
-from tierfs.base.units import KIB
+from tierfs.common.units import KIB
 
 DISK: Final = "disk alone"
 TIERFS: Final = "tierfs"

@@ -20,7 +20,7 @@ from typing import Final
 from tests.benchmarks.machine import mountpoints
 from tests.benchmarks.processes import daemons_of
 from tests.benchmarks.scenario import Side
-from tierfs.base.errors import TierfsError
+from tierfs.common.errors import TierfsError
 
 PREFIX: Final = "tierfs-bench-"
 COMMAND_S: Final = 120.0

@@ -51,8 +51,8 @@ from tests.benchmarks.wanted import (
     TREE,
     UNCACHED,
 )
-from tierfs.base.errors import TierfsError
-from tierfs.base.units import MIB, format_size
+from tierfs.common.errors import TierfsError
+from tierfs.common.units import MIB, format_size
 
 EMPTY: Final = 0
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.benchmarks import machine
 from tests.benchmarks.__main__ import SCENARIOS, main
-from tierfs.base.errors import ExitCode
+from tierfs.common.errors import ExitCode
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ import pytest
 from tests.benchmarks.datasets import LABEL, MANIFEST, Dataset
 from tests.benchmarks.samples import cold_side
 from tests.benchmarks.scenario import Side
-from tierfs.base.errors import TierfsError
+from tierfs.common.errors import TierfsError
 
 DATASET = Dataset(450, 100)
 

@@ -15,7 +15,7 @@ import pytest
 from tests.benchmarks import demo
 from tests.benchmarks.machine import mountpoints
 from tests.support.proc import run
-from tierfs.base.errors import TierfsError
+from tierfs.common.errors import TierfsError
 
 PROGRAM = [sys.executable, "-m", "tests.benchmarks.demo"]
 

@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from tests.benchmarks.disk.model import Drive, Geometry, SimulatedDisk, assumptions
-from tierfs.base.units import KIB, MIB
+from tierfs.common.units import KIB, MIB
 
 MS = 1e-3
 CAPACITY = 4 * 10**12

@@ -16,7 +16,7 @@ from tests.benchmarks.loops import (
     walk,
     write_stream,
 )
-from tierfs.base.errors import DamageFound
+from tierfs.common.errors import DamageFound
 
 LABEL = "user.bench.label"
 

@@ -23,9 +23,9 @@ from tests.benchmarks.mover import (
 )
 from tests.benchmarks.runner import Conditions, measure
 from tests.benchmarks.stage import stage
-from tierfs.base.errors import TierfsError
-from tierfs.base.units import KIB, MIB
-from tierfs.mount.interpreter import module_command
+from tierfs.common.errors import TierfsError
+from tierfs.common.units import KIB, MIB
+from tierfs.daemon.interpreter import module_command
 from tierfs.policy.tier_policy import load_policy
 
 MS = 1_000_000

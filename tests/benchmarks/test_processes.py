@@ -24,7 +24,7 @@ from tests.benchmarks.processes import (
 from tests.benchmarks.runner import SideTurn
 from tests.benchmarks.scenario import Side
 from tests.support.fixtures import MakeMount
-from tierfs.base.errors import DamageFound, TierfsError
+from tierfs.common.errors import DamageFound, TierfsError
 
 THREADS = """
 import threading

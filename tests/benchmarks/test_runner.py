@@ -11,7 +11,7 @@ from tests.benchmarks.machine import Coldness
 from tests.benchmarks.runner import Conditions, measure
 from tests.benchmarks.samples import as_cold_as, cold_side, medians
 from tests.benchmarks.scenario import Figure, Side, Turn
-from tierfs.base.errors import TierfsError, UsageError
+from tierfs.common.errors import TierfsError, UsageError
 
 
 @dataclass

@@ -15,8 +15,8 @@ from tests.benchmarks.scenario import Better, Figure
 from tests.benchmarks.spinning import Plan, explain, gains, training, waiting
 from tests.benchmarks.stage import stage
 from tests.benchmarks.waiting import BUSY, WHOLE_ALL, WHOLE_FILE, Training
-from tierfs.base.units import KIB
-from tierfs.mount.interpreter import module_command
+from tierfs.common.units import KIB
+from tierfs.daemon.interpreter import module_command
 
 
 @pytest.mark.timeout(240)

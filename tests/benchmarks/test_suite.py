@@ -17,8 +17,8 @@ from tests.benchmarks.machine import filesystem_of, mountpoints
 from tests.benchmarks.report import Report
 from tests.benchmarks.stage import run, stage
 from tests.benchmarks.suite import Outcome
-from tierfs.base.errors import TierfsError
-from tierfs.mount.interpreter import module_command
+from tierfs.common.errors import TierfsError
+from tierfs.daemon.interpreter import module_command
 
 SMALL = (
     *("--repeat=1", "--files=20", "--walked=20", "--created=10", "--changed=10"),

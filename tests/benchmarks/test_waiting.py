@@ -34,8 +34,8 @@ from tests.benchmarks.waiting import (
     waits_for,
     whole_file,
 )
-from tierfs.base.errors import DamageFound, TierfsError
-from tierfs.base.units import KIB, MIB
+from tierfs.common.errors import DamageFound, TierfsError
+from tierfs.common.units import KIB, MIB
 
 DATASET = mostly_small(20)
 IMAGES = images(14, 100, 300)

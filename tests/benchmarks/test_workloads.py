@@ -16,8 +16,8 @@ from tests.benchmarks.runner import Conditions, measure
 from tests.benchmarks.samples import cold_side, medians
 from tests.benchmarks.scenario import Scenario, Side, work_directory
 from tests.benchmarks.tree import Tree
-from tierfs.base.errors import DamageFound, TierfsError
-from tierfs.base.units import MIB
+from tierfs.common.errors import DamageFound, TierfsError
+from tierfs.common.units import MIB
 
 SMALL = Dataset(30, 100)
 LABELLED = Dataset(30, 100, labelled=True)

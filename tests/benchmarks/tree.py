@@ -16,7 +16,7 @@ from typing import Final
 
 from tests.benchmarks.machine import Coldness, require_room
 from tests.benchmarks.scenario import Better, Figure, Side, Turn, work_directory
-from tierfs.base.errors import TierfsError
+from tierfs.common.errors import TierfsError
 
 UNTAR: Final = "untar"
 UNTAR_SYNC: Final = "untar, sync"

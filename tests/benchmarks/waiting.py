@@ -18,8 +18,8 @@ from typing import ClassVar, Final, NamedTuple
 from tests.benchmarks.datasets import SMALL, File, Mixed, check
 from tests.benchmarks.machine import Coldness
 from tests.benchmarks.scenario import Better, Figure, Side, Turn
-from tierfs.base.errors import TierfsError
-from tierfs.base.units import KIB
+from tierfs.common.errors import TierfsError
+from tierfs.common.units import KIB
 
 HEAD: Final = 64 * KIB
 """Bytes that are the first of a file; what one read(2) asks for."""

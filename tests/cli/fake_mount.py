@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
-from tierfs.base.by_hand import (
+from tierfs.common.by_hand import (
     MIRRORED,
     PIN,
     PINNED_BY,
@@ -19,7 +19,7 @@ from tierfs.base.by_hand import (
     parse_prefix,
     show_prefix,
 )
-from tierfs.base.extents import WHOLE_FILE
+from tierfs.common.extents import WHOLE_FILE
 
 HEAD = 64 * 1024
 END = b"2030-03-17T23:46:40Z"

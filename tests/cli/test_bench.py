@@ -10,9 +10,9 @@ from unittest.mock import patch
 import pytest
 
 from tests.support.fixtures import MakeMount
-from tierfs.base.errors import DamageFound, ExitCode
 from tierfs.cli import bench
 from tierfs.cli.main import main
+from tierfs.common.errors import DamageFound, ExitCode
 
 FIGURES = {figure.name for part in bench.PARTS.values() for figure in part}
 SMALL = ("--files=10", "--size=100B", "--repeat=2", "--json=f.json")

@@ -11,12 +11,12 @@ from click.testing import CliRunner
 from tests.support.fixtures import MakeMount
 from tests.support.fsck import assert_clean
 from tests.support.mounting import tierfs
-from tierfs.base.errors import ExitCode
 from tierfs.cli.fsck import command, line, summary
 from tierfs.cli.main import main
+from tierfs.common.errors import ExitCode
 from tierfs.fsck import kinds
 from tierfs.fsck.check import Finding, Report
-from tierfs.store.objects import object_path
+from tierfs.storage.objects import object_path
 
 LEFT = (
     "The next mount removes 2 unlinked inodes and trims the objects of 1 files, "

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tierfs.base.errors import ExitCode
 from tierfs.cli.main import main
-from tierfs.core.volume import volume_uuid
+from tierfs.common.errors import ExitCode
+from tierfs.fs.volume import volume_uuid
 from tierfs.policy.volume_file import load_volume_file
 
 

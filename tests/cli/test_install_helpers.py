@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tierfs.base.errors import ExitCode
 from tierfs.cli.main import main
-from tierfs.mount import helpers
-from tierfs.mount.helpers import NAMES
+from tierfs.common.errors import ExitCode
+from tierfs.daemon import helpers
+from tierfs.daemon.helpers import NAMES
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ from unittest.mock import patch
 import click
 import pytest
 
-from tierfs.base.errors import ConfigError, ExitCode, VolumeBusy
 from tierfs.cli.main import DEBUG, INTERRUPTED, VERBS, main
+from tierfs.common.errors import ConfigError, ExitCode, VolumeBusy
 
 
 def failing(error: BaseException) -> int:
@@ -33,7 +33,7 @@ def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFi
     assert f"tierfs {verb}" in examples
 
 
-COSTLY = {"yaml", "trio", "pyfuse3", "prometheus_client", "sqlite3", "tierfs.policy", "tierfs.core"}
+COSTLY = {"yaml", "trio", "pyfuse3", "prometheus_client", "sqlite3", "tierfs.policy", "tierfs.fs"}
 """What takes longer to load than all else that a command needs."""
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from tests.cli.fake_mount import FakeMount
 from tests.cli.manual import Captured, stdin
-from tierfs.base.errors import ExitCode
-from tierfs.base.extents import WHOLE_FILE
+from tierfs.common.errors import ExitCode
+from tierfs.common.extents import WHOLE_FILE
 
 
 def test_pin_and_unpin(

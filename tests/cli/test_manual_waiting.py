@@ -11,10 +11,10 @@ import pytest
 
 from tests.cli.fake_mount import FakeMount
 from tests.cli.manual import Captured
-from tierfs.base.errors import ExitCode
-from tierfs.base.extents import WHOLE_FILE
 from tierfs.cli.main import INTERRUPTED
 from tierfs.cli.manual_requests import LOOKS
+from tierfs.common.errors import ExitCode
+from tierfs.common.extents import WHOLE_FILE
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.fixtures import MakeMount
 from tests.support.mounting import Mount, mounts_at, tierfs
-from tierfs.mount.fstab import Line, lines
+from tierfs.daemon.fstab import Line, lines
 
 USAGE = 2
 

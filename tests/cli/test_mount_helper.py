@@ -5,11 +5,11 @@ from unittest.mock import patch
 
 import pytest
 
-from tierfs.base.errors import MountFailed, UsageError
 from tierfs.cli import mount_helper
 from tierfs.cli.main import main as tierfs
 from tierfs.cli.mount_helper import MountExit, main, parse
-from tierfs.mount.daemon import Request
+from tierfs.common.errors import MountFailed, UsageError
+from tierfs.daemon.daemon import Request
 
 
 def test_the_command_line_of_mount() -> None:

@@ -9,10 +9,10 @@ import pytest
 from jsonschema import Draft7Validator
 
 from tests.policy.loading import CONFIGS, ISSUE
-from tierfs.base.errors import ExitCode
 from tierfs.cli.main import main
 from tierfs.cli.policy import explain as explain_module
-from tierfs.mount.mountinfo import Mount
+from tierfs.common.errors import ExitCode
+from tierfs.daemon.mountinfo import Mount
 
 WHO = """\
 version: 1

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tierfs.base.errors import ExitCode, NotMounted
 from tierfs.cli.main import main
 from tierfs.cli.policy import mounted as mounted_module
-from tierfs.mount.mountinfo import Mount
+from tierfs.common.errors import ExitCode, NotMounted
+from tierfs.daemon.mountinfo import Mount
 
 Answer = dict[str, Any]
 

@@ -7,8 +7,8 @@ from unittest.mock import patch
 
 import pytest
 
-from tierfs.base.units import GIB
 from tierfs.cli.main import main
+from tierfs.common.units import GIB
 
 PLAN: dict[str, Any] = {
     "policy": "/etc/p.yaml",

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tierfs.base.errors import ExitCode
 from tierfs.cli.main import main
+from tierfs.common.errors import ExitCode
 
 HEAD = 65536
 

@@ -8,9 +8,9 @@ from unittest.mock import patch
 
 import pytest
 
-from tierfs.base.errors import ExitCode
 from tierfs.cli.main import main
 from tierfs.cli.messages import aligned
+from tierfs.common.errors import ExitCode
 
 TIERING: dict[str, Any] = {
     "active": False,

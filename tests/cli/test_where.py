@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.fake_mount import END, FakeMount
 from tests.cli.manual import LARGE, SMALL, Captured, stdin
-from tierfs.base.extents import WHOLE_FILE
+from tierfs.common.extents import WHOLE_FILE
 
 TABLE = """\
     size  on flash   on disk  where  mirrored  pinned until          requested  waits        path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.core.consistency import check
+from tests.fs.consistency import check
 from tests.support.mounting import Mount
 from tests.support.places import Place
 from tests.support.proc import run

@@ -21,11 +21,11 @@ from tests.docs.pages import (
     named_files,
     read,
 )
-from tierfs.base.errors import ExitCode
-from tierfs.base.metrics import TABLE, Metric
 from tierfs.cli.main import VERBS, tierfs
-from tierfs.index.schema import MIGRATIONS
-from tierfs.store.markers import FORMAT
+from tierfs.common.errors import ExitCode
+from tierfs.common.metrics import TABLE, Metric
+from tierfs.metadata.schema import MIGRATIONS
+from tierfs.storage.markers import FORMAT
 
 
 def page_id(page: Path) -> str:

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from tests.core.scenarios import HEAD, ME, make, pattern, template
+from tests.fs.scenarios import HEAD, ME, make, pattern, template
 from tests.support.volumes import LooseVolume, volume_settings
-from tierfs.core.volume import HEADS, OBJECTS
-from tierfs.index.inodes import ROOT
-from tierfs.index.pins_and_requests import Pin, Request
-from tierfs.store.objects import object_path
+from tierfs.fs.volume import HEADS, OBJECTS
+from tierfs.metadata.inodes import ROOT
+from tierfs.metadata.pins_and_requests import Pin, Request
+from tierfs.storage.objects import object_path
 
 DIRECTORY = stat.S_IFDIR | 0o755
 LINK = stat.S_IFLNK | 0o777

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from tests.fsck.image import Image
-from tierfs.core.volume import HEADS
+from tierfs.fs.volume import HEADS
 from tierfs.fsck import kinds
 from tierfs.fsck.kinds import Kind
-from tierfs.index.inodes import ROOT
+from tierfs.metadata.inodes import ROOT
 
 Findings = set[tuple[Kind, int]]
 Plant = Callable[[Image], Findings]

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.core.scenarios import make, pattern
+from tests.fs.scenarios import make, pattern
 from tests.fsck.image import Image, at_once
 from tests.fsck.plants import (
     PLANTS,
@@ -30,16 +30,16 @@ from tests.fsck.plants import (
 from tests.support.fixtures import directory
 from tests.support.fsck import assert_clean
 from tests.support.volumes import LooseVolume, MakeVolume
-from tierfs.base.beneath import open_file
-from tierfs.base.errors import IndexFailed, VolumeBusy, VolumeRefused
-from tierfs.base.extents import WHOLE_FILE
+from tierfs.common.beneath import open_file
+from tierfs.common.errors import IndexFailed, VolumeBusy, VolumeRefused
+from tierfs.common.extents import WHOLE_FILE
 from tierfs.fsck import check as check_module
 from tierfs.fsck import kinds
 from tierfs.fsck.check import Finding, check
-from tierfs.index import index as index_module
-from tierfs.index import inspection
-from tierfs.index.inodes import ROOT
-from tierfs.store.markers import MARKER
+from tierfs.metadata import index as index_module
+from tierfs.metadata import inspection
+from tierfs.metadata.inodes import ROOT
+from tierfs.storage.markers import MARKER
 
 APART = (
     change_mirror,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.core import scenarios
-from tests.core.scenarios import OPERATIONS, Operation, points, prepared
+from tests.fs import scenarios
+from tests.fs.scenarios import OPERATIONS, Operation, points, prepared
 from tests.support.faulty_os import Killed
 from tests.support.fsck import assert_clean
 from tests.support.volumes import LooseVolume, volume_settings

@@ -15,8 +15,8 @@ from tests.support.volumes import LooseVolume
 from tierfs.fsck import check as check_module
 from tierfs.fsck import kinds
 from tierfs.fsck.faults import Case, cases
-from tierfs.index.inodes import ROOT, Inode
-from tierfs.index.inspection import Inspection
+from tierfs.metadata.inodes import ROOT, Inode
+from tierfs.metadata.inspection import Inspection
 
 INODES = 100_000
 FEWER = 20_000

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.core import consistency
+from tests.fs import consistency
 from tests.fsck.image import Image
 from tests.fsck.plants import (
     PLANTS,
@@ -26,7 +26,7 @@ from tests.fsck.test_check import contents
 from tests.support.fixtures import directory
 from tests.support.fsck import assert_clean
 from tests.support.volumes import LooseVolume
-from tierfs.base.errors import VolumeBusy
+from tierfs.common.errors import VolumeBusy
 from tierfs.fsck import kinds, repair
 from tierfs.fsck.check import Finding, check
 from tierfs.fsck.kinds import Kind

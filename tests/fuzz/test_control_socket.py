@@ -8,9 +8,9 @@ import socket
 
 from tests.fuzz.mutator import SEED, mutations
 from tests.support.mounting import Mount
-from tierfs.mount.asking import volume_of
-from tierfs.mount.mountpoint import tierfs_at
-from tierfs.mount.runtime import socket_path
+from tierfs.daemon.asking import volume_of
+from tierfs.daemon.mountpoint import tierfs_at
+from tierfs.daemon.runtime import socket_path
 
 CORPUS = [
     b'{"verb": "status"}\n',

@@ -20,23 +20,23 @@ from typing import Any
 
 import pytest
 
-from tests.core.scenarios import populate
+from tests.fs.scenarios import populate
 from tests.fuzz.mutator import SECONDS, SEED, mutations
 from tests.guards.logs import ExpectLog
 from tests.policy.loading import CONFIGS
 from tests.support.volumes import LooseVolume, MakeVolume
-from tierfs.base.by_hand import parse_pin, parse_prefix
-from tierfs.base.errors import FsError, TierfsError
+from tierfs.common.by_hand import parse_pin, parse_prefix
+from tierfs.common.errors import FsError, TierfsError
+from tierfs.daemon import control
+from tierfs.daemon.handshake import _understood
+from tierfs.daemon.listener import MOST_BYTES
+from tierfs.daemon.policy_explain import explain_files
 from tierfs.fsck.check import check
-from tierfs.index.index import require_database
-from tierfs.index.inodes import ROOT
-from tierfs.mount import control
-from tierfs.mount.handshake import _understood
-from tierfs.mount.listener import MOST_BYTES
-from tierfs.mount.policy_explain import explain_files
+from tierfs.metadata.index import require_database
+from tierfs.metadata.inodes import ROOT
 from tierfs.policy.tier_policy import load_policy
 from tierfs.policy.volume_file import load_volume_file
-from tierfs.store.markers import MARKER, Marker, read_marker, write_marker
+from tierfs.storage.markers import MARKER, Marker, read_marker, write_marker
 from tierfs.tiering.access_log import (
     BadLine,
     FileFacts,

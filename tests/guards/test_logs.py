@@ -10,14 +10,14 @@ def test_an_unexpected_warning_fails_the_test(run_under: RunUnder) -> None:
         import logging
 
         def test_quiet():
-            logging.getLogger("tierfs.core").info("all is well")
+            logging.getLogger("tierfs.fs").info("all is well")
 
         def test_loud():
-            logging.getLogger("tierfs.core").warning("object %d is short", 7)
+            logging.getLogger("tierfs.fs").warning("object %d is short", 7)
         """,
     )
     result.assert_outcomes(passed=2, errors=1)
-    result.stdout.fnmatch_lines(["*unexpected WARNING from tierfs.core: object 7 is short"])
+    result.stdout.fnmatch_lines(["*unexpected WARNING from tierfs.fs: object 7 is short"])
 
 
 def test_a_warning_from_a_thread_fails_the_test(run_under: RunUnder) -> None:
@@ -44,7 +44,7 @@ def test_an_announced_warning_passes(run_under: RunUnder) -> None:
         def test_announced(expect_log):
             expect_log(r"object \\d+ is short")
             expect_log("may come", required=False)
-            logging.getLogger("tierfs.core").warning("object 7 is short")
+            logging.getLogger("tierfs.fs").warning("object 7 is short")
         """,
     )
     result.assert_outcomes(passed=1)

@@ -21,11 +21,11 @@ from tests.model.driver import (
     XattrFlags,
     os_error,
 )
-from tierfs.core.attributes import Changes
-from tierfs.core.filesystem import FileSystem
-from tierfs.core.locks import WouldBlock
-from tierfs.core.names import Owner
-from tierfs.index.inodes import Inode
+from tierfs.fs.attributes import Changes
+from tierfs.fs.filesystem import FileSystem
+from tierfs.fs.locks import WouldBlock
+from tierfs.fs.names import Owner
+from tierfs.metadata.inodes import Inode
 
 _ROOT_USER = Owner(0, 0)
 

@@ -9,15 +9,15 @@ from pathlib import Path as OsPath
 from typing import ParamSpec, TypeVar
 
 from tests.model.driver import Path, os_error
-from tierfs.base.errors import FsError, errno_of
-from tierfs.base.extents import object_lengths
-from tierfs.base.metrics import Metrics
-from tierfs.core.volume import HEADS, OBJECTS, format_volume, open_volume
-from tierfs.index.counts import IndexUsage
-from tierfs.index.entries import Entry
-from tierfs.index.inodes import ROOT, Inode
+from tierfs.common.errors import FsError, errno_of
+from tierfs.common.extents import object_lengths
+from tierfs.common.metrics import Metrics
+from tierfs.fs.volume import HEADS, OBJECTS, format_volume, open_volume
+from tierfs.metadata.counts import IndexUsage
+from tierfs.metadata.entries import Entry
+from tierfs.metadata.inodes import ROOT, Inode
 from tierfs.policy.volume_file import LogSettings, VolumeFile
-from tierfs.store.objects import object_path
+from tierfs.storage.objects import object_path
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -6,7 +6,7 @@ import time
 from pathlib import Path as OsPath
 
 from tests.model.core_driver import CoreDriver
-from tierfs.base.extents import WHOLE_FILE
+from tierfs.common.extents import WHOLE_FILE
 
 FIRST = 16
 """The smallest inode number that a file can have."""

@@ -8,7 +8,7 @@ from pathlib import Path as OsPath
 
 from tests.model.driver import LINUX, FallocateMode, Path, RenameFlags, Stat, Traits, XattrFlags
 from tests.model.renameat2 import renameat2
-from tierfs.base.ranges import fallocate
+from tierfs.common.ranges import fallocate
 
 _QUIET = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from tierfs.base.errors import ConfigError, IndexFailed, NotMounted, TierfsError
-from tierfs.mount.apart import run_apart
+from tierfs.common.errors import ConfigError, IndexFailed, NotMounted, TierfsError
+from tierfs.daemon.apart import run_apart
 
 
 def doubled(number: int) -> int:

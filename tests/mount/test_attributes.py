@@ -8,11 +8,11 @@ from typing import Any, cast
 import pytest
 import trio
 
-from tests.core.calls import FILE, make
+from tests.fs.calls import FILE, make
 from tests.support.volumes import LooseVolume, home, make_volume, volume
-from tierfs.index.inodes import Inode
-from tierfs.mount.adapter import Adapter
-from tierfs.mount.operations import Operations
+from tierfs.daemon.adapter import Adapter
+from tierfs.daemon.operations import Operations
+from tierfs.metadata.inodes import Inode
 
 __all__ = ["home", "make_volume", "volume"]
 

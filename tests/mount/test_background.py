@@ -13,10 +13,10 @@ import trio
 from trio.testing import MockClock
 
 from tests.guards.logs import ExpectLog
-from tierfs.base.errors import FsError
-from tierfs.base.metrics import Metrics
-from tierfs.mount.logs import start_logging
-from tierfs.mount.supervision import LONGEST_PAUSE_S, Supervisor
+from tierfs.common.errors import FsError
+from tierfs.common.metrics import Metrics
+from tierfs.daemon.logs import start_logging
+from tierfs.daemon.supervision import LONGEST_PAUSE_S, Supervisor
 from tierfs.policy.volume_file import LogSettings
 
 FAILURES = (OSError(errno.EIO, os.strerror(errno.EIO)), FsError(errno.EIO), KeyError("a bug"))

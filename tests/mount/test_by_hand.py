@@ -19,7 +19,7 @@ import pytest
 from tests.support.fixtures import MakeMount
 from tests.support.mounting import HEAD, Mount, tierfs
 from tests.support.proc import Argument, as_root, run, start, stop, wait_until
-from tierfs.base.errors import ExitCode
+from tierfs.common.errors import ExitCode
 
 NOBODY = "65534"
 STRANGER = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")

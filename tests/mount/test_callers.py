@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tierfs.mount.callers import Credentials, ProcessCaller, credentials
+from tierfs.daemon.callers import Credentials, ProcessCaller, credentials
 
 STATUS = "Name:\ta:b\nGroups:\t4 27 \nCapEff:\t0000000000200010\n"
 

@@ -14,8 +14,8 @@ import pytest
 from tests.support.fixtures import MakeMount
 from tests.support.mounting import Mount, mounts_at, tierfs
 from tests.support.proc import wait_until
-from tierfs.base.errors import NotMounted
-from tierfs.mount.asking import ask
+from tierfs.common.errors import NotMounted
+from tierfs.daemon.asking import ask
 
 T = TypeVar("T")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")

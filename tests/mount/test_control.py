@@ -19,15 +19,15 @@ import pytest
 
 from tests.guards.logs import ExpectLog
 from tests.support.proc import wait_until
-from tierfs.base.errors import NotMounted, UsageError
-from tierfs.base.metrics import Metrics
-from tierfs.mount import asking, listener
-from tierfs.mount import runtime as runtime_files
-from tierfs.mount.asking import ask
-from tierfs.mount.control import CHECKS, MOST_SLOW, Verb, serving_control
-from tierfs.mount.mountinfo import Mount
-from tierfs.mount.policy_explain import explain_files
-from tierfs.mount.runtime import socket_path
+from tierfs.common.errors import NotMounted, UsageError
+from tierfs.common.metrics import Metrics
+from tierfs.daemon import asking, listener
+from tierfs.daemon import runtime as runtime_files
+from tierfs.daemon.asking import ask
+from tierfs.daemon.control import CHECKS, MOST_SLOW, Verb, serving_control
+from tierfs.daemon.mountinfo import Mount
+from tierfs.daemon.policy_explain import explain_files
+from tierfs.daemon.runtime import socket_path
 
 T = TypeVar("T")
 VOLUME = UUID("00000000-0000-4000-8000-000000000001")

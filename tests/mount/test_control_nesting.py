@@ -7,9 +7,9 @@ import os
 import socket
 
 from tests.support.mounting import Mount
-from tierfs.mount.asking import volume_of
-from tierfs.mount.mountpoint import tierfs_at
-from tierfs.mount.runtime import socket_path
+from tierfs.daemon.asking import volume_of
+from tierfs.daemon.mountpoint import tierfs_at
+from tierfs.daemon.runtime import socket_path
 
 NESTED = b"[" * 60_000 + b"\n"
 """Deeper than Python's stack, shorter than the longest line."""

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tierfs.base.errors import ExitCode, MountFailed
-from tierfs.mount import daemon
-from tierfs.mount.daemon import DaemonFailed, Request, start_process
-from tierfs.mount.mountinfo import Mount
+from tierfs.common.errors import ExitCode, MountFailed
+from tierfs.daemon import daemon
+from tierfs.daemon.daemon import DaemonFailed, Request, start_process
+from tierfs.daemon.mountinfo import Mount
 
 Play = Callable[..., int]
 

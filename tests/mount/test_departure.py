@@ -15,13 +15,13 @@ from tests.support.fixtures import MakeMount
 from tests.support.loop_devices import frozen, loop_filesystem
 from tests.support.mounting import HEAD, Mount, tierfs
 from tests.support.proc import run, start, stop, wait_until
-from tierfs.base.errors import VolumeBusy
-from tierfs.mount import holders as holders_module
-from tierfs.mount.holders import holders
-from tierfs.mount.holders import told as shown
-from tierfs.mount.mountinfo import mount_at
-from tierfs.mount.runtime import runs
-from tierfs.mount.session import serve_when_free
+from tierfs.common.errors import VolumeBusy
+from tierfs.daemon import holders as holders_module
+from tierfs.daemon.holders import holders
+from tierfs.daemon.holders import told as shown
+from tierfs.daemon.mountinfo import mount_at
+from tierfs.daemon.runtime import runs
+from tierfs.daemon.session import serve_when_free
 from tierfs.policy.volume_file import load_volume_file
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="makes mount namespaces")

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.mounting import unmount_by_force
-from tierfs.base.errors import MountFailed
-from tierfs.mount import device
-from tierfs.mount.device import DEVICE, MS_POSIXACL, flags_of, fusermount_options, kernel_data
-from tierfs.mount.mountinfo import Mount, mount_at
+from tierfs.common.errors import MountFailed
+from tierfs.daemon import device
+from tierfs.daemon.device import DEVICE, MS_POSIXACL, flags_of, fusermount_options, kernel_data
+from tierfs.daemon.mountinfo import Mount, mount_at
 
 SOURCE = Path("/etc/tierfs/a, b\\c \N{SNOWMAN}.yaml")
 NOBODY = 65534

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tierfs.base.errors import ExitCode
-from tierfs.mount.handshake import Herald, Report, read_report
+from tierfs.common.errors import ExitCode
+from tierfs.daemon.handshake import Herald, Report, read_report
 
 
 @pytest.fixture

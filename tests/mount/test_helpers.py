@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import tierfs
-from tierfs.base.errors import TierfsError, UsageError
-from tierfs.base.trust import Exposed, exposed
-from tierfs.mount import helpers
-from tierfs.mount.helpers import NAMES, install, remove, script
+from tierfs.common.errors import TierfsError, UsageError
+from tierfs.common.trust import Exposed, exposed
+from tierfs.daemon import helpers
+from tierfs.daemon.helpers import NAMES, install, remove, script
 
 
 @pytest.fixture(autouse=True)

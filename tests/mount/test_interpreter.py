@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import tierfs
-from tierfs.mount.interpreter import module_command
+from tierfs.daemon.interpreter import module_command
 
 SOURCE = Path(tierfs.__path__[0]).parent
 

@@ -16,10 +16,10 @@ from tests.guards.logs import ExpectLog
 from tests.support.exporter import listen, scrape
 from tests.support.fixtures import MakeMount
 from tests.support.proc import run, wait_until
-from tierfs.base.metrics import Metrics
-from tierfs.mount import listener
-from tierfs.mount.listener import MOST_WAITING, Listener, Service
-from tierfs.mount.metrics_server import metrics_listener
+from tierfs.common.metrics import Metrics
+from tierfs.daemon import listener
+from tierfs.daemon.listener import MOST_WAITING, Listener, Service
+from tierfs.daemon.metrics_server import metrics_listener
 
 IDLE = 230
 

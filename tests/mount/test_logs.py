@@ -13,9 +13,9 @@ from uuid import UUID
 
 import pytest
 
-from tierfs.base.errors import ConfigError
-from tierfs.mount import logs
-from tierfs.mount.logs import JournalHandler, default_log_file, start_logging
+from tierfs.common.errors import ConfigError
+from tierfs.daemon import logs
+from tierfs.daemon.logs import JournalHandler, default_log_file, start_logging
 from tierfs.policy.volume_file import LogSettings
 
 LOG = logging.getLogger("tierfs.test")

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.guards.logs import ExpectLog
-from tierfs.base.errors import MountFailed, NotMounted
-from tierfs.mount import mountpoint
-from tierfs.mount.mountinfo import Mount
-from tierfs.mount.mountpoint import (
+from tierfs.common.errors import MountFailed, NotMounted
+from tierfs.daemon import mountpoint
+from tierfs.daemon.mountinfo import Mount
+from tierfs.daemon.mountpoint import (
     find_program,
     is_stale,
     place_of,

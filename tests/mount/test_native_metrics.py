@@ -7,9 +7,9 @@ from typing import NamedTuple, cast
 
 from prometheus_client import generate_latest
 
-from tierfs.base.metrics import LATENCY_BUCKETS, Metrics
-from tierfs.fastpath._router import ANSWERED, BUCKETS, Counters
-from tierfs.mount.native_metrics import Native, exported
+from tierfs.common.metrics import LATENCY_BUCKETS, Metrics
+from tierfs.daemon.native_metrics import Native, exported
+from tierfs.native._router import ANSWERED, BUCKETS, Counters
 
 
 class Answered(NamedTuple):

@@ -14,11 +14,8 @@ import pytest
 
 from tests.guards.logs import ExpectLog
 from tests.support.volumes import LooseVolume
-from tierfs.base.errors import FsError
-from tierfs.core.dirty import Unreconciled
-from tierfs.core.locks import WouldBlock
-from tierfs.index.inodes import ROOT, Inode
-from tierfs.mount.operations import (
+from tierfs.common.errors import FsError
+from tierfs.daemon.operations import (
     FATTR_ATIME,
     FATTR_ATIME_NOW,
     FATTR_MODE,
@@ -29,6 +26,9 @@ from tierfs.mount.operations import (
     Waits,
     changes,
 )
+from tierfs.fs.dirty import Unreconciled
+from tierfs.fs.locks import WouldBlock
+from tierfs.metadata.inodes import ROOT, Inode
 
 FILE = stat.S_IFREG
 ME = (os.geteuid(), os.getegid(), os.getpid())

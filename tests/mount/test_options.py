@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tierfs.base.errors import UsageError
-from tierfs.mount.options import (
+from tierfs.common.errors import UsageError
+from tierfs.daemon.options import (
     GROUPS,
     MountOptions,
     Privileges,

@@ -12,10 +12,10 @@ import pytest
 
 from tests.guards.logs import ExpectLog
 from tests.policy.loading import Loader
-from tierfs.base.errors import ConfigError
-from tierfs.base.metrics import Metrics
-from tierfs.mount.policy_in_force import READ_HERE, PolicyInForce, policy_in_force
-from tierfs.mount.policy_tasks import LINES_SHOWN, apply_policy, policy_status
+from tierfs.common.errors import ConfigError
+from tierfs.common.metrics import Metrics
+from tierfs.daemon.policy_in_force import READ_HERE, PolicyInForce, policy_in_force
+from tierfs.daemon.policy_tasks import LINES_SHOWN, apply_policy, policy_status
 from tierfs.policy.model import Policy
 from tierfs.policy.tier_policy import load_policy
 

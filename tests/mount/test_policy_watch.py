@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tierfs.mount.policy_watch import Look, Stamp, Watch, look_at
+from tierfs.daemon.policy_watch import Look, Stamp, Watch, look_at
 
 OLD = Stamp(1, 10, 100, 1000, 1000)
 NEW = Stamp(1, 10, 120, 2000, 2000)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.core.calls import DIRECTORY, FILE, ME
+from tests.fs.calls import DIRECTORY, FILE, ME
 from tests.support.volumes import home, make_tiers, volume_settings
-from tierfs.base.metrics import Metrics
-from tierfs.core.volume import Volume, format_volume, open_volume
-from tierfs.fastpath import _router
-from tierfs.index.inodes import ROOT
-from tierfs.mount.fast_path import FastPath
+from tierfs.common.metrics import Metrics
+from tierfs.daemon.fast_path import FastPath
+from tierfs.fs.volume import Volume, format_volume, open_volume
+from tierfs.metadata.inodes import ROOT
+from tierfs.native import _router
 from tierfs.policy.volume_file import FastPathSettings
 
 __all__ = ["home"]

@@ -19,7 +19,7 @@ from tests.support.fsck import assert_clean
 from tests.support.loop_devices import loop_filesystem
 from tests.support.mounting import FAST_PATH, HEAD
 from tests.support.proc import run
-from tierfs.base.ranges import KEEP_SIZE, PUNCH_HOLE, fallocate
+from tierfs.common.ranges import KEEP_SIZE, PUNCH_HOLE, fallocate
 
 PUNCH = PUNCH_HOLE | KEEP_SIZE
 MIB = 1024 * 1024

@@ -14,7 +14,7 @@ from tests.support.filesystems import memory_filesystem
 from tests.support.fixtures import MakeMount
 from tests.support.mounting import Mount, tierfs
 from tests.support.proc import as_root, run
-from tierfs.mount.mountinfo import mount_at
+from tierfs.daemon.mountinfo import mount_at
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ import pytest
 
 from tests.guards.logs import ExpectLog
 from tests.support.proc import run
-from tierfs.base.errors import VolumeBusy
-from tierfs.mount import runtime
-from tierfs.mount.mountinfo import Mount
-from tierfs.mount.runtime import MOST_BYTES, RunFile, require_alone, run_of, runs, start_time
+from tierfs.common.errors import VolumeBusy
+from tierfs.daemon import runtime
+from tierfs.daemon.mountinfo import Mount
+from tierfs.daemon.runtime import MOST_BYTES, RunFile, require_alone, run_of, runs, start_time
 
 VOLUME = UUID("00000000-0000-4000-8000-000000000001")
 OWNER = f"rw,user_id={os.geteuid()}"

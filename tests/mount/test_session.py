@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from tests.guards.logs import ExpectLog
-from tierfs.base.errors import ConfigError, MountFailed, VolumeBusy
 from tierfs.cli.main import main
-from tierfs.mount import session
-from tierfs.mount.daemon import Request
-from tierfs.mount.handshake import Herald, Report, read_report
-from tierfs.mount.mountinfo import Mount
-from tierfs.mount.options import MountOptions
-from tierfs.mount.session import run, serve_when_free
+from tierfs.common.errors import ConfigError, MountFailed, VolumeBusy
+from tierfs.daemon import session
+from tierfs.daemon.daemon import Request
+from tierfs.daemon.handshake import Herald, Report, read_report
+from tierfs.daemon.mountinfo import Mount
+from tierfs.daemon.options import MountOptions
+from tierfs.daemon.session import run, serve_when_free
 from tierfs.policy.volume_file import VolumeFile, load_volume_file
 
 Serve = Callable[[VolumeFile, Path, MountOptions, Callable[[], None]], None]

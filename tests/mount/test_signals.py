@@ -24,7 +24,7 @@ DAEMON = """
 import sys
 from functools import partial
 import trio
-from tierfs.mount.signals import hangups_wait, obey_signals
+from tierfs.daemon.signals import hangups_wait, obey_signals
 
 def say(word):
     print(word, file=open(sys.argv[1], "a"), flush=True)

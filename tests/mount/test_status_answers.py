@@ -20,15 +20,15 @@ from tests.support.loop_devices import frozen, loop_filesystem, shut_down
 from tests.support.mounting import FAST_PATH, HEAD, Mount, tierfs
 from tests.support.proc import start, stop
 from tests.support.volumes import make_tiers, volume_settings
-from tierfs.base.errors import UsageError
-from tierfs.base.metrics import Metrics
-from tierfs.core.volume import Volume, format_volume, open_volume
-from tierfs.mount.connection import Connection
-from tierfs.mount.invalidation import Invalidation
-from tierfs.mount.options import parse_options
-from tierfs.mount.probes import Probe
-from tierfs.mount.status import PATIENCE_S, Served, Status, watch_tiers
-from tierfs.mount.supervision import Supervisor
+from tierfs.common.errors import UsageError
+from tierfs.common.metrics import Metrics
+from tierfs.daemon.connection import Connection
+from tierfs.daemon.invalidation import Invalidation
+from tierfs.daemon.options import parse_options
+from tierfs.daemon.probes import Probe
+from tierfs.daemon.status import PATIENCE_S, Served, Status, watch_tiers
+from tierfs.daemon.supervision import Supervisor
+from tierfs.fs.volume import Volume, format_volume, open_volume
 
 T = TypeVar("T")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts loop devices")

@@ -15,12 +15,12 @@ from tests.support.filesystems import memory_filesystem, used
 from tests.support.fixtures import MakeMount
 from tests.support.mounting import HEAD, Mount, tierfs
 from tests.support.proc import drop_page_cache, wait_until
-from tierfs.base.errors import ExitCode
-from tierfs.base.metrics import Metrics
-from tierfs.base.osio import SYSTEM
-from tierfs.base.units import MIB
-from tierfs.index.index import Index
-from tierfs.index.pins_and_requests import Request
+from tierfs.common.errors import ExitCode
+from tierfs.common.metrics import Metrics
+from tierfs.common.osio import SYSTEM
+from tierfs.common.units import MIB
+from tierfs.metadata.index import Index
+from tierfs.metadata.pins_and_requests import Request
 from tierfs.policy.volume_file import load_volume_file
 
 CAPACITY = 48

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.mounting import Mount
-from tierfs.mount.tuning import (
+from tierfs.daemon.tuning import (
     BDI,
     IDLE_DRIVER,
     READ_AHEAD_KIB,

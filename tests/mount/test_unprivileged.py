@@ -21,16 +21,16 @@ from tests.support.fixtures import MakeMount
 from tests.support.mounting import Mount, tierfs
 from tests.support.proc import Argument, run
 from tests.support.volumes import LooseVolume, make_tiers, volume_settings
-from tierfs.base.errors import Damage
 from tierfs.cli.main import main
-from tierfs.core import trust
-from tierfs.core.names import Owner
-from tierfs.core.volume import format_volume
-from tierfs.index.inodes import ROOT
-from tierfs.mount.asking import volume_of
-from tierfs.mount.mountpoint import tierfs_at
-from tierfs.mount.runtime import socket_path
-from tierfs.store.markers import MARKER
+from tierfs.common.errors import Damage
+from tierfs.daemon.asking import volume_of
+from tierfs.daemon.mountpoint import tierfs_at
+from tierfs.daemon.runtime import socket_path
+from tierfs.fs import trust
+from tierfs.fs.names import Owner
+from tierfs.fs.volume import format_volume
+from tierfs.metadata.inodes import ROOT
+from tierfs.storage.markers import MARKER
 
 EVE = 11004
 OWNER = Owner(EVE, EVE, 0)

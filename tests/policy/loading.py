@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tierfs.base.errors import ConfigError
+from tierfs.common.errors import ConfigError
 from tierfs.policy.conditions import Facts
 from tierfs.policy.model import Policy
 from tierfs.policy.tier_policy import load_policy

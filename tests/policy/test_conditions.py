@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.policy.loading import PolicyLoader, a_file
-from tierfs.base.durations import DAY, SECOND
-from tierfs.base.units import KIB, MIB
+from tierfs.common.durations import DAY, SECOND
+from tierfs.common.units import KIB, MIB
 from tierfs.policy.conditions import AllOf, AnyOf, Facts, Match, Not, all_of, any_of, negated
 
 

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.policy.loading import CONFIGS, ISSUE, NOW, PolicyLoader, a_file
-from tierfs.base.durations import DAY
-from tierfs.base.units import MIB
+from tierfs.common.durations import DAY
+from tierfs.common.units import MIB
 from tierfs.policy.conditions import Facts
 from tierfs.policy.evaluate import ConditionResult, RuleResult, decide, explain
 from tierfs.policy.tier_policy import load_policy

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.policy.loading import CONFIGS, Loader
-from tierfs.base.errors import ConfigError
+from tierfs.common.errors import ConfigError
 from tierfs.policy.volume_file import VolumeFile, load_volume_file
 
 EXAMPLE = (CONFIGS / "volume.example.yaml").read_text()

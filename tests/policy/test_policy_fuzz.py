@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.policy.loading import CONFIGS
 from tests.policy.policy_documents import changed
 from tests.policy.test_fuzz import SIGNS, check_message
-from tierfs.base.errors import ConfigError
+from tierfs.common.errors import ConfigError
 from tierfs.policy.model import Policy
 from tierfs.policy.tier_policy import load_policy
 

@@ -14,7 +14,7 @@ from jsonschema import Draft7Validator
 
 from tests.policy.loading import CONFIGS, ISSUE, PolicyLoader
 from tests.policy.policy_documents import changed, documents
-from tierfs.base.errors import ConfigError
+from tierfs.common.errors import ConfigError
 from tierfs.policy.tier_policy import load_policy, policy_schema
 
 SCHEMA = policy_schema()

@@ -10,8 +10,8 @@ import yaml
 from jsonschema import Draft7Validator
 
 from tests.policy.loading import CONFIGS, GOOD, Loader
-from tierfs.base.errors import ConfigError
-from tierfs.base.units import GIB, KIB, MIB
+from tierfs.common.errors import ConfigError
+from tierfs.common.units import GIB, KIB, MIB
 from tierfs.policy.schema import Schema
 from tierfs.policy.volume_file import (
     ANY_LATENCY,

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.policy.loading import Loader
-from tierfs.base.errors import ConfigError
-from tierfs.base.units import GIB, KIB
+from tierfs.common.errors import ConfigError
+from tierfs.common.units import GIB, KIB
 from tierfs.policy.volume_file import DEFAULT_TIERING_MEMORY
 from tierfs.policy.volume_template import render_volume_file
 

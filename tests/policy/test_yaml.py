@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.policy.loading import GOOD, Loader
-from tierfs.base.errors import ConfigError, ExitCode
+from tierfs.common.errors import ConfigError, ExitCode
 from tierfs.policy.volume_file import load_volume_file
 from tierfs.policy.yaml import MAX_BYTES, Mapping, Scalar, Sequence, parse_document
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tierfs.base.ranges import KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE, fallocate
+from tierfs.common.ranges import KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE, fallocate
 
 LABEL = "user.label"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tierfs.base.errors import TierfsError
+from tierfs.common.errors import TierfsError
 from tierfs.prewarm.caches import PAGE, Span, cached, is_name_cached, resident_pages
 
 PAGES = 10

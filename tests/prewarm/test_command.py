@@ -6,9 +6,9 @@ from unittest.mock import patch
 
 import pytest
 
-from tierfs.base.errors import ExitCode
 from tierfs.cli.main import main
 from tierfs.cli.warm import record, summary
+from tierfs.common.errors import ExitCode
 from tierfs.prewarm.counts import SHOWN, Counts, PartCounts
 
 COUNTS = Counts(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.support.filesystems import memory_filesystem
 from tests.support.proc import run
-from tierfs.base.errors import NotMounted, UsageError
+from tierfs.common.errors import NotMounted, UsageError
 from tierfs.prewarm.counts import Counts
 from tierfs.prewarm.find import (
     ELSEWHERE,

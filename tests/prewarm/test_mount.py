@@ -27,8 +27,8 @@ from tests.prewarm.reading import (
 from tests.prewarm.undisturbed import undisturbed
 from tests.support.mounting import HEAD, Mount, tierfs
 from tests.support.proc import start, stop, wait_until
-from tierfs.base.errors import ExitCode
 from tierfs.cli.main import INTERRUPTED, main
+from tierfs.common.errors import ExitCode
 
 HEADS = 15 * SMALL + 5 * HEAD
 TAILS = 5 * (LARGE - HEAD)

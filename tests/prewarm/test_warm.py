@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tierfs.base.errors import NotMounted
+from tierfs.common.errors import NotMounted
 from tierfs.prewarm.caches import PAGE
 from tierfs.prewarm.counts import Counts, PartCounts
 from tierfs.prewarm.find import ELSEWHERE, GONE, SPECIAL, Found, HeadLengths

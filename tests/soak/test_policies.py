@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.soak.policies import MISTAKE, RULES, Politics
-from tierfs.base.errors import ConfigError
+from tierfs.common.errors import ConfigError
 from tierfs.policy.tier_policy import load_policy
 
 

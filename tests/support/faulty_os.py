@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal, ParamSpec, TypeVar, cast
 
-from tierfs.base.osio import Os
+from tierfs.common.osio import Os
 
 P = ParamSpec("P")
 T = TypeVar("T")

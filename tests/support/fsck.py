@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.support.proc import wait_until
-from tierfs.base.errors import VolumeBusy
+from tierfs.common.errors import VolumeBusy
 from tierfs.fsck.check import check, locked
 from tierfs.policy.volume_file import VolumeFile, load_volume_file
 

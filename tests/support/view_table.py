@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tierfs.index.index import Index
-from tierfs.index.inodes import Inode, inode_of
-from tierfs.index.view import ABSENT, Line
+from tierfs.metadata.index import Index
+from tierfs.metadata.inodes import Inode, inode_of
+from tierfs.metadata.view import ABSENT, Line
 
 Pairs = list[tuple[bytes, bytes]]
 _COLUMNS = ", ".join(Inode._fields)

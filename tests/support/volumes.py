@@ -12,13 +12,13 @@ import pytest
 
 from tests.support.faulty_os import FaultyOs
 from tests.support.fixtures import directory
-from tierfs.base.metrics import Metrics
-from tierfs.core.filesystem import FileSystem
-from tierfs.core.volume import HEADS, OBJECTS, Volume, format_volume, open_volume
-from tierfs.index.index import Index
-from tierfs.index.inodes import ROOT, Inode
+from tierfs.common.metrics import Metrics
+from tierfs.fs.filesystem import FileSystem
+from tierfs.fs.volume import HEADS, OBJECTS, Volume, format_volume, open_volume
+from tierfs.metadata.index import Index
+from tierfs.metadata.inodes import ROOT, Inode
 from tierfs.policy.volume_file import LogSettings, VolumeFile
-from tierfs.store.objects import object_path
+from tierfs.storage.objects import object_path
 
 KIB = 1024
 HEADS_TRIED = (4 * KIB, 64 * KIB)

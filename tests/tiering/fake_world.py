@@ -6,16 +6,16 @@ import stat
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from tierfs.base.durations import SECOND
-from tierfs.base.errors import FsError
-from tierfs.base.metrics import Metrics
-from tierfs.base.units import KIB, MIB
-from tierfs.core.moves import Moved
-from tierfs.index.inodes import Inode
-from tierfs.index.pins_and_requests import Pin, Request
+from tierfs.common.durations import SECOND
+from tierfs.common.errors import FsError
+from tierfs.common.metrics import Metrics
+from tierfs.common.units import KIB, MIB
+from tierfs.fs.moves import Moved
+from tierfs.metadata.inodes import Inode
+from tierfs.metadata.pins_and_requests import Pin, Request
 from tierfs.policy.model import Policy
 from tierfs.policy.tier_policy import load_policy
-from tierfs.store.objects import Space
+from tierfs.storage.objects import Space
 from tierfs.tiering.engine import Clocks, Engine
 from tierfs.tiering.heat import Row
 from tierfs.tiering.jobs import Done

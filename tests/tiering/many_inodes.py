@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from tierfs.index.schema import COUNTS
+from tierfs.metadata.schema import COUNTS
 
 FIRST = 1000
 """The first inode number; what is before is the root and its directories."""

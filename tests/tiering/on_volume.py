@@ -7,9 +7,9 @@ from collections.abc import Callable
 from tests.support.proc import wait_until
 from tests.support.volumes import LooseVolume
 from tests.tiering.fake_world import START, FakeTime
-from tierfs.base.units import KIB, MIB
+from tierfs.common.units import KIB, MIB
 from tierfs.policy.tier_policy import load_policy
-from tierfs.store.objects import Space
+from tierfs.storage.objects import Space
 from tierfs.tiering.engine import Clocks, Engine
 from tierfs.tiering.ports import IndexCatalog, Ports
 from tierfs.tiering.target import on_flash

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tierfs.base.durations import SECOND
-from tierfs.base.errors import UsageError
+from tierfs.common.durations import SECOND
+from tierfs.common.errors import UsageError
 from tierfs.tiering.access_log import (
     LONGEST,
     TOLD,

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.core.calls import ME, file_of
+from tests.fs.calls import ME, file_of
 from tests.guards.logs import ExpectLog
 from tests.support.faulty_os import FaultyOs, Point
 from tests.support.volumes import LooseVolume
-from tierfs.base.durations import SECOND
-from tierfs.base.errors import IndexFailed
-from tierfs.base.units import MIB
-from tierfs.index.inodes import ROOT
-from tierfs.index.survey import Survey
+from tierfs.common.durations import SECOND
+from tierfs.common.errors import IndexFailed
+from tierfs.common.units import MIB
+from tierfs.metadata.inodes import ROOT
+from tierfs.metadata.survey import Survey
 from tierfs.tiering import access_recorder
 from tierfs.tiering.access_log import Beginning, FileFacts, Gone, Line, Recording, Use, older, parse
 from tierfs.tiering.access_recorder import REFRESH, AccessRecorder, RotatingLog, facts_of

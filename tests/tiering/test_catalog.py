@@ -7,10 +7,10 @@ from contextlib import closing
 
 import pytest
 
-from tests.core.calls import DIRECTORY, file_of, make
+from tests.fs.calls import DIRECTORY, file_of, make
 from tests.support.volumes import LooseVolume
-from tierfs.index.inodes import ROOT, Inode
-from tierfs.index.pins_and_requests import Pin, Request
+from tierfs.metadata.inodes import ROOT, Inode
+from tierfs.metadata.pins_and_requests import Pin, Request
 from tierfs.tiering.ports import IndexCatalog
 from tierfs.tiering.scanner import ScanCursor
 

@@ -9,10 +9,10 @@ import pytest
 
 from tests.guards.logs import ExpectLog
 from tests.tiering.fake_world import FLASH, HEAD, LONG_AGO, PER_MIB, START, Driver
-from tierfs.base.durations import SECOND
-from tierfs.base.extents import WHOLE_FILE
-from tierfs.base.units import MIB
-from tierfs.index.pins_and_requests import Pin, Request
+from tierfs.common.durations import SECOND
+from tierfs.common.extents import WHOLE_FILE
+from tierfs.common.units import MIB
+from tierfs.metadata.pins_and_requests import Pin, Request
 from tierfs.tiering.heat_file import HeatFile
 from tierfs.tiering.scanner import EXPOSURE_SPAN
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.core.calls import file_of
+from tests.fs.calls import file_of
 from tests.tiering.on_volume import HEAD, Tiered
-from tierfs.base.extents import WHOLE_FILE
-from tierfs.index.pins_and_requests import Pin, Request
+from tierfs.common.extents import WHOLE_FILE
+from tierfs.metadata.pins_and_requests import Pin, Request
 
 FILES = 64
 SIZE = 2 * HEAD

@@ -10,11 +10,11 @@ import pytest
 
 from tests.guards.logs import ExpectLog
 from tests.tiering.fake_world import FLASH, HEAD, Driver
-from tierfs.base.durations import SECOND
-from tierfs.base.extents import WHOLE_FILE
-from tierfs.base.units import MIB
-from tierfs.core.moves import Moved
-from tierfs.index.pins_and_requests import Pin, Request
+from tierfs.common.durations import SECOND
+from tierfs.common.extents import WHOLE_FILE
+from tierfs.common.units import MIB
+from tierfs.fs.moves import Moved
+from tierfs.metadata.pins_and_requests import Pin, Request
 from tierfs.policy.model import Policy
 from tierfs.tiering.engine import Engine
 from tierfs.tiering.explain import Explained

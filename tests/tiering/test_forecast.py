@@ -11,11 +11,11 @@ import pytest
 
 from tests.tiering.fake_world import FLASH, HEAD, PER_MIB, Driver
 from tests.tiering.many_inodes import FIRST, fill_index
-from tierfs.base.metrics import Metrics
-from tierfs.base.osio import SYSTEM
-from tierfs.base.units import MIB
-from tierfs.index.index import Index
-from tierfs.index.pins_and_requests import Pin, Request
+from tierfs.common.metrics import Metrics
+from tierfs.common.osio import SYSTEM
+from tierfs.common.units import MIB
+from tierfs.metadata.index import Index
+from tierfs.metadata.pins_and_requests import Pin, Request
 from tierfs.policy.model import Policy
 from tierfs.policy.tier_policy import load_policy
 from tierfs.tiering.forecast import BLOCK, ForecastRequest, forecast, forecast_apart

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.tiering.fake_world import FLASH, HEAD, Driver
-from tierfs.base.extents import WHOLE_FILE
-from tierfs.base.units import KIB, MIB
-from tierfs.index.pins_and_requests import Pin
-from tierfs.store.objects import Space
+from tierfs.common.extents import WHOLE_FILE
+from tierfs.common.units import KIB, MIB
+from tierfs.metadata.pins_and_requests import Pin
+from tierfs.storage.objects import Space
 from tierfs.tiering.state import Sum, Waiting
 from tierfs.tiering.watermarks import UNLIMITED, Levels, inode_levels
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from tests.core.calls import DIRECTORY, file_of, make
-from tests.core.scenarios import pattern
+from tests.fs.calls import DIRECTORY, file_of, make
+from tests.fs.scenarios import pattern
 from tests.guards.logs import ExpectLog
 from tests.support.volumes import LooseVolume
 from tests.tiering.fake_world import FLASH, HEAD, PER_MIB, Driver
 from tests.tiering.on_volume import HEAD as VOLUME_HEAD
 from tests.tiering.on_volume import Tiered
-from tierfs.base.durations import DAY, SECOND
-from tierfs.base.extents import WHOLE_FILE
-from tierfs.base.units import KIB, MIB
-from tierfs.index.inodes import ROOT
-from tierfs.index.pins_and_requests import Pin, Request
+from tierfs.common.durations import DAY, SECOND
+from tierfs.common.extents import WHOLE_FILE
+from tierfs.common.units import KIB, MIB
+from tierfs.metadata.inodes import ROOT
+from tierfs.metadata.pins_and_requests import Pin, Request
 from tierfs.tiering.state import Sum, Waiting
 
 SIZE = 3 * VOLUME_HEAD

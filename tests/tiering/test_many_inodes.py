@@ -16,11 +16,11 @@ import pytest
 
 from tests.support.volumes import MakeVolume, home, make_volume
 from tests.tiering.many_inodes import FIRST, fill_index
-from tierfs.base.metrics import Metrics
-from tierfs.base.units import GIB, KIB, MIB
-from tierfs.core.moves import Moved
+from tierfs.common.metrics import Metrics
+from tierfs.common.units import GIB, KIB, MIB
+from tierfs.fs.moves import Moved
 from tierfs.policy.tier_policy import load_policy
-from tierfs.store.objects import Space
+from tierfs.storage.objects import Space
 from tierfs.tiering.engine import Engine
 from tierfs.tiering.heat import Row
 from tierfs.tiering.ports import IndexCatalog, Ports

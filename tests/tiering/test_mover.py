@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from tests.guards.logs import ExpectLog
 from tests.support.proc import wait_until
 from tests.tiering.fake_world import FakeTime
-from tierfs.base.errors import FsError
-from tierfs.base.units import KIB, MIB
-from tierfs.core.moves import Moved
+from tierfs.common.errors import FsError
+from tierfs.common.units import KIB, MIB
+from tierfs.fs.moves import Moved
 from tierfs.policy.model import Mover as Limits
 from tierfs.policy.tier_policy import DEFAULT_MOVER
 from tierfs.tiering.jobs import Done, Job, Step

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tierfs.base.durations import SECOND
-from tierfs.base.units import GIB, KIB
+from tierfs.common.durations import SECOND
+from tierfs.common.units import GIB, KIB
 from tierfs.tiering.heat import Heat
 from tierfs.tiering.replacement import REFUSED, Evict, Item, Verdict, admit, enough, resident_worth
 

@@ -12,9 +12,9 @@ import pytest
 
 from tests.guards.logs import ExpectLog
 from tests.tiering.fake_world import FLASH, Driver
-from tierfs.base.extents import WHOLE_FILE
-from tierfs.base.units import KIB, MIB
-from tierfs.index.pins_and_requests import Pin, Request
+from tierfs.common.extents import WHOLE_FILE
+from tierfs.common.units import KIB, MIB
+from tierfs.metadata.pins_and_requests import Pin, Request
 from tierfs.tiering.mover import Mover
 from tierfs.tiering.selection import POOL_SIZE
 from tierfs.tiering.state import Waiting

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
-from tierfs.base.durations import DAY, SECOND
-from tierfs.base.extents import WHOLE_FILE
-from tierfs.base.units import GIB, KIB, MIB
-from tierfs.index.inodes import Inode
+from tierfs.common.durations import DAY, SECOND
+from tierfs.common.extents import WHOLE_FILE
+from tierfs.common.units import GIB, KIB, MIB
+from tierfs.metadata.inodes import Inode
 from tierfs.policy.evaluate import Decision
 from tierfs.policy.model import Flash, Mark, Promote, Settings
 from tierfs.tiering.heat import Heat

@@ -20,10 +20,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tierfs.base.errors import DamageFound, TierfsError, UsageError
-from tierfs.base.units import KIB, MIB, format_size
 from tierfs.cli.types import FILE, SIZE
 from tierfs.cli.verb import Verb
+from tierfs.common.errors import DamageFound, TierfsError, UsageError
+from tierfs.common.units import KIB, MIB, format_size
 
 DROP_CACHES: Final = Path("/proc/sys/vm/drop_caches")
 """proc_sys_vm(5): 3 drops clean pages, dentries and inodes, of the whole machine."""

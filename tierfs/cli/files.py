@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import click
 
-from tierfs.base.by_hand import (
+from tierfs.common.by_hand import (
     FOR_EVER,
     MIRRORED,
     PIN,
@@ -29,8 +29,8 @@ from tierfs.base.by_hand import (
     parse_prefix,
     parse_waits,
 )
-from tierfs.base.errors import ExitCode, NotMounted, UsageError
-from tierfs.base.text import printable
+from tierfs.common.errors import ExitCode, NotMounted, UsageError
+from tierfs.common.text import printable
 from tierfs.prewarm.counts import Counts
 from tierfs.prewarm.find import (
     GONE,

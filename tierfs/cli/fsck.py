@@ -10,9 +10,9 @@ from typing import Any, get_args
 
 import click
 
-from tierfs.base.errors import ExitCode, UsageError
-from tierfs.base.text import printable
 from tierfs.cli.verb import PATH, Verb
+from tierfs.common.errors import ExitCode, UsageError
+from tierfs.common.text import printable
 from tierfs.fsck.check import Finding, Report, check
 from tierfs.fsck.kinds import KINDS, Kind, Severity
 from tierfs.fsck.repair import repair

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 
-from tierfs.base.errors import ConfigError, UsageError
-from tierfs.base.text import printable
-from tierfs.base.units import GIB, parse_size
 from tierfs.cli.verb import Verb
-from tierfs.core.volume import format_volume
+from tierfs.common.errors import ConfigError, UsageError
+from tierfs.common.text import printable
+from tierfs.common.units import GIB, parse_size
+from tierfs.fs.volume import format_volume
 from tierfs.policy.volume_file import HEAD_STEP, VolumeFile, load_volume_file
 from tierfs.policy.volume_template import render_volume_file
 

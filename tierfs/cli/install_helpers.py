@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from tierfs.base.text import printable
 from tierfs.cli.verb import Verb
-from tierfs.mount import helpers
+from tierfs.common.text import printable
+from tierfs.daemon import helpers
 
 EXAMPLES = """
 sudo tierfs install-helpers

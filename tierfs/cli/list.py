@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from tierfs.base.text import printable
 from tierfs.cli.messages import aligned
 from tierfs.cli.verb import Verb
-from tierfs.mount.census import Listed, census
+from tierfs.common.text import printable
+from tierfs.daemon.census import Listed, census
 
 EXAMPLES = """
 tierfs list

@@ -13,10 +13,10 @@ from typing import Final
 
 import click
 
-from tierfs.base.errors import ExitCode, TierfsError
-from tierfs.base.text import printable, printable_lines
 from tierfs.cli.messages import message
 from tierfs.cli.verb import VerbGroup
+from tierfs.common.errors import ExitCode, TierfsError
+from tierfs.common.text import printable, printable_lines
 
 VERBS: Final[Mapping[str, str]] = MappingProxyType(
     {

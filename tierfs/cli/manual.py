@@ -7,9 +7,6 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from tierfs.base.by_hand import parse_pin, parse_prefix
-from tierfs.base.durations import SECOND, parse_duration
-from tierfs.base.errors import UsageError
 from tierfs.cli.files import takes_files
 from tierfs.cli.manual_requests import (
     DEMOTE_REQUEST,
@@ -21,6 +18,9 @@ from tierfs.cli.manual_requests import (
 )
 from tierfs.cli.types import DURATION
 from tierfs.cli.verb import Verb
+from tierfs.common.by_hand import parse_pin, parse_prefix
+from tierfs.common.durations import SECOND, parse_duration
+from tierfs.common.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -18,12 +18,6 @@ from typing import Final, Literal, NamedTuple
 
 import click
 
-from tierfs.base.by_hand import FOR_EVER, PIN, PREFIX, show_prefix
-from tierfs.base.durations import SECOND, format_duration
-from tierfs.base.errors import ExitCode
-from tierfs.base.extents import WHOLE_FILE
-from tierfs.base.text import printable
-from tierfs.base.units import format_size
 from tierfs.cli.bar import bar
 from tierfs.cli.files import (
     Placement,
@@ -36,6 +30,12 @@ from tierfs.cli.files import (
     require_files,
 )
 from tierfs.cli.messages import counted
+from tierfs.common.by_hand import FOR_EVER, PIN, PREFIX, show_prefix
+from tierfs.common.durations import SECOND, format_duration
+from tierfs.common.errors import ExitCode
+from tierfs.common.extents import WHOLE_FILE
+from tierfs.common.text import printable
+from tierfs.common.units import format_size
 from tierfs.prewarm.find import require_daemon
 
 TO_FLASH = "to flash"

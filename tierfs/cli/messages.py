@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from tierfs.base.text import printable_lines
-from tierfs.base.units import format_size
+from tierfs.common.text import printable_lines
+from tierfs.common.units import format_size
 
 _POSITION: Final = re.compile(r"[^\n]+:\d+:\d+: ")
 

@@ -8,17 +8,17 @@ from typing import Final
 
 import click
 
-from tierfs.base.errors import TierfsError
-from tierfs.base.text import printable
 from tierfs.cli.messages import message
 from tierfs.cli.verb import PATH, Verb
-from tierfs.mount import fstab
-from tierfs.mount.cautions import Cautions
-from tierfs.mount.daemon import START_SECONDS, Request, start_daemon
-from tierfs.mount.handshake import Herald
-from tierfs.mount.options import parse_options
+from tierfs.common.errors import TierfsError
+from tierfs.common.text import printable
+from tierfs.daemon import fstab
+from tierfs.daemon.cautions import Cautions
+from tierfs.daemon.daemon import START_SECONDS, Request, start_daemon
+from tierfs.daemon.handshake import Herald
+from tierfs.daemon.options import parse_options
 
-SESSION: Final = "tierfs.mount.session"
+SESSION: Final = "tierfs.daemon.session"
 EXAMPLES = """
 tierfs mount /etc/tierfs/images.yaml /mnt/images
 tierfs mount images.yaml /mnt/images -o ro,nosuid

@@ -16,12 +16,12 @@ from typing import Final
 
 import click
 
-from tierfs.base.errors import TierfsError, UsageError
-from tierfs.base.text import printable
 from tierfs.cli.messages import message
-from tierfs.mount.cautions import Cautions
-from tierfs.mount.daemon import Request, start_daemon
-from tierfs.mount.options import MountOptions, known_words, parse_options, split_words
+from tierfs.common.errors import TierfsError, UsageError
+from tierfs.common.text import printable
+from tierfs.daemon.cautions import Cautions
+from tierfs.daemon.daemon import Request, start_daemon
+from tierfs.daemon.options import MountOptions, known_words, parse_options, split_words
 from tierfs.policy.volume_file import load_volume_file
 
 USAGE: Final = "mount.tierfs VOLUME.yaml MOUNTPOINT [-sfnv] [-o OPTIONS] [-t TYPE]"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from tierfs.base.text import printable
 from tierfs.cli.verb import PATH, Verb
-from tierfs.core.identity import give_new_uuid
+from tierfs.common.text import printable
+from tierfs.fs.identity import give_new_uuid
 from tierfs.policy.volume_file import load_volume_file
 
 EXAMPLES = """

@@ -9,12 +9,12 @@ from typing import Any, Final
 
 import click
 
-from tierfs.base.durations import SECOND
-from tierfs.base.text import printable
-from tierfs.base.units import format_size
 from tierfs.cli.messages import aligned, reasons_line
 from tierfs.cli.verb import PATH, Verb
-from tierfs.mount.asking import ask
+from tierfs.common.durations import SECOND
+from tierfs.common.text import printable
+from tierfs.common.units import format_size
+from tierfs.daemon.asking import ask
 
 WAIT: Final = 0.3
 MOST_WAIT: Final = 60.0

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from tierfs.base.text import printable
 from tierfs.cli.verb import PATH, Verb
-from tierfs.mount.departure import END_SECONDS, leave
+from tierfs.common.text import printable
+from tierfs.daemon.departure import END_SECONDS, leave
 
 EXAMPLES = """
 tierfs umount /mnt/images

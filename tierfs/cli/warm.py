@@ -11,13 +11,13 @@ from typing import Any
 
 import click
 
-from tierfs.base.errors import ExitCode
-from tierfs.base.text import printable
-from tierfs.base.units import format_size
 from tierfs.cli.bar import bar
 from tierfs.cli.files import listed, named, require_files, takes_files
 from tierfs.cli.messages import aligned, counted
 from tierfs.cli.verb import Verb
+from tierfs.common.errors import ExitCode
+from tierfs.common.text import printable
+from tierfs.common.units import format_size
 from tierfs.prewarm.counts import Counts, PartCounts
 from tierfs.prewarm.warm import JOBS, Plan, Watch, warm
 

@@ -11,10 +11,6 @@ from typing import Any, Final
 
 import click
 
-from tierfs.base.by_hand import show_prefix
-from tierfs.base.extents import WHOLE_FILE
-from tierfs.base.text import printable
-from tierfs.base.units import format_size
 from tierfs.cli.files import (
     Placement,
     Reporter,
@@ -25,6 +21,10 @@ from tierfs.cli.files import (
 )
 from tierfs.cli.manual import recursive as may_recurse
 from tierfs.cli.verb import Verb
+from tierfs.common.by_hand import show_prefix
+from tierfs.common.extents import WHOLE_FILE
+from tierfs.common.text import printable
+from tierfs.common.units import format_size
 
 EXAMPLES = """
 tierfs where /mnt/images/cells.tif

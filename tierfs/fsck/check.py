@@ -15,20 +15,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from tierfs.base.errors import IndexDamaged, IndexFailed, VolumeRefused
-from tierfs.core.generations import disagreement, read_markers
-from tierfs.core.trust import require_trusted
-from tierfs.core.volume import HEADS, OBJECTS, volume_uuid
+from tierfs.common.errors import IndexDamaged, IndexFailed, VolumeRefused
+from tierfs.fs.generations import disagreement, read_markers
+from tierfs.fs.trust import require_trusted
+from tierfs.fs.volume import HEADS, OBJECTS, volume_uuid
 from tierfs.fsck import kinds
 from tierfs.fsck.faults import Case, Fault, Paths, cases, link_faults, object_faults, row_faults
 from tierfs.fsck.kinds import Kind, Severity
 from tierfs.fsck.objects import first_difference, walk
-from tierfs.index.failures import unreadable
-from tierfs.index.index import SERIAL_BLOCK, require_database
-from tierfs.index.inspection import Inspection, Tier
+from tierfs.metadata.failures import unreadable
+from tierfs.metadata.index import SERIAL_BLOCK, require_database
+from tierfs.metadata.inspection import Inspection, Tier
 from tierfs.policy.volume_file import VolumeFile
-from tierfs.store.markers import VolumeLock, read_marker, rewrite_marker
-from tierfs.store.replaced import replaced_lengths, to_put_back
+from tierfs.storage.markers import VolumeLock, read_marker, rewrite_marker
+from tierfs.storage.replaced import replaced_lengths, to_put_back
 
 KEPT = 1000
 """Findings that a report keeps; `Listener` gets all of them."""

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from tierfs.base.extents import MAX_FILE_SIZE, WHOLE_FILE, Lengths, object_lengths
-from tierfs.core.names import DIRECTORY_SIZE
+from tierfs.common.extents import MAX_FILE_SIZE, WHOLE_FILE, Lengths, object_lengths
+from tierfs.fs.names import DIRECTORY_SIZE
 from tierfs.fsck import kinds
 from tierfs.fsck.kinds import Kind
-from tierfs.index.inodes import ROOT, Inode
-from tierfs.index.inspection import Inspection, Names, Step
+from tierfs.metadata.inodes import ROOT, Inode
+from tierfs.metadata.inspection import Inspection, Names, Step
 from tierfs.policy.volume_file import HEAD_STEP
 
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from tierfs.base.beneath import DIRECTORY, open_beneath, open_file
-from tierfs.base.extents import MAX_FILE_SIZE, object_lengths
-from tierfs.index.inodes import Inode
-from tierfs.store.objects import object_path
+from tierfs.common.beneath import DIRECTORY, open_beneath, open_file
+from tierfs.common.extents import MAX_FILE_SIZE, object_lengths
+from tierfs.metadata.inodes import Inode
+from tierfs.storage.objects import object_path
 
 OnProblem = Callable[[Path, OSError | None], None]
 """Called with what cannot be read, or with None for what is no object."""

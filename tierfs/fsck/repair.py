@@ -12,8 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
-from tierfs.core.generations import read_markers
-from tierfs.core.volume import HEADS, OBJECTS
+from tierfs.fs.generations import read_markers
+from tierfs.fs.volume import HEADS, OBJECTS
 from tierfs.fsck import kinds
 from tierfs.fsck.check import (
     Finding,
@@ -25,10 +25,10 @@ from tierfs.fsck.check import (
     note_damage,
 )
 from tierfs.fsck.kinds import Kind
-from tierfs.index.mending import Mending, mending
+from tierfs.metadata.mending import Mending, mending
 from tierfs.policy.volume_file import VolumeFile
-from tierfs.store.markers import rewrite_marker
-from tierfs.store.objects import set_aside
+from tierfs.storage.markers import rewrite_marker
+from tierfs.storage.objects import set_aside
 
 AT_A_TIME = 100_000
 """Repairs in a round: so many are kept in memory."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from tierfs.base.errors import ConfigError
+from tierfs.common.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

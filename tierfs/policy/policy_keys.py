@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from tierfs.base.extents import WHOLE_FILE
-from tierfs.base.units import GIB, MAX_SIZE, MIB
+from tierfs.common.extents import WHOLE_FILE
+from tierfs.common.units import GIB, MAX_SIZE, MIB
 from tierfs.policy.match import MatchReader
 from tierfs.policy.model import STANDARD, Evict, Mark, Mirror, Promote
 from tierfs.policy.schedule import Window, WindowReader

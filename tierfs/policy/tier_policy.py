@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tierfs.base.units import KIB
+from tierfs.common.units import KIB
 from tierfs.policy.diagnostics import did_you_mean, quote
 from tierfs.policy.match import MATCH_SCHEMA, WRONG
 from tierfs.policy.model import STANDARD, Flash, Mark, Mover, Policy, Rule, Settings, show_prefix

@@ -1,6 +1,6 @@
 """Readers of numbers with a unit, and comparisons: ``64KiB``, ``85%``, ``200MiB/s``, ``"> 30d"``.
 
-Every reader keeps the spelling rules of `tierfs.base.units` and `tierfs.base.durations`, whose
+Every reader keeps the spelling rules of `tierfs.common.units` and `tierfs.common.durations`, whose
 messages say what was meant by an unclear unit. Sizes are in bytes, durations in nanoseconds.
 """
 
@@ -10,9 +10,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tierfs.base.durations import MAX_DURATION, SECOND, format_duration, parse_duration
-from tierfs.base.durations import UNITS as TIME_UNITS
-from tierfs.base.units import KIB, MAX_SIZE, MIB, UNITS, format_size, parse_size
+from tierfs.common.durations import MAX_DURATION, SECOND, format_duration, parse_duration
+from tierfs.common.durations import UNITS as TIME_UNITS
+from tierfs.common.units import KIB, MAX_SIZE, MIB, UNITS, format_size, parse_size
 from tierfs.policy.diagnostics import quote
 from tierfs.policy.model import Mark
 from tierfs.policy.schema import BadValue

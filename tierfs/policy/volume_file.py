@@ -11,7 +11,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from tierfs.base.units import GIB, KIB, MIB
+from tierfs.common.units import GIB, KIB, MIB
 from tierfs.policy.diagnostics import START, Position
 from tierfs.policy.schema import EMPTY, Field, Record, Schema, read_document
 from tierfs.policy.units import Microseconds, Size

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from tierfs.base.errors import ConfigError
-from tierfs.base.units import BINARY_UNITS
+from tierfs.common.errors import ConfigError
+from tierfs.common.units import BINARY_UNITS
 from tierfs.policy.diagnostics import quote
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import yaml
 
-from tierfs.base.errors import ConfigError
-from tierfs.base.units import KIB, format_size
+from tierfs.common.errors import ConfigError
+from tierfs.common.units import KIB, format_size
 from tierfs.policy.diagnostics import START, Diagnostics, Position, quote
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import mmap
 import os
 from typing import Final, NamedTuple
 
-from tierfs.base.errors import TierfsError
+from tierfs.common.errors import TierfsError
 
 PAGE: Final = mmap.PAGESIZE
 """Bytes; what the page cache counts in."""

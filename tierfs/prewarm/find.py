@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Final, NamedTuple
 
-from tierfs.base.errors import NotMounted, UsageError
+from tierfs.common.errors import NotMounted, UsageError
 from tierfs.prewarm.counts import Counts
 
 LONGEST: Final = 64 * 1024

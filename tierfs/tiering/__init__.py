@@ -2,7 +2,7 @@
 
 Every second the mount calls `engine.Engine.tick`. A tick observes what was read and changed, lets
 the planners look at some files, and gives the mover jobs. No module here moves a byte itself: that
-is `tierfs.core.moves`, which the mover calls. The clocks come from the caller.
+is `tierfs.fs.moves`, which the mover calls. The clocks come from the caller.
 
 What a tick goes through, from the top; a module imports only those below it::
 

@@ -16,11 +16,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
-from tierfs.base.beneath import make_private, open_file
-from tierfs.base.durations import SECOND
-from tierfs.base.errors import FsError
-from tierfs.base.osio import SYSTEM, Os
-from tierfs.index.survey import Survey
+from tierfs.common.beneath import make_private, open_file
+from tierfs.common.durations import SECOND
+from tierfs.common.errors import FsError
+from tierfs.common.osio import SYSTEM, Os
+from tierfs.metadata.survey import Survey
 from tierfs.tiering.access_log import (
     FileFacts,
     Use,

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from tierfs.base.durations import DAY, SECOND
-from tierfs.index.inodes import Inode
+from tierfs.common.durations import DAY, SECOND
+from tierfs.metadata.inodes import Inode
 from tierfs.tiering.heat import Heat
 from tierfs.tiering.jobs import Job, MirrorBacklog, Step
 from tierfs.tiering.mover import Mover

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tierfs.index.inodes import Inode
-from tierfs.index.pins_and_requests import Request
+from tierfs.metadata.inodes import Inode
+from tierfs.metadata.pins_and_requests import Request
 from tierfs.policy.evaluate import Explanation, explain
 from tierfs.policy.model import Policy
 from tierfs.tiering.context import Context

@@ -17,11 +17,11 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from tierfs.base.errors import NotMounted
-from tierfs.base.priority import Patience, die_with_parent
-from tierfs.index.folded import FoldedIndex
-from tierfs.index.folds import FoldsSeen
-from tierfs.index.inodes import Inode
+from tierfs.common.errors import NotMounted
+from tierfs.common.priority import Patience, die_with_parent
+from tierfs.metadata.folded import FoldedIndex
+from tierfs.metadata.folds import FoldsSeen
+from tierfs.metadata.inodes import Inode
 from tierfs.policy.model import Policy
 from tierfs.tiering.heat import Heat
 from tierfs.tiering.heat_file import unpack_heat

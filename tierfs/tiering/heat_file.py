@@ -20,9 +20,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from tierfs.base.beneath import open_file, open_sized
-from tierfs.base.osio import SYSTEM, Os
-from tierfs.base.units import MIB
+from tierfs.common.beneath import open_file, open_sized
+from tierfs.common.osio import SYSTEM, Os
+from tierfs.common.units import MIB
 from tierfs.tiering.heat import EMPTY, SLOT_BYTES, Heat, Slots
 
 log = logging.getLogger(__name__)

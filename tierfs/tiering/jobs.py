@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Collection
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from tierfs.base.units import MIB
-from tierfs.index.pins_and_requests import Request
+from tierfs.common.units import MIB
+from tierfs.metadata.pins_and_requests import Request
 
 Kind = Literal["evict", "hand", "mirror", "promote", "demote"]
 
@@ -15,7 +15,7 @@ KINDS: Final[tuple[Kind, ...]] = ("evict", "hand", "mirror", "promote", "demote"
 """In the order in which they are done."""
 
 Result: TypeAlias = Literal["moved", "changed", "gone", "no-room", "nothing", "error"]
-"""As `tierfs.core.moves.Outcome`; ``error``: it failed, and the log says why."""
+"""As `tierfs.fs.moves.Outcome`; ``error``: it failed, and the log says why."""
 
 URGENT: Final[frozenset[Kind]] = frozenset({"evict", "hand"})
 """Kinds that do not wait for a window: flash is full, or a person waits."""

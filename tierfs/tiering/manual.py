@@ -10,10 +10,10 @@ import logging
 import stat
 from typing import Final
 
-from tierfs.base.durations import DAY
-from tierfs.base.extents import WHOLE_FILE
-from tierfs.index.inodes import Inode
-from tierfs.index.pins_and_requests import Pin, Request
+from tierfs.common.durations import DAY
+from tierfs.common.extents import WHOLE_FILE
+from tierfs.metadata.inodes import Inode
+from tierfs.metadata.pins_and_requests import Pin, Request
 from tierfs.tiering.context import REMEMBERED, Backoff, Context
 from tierfs.tiering.explain import misplaced, waiting
 from tierfs.tiering.jobs import Done, Job, Step

@@ -1,7 +1,7 @@
 """The threads that move files, one job after the other, no faster than the policy allows.
 
 A `TokenBucket` says how fast, a `Suspension` when nothing is moved for a while. What moves the
-bytes is `tierfs.core.moves`.
+bytes is `tierfs.fs.moves`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from tierfs.base.clock import Clock, system_clock
-from tierfs.base.durations import SECOND
-from tierfs.base.errors import FsError
-from tierfs.core.moves import Moved, MoveStopped
+from tierfs.common.clock import Clock, system_clock
+from tierfs.common.durations import SECOND
+from tierfs.common.errors import FsError
+from tierfs.fs.moves import Moved, MoveStopped
 from tierfs.policy.model import Mover as Limits
 from tierfs.tiering.jobs import URGENT, Done, Job, JobQueue, Step, brings
 from tierfs.tiering.ports import Moves

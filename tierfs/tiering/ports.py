@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tierfs.core.moves import Moved
-from tierfs.index.index import Index
-from tierfs.index.inodes import Inode
-from tierfs.index.pins_and_requests import Pin, Request
-from tierfs.index.survey import Survey
-from tierfs.store.objects import Space
+from tierfs.fs.moves import Moved
+from tierfs.metadata.index import Index
+from tierfs.metadata.inodes import Inode
+from tierfs.metadata.pins_and_requests import Pin, Request
+from tierfs.metadata.survey import Survey
+from tierfs.storage.objects import Space
 from tierfs.tiering.heat import Row
 
 
@@ -70,7 +70,7 @@ class Catalog(CatalogReader, Protocol):
 
 
 class Moves(Protocol):
-    """`tierfs.core.moves.Moves`."""
+    """`tierfs.fs.moves.Moves`."""
 
     def place(
         self, ino: int, prefix: int, *, keep_mirror: bool, paced: Callable[[int], None]

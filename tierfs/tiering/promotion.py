@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final, Literal
 
-from tierfs.base.durations import SECOND
-from tierfs.index.pins_and_requests import Request
+from tierfs.common.durations import SECOND
+from tierfs.metadata.pins_and_requests import Request
 from tierfs.tiering.context import REMEMBERED, Context
 from tierfs.tiering.eviction import EvictionPlanner
 from tierfs.tiering.heat import Row

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from tierfs.index.inodes import Inode
+from tierfs.metadata.inodes import Inode
 from tierfs.tiering.context import MOST_CANDIDATES, Context
 from tierfs.tiering.explain import misplaced, waiting
 from tierfs.tiering.jobs import MOST_JOBS
@@ -216,8 +216,8 @@ def _add(sums: dict[int, Evictable], rank: int, size: int, files: int) -> None:
 class Exposure:
     """Since when the oldest file has been on flash alone: what a dead flash device would cost.
 
-    How many files and bytes that are is counted as they change (`tierfs.index.counts`); the oldest
-    of them is looked for round and round, a range of inode numbers at a time.
+    How many files and bytes that are is counted as they change (`tierfs.metadata.counts`); the
+    oldest of them is looked for round and round, a range of inode numbers at a time.
     """
 
     def __init__(self, files: CatalogReader) -> None:

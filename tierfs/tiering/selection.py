@@ -17,8 +17,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
-from tierfs.index.inodes import Inode
-from tierfs.index.pins_and_requests import Request
+from tierfs.metadata.inodes import Inode
+from tierfs.metadata.pins_and_requests import Request
 from tierfs.tiering.heat import Heat
 from tierfs.tiering.jobs import Job, Kind, Step
 from tierfs.tiering.replacement import Evict, Item, admit, resident_worth

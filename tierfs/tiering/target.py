@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from os import fsdecode
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from tierfs.base.durations import SECOND
-from tierfs.base.extents import WHOLE_FILE
-from tierfs.index.inodes import Inode
+from tierfs.common.durations import SECOND
+from tierfs.common.extents import WHOLE_FILE
+from tierfs.metadata.inodes import Inode
 from tierfs.policy.conditions import AllOf, AnyOf, Facts, Match, Not, PathFits
 from tierfs.policy.evaluate import Decider, Decision
 from tierfs.policy.model import Policy

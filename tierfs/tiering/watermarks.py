@@ -6,9 +6,9 @@ import sys
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from tierfs.core.placement import Limits
+from tierfs.fs.placement import Limits
 from tierfs.policy.model import Flash, Policy
-from tierfs.store.objects import Space
+from tierfs.storage.objects import Space
 
 MOST_RESERVED: Final = 2
 """A reserve is at most this part of the capacity: one for a larger device must not empty flash."""

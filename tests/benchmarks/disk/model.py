@@ -19,7 +19,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from tierfs.base.units import MIB, format_size
+from tierfs.common.units import MIB, format_size
 
 Order = Literal["elevator", "fifo"]
 

@@ -17,8 +17,8 @@ from tests.benchmarks.disk.layout import survey
 from tests.benchmarks.disk.model import SimulatedDisk
 from tests.benchmarks.disk.nodes import Nodes, allow_many_files
 from tests.benchmarks.disk.operations import Operations
-from tierfs.base.errors import MountFailed
-from tierfs.base.units import KIB
+from tierfs.common.errors import MountFailed
+from tierfs.common.units import KIB
 
 OPTIONS: Final = frozenset({"default_permissions", "fsname=disk-simulator", "subtype=disksim"})
 FOR_ROOT: Final = frozenset({"allow_other", "dev", "suid"})

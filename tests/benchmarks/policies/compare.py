@@ -13,10 +13,10 @@ from tests.benchmarks.policies.simulate import Outcome, Workload, read_log, simu
 from tests.benchmarks.policies.workloads import Shape
 from tests.benchmarks.report import Report, Result, look, say, show, write
 from tests.benchmarks.scenario import Better, Figure
-from tierfs.base.errors import UsageError
-from tierfs.base.extents import WHOLE_FILE
-from tierfs.base.units import MIB
 from tierfs.cli.types import FILE, SIZE
+from tierfs.common.errors import UsageError
+from tierfs.common.extents import WHOLE_FILE
+from tierfs.common.units import MIB
 
 HITS: Final = Figure("hits", "% of reads")
 BYTES: Final = Figure("hits by bytes", "% of bytes")

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from tierfs.base.errors import UsageError
-from tierfs.base.extents import WHOLE_FILE
+from tierfs.common.errors import UsageError
+from tierfs.common.extents import WHOLE_FILE
 from tierfs.tiering.access_log import FileFacts, Recording, Use
 
 

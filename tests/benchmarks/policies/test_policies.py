@@ -12,7 +12,7 @@ from tests.benchmarks.__main__ import main
 from tests.benchmarks.policies import policies, workloads
 from tests.benchmarks.policies.simulate import Outcome, simulate
 from tests.benchmarks.policies.workloads import Shape
-from tierfs.base.errors import ExitCode
+from tierfs.common.errors import ExitCode
 
 FILES = 600
 READS = 9000

@@ -19,15 +19,15 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import click
 
-from tierfs.base.durations import SECOND, format_duration
-from tierfs.base.errors import UsageError
-from tierfs.base.text import printable
-from tierfs.base.units import format_size
 from tierfs.cli.messages import WAITS, aligned
 from tierfs.cli.types import DURATION
 from tierfs.cli.verb import PATH, Verb
-from tierfs.mount.asking import ask
-from tierfs.mount.mountinfo import mount_above
+from tierfs.common.durations import SECOND, format_duration
+from tierfs.common.errors import UsageError
+from tierfs.common.text import printable
+from tierfs.common.units import format_size
+from tierfs.daemon.asking import ask
+from tierfs.daemon.mountinfo import mount_above
 from tierfs.policy.conditions import Facts
 from tierfs.policy.evaluate import explain, explanation_record
 from tierfs.policy.model import Policy

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from tierfs.base.text import printable
-from tierfs.base.units import format_size
 from tierfs.cli.messages import aligned
 from tierfs.cli.verb import PATH, Verb
+from tierfs.common.text import printable
+from tierfs.common.units import format_size
 from tierfs.policy.model import Flash, Mover, Policy
 from tierfs.policy.tier_policy import load_policy, policy_schema
 

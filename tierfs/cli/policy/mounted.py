@@ -9,13 +9,13 @@ from typing import Any
 
 import click
 
-from tierfs.base.errors import ConfigError, NotMounted, TierfsError, UsageError
-from tierfs.base.text import printable
-from tierfs.base.units import format_size
 from tierfs.cli.messages import aligned, message, reasons
 from tierfs.cli.verb import PATH, Verb
-from tierfs.mount.asking import ask
-from tierfs.mount.mountinfo import Mount, mounts
+from tierfs.common.errors import ConfigError, NotMounted, TierfsError, UsageError
+from tierfs.common.text import printable
+from tierfs.common.units import format_size
+from tierfs.daemon.asking import ask
+from tierfs.daemon.mountinfo import Mount, mounts
 
 APPLY_EXAMPLES = """
 tierfs policy apply /mnt/images

@@ -11,12 +11,12 @@ from typing import Any, Final
 
 import click
 
-from tierfs.base.durations import SECOND, format_duration
-from tierfs.base.errors import UsageError
-from tierfs.base.units import format_size
 from tierfs.cli.messages import aligned
 from tierfs.cli.types import FILE, SizeType
 from tierfs.cli.verb import Verb
+from tierfs.common.durations import SECOND, format_duration
+from tierfs.common.errors import UsageError
+from tierfs.common.units import format_size
 from tierfs.policy.tier_policy import DEFAULT_HEAD, load_policy
 from tierfs.policy.volume_file import VolumeFile, load_volume_file
 from tierfs.tiering.access_log import Beginning, Recording

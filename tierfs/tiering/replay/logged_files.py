@@ -6,8 +6,8 @@ import stat
 from collections.abc import Iterator
 from typing import Final
 
-from tierfs.base.durations import SECOND
-from tierfs.index.inodes import ROOT, Inode
+from tierfs.common.durations import SECOND
+from tierfs.metadata.inodes import ROOT, Inode
 from tierfs.policy.conditions import AllOf, AnyOf, Facts, Match, Not
 from tierfs.policy.evaluate import Decision, decide
 from tierfs.policy.model import Policy

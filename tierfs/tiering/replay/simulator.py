@@ -2,7 +2,7 @@
 
 The deciders are the mount's: which rule holds (`tierfs.policy`), what follows from it
 (`tierfs.tiering.target`), who comes in and who goes (`tierfs.tiering.selection`, ``replacement``),
-and how full flash may be (`tierfs.core.placement`, `tierfs.tiering.watermarks`). What differs:
+and how full flash may be (`tierfs.fs.placement`, `tierfs.tiering.watermarks`). What differs:
 files are met when the log names them, moves take no time beyond the mover's rate, and of the files
 on flash a few are looked at by chance where the engine scans the index.
 """
@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from tierfs.base.durations import SECOND
-from tierfs.core.placement import is_short, share
-from tierfs.index.inodes import Inode
+from tierfs.common.durations import SECOND
+from tierfs.fs.placement import is_short, share
+from tierfs.metadata.inodes import Inode
 from tierfs.policy.model import Policy
-from tierfs.store.objects import Space
+from tierfs.storage.objects import Space
 from tierfs.tiering.access_log import Beginning, FileFacts, Gone, Line, Recording, Use
 from tierfs.tiering.heat import Heat
 from tierfs.tiering.replay.flash import Allowance, FilesOnFlash, Ledger, answered

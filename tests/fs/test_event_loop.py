@@ -1,0 +1,35 @@
+"""What is called with ``wait=False`` runs on the event loop and never asks the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+
+from tests.fs.calls import file_of
+from tests.fs.scenarios import HEAD, pattern
+from tests.support.volumes import LooseVolume
+from tierfs.fs.data import Data
+from tierfs.fs.locks import WouldBlock
+
+Call = Callable[[Data, int], object]
+
+CALLS: dict[str, Call] = {
+    "read": lambda data, ino: data.read(ino, 0, 500, wait=False),
+    "overwrite": lambda data, ino: data.write(ino, 10, b"new", wait=False),
+    "append": lambda data, ino: data.write(ino, 1000, b"new", wait=False),
+    "append across P": lambda data, ino: data.write(ino, 1000, bytes(HEAD), wait=False),
+    "leave a hole": lambda data, ino: data.write(ino, 2000, b"new", wait=False),
+    "extend": lambda data, ino: data.truncate(ino, 2000, wait=False),
+    "cut": lambda data, ino: data.truncate(ino, 500, wait=False),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_no_call_waits_for_the_disk(small: LooseVolume, name: str) -> None:
+    ino = file_of(small, pattern(1000))
+    small.os.clear()
+    with suppress(WouldBlock):
+        CALLS[name](small.fs.data, ino)
+    assert [label for label in small.os.labels if label.startswith("disk.")] == []

@@ -1,0 +1,169 @@
+"""Directories in which names are missed are published as a whole, and no more than is worth it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fs.calls import DIRECTORY, FILE, ME
+from tests.fs.test_view import Opened
+from tierfs.fs.publication import AHEAD, PAGE, PATIENCE, RECOVERY_S, REMEMBERED, Publication
+from tierfs.metadata.inodes import ROOT
+from tierfs.metadata.view import ABSENT
+
+
+class Seconds:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def opened(home: Path) -> Iterator[Opened]:
+    made = Opened(home / "volume")
+    yield made
+    made.volume.close()
+
+
+@pytest.fixture
+def clock() -> Seconds:
+    return Seconds()
+
+
+@pytest.fixture
+def publication(opened: Opened, clock: Seconds) -> Publication:
+    return Publication(opened.volume.index, clock)
+
+
+def full_directory(opened: Opened, files: int) -> int:
+    """A directory of which nothing is published."""
+    directory = opened.fs.names.make(ROOT, b"d", DIRECTORY, ME).ino
+    with opened.volume.index.transaction():
+        for number in range(files):
+            opened.fs.names.make(directory, b"%06d" % number, FILE, ME)
+    opened.view.clear()
+    return directory
+
+
+def miss(publication: Publication, directory: int, times: int) -> int:
+    """Miss so often, publishing all that is due; returns the pages that were."""
+    pages = 0
+    for _ in range(times):
+        publication.missed_in(directory)
+        while not publication.idle:
+            publication.publish()
+            pages += 1
+    return pages
+
+
+def test_a_few_misses_publish_nothing(opened: Opened, publication: Publication) -> None:
+    directory = full_directory(opened, 10)
+    assert miss(publication, directory, PATIENCE - 1) == 0
+    assert opened.view.entries == {}
+
+
+def test_the_next_one_publishes_the_whole_directory(
+    opened: Opened, publication: Publication
+) -> None:
+    files = 2 * PAGE + 10
+    directory = full_directory(opened, files)
+    assert miss(publication, directory, PATIENCE) == 3
+    assert directory in opened.view.complete
+    assert opened.view.lookup(directory, b"none") == ABSENT
+    assert len(opened.view.entries) == files
+    assert all(pairs == [] for pairs in opened.view.xattrs.values())
+    opened.view.check(opened.volume.index)
+
+
+@pytest.mark.parametrize("files", [PAGE - 1, PAGE, PAGE + 1])
+def test_the_last_page_may_be_full(opened: Opened, publication: Publication, files: int) -> None:
+    directory = full_directory(opened, files)
+    miss(publication, directory, PATIENCE)
+    assert directory in opened.view.complete
+    assert len(opened.view.entries) == files
+
+
+def test_misses_of_inodes_count_for_their_directory(
+    opened: Opened, publication: Publication
+) -> None:
+    directory = full_directory(opened, 3)
+    ino = opened.fs.names.lookup(directory, b"000000").ino
+    for _ in range(PATIENCE):
+        publication.missed(ino)
+    assert not publication.idle
+    publication.publish()
+    assert directory in opened.view.complete
+
+
+def test_the_root_is_in_no_directory(publication: Publication) -> None:
+    for _ in range(PATIENCE):
+        publication.missed(ROOT)
+        publication.missed(2**40)
+    assert publication.idle
+
+
+def test_a_large_directory_is_published_as_misses_come(
+    opened: Opened, publication: Publication
+) -> None:
+    directory = full_directory(opened, (PATIENCE + 3) * AHEAD)
+    miss(publication, directory, PATIENCE)
+    assert len(opened.view.entries) == PATIENCE * AHEAD
+    assert directory not in opened.view.complete
+    miss(publication, directory, 1)
+    assert len(opened.view.entries) == (PATIENCE + 1) * AHEAD
+    miss(publication, directory, 3)
+    assert directory in opened.view.complete
+
+
+def test_changes_between_two_pages_are_not_missed(opened: Opened, publication: Publication) -> None:
+    directory = full_directory(opened, 2 * PAGE)
+    for _ in range(PATIENCE):
+        publication.missed_in(directory)
+    publication.publish()
+    names = opened.fs.names
+    names.make(directory, b"000000-new", FILE, ME)
+    names.unlink(directory, b"000001")
+    names.rename(directory, b"%06d" % (2 * PAGE - 1), directory, b"000002-moved")
+    names.rename(directory, b"000003", directory, b"999999")
+    while not publication.idle:
+        publication.publish()
+    assert directory in opened.view.complete
+    opened.view.check(opened.volume.index)
+
+
+def test_one_that_is_complete_is_not_read_again(opened: Opened, publication: Publication) -> None:
+    directory = full_directory(opened, 5)
+    miss(publication, directory, PATIENCE)
+    opened.view.evict(1)
+    calls = opened.view.calls
+    assert miss(publication, directory, PATIENCE) == 1
+    assert opened.view.calls <= calls + 2
+
+
+def test_one_that_does_not_fit_earns_fewer_and_fewer_rows(
+    opened: Opened, publication: Publication, clock: Seconds
+) -> None:
+    directory = full_directory(opened, 4 * PAGE - 1)
+    pages = []
+    for _ in range(5):
+        pages.append(miss(publication, directory, 2 * PATIENCE))
+        opened.view.clear()
+    assert pages[0] >= 4
+    assert max(pages[1:]) <= pages[0] / 2
+    assert sum(pages[1:]) < 2 * pages[0]
+    clock.now += RECOVERY_S + 1
+    assert miss(publication, directory, 4 * PAGE) >= 4
+
+
+def test_memory_is_bounded(publication: Publication) -> None:
+    for directory in range(2, REMEMBERED + 100):
+        for _ in range(PATIENCE):
+            publication.missed_in(directory)
+    assert len(publication._sweeps) == REMEMBERED
+    assert set(publication._due) <= set(publication._sweeps)

@@ -1,0 +1,70 @@
+"""The files of a range of inode numbers, for whoever looks through all of them bit by bit."""
+
+from __future__ import annotations
+
+import stat
+
+from tests.metadata.rows import inode
+from tierfs.metadata.index import Index
+from tierfs.metadata.inodes import Inode
+from tierfs.metadata.survey import Survey
+
+LAST = 105
+
+
+def fill(index: Index) -> dict[int, Inode]:
+    """Some inodes of every sort from 100 to 105."""
+    rows = [
+        inode(100, size=5),
+        inode(101, size=5, prefix=0),
+        inode(102, size=0),
+        inode(103, mode=stat.S_IFDIR | 0o755, size=4096),
+        inode(104, size=5, nlink=0),
+        inode(LAST, size=10**6)._replace(mtime=2**63 + 5),
+    ]
+    with index.transaction():
+        for row in rows:
+            index.inodes.insert(row)
+    return {row.ino: row for row in rows}
+
+
+def test_an_empty_table(survey: Survey) -> None:
+    assert survey.last_inode() == 0
+    assert survey.files(0, 1000, on_flash=False) == ([], 0)
+
+
+def test_files_with_a_name_in_their_order(index: Index, survey: Survey) -> None:
+    rows = fill(index)
+    assert survey.last_inode() == LAST
+    assert survey.files(0, 1000, on_flash=False) == (
+        [rows[ino] for ino in (100, 101, 102, LAST)],
+        0,
+    )
+    assert survey.files(0, 1000, on_flash=True) == ([rows[100], rows[LAST]], 0)
+
+
+def test_one_span_after_the_other(index: Index, survey: Survey) -> None:
+    fill(index)
+    found, after, calls = [], 99, 0
+    while True:
+        rows, after = survey.files(after, 2, on_flash=False)
+        found += [row.ino for row in rows]
+        calls += 1
+        if not after:
+            break
+    assert found == [100, 101, 102, LAST]
+    assert calls == 3
+
+
+def test_a_gap_is_gone_through(index: Index, survey: Survey) -> None:
+    fill(index)
+    assert survey.files(0, 50, on_flash=True) == ([], 50)
+
+
+def test_nobody_waits_for_it(index: Index, survey: Survey) -> None:
+    """It sees what is committed, and not what another is about to commit."""
+    rows = fill(index)
+    with index.transaction():
+        index.inodes.update(rows[100]._replace(size=7))
+        assert survey.files(0, 100, on_flash=True)[0] == [rows[100]]
+    assert survey.files(0, 100, on_flash=True)[0][0].size == 7

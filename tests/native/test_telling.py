@@ -1,0 +1,186 @@
+"""The kernel is told that attributes are old where it may be about to take over older ones."""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+import pytest
+
+from tests.metadata.rows import inode
+from tests.native.rig import Rig
+from tests.native.wire import Op, ReadIn, Request, getattr_in
+from tierfs.metadata.inodes import ROOT, Inode
+
+INO: Final = 70
+INVAL_INODE: Final = 2
+"""FUSE_NOTIFY_INVAL_INODE, where an error stands in a reply; the number of the request is 0."""
+
+OURS, ANOTHER = 11, 12
+"""Threads."""
+
+
+def ask(rig: Rig, opcode: int, nodeid: int, body: bytes, thread: int) -> None:
+    """A request by a thread, answered by whom it may."""
+    rig.kernel.unique += 2
+    request = Request(opcode, rig.kernel.unique, nodeid, body, pid=thread)
+    rig.kernel.send(request.pack())
+    if not rig.pyfuse3.is_silent(0.02):
+        rig.pyfuse3.reply(rig.pyfuse3.request())
+    assert rig.kernel.reply().unique == request.unique
+
+
+def stat(rig: Rig, thread: int, ino: int = INO) -> None:
+    """GETATTR."""
+    ask(rig, Op.GETATTR, ino, getattr_in(), thread)
+
+
+def change(rig: Rig, thread: int = OURS, ino: int = INO) -> None:
+    """SETXATTR, which is passed on."""
+    ask(rig, Op.SETXATTR, ino, bytes(8) + b"user.a\0", thread)
+
+
+def told(rig: Rig) -> list[int]:
+    """Of which inodes the kernel was told since."""
+    found = []
+    while not rig.kernel.is_silent():
+        length, kind, unique, ino, offset, size = struct.unpack("=IiQQqq", rig.kernel.receive())
+        assert (length, kind, unique, offset, size) == (40, INVAL_INODE, 0, -1, 0)
+        found.append(ino)
+    return found
+
+
+def row(ctime: int, *, nlink: int = 1, ino: int = INO) -> Inode:
+    """The inode as it is after its change at that time."""
+    return inode(ino, nlink=nlink)._replace(ctime=ctime)
+
+
+@pytest.fixture
+def known(rig: Rig) -> Rig:
+    """The inode is published, and what was told of it before is old for certain."""
+    rig.router.put_inode(row(0))
+    rig.router.change_inode(row(1))
+    assert told(rig) == [INO], "who was told before it was published is not known"
+    return rig
+
+
+def test_nobody_was_told(known: Rig) -> None:
+    known.router.change_inode(row(2))
+    assert told(known) == []
+
+
+def test_another_thread_was_told(known: Rig) -> None:
+    stat(known, ANOTHER)
+    change(known)
+    known.router.change_inode(row(2))
+    assert told(known) == [INO]
+    known.router.change_inode(row(3))
+    assert told(known) == [], "it has to ask again, and is told of this change"
+
+
+def test_the_thread_that_makes_the_change_has_taken_over_what_it_was_told(known: Rig) -> None:
+    stat(known, OURS)
+    change(known, OURS)
+    known.router.change_inode(row(2))
+    assert told(known) == []
+
+
+def test_two_threads_were_told(known: Rig) -> None:
+    for first, second in ((OURS, ANOTHER), (ANOTHER, OURS)):
+        stat(known, first)
+        stat(known, second)
+        change(known, OURS)
+        known.router.change_inode(row(first))
+        assert told(known) == [INO]
+
+
+def test_a_page_of_a_mapping_is_written_by_nobody(known: Rig) -> None:
+    stat(known, OURS)
+    change(known, 0)
+    known.router.change_inode(row(2))
+    assert told(known) == [INO]
+
+
+def test_a_thread_that_we_do_not_see(known: Rig) -> None:
+    """In another PID namespace each has the number 0."""
+    stat(known, 0)
+    change(known, 0)
+    known.router.change_inode(row(2))
+    assert told(known) == [INO]
+
+
+def test_a_lookup_tells_as_well(known: Rig) -> None:
+    known.router.put_entry(ROOT, b"name", INO)
+    ask(known, Op.LOOKUP, ROOT, b"name\0", ANOTHER)
+    known.router.change_inode(row(2))
+    assert told(known) == [INO]
+
+
+def test_a_listing_tells_as_well(known: Rig) -> None:
+    known.router.put_entry(ROOT, b"name", INO)
+    known.router.put_listing(ROOT, 0, [(b"name", 1 << 61, INO, row(1).mode)], True)  # noqa: FBT003
+    ask(known, Op.READDIRPLUS, ROOT, ReadIn(0, 0, 4096).pack(), ANOTHER)
+    known.router.change_inode(row(2))
+    assert told(known) == [INO]
+
+
+@pytest.mark.parametrize("opcode", [Op.LOOKUP, Op.GETATTR])
+def test_what_python_tells_is_not_seen_and_counts(known: Rig, opcode: int) -> None:
+    if opcode == Op.LOOKUP:
+        ask(known, Op.LOOKUP, ROOT, b"not published\0", OURS)
+    else:
+        known.router.put_inode(row(1)._replace(sparse=1))
+        stat(known, OURS)
+    known.router.change_inode(row(2))
+    assert told(known) == [INO]
+
+
+def test_what_is_not_published_counts(known: Rig) -> None:
+    known.router.drop_inode(INO)
+    known.router.change_inode(row(2))
+    assert told(known) == [INO]
+
+
+def test_a_move_between_the_tiers_shows_nothing(known: Rig) -> None:
+    stat(known, ANOTHER)
+    known.router.change_inode(row(1)._replace(prefix=0, version=5))
+    assert told(known) == []
+    known.router.change_inode(row(2))
+    assert told(known) == [INO]
+
+
+def test_an_inode_without_a_name_is_not_told_of(known: Rig) -> None:
+    stat(known, ANOTHER)
+    known.router.change_inode(row(2, nlink=0))
+    assert told(known) == []
+
+
+def test_of_a_name_that_goes_the_kernel_takes_note_by_itself(known: Rig) -> None:
+    """It lowers the link count that it has: one that is lower already would be lowered twice."""
+    known.router.put_inode(row(2, nlink=2))
+    stat(known, ANOTHER)
+    known.router.change_inode(row(3, nlink=1))
+    assert told(known) == []
+
+
+def test_a_rename_is_by_who_was_told_of_all_that_it_changes(known: Rig) -> None:
+    directories = 80, 81
+    for ino in directories:
+        known.router.change_inode(row(1, ino=ino))
+    known.router.put_entry(80, b"old", INO)
+    assert told(known) == [80, 81]
+    for rename, flags in ((12, b""), (45, bytes(8))):
+        for thread, expected in ((OURS, []), (ANOTHER, [INO, 80, 81])):
+            for ino in (INO, *directories):
+                stat(known, thread, ino)
+            body = struct.pack("=Q", 81) + flags + b"old\0new\0"
+            ask(known, rename, 80, body, OURS)
+            for ino in (INO, *directories):
+                known.router.change_inode(row(rename * 100 + thread, ino=ino))
+            assert told(known) == expected
+
+
+def test_nobody_is_told_after_the_end(known: Rig) -> None:
+    stat(known, ANOTHER)
+    known.router.stop()
+    known.router.change_inode(row(2))

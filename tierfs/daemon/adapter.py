@@ -1,0 +1,334 @@
+"""pyfuse3's requests, handed to ``operations.py``: a line or two each.
+
+With the fast path only those come here that the router does not know; without it all of them.
+Metadata and flash are served on the event loop, where a thread would cost more than the work.
+What must wait for the disk runs in threads, so that a slow read delays nobody else.
+
+There is no per-open state: the file handle is the inode number, and one bit.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Protocol, TypeVar
+
+import pyfuse3
+import trio
+
+from tierfs.common.metrics import Metrics
+from tierfs.daemon.operations import Caller, Operations
+from tierfs.daemon.replies import absent, changes, entry_attributes, statvfs_data
+from tierfs.daemon.requests import request
+from tierfs.fs.dirty import Unreconciled
+from tierfs.fs.filesystem import FileSystem
+from tierfs.fs.locks import WouldBlock
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+DISK_THREADS = 64
+"""Calls on the disk tier at a time; further ones wait their turn."""
+
+SYNC_THREADS = 16
+"""Calls of fsync(2) and statfs(2) at a time."""
+
+AROUND_CACHE = 1 << 62
+"""In a file handle, without the fast path: the file was opened with O_DIRECT."""
+
+FORGET_PAGES_S = 0.05
+"""How long a WRITE to such a file waits at most until its pages are dropped: many times what that
+takes, unless READs are under way, or the WRITE itself writes such a page back."""
+
+
+class Waiting(Protocol[T_co]):
+    """A call of the core that can be told not to wait."""
+
+    def __call__(self, *, wait: bool) -> T_co:
+        """Raises WouldBlock when it would have to wait and ``wait`` is False."""
+
+
+class Adapter(pyfuse3.Operations):
+    """Serves one mounted volume."""
+
+    supports_dot_lookup = True  # file handles outlive the kernel's memory, and the mount
+    enable_acl = True
+
+    def __init__(
+        self,
+        fs: FileSystem,
+        metrics: Metrics,
+        operations: Operations,
+        *,
+        writeback: bool,
+        initialised: Callable[[], None],
+        fast_path: bool = False,
+    ) -> None:
+        """``fast_path``: the router stands between the kernel and us."""
+        super().__init__()
+        self.fs = fs
+        self.metrics = metrics
+        self.operations = operations
+        self.enable_writeback_cache = writeback
+        self._initialised = initialised
+        self._fast_path = fast_path
+        self._disk = trio.CapacityLimiter(DISK_THREADS)
+        self._syncs = trio.CapacityLimiter(SYNC_THREADS)
+
+    def init(self) -> None:
+        """The kernel has agreed on the protocol: the mount answers."""
+        self.fs.dirty.never_wait.add(threading.get_ident())
+        self._initialised()
+
+    # ---------------------------------------------------------------- names
+
+    @request
+    async def lookup(
+        self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        """LOOKUP; that there is no such name is remembered by the kernel as well."""
+        find = functools.partial(self.operations.lookup, parent_inode, name, again=True)
+        found = await self._soon(find)
+        return entry_attributes(found) if found else absent()
+
+    async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
+        """FORGET and BATCH_FORGET; has no reply, and what it raised would end pyfuse3's loop."""
+        for ino, count in inode_list:
+            try:
+                self.fs.names.forget(ino, count)
+            except Exception:
+                self.metrics.handler_failures.inc()
+                log.exception("forgetting inode %d failed unexpectedly", ino)
+
+    @request
+    async def mknod(
+        self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        """MKNOD."""
+        caller = _caller(ctx)
+        made = self.operations.mknod(parent_inode, mode, rdev, ctx.umask, name, caller=caller)
+        return entry_attributes(made)
+
+    @request
+    async def mkdir(
+        self, parent_inode: int, name: bytes, mode: int, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        """MKDIR."""
+        made = self.operations.mkdir(parent_inode, mode, ctx.umask, name, caller=_caller(ctx))
+        return entry_attributes(made)
+
+    @request
+    async def symlink(
+        self, parent_inode: int, name: bytes, target: bytes, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        """SYMLINK."""
+        made = self.operations.symlink(parent_inode, name, target, caller=_caller(ctx))
+        return entry_attributes(made)
+
+    @request
+    async def link(
+        self, inode: int, new_parent_inode: int, new_name: bytes, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        """LINK."""
+        return entry_attributes(self.operations.link(new_parent_inode, inode, new_name))
+
+    @request
+    async def unlink(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
+        """UNLINK."""
+        self.operations.unlink(parent_inode, name)
+
+    @request
+    async def rmdir(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
+        """RMDIR."""
+        self.operations.rmdir(parent_inode, name)
+
+    @request
+    async def rename(
+        self,
+        parent_inode_old: int,
+        name_old: bytes,
+        parent_inode_new: int,
+        name_new: bytes,
+        flags: int,
+        ctx: pyfuse3.RequestContext,
+    ) -> None:
+        """RENAME2."""
+        self.operations.rename2(
+            parent_inode_old, parent_inode_new, flags, name_old, name_new, caller=_caller(ctx)
+        )
+
+    @request
+    async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
+        """OPENDIR."""
+        return inode
+
+    @request
+    async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+        """READDIRPLUS."""
+        while True:
+            try:
+                for entry in self.fs.listing.after(fh, start_id):
+                    attributes = entry_attributes(entry.inode)
+                    if not pyfuse3.readdir_reply(token, entry.name, attributes, entry.cookie):
+                        return
+                    self.fs.listing.refer(entry)
+                    start_id = entry.cookie
+            except Unreconciled as exc:
+                await self._in_thread(
+                    self._disk, functools.partial(self.fs.dirty.reconcile, exc.ino)
+                )
+            else:
+                return
+
+    @request
+    async def releasedir(self, fh: int) -> None:
+        """RELEASEDIR; there is nothing to release."""
+
+    @request
+    async def fsyncdir(self, fh: int, datasync: bool) -> None:
+        """FSYNCDIR."""
+        await self._in_thread(self._syncs, functools.partial(self.operations.fsyncdir, fh))
+
+    # ---------------------------------------------------------------- attributes
+
+    @request
+    async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        """GETATTR; see ``Operations.getattr``."""
+        row = self.fs.attributes.get(inode)
+        blocks = await self._soon(functools.partial(self.fs.attributes.blocks, inode))
+        return entry_attributes(row, blocks)
+
+    @request
+    async def setattr(
+        self,
+        inode: int,
+        attr: pyfuse3.EntryAttributes,
+        fields: pyfuse3.SetattrFields,
+        fh: int | None,
+        ctx: pyfuse3.RequestContext,
+    ) -> pyfuse3.EntryAttributes:
+        """SETATTR: chmod, chown, truncate, utimens."""
+        change = functools.partial(
+            self.operations.change, inode, changes(attr, fields), caller=_caller(ctx)
+        )
+        return entry_attributes(await self._soon(change))
+
+    @request
+    async def readlink(self, inode: int, ctx: pyfuse3.RequestContext) -> bytes:
+        """READLINK."""
+        return self.operations.readlink(inode)
+
+    @request
+    async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
+        """STATFS."""
+        return statvfs_data(await self._in_thread(self._syncs, self.fs.statfs))
+
+    # ---------------------------------------------------------------- bytes
+
+    @request
+    async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
+        """OPEN; with O_TRUNC, which libfuse asks the kernel to leave to us."""
+        if flags & os.O_TRUNC:
+            cut = functools.partial(self.operations.truncate, inode, caller=_caller(ctx))
+            await self._soon(cut)
+        return self._opened(inode, flags)
+
+    @request
+    async def create(
+        self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: pyfuse3.RequestContext
+    ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
+        """CREATE: the kernel holds the directory locked and knows that the name is free."""
+        caller = _caller(ctx)
+        inode = self.operations.mknod(parent_inode, mode, 0, ctx.umask, name, caller=caller)
+        return self._opened(inode.ino, flags), entry_attributes(inode)
+
+    @request
+    async def read(self, fh: int, off: int, size: int) -> bytes:
+        """READ."""
+        return await self._soon(functools.partial(self.fs.data.read, fh & ~AROUND_CACHE, off, size))
+
+    @request
+    async def write(self, fh: int, off: int, buf: bytes) -> int:
+        """WRITE."""
+        ino = fh & ~AROUND_CACHE
+        written = await self._soon(functools.partial(self.operations.write, ino, off, buf))
+        if ino != fh:
+            # The WRITE may be the write-back of a mapped page, which the invalidation waits for:
+            # then it goes on when this is answered.
+            with trio.move_on_after(FORGET_PAGES_S):
+                await trio.to_thread.run_sync(
+                    functools.partial(_forget_pages, ino), abandon_on_cancel=True
+                )
+        return written
+
+    @request
+    async def fsync(self, fh: int, datasync: bool) -> None:
+        """FSYNC; see ``Operations.fsync``."""
+        await self._in_thread(
+            self._syncs, functools.partial(self.operations.fsync, fh & ~AROUND_CACHE)
+        )
+
+    @request
+    async def release(self, fh: int) -> None:
+        """RELEASE; there is nothing to release."""
+
+    # ---------------------------------------------------------------- extended attributes
+
+    @request
+    async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
+        """GETXATTR."""
+        return self.operations.getxattr(inode, name)
+
+    @request
+    async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> list[bytes]:
+        """LISTXATTR."""
+        return self.operations.listxattr(inode, caller=_caller(ctx)).split(b"\0")[:-1]
+
+    @request
+    async def setxattr(
+        self, inode: int, name: bytes, value: bytes, ctx: pyfuse3.RequestContext
+    ) -> None:
+        """SETXATTR; pyfuse3 has checked XATTR_CREATE and XATTR_REPLACE, the inode being locked."""
+        self.operations.setxattr(inode, 0, name, value, caller=_caller(ctx))
+
+    @request
+    async def removexattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
+        """REMOVEXATTR."""
+        self.operations.removexattr(inode, name, caller=_caller(ctx))
+
+    # ---------------------------------------------------------------- where it runs
+
+    def _opened(self, ino: int, flags: int) -> pyfuse3.FileInfo:
+        direct = flags & os.O_DIRECT and not self._fast_path
+        return pyfuse3.FileInfo(fh=ino | AROUND_CACHE if direct else ino, keep_cache=True)
+
+    async def _soon(self, call: Waiting[T]) -> T:
+        """The result of ``call``: at once when it need not wait, else from a thread."""
+        try:
+            return call(wait=False)
+        except WouldBlock:
+            return await self._in_thread(self._disk, functools.partial(call, wait=True))
+
+    @staticmethod
+    async def _in_thread(limiter: trio.CapacityLimiter, call: Callable[[], T]) -> T:
+        return await trio.to_thread.run_sync(call, limiter=limiter)
+
+
+def _caller(ctx: pyfuse3.RequestContext) -> Caller:
+    return ctx.uid, ctx.gid, ctx.pid
+
+
+def _forget_pages(ino: int) -> None:
+    """Drop what reads brought in while the file was written around the page cache.
+
+    libfuse agrees with the kernel on asynchronous direct I/O, and then the kernel does not drop it
+    behind a write of libaio. The router does not agree on that. Waits for READs under way.
+    """
+    with suppress(OSError):  # the kernel has forgotten the inode, or the connection is over
+        pyfuse3.invalidate_inode(ino)

@@ -1,0 +1,208 @@
+"""The control socket of a mount: one JSON line asks, one JSON line answers.
+
+A request is ``{"verb": "status"}``, with ``"arguments": {...}`` for a verb that takes some; the
+reply ``{"result": {...}}`` or ``{"error": "why"}``.
+The daemon listens on ``/run/tierfs/UUID.sock`` when root runs it, else on
+``$XDG_RUNTIME_DIR/tierfs/UUID.sock``; its own user and root may connect, and members of the group
+that the volume file names, for verbs that change nothing.
+"""
+
+from __future__ import annotations
+
+import grp
+import inspect
+import json
+import logging
+import os
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+from tierfs.common.errors import TierfsError, UsageError
+from tierfs.common.metrics import Metrics
+from tierfs.daemon.listener import BACKLOG, Listener, Service
+from tierfs.daemon.runtime import make_private, socket_path
+
+log = logging.getLogger(__name__)
+
+Verb = Callable[..., dict[str, Any]]
+"""Called with the arguments of the request by name, in a thread. They are of the types with which
+it is annotated, which are those of ``CHECKS``."""
+
+QUICK: Final = frozenset({"status"})
+"""Verbs that always answer within a second or two, and never wait for those that may take long."""
+
+READING: Final = frozenset({"status", "policy explain", "policy plan"})
+"""Verbs that change nothing."""
+
+_CREDENTIALS: Final = struct.Struct("3i")
+"""The ``struct ucred`` of SO_PEERCRED, unix(7): process, user, group."""
+
+MOST_SLOW: Final = 4
+"""Other verbs that are answered at a time; so there is always a thread for a quick one."""
+
+LARGEST: Final = 2**63
+"""Numbers that an inode number, a size or a time in nanoseconds can be are below."""
+
+
+@contextmanager
+def serving_control(
+    volume: UUID, verbs: Mapping[str, Verb], metrics: Metrics, group: str | None = None
+) -> Iterator[Listener]:
+    """Answer requests with what ``verbs`` return, each called in a thread, until left.
+
+    The caller holds the volume's lock, so that a socket left by a killed daemon can be replaced.
+    Members of ``group`` may connect as well. Where the socket cannot be made, that is logged and
+    tried again: data is served without it.
+    """
+    path = socket_path(volume)
+    slow = threading.BoundedSemaphore(MOST_SLOW)
+    service = Service(
+        name="control socket",
+        complete=lambda data: b"\n" in data,
+        answer=lambda data, peer: _line(
+            _reply(_allowed(verbs, peer), data.partition(b"\n")[0], slow)
+        ),
+        busy=_line(BUSY),
+    )
+    listener = Listener(service, lambda: _bound(path, group), metrics)
+    listener.start()
+    try:
+        yield listener
+    finally:
+        listener.close()
+        with suppress(OSError):
+            path.unlink()
+
+
+BUSY: Final = {"error": "too many requests at a time; ask again in a moment"}
+
+
+def _allowed(verbs: Mapping[str, Verb], peer: socket.socket) -> Mapping[str, Verb]:
+    """What whoever is at the other end may ask for."""
+    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    if _CREDENTIALS.unpack(credentials)[1] in {0, os.geteuid()}:
+        return verbs
+    return {
+        name: verb if name in READING else partial(_refuse, name) for name, verb in verbs.items()
+    }
+
+
+def _refuse(name: str, **_arguments: object) -> dict[str, Any]:
+    raise UsageError(f"only root and who mounted it may ask for {name!r}")
+
+
+def _line(reply: Mapping[str, Any]) -> bytes:
+    return json.dumps(reply).encode() + b"\n"
+
+
+def _reply(
+    verbs: Mapping[str, Verb], line: bytes, slow: threading.BoundedSemaphore
+) -> dict[str, Any]:
+    try:
+        request = json.loads(line)
+        name, arguments = request["verb"], dict(request.get("arguments", {}))
+        verb = verbs[name]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return {"error": f"a request is one JSON line with a verb of: {', '.join(sorted(verbs))}"}
+    if name in QUICK:
+        return _called(name, verb, arguments)
+    if not slow.acquire(blocking=False):
+        return BUSY
+    try:
+        return _called(name, verb, arguments)
+    finally:
+        slow.release()
+
+
+def _called(name: str, verb: Verb, arguments: dict[str, Any]) -> dict[str, Any]:
+    try:
+        _check(name, verb, arguments)
+        return {"result": verb(**arguments)}
+    except TierfsError as error:
+        return {"error": str(error)}
+    except Exception as error:
+        log.exception("the control verb %r failed", name)
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+def _check(name: str, verb: Verb, arguments: Mapping[str, object]) -> None:
+    """Refuse arguments that the verb does not take, and those of another type.
+
+    Raises:
+        UsageError: with what is wrong.
+    """
+    wanted = inspect.signature(verb).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in wanted.values()):
+        return  # it takes anything, to refuse it
+    for unknown in arguments.keys() - wanted.keys():
+        raise UsageError(f'"{name}" takes no argument "{unknown}"')
+    for argument, parameter in wanted.items():
+        if argument not in arguments:
+            if parameter.default is parameter.empty:
+                raise UsageError(f'"{name}" needs the argument "{argument}"')
+        elif parameter.annotation is not parameter.empty:
+            what, is_right = CHECKS[parameter.annotation]
+            if not is_right(arguments[argument]):
+                raise UsageError(f'"{name}": the argument "{argument}" must be {what}')
+
+
+def _is_number(value: object) -> bool:
+    """JSON has numbers of any length; bool is an int to Python."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST
+
+
+CHECKS: Final[Mapping[object, tuple[str, Callable[[object], bool]]]] = {
+    "object": ("anything", lambda _value: True),
+    "bool": ("true or false", lambda value: isinstance(value, bool)),
+    "int": ("a whole number", _is_number),
+    "str": ("text", lambda value: isinstance(value, str)),
+    "list[int]": (
+        "a list of whole numbers",
+        lambda value: isinstance(value, list) and all(map(_is_number, value)),
+    ),
+    "list[str]": (
+        "a list of texts",
+        lambda value: isinstance(value, list) and all(isinstance(text, str) for text in value),
+    ),
+}
+"""By the annotation as it is written: what a person is told, and whether a value is of the type."""
+
+
+def _bound(path: Path, group: str | None) -> socket.socket:
+    """A listening socket at ``path``, in place of what was there.
+
+    Raises:
+        OSError: it cannot be made; the message names it.
+    """
+    try:
+        make_private(path.parent)
+        with suppress(FileNotFoundError):
+            path.unlink()
+        raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            raw.bind(os.fspath(path))
+            path.chmod(0o600)
+            if group is not None:
+                os.chown(path, -1, _group_id(group))
+                path.chmod(0o660)
+            raw.listen(BACKLOG)
+        except OSError:
+            raw.close()
+            raise
+    except OSError as error:
+        raise OSError(f"{path}: {error.strerror or error}") from error
+    return raw
+
+
+def _group_id(name: str) -> int:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise OSError(f"control.group: there is no group {name!r}") from None

@@ -1,0 +1,280 @@
+"""Where the daemon's log goes and what a line of it looks like.
+
+Text for people, JSON for collectors, or the journal by systemd's native protocol.
+"""
+
+from __future__ import annotations
+
+import copy
+import errno
+import fcntl
+import logging
+import os
+import re
+import socket
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from io import TextIOWrapper
+from logging.handlers import WatchedFileHandler
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+from pythonjsonlogger.json import JsonFormatter
+
+from tierfs.common.beneath import make_private
+from tierfs.common.errors import ConfigError
+from tierfs.common.text import printable, printable_lines
+from tierfs.policy.volume_file import LogSettings
+
+JOURNAL: Final = Path("/run/systemd/journal/socket")
+TEXT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+JSON: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
+JSON_NAMES: Final = {"asctime": "time", "levelname": "level", "name": "logger"}
+SECONDS: Final = "%Y-%m-%dT%H:%M:%S"
+MILLISECONDS: Final = "%s.%03dZ"
+SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
+"""journald maps a file only if its sender can no longer change it."""
+
+PRIVATE: Final = 0o700
+FILE_MODE: Final = 0o600
+OWN_DIRECTORY: Final = Path("/var/log/tierfs")
+"""Where root's daemons log when the volume file does not say."""
+
+_LIKE_A_RECORD: Final = re.compile(r"\d{4}-\d\d-\d\dT")
+
+_PRIORITIES: Final = (
+    (logging.CRITICAL, 2),
+    (logging.ERROR, 3),
+    (logging.WARNING, 4),
+    (logging.INFO, 6),
+    (logging.DEBUG, 7),
+)
+"""Python's levels as those of syslog(3)."""
+
+
+class OneLineFormatter(logging.Formatter):
+    """Control characters and bytes that are no UTF-8 as escapes: names of files stand in messages.
+
+    An exception's message may have more lines, as a traceback has; none of them looks like a
+    record's first. Text and paths among the arguments have one.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as text."""
+        first, *more = printable_lines(super().format(_escaped(record))).split("\n")
+        return "\n".join([first, *(_indented(line) for line in more)])
+
+
+class OneLineJson(JsonFormatter):
+    """JSON in which every string can be decoded: what is no UTF-8 is an escape in the text."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as JSON."""
+        return super().format(_escaped(record))
+
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        """The record's fields."""
+        fields = super().process_log_record(log_data)
+        return {
+            name: printable_lines(value) if isinstance(value, str) else value
+            for name, value in fields.items()
+        }
+
+
+def _escaped(record: logging.LogRecord) -> logging.LogRecord:
+    """A copy whose arguments cannot break a line; other handlers get the record as it is."""
+    if not isinstance(record.args, tuple):
+        return record
+    shown = copy.copy(record)
+    shown.args = tuple(
+        printable(value) if isinstance(value, str | Path) else value for value in record.args
+    )
+    return shown
+
+
+def _indented(line: str) -> str:
+    return f"    {line}" if _LIKE_A_RECORD.match(line) else line
+
+
+def start_logging(settings: LogSettings, *, level: str | None = None, echo: bool = False) -> None:
+    """Send every record of this process to where ``settings`` say; without a file, to stderr.
+
+    ``level`` overrides that of the settings; with ``echo`` records go to stderr as well, until
+    ``stop_echo``.
+
+    Raises:
+        ConfigError: the log file or the journal cannot be opened.
+    """
+    root = logging.getLogger()
+    handlers = [_handler(settings), *([_echo()] if echo else [])]
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+        old.close()
+    for new in handlers:
+        root.addHandler(new)
+    root.setLevel((level or settings.level).upper())
+    logging.captureWarnings(capture=True)
+
+
+def stop_echo(log_file: Path | None) -> None:
+    """End the echo and send what libraries print on stdout and stderr to ``log_file``."""
+    root = logging.getLogger()
+    for echo in [h for h in root.handlers if type(h) is logging.StreamHandler]:
+        root.removeHandler(echo)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    descriptor = (
+        os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        if log_file is None
+        else _open_log(Path(os.path.realpath(log_file)))
+    )
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+
+def default_log_file(volume: UUID) -> Path:
+    """Where a daemon's log goes when the volume file does not say."""
+    if os.geteuid() == 0:
+        return OWN_DIRECTORY / f"{volume}.log"
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
+    return Path(state) / "tierfs" / f"{volume}.log"
+
+
+class JournalHandler(logging.Handler):
+    """Writes to journald: https://systemd.io/JOURNAL_NATIVE_PROTOCOL/."""
+
+    def __init__(self, path: Path = JOURNAL) -> None:
+        super().__init__()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            self._socket.connect(os.fspath(path))
+        except OSError:
+            self._socket.close()
+            raise
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send ``record``, by a memory file when it is too large for a datagram."""
+        try:
+            self._send(b"".join(self._fields(record)))
+        except OSError:
+            self.handleError(record)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+        super().close()
+
+    def _send(self, datagram: bytes) -> None:
+        try:
+            self._socket.send(datagram)
+        except OSError as error:
+            if error.errno != errno.EMSGSIZE:
+                raise
+            self._send_file(datagram)
+
+    def _send_file(self, data: bytes) -> None:
+        descriptor = os.memfd_create("tierfs-log", os.MFD_ALLOW_SEALING)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, SEALS)
+            socket.send_fds(self._socket, [b""], [descriptor])
+
+    def _fields(self, record: logging.LogRecord) -> Iterator[bytes]:
+        priority = next((p for level, p in _PRIORITIES if record.levelno >= level), 7)
+        yield _field("MESSAGE", self.format(record))
+        yield _field("PRIORITY", str(priority))
+        yield _field("SYSLOG_IDENTIFIER", "tierfs")
+        yield _field("LOGGER", record.name)
+        yield _field("CODE_FILE", record.pathname)
+        yield _field("CODE_LINE", str(record.lineno))
+        yield _field("CODE_FUNC", record.funcName or "")
+
+
+def _field(name: str, value: str) -> bytes:
+    """A field of the native protocol; a value of several lines comes with its length."""
+    data = value.encode("utf-8", "surrogateescape")
+    if b"\n" not in data:
+        return name.encode() + b"=" + data + b"\n"
+    return name.encode() + b"\n" + len(data).to_bytes(8, "little") + data + b"\n"
+
+
+def _handler(settings: LogSettings) -> logging.Handler:
+    try:
+        if settings.format == "journald":
+            journal = JournalHandler()
+            journal.setFormatter(OneLineFormatter("%(message)s"))
+            return journal
+        handler = _file_handler(settings.file) if settings.file else logging.StreamHandler()
+    except OSError as error:
+        where = "the journal" if settings.format == "journald" else f"log file {settings.file}"
+        raise ConfigError(f"{where} cannot be opened: {error.strerror}") from error
+    handler.setFormatter(_formatter(settings.format))
+    return handler
+
+
+def _echo() -> logging.Handler:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_formatter("text"))
+    return handler
+
+
+def _file_handler(path: Path) -> logging.Handler:
+    """A handler that opens ``path`` again when logrotate(8) has moved it.
+
+    Links in ``path`` are followed now, and not again. The directory, if there is none, is made for
+    us alone; that which tierfs chooses itself is closed to others as well.
+    """
+    path.parent.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=PRIVATE, exist_ok=True)
+    path = Path(os.path.realpath(path))
+    if path.parent == OWN_DIRECTORY and os.geteuid() == 0:
+        path.parent.chmod(PRIVATE)
+    return _LogFile(path, encoding="utf-8", errors="backslashreplace")
+
+
+class _LogFile(WatchedFileHandler):
+    """Private, since names of files stand in it; a link or FIFO in its place is not opened.
+
+    A log whose filesystem fails loses lines; it does not fail who logs: the base class looks for a
+    file that was moved before it begins to guard.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write ``record``; it is lost while there is no file to write to, as on a full disk."""
+        try:
+            super().emit(record)
+        except OSError:
+            self.handleError(record)
+
+    def _open(self) -> TextIOWrapper:
+        descriptor = _open_log(Path(self.baseFilename))
+        return os.fdopen(descriptor, "a", encoding=self.encoding, errors=self.errors)
+
+
+def _open_log(path: Path) -> int:
+    """Open a log file, or a device such as /dev/null, to append.
+
+    Raises:
+        OSError: ELOOP for a symbolic link, ENXIO for a FIFO or socket that nobody reads.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY, FILE_MODE)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        make_private(descriptor)
+    return descriptor
+
+
+def _formatter(style: str) -> logging.Formatter:
+    if style == "json":
+        formatter: logging.Formatter = OneLineJson(JSON, rename_fields=JSON_NAMES)
+    else:
+        formatter = OneLineFormatter(TEXT)
+    formatter.default_time_format = SECONDS
+    formatter.default_msec_format = MILLISECONDS
+    formatter.converter = time.gmtime
+    return formatter

@@ -1,0 +1,347 @@
+"""What each request does, for pyfuse3's handlers and for the router, which calls these functions.
+
+The router finds them by name: the table in ``tierfs/native/src/operations.c`` has a row for each
+kind of request, with its function here, the arguments that are taken from the message, and what the
+function returns. A new kind of request takes a row there, a function here, a name in ``counters.h``
+and ``counters.c``, and where pyfuse3 has it a handler in ``adapter.py``. The first argument is the
+inode number; ``caller`` is user, group and thread of who asks.
+
+* ``wait`` False: raise ``WouldBlock`` where a disk or another change of the same file is needed.
+  The function is then called again with ``wait`` True, in a thread that may wait; where it raises
+  ``Waits``, it goes on there with what that says.
+* ``again`` False: publish what is asked for, and return None: the router then answers by itself. It
+  is called again with True where that did not help, as of what there is no room for, and then
+  returns the answer.
+
+Names have a reference taken, and ``()`` is no name (``NO_NAME``).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+import time
+from contextlib import suppress
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tierfs.common.blocks import BLOCK
+from tierfs.common.errors import FsError
+from tierfs.common.metrics import Metrics
+from tierfs.daemon.callers import ProcessCaller
+from tierfs.daemon.misses import Misses
+from tierfs.daemon.requests import error_number
+from tierfs.fs.attributes import Changes
+from tierfs.fs.filesystem import FileSystem, StatFs
+from tierfs.fs.locks import WouldBlock
+from tierfs.fs.names import BY_NUMBER, Owner
+from tierfs.metadata.entries import Entry
+from tierfs.metadata.inodes import Inode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NO_NAME: Final[tuple[()]] = ()
+Caller = tuple[int, int, int]
+"""User, group and thread."""
+Found = Inode | tuple[()]
+"""What a name is, or ``NO_NAME``."""
+
+SYMLINK_MODE: Final = stat.S_IFLNK | 0o777
+MOST_COPIED: Final = 2**32 - BLOCK
+"""Bytes that a reply of 32 bits can tell of."""
+LINES: Final = 1024
+"""Of a listing, which the router asks for at a time where it cannot list by itself."""
+
+
+FieldsOfSetattr = tuple[int, int, int, int, int, int, int, int, int]
+"""Those that count of ``struct fuse_setattr_in``: see ``changes``."""
+
+FATTR_MODE, FATTR_UID, FATTR_GID, FATTR_SIZE, FATTR_ATIME, FATTR_MTIME = (1 << i for i in range(6))
+FATTR_ATIME_NOW, FATTR_MTIME_NOW = 1 << 7, 1 << 8
+SECOND: Final = 1_000_000_000
+
+
+class Waits(WouldBlock):
+    """A function must wait, and goes on with ``resume`` then, instead of being called again."""
+
+    def __init__(self, resume: Callable[[], object]) -> None:
+        super().__init__()
+        self.resume = resume
+
+
+class Operations:
+    """Serves one volume. Thread-safe; raises what the core raises."""
+
+    def __init__(
+        self,
+        fs: FileSystem,
+        metrics: Metrics,
+        *,
+        masks: bool,
+        mountpoint: Path,
+        writeback: bool = False,
+        misses: Misses | None = None,
+        put_room: Callable[[StatFs], None] | None = None,
+    ) -> None:
+        """``masks``: the kernel leaves the umask to us; ``writeback``: it gathers writes.
+
+        ``misses``, ``put_room``: of the router.
+        """
+        self._fs = fs
+        self._metrics = metrics
+        self._masks = masks
+        self._writeback = writeback
+        self._mountpoint = os.fsencode(mountpoint)
+        self._misses = misses
+        self._put_room = put_room
+        self.ready = fs.is_free
+        self.forget = fs.names.forget
+        self.write = partial(fs.data.write, buffered=misses is not None)
+        self.unlink = fs.names.unlink
+        self.rmdir = fs.names.rmdir
+        self.readlink = fs.attributes.readlink
+        self.fallocate = fs.ranges.fallocate
+        self.copy_file_range_64 = fs.ranges.copy
+
+    # ---------------------------------------------------------------- what the router asks besides
+
+    def never_waits(self) -> None:
+        """The calling thread serves everybody: a disk must not hold it up."""
+        self._fs.dirty.never_wait.add(threading.get_ident())
+
+    def failed(
+        self, operation: str, exc: Exception, seconds: float
+    ) -> int | Callable[[], object] | None:
+        """The errno of a request that failed, which is counted and logged.
+
+        None: it must wait. A function: it must wait, and then goes on with that.
+        """
+        if isinstance(exc, WouldBlock):
+            return exc.resume if isinstance(exc, Waits) else None
+        return error_number(exc, operation, self._metrics, seconds)
+
+    # ---------------------------------------------------------------- names
+
+    def lookup(self, parent: int, name: bytes, *, again: bool, wait: bool) -> Found | None:
+        """LOOKUP. Some names are numbers in truth, for a file handle."""
+        if name in BY_NUMBER:
+            return self._by_number(parent, name, wait=wait)
+        if not again:
+            self._fs.names.publish(parent, name)
+            if self._misses:
+                self._misses.within(parent)
+            return None
+        try:
+            return self._fs.names.lookup(parent, name)
+        except FsError as exc:
+            if exc.errno != errno.ENOENT:
+                raise
+            return NO_NAME
+
+    def mknod(
+        self, parent: int, mode: int, rdev: int, umask: int, name: bytes, *, caller: Caller
+    ) -> Inode:
+        """MKNOD; of regular files, as the kernel makes each by it that opens nothing."""
+        return self._fs.names.make(parent, name, mode, self._owner(caller, umask), rdev=rdev)
+
+    def tmpfile(self, parent: int, flags: int, mode: int, umask: int, *, caller: Caller) -> Inode:
+        """TMPFILE; it is open then, and RELEASE has nothing to do."""
+        owner, exclusive = self._owner(caller, umask), bool(flags & os.O_EXCL)
+        mode = stat.S_IFREG | stat.S_IMODE(mode)
+        return self._fs.names.make_nameless(parent, mode, owner, exclusive=exclusive)
+
+    def mkdir(self, parent: int, mode: int, umask: int, name: bytes, *, caller: Caller) -> Inode:
+        """MKDIR."""
+        mode = stat.S_IFDIR | stat.S_IMODE(mode)
+        return self._fs.names.make(parent, name, mode, self._owner(caller, umask))
+
+    def symlink(self, parent: int, name: bytes, target: bytes, *, caller: Caller) -> Inode:
+        """SYMLINK."""
+        owner = self._owner(caller, 0)
+        return self._fs.names.make(parent, name, SYMLINK_MODE, owner, target=target)
+
+    def link(self, parent: int, ino: int, name: bytes) -> Inode:
+        """LINK."""
+        return self._fs.names.link(ino, parent, name)
+
+    def rename(
+        self, parent: int, new_parent: int, name: bytes, new_name: bytes, *, caller: Caller
+    ) -> None:
+        """RENAME."""
+        self.rename2(parent, new_parent, 0, name, new_name, caller=caller)
+
+    def rename2(
+        self,
+        parent: int,
+        new_parent: int,
+        flags: int,
+        name: bytes,
+        new_name: bytes,
+        *,
+        caller: Caller,
+    ) -> None:
+        """RENAME2."""
+        owner = self._owner(caller, 0)
+        self._fs.names.rename(parent, name, new_parent, new_name, flags, owner)
+
+    def readdir(self, ino: int, cookie: int, _size: int = 0, *, again: bool) -> list[Entry] | None:
+        """READDIRPLUS; no reference is taken."""
+        if not again:
+            self._fs.listing.publish(ino, cookie)
+            return None
+        return list(islice(self._fs.listing.after(ino, cookie), LINES))
+
+    def fsyncdir(self, _ino: int, _flags: int = 0) -> None:
+        """FSYNCDIR."""
+        self._fs.sync_index()
+
+    # ---------------------------------------------------------------- attributes
+
+    def getattr(self, ino: int, *, again: bool, wait: bool) -> Inode | tuple[Inode, int] | None:
+        """GETATTR; only here blocks are counted that holes leave out.
+
+        The size is that of when it was asked for: see ``fastpath/src/changing.h``.
+        """
+        row = self._fs.attributes.get(ino)
+        if not again:
+            self._missed(ino)
+            if not row.sparse:
+                return None
+        blocks = partial(self._fs.attributes.blocks, ino)
+        try:
+            return row, blocks(wait=wait)
+        except WouldBlock:
+            raise Waits(lambda: (row, blocks(wait=True))) from None
+
+    def setattr(self, ino: int, fields: FieldsOfSetattr, *, caller: Caller, wait: bool) -> Inode:
+        """SETATTR: chmod, chown, truncate, utimens."""
+        return self.change(ino, changes(*fields), caller=caller, wait=wait)
+
+    def change(self, ino: int, changed: Changes, *, caller: Caller, wait: bool) -> Inode:
+        """SETATTR, of which ``changed`` is to be set."""
+        return self._fs.attributes.set(ino, changed, caller=ProcessCaller(*caller), wait=wait)
+
+    def statfs(self, _ino: int) -> tuple[int, int, int, int, int, int, int, int]:
+        """STATFS: blocks, bfree, bavail, files, ffree, bsize, namelen, frsize."""
+        room = self._fs.statfs()
+        if self._put_room:
+            self._put_room(room)
+        blocks, free, available, files, files_free, name_max = room
+        return blocks, free, available, files, files_free, BLOCK, name_max, BLOCK
+
+    # ---------------------------------------------------------------- extended attributes
+
+    def getxattr(self, ino: int, name: bytes) -> bytes:
+        """GETXATTR."""
+        self._missed(ino)
+        return self._fs.xattrs.get(ino, name)
+
+    def listxattr(self, ino: int, *, caller: Caller) -> bytes:
+        """LISTXATTR: each name with a NUL behind it."""
+        self._missed(ino)
+        names = self._fs.xattrs.names(ino, ProcessCaller(*caller))
+        return b"".join(name + b"\0" for name in names)
+
+    def setxattr(self, ino: int, flags: int, name: bytes, value: bytes, *, caller: Caller) -> None:
+        """SETXATTR."""
+        self._fs.xattrs.set(ino, name, value, flags, caller=ProcessCaller(*caller))
+
+    def removexattr(self, ino: int, name: bytes, *, caller: Caller) -> None:
+        """REMOVEXATTR."""
+        self._fs.xattrs.remove(ino, name, caller=ProcessCaller(*caller))
+
+    # ---------------------------------------------------------------- bytes
+
+    def read(self, ino: int, offset: int, size: int, *, again: bool, wait: bool) -> bytes | None:
+        """READ."""
+        if not again:
+            self._missed(ino)
+            self._fs.attributes.get(ino)
+            return None
+        return self._fs.data.read(ino, offset, size, wait=wait)
+
+    def truncate(self, ino: int, *, caller: Caller, wait: bool) -> None:
+        """OPEN with O_TRUNC, where the kernel leaves it to us."""
+        self._fs.data.truncate(ino, 0, caller=ProcessCaller(*caller), wait=wait)
+
+    def lseek(self, ino: int, offset: int, whence: int, *, wait: bool) -> int:
+        """LSEEK, for data and holes alone; once it is refused, the kernel takes all for data."""
+        if self._writeback:
+            raise FsError(errno.ENOSYS)  # it has bytes that nobody here has seen
+        return self._fs.ranges.seek(ino, offset, whence, wait=wait)
+
+    def copy_file_range(
+        self, ino: int, offset: int, target: int, to: int, length: int, *, wait: bool
+    ) -> int:
+        """COPY_FILE_RANGE before Linux 6.18, whose reply has 32 bits."""
+        most = min(length, MOST_COPIED)
+        return self._fs.ranges.copy(ino, offset, target, to, most, wait=wait)
+
+    def fsync(self, ino: int, _flags: int = 0) -> None:
+        """FSYNC; must never be answered ENOSYS, which the kernel would take for success."""
+        self._fs.data.sync(ino)
+
+    # ---------------------------------------------------------------- who asks, and for what
+
+    def _owner(self, caller: Caller, umask: int) -> Owner:
+        """Whom an inode made by this request belongs to."""
+        uid, gid, _ = caller
+        return Owner(uid, gid, umask if self._masks else 0)
+
+    def _missed(self, ino: int) -> None:
+        if self._misses:
+            self._misses.of(ino)
+
+    def _by_number(self, ino: int, name: bytes, *, wait: bool) -> Inode:
+        """Let the kernel look up a path of an inode before it gets to know it by number.
+
+        Else it has an entry without a name for it, which it believes to be old each time that it
+        looks at it (Linux 6.16 and later: ``d_time`` and ``fc->epoch`` in fs/fuse/dir.c), and an
+        overlay that found a file of its lower layer by number answers ESTALE from then on.
+        """
+        if name == b"." and not wait:
+            raise WouldBlock  # our own mount is asked
+        found = self._fs.names.lookup(ino, name)
+        if name == b"." and not stat.S_ISDIR(found.mode):
+            path = self._fs.names.path_of(ino)
+            if path is not None:
+                with suppress(OSError):  # moved meanwhile, too long, or something lies over it
+                    os.lstat(self._mountpoint + b"/" + path)
+        return found
+
+
+def changes(
+    valid: int,
+    size: int,
+    atime: int,
+    mtime: int,
+    atimensec: int,
+    mtimensec: int,
+    mode: int,
+    uid: int,
+    gid: int,
+) -> Changes:
+    """What SETATTR asks for; ``valid`` tells by FATTR bits which fields count."""
+    resizes = valid & FATTR_SIZE
+    return Changes(
+        mode=mode if valid & FATTR_MODE else None,
+        uid=uid if valid & FATTR_UID else None,
+        gid=gid if valid & FATTR_GID else None,
+        size=size if resizes else None,
+        atime=_time(valid & FATTR_ATIME, valid & FATTR_ATIME_NOW, atime, atimensec),
+        # With a size comes the present, which truncation marks by itself.
+        mtime=None
+        if resizes
+        else _time(valid & FATTR_MTIME, valid & FATTR_MTIME_NOW, mtime, mtimensec),
+    )
+
+
+def _time(given: int, now: int, seconds: int, nanoseconds: int) -> int | None:
+    if given:
+        return seconds * SECOND + nanoseconds
+    return time.time_ns() if now else None

@@ -1,0 +1,220 @@
+"""The daemon's files in the runtime directory: its control socket, and what it tells of itself.
+
+``UUID.json`` beside ``UUID.sock`` says who serves the volume and what it is at, so that a command
+need not ask the mount, which may hang, or be gone while its daemon still writes. A killed daemon
+leaves its file behind; ``Run.alive`` tells.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import stat
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Final, Literal
+from uuid import UUID
+
+from tierfs.common.errors import VolumeBusy
+from tierfs.daemon.mountinfo import Mount
+
+log = logging.getLogger(__name__)
+
+State = Literal["starting", "serving", "closing"]
+"""Not yet mounted; mounted, or still used after a lazy unmount; unmounted, and writing all out."""
+
+MOST_BYTES: Final = 64 * 1024
+"""Of a file: more is not read."""
+_START_TIME: Final = 19
+"""The field ``starttime`` of /proc/PID/stat, counted from the one after the name; see proc(5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One daemon's life, as it tells it."""
+
+    uuid: str
+    pid: int
+    started: int
+    """When the process began, in clock ticks since the boot: a number given out again differs."""
+    volume: str
+    """The volume file."""
+    mountpoint: str
+    device: str
+    """Of the file system, as mountinfo has it, such as ``0:45``; empty until it is mounted."""
+    mount_id: int
+    """Of the mount, which an unmounted one keeps while files of it are open; 0 until then."""
+    state: State
+    since: float
+    """Of the state, in seconds since the epoch."""
+
+    def serves(self, mount: Mount) -> bool:
+        """Whether this is the daemon of ``mount``."""
+        same = (self.device, self.volume) == (mount.device, mount.source)
+        return same and self.alive()
+
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        return start_time(self.pid) == self.started
+
+
+class RunFile:
+    """The file of a daemon, which holds the volume's lock."""
+
+    def __init__(self, uuid: UUID, volume: Path, mountpoint: Path) -> None:
+        """Say that the daemon starts. Data is served even where the file cannot be written."""
+        pid = os.getpid()
+        self._path = runtime_directory(os.geteuid()) / f"{uuid}.json"
+        self._tell(
+            Run(
+                uuid=str(uuid),
+                pid=pid,
+                started=start_time(pid) or 0,
+                volume=os.fspath(volume),
+                mountpoint=os.fspath(mountpoint),
+                device="",
+                mount_id=0,
+                state="starting",
+                since=time.time(),
+            )
+        )
+
+    def serving(self, mount: Mount | None) -> None:
+        """Say that the mount answers."""
+        device, number = (mount.device, mount.number) if mount else ("", 0)
+        self._tell(
+            replace(self._run, state="serving", device=device, mount_id=number, since=time.time())
+        )
+
+    def closing(self) -> None:
+        """Say that the mount has ended, and the volume is being closed."""
+        self._tell(replace(self._run, state="closing", since=time.time()))
+
+    def remove(self) -> None:
+        """Say that it is over, unless the next daemon has told of itself already."""
+        told = _read(self._path)
+        if told is not None and told.pid == self._run.pid:
+            with suppress(OSError):
+                self._path.unlink()
+
+    def _tell(self, run: Run) -> None:
+        self._run = run
+        try:
+            make_private(self._path.parent)
+            self._write()
+        except OSError as error:
+            log.warning("%s: cannot be written: %s", self._path, error.strerror or error)
+
+    def _write(self) -> None:
+        """Replace the file in one step: a command may read it at any moment."""
+        descriptor, temporary = tempfile.mkstemp(prefix=".run-", dir=self._path.parent)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
+                json.dump(asdict(self._run), file)
+                os.fchmod(descriptor, 0o644)
+            Path(temporary).replace(self._path)
+        except OSError:
+            with suppress(OSError):
+                Path(temporary).unlink()
+            raise
+
+
+def socket_path(volume: UUID | str, owner: int | None = None) -> Path:
+    """The control socket of ``volume`` when the user ``owner`` (default: this one) mounts it."""
+    return runtime_directory(os.geteuid() if owner is None else owner) / f"{volume}.sock"
+
+
+def runs(owner: int | None = None) -> list[Run]:
+    """What the daemons of a user (default: this one) tell, those that were killed among them."""
+    uid = os.geteuid() if owner is None else owner
+    directory = runtime_directory(uid)
+    try:
+        if directory.lstat().st_uid != uid:  # in /tmp, made by somebody else
+            return []
+        paths = sorted(directory.glob("*.json"))
+    except OSError:
+        return []
+    return [run for path in paths if (run := _read(path)) is not None]
+
+
+def require_alone(uuid: UUID) -> None:
+    """Refuse to serve a volume beside its copy: socket, log and this file go by the UUID.
+
+    Raises:
+        VolumeBusy: a daemon of this user, which holds other directories, has the UUID.
+    """
+    for run in runs():
+        ours = run.pid == os.getpid() or run.state == "closing"
+        if run.uuid == str(uuid) and not ours and run.alive():
+            raise VolumeBusy(f"volume {uuid} is mounted on {run.mountpoint} by {run.volume}")
+
+
+def run_of(mount: Mount) -> Run | None:
+    """Who serves ``mount``; None where nobody does, or the daemon's file cannot be read.
+
+    The number of a device is given out again, and a killed daemon's file stays behind.
+    """
+    return next((run for run in runs(mount.owner) if run.serves(mount)), None)
+
+
+def start_time(pid: int) -> int | None:
+    """When a process began, in clock ticks since the boot; None: there is none, or it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in (b"Z", b"X") else int(fields[_START_TIME])
+
+
+def make_private(directory: Path) -> None:
+    """Make ``directory``, in which only this user may write.
+
+    In /tmp another user may have made it first, to listen in our place.
+
+    Raises:
+        OSError: it cannot be made, or is another user's.
+    """
+    directory.mkdir(mode=0o755, exist_ok=True)
+    found = directory.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise PermissionError(None, f"{directory} belongs to another user")
+    # Others may look up who serves a mount, and use a socket that is given to their group.
+    directory.chmod(0o755)
+
+
+def runtime_directory(uid: int) -> Path:
+    """Where the daemons of a user keep their files."""
+    if uid == 0:
+        return Path("/run/tierfs")
+    if uid == os.geteuid() and (own := os.environ.get("XDG_RUNTIME_DIR")):
+        return Path(own) / "tierfs"
+    session = Path(f"/run/user/{uid}")
+    return session / "tierfs" if session.is_dir() else Path(tempfile.gettempdir(), f"tierfs-{uid}")
+
+
+def _read(path: Path) -> Run | None:
+    """What a file says; root reads those of other users, who may put anything there."""
+    try:
+        said = json.loads(_content(path))
+        run = Run(**said)
+        kinds = [type(value) for value in asdict(run).values()]
+        same = UUID(path.stem) == UUID(run.uuid)
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return None
+    return run if kinds == _KINDS and same else None
+
+
+def _content(path: Path) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        return os.read(descriptor, MOST_BYTES) if regular else b""
+    finally:
+        os.close(descriptor)
+
+
+_KINDS: Final = [str, int, int, str, str, str, int, str, float]

@@ -1,0 +1,136 @@
+"""Attributes: stat, chmod, chown, utimens, and truncate in the same call, as FUSE sends them."""
+
+from __future__ import annotations
+
+import errno
+import stat
+from typing import NamedTuple
+
+from tierfs.common.blocks import SECTOR, whole_blocks
+from tierfs.common.clock import Clock
+from tierfs.common.errors import FsError
+from tierfs.common.times import nearest
+from tierfs.fs import acl
+from tierfs.fs.callers import PRIVILEGED, Caller
+from tierfs.fs.data import Data
+from tierfs.fs.locks import WouldBlock
+from tierfs.fs.modes import set_by, with_permissions, without_set_id
+from tierfs.metadata.index import Index
+from tierfs.metadata.inodes import Columns, Inode
+
+
+class Changes(NamedTuple):
+    """What to set; None leaves it as it is. Times in nanoseconds since the epoch."""
+
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    size: int | None = None
+    atime: int | None = None
+    mtime: int | None = None
+
+
+_NOTHING = Changes()
+
+
+class Attributes:
+    """Attributes by inode number.
+
+    Raises from every method:
+        FsError: ESTALE no such inode, and what truncation raises.
+    """
+
+    def __init__(self, index: Index, data: Data, clock: Clock) -> None:
+        self._index = index
+        self._data = data
+        self._clock = clock
+
+    def get(self, ino: int) -> Inode:
+        """What stat(2) shows."""
+        return self._index.inodes.get(ino)
+
+    def blocks(self, ino: int, *, wait: bool) -> int:
+        """What stat(2) shows as st_blocks, in units of 512 bytes.
+
+        Raises:
+            WouldBlock: the file may have a hole, so both tiers are asked, and ``wait`` is False.
+            OSError: a call on a backing directory failed.
+        """
+        inode = self.get(ino)
+        if not inode.sparse:
+            return blocks_of(inode)
+        if not wait:
+            raise WouldBlock
+        return min(blocks_of(inode), -(-self._data.allocated(inode) // SECTOR))
+
+    def readlink(self, ino: int) -> bytes:
+        """The target of a symbolic link (readlink(2)); EINVAL for anything else."""
+        target = self._index.inodes.get(ino).target
+        if target is None:
+            raise FsError(errno.EINVAL)
+        return target
+
+    def set(
+        self, ino: int, changes: Changes, *, caller: Caller = PRIVILEGED, wait: bool = True
+    ) -> Inode:
+        """Change attributes; whether the caller may, the kernel has checked.
+
+        No change at all is what the kernel sends before a write by ``caller``, who may not keep
+        set-user-ID, and for a chown(2) to nobody.
+
+        Raises:
+            WouldBlock: truncation must wait, and ``wait`` is False.
+        """
+        if changes.size is not None:
+            self._data.truncate(ino, changes.size, caller=caller, wait=wait)
+            if changes == Changes(size=changes.size):
+                return self.get(ino)  # both times are marked, with one and the same moment
+        if self._index.inodes.unreconciled:
+            self._index.inodes.get(ino)  # reconciled now: inside a transaction it is not
+        with self._index.transaction():
+            row = self._index.inodes.present(ino)
+            columns = _columns(row, changes, caller)
+            columns["ctime"] = self._clock()
+            inode = self._index.inodes.change(row, **columns)
+            if changes.mode is not None:
+                self._update_access_list(inode)
+        return inode
+
+    def _update_access_list(self, inode: Inode) -> None:
+        stored = self._index.xattrs.present(inode.ino, acl.ACCESS)
+        if stored is not None:
+            self._index.xattrs.put(
+                inode.ino, acl.ACCESS, acl.render(acl.after_chmod(acl.parse(stored), inode.mode))
+            )
+
+
+def blocks_of(inode: Inode) -> int:
+    """st_blocks, in units of 512 bytes, if there is no hole; special files and links take none."""
+    if stat.S_ISREG(inode.mode) or stat.S_ISDIR(inode.mode):
+        return whole_blocks(inode.size) // SECTOR
+    return 0
+
+
+def _columns(inode: Inode, changes: Changes, caller: Caller) -> Columns:
+    """What is changed but for the ctime."""
+    columns: Columns = {}
+    if changes.mode is not None:
+        columns["mode"] = _set_mode(inode, changes.mode, caller)
+    elif changes.uid is not None or changes.gid is not None or changes == _NOTHING:
+        # chown(2) takes set-user-ID from everyone, root too.
+        columns["mode"] = without_set_id(inode.mode, inode.gid, caller)
+    if changes.uid is not None:
+        columns["uid"] = changes.uid
+    if changes.gid is not None:
+        columns["gid"] = changes.gid
+    if changes.atime is not None:
+        columns["atime"] = nearest(changes.atime)
+    if changes.mtime is not None:
+        columns["mtime"] = nearest(changes.mtime)
+    return columns
+
+
+def _set_mode(inode: Inode, permissions: int, caller: Caller) -> int:
+    mode = with_permissions(inode.mode, permissions)
+    # The kernel has done so, but not where it took set-user-ID away itself (fuse_setattr).
+    return mode if stat.S_ISDIR(mode) else set_by(mode, inode.gid, caller)

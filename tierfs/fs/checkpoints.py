@@ -1,0 +1,79 @@
+"""Now and then everything becomes durable without being asked: bytes before names.
+
+An application that needs to be sure calls fsync(2). For the others a checkpoint frees and trims
+what waits for it, syncs both tiers, takes what is synced out of the dirty set, and folds the
+index's log into the database. A copy of the index from before is an old one from then on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from tierfs.fs.dirty import DirtySet
+from tierfs.fs.placement import reserve
+from tierfs.fs.reclaimer import Reclaimer
+from tierfs.metadata.index import Index
+
+INTERVAL_S = 30.0
+"""Like vm.dirty_expire_centisecs of Linux: how long unsynced data may stay in memory."""
+
+MIB = 1024 * 1024
+MOST_LOG = 32 * MIB
+LEAST_LOG = MIB
+LOG_FRACTION = 64
+HARD_LIMIT_FRACTION = 4
+"""The log must never eat up the room that is kept back for the index."""
+
+
+def log_limit(flash_capacity: int) -> int:
+    """Bytes of the index's log at which a checkpoint is due: a small part of flash."""
+    return min(max(flash_capacity // LOG_FRACTION, LEAST_LOG), MOST_LOG)
+
+
+class Checkpoints:
+    """Decides when a checkpoint is due, and makes it; for one thread."""
+
+    def __init__(
+        self,
+        index: Index,
+        dirty: DirtySet,
+        reclaimer: Reclaimer,
+        capacity: int,
+        renew: Callable[[], int],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``capacity``: bytes of the flash filesystem.
+
+        ``renew`` gives the volume a new generation, and returns how many transactions that took.
+        """
+        self._index = index
+        self._dirty = dirty
+        self._reclaimer = reclaimer
+        self._renew = renew
+        self._monotonic = monotonic
+        self._log_limit = log_limit(capacity)
+        index.limit_log(max(self._log_limit, reserve(capacity) // HARD_LIMIT_FRACTION))
+        self._made_at = monotonic()
+        self._covered = index.commits
+
+    def is_due(self) -> bool:
+        """Whether something is not durable, and much of it or for long."""
+        if self._index.commits == self._covered and not len(self._dirty):
+            return False
+        late = self._monotonic() - self._made_at >= INTERVAL_S
+        return late or self._dirty.crowded or self._index.log_size() >= self._log_limit
+
+    def make(self) -> None:
+        """Sync both tiers, then the index, and shorten its log; may take seconds.
+
+        Raises:
+            FsError, OSError: a tier or the index could not be synced.
+        """
+        covered, started = self._index.commits, self._monotonic()
+        self._made_at = started
+        self._reclaimer.drain()
+        self._dirty.checkpoint()
+        self._index.checkpoint(self._log_limit)
+        self._covered = covered
+        self._covered += self._renew()

@@ -1,0 +1,568 @@
+"""The bytes of files: read, write, truncate, fsync.
+
+Order of steps, so that a crash at any point leaves every file whole:
+
+* before bytes are added or changed: what objects hold behind the end is trimmed (``dirty.py``).
+* growing: the file is dirty in the index first. Then come the objects, whose lengths tell its size
+  after a crash; the index learns of size and times later, or at once where they are not trusted.
+* shrinking: the index first; the objects are trimmed when that is durable: by the reclaimer, by
+  fsync, or by the next write. After a truncation to 0 that write replaces them (``replaced.py``).
+* spilling to disk: copy, sync, commit the new prefix, and only then free the flash object.
+* ``mirror: sync``: an fsync copies the head to disk before it returns, and who changes a head that
+  has a mirror sends it to disk, so that what was synced is never on flash alone.
+* a mirrored file: before bytes change that the mirror has a copy of, the index says durably that
+  there is no mirror. Else a power cut could bring back a mirror that is older than the file.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import stat
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Final, NamedTuple, TypeVar
+
+from tierfs.common.blocks import skips_block
+from tierfs.common.clock import Clock
+from tierfs.common.errors import Damage, FsError, errno_of
+from tierfs.common.extents import MAX_FILE_SIZE, Extent, changes_flash, clip, object_lengths
+from tierfs.common.metrics import Metrics
+from tierfs.common.payload import IN_MEMORY, Bytes
+from tierfs.fs.activity import Activity
+from tierfs.fs.callers import PRIVILEGED, Caller
+from tierfs.fs.dirty import DirtyFile, DirtySet
+from tierfs.fs.locks import InodeLocks, WouldBlock
+from tierfs.fs.modes import after_writing
+from tierfs.fs.paths import path_of
+from tierfs.fs.placement import Placement
+from tierfs.fs.reclaimer import Reclaimer
+from tierfs.fs.tiers import DISK, FLASH, NO_ROOM, Content, FlashFull, Tiers, lengths_of
+from tierfs.metadata.index import Index
+from tierfs.metadata.inodes import Inode
+from tierfs.storage.objects import ObjectLost
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+MIRROR_PAUSES_S: Final = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+"""Between attempts to mirror a file that others write to or move; then it goes to disk."""
+
+REFUSED: Final[Mapping[str, int]] = {"no-room": errno.ENOSPC, "failed": errno.EIO}
+"""What a file that cannot be mirrored means for the fsync that waits for it."""
+
+
+class _Change(NamedTuple):
+    """``data`` goes to ``offset`` of ``inode``, which then has ``size`` bytes."""
+
+    inode: Inode
+    size: int
+    offset: int
+    data: Bytes | Content
+    caller: Caller = PRIVILEGED
+    """Who loses set-user-ID by a truncation."""
+    mirror: bool = False
+    """Whether the disk object holds the flash part as it was before this change."""
+
+    @property
+    def skips_block(self) -> bool:
+        """Whether a whole block may take no room then."""
+        data = self.data  # whether it is a Content takes longer to find out
+        if not isinstance(data, IN_MEMORY) and isinstance(data, Content) and data.leaves_holes:
+            return True
+        return skips_block(self.inode.size, self.offset, len(self.data), self.size)
+
+    @property
+    def ends_mirror(self) -> bool:
+        """Whether the mirror would be older than the file."""
+        size, prefix = self.inode.size, self.inode.prefix
+        return bool(self.inode.mirrored) and changes_flash(size, self.size, self.offset, prefix)
+
+
+class _Part(NamedTuple):
+    """What a change means for one object: data for an extent, or only a length."""
+
+    at: int
+    extent: Extent
+    data: Bytes | Content
+    old: int
+    """Bytes that the object holds, and that it then has."""
+    new: int
+
+
+class Data:
+    """Bytes by inode number; offsets and sizes in bytes. Thread-safe.
+
+    With ``wait=False`` a call that would wait for the disk or for another thread raises
+    ``WouldBlock`` instead; the same call with ``wait=True`` then does it all.
+
+    Raises from every method:
+        FsError: ESTALE no such inode, EISDIR or EINVAL no regular file, EIO damage, ENOSPC.
+        OSError: a call on a backing directory failed.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        tiers: Tiers,
+        placement: Placement,
+        dirty: DirtySet,
+        locks: InodeLocks,
+        reclaimer: Reclaimer,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self.activity = Activity()
+        self._index = index
+        self._tiers = tiers
+        self._placement = placement
+        self._dirty = dirty
+        self._locks = locks
+        self._reclaimer = reclaimer
+        self._clock = clock
+        self._migrations = locks.migrations
+        self._damage = metrics.damage
+        self._mirror_reads = metrics.mirror_reads
+        self.mirrors_at_sync: Callable[[int], bool] = lambda _: False
+        """Whether what was synced of a file must be on disk as well; who has a policy tells."""
+        self.mirror: Callable[[int], str] = lambda _: "changed"
+        """Mirrors a file, and returns what became of it, as `tierfs.fs.moves.Outcome`."""
+
+    def read(self, ino: int, offset: int, length: int, *, wait: bool = True) -> bytes:
+        """The bytes at ``offset``; fewer than ``length`` only at the end of the file."""
+        extent = Extent(offset, length)
+        data = self.settled(
+            ino, lambda inode: self.load(inode, clip(extent, inode.size), wait=wait)
+        )
+        self.activity.read(ino, len(data))
+        return data
+
+    def write(
+        self,
+        ino: int,
+        offset: int,
+        data: Bytes,
+        *,
+        wait: bool = True,
+        buffered: bool = False,
+    ) -> int:
+        """Write all of ``data``; between the end of the file and ``offset`` is a hole then.
+
+        Leaves set-user-ID alone: where the writer may not keep it, the kernel has asked before.
+
+        ``buffered``: even without ``wait``, bytes for the disk tier go into its page cache where
+        that waits for nothing.
+        """
+        end = offset + len(data)
+        if end > MAX_FILE_SIZE:
+            raise FsError(errno.EFBIG)
+        if not data:
+            return 0
+        self._make_way(wait=wait)
+        self._locks.acquire(ino, wait=wait)
+        try:
+            self._migrations.invalidate(ino)
+            if not self._write_held(ino, offset, end, data, wait=wait, buffered=buffered):
+                inode = self._placed(self._file(ino))
+                change = _Change(inode, max(inode.size, end), offset, data)
+                self._put(change, wait=wait, buffered=buffered)
+        finally:
+            self._locks.release(ino)
+        return len(data)
+
+    def _write_held(
+        self,
+        ino: int,
+        offset: int,
+        end: int,
+        data: Bytes,
+        *,
+        wait: bool,
+        buffered: bool,
+    ) -> bool:
+        """Write to one object of a dirty file whose descriptor is held: what most writes come to.
+
+        The first write to the head of a new file as well. False: it is neither, or there is damage
+        or no room. What was written by then is written again.
+        """
+        file, inode = self._dirty.get(ino), self._index.inodes.cached(ino)
+        if file is None or inode is None or inode.mirrored:
+            return False
+        size, prefix = inode.size, inode.prefix
+        at, holds = (FLASH, min(size, prefix)) if end <= prefix else (DISK, size)
+        fd, grown = file.fds[at], max(size, end)
+        if not size:  # the first bytes of a new file, or they decide where it goes
+            if inode.version or at == DISK or self._placement.fit(prefix) != prefix:
+                return False
+        elif (
+            fd < 0
+            or not file.exact[at]
+            or (at == DISK and (offset < prefix or size <= prefix or not (wait or buffered)))
+            or (at == FLASH and grown >= prefix and not file.exact[DISK])
+            or (grown > size and not file.trusted)
+        ):
+            return False
+        try:
+            if fd < 0:
+                fd = self._dirty.descriptor(file, at, inode, 0)
+            self._tiers.write_held(at, fd, offset, data, holds, now=at == DISK and not wait)
+        except Damage:
+            return False
+        except OSError as exc:
+            if isinstance(exc, ObjectLost) or exc.errno in NO_ROOM:
+                return False
+            self._trim_later(ino)
+            raise
+        hole = offset > size and skips_block(size, offset, len(data), grown)
+        file.version = self._index.inodes.note(ino, end, self._clock(), hole=hole)
+        if self.activity.on:
+            self.activity.changed(ino)
+        return True
+
+    def truncate(
+        self, ino: int, size: int, *, caller: Caller = PRIVILEGED, wait: bool = True
+    ) -> None:
+        """Cut the file or extend it with a hole (truncate(2)). Marks mtime and ctime."""
+        self._make_way(wait=wait)
+        with self._locks.hold(ino, wait=wait):
+            self._migrations.invalidate(ino)
+            inode = self._placed(self._file(ino))
+            if size > inode.size:
+                self._put(_Change(inode, size, inode.size, b"", caller), wait=wait)
+            else:
+                self._commit(_Change(inode, size, size, b"", caller))
+                if size < inode.size:
+                    self._reclaimer.add_cut(ino)
+
+    def change(
+        self,
+        ino: int,
+        plan: Callable[[Inode], tuple[int, int, Content | bytes] | None],
+        *,
+        wait: bool = True,
+    ) -> None:
+        """Carry out what ``plan`` says of the file; all other changes of its bytes are kept out.
+
+        It says which size the file then has, and what happens at which offset. Of no bytes at all,
+        the times are marked; None: nothing.
+        """
+        self._make_way(wait=wait)
+        with self._locks.hold(ino, wait=wait):
+            self._migrations.invalidate(ino)
+            inode = self._placed(self._file(ino))
+            planned = plan(inode)
+            if planned is None:
+                return
+            change = _Change(inode, *planned)
+            if change.data or change.size != inode.size:
+                self._put(change, wait=wait)
+            else:
+                self._commit(change)
+
+    def sync(self, ino: int) -> None:
+        """Make the file survive a power cut: flash object, disk object, index (fsync(2)).
+
+        Raises:
+            FsError: an earlier sync of the file failed, and it was not truncated to 0 since.
+            OSError: this sync failed.
+        """
+        inode = self._index.inodes.cached(ino)
+        if inode is None or not stat.S_ISREG(inode.mode):
+            self._file(ino)
+        try:
+            self._dirty.sync(ino)
+        except Damage as exc:
+            self._report(self._file(ino), exc)
+            raise
+        self._index.sync()
+        if self.mirrors_at_sync(ino):
+            self._mirror_now(ino)
+
+    def _mirror_now(self, ino: int) -> None:
+        """Have the disk hold all of a file, durably; others may write to it or move it meanwhile.
+
+        Raises:
+            FsError: ENOSPC the disk is full, EIO it failed, as the log says.
+        """
+        for pause in MIRROR_PAUSES_S:
+            row = self._index.inodes.find(ino)
+            if row is None or row.mirrored or not lengths_of(row).flash:
+                break
+            outcome = self.mirror(ino)
+            if outcome in REFUSED:
+                raise FsError(REFUSED[outcome])
+            if outcome != "changed":
+                break
+            time.sleep(pause)
+        else:
+            with self._locks.hold(ino):
+                self._migrations.invalidate(ino)
+                inode = self._file(ino)
+                if not inode.mirrored and lengths_of(inode).flash:
+                    self._spill(inode, mirror=False)
+        self._index.sync()
+
+    def allocated(self, inode: Inode) -> int:
+        """Bytes that the file takes in both directories, holes left out; waits for the disk.
+
+        More where a filesystem below has allocated ahead, or for an instant while the file moves.
+        """
+        return self._tiers.allocated(inode)
+
+    def settled(self, ino: int, operation: Callable[[Inode], T]) -> T:
+        """Run ``operation``, again if the file was moved meanwhile: then no damage counts."""
+        while True:
+            inode = self._file(ino)
+            try:
+                result = operation(inode)
+            except Damage as exc:
+                if self._is_as_it_was(inode):
+                    self._report(inode, exc)
+                    raise
+            else:
+                # A read that meets the end of an object being cut may find zeros before it.
+                now = self._index.inodes.find(ino)
+                if now is None or now.prefix == inode.prefix:
+                    return result
+
+    def _is_as_it_was(self, inode: Inode) -> bool:
+        return self._index.inodes.get(inode.ino).version == inode.version
+
+    def load(self, inode: Inode, extent: Extent, *, wait: bool) -> bytes:
+        """The bytes of an extent; from the mirror, if there is one and flash fails."""
+        try:
+            return self._tiers.read(inode, extent, wait=wait)
+        except (Damage, OSError) as exc:
+            if not inode.mirrored or errno_of(exc) != errno.EIO:
+                raise
+            if isinstance(exc, Damage) and not self._is_as_it_was(inode):
+                raise
+            data = self._tiers.read(inode._replace(prefix=0), extent, wait=wait)
+            self._mirror_reads.inc()
+            log.warning("%s: read from its mirror on disk: %s", path_of(self._index, inode), exc)
+            return data
+
+    def _report(self, inode: Inode, exc: Damage) -> None:
+        self._damage.inc()
+        log.error("%s: %s", path_of(self._index, inode), exc)
+
+    def _file(self, ino: int) -> Inode:
+        inode = self._index.inodes.get(ino)
+        if not stat.S_ISREG(inode.mode):
+            raise FsError(errno.EISDIR if stat.S_ISDIR(inode.mode) else errno.EINVAL)
+        return inode
+
+    def _placed(self, inode: Inode) -> Inode:
+        """A file without a byte goes where there is room now; not one whose head has been begun."""
+        if inode.size or inode.prefix == 0:
+            return inode
+        file = self._dirty.get(inode.ino)
+        if file is not None and file.begun[FLASH] and not inode.version:
+            return inode
+        prefix = self._placement.fit(inode.prefix)
+        return inode if prefix == inode.prefix else inode._replace(prefix=prefix)
+
+    def _make_way(self, *, wait: bool) -> None:
+        """Where too many descriptors of dirty files are held, sync them all first."""
+        if self._dirty.full:
+            if not wait:
+                raise WouldBlock
+            with suppress(OSError):  # it sticks to the files that it is about
+                self._dirty.checkpoint()
+
+    def _put(self, change: _Change, *, wait: bool, buffered: bool = False) -> None:
+        try:
+            if change.ends_mirror:
+                change = self._without_valid_mirror(change, wait=wait)
+            try:
+                self._put_somewhere(change, wait=wait, buffered=buffered)
+            except OSError as exc:
+                # The disk is full. What was unlinked a moment ago may still be there.
+                if exc.errno not in NO_ROOM or not self._reclaimer.drain():
+                    raise
+                change = change._replace(inode=self._file(change.inode.ino))
+                self._put_somewhere(change, wait=wait, buffered=buffered)
+        except Damage as exc:
+            damaged = change.inode
+            if exc.ino != damaged.ino:  # a file that was to be copied; some of it may have been
+                self._trim_later(damaged.ino)
+                damaged = self._index.inodes.get(exc.ino)
+            self._report(damaged, exc)
+            raise
+        except OSError:
+            self._trim_later(change.inode.ino)
+            raise
+
+    def _put_somewhere(self, change: _Change, *, wait: bool, buffered: bool) -> None:
+        try:
+            self._put_once(change, wait=wait, buffered=buffered)
+        except Exception:
+            if not isinstance(change.data, (*IN_MEMORY, Content)):
+                change.data.fetch()  # it is tried again, perhaps when others may change the file
+            raise
+
+    def _put_once(self, change: _Change, *, wait: bool, buffered: bool) -> None:
+        try:
+            file = self._place(change, wait=wait, buffered=buffered)
+        except FlashFull:
+            if not wait:
+                raise WouldBlock from None
+            change = change._replace(inode=self._spill(change.inode, mirror=change.mirror))
+            file = self._place(change, wait=wait, buffered=buffered)
+        row = self._index.inodes.cached(file.ino)
+        if (
+            change.data
+            and row is not None
+            and (row.prefix, row.mirrored) == (change.inode.prefix, change.inode.mirrored)
+            and (change.size == row.size or file.trusted)
+        ):
+            self._dirty.note(file, change.size, self._clock(), hole=change.skips_block)
+            self.activity.changed(file.ino)
+        else:
+            self._commit(change)
+
+    def _place(self, change: _Change, *, wait: bool, buffered: bool) -> DirtyFile:
+        """Put the bytes in place and give both objects their lengths; the file is dirty then.
+
+        Flash comes first: after a crash a file that reaches beyond its prefix has all of its head.
+
+        Raises:
+            FlashFull: flash had no room; some of the bytes may have been written.
+            Damage: an object is missing or too short, and a write would hide that.
+            WouldBlock: the disk is needed, and ``wait`` is False.
+        """
+        inode, size, offset, data, *_ = change
+        old = lengths_of(inode)
+        new = object_lengths(size, inode.prefix, mirrored=inode.mirrored)
+        cut = min(max(inode.prefix - offset, 0), len(data))
+        writes = cut > 0 or new.flash > old.flash, cut < len(data) or new.disk > old.disk
+        if writes[DISK] and not wait and (writes[FLASH] or not buffered):
+            raise WouldBlock
+        file = self._dirty.admit(inode, max(size, offset + len(data)), writes=writes, wait=wait)
+        head = tail = data
+        if 0 < cut < len(data) and not isinstance(data, Content):
+            head, tail = memoryview(data)[:cut], memoryview(data)[cut:]
+        if writes[FLASH]:
+            part = _Part(FLASH, Extent(offset, cut), head, old.flash, new.flash)
+            try:
+                self._apply(file, inode, part)
+            except OSError as exc:
+                if exc.errno in NO_ROOM:
+                    raise FlashFull from exc
+                raise
+        if writes[DISK]:
+            extent = Extent(offset + cut, len(data) - cut)
+            part = _Part(DISK, extent, tail, old.disk, new.disk)
+            if not wait and (file.fds[DISK] < 0 or isinstance(data, Content) or not extent.length):
+                raise WouldBlock
+            self._apply(file, inode, part, now=not wait)
+        return file
+
+    def _apply(self, file: DirtyFile, inode: Inode, part: _Part, *, now: bool = False) -> None:
+        at, extent, data, old, new = part
+        holds = 0 if file.fds[at] < 0 else old  # what is opened now is checked by that
+        fd = self._dirty.descriptor(file, at, inode, old)
+        if extent.length:
+            self._tiers.write(at, inode.ino, fd, extent, data, holds, now=now)
+        elif new > old:
+            self._tiers.extend(at, inode.ino, fd, new, holds)
+
+    def _trim_later(self, ino: int) -> None:
+        """A change failed: what it wrote behind the end must not count after a crash either."""
+        self._dirty.interrupted(ino)
+        self._reclaimer.add_cut(ino)
+        with suppress(FsError), self._index.transaction():
+            self._dirty.distrust(ino)
+            self._index.inodes.store([ino])
+            self._index.cuts.add(ino)
+            row = self._index.inodes.present(ino)
+            if row.version == 0:  # it has had a byte now
+                self._index.inodes.change(row, version=1)
+
+    def _without_valid_mirror(self, change: _Change, *, wait: bool) -> _Change:
+        """Before a head changes that has a mirror: let it have none, or be on disk alone.
+
+        The latter where what was synced may not be on flash alone for a moment: as the mirror
+        would be, until the next sync.
+        """
+        if not wait:
+            raise WouldBlock  # for the sync
+        inode = change.inode
+        if change.size and self.mirrors_at_sync(inode.ino):
+            return change._replace(inode=self._spill(inode, mirror=True))
+        return self._without_mirror(change, wait=wait)
+
+    def _without_mirror(self, change: _Change, *, wait: bool) -> _Change:
+        """Let nobody believe the mirror from now on, also after a power cut."""
+        if not wait:
+            raise WouldBlock  # for the sync
+        ino = change.inode.ino
+        self._store_mirrored(ino, 0)
+        if change.inode.size <= change.inode.prefix:
+            self._reclaimer.add_cut(ino)
+        try:
+            self._index.sync()
+        except FsError:
+            # No byte was changed: the mirror is as good as it was, and the next write asks again.
+            self._store_mirrored(ino, 1)
+            raise
+        return change._replace(inode=change.inode._replace(mirrored=0), mirror=True)
+
+    def _store_mirrored(self, ino: int, mirrored: int) -> None:
+        """Note whether there is a mirror; without it, its object may be one too many."""
+        with self._index.transaction():
+            row = self._index.inodes.get(ino)
+            if row.size <= row.prefix:
+                self._index.cuts.add(ino)
+            self._index.inodes.update(row._replace(mirrored=mirrored, version=row.version + 1))
+
+    def _spill(self, inode: Inode, *, mirror: bool) -> Inode:
+        """Move the head to disk, where there is room; returns the inode as it is then.
+
+        With a ``mirror`` it is there already; what this write put over it on flash follows.
+        """
+        with self._index.transaction():
+            self._index.cuts.add(inode.ino)  # whichever copy is the one too many in the end
+        self._reclaimer.add_cut(inode.ino)
+        self._dirty.check_flash(inode.ino)
+        if not (mirror and self._tiers.mirror_is_whole(inode)):
+            self._tiers.spill(inode)
+        with self._index.transaction():
+            row = self._index.inodes.get(inode.ino)
+            row = row._replace(prefix=0, mirrored=0, version=row.version + 1)
+            self._index.inodes.update(row)
+            self._dirty.distrust(inode.ino)  # the disk object may have been longer than the file
+        self._index.sync()
+        self._tiers.flash.remove(inode.ino)
+        self._dirty.spilled(inode.ino)
+        return row
+
+    def _commit(self, change: _Change) -> None:
+        """Store the new size and times; attributes that others changed meanwhile are kept."""
+        inode, size = change.inode, change.size
+        now = self._clock()
+        dirty = None
+        try:
+            with self._index.transaction():
+                row = self._index.inodes.get(inode.ino)
+                if change.data or size != row.size:
+                    dirty = self._dirty.enter(row, size)
+                if size < row.size:
+                    self._index.cuts.add(inode.ino)
+                self._index.inodes.change(
+                    row,
+                    size=size,
+                    prefix=inode.prefix,
+                    mirrored=row.mirrored if size else 0,
+                    mode=after_writing(row.mode, row.gid, change.caller),
+                    mtime=now,
+                    ctime=now,
+                    version=row.version + 1,
+                    sparse=int(size > 0 and (change.skips_block or row.sparse > 0)),
+                )
+        except BaseException:
+            if dirty:
+                self._dirty.undo(dirty)
+            raise
+        self.activity.changed(inode.ino)

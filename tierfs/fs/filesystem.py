@@ -1,0 +1,106 @@
+"""The filesystem put together: each group of calls is an attribute."""
+
+from __future__ import annotations
+
+import uuid
+from typing import NamedTuple
+
+from tierfs.common.blocks import BLOCK
+from tierfs.common.clock import Clock, system_clock
+from tierfs.common.metrics import Metrics
+from tierfs.fs.attributes import Attributes
+from tierfs.fs.data import Data
+from tierfs.fs.directories import NAME_MAX
+from tierfs.fs.dirty import DirtySet
+from tierfs.fs.listing import Listing
+from tierfs.fs.locks import InodeLocks
+from tierfs.fs.moves import Moves
+from tierfs.fs.names import Names
+from tierfs.fs.placement import Placement
+from tierfs.fs.publication import Publication
+from tierfs.fs.ranges import Ranges
+from tierfs.fs.reclaimer import Reclaimer
+from tierfs.fs.references import References
+from tierfs.fs.tiers import Tiers
+from tierfs.fs.xattrs import ExtendedAttributes
+from tierfs.metadata.index import Index
+
+
+class StatFs(NamedTuple):
+    """What statvfs(3) shows: blocks of BLOCK bytes, and inodes, of the disk tier.
+
+    It alone can be full: without room or inodes on flash, a file is on disk.
+    """
+
+    blocks: int
+    blocks_free: int
+    blocks_available: int
+    files: int
+    files_free: int
+    name_max: int
+
+
+def _unpaced(_bytes: int) -> None:
+    """Somebody waits for the copy."""
+
+
+class FileSystem:
+    """POSIX semantics by inode number, over an index and two object stores."""
+
+    def __init__(
+        self,
+        *,
+        index: Index,
+        tiers: Tiers,
+        head: int,
+        volume: uuid.UUID,
+        metrics: Metrics,
+        references: References,
+        clock: Clock = system_clock,
+    ) -> None:
+        locks = InodeLocks()
+        self.placement = Placement(head, tiers.flash, own=lambda: index.usage().flash_bytes)
+        self._index = index
+        self.is_free = index.is_free
+        self._tiers = tiers
+        self.references = references
+        self.dirty = DirtySet(index, tiers, locks, metrics)
+        self.reclaimer = Reclaimer(index, tiers, self.dirty, locks, metrics)
+        self.names = Names(
+            index, self.placement, self.references, self.reclaimer, self.dirty, clock
+        )
+        self.data = Data(
+            index, tiers, self.placement, self.dirty, locks, self.reclaimer, clock, metrics
+        )
+        self.activity = self.data.activity
+        self.ranges = Ranges(index, tiers, self.data, locks)
+        self.moves = Moves(index, tiers, self.placement, self.dirty, locks, self.reclaimer)
+        self.data.mirror = lambda ino: self.moves.mirror([ino], paced=_unpaced)[0].outcome
+        self.attributes = Attributes(index, self.data, clock)
+        self.xattrs = ExtendedAttributes(index, volume, head, clock)
+        self.publication = Publication(index)
+        self.listing = Listing(index, self.references)
+
+    def statfs(self) -> StatFs:
+        """Capacity and room.
+
+        Raises:
+            OSError: statvfs failed on a tier's directory.
+        """
+        disk = self._tiers.disk.space()
+        return StatFs(
+            blocks=disk.capacity // BLOCK,
+            blocks_free=disk.free // BLOCK,
+            blocks_available=disk.available // BLOCK,
+            files=disk.files,
+            files_free=disk.files_free,
+            name_max=NAME_MAX,
+        )
+
+    def sync_index(self) -> None:
+        """Make every name and attribute survive a power cut: fsync(2) of a directory.
+
+        Raises:
+            OSError: the sync failed.
+        """
+        self._index.sync()

@@ -1,0 +1,196 @@
+"""Frees what nobody can read any more: objects of unlinked files, ends of truncated ones.
+
+Nothing is freed before the index that says so is durable, else a power cut could bring back a
+name whose bytes are gone; and before the index, the bytes of all files, else the file that was
+renamed over another could be as empty as the other is gone. One sync serves a whole batch, so
+freeing lags a little behind; when the disk is full, the writer that noticed frees the batch itself.
+What is being moved waits until it has arrived.
+"""
+
+from __future__ import annotations
+
+import logging
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tierfs.common.metrics import Metrics
+from tierfs.fs.dirty import DirtySet
+from tierfs.fs.locks import InodeLocks, WouldBlock
+from tierfs.fs.tiers import Tiers
+from tierfs.metadata.index import Index
+from tierfs.metadata.inodes import Inode
+from tierfs.storage.replaced import Replaced
+
+log = logging.getLogger(__name__)
+
+BATCH = 1000
+"""Inodes whose rows one transaction deletes: other requests wait that long at most."""
+
+
+class Reclaimer:
+    """A queue of inodes and the one who works it off. Thread-safe."""
+
+    def __init__(
+        self, index: Index, tiers: Tiers, dirty: DirtySet, locks: InodeLocks, metrics: Metrics
+    ) -> None:
+        self._index = index
+        self._tiers = tiers
+        self._dirty = dirty
+        self._locks = locks
+        self._migrations = locks.migrations
+        self._reclaimed = metrics.reclaimed_files
+        self._working = threading.Lock()
+        self._mutex = threading.Lock()
+        self._unlinked: set[int] = set()
+        self._cut: set[int] = set()
+
+    def add(self, ino: int) -> None:
+        """The inode was unlinked and the kernel forgot it: remove it."""
+        with self._mutex:
+            self._unlinked.add(ino)
+
+    def add_cut(self, ino: int) -> None:
+        """The file was cut or moved, and its row in ``cut`` committed: trim its objects."""
+        with self._mutex:
+            self._cut.add(ino)
+
+    def add_leftovers(self) -> tuple[int, int]:
+        """Queue all that a crash left; returns how many inodes were unlinked, and how many cut.
+
+        Only for when the kernel knows no inode.
+        """
+        orphans, cuts = self._index.inodes.orphans(), self._index.cuts.all()
+        with self._mutex:
+            self._unlinked.update(orphans)
+            self._cut.update(cuts)
+        return len(orphans), len(cuts)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits."""
+        return not (self._unlinked or self._cut or self._dirty.replaced)
+
+    def drain(self) -> bool:
+        """Free what is queued, and tell whether there was anything.
+
+        What somebody holds the lock of stays queued.
+
+        Raises:
+            FsError, OSError: the index could not be made durable or changed; all stays queued.
+        """
+        with self._working:
+            unlinked, cut = self._take()
+            try:
+                replaced = self._dirty.replaced.copy()
+                return self._work_off(self._rows(unlinked), self._rows(cut - unlinked), replaced)
+            except BaseException:
+                self._put_back(unlinked, cut)
+                raise
+
+    def _take(self) -> tuple[set[int], set[int]]:
+        """What is queued and not being migrated."""
+        with self._mutex:
+            unlinked = {ino for ino in self._unlinked if not self._migrations.holds(ino)}
+            cut = {ino for ino in self._cut if not self._migrations.holds(ino)}
+            self._unlinked -= unlinked
+            self._cut -= cut
+            return unlinked, cut
+
+    def _put_back(self, unlinked: set[int], cut: set[int]) -> None:
+        with self._mutex:
+            self._unlinked |= unlinked
+            self._cut |= cut
+
+    def _rows(self, numbers: set[int]) -> list[Inode]:
+        """The inodes as the index has them, in their order, which is about disk order."""
+        return [inode for ino in sorted(numbers) if (inode := self._index.inodes.find(ino))]
+
+    def _work_off(
+        self, unlinked: list[Inode], cut: list[Inode], replaced: list[tuple[int, Replaced]]
+    ) -> bool:
+        if cut or replaced or any(stat.S_ISREG(inode.mode) for inode in unlinked):
+            self._dirty.flush()
+            self._index.sync()
+        for start in range(0, len(unlinked), BATCH):
+            self._remove(unlinked[start : start + BATCH])
+        for start in range(0, len(cut), BATCH):
+            self._trim(cut[start : start + BATCH])
+        for at, each in replaced:
+            self._tiers.replaced[at].remove(each)
+        del self._dirty.replaced[: len(replaced)]
+        return bool(unlinked or cut or replaced)
+
+    def _remove(self, inodes: list[Inode]) -> None:
+        with self._tiers.removal() as remove:
+            freed = [inode.ino for inode in inodes if self._remove_objects(inode, remove)]
+        with self._index.transaction():
+            self._dirty.discard(freed)
+            self._index.xattrs.delete_all(*freed)
+            self._index.cuts.delete(*freed)
+            self._index.pins_and_requests.forget(*freed)
+            self._index.inodes.delete(*freed)
+        self._reclaimed.inc(len(freed))
+
+    @contextmanager
+    def _held(self, ino: int) -> Iterator[None]:
+        """Hold an inode that nobody holds or moves, else raise ``WouldBlock``."""
+        with self._locks.hold(ino, wait=False):
+            if self._migrations.holds(ino):
+                raise WouldBlock
+            yield
+
+    def _remove_objects(self, inode: Inode, remove: Callable[[int], None]) -> bool:
+        if not stat.S_ISREG(inode.mode):
+            return True
+        try:
+            with self._held(inode.ino):
+                remove(inode.ino)
+        except WouldBlock:
+            self.add(inode.ino)
+            return False
+        except OSError as exc:
+            self._give_up(inode, exc)
+            return False
+        return True
+
+    def _trim(self, inodes: list[Inode]) -> None:
+        trimmed = [inode for inode in inodes if self._trim_objects(inode)]
+        with self._index.transaction():
+            for inode in trimmed:
+                if self._is_as_it_was(inode) and not self._is_wanted_again(inode.ino):
+                    self._index.cuts.delete(inode.ino)
+                else:
+                    self.add_cut(inode.ino)
+
+    def _trim_objects(self, inode: Inode) -> bool:
+        """Trim to what was made durable, unless the file has changed since; then later."""
+        try:
+            with self._held(inode.ino):
+                if self._is_as_it_was(inode):
+                    self._tiers.trim(inode)
+                    self._dirty.trimmed(inode)
+        except WouldBlock:
+            self.add_cut(inode.ino)
+            return False
+        except OSError as exc:
+            self._give_up(inode, exc)
+            return False
+        return True
+
+    def _is_as_it_was(self, inode: Inode) -> bool:
+        current = self._index.inodes.find(inode.ino)
+        return current is not None and current.version == inode.version
+
+    def _is_wanted_again(self, ino: int) -> bool:
+        """Whether a move began since, and may have left something."""
+        return self._migrations.holds(ino) or ino in self._cut
+
+    @staticmethod
+    def _give_up(inode: Inode, exc: OSError) -> None:
+        log.warning(
+            "inode %d: its objects could not be freed (%s); the next mount tries again",
+            inode.ino,
+            exc,
+        )

@@ -1,0 +1,262 @@
+"""Both object stores together: bytes of one file at their places. Knows no index and no lock."""
+
+from __future__ import annotations
+
+import errno
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tierfs.common.errors import Damage
+from tierfs.common.extents import Extent, Lengths, object_lengths, split
+from tierfs.common.metrics import Metrics
+from tierfs.common.osio import SYSTEM, Os
+from tierfs.common.payload import Bytes
+from tierfs.fs.copies import Copy, load
+from tierfs.fs.locks import WouldBlock
+from tierfs.metadata.inodes import Inode
+from tierfs.storage.objects import ObjectLost, ObjectStore
+from tierfs.storage.replaced import ReplacedObjects
+
+FLASH, DISK = 0, 1
+"""Which object of a file, and where its store is in ``Tiers.stores``."""
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def lengths_of(inode: Inode) -> Lengths:
+    """The lengths that the objects of a file must have."""
+    return object_lengths(inode.size, inode.prefix, mirrored=inode.mirrored)
+
+
+def _nothing() -> None:
+    """A moment needs no work."""
+
+
+class Content(ABC):
+    """What a change does to a range of a file, where it is more than bytes that are at hand."""
+
+    __slots__ = ("_length",)
+
+    leaves_holes = True
+    """Whether blocks of the range may take no room, or hold nothing that was written."""
+
+    def __init__(self, length: int) -> None:
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    @abstractmethod
+    def put(self, store: ObjectStore, fd: int, extent: Extent) -> None:
+        """Do so to one part of the range, in one object, by a descriptor to write to it.
+
+        Raises:
+            Damage: an object that is read from is missing or too short.
+            OSError: a call on a backing directory failed.
+        """
+
+
+class FlashFull(Exception):
+    """Flash has no room for these bytes: they belong on disk."""
+
+
+class Tiers:
+    """The bytes of files, split at their prefix.
+
+    ``replaced``: beside each store, what truncations have replaced in it. Without these, objects
+    are cut.
+
+    ``made_from``: inode numbers from here on are given out in this mount. For their first bytes no
+    object can be there, unless the index is an old one and the number another file's.
+
+    Raises from every method:
+        OSError: a call on a backing directory failed.
+    """
+
+    def __init__(
+        self,
+        flash: ObjectStore,
+        disk: ObjectStore,
+        metrics: Metrics,
+        os_: Os = SYSTEM,
+        made_from: int = 0,
+        replaced: tuple[ReplacedObjects, ...] = (),
+    ) -> None:
+        self._os = os_
+        self.replaced = replaced
+        self._made_from = made_from
+        self.flash = flash
+        self.disk = disk
+        self.stores = flash, disk
+        self._read = {store.name: metrics.read_bytes.labels(store.name) for store in (flash, disk)}
+        self._written = [metrics.written_bytes.labels(store.name) for store in self.stores]
+        self._moved = metrics.moved_bytes
+
+    def read(self, inode: Inode, extent: Extent, *, wait: bool) -> bytes:
+        """The bytes of an extent that lies inside the file.
+
+        Raises:
+            Damage: an object is missing or too short.
+            WouldBlock: some bytes are on disk, and ``wait`` is False.
+        """
+        on_flash, on_disk = split(extent, inode.prefix)
+        if on_disk is None:
+            return b"" if on_flash is None else self._read_from(self.flash, inode, on_flash)
+        if not wait:
+            raise WouldBlock
+        head = b"" if on_flash is None else self._read_from(self.flash, inode, on_flash)
+        return head + self._read_from(self.disk, inode, on_disk)
+
+    def open_to_write(self, at: int, inode: Inode, holds: int, *, first: bool) -> tuple[int, int]:
+        """``ObjectStore.open_to_write`` of object ``at`` of a file.
+
+        ``first``: the file never had a byte, so no object can be its own.
+
+        Raises:
+            Damage: the object is missing or too short.
+        """
+        try:
+            return self.stores[at].open_to_write(
+                inode.ino, holds, fresh=first and inode.ino >= self._made_from
+            )
+        except ObjectLost as exc:
+            raise Damage(inode.ino, str(exc)) from None
+
+    def write(
+        self,
+        at: int,
+        ino: int,
+        fd: int,
+        extent: Extent,
+        data: Bytes | Content,
+        holds: int,
+        *,
+        now: bool = False,
+    ) -> None:
+        """Put ``data`` into an extent by a descriptor of object ``at``, which ``holds`` so many.
+
+        ``now``: only if it waits for nothing.
+
+        Raises:
+            WouldBlock: with ``now``; some bytes may have been written.
+            Damage: the object is missing or too short, and a write would hide that.
+        """
+        if isinstance(data, Content):
+            store = self.stores[at]
+            self._check(store, ino, fd, holds)
+            data.put(store, fd, extent)
+            return
+        try:
+            self.write_held(at, fd, extent.offset, data, holds, now=now)
+        except ObjectLost as exc:
+            raise Damage(ino, str(exc)) from None
+
+    def write_held(
+        self, at: int, fd: int, offset: int, data: Bytes, holds: int, *, now: bool
+    ) -> None:
+        """Write bytes as ``write`` does.
+
+        Raises:
+            WouldBlock: as ``write``.
+            ObjectLost: the object is missing or too short.
+        """
+        store = self.stores[at]
+        if holds:
+            store.check(fd, holds)
+        if not now:
+            store.write_by(fd, offset, data)
+        elif not store.write_now(fd, offset, data):
+            raise WouldBlock
+        self._written[at].inc(len(data))
+
+    def extend(self, at: int, ino: int, fd: int, length: int, holds: int) -> None:
+        """Extend object ``at`` with a hole by its descriptor; raises as ``write`` does."""
+        store = self.stores[at]
+        self._check(store, ino, fd, holds)
+        store.extend_by(fd, length)
+
+    @staticmethod
+    def _check(store: ObjectStore, ino: int, fd: int, holds: int) -> None:
+        if holds:
+            try:
+                store.check(fd, holds)
+            except ObjectLost as exc:
+                raise Damage(ino, str(exc)) from None
+
+    def spill(self, inode: Inode) -> None:
+        """Copy the flash part of a file into its disk object, durably.
+
+        Raises:
+            Damage: an object is missing or too short.
+        """
+        end = lengths_of(inode).flash
+        if not end:
+            return
+        copy = self.down(inode, Extent(0, end))
+        for chunk in copy.chunks():
+            copy.put(chunk.offset, copy.load(chunk))
+            self.moved(copy, chunk.length)
+        copy.finish()
+        self.disk.sync(inode.ino)
+
+    def up(self, inode: Inode, extent: Extent) -> Copy:
+        """The copying of an extent from disk to flash."""
+        return Copy(inode, self.disk, self.flash, extent, lengths_of(inode).flash)
+
+    def down(self, inode: Inode, extent: Extent) -> Copy:
+        """The copying of an extent from flash to disk."""
+        return Copy(inode, self.flash, self.disk, extent, lengths_of(inode).disk)
+
+    def moved(self, copy: Copy, length: int) -> None:
+        """Count bytes copied."""
+        self._moved.labels(copy.source.name, copy.target.name).inc(length)
+
+    def step(self, label: str) -> None:
+        """A moment of a move, through the seam: a call that does nothing."""
+        self._os.call(label, _nothing)
+
+    def mirror_is_whole(self, inode: Inode) -> bool:
+        """Whether the copy on disk is there, as far as a look at its length tells."""
+        return (self.disk.length(inode.ino) or 0) >= inode.size
+
+    def trim(self, inode: Inode) -> None:
+        """Free what the objects hold beyond what the index says."""
+        for store, length in zip((self.flash, self.disk), lengths_of(inode), strict=True):
+            if length == 0:
+                store.remove(inode.ino)
+            else:
+                store.trim(inode.ino, length)
+
+    @contextmanager
+    def removal(self) -> Iterator[Callable[[int], None]]:
+        """A block with a ``remove`` for both objects of each of many files."""
+        with self.flash.removal() as from_flash, self.disk.removal() as from_disk:
+
+            def remove(ino: int) -> None:
+                from_flash(ino)
+                from_disk(ino)
+
+            yield remove
+
+    def flush(self) -> None:
+        """Make the bytes of every file survive a power cut; only for ``DirtySet.flush``."""
+        try:
+            self.flash.flush()
+        finally:
+            self.disk.flush()
+
+    def allocated(self, inode: Inode) -> int:
+        """Bytes that the file takes on its filesystems, holes left out; waits for both.
+
+        What is on flash counts once, if the disk object has a copy or not.
+        """
+        flash, disk = object_lengths(inode.size, inode.prefix)
+        return (self.flash.allocated(inode.ino, flash) if flash else 0) + (
+            self.disk.allocated(inode.ino, disk, start=inode.prefix) if disk else 0
+        )
+
+    def _read_from(self, store: ObjectStore, inode: Inode, extent: Extent) -> bytes:
+        data = load(store, inode.ino, extent, keep=False)
+        self._read[store.name].inc(len(data))
+        return data

@@ -1,0 +1,383 @@
+"""A volume: two directories and an index that belong together; made, opened, closed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeAlias
+
+from tierfs.common.clock import Clock, system_clock
+from tierfs.common.errors import FsError, VolumeRefused
+from tierfs.common.metrics import Metrics
+from tierfs.common.osio import SYSTEM, Os
+from tierfs.fs import trust
+from tierfs.fs.checkpoints import Checkpoints
+from tierfs.fs.filesystem import FileSystem
+from tierfs.fs.front import MakeFront, no_front
+from tierfs.fs.generations import read_markers, renew, require_agreement
+from tierfs.fs.media import is_read_only
+from tierfs.fs.names import DIRECTORY_SIZE
+from tierfs.fs.tiers import Tiers
+from tierfs.metadata.counts import IndexUsage
+from tierfs.metadata.index import Index, migrate, require_database
+from tierfs.metadata.inodes import ROOT, Inode
+from tierfs.policy.volume_file import VolumeFile
+from tierfs.storage.liveness import read_first
+from tierfs.storage.markers import (
+    MARKER,
+    Marker,
+    VolumeLock,
+    check_formattable,
+    read_marker,
+    write_marker,
+)
+from tierfs.storage.objects import ObjectStore, Space
+from tierfs.storage.replaced import ReplacedObjects, to_put_back
+
+log = logging.getLogger(__name__)
+
+RECOVERED_AT_ONCE = 256
+"""Files that a mount after an unclean end looks at before it answers."""
+
+HEADS = trust.HEADS
+OBJECTS = trust.OBJECTS
+ROOT_MODE = stat.S_IFDIR | 0o755
+
+
+TierName: TypeAlias = Literal["flash", "disk"]
+
+
+class Usage(NamedTuple):
+    """What a volume holds and where; bytes."""
+
+    counts: IndexUsage
+    flash: Space
+    disk: Space
+    index_bytes: int
+
+
+def format_volume(settings: VolumeFile) -> uuid.UUID:
+    """Make both directories a new, empty volume and return its UUID.
+
+    Raises:
+        VolumeRefused: a directory is not empty, missing, of a volume or open to others, or the
+            index exists.
+        OSError: a directory could not be written.
+    """
+    check_formattable(settings.flash, "flash")
+    check_formattable(settings.disk, "disk")
+    trust.require_trusted(settings, formatting=True)
+    if settings.index.exists():
+        raise VolumeRefused(
+            f"{settings.index}: the index exists already: remove it, or name another with --index"
+        )
+    volume = uuid.uuid4()
+    try:
+        _write_empty_index(settings.index, volume)
+        write_marker(settings.disk, Marker(volume, "disk"))
+        write_marker(settings.flash, Marker(volume, "flash"))
+    except BaseException:
+        _undo_format(settings)
+        raise
+    return volume
+
+
+def _write_empty_index(path: Path, volume: uuid.UUID) -> None:
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except OSError as exc:
+        raise VolumeRefused(f"{path}: the index cannot be made there: {exc.strerror}") from exc
+    index = Index(path, SYSTEM, Metrics())
+    try:
+        with index.transaction():
+            index.inodes.insert(_root(time.time_ns()))
+        index.keep_counts()
+        index.bind(volume)
+    finally:
+        index.close()
+
+
+def _root(now: int) -> Inode:
+    return Inode(
+        ino=ROOT,
+        mode=ROOT_MODE,
+        uid=os.getuid(),
+        gid=os.getgid(),
+        nlink=2,
+        size=DIRECTORY_SIZE,
+        rdev=0,
+        atime=now,
+        mtime=now,
+        ctime=now,
+        prefix=0,
+        version=0,
+        parent=ROOT,
+        target=None,
+        sparse=0,
+        mirrored=0,
+        btime=now,
+    )
+
+
+def _undo_format(settings: VolumeFile) -> None:
+    """Leave the directories empty again: the next attempt must not find half a volume."""
+    for path in (settings.flash / MARKER, settings.disk / MARKER, settings.index):
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def volume_uuid(settings: VolumeFile) -> uuid.UUID:
+    """The UUID that both directories agree on.
+
+    Raises:
+        VolumeRefused: they are no volume, or not of the same one.
+    """
+    flash = read_marker(settings.flash, "flash").volume
+    disk = read_marker(settings.disk, "disk").volume
+    if flash != disk:
+        raise VolumeRefused(
+            f"{settings.path}: {settings.flash} belongs to volume {flash}, "
+            f"{settings.disk} to volume {disk}: check 'flash' and 'disk' in the volume file"
+        )
+    return flash
+
+
+class Volume:
+    """An open volume; nobody else can open it until it is closed."""
+
+    def __init__(
+        self,
+        settings: VolumeFile,
+        metrics: Metrics,
+        *,
+        os_: Os = SYSTEM,
+        clock: Clock = system_clock,
+        make_front: MakeFront = no_front,
+        read_only: bool = False,
+        force: bool = False,
+    ) -> None:
+        self.settings = settings
+        trust.require_trusted(settings)
+        self.read_only = read_only
+        self.uuid = volume_uuid(settings)
+        self._os = os_
+        with ExitStack() as resources:
+            for directory in (settings.flash, settings.disk):
+                resources.callback(VolumeLock(directory).release)
+            markers = read_markers(settings)
+            _require_undamaged(settings, markers.flash, force=force)
+            self.index = _open_index(settings, self.uuid, os_, metrics, read_only=read_only)
+            resources.callback(self.index.close)
+            require_agreement(settings, markers, self.index.generations())
+            if not read_only:
+                renew(settings, markers, self.index, os_)
+            self._flash = _open_store("flash", settings.flash / HEADS, os_, resources)
+            self._disk = _open_store("disk", settings.disk / OBJECTS, os_, resources)
+            self._replaced = tuple(
+                _open_replaced(store, os_, resources, read_only=read_only)
+                for store in (self._flash, self._disk)
+            )
+            if not read_only:
+                self.index.check_reservations(self._flash.set_aside_unowned)
+            front = make_front(self._flash.directory, self._disk.directory)
+            self.index.publish_to(front.view)
+            self.fs = FileSystem(
+                index=self.index,
+                tiers=Tiers(
+                    self._flash, self._disk, metrics, os_, self.index.made_from, self._replaced
+                ),
+                head=settings.head,
+                volume=self.uuid,
+                metrics=metrics,
+                references=front.references,
+                clock=clock,
+            )
+            resources.callback(self.fs.dirty.close)
+            self.checkpoints = Checkpoints(
+                self.index,
+                self.fs.dirty,
+                self.fs.reclaimer,
+                self._flash.space().capacity,
+                lambda: renew(settings, read_markers(settings), self.index, os_),
+            )
+            self._resources = resources.pop_all()
+
+    def recover(self) -> int:
+        """Take over what a crash left: dirty files, files unlinked while open, pending truncations.
+
+        A little is worked off at once. Of much, each file waits for its first use, or for
+        ``reconcile`` and the reclaimer in the background: a mount must not wait for a cold disk.
+
+        Returns how many files were unlinked.
+
+        Raises:
+            FsError, OSError: the index could not be read or synced.
+        """
+        self._put_back()
+        dirty = self.fs.dirty.load()
+        if self.read_only:
+            return 0
+        orphans, cut = self.fs.reclaimer.add_leftovers()
+        if dirty <= RECOVERED_AT_ONCE:
+            self.reconcile()
+        if orphans + cut <= RECOVERED_AT_ONCE:
+            self.fs.reclaimer.drain()
+        return orphans
+
+    def _put_back(self) -> None:
+        """Undo, of objects, truncations that a power cut took back; the others are freed."""
+        for at, objects in enumerate(self._replaced):
+            found = objects.all()
+            wanted = to_put_back(found, self.index.version_of)
+            if wanted and self.read_only:
+                log.warning(
+                    "%d files cannot be read before the volume is mounted to be written: "
+                    "a power cut took back their truncation",
+                    len(wanted),
+                )
+                return
+            for each in wanted:
+                objects.put_back(each)
+                # Of the other object there may be one that only the newer content had.
+                self.fs.dirty.bounded.add(each.ino)
+            self.fs.dirty.replaced.extend((at, each) for each in found if each not in wanted)
+
+    def reconcile(self, stop: Callable[[], bool] = lambda: False) -> None:
+        """Find the size of every dirty file that an unclean end left, until ``stop`` says so.
+
+        What cannot be looked at is logged, and waits for its first use.
+
+        Raises:
+            FsError: the index failed.
+        """
+        for ino in self.fs.dirty.unreconciled:
+            if stop():
+                return
+            try:
+                self.fs.dirty.reconcile(ino)
+            except OSError as exc:
+                log.warning("inode %d: its size is not known yet: %s", ino, exc)
+
+    def usage(self) -> Usage:
+        """Counts and room by tier: what the index keeps, and a statvfs of each directory."""
+        return Usage(self.index.usage(), self._flash.space(), self._disk.space(), self.index.size())
+
+    def probe(self, tier: TierName, *, device: bool) -> Space:
+        """The room in a tier's filesystem, once that has answered a read; may hang with it.
+
+        With ``device`` the read is not answered from memory.
+
+        Raises:
+            OSError: the device or its filesystem failed.
+        """
+        store = self._flash if tier == "flash" else self._disk
+        read_first(store.root.parent / MARKER, tier, self._os, device=device)
+        return store.space()
+
+    def flash_space(self) -> Space:
+        """The room in the flash directory's filesystem.
+
+        Raises:
+            OSError: statvfs failed.
+        """
+        return self._flash.space()
+
+    def close(self) -> None:
+        """Free what is unlinked, make everything durable, let go of the volume."""
+        with self._resources:
+            if self.read_only:
+                return
+            try:
+                self.fs.reclaimer.add_leftovers()
+                self.checkpoints.make()
+                self.index.keep_counts()
+            except (FsError, OSError, VolumeRefused) as exc:
+                log.warning("volume %s: closing left work to the next mount: %s", self.uuid, exc)
+
+
+def open_volume(
+    settings: VolumeFile,
+    *,
+    metrics: Metrics,
+    os_: Os = SYSTEM,
+    clock: Clock = system_clock,
+    make_front: MakeFront = no_front,
+    read_only: bool = False,
+    force: bool = False,
+) -> Volume:
+    """Open a volume for one daemon and recover it.
+
+    With ``read_only`` nothing is written, neither to the directories nor to the index, and nothing
+    recovered: what a crash has left waits. With ``force`` a volume is opened although a check found
+    damage.
+
+    Raises:
+        VolumeRefused: the directories are not this volume, not of the same time, damaged, or
+            others can change them.
+        VolumeBusy: another daemon has it.
+        FsError, OSError: the index or a directory cannot be used.
+    """
+    volume = Volume(
+        settings,
+        metrics,
+        os_=os_,
+        clock=clock,
+        make_front=make_front,
+        read_only=read_only,
+        force=force,
+    )
+    try:
+        orphans = volume.recover()
+    except BaseException:
+        volume.close()
+        raise
+    if orphans:
+        log.info("volume %s: freed %d files that were unlinked while open", volume.uuid, orphans)
+    return volume
+
+
+def _require_undamaged(settings: VolumeFile, marker: Marker, *, force: bool) -> None:
+    if not marker.damage:
+        return
+    what = f"{settings.path}: 'tierfs fsck' found damage ({marker.damage})"
+    if not force:
+        raise VolumeRefused(
+            f"{what}: repair it with 'tierfs fsck --repair {settings.path}', or mount it as it is "
+            "with the option 'force', best together with 'ro', to copy what can be read"
+        )
+    log.warning("%s; it is mounted all the same (force)", what)
+
+
+def _open_index(
+    settings: VolumeFile, volume: uuid.UUID, os_: Os, metrics: Metrics, *, read_only: bool
+) -> Index:
+    require_database(settings.index, writable=not read_only)
+    if read_only and not is_read_only(settings.index.parent):
+        migrate(settings.index, os_, metrics)
+    index = Index(settings.index, os_, metrics, read_only=read_only)
+    try:
+        index.require(volume)
+    except BaseException:
+        index.close()
+        raise
+    return index
+
+
+def _open_replaced(
+    store: ObjectStore, os_: Os, resources: ExitStack, *, read_only: bool
+) -> ReplacedObjects:
+    objects = ReplacedObjects(store, os_, read_only=read_only)
+    resources.callback(objects.close)
+    return objects
+
+
+def _open_store(name: str, root: Path, os_: Os, resources: ExitStack) -> ObjectStore:
+    store = ObjectStore(name, root, os_)
+    resources.callback(store.close)
+    return store

@@ -1,0 +1,141 @@
+"""What all inodes come to, kept while they change: nothing goes through the table for a sum.
+
+The counts are in memory. A row of the index has them since the last checkpoint, and says whether
+they are right: they are when the volume was closed. After another end they are counted anew, beside
+the work, a thousand inodes at a time.
+"""
+
+from __future__ import annotations
+
+from stat import S_IFREG
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from tierfs.metadata.database import Database
+from tierfs.metadata.schema import COUNTED, COUNTS
+
+if TYPE_CHECKING:
+    from tierfs.metadata.inodes import Inode
+
+AT_A_TIME: Final = 1000
+"""Inodes counted in a step: half a millisecond, for which writers wait."""
+
+_HALF: Final = 32
+_READ = f"SELECT exact, {', '.join(COUNTED)} FROM usage"  # noqa: S608 - names of our own
+_WRITE = f"UPDATE usage SET exact = ?, {', '.join(f'{name} = ?' for name in COUNTED)}"  # noqa: S608
+_NEXT = f"""
+SELECT max(ino), {COUNTS} FROM (SELECT * FROM inode WHERE ino > ? ORDER BY ino LIMIT {AT_A_TIME})
+"""  # noqa: S608
+
+
+class IndexUsage(NamedTuple):
+    """What the index counts: inodes, regular files, and files and bytes by tier.
+
+    ``alone`` is what only flash has, and would be lost with it.
+    """
+
+    inodes: int
+    files: int
+    flash_bytes: int
+    disk_bytes: int
+    flash_files: int
+    disk_files: int
+    alone_files: int
+    alone_bytes: int
+
+
+class Counts:
+    """Every method is called under the database's lock."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.noted: list[tuple[Inode, Literal[1, -1]]] = []
+        """Rows that the present transaction adds, and takes away: a change is one of each."""
+        row = database.row(_READ)
+        if row is None or not all(isinstance(number, int) for number in row):
+            row = (0,) * (1 + len(COUNTED))  # it is damaged: all is counted anew
+        exact, *stored = row
+        self._sums = _sums_of(stored)
+        self._recount: list[int] | None = None if exact else [0] * len(self._sums)
+        self._counted = 0
+        """Inodes up to this number are in the recount."""
+        self.unwritten = False
+        """Whether they have changed since they were written."""
+
+    def usage(self) -> IndexUsage:
+        """The counts; unless ``exact`` they go by a checkpoint before an unclean end."""
+        return IndexUsage._make(self._sums)
+
+    @property
+    def exact(self) -> bool:
+        """Whether they are right, and not being counted anew."""
+        return self._recount is None
+
+    def commit(self) -> None:
+        """The rows noted have changed."""
+        self.unwritten = True
+        for row, sign in self.noted:
+            _add(self._sums, row, sign)
+            if self._recount is not None and row.ino <= self._counted:
+                _add(self._recount, row, sign)
+        self.noted.clear()
+
+    def change(self, before: Inode, after: Inode) -> None:
+        """A row has changed outside a transaction."""
+        self.unwritten = True
+        for sums in (self._sums, self._recount):
+            if sums is not None and (sums is self._sums or after.ino <= self._counted):
+                _add(sums, before, -1)
+                _add(sums, after, 1)
+
+    def roll_back(self) -> None:
+        """They have not."""
+        self.noted.clear()
+
+    def recount(self) -> bool:
+        """Count the next inodes, outside a transaction; returns whether there are more."""
+        if self._recount is None:
+            return False
+        ((last, *found),) = self._database.rows(_NEXT, self._counted)
+        if last is not None:
+            added = zip(self._recount, _sums_of(found), strict=True)
+            self._recount = [a + b for a, b in added]
+            self._counted = last
+            return True
+        self._sums, self._recount = self._recount, None
+        return False
+
+    def store(self, *, closed: bool) -> None:
+        """Write them, inside a transaction; ``closed``: nothing changes them any more."""
+        self.unwritten = False
+        self._database.execute(_WRITE, int(closed and self.exact), *_stored(self._sums))
+
+
+def _add(sums: list[int], row: Inode, sign: int) -> None:
+    """Add one inode to sums in the order of `IndexUsage`; this is done for every write."""
+    sums[0] += sign
+    if row.mode & 0xF000 == S_IFREG:
+        size, prefix = row.size, row.prefix
+        sums[1] += sign
+        if size > prefix:
+            sums[3] += sign * (size - prefix)
+            sums[5] += sign
+            size = prefix
+        if size > 0:
+            sums[2] += sign * size
+            sums[4] += sign
+            if not row.mirrored:
+                sums[6] += sign
+                sums[7] += sign * size
+
+
+def _sums_of(stored: list[int]) -> list[int]:
+    inodes, files, flash_files, disk_files, alone_files, *halves = stored
+    flash, disk, alone = ((halves[at] << _HALF) + halves[at + 1] for at in (0, 2, 4))
+    return [inodes, files, flash, disk, flash_files, disk_files, alone_files, alone]
+
+
+def _stored(sums: list[int]) -> tuple[int, ...]:
+    inodes, files, flash, disk, flash_files, disk_files, alone_files, alone = sums
+    low = (1 << _HALF) - 1
+    halves = (half for size in (flash, disk, alone) for half in (size >> _HALF, size & low))
+    return (inodes, files, flash_files, disk_files, alone_files, *halves)

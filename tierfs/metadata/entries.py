@@ -1,0 +1,247 @@
+"""The directory entries."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from tierfs.common.errors import FsError
+from tierfs.metadata.database import Database
+from tierfs.metadata.inodes import Inode, Inodes, inode_of
+from tierfs.metadata.publisher import Publisher
+from tierfs.metadata.view import ABSENT, Line
+from tierfs.metadata.xattrs import WEIGHT, Xattrs
+
+_COLUMNS = ", ".join(f"inode.{field}" for field in Inode._fields)
+_FROM = "FROM entry JOIN inode USING (ino) WHERE entry.parent = ?"
+_LOOKUP = f"SELECT {_COLUMNS}, {WEIGHT} {_FROM} AND entry.name = ?"
+_LEADS_TO = "SELECT ino FROM entry WHERE parent = ? AND name = ?"
+_LIST = (
+    f"SELECT entry.name, entry.cookie, {WEIGHT}, {_COLUMNS} {_FROM} "
+    "AND entry.cookie < ? ORDER BY entry.cookie DESC LIMIT ?"
+)
+_PUBLISH = (
+    f"SELECT entry.name, {WEIGHT}, {_COLUMNS} {_FROM} "
+    "AND entry.name > ? ORDER BY entry.name LIMIT ?"
+)
+END = 2**62
+"""Behind every position of a listing; no serial comes near it."""
+
+MOST_KNOWN = 16_384
+"""Names that were made and are remembered: many of them are renamed or removed soon."""
+
+FIRST_PAGE = 64
+LAST_PAGE = 512
+"""Entries fetched at a time, more and more: a listing of any directory needs that much memory."""
+
+
+_NAME = "SELECT name FROM entry WHERE parent = ? AND ino = ? LIMIT 1"
+_FIRST_NAME = "SELECT name FROM entry WHERE parent = ? AND ino = ? AND cookie = ?"
+
+
+Place = tuple[int, bytes]
+"""A directory's inode number and a name in it."""
+
+
+class Entry(NamedTuple):
+    """One line of a listing; ``cookie`` is where the next line begins, counted from the start."""
+
+    name: bytes
+    cookie: int
+    inode: Inode
+
+
+class Entries:
+    """Names in directories; those that change something are called inside a transaction."""
+
+    def __init__(
+        self, database: Database, inodes: Inodes, xattrs: Xattrs, publisher: Publisher
+    ) -> None:
+        self._database = database
+        self._inodes = inodes
+        self._xattrs = xattrs
+        self._publisher = publisher
+        self._known: dict[Place, int] = {}
+        """What names lead to that were made lately, used and changed inside transactions."""
+
+    def find(self, parent: int, name: bytes) -> Inode | None:
+        """What ``name`` refers to in the directory ``parent``, or None."""
+        with self._database.lock:
+            row = self._database.row(_LOOKUP, parent, name)
+            if row is None:
+                self._publish_absence(parent, name)
+                return None
+            *fields, weight = row
+            inode = self._inodes.remember(self._inodes.as_found(inode_of(fields)))
+            self._publish(parent, name, inode, weight)
+        if inode.ino in self._inodes.unreconciled:
+            return self._inodes.find(inode.ino)
+        return inode
+
+    def present(self, parent: int, name: bytes) -> Inode | None:
+        """The same as the present transaction, which this is called inside of, has made it.
+
+        Raises:
+            FsError: ESTALE, it refers to an inode that there is not: the index is damaged.
+        """
+        ino = self._known.get((parent, name))
+        if ino is None:
+            row = self._database.row_within(_LEADS_TO, parent, name)
+            if row is None:
+                return None
+            (ino,) = row
+        return self._inodes.present(ino)
+
+    def insert(self, parent: int, name: bytes, ino: int, cookie: int) -> None:
+        """Add an entry; ``cookie`` grows with every one that is added.
+
+        Raises:
+            FsError: EEXIST, the name is taken; the transaction is to be rolled back.
+        """
+        added = self._database.execute(
+            "INSERT OR IGNORE INTO entry (parent, name, ino, cookie) VALUES (?, ?, ?, ?)",
+            parent,
+            name,
+            ino,
+            cookie,
+        )
+        if not added:
+            raise FsError(errno.EEXIST)
+        self._note(parent, name, ino)
+
+    def point(self, parent: int, name: bytes, ino: int) -> None:
+        """Make an entry refer to another inode; it keeps its place in the listing."""
+        self._database.execute(
+            "UPDATE entry SET ino = ? WHERE parent = ? AND name = ?", ino, parent, name
+        )
+        self._note(parent, name, ino)
+
+    def rename(self, parent: int, name: bytes, new_name: bytes, ino: int) -> bool:
+        """Give an entry of ``ino`` another name, if that is free; its place in the listing stays.
+
+        Returns whether it was free.
+        """
+        if (parent, new_name) in self._known:
+            return False
+        renamed = self._database.execute(
+            "UPDATE OR IGNORE entry SET name = ? WHERE parent = ? AND name = ?",
+            new_name,
+            parent,
+            name,
+        )
+        if renamed:
+            self._note(parent, name, ABSENT)
+            self._note(parent, new_name, ino)
+        return renamed > 0
+
+    def move(self, source: Place, target: Place, ino: int, cookie: int) -> None:
+        """Move an entry of ``ino`` to a free name in another directory, as one just added."""
+        self._database.execute(
+            "UPDATE entry SET parent = ?, name = ?, cookie = ? WHERE parent = ? AND name = ?",
+            *target,
+            cookie,
+            *source,
+        )
+        self._note(*source, ABSENT)
+        self._note(*target, ino)
+
+    def delete(self, parent: int, name: bytes) -> None:
+        """Remove an entry."""
+        self._database.execute("DELETE FROM entry WHERE parent = ? AND name = ?", parent, name)
+        self._note(parent, name, ABSENT)
+
+    def is_empty(self, parent: int) -> bool:
+        """Whether a directory has no entry but . and .."""
+        return self._database.row("SELECT 1 FROM entry WHERE parent = ? LIMIT 1", parent) is None
+
+    def after(self, parent: int, cookie: int) -> Iterator[Entry]:
+        """The entries behind ``cookie``, newest first, fetched a page at a time.
+
+        Newest first, so that what is made while a listing is under way is made behind it: a program
+        that makes a file for each one that it lists comes to an end.
+        """
+        page = FIRST_PAGE
+        stored = END - cookie
+        while entries := self._page(parent, stored, page):
+            if self._inodes.unreconciled:
+                self._inodes.reconcile_all([entry.inode.ino for entry in entries])
+                entries = self._page(parent, stored, page)
+            yield from entries
+            stored = END - entries[-1].cookie
+            page = min(2 * page, LAST_PAGE)
+
+    def publish_listing(self, parent: int, cookie: int, first: list[Line]) -> None:
+        """Publish the page behind ``cookie``; ``first`` come before it: ``.`` and ``..``."""
+        stored = END - (first[-1][1] if first else cookie)
+        if self._inodes.unreconciled:
+            page = self._page(parent, stored, LAST_PAGE)
+            self._inodes.reconcile_all([entry.inode.ino for entry in page])
+        with self._database.lock:
+            page = self._page(parent, stored, LAST_PAGE)
+            rows = [(name, place, inode.ino, inode.mode) for name, place, inode in page]
+            self._publisher.found_listing(parent, cookie, first + rows, end=len(page) < LAST_PAGE)
+
+    def begin_publishing(self, parent: int) -> bool:
+        """Every name is going to be published, page by page; False: all are already."""
+        return self._publisher.begin_directory(parent)
+
+    def complete_publishing(self, parent: int) -> bool:
+        """Every name was published; False: the view had no room for all of them."""
+        return self._publisher.complete_directory(parent)
+
+    def publish(self, parent: int, after: bytes, limit: int) -> bytes | None:
+        """Publish the next ``limit`` names behind ``after``; returns the last, None: no more come.
+
+        What is changed between two calls is published by the change: a name that is made in front
+        of ``after``, or renamed to there, is not missed.
+        """
+        with self._database.lock:
+            rows = self._database.rows(_PUBLISH, parent, after, limit)
+            for name, weight, *fields in rows:
+                self._publish(parent, name, self._inodes.as_found(inode_of(fields)), weight)
+        return bytes(rows[-1][0]) if len(rows) == limit else None
+
+    def name_of(self, inode: Inode) -> bytes | None:
+        """An inode's name in the directory that ``parent`` hints at; reads that directory."""
+        found = (inode.parent, inode.ino)
+        # Its first name has its number as its place, which is found without reading the directory.
+        row = self._database.row(_FIRST_NAME, *found, inode.ino) or self._database.row(
+            _NAME, *found
+        )
+        return None if row is None else bytes(row[0])
+
+    def roll_back(self, places: Iterable[Place]) -> None:
+        """Forget what a transaction that rolls back has made of these."""
+        for place in places:
+            self._known.pop(place, None)
+
+    def _note(self, parent: int, name: bytes, ino: int) -> None:
+        """A name leads to the inode now; ``ABSENT``: to none."""
+        if ino == ABSENT:
+            self._known.pop((parent, name), None)
+        else:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[parent, name] = ino
+        self._publisher.named(parent, name, ino)
+
+    def _page(self, parent: int, stored: int, limit: int) -> list[Entry]:
+        entries = []
+        with self._database.lock:
+            for name, cookie, weight, *fields in self._database.rows(_LIST, parent, stored, limit):
+                inode = self._inodes.as_found(inode_of(fields))
+                entries.append(Entry(name, END - cookie, inode))
+                self._publish(parent, name, inode, weight)
+        return entries
+
+    def _publish(self, parent: int, name: bytes, inode: Inode, weight: int | None) -> None:
+        """Under the lock since before the row was read."""
+        if self._publisher.on and not self._database.in_transaction:
+            self._publisher.found(parent, name, inode)
+            self._xattrs.publish(inode.ino, weight)
+
+    def _publish_absence(self, parent: int, name: bytes) -> None:
+        """Under the lock since before the name was looked for."""
+        if self._publisher.on and not self._database.in_transaction:
+            self._publisher.found_absent(parent, name)

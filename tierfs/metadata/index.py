@@ -1,0 +1,400 @@
+"""The index as the core sees it: its tables, transactions, serials."""
+
+from __future__ import annotations
+
+import errno
+import os
+import uuid
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from tierfs.common.beneath import make_private, open_file
+from tierfs.common.errors import IndexFailed, VolumeRefused
+from tierfs.common.metrics import Metrics
+from tierfs.common.osio import Os
+from tierfs.metadata.counts import Counts, IndexUsage
+from tierfs.metadata.cuts import Cuts
+from tierfs.metadata.database import NO_LIMIT, Database
+from tierfs.metadata.dirty import DirtyRows
+from tierfs.metadata.entries import Entries
+from tierfs.metadata.inodes import Inodes
+from tierfs.metadata.pins_and_requests import PinsAndRequests
+from tierfs.metadata.publisher import Publisher
+from tierfs.metadata.schema import APPLICATION_ID, VERSION
+from tierfs.metadata.view import View
+from tierfs.metadata.xattrs import Xattrs
+
+FIRST_BLOCK = 1 << 12
+SERIAL_BLOCK = 1 << 16
+"""Serials reserved at a time: few at first, then twice as many each time, up to this. What is left
+of them at the end of a mount is skipped. The next block is reserved when half of one is left, and
+used when that is durable: after anybody's sync."""
+
+SERIALS_AHEAD = 1 << 10
+"""With so few left the reservation is synced: more than is taken between two looks at them."""
+
+DEFAULT_CACHE_ENTRIES = 65_536
+"""Inodes kept in memory: about 40 MiB."""
+
+STORED_AT_A_TIME = 500
+"""Rows noted in memory that one transaction writes: other requests wait that long at most."""
+
+MAGIC = b"SQLite format 3\0"
+HEADER_BYTES = 100
+NO_VOLUME = "metadata index: its row of the volume is missing or damaged: see tierfs fsck"
+
+BESIDE = ("-wal", "-shm", "-journal")
+"""What SQLite may keep beside a database, https://www.sqlite.org/tempfiles.html."""
+
+APPLICATION_ID_AT = slice(68, 72)
+USER_VERSION_AT = slice(60, 64)
+"""Of every SQLite database, https://www.sqlite.org/fileformat.html."""
+
+
+class Generations(NamedTuple):
+    """Of which writable mount the index is, and of which the markers may be already; UUIDs.
+
+    Empty: none.
+    """
+
+    current: str
+    next: str
+
+
+def require_database(path: Path, *, writable: bool = True) -> None:
+    """Check, before anything writes to it, that ``path`` is an index, and take it from others.
+
+    SQLite follows symbolic links: there may be none, nor in the place of a file beside it.
+
+    Raises:
+        VolumeRefused: it is missing, cannot be opened, or is something else.
+    """
+    try:
+        header = _header(path, writable=writable)
+    except FileNotFoundError:
+        raise VolumeRefused(
+            f"{path}: the index is missing: is its filesystem mounted? "
+            "Restore it, or correct 'index' in the volume file"
+        ) from None
+    except OSError as exc:
+        raise VolumeRefused(f"{path}: the index cannot be opened: {exc.strerror}") from exc
+    if not header.startswith(MAGIC) or header[APPLICATION_ID_AT] != APPLICATION_ID.to_bytes(4):
+        raise VolumeRefused(
+            f"{path}: is {'not an index' if header else 'an empty file'}: restore the index, "
+            "or correct 'index' in the volume file"
+        )
+
+
+def _header(path: Path, *, writable: bool) -> bytes:
+    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for suffix in BESIDE:
+            with suppress(FileNotFoundError):
+                os.close(_private(f"{path.name}{suffix}", os.O_RDONLY, directory))
+        file = _private(path.name, os.O_RDWR if writable else os.O_RDONLY, directory)
+        try:
+            return os.pread(file, HEADER_BYTES, 0)
+        finally:
+            os.close(file)
+    finally:
+        os.close(directory)
+
+
+def _private(name: str, flags: int, directory: int) -> int:
+    """Open a regular file, which nobody else may open from now on, were it only to lock it."""
+    descriptor = open_file(name, flags, dir_fd=directory)
+    make_private(descriptor)
+    return descriptor
+
+
+def migrate(path: Path, os_: Os, metrics: Metrics) -> None:
+    """Bring an index that is to be read only, and can be written, to the present schema.
+
+    Raises:
+        VolumeRefused: it is of a newer one.
+        IndexFailed: SQLite failed.
+    """
+    header = _header(path, writable=True)
+    if int.from_bytes(header[USER_VERSION_AT]) < VERSION:
+        Index(path, os_, metrics).close()
+
+
+class Index:
+    """Names, attributes and xattrs of one volume.
+
+    Raises from every method:
+        IndexFailed: SQLite failed.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        os_: Os,
+        metrics: Metrics,
+        cache_entries: int = DEFAULT_CACHE_ENTRIES,
+        *,
+        read_only: bool = False,
+    ) -> None:
+        self._publisher = Publisher()
+        self._database = Database(
+            path,
+            os_,
+            metrics,
+            on_commit=self._committed,
+            on_rollback=self._rolled_back,
+            on_look=self._reserve_in_time,
+            read_only=read_only,
+        )
+        try:
+            self.is_free = self._database.is_free
+            self._counts = Counts(self._database)
+            self.inodes = Inodes(self._database, cache_entries, self._publisher, self._counts)
+            self.xattrs = Xattrs(self._database, self.inodes, self._publisher)
+            self.entries = Entries(self._database, self.inodes, self.xattrs, self._publisher)
+            self.cuts = Cuts(self._database)
+            self.dirty = DirtyRows(self._database)
+            self.pins_and_requests = PinsAndRequests(self._database)
+        except BaseException:
+            self._database.close()
+            raise
+        self._next = self._limit = self._reserved = self._uncounted = 0
+        self.made_from = 0
+        """The first serial that was reserved since the index was opened; 0: none was."""
+        self._block = FIRST_BLOCK
+        self._on_reserve: Callable[[int, int], object] | None = None
+        self._unreserved: IndexFailed | None = None
+
+    @property
+    def path(self) -> Path:
+        """The database file."""
+        return self._database.path
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All changes inside are committed together, or none; other threads wait."""
+        return self._database
+
+    def publish_to(self, view: View) -> None:
+        """Tell ``view``, which holds nothing yet, what is read and changed from now on."""
+        self._publisher.publish_to(view)
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing of it is changed."""
+        return self._database.read_only
+
+    def new_serial(self) -> int:
+        """A number never handed out before, larger than all; inside a transaction.
+
+        Raises:
+            IndexFailed: ENOSPC, there is no room for anything new; or no number could be reserved.
+        """
+        self._database.require_growth()
+        if self._next >= self._limit:
+            raise self._unreserved or IndexFailed(errno.EIO, "metadata index: out of serials")
+        self._next += 1
+        return self._next - 1
+
+    def check_reservations(self, check: Callable[[int, int], object]) -> None:
+        """Call ``check`` with each range of serials before one of them is used: first, and end.
+
+        What it raises is an OSError, and fails what needs a serial when none is left.
+        """
+        if self.made_from:
+            check(self.made_from, self._reserved)
+        self._on_reserve = check
+
+    def _reserve_in_time(self) -> None:
+        """Reserve serials between two transactions; what fails is told when none is left.
+
+        A number is used only when its reservation is durable: a power cut that took it back would
+        have the number given out again, to a file whose object belongs to another.
+        """
+        first = not self._limit
+        try:
+            if self._limit - self._next < self._block // 2 and self._reserved == self._limit:
+                self._reserve_block()
+            if self._limit - self._next < SERIALS_AHEAD:
+                self.sync()
+        except IndexFailed as exc:
+            if first:
+                raise
+            self._unreserved = self._unreserved or exc  # the first names the cause
+        except OSError as exc:
+            failed = IndexFailed(errno.EIO, f"new files cannot be numbered: {exc}")
+            self._unreserved = self._unreserved or failed
+
+    def _reserve_block(self) -> None:
+        stored = self._stored_next_serial()
+        following = stored + self._block
+        with self.transaction():
+            self._database.execute("UPDATE volume SET next_serial = ?", following)
+            if not self._limit:
+                self._counts.store(closed=False)
+        if not self._limit:
+            self._next = self._limit = self.made_from = stored
+        if self._on_reserve is not None:
+            self._on_reserve(stored, following)
+        self._reserved = following
+        self._block = min(2 * self._block, SERIAL_BLOCK)
+
+    def version_of(self, ino: int) -> int | None:
+        """The data version of an inode; None: there is none."""
+        row = self.inodes.known(ino)
+        return None if row is None else row.version
+
+    def generations(self) -> Generations:
+        """Of which mount the index is."""
+        return Generations(*self._database.rows("SELECT current, next FROM generation")[0])
+
+    def begin_generation(self, generation: uuid.UUID) -> None:
+        """Note durably what the markers are about to be given."""
+        with self.transaction():
+            self._database.execute("UPDATE generation SET next = ?", str(generation))
+        self.sync()
+
+    def complete_generation(self) -> None:
+        """The markers have it, durably. Until this is, they match all the same."""
+        with self.transaction():
+            self._database.execute("UPDATE generation SET current = next, next = ''")
+
+    def bind(self, volume: uuid.UUID) -> None:
+        """Make a new index belong to a volume; what it has reserved and not used is given back.
+
+        Nobody can have seen a number yet: it belongs to no volume before.
+        """
+        with self.transaction():
+            self._database.execute(
+                "UPDATE volume SET uuid = ?, next_serial = ?", str(volume), self._next
+            )
+        self._next = self._limit = self._reserved = 0
+        self._database.look_soon()
+
+    def require(self, volume: uuid.UUID) -> None:
+        """Check that the index belongs to a volume.
+
+        A new one does not: over its numbers, which begin again, files would be written into the
+        objects of those that the lost index knew.
+
+        Raises:
+            VolumeRefused: it is new, or belongs to another.
+        """
+        owner = self._of_volume("uuid")
+        if not owner:
+            raise VolumeRefused(
+                f"{self.path}: this index is empty and belongs to no volume: restore the index "
+                "of this one, or correct 'index' in the volume file"
+            )
+        if owner != str(volume):
+            raise VolumeRefused(
+                f"{self.path}: this index belongs to volume {owner}, not to {volume}: "
+                "check 'index' in the volume file"
+            )
+
+    def sync(self) -> None:
+        """Make every commit so far survive a power cut."""
+        reserved = self._reserved
+        self._database.sync()
+        self._limit = max(self._limit, reserved)
+
+    @property
+    def commits(self) -> int:
+        """Transactions committed since the index was opened, but for those of checkpoints."""
+        return self._database.commits - self._uncounted
+
+    def log_size(self) -> int:
+        """Bytes of the write-ahead log."""
+        return self._database.wal_size()
+
+    def limit_log(self, limit: int) -> None:
+        """A transaction that finds the log longer than ``limit`` bytes empties it first."""
+        self._database.limit_log(limit)
+
+    def checkpoint(self, log_limit: int) -> None:
+        """Fold the write-ahead log into the database; may take seconds, holds nobody up.
+
+        Only a log that stays longer than ``log_limit`` bytes is emptied at the writers' cost.
+        """
+        if self._counts.unwritten:
+            with self.transaction():
+                self._counts.store(closed=False)
+                self._uncounted += 1
+        reserved = self._reserved
+        if self._database.checkpoint(log_limit):
+            self._limit = max(self._limit, reserved)
+
+    def store_noted(self) -> None:
+        """Write the rows that are noted in memory alone, before the table is scanned."""
+        more = self.inodes.are_noted and not self.read_only
+        while more:
+            with self.transaction():
+                more = self.inodes.store_some(STORED_AT_A_TIME)
+                self._uncounted += 1
+
+    def fold(self) -> int:
+        """Fold the log into the database file for another process to read, as far as it goes.
+
+        Returns the descriptor that such a process needs, for its `FoldsSeen`.
+        """
+        self.store_noted()
+        self.checkpoint(NO_LIMIT)
+        return self._database.folds.descriptor
+
+    def usage(self) -> IndexUsage:
+        """What all inodes come to, without a look at them.
+
+        After an unclean end as it was at a checkpoint before, until ``recount`` is through.
+        """
+        with self._database.lock:
+            return self._counts.usage()
+
+    def recount(self) -> bool:
+        """Count some inodes anew after an unclean end, within a millisecond.
+
+        Returns whether there are more.
+        """
+        self.store_noted()
+        with self._database.lock:
+            return self._counts.recount()
+
+    def keep_counts(self) -> None:
+        """Store the counts for the next mount: nothing changes any more."""
+        self.store_noted()
+        with self.transaction():
+            self._counts.store(closed=True)
+
+    def size(self) -> int:
+        """Bytes of the database and its log."""
+        return self.path.stat().st_size + self.log_size()
+
+    def close(self) -> None:
+        """Close; nothing may be called afterwards."""
+        self._database.close()
+
+    def _committed(self) -> None:
+        if self._counts.noted:
+            self._counts.commit()
+        self.inodes.committed()
+        self._publisher.commit()
+
+    def _stored_next_serial(self) -> int:
+        serial = self._of_volume("next_serial")
+        if not isinstance(serial, int):
+            raise IndexFailed(errno.EIO, NO_VOLUME)
+        return serial
+
+    def _of_volume(self, column: str) -> object:
+        row = self._database.row(f"SELECT {column} FROM volume")  # noqa: S608 - a name of our own
+        if row is None:
+            raise IndexFailed(errno.EIO, NO_VOLUME)
+        return row[0]
+
+    def _rolled_back(self) -> None:
+        """What the transaction has not touched is remembered as before: many are refused."""
+        inodes = self._publisher.inodes_touched
+        self.inodes.roll_back(inodes)
+        self.xattrs.roll_back(inodes)
+        self.entries.roll_back(self._publisher.names_touched)
+        self._counts.roll_back()
+        self._publisher.roll_back()

@@ -1,0 +1,238 @@
+"""An index that nobody has open, read from end to end for checks; nothing of it is changed.
+
+Every stream is in the order of inode numbers, so that streams can be merged. What must be sorted
+for that lies in temporary files of SQLite, not in memory (https://www.sqlite.org/tempfiles.html).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from tierfs.common.errors import VolumeRefused
+from tierfs.metadata.database import connect
+from tierfs.metadata.dirty import IN_SET
+from tierfs.metadata.failures import translated
+from tierfs.metadata.index import Generations
+from tierfs.metadata.inodes import Inode, inode_of
+from tierfs.metadata.schema import COUNTED, COUNTS, MIGRATIONS, VERSION
+
+Tier = Literal["flash", "disk"]
+
+PRAGMAS = ("PRAGMA temp_store = FILE", "PRAGMA cache_size = -16384")  # 16 MiB
+
+MOST_PROBLEMS = 100
+"""Of SQLite's own, listed at most."""
+
+_DIRECTORY = "inode.mode & 0xF000 = 0x4000"
+
+_WORK = f"""
+-- Entries that refer to a directory, or to nothing that is there.
+CREATE TEMP TABLE step (
+    parent INTEGER, name BLOB, ino INTEGER, there INTEGER, PRIMARY KEY (parent, name)
+) WITHOUT ROWID;
+INSERT INTO step
+SELECT entry.parent, entry.name, entry.ino, inode.ino IS NOT NULL
+FROM main.entry LEFT JOIN main.inode USING (ino)
+WHERE inode.ino IS NULL OR {_DIRECTORY} ORDER BY entry.parent, entry.name;
+CREATE INDEX temp.step_ino ON step (ino);
+-- Directories to which a path leads.
+CREATE TEMP TABLE reached (ino INTEGER PRIMARY KEY);
+INSERT INTO reached
+WITH RECURSIVE down (ino) AS (
+    VALUES (1) UNION SELECT step.ino FROM down JOIN step ON step.parent = down.ino AND step.there
+)
+SELECT ino FROM down ORDER BY ino;
+CREATE TEMP TABLE flash (ino INTEGER PRIMARY KEY, length INTEGER);
+CREATE TEMP TABLE disk (ino INTEGER PRIMARY KEY, length INTEGER);
+"""  # noqa: S608 - SQL of our own
+
+_BAD_NAMES = """
+SELECT ino, parent, name FROM entry
+WHERE length(name) NOT BETWEEN 1 AND 255 OR name IN (x'2E', x'2E2E')
+   OR instr(name, x'2F') OR instr(name, x'00')
+"""
+
+
+class Names(NamedTuple):
+    """How many entries refer to an inode, and one of them."""
+
+    total: int
+    parent: int
+    name: bytes
+
+
+class Step(NamedTuple):
+    """An entry that refers to a directory."""
+
+    parent: int
+    name: bytes
+
+
+class Inspection:
+    """Read-only; not thread-safe.
+
+    Raises from every method:
+        IndexFailed: SQLite could not read it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with translated(path):
+            self._connection = connect(path, PRAGMAS, read_only=True)
+
+    def close(self) -> None:
+        """Close, and remove the temporary files."""
+        self._connection.close()
+
+    def require_current(self) -> None:
+        """Check that the index has this version of the schema.
+
+        Raises:
+            VolumeRefused: it has another.
+        """
+        version = self._one("PRAGMA user_version")
+        if version != VERSION:
+            advice = "mount the volume once" if version < VERSION else "use the newer tierfs"
+            raise VolumeRefused(
+                f"{self.path}: its schema is {version}, this tierfs knows {VERSION}: {advice}"
+            )
+
+    def problems(self, *, thorough: bool) -> list[str]:
+        """What SQLite finds wrong with the file; ``thorough``: with every b-tree against others."""
+        check = "integrity_check" if thorough else "quick_check"
+        found = [str(row[0]) for row in self._rows(f"PRAGMA {check}({MOST_PROBLEMS})")]
+        return [] if found == ["ok"] else found
+
+    def schema_differences(self) -> list[str]:
+        """The tables and indexes that are missing, superfluous or not as this tierfs makes them."""
+        with closing(sqlite3.connect(":memory:")) as fresh:
+            for migration in MIGRATIONS:
+                fresh.executescript(migration)
+            wanted = _schema(fresh)
+        with translated(self.path):
+            found = _schema(self._connection)
+        return sorted(str(name) for name in wanted | found if wanted.get(name) != found.get(name))
+
+    def owner(self) -> str:
+        """UUID of the volume, as text."""
+        return str(self._one("SELECT coalesce(max(uuid), '') FROM volume"))
+
+    def generations(self) -> Generations:
+        """Of which mount the index is."""
+        return Generations(*next(self._rows("SELECT current, next FROM generation")))
+
+    def next_serial(self) -> int:
+        """The serial at or above which none was handed out."""
+        return int(self._one("SELECT coalesce(max(next_serial), 0) FROM volume"))
+
+    def largest_serial(self) -> int:
+        """The largest number of an inode, listing position or object; after ``remember``."""
+        tables = ("main.inode", "temp.flash", "temp.disk")
+        largest = [self._one(f"SELECT max(ino) FROM {table}") for table in tables]  # noqa: S608
+        return max(number or 0 for number in (*largest, self._one("SELECT max(cookie) FROM entry")))
+
+    def miscounted(self) -> dict[str, tuple[int, int]]:
+        """The columns of ``usage`` that are wrong: what is kept, and what the inodes come to.
+
+        While the volume is not closed they may be old, which is no mistake.
+        """
+        missing = (1, *(0 for _ in COUNTED))
+        exact, *kept = next(self._rows(f"SELECT exact, {', '.join(COUNTED)} FROM usage"), missing)  # noqa: S608
+        if not exact:
+            return {}
+        found = next(self._rows(f"SELECT {COUNTS} FROM inode"))  # noqa: S608
+        pairs = zip(COUNTED, kept, found, strict=True)
+        return {name: (int(old), int(new)) for name, old, new in pairs if old != new}
+
+    def prepare(self) -> None:
+        """Sort out directories; before every stream."""
+        with translated(self.path):
+            self._connection.executescript(_WORK)
+
+    def remember(self, tier: Tier, objects: Iterable[tuple[int, int]]) -> None:
+        """Keep inode numbers and lengths of objects, to give them back in order."""
+        with translated(self.path):
+            self._connection.execute("BEGIN")
+            self._connection.executemany(f"INSERT INTO temp.{tier} VALUES (?, ?)", objects)  # noqa: S608
+            self._connection.execute("COMMIT")
+
+    def version_of(self, ino: int) -> int | None:
+        """The data version of an inode; None: there is none."""
+        row = next(self._rows("SELECT version FROM inode WHERE ino = ?", ino), None)
+        return None if row is None else int(row[0])
+
+    def objects(self, tier: Tier) -> Iterator[tuple[int, int]]:
+        """Inode number and length of every object."""
+        yield from self._rows(f"SELECT ino, length FROM temp.{tier} ORDER BY ino")  # noqa: S608
+
+    def inodes(self) -> Iterator[tuple[int, Inode]]:
+        """Every row."""
+        columns = ", ".join(Inode._fields)
+        for row in self._rows(f"SELECT {columns} FROM inode ORDER BY ino"):  # noqa: S608
+            inode = inode_of(row)
+            yield inode.ino, inode
+
+    def names(self) -> Iterator[tuple[int, Names]]:
+        """The names of each inode that has one."""
+        # With min(), name is of the row that has the smallest (https://www.sqlite.org/quirks.html).
+        rows = self._rows(
+            "SELECT ino, count(*), min(parent), name FROM entry GROUP BY ino ORDER BY ino"
+        )
+        for ino, *names in rows:
+            yield ino, Names._make(names)
+
+    def children(self) -> Iterator[tuple[int, int]]:
+        """How many names each directory holds, if any."""
+        yield from self._rows("SELECT parent, count(*) FROM entry GROUP BY parent ORDER BY parent")
+
+    def subdirectories(self) -> Iterator[tuple[int, tuple[int, int]]]:
+        """How many of these are of directories, and of nothing that is there; if any."""
+        rows = self._rows(
+            "SELECT parent, sum(there), sum(1 - there) FROM step GROUP BY parent ORDER BY parent"
+        )
+        for parent, directories, dangling in rows:
+            yield parent, (directories, dangling)
+
+    def reached(self) -> Iterator[tuple[int, bool]]:
+        """The directories to which a path leads, the root included."""
+        yield from self._rows("SELECT ino, 1 FROM reached ORDER BY ino")
+
+    def xattrs(self) -> Iterator[tuple[int, int]]:
+        """How many extended attributes each inode has, if any."""
+        yield from self._rows("SELECT ino, count(*) FROM xattr GROUP BY ino ORDER BY ino")
+
+    def listed(self, table: Literal["pin", "request", "cut"]) -> Iterator[tuple[int, bool]]:
+        """The inodes in a table that has one row for each."""
+        yield from self._rows(f"SELECT ino, 1 FROM {table} ORDER BY ino")  # noqa: S608
+
+    def dirty(self) -> Iterator[tuple[int, int]]:
+        """The dirty inodes, and how many bytes of each are synced."""
+        for ino, size, _, _ in self._rows(IN_SET):
+            yield ino, size
+
+    def bad_names(self) -> Iterator[tuple[int, Step]]:
+        """Inode number and place of entries whose names no path can hold."""
+        for ino, parent, name in self._rows(_BAD_NAMES):
+            yield ino, Step(parent, name)
+
+    def step_to(self, directory: int) -> Step | None:
+        """An entry that refers to the directory, or to the inode that is not there."""
+        statement = "SELECT parent, name FROM step WHERE ino = ? ORDER BY parent LIMIT 1"
+        row = next(self._rows(statement, directory), None)
+        return None if row is None else Step._make(row)
+
+    def _one(self, statement: str) -> Any:  # noqa: ANN401 - a value of any column
+        return next(self._rows(statement))[0]
+
+    def _rows(self, statement: str, *args: object) -> Iterator[tuple[Any, ...]]:
+        with translated(self.path):
+            yield from self._connection.execute(statement, args)
+
+
+def _schema(connection: sqlite3.Connection) -> dict[str, str]:
+    rows = connection.execute("SELECT name, sql FROM main.sqlite_schema WHERE sql IS NOT NULL")
+    return dict(rows.fetchall())

@@ -1,0 +1,77 @@
+"""What people asked for by hand: files that stay on flash, and files to be moved."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tierfs.metadata.database import Database
+
+
+class Pin(NamedTuple):
+    """A file stays on flash until a time in nanoseconds since the epoch; None: for ever.
+
+    With ``below`` 1 the inode is a directory, and every file in and below it does, now and later.
+    """
+
+    ino: int
+    until: int | None
+    below: int = 0
+
+    def holds(self, now: int) -> bool:
+        """Whether it has not ended."""
+        return self.until is None or self.until > now
+
+
+class Request(NamedTuple):
+    """A file is to be moved so that ``prefix`` bytes of it are on flash."""
+
+    ino: int
+    prefix: int
+
+
+class PinsAndRequests:
+    """By inode number; those that change something are called inside a transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def pin(self, pin: Pin) -> None:
+        """Keep a file on flash; replaces an earlier pin."""
+        self._database.execute(
+            "INSERT OR REPLACE INTO pin (ino, until, below) VALUES (?, ?, ?)", *pin
+        )
+
+    def unpin(self, ino: int) -> bool:
+        """Let a file go again; False: it was not pinned."""
+        return self._database.execute("DELETE FROM pin WHERE ino = ?", ino) > 0
+
+    def pin_of(self, ino: int) -> Pin | None:
+        """The file's pin, also one that has ended."""
+        row = self._database.row("SELECT ino, until, below FROM pin WHERE ino = ?", ino)
+        return None if row is None else Pin._make(row)
+
+    def pins_directories(self) -> bool:
+        """Whether a directory is pinned."""
+        return self._database.row("SELECT 1 FROM pin WHERE below = 1 LIMIT 1") is not None
+
+    def request(self, request: Request) -> None:
+        """Note that a file is to be moved; replaces an earlier request."""
+        self._database.execute(
+            "INSERT OR REPLACE INTO request (ino, prefix) VALUES (?, ?)", *request
+        )
+
+    def request_of(self, ino: int) -> Request | None:
+        """What is asked for and not done yet."""
+        row = self._database.row("SELECT ino, prefix FROM request WHERE ino = ?", ino)
+        return None if row is None else Request._make(row)
+
+    def settle(self, request: Request) -> None:
+        """A request was fulfilled, or cannot be; a newer one for another prefix stays."""
+        self._database.execute(
+            "DELETE FROM request WHERE ino = ? AND prefix = ?", request.ino, request.prefix
+        )
+
+    def forget(self, *inos: int) -> None:
+        """These inodes are gone."""
+        self._database.execute_for("DELETE FROM pin WHERE ino = ?", inos)
+        self._database.execute_for("DELETE FROM request WHERE ino = ?", inos)

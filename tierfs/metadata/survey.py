@@ -1,0 +1,243 @@
+"""Reading the index beside its writer, a little at a time, for whoever goes through all of it.
+
+A connection of its own: nobody waits for it, and it sees what is committed.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from tierfs.metadata.database import Row, connect
+from tierfs.metadata.failures import translated
+from tierfs.metadata.inodes import COLUMNS, ROOT, Inode, inode_of
+from tierfs.metadata.pins_and_requests import Pin, Request
+
+PRAGMAS = (
+    "PRAGMA query_only = ON",
+    "PRAGMA cache_size = -4096",  # 4 MiB: rows are read once
+    "PRAGMA mmap_size = 0",  # or a sweep would map the whole index
+    "PRAGMA busy_timeout = 10000",
+)
+
+_FILE = "mode & 0xF000 = 0x8000 AND nlink > 0"
+_FILES = f"SELECT {COLUMNS} FROM inode WHERE ino > ? AND ino <= ? AND {_FILE}"  # noqa: S608 - names of our own
+_ON_FLASH = f"{_FILES} AND prefix > 0 AND size > 0"
+_ALONE = f"""
+SELECT min(ctime) FROM inode WHERE ino > ? AND ino <= ? AND {_FILE}
+AND prefix > 0 AND size > 0 AND NOT mirrored
+"""  # noqa: S608
+_GIVEN = "IN (SELECT value FROM json_each(?))"
+_SOME = f"SELECT {COLUMNS} FROM inode WHERE ino {_GIVEN} AND {_FILE} ORDER BY ino"  # noqa: S608
+_PINNED_BELOW = "SELECT ino FROM pin WHERE below = 1 AND (until IS NULL OR until > ?)"
+_ANY_BELOW = "SELECT 1 FROM pin WHERE below = 1 LIMIT 1"
+_BELOW = """
+SELECT entry.cookie, inode.ino, inode.mode FROM entry JOIN inode ON inode.ino = entry.ino
+WHERE entry.parent = ? AND entry.cookie > ? ORDER BY entry.cookie LIMIT ?
+"""
+_PINNED = f"SELECT ino FROM pin WHERE ino {_GIVEN} AND (until IS NULL OR until > ?)"  # noqa: S608
+_PINNED_OF_THESE = f"{_PINNED} AND below = 1"
+
+# The first name of an inode has its number as its place in the listing, which a rename inside the
+# directory keeps: most names are found without reading the directory.
+_FIRST_NAMES = f"""
+SELECT inode.ino, entry.name FROM inode
+JOIN entry ON entry.parent = inode.parent AND entry.cookie = inode.ino AND entry.ino = inode.ino
+WHERE inode.ino {_GIVEN}
+"""  # noqa: S608
+_PARENTS = f"SELECT ino, parent FROM inode WHERE ino {_GIVEN}"  # noqa: S608
+_NAMES = f"SELECT ino, name FROM entry WHERE parent = ? AND ino {_GIVEN}"  # noqa: S608
+
+_XATTRS = f"""
+SELECT ino, name, value FROM xattr WHERE ino {_GIVEN} AND length(value) <= ? ORDER BY ino, name
+"""  # noqa: S608
+
+
+class Survey:
+    """Thread-safe; ``read_only`` where the index was opened so.
+
+    ``prepare`` writes what the index has in memory alone; it is called before inodes are read.
+
+    Raises from every method:
+        IndexFailed: SQLite failed.
+    """
+
+    def __init__(
+        self, path: Path, *, read_only: bool = False, prepare: Callable[[], object] = bool
+    ) -> None:
+        self._path = path
+        self._prepare = prepare
+        self._read_only = read_only
+        self._mutex = threading.Lock()
+        self.open(path)
+
+    def open(self, path: Path) -> None:
+        """Connect; once, or after `close`."""
+        with translated(path):
+            self._connection = self._connect(path)
+
+    def close(self) -> None:
+        """Close; nothing may be called afterwards."""
+        with self._mutex, translated(self._path):
+            self._connection.close()
+
+    def files(self, after: int, span: int, *, on_flash: bool) -> tuple[list[Inode], int]:
+        """Regular files that have a name, of the ``span`` inode numbers behind ``after``, in order.
+
+        With ``on_flash`` only those that have bytes there. Also returns the number to go on
+        behind; 0: that was the end of the table.
+        """
+        end = after + span
+        self._prepare()
+        rows = self._rows(_ON_FLASH if on_flash else _FILES, after, end)
+        return [inode_of(row) for row in rows], end if end < self.last_inode() else 0
+
+    def alone(self, after: int, span: int) -> tuple[int | None, int]:
+        """When the oldest file that only flash has was changed last, in nanoseconds.
+
+        Of the ``span`` inode numbers behind ``after``; None: there is none. Also as `files`.
+        """
+        end = after + span
+        self._prepare()
+        ((oldest,),) = self._rows(_ALONE, after, end)
+        return oldest, end if end < self.last_inode() else 0
+
+    def last_inode(self) -> int:
+        """The largest inode number there is."""
+        return int(self._rows("SELECT coalesce(max(ino), 0) FROM inode")[0][0])
+
+    def some(self, inos: Sequence[int]) -> list[Inode]:
+        """Those of the inodes that are regular files and have a name, in ascending order."""
+        self._prepare()
+        return [inode_of(row) for row in self._rows(_SOME, json.dumps(inos))]
+
+    def pinned(self, rows: Sequence[Inode], now: int) -> dict[int, int]:
+        """Those of the files that are pinned at ``now``, each with the inode that has the pin.
+
+        That is the file itself, or the nearest directory above it, from the one that it was last
+        linked in.
+        """
+        inos = json.dumps([row.ino for row in rows])
+        found = {ino: ino for (ino,) in self._rows(_PINNED, inos, now)}
+        if self._rows(_ANY_BELOW):  # mostly there is none
+            above = self._nearest_pinned({row.parent for row in rows}, now)
+            for row in rows:
+                if row.parent in above:
+                    found.setdefault(row.ino, above[row.parent])
+        return found
+
+    def pinned_directories(self, now: int) -> list[int]:
+        """The directories that are pinned at ``now``."""
+        return [ino for (ino,) in self._rows(_PINNED_BELOW, now)]
+
+    def directory_path(self, ino: int) -> bytes | None:
+        """The path of a directory from the root; None: it is being removed."""
+        path = self._directories({ino}).get(ino)
+        return b"/" if path == b"" else path
+
+    def below(self, directory: int, after: int, limit: int) -> list[tuple[int, int, int]]:
+        """Places, inode numbers and modes of the ``limit`` next entries behind a place."""
+        return [
+            (place, ino, mode) for place, ino, mode in self._rows(_BELOW, directory, after, limit)
+        ]
+
+    def pins(self, after: int, limit: int) -> list[Pin]:
+        """Pins of the ``limit`` next inodes behind ``after``, files and directories."""
+        query = "SELECT ino, until, below FROM pin WHERE ino > ? ORDER BY ino LIMIT ?"
+        return [Pin._make(row) for row in self._rows(query, after, limit)]
+
+    def requests(self, after: int, limit: int) -> list[Request]:
+        """Requests for the ``limit`` next inodes behind ``after``."""
+        query = "SELECT ino, prefix FROM request WHERE ino > ? ORDER BY ino LIMIT ?"
+        return [Request._make(row) for row in self._rows(query, after, limit)]
+
+    def xattr(self, ino: int, name: bytes) -> bytes | None:
+        """The value of an extended attribute."""
+        rows = self._rows("SELECT value FROM xattr WHERE ino = ? AND name = ?", ino, name)
+        return bytes(rows[0][0]) if rows else None
+
+    def xattrs(self, inos: Sequence[int], longest: int) -> dict[int, list[tuple[bytes, bytes]]]:
+        """Names and values of attributes by inode, of values up to ``longest`` bytes."""
+        found: dict[int, list[tuple[bytes, bytes]]] = {}
+        for ino, name, value in self._rows(_XATTRS, json.dumps(inos), longest):
+            found.setdefault(ino, []).append((bytes(name), bytes(value)))
+        return found
+
+    def paths(self, rows: Sequence[Inode]) -> dict[int, list[bytes]]:
+        """The paths of each file from the root, in the directory that it was last linked in.
+
+        A directory is read through only for files that were moved there from another.
+        """
+        parents = {row.ino: row.parent for row in rows}
+        directories = self._directories(set(parents.values()))
+        paths: dict[int, list[bytes]] = {}
+        for ino, name in self._names(parents):
+            above = directories.get(parents[ino])
+            if above is not None:
+                paths.setdefault(ino, []).append(above + b"/" + name)
+        return paths
+
+    def _nearest_pinned(self, wanted: set[int], now: int) -> dict[int, int]:
+        """Of each directory that is pinned, or below one that is, the nearest such."""
+        up: dict[int, int] = {}
+        level = wanted - {ROOT}
+        while level:
+            found = self._rows(_PARENTS, json.dumps(list(level)))
+            up.update((ino, parent) for ino, parent in found)
+            level = {parent for _, parent in found} - up.keys() - {ROOT}
+        chain = json.dumps([*up, ROOT])
+        marked = {ino for (ino,) in self._rows(_PINNED_OF_THESE, chain, now)}
+        nearest: dict[int, int] = {}
+        for directory in wanted:
+            at = directory
+            while at not in marked and at in up:
+                at = up[at]
+            if at in marked:
+                nearest[directory] = at
+        return nearest
+
+    def _directories(self, wanted: set[int]) -> dict[int, bytes]:
+        """The paths of directories, found level by level; one that is being removed has none."""
+        steps: dict[int, tuple[int, bytes]] = {}
+        seen, level = {ROOT}, wanted - {ROOT}
+        while level:
+            seen |= level
+            parents = {ino: int(up) for ino, up in self._rows(_PARENTS, json.dumps(list(level)))}
+            for ino, name in self._names(parents):
+                steps[ino] = parents[ino], name
+            level = set(parents.values()) - seen
+        paths = {ROOT: b""}
+        for directory in steps:
+            self._join(directory, steps, paths)
+        return paths
+
+    @staticmethod
+    def _join(directory: int, steps: dict[int, tuple[int, bytes]], paths: dict[int, bytes]) -> None:
+        chain = []
+        while directory in steps and directory not in paths:
+            chain.append(directory)
+            directory = steps[directory][0]
+        for below in reversed(chain) if directory in paths else ():
+            parent, name = steps[below]
+            paths[below] = paths[parent] + b"/" + name
+
+    def _names(self, parents: dict[int, int]) -> Iterator[tuple[int, bytes]]:
+        """Names of inodes in their directories."""
+        left = dict(parents)
+        for ino, name in self._rows(_FIRST_NAMES, json.dumps(list(parents))):
+            left.pop(ino, None)
+            yield ino, bytes(name)
+        for directory in set(left.values()):
+            inos = [ino for ino, parent in left.items() if parent == directory]
+            for ino, name in self._rows(_NAMES, directory, json.dumps(inos)):
+                yield ino, bytes(name)
+
+    def _connect(self, path: Path) -> sqlite3.Connection:
+        return connect(path, PRAGMAS, read_only=self._read_only)
+
+    def _rows(self, statement: str, *args: object) -> list[Row]:
+        with self._mutex, translated(self._path):
+            return self._connection.execute(statement, args).fetchall()

@@ -1,0 +1,149 @@
+"""The extended attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tierfs.metadata.database import Database
+from tierfs.metadata.inodes import Inodes
+from tierfs.metadata.publisher import XATTRS_MAX, Pairs, Publisher
+
+WEIGHT = "(SELECT sum(length(name) + length(value)) FROM xattr WHERE xattr.ino = inode.ino)"
+"""Bytes of the extended attributes of a row of ``inode``; NULL when there is none."""
+
+MOST_KNOWN = 16_384
+"""Inodes of which the names of their attributes are remembered."""
+
+FEW = 16
+"""Attributes of one inode: of more no name is remembered."""
+
+_NONE: frozenset[bytes] = frozenset()
+
+_STORED = "SELECT value FROM xattr WHERE ino = ? AND name = ?"
+_NAMES = "SELECT name FROM xattr WHERE ino = ? ORDER BY name"
+_FEW_NAMES = f"SELECT name FROM xattr WHERE ino = ? LIMIT {FEW + 1}"  # noqa: S608 - a number
+_WEIGH = "SELECT sum(length(name) + length(value)) FROM xattr WHERE ino = ?"
+
+
+class Xattrs:
+    """Values by inode and full name; changes are made inside a transaction."""
+
+    def __init__(self, database: Database, inodes: Inodes, publisher: Publisher) -> None:
+        self._database = database
+        self._inodes = inodes
+        self._publisher = publisher
+        self._known: dict[int, frozenset[bytes]] = {}
+        """The names of all attributes of some inodes, used and changed inside transactions."""
+
+    def find(self, ino: int, name: bytes) -> bytes | None:
+        """The value, or None."""
+        with self._database.lock:  # or the transaction may be another thread's
+            if self._database.in_transaction:
+                return self.present(ino, name)
+            self._publish_all(ino)
+            row = self._database.row(_STORED, ino, name)
+            return None if row is None else bytes(row[0])
+
+    def present(self, ino: int, name: bytes) -> bytes | None:
+        """The value as the present transaction, which this is called inside of, has made it.
+
+        Each file that is made asks for its directory's default list, mostly in vain.
+        """
+        names = self._known.get(ino)
+        if names is None:
+            names = self._names_within(ino)
+        if names is not None and name not in names:
+            return None
+        row = self._database.row_within(_STORED, ino, name)
+        return None if row is None else bytes(row[0])
+
+    def names(self, ino: int) -> list[bytes]:
+        """Every name, in order."""
+        self._publish_all(ino)
+        return [name for (name,) in self._database.rows(_NAMES, ino)]
+
+    def begin(self, ino: int) -> None:
+        """The inode is a new one."""
+        self._remember(ino, _NONE)
+
+    def put(self, ino: int, name: bytes, value: bytes) -> None:
+        """Set a value, new or old; ENOSPC where the index may not grow."""
+        self._database.require_growth(len(value))
+        self._database.execute(
+            "INSERT OR REPLACE INTO xattr (ino, name, value) VALUES (?, ?, ?)", ino, name, value
+        )
+        names = self._known.get(ino)
+        if names is not None:
+            if not names and len(name) + len(value) <= XATTRS_MAX:
+                self._publisher.xattrs_removed(ino)  # what follows are all of its attributes
+            if name not in names:
+                self._remember(ino, names | {name})
+        self._publisher.xattr_changed(ino, name, value)
+
+    def delete(self, ino: int, name: bytes) -> bool:
+        """Remove a value; tells whether there was one."""
+        names = self._names_within(ino)
+        if names is not None:
+            if name not in names:
+                return False
+            self._remember(ino, names - {name})
+        self._publisher.xattr_changed(ino, name, None)
+        return self._database.execute("DELETE FROM xattr WHERE ino = ? AND name = ?", ino, name) > 0
+
+    def delete_all(self, *inos: int) -> None:
+        """Remove every value of these inodes."""
+        self._database.execute_for("DELETE FROM xattr WHERE ino = ?", inos)
+        for ino in inos:
+            self._known.pop(ino, None)
+            self._publisher.xattrs_removed(ino)
+
+    def publish(self, ino: int, weight: int | None) -> None:
+        """Publish all of an inode's, unless they are many; ``weight`` is what ``WEIGHT`` gave.
+
+        Under the database's lock since before ``weight`` was read.
+        """
+        if weight is None:
+            self._publisher.found_xattrs(ino, [])
+        elif weight <= XATTRS_MAX:
+            self._publisher.found_xattrs(ino, self._pairs(ino))
+
+    def roll_back(self, inos: Iterable[int]) -> None:
+        """Forget what a transaction that rolls back has made of these."""
+        for ino in inos:
+            self._known.pop(ino, None)
+
+    def _names_within(self, ino: int) -> frozenset[bytes] | None:
+        """All names, inside a transaction; None: they are many."""
+        names = self._known.get(ino)
+        if names is None:
+            rows = self._database.rows_within(_FEW_NAMES, ino)
+            if len(rows) > FEW:
+                return None
+            names = frozenset(name for (name,) in rows)
+            self._remember(ino, names)
+        return names
+
+    def _remember(self, ino: int, names: frozenset[bytes]) -> None:
+        if len(names) > FEW:
+            self._known.pop(ino, None)
+            return
+        if len(self._known) >= MOST_KNOWN:
+            self._known.clear()
+        self._known[ino] = names or _NONE
+
+    def _publish_all(self, ino: int) -> None:
+        """Who asks for one of an inode's asks for others soon, above all for some it lacks."""
+        if not self._publisher.on:
+            return
+        with self._database.lock:
+            if not self._database.in_transaction:
+                self._inodes.find(ino)  # without it they are not kept
+                self.publish(ino, self._database.rows(_WEIGH, ino)[0][0])
+
+    def _pairs(self, ino: int) -> Pairs:
+        return [
+            (name, value)
+            for name, value in self._database.rows(
+                "SELECT name, value FROM xattr WHERE ino = ? ORDER BY name", ino
+            )
+        ]

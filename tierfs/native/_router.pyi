@@ -1,0 +1,227 @@
+"""The native router: it owns ``/dev/fuse``, answers what it can, passes the rest on to pyfuse3.
+
+Every method is safe from any thread; each takes the table's lock for less than a microsecond a
+row. Numbers are inode numbers, names are bytes without NUL.
+
+A request that the table does not answer is a call of a function, see ``Router.call``. What no
+function is for pyfuse3 sees through ``/dev/fd/PEER``, as the kernel speaks FUSE, one message a
+packet: INIT and DESTROY, what the router does not know, and OPEN, CREATE and the like of a kernel
+that cannot do without (before Linux 5.1). ``fh`` is the inode number there.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple, Self, TypeAlias
+
+ANSWERED: Final[tuple[str, ...]]
+"""Names of the requests that the router may answer, in the order of ``Counters.answered``."""
+
+BUCKETS: Final[tuple[float, ...]]
+"""Upper bounds of the latency buckets, in seconds; one more bucket takes what is above them."""
+
+class Answered(NamedTuple):
+    """What was answered natively of one kind of request, since the start."""
+
+    ok: int
+    errors: int
+    seconds: float
+    buckets: tuple[int, ...]
+    """One count a bucket, not accumulated; the last is for what is above ``BUCKETS``."""
+
+class Counters(NamedTuple):
+    """What the router did since it started, and what it holds."""
+
+    answered: tuple[Answered, ...]
+    passed_on: int
+    """Requests that a function or pyfuse3 answered."""
+    flash_bytes: int
+    """Bytes read from flash objects."""
+    disk_bytes: int
+    """Bytes read from disk objects."""
+    inodes: int
+    """Inodes published."""
+    entries: int
+    """Names published, and names known to be absent."""
+    references: int
+    """Inodes that the kernel knows."""
+    memory: int
+    """Bytes that the table takes."""
+    evictions: int
+    heat_lost: int
+    """Reads not counted, since ``heat`` was not asked for in time."""
+    prefetched: int
+    """Names told ahead."""
+
+Row: TypeAlias = tuple[
+    int, int, int, int, int, int, int, int, int, int, int, int, int, bytes | None, int, int, int
+]
+"""``tierfs.metadata.inodes.Inode``: ino, mode, uid, gid, nlink, size, rdev, atime, mtime, ctime,
+prefix, version, parent, target, sparse, mirrored, btime. A subclass of tuple will do."""
+
+class Router:
+    """See the module. ``memory`` bounds the table in bytes; the oldest that nobody asks for goes.
+
+    ``heads`` and ``objects`` are descriptors of the directories of both object stores; they are
+    duplicated.
+
+    Raises:
+        OSError: no descriptor or no memory.
+    """
+
+    def __new__(cls, *, memory: int, heads: int, objects: int) -> Self: ...
+
+    # ------------------------------------------------------------ life
+    def call(self, functions: object, /) -> None:
+        """Let requests be answered by methods of ``functions``; before ``start``.
+
+        Which, with what arguments and what they return: the table in ``src/operations.c``. A
+        request of which the method is missing goes to pyfuse3. A method fails by raising;
+        ``failed(operation, error, seconds)`` then returns the number of the error, or None: the
+        method would have to wait. Then it is called again with ``wait`` True, if it has that
+        argument, in a thread of a pool. Where ``failed`` returns a function, that is called there
+        instead, without an argument, for the value.
+
+        ``ready()``, if there is one, tells whether the index can be used at once: it is asked in
+        the threads that read requests, which otherwise leave the call to a pool.
+        ``never_waits()`` is called once by each thread that must not wait for a disk.
+
+        Raises:
+            RuntimeError: the router was started, or this was called before.
+        """
+
+    def keep_awake(self, device: int, latency_us: int, /) -> None:
+        """Keep idle cores from states that take longer to leave, while requests come without pause.
+
+        ``device`` is a descriptor of ``/dev/cpu_dma_latency``, which is duplicated: as long as
+        spinning finds requests, ``latency_us`` is written to it, and -1 a millisecond after the
+        last. Only the leading thread does, not the rings. Before ``start``.
+
+        Raises:
+            OSError: no descriptor.
+            ValueError: ``latency_us`` is negative.
+            RuntimeError: the router was started or stopped before.
+        """
+
+    def start(
+        self,
+        device: int,
+        *,
+        workers: int,
+        spin_us: int,
+        disk_threads: int,
+        max_write: int,
+        io_uring: bool,
+    ) -> tuple[int, int]:
+        """Serve the FUSE device ``device``, which is taken over and closed in the end.
+
+        ``io_uring``: let requests come by a ring for each core where the kernel offers it (6.14+,
+        ``/sys/module/fuse/parameters/enable_uring``); by the device as ever where it does not.
+
+        Returns (peer, ended): ``/dev/fd/PEER`` is what pyfuse3 mounts; ``ended`` becomes readable
+        when the kernel has ended the connection or a thread failed. Both belong to the caller.
+
+        Raises:
+            OSError: a thread or a socket could not be made; ``device`` is closed.
+            ValueError: a number is out of its range; ``device`` stays the caller's.
+            RuntimeError: the router was started or stopped before; likewise.
+        """
+
+    def prefetch(self, mountpoint: bytes, device: int, /) -> None:
+        """Tell the kernel the names of directories ahead, in which names are looked up; once.
+
+        The mount at ``mountpoint`` has the device number ``device`` (``st_dev``); it is asked, so
+        it must be served. A thread lists the directories through a copy of the mount.
+
+        Raises:
+            OSError: the mount cannot be copied (CAP_SYS_ADMIN), its directories not be opened by
+                number (CAP_DAC_READ_SEARCH), or the router was stopped.
+        """
+
+    def stop(self) -> None:
+        """End every thread and close the device; what is passed on and unanswered is lost.
+
+        Idempotent. The published table stays readable.
+        """
+
+    # ------------------------------------------------------------ the published view
+    def put_inode(self, row: Row) -> None:
+        """Publish or replace an inode's attributes and placement; keeps its published xattrs."""
+
+    def change_inode(self, row: Row) -> None:
+        """Publish what a commit made of an inode.
+
+        Writes FUSE_NOTIFY_INVAL_INODE, of the attributes alone, where the kernel may be about to
+        take over older ones.
+        """
+
+    def drop_inode(self, ino: int) -> None:
+        """Know nothing of an inode any longer, nor of its names and xattrs."""
+
+    def put_entry(self, parent: int, name: bytes, ino: int) -> None:
+        """Publish a name; ``ino`` 0: there is none. Answered only while ``ino`` is published."""
+
+    def drop_entry(self, parent: int, name: bytes) -> None:
+        """Know nothing of a name any longer; the directory is then no longer complete."""
+
+    def put_xattrs(self, ino: int, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+        """Publish all extended attributes of a published inode, in the order listxattr shows.
+
+        Too large ones in all (over 8 KiB) are as good as not published. No effect on an inode that
+        is not published.
+        """
+
+    def drop_xattrs(self, ino: int) -> None:
+        """Know nothing of an inode's extended attributes any longer."""
+
+    def begin_directory(self, ino: int) -> bool:
+        """The names of a directory are going to be published one after the other.
+
+        Until ``complete_directory``, what is evicted of it is remembered. False: it is complete.
+        """
+
+    def complete_directory(self, ino: int) -> bool:
+        """All names are published: any other is absent. False: some were evicted meanwhile."""
+
+    def put_listing(
+        self, ino: int, cookie: int, rows: list[tuple[bytes, int, int, int]], end: bool, /
+    ) -> None:
+        """Publish in which order a directory lists what is behind ``cookie``.
+
+        Rows of name, cookie, inode number and mode, cookies growing; ``end``: there is no more.
+        A name is listed while the table has it too, with what the table says of it; ``.`` and
+        ``..``, of cookies 1 and 2, always.
+        """
+
+    def drop_listing(self, ino: int, /) -> None:
+        """A name of the directory changed: no listing goes on with an older page."""
+
+    def write_back(self, ino: int, offset: int, length: int, /) -> None:
+        """Have the kernel write what nobody was told of in a range of bytes; waits for that."""
+
+    def put_statfs(
+        self, fields: tuple[int, int, int, int, int, int, int, int], valid_s: float
+    ) -> None:
+        """Publish blocks, bfree, bavail, files, ffree, bsize, namelen, frsize for a time."""
+
+    def clear(self) -> None:
+        """Publish nothing any longer; references stay."""
+
+    # ------------------------------------------------------------ references
+    def refer(self, ino: int, count: int = 1) -> None:
+        """The kernel is told of the inode by a reply of pyfuse3."""
+
+    def references(self, ino: int) -> int:
+        """How many the kernel holds, by whoever's replies."""
+
+    def orphan(self, ino: int) -> bool:
+        """The inode lost its last name; True when the kernel does not know it either.
+
+        Otherwise ``forget`` is called for it when the last reference is gone; or pyfuse3 gets a
+        FORGET, of count 1. FORGET of any other inode is not passed on.
+        """
+
+    # ------------------------------------------------------------ what comes back
+    def heat(self, limit: int) -> list[tuple[int, int, int]]:
+        """(ino, reads, bytes) of files read natively since they were last told; ``limit`` rows."""
+
+    def counters(self) -> Counters:
+        """A snapshot."""

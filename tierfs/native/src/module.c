@@ -1,0 +1,396 @@
+/* The Python face of the router, as `_router.pyi` describes it. */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "dispatch.h"
+#include "life.h"
+#include "prefetch.h"
+#include "records.h"
+#include "rows.h"
+#include "telling.h"
+#include "upcall.h"
+#include "uring.h"
+#include "xattrs.h"
+
+enum {
+    LEAST_WRITE = 4096,
+    MOST_WRITE = 1024 * 1024, /* FUSE_MAX_MAX_PAGES of libfuse, in bytes */
+};
+
+typedef struct {
+    PyObject_HEAD
+    router r;
+    pthread_mutex_t life; /* held by start and stop; taken with the GIL or without it */
+} RouterObject;
+
+static router *router_of(PyObject *self) {
+    return &((RouterObject *)self)->r;
+}
+
+/* ---------------------------------------------------------------- life */
+
+static PyObject *router_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"memory", "heads", "objects", NULL};
+    Py_ssize_t memory;
+    int heads, objects;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$nii", names, &memory, &heads, &objects))
+        return NULL;
+    if (memory < 0)
+        return PyErr_Format(PyExc_ValueError, "memory must not be negative");
+    RouterObject *self = (RouterObject *)type->tp_alloc(type, 0);
+    if (!self)
+        return NULL;
+    pthread_mutex_init(&self->life, NULL);
+    router *r = &self->r;
+    tfs_device_init(&r->device, -1);
+    r->socket = r->wake = r->ended = r->heads.directory = r->objects.directory =
+        r->awake.device = -1;
+    if (tfs_life_set_up(r, (size_t)memory, heads, objects) < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        Py_DECREF(self);
+        return NULL;
+    }
+    return (PyObject *)self;
+}
+
+static void router_dealloc(PyObject *self) {
+    router *r = router_of(self);
+    Py_BEGIN_ALLOW_THREADS
+    tfs_life_stop(r);
+    Py_END_ALLOW_THREADS
+    tfs_upcalls_free(r->upcalls);
+    tfs_life_free(r);
+    PyTypeObject *type = Py_TYPE(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* The device is closed as well: nobody else would, and who has mounted it would wait for ever. */
+static PyObject *failed_start(router *r, int device, int ended) {
+    PyErr_SetFromErrno(PyExc_OSError);
+    r->device.fd = device;
+    Py_BEGIN_ALLOW_THREADS
+    tfs_life_stop(r);
+    Py_END_ALLOW_THREADS
+    tfs_close_fd(&ended);
+    return NULL;
+}
+
+static PyObject *router_call(PyObject *self, PyObject *functions) {
+    router *r = router_of(self);
+    if (r->started || r->upcalls)
+        return PyErr_Format(PyExc_RuntimeError, "the router was started, or knows whom to call");
+    r->upcalls = tfs_upcalls_new(functions);
+    return r->upcalls ? Py_NewRef(Py_None) : NULL;
+}
+
+static PyObject *router_keep_awake(PyObject *self, PyObject *args) {
+    router *r = router_of(self);
+    int device, latency_us;
+    if (!PyArg_ParseTuple(args, "ii", &device, &latency_us))
+        return NULL;
+    if (r->started)
+        return PyErr_Format(PyExc_RuntimeError, "the router was started or stopped before");
+    if (latency_us < 0)
+        return PyErr_Format(PyExc_ValueError, "latency_us must not be negative");
+    return tfs_awake_open(&r->awake, device, latency_us) < 0 ? PyErr_SetFromErrno(PyExc_OSError)
+                                                         : Py_NewRef(Py_None);
+}
+
+static PyObject *router_start(PyObject *self, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"device", "workers", "spin_us", "disk_threads", "max_write", "io_uring", NULL};
+    unsigned workers, spin_us, disk_threads, max_write;
+    int device, io_uring;
+    router *r = router_of(self);
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "i$IIIIp", names, &device, &workers, &spin_us,
+                                     &disk_threads, &max_write, &io_uring))
+        return NULL;
+    if (!workers || workers > MOST_WORKERS || !disk_threads || disk_threads > MOST_DISK_THREADS ||
+        max_write < LEAST_WRITE || max_write > MOST_WRITE || max_write % LEAST_WRITE)
+        return PyErr_Format(PyExc_ValueError,
+                            "wanted: 1 to %d workers, 1 to %d disk_threads, and for max_write a "
+                            "multiple of %d up to %d",
+                            MOST_WORKERS, MOST_DISK_THREADS, LEAST_WRITE, MOST_WRITE);
+    Py_BEGIN_ALLOW_THREADS /* stop() may wait for a thread that waits for Python's lock */
+    pthread_mutex_lock(&((RouterObject *)self)->life);
+    Py_END_ALLOW_THREADS
+    PyObject *made = NULL;
+    if (r->started) {
+        PyErr_SetString(PyExc_RuntimeError, "the router was started or stopped before");
+    } else {
+        r->started = true;
+        r->spin_ns = spin_us * 1000ULL;
+        r->uring = io_uring ? tfs_uring_new(r, tfs_dispatch) : NULL;
+        int ended = fcntl(r->ended, F_DUPFD_CLOEXEC, 0);
+        int peer = ended < 0 ? -1 : tfs_life_start(r, device, workers, disk_threads, max_write);
+        made = peer < 0 ? failed_start(r, device, ended) : Py_BuildValue("ii", peer, ended);
+    }
+    pthread_mutex_unlock(&((RouterObject *)self)->life);
+    return made;
+}
+
+static PyObject *router_prefetch(PyObject *self, PyObject *args) {
+    router *r = router_of(self);
+    const char *mountpoint;
+    unsigned long long device;
+    int failed;
+    if (!PyArg_ParseTuple(args, "yK", &mountpoint, &device))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    failed = tfs_prefetch_start(r->prefetch, mountpoint, (dev_t)device);
+    Py_END_ALLOW_THREADS
+    return failed ? PyErr_SetFromErrno(PyExc_OSError) : Py_NewRef(Py_None);
+}
+
+static PyObject *router_stop(PyObject *self, PyObject *Py_UNUSED(none)) {
+    pthread_mutex_t *life = &((RouterObject *)self)->life;
+    Py_BEGIN_ALLOW_THREADS
+    pthread_mutex_lock(life);
+    router_of(self)->started = true;
+    tfs_life_stop(router_of(self));
+    pthread_mutex_unlock(life);
+    Py_END_ALLOW_THREADS
+    router *r = router_of(self);
+    upcalls *called = r->upcalls; /* another thread may stop as well */
+    r->upcalls = NULL;
+    tfs_upcalls_free(called);
+    Py_RETURN_NONE;
+}
+
+/* ---------------------------------------------------------------- the published view */
+
+static PyObject *router_put_inode(PyObject *self, PyObject *row) {
+    attributes parsed;
+    if (!tfs_parse_row(row, &parsed))
+        return NULL;
+    tfs_table_put_inode(router_of(self)->table, &parsed);
+    Py_RETURN_NONE;
+}
+
+static PyObject *router_change_inode(PyObject *self, PyObject *row) {
+    attributes parsed;
+    if (!tfs_parse_row(row, &parsed))
+        return NULL;
+    if (tfs_table_change_inode(router_of(self)->table, &parsed))
+        tfs_tell_kernel(router_of(self), parsed.ino);
+    Py_RETURN_NONE;
+}
+
+static PyObject *router_drop_inode(PyObject *self, PyObject *ino) {
+    unsigned long long number = PyLong_AsUnsignedLongLong(ino);
+    if (PyErr_Occurred())
+        return NULL;
+    tfs_table_drop_inode(router_of(self)->table, number);
+    Py_RETURN_NONE;
+}
+
+static PyObject *router_put_entry(PyObject *self, PyObject *args) {
+    unsigned long long parent, ino;
+    const char *name;
+    Py_ssize_t length;
+    if (!PyArg_ParseTuple(args, "Ky#K", &parent, &name, &length, &ino) || !tfs_is_name(length))
+        return NULL;
+    tfs_table_put_entry(router_of(self)->table, parent, name, (size_t)length, ino);
+    Py_RETURN_NONE;
+}
+
+static PyObject *router_drop_entry(PyObject *self, PyObject *args) {
+    unsigned long long parent;
+    const char *name;
+    Py_ssize_t length;
+    if (!PyArg_ParseTuple(args, "Ky#", &parent, &name, &length) || !tfs_is_name(length))
+        return NULL;
+    tfs_table_drop_entry(router_of(self)->table, parent, name, (size_t)length);
+    Py_RETURN_NONE;
+}
+
+static PyObject *router_put_xattrs(PyObject *self, PyObject *args) {
+    unsigned long long ino;
+    PyObject *pairs;
+    uint8_t packed[XATTRS_MAX];
+    if (!PyArg_ParseTuple(args, "KO", &ino, &pairs))
+        return NULL;
+    Py_ssize_t length = tfs_pack_xattrs(pairs, packed);
+    if (length < 0)
+        return NULL;
+    bool too_large = !length && PySequence_Size(pairs) > 0;
+    tfs_table_put_xattrs(router_of(self)->table, ino, too_large ? NULL : packed, (size_t)length);
+    Py_RETURN_NONE;
+}
+
+static PyObject *router_drop_xattrs(PyObject *self, PyObject *ino) {
+    unsigned long long number = PyLong_AsUnsignedLongLong(ino);
+    if (PyErr_Occurred())
+        return NULL;
+    tfs_table_put_xattrs(router_of(self)->table, number, NULL, 0);
+    Py_RETURN_NONE;
+}
+
+static PyObject *router_begin_directory(PyObject *self, PyObject *ino) {
+    unsigned long long number = PyLong_AsUnsignedLongLong(ino);
+    if (PyErr_Occurred())
+        return NULL;
+    return PyBool_FromLong(tfs_table_begin_directory(router_of(self)->table, number));
+}
+
+static PyObject *router_complete_directory(PyObject *self, PyObject *ino) {
+    unsigned long long number = PyLong_AsUnsignedLongLong(ino);
+    if (PyErr_Occurred())
+        return NULL;
+    return PyBool_FromLong(tfs_table_complete_directory(router_of(self)->table, number));
+}
+
+static PyObject *router_put_listing(PyObject *self, PyObject *args) {
+    unsigned long long ino, cookie;
+    PyObject *rows;
+    int end;
+    if (!PyArg_ParseTuple(args, "KKO!p", &ino, &cookie, &PyList_Type, &rows, &end))
+        return NULL;
+    page *made = tfs_parse_page(rows);
+    if (!made)
+        return NULL;
+    made->directory = ino;
+    made->after = cookie;
+    made->end = end;
+    tfs_listing_put(router_of(self)->listing, made);
+    Py_RETURN_NONE;
+}
+
+static PyObject *router_drop_listing(PyObject *self, PyObject *ino) {
+    unsigned long long number = PyLong_AsUnsignedLongLong(ino);
+    if (PyErr_Occurred())
+        return NULL;
+    tfs_listing_drop(router_of(self)->listing, number);
+    Py_RETURN_NONE;
+}
+
+static PyObject *router_write_back(PyObject *self, PyObject *args) {
+    unsigned long long ino, offset, length;
+    if (!PyArg_ParseTuple(args, "KKK", &ino, &offset, &length))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    tfs_write_back(router_of(self), ino, offset, length);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+static PyObject *router_put_statfs(PyObject *self, PyObject *args) {
+    router *r = router_of(self);
+    published_statfs published = {0};
+    if (!tfs_parse_statfs(args, &published))
+        return NULL;
+    pthread_mutex_lock(&r->statfs_lock);
+    r->statfs = published;
+    pthread_mutex_unlock(&r->statfs_lock);
+    Py_RETURN_NONE;
+}
+
+static PyObject *router_clear(PyObject *self, PyObject *Py_UNUSED(none)) {
+    tfs_table_clear(router_of(self)->table);
+    Py_RETURN_NONE;
+}
+
+/* ---------------------------------------------------------------- references */
+
+static PyObject *router_refer(PyObject *self, PyObject *args) {
+    unsigned long long ino, times = 1;
+    if (!PyArg_ParseTuple(args, "K|K", &ino, &times) || !tfs_is_number(ino))
+        return NULL;
+    if (tfs_table_refer(router_of(self)->table, ino, times) < 0)
+        return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
+static PyObject *router_references(PyObject *self, PyObject *ino) {
+    unsigned long long number = PyLong_AsUnsignedLongLong(ino);
+    if (PyErr_Occurred())
+        return NULL;
+    return PyLong_FromUnsignedLongLong(tfs_table_references(router_of(self)->table, number));
+}
+
+static PyObject *router_orphan(PyObject *self, PyObject *ino) {
+    unsigned long long number = PyLong_AsUnsignedLongLong(ino);
+    if (PyErr_Occurred())
+        return NULL;
+    return PyBool_FromLong(tfs_table_orphan(router_of(self)->table, number));
+}
+
+/* ---------------------------------------------------------------- what comes back */
+
+static PyObject *router_heat(PyObject *self, PyObject *limit) {
+    size_t most = PyLong_AsSize_t(limit);
+    if (PyErr_Occurred())
+        return NULL;
+    return tfs_heat_list(&router_of(self)->heat, most);
+}
+
+static PyObject *router_counters(PyObject *self, PyObject *Py_UNUSED(none)) {
+    return tfs_counters_record(Py_TYPE(self), router_of(self));
+}
+
+static PyMethodDef router_methods[] = {
+    {"call", router_call, METH_O, NULL},
+    {"keep_awake", router_keep_awake, METH_VARARGS, NULL},
+    {"start", (PyCFunction)(void (*)(void))router_start, METH_VARARGS | METH_KEYWORDS, NULL},
+    {"prefetch", router_prefetch, METH_VARARGS, NULL},
+    {"stop", router_stop, METH_NOARGS, NULL},
+    {"put_inode", router_put_inode, METH_O, NULL},
+    {"change_inode", router_change_inode, METH_O, NULL},
+    {"drop_inode", router_drop_inode, METH_O, NULL},
+    {"put_entry", router_put_entry, METH_VARARGS, NULL},
+    {"drop_entry", router_drop_entry, METH_VARARGS, NULL},
+    {"put_xattrs", router_put_xattrs, METH_VARARGS, NULL},
+    {"drop_xattrs", router_drop_xattrs, METH_O, NULL},
+    {"begin_directory", router_begin_directory, METH_O, NULL},
+    {"complete_directory", router_complete_directory, METH_O, NULL},
+    {"put_listing", router_put_listing, METH_VARARGS, NULL},
+    {"drop_listing", router_drop_listing, METH_O, NULL},
+    {"put_statfs", router_put_statfs, METH_VARARGS, NULL},
+    {"write_back", router_write_back, METH_VARARGS, NULL},
+    {"clear", router_clear, METH_NOARGS, NULL},
+    {"refer", router_refer, METH_VARARGS, NULL},
+    {"references", router_references, METH_O, NULL},
+    {"orphan", router_orphan, METH_O, NULL},
+    {"heat", router_heat, METH_O, NULL},
+    {"counters", router_counters, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot router_slots[] = {
+    {Py_tp_new, router_new},
+    {Py_tp_dealloc, router_dealloc},
+    {Py_tp_methods, router_methods},
+    {0, NULL},
+};
+
+static PyType_Spec router_spec = {
+    .name = "tierfs.native._router.Router",
+    .basicsize = sizeof(RouterObject),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = router_slots,
+};
+
+static int execute(PyObject *module) {
+    return tfs_records_init(module, &router_spec);
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, (void *)(uintptr_t)execute},
+    {0, NULL},
+};
+
+static PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "tierfs.native._router",
+    .m_size = sizeof(module_state),
+    .m_slots = slots,
+};
+
+PyMODINIT_FUNC PyInit__router(void) {
+    return PyModuleDef_Init(&definition);
+}

@@ -1,0 +1,628 @@
+"""A directory of objects, one a file, named by inode number.
+
+``ROOT/KIND/ab/cd/INODE``: ``ab`` and ``cd`` are bits of the inode number, so that 1,024
+consecutive inodes share a directory and neighbours in time are neighbours on disk.
+
+The store keeps nothing open between two calls; a writer may keep what ``open_to_write`` gives it.
+Everything is opened below the directory's descriptor, and no symbolic link is followed
+(tierfs/common/beneath.py).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import itertools
+import logging
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple, ParamSpec, TypeVar
+
+from tierfs.common.beneath import (
+    DIRECTORY,
+    WAY,
+    NotAFile,
+    mkdir_beneath,
+    open_beneath,
+    open_sized,
+    parent_beneath,
+    stat_beneath,
+)
+from tierfs.common.blocks import SECTOR, whole_blocks
+from tierfs.common.group_sync import GroupSync
+from tierfs.common.holes import data_ranges
+from tierfs.common.osio import Os
+from tierfs.common.payload import IN_MEMORY, Bytes, Payload
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+LOST_AND_FOUND = "lost+found"
+"""Beside a store, in the tier's directory: objects of no file."""
+
+FILES_PER_DIRECTORY_BITS = 10
+OBJECT_MODE = 0o600
+DIRECTORY_MODE = 0o700
+TMPFS_MAGIC = 0x01021994
+"""f_type of ``struct statfs``, its first field (linux/magic.h)."""
+
+STATFS_LONGS = 32
+"""More than ``struct statfs`` has."""
+
+LARGEST_FOLIO = 2 * 1024 * 1024
+"""Bytes that the page cache holds together at most: it drops all of them, or none."""
+
+
+class Space(NamedTuple):
+    """Room in a tier's filesystem, in bytes and inodes; ``available`` is what a user may take."""
+
+    capacity: int
+    free: int
+    available: int
+    files: int
+    files_free: int
+    read_only: bool = False
+
+
+class ObjectLost(OSError):
+    """An object is missing, shorter than it must be, or something else than a file."""
+
+
+def set_aside(root: Path, ino: int) -> Path:
+    """Move an object that belongs to no file out of the store; returns where it is then.
+
+    Nothing there is replaced: of two with one number the second gets another name. No symbolic
+    link below the tier's directory is followed.
+
+    Raises:
+        OSError: it cannot be moved, or there is none.
+    """
+    with ExitStack() as stack:
+        above = os.open(root.parent, DIRECTORY | os.O_CLOEXEC)
+        stack.callback(os.close, above)
+        with suppress(FileExistsError):
+            os.mkdir(LOST_AND_FOUND, DIRECTORY_MODE, dir_fd=above)
+        shelter = open_beneath(LOST_AND_FOUND, DIRECTORY, dir_fd=above)
+        stack.callback(os.close, shelter)
+        taken = set(os.listdir(shelter))
+        names = (f"{ino}" if number == 0 else f"{ino}.{number}" for number in itertools.count())
+        target = next(name for name in names if name not in taken)
+        path = f"{root.name}/{object_path(ino)}"
+        with parent_beneath(path, dir_fd=above) as (parent, name):
+            os.rename(name, target, src_dir_fd=parent, dst_dir_fd=shelter)
+        os.fsync(shelter)
+    return root.parent / LOST_AND_FOUND / target
+
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def _syncfs(fd: int) -> None:
+    if _LIBC.syncfs(fd) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _is_in_memory(fd: int) -> bool:
+    """Whether a filesystem is tmpfs, which never waits for a device (statfs(2))."""
+    fields = (ctypes.c_long * STATFS_LONGS)()
+    return _LIBC.fstatfs(fd, fields) == 0 and fields[0] == TMPFS_MAGIC
+
+
+def object_path(ino: int) -> str:
+    """Where an inode's object is, relative to the store."""
+    group = ino >> FILES_PER_DIRECTORY_BITS
+    return f"{group >> 8 & 0xFF:02x}/{group & 0xFF:02x}/{ino}"
+
+
+def directory_path(ino: int) -> str:
+    """The directory of that, relative to the store."""
+    group = ino >> FILES_PER_DIRECTORY_BITS
+    return f"{group >> 8 & 0xFF:02x}/{group & 0xFF:02x}"
+
+
+def _blocks_of(pieces: list[tuple[int, int]]) -> int:
+    return sum(whole_blocks(end) - whole_blocks(begin) for begin, end in pieces)
+
+
+def _pieces(fd: int, start: int, end: int) -> list[tuple[int, int]]:
+    return list(data_ranges(fd, start, end))
+
+
+def _splice(fd: int, data: Payload, offset: int) -> int:
+    return data.splice(fd, offset)
+
+
+class _Open:
+    """An open descriptor, for a block; a generator would cost a microsecond more each time.
+
+    ``length`` of a file when it was opened, in bytes.
+    """
+
+    __slots__ = ("fd", "length")
+
+    def __init__(self, fd: int, length: int = 0) -> None:
+        self.fd = fd
+        self.length = length
+
+    def __enter__(self) -> int:
+        return self.fd
+
+    def __exit__(self, *_: object) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+
+
+class _Calls:
+    """The labelled calls of the store ``name``: ``flash.pwrite`` and the like."""
+
+    def __init__(self, name: str, os_: Os) -> None:
+        def labelled(call: str, function: Callable[P, T]) -> Callable[P, T]:
+            return os_.bound(f"{name}.{call}", function)
+
+        self.other = os_.call
+        self.open = labelled("open", open_sized)
+        self.open_directory = labelled("open", open_beneath)
+        self.pread = labelled("pread", os.pread)
+        self.fadvise = labelled("fadvise", os.posix_fadvise)
+        self.pwrite = labelled("pwrite", os.pwrite)
+        self.pwritev = labelled("pwrite", os.pwritev)
+        self.splice = labelled("pwrite", _splice)
+        self.ftruncate = labelled("ftruncate", os.ftruncate)
+        self.utime = labelled("utime", os.utime)
+        self.fdatasync = labelled("fdatasync", os.fdatasync)
+        self.fsync_directory = labelled("fsync_directory", os.fsync)
+        self.unlink = labelled("unlink", os.unlink)
+        self.stat = labelled("stat", stat_beneath)
+        self.fstat = labelled("stat", os.fstat)
+        self.pieces = labelled("lseek", _pieces)
+        self.mkdir = labelled("mkdir", mkdir_beneath)
+        self.set_aside = labelled("set_aside", set_aside)
+        self.statvfs = labelled("statvfs", os.fstatvfs)
+        self.syncfs = labelled("syncfs", _syncfs)
+
+
+class Removal:
+    """Removes objects; those of neighbours are in one directory, which is opened once."""
+
+    def __init__(self, calls: _Calls, root: int) -> None:
+        self._calls = calls
+        self._root = root
+        self._group = self._above = -1
+        """The directory that is open, and its descriptor; below 0: there is none, and no object."""
+
+    def __enter__(self) -> Callable[[int], None]:
+        return self._remove
+
+    def __exit__(self, *_: object) -> None:
+        self._leave()
+
+    def _remove(self, ino: int) -> None:
+        if ino >> FILES_PER_DIRECTORY_BITS != self._group:
+            self._leave()
+            self._enter(ino)
+        if self._above >= 0:
+            with suppress(FileNotFoundError):
+                self._calls.unlink(str(ino), dir_fd=self._above)
+
+    def _enter(self, ino: int) -> None:
+        above = directory_path(ino)
+        with suppress(FileNotFoundError):
+            self._above = open_beneath(above, WAY, dir_fd=self._root)
+        self._group = ino >> FILES_PER_DIRECTORY_BITS
+
+    def _leave(self) -> None:
+        above, self._group, self._above = self._above, -1, -1
+        if above >= 0:
+            os.close(above)
+
+
+class ObjectStore:
+    """Objects under ``root``; offsets and lengths in bytes. Thread-safe.
+
+    Raises from every method:
+        OSError: the call on the backing directory failed.
+    """
+
+    def __init__(self, name: str, root: Path, os_: Os) -> None:
+        self.name = name
+        self.root = root
+        self._calls = _Calls(name, os_)
+        self._group_flush = GroupSync(lambda: self._calls.syncfs(self._directory))
+        self._directory = self._open_root()
+        self._in_memory = _is_in_memory(self._directory)
+        self._knows_nowait = True
+
+    @property
+    def directory(self) -> int:
+        """Its descriptor, open until ``close``."""
+        return self._directory
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        os.close(self._directory)
+
+    def read(self, ino: int, offset: int, length: int, *, keep: bool = True) -> bytes:
+        """Up to ``length`` bytes, fewer only at its end; FileNotFoundError: no object.
+
+        Without ``keep`` the kernel need not remember them: it will as bytes of the mount.
+
+        Raises:
+            ObjectLost: it is no file.
+        """
+        with self._open(object_path(ino), os.O_RDONLY) as fd:
+            data = self._calls.pread(fd, length, offset)
+            while 0 < len(data) < length:
+                more = self._calls.pread(fd, length - len(data), offset + len(data))
+                if not more:
+                    break
+                data += more
+            if not keep:
+                self._forget(fd, offset, length)
+            return data
+
+    def write(
+        self,
+        ino: int,
+        offset: int,
+        data: bytes | memoryview,
+        *,
+        holds: int = 0,
+        then: int | None = None,
+    ) -> None:
+        """Write all of ``data`` to an object that ``holds`` so many bytes already.
+
+        0: it is made if there is none. ``then``: its mtime afterwards, in ns, where this is not a
+        change of the file.
+
+        Raises:
+            ObjectLost: it does not hold them.
+        """
+        with _Open(*self.open_to_write(ino, holds)) as fd:
+            self.write_by(fd, offset, data)
+            self._set_time(fd, then)
+
+    def resize(self, ino: int, length: int, *, holds: int = 0, then: int | None = None) -> None:
+        """Cut an object that ``holds`` so many bytes, or extend it with a hole; as ``write``."""
+        with _Open(*self.open_to_write(ino, holds)) as fd:
+            self._calls.ftruncate(fd, length)
+            self._set_time(fd, then)
+
+    def _set_time(self, fd: int, then: int | None) -> None:
+        if then is not None:
+            self._calls.utime(fd, ns=(then, then))
+
+    def trim(self, ino: int, length: int) -> None:
+        """Cut what an object holds behind ``length``; not a change of the file, so mtime stays.
+
+        No object is fine.
+        """
+        with suppress(FileNotFoundError), self._open(object_path(ino), os.O_WRONLY) as fd:
+            status = self._calls.fstat(fd)
+            if status.st_size > length:
+                self._calls.ftruncate(fd, length)
+                self._calls.utime(fd, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    def open_to_write(self, ino: int, holds: int, *, fresh: bool = False) -> tuple[int, int]:
+        """Open an object that ``holds`` so much; returns its descriptor and its length.
+
+        0: it is made if there is none. ``fresh``: there must be none, since the file never had a
+        byte; one that is there is of no file that the index knows, and is set aside.
+
+        Raises:
+            ObjectLost: it does not hold them.
+        """
+        opened = self._writable(ino, holds, fresh=fresh)
+        return opened.fd, opened.length
+
+    def write_by(self, fd: int, offset: int, data: Bytes) -> None:
+        """Write all of ``data`` by a descriptor of an object, open for reading as well."""
+        if not isinstance(data, IN_MEMORY):
+            done = self._calls.splice(fd, data, offset)
+            if done == len(data):
+                return
+            data, offset = memoryview(data)[done:], offset + done
+        while (written := self._calls.pwrite(fd, data, offset)) < len(data):
+            data = memoryview(data)[written:]
+            offset += written
+
+    def write_now(self, fd: int, offset: int, data: Bytes) -> bool:
+        """Write to the page cache, if that waits for nothing (RWF_NOWAIT of pwritev2(2)).
+
+        False: it would wait, or the filesystem cannot tell, as ext4; some bytes may be written.
+        """
+        if self._in_memory:
+            self.write_by(fd, offset, data)
+            return True
+        if not self._knows_nowait:
+            return False
+        try:
+            return self._calls.pwritev(fd, [data], offset, os.RWF_NOWAIT) == len(data)
+        except BlockingIOError:
+            return False
+        except OSError as exc:
+            if exc.errno not in {errno.EOPNOTSUPP, errno.EINVAL}:
+                raise
+            self._knows_nowait = False
+            return False
+
+    def extend_by(self, fd: int, length: int) -> None:
+        """Extend an object with a hole by its descriptor."""
+        self._calls.ftruncate(fd, length)
+
+    def check(self, fd: int, holds: int) -> None:
+        """Check by its descriptor that an object ``holds`` so many bytes.
+
+        Raises:
+            ObjectLost: it does not hold them any more, or was removed.
+        """
+        status = self._calls.fstat(fd)
+        if not status.st_nlink:
+            raise ObjectLost(f"its {self.name} object is missing")
+        if status.st_size < holds:
+            raise self._short(status.st_size, holds)
+
+    def _short(self, length: int, holds: int) -> ObjectLost:
+        return ObjectLost(f"its {self.name} object ends at byte {length}, before byte {holds}")
+
+    def set_aside_unowned(self, first: int, end: int) -> None:
+        """Move objects with a number from ``first`` on and before ``end`` to lost+found.
+
+        No file has such a number yet. After a crash the object of a new file would be believed.
+        """
+        bits = FILES_PER_DIRECTORY_BITS
+        for group in range(first >> bits, (end - 1 >> bits) + 1):
+            directory = directory_path(group << bits)
+            try:
+                with self._open_directory(directory) as fd:
+                    names = os.listdir(fd)
+            except FileNotFoundError:
+                continue
+            for name in names:
+                if name.isdecimal() and first <= int(name) < end:
+                    self._set_aside(int(name))
+
+    def _set_aside(self, ino: int) -> None:
+        place = self._calls.set_aside(self.root, ino)
+        log.warning(
+            "inode %d: its new %s object was there already: moved to %s: it belongs to "
+            "no file of the index; is the index an old one? Run tierfs fsck",
+            ino,
+            self.name,
+            place,
+        )
+
+    def apply(self, ino: int, work: Callable[[int], None], *, holds: int = 0) -> None:
+        """Do something to an object by a descriptor to write to it; as ``write`` otherwise.
+
+        Raises:
+            ObjectLost: it does not hold ``holds`` bytes.
+        """
+        with self._writable(ino, holds, fresh=False) as fd:
+            work(fd)
+
+    def call(self, name: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """A call on a descriptor of an object, through the seam: ``flash.clone`` and the like."""
+        return self._calls.other(f"{self.name}.{name}", function, *args, **kwargs)
+
+    def remove(self, ino: int) -> None:
+        """Remove the object; no object is fine."""
+        with self.removal() as remove:
+            remove(ino)
+
+    def removal(self) -> Removal:
+        """A block with a ``remove`` for many, which do not change meanwhile."""
+        return Removal(self._calls, self._directory)
+
+    def length(self, ino: int) -> int | None:
+        """The object's length, or None when there is no object, or something else."""
+        found = self._stat(ino)
+        return None if found is None else found.st_size
+
+    def allocated(self, ino: int, length: int, *, start: int = 0) -> int:
+        """Bytes that those from ``start`` up to ``length`` take on the filesystem; no object: 0.
+
+        Holes are left out. It may count more, where the filesystem has allocated ahead.
+        """
+        found = self._stat(ino)
+        if found is None:
+            return 0
+        if found.st_size <= length:  # counts blocks as well that are allocated and not written
+            before = self.pieces(ino, 0, start) if start else []
+            return max(0, found.st_blocks * SECTOR - _blocks_of(before))
+        return _blocks_of(self.pieces(ino, start, length))
+
+    def pieces(self, ino: int, start: int, end: int) -> list[tuple[int, int]]:
+        """Where data begins and ends between ``start`` and ``end``, in order; no object: none."""
+        try:
+            with self._open(object_path(ino), os.O_RDONLY) as fd:
+                return self._calls.pieces(fd, start, end)
+        except (FileNotFoundError, ObjectLost):
+            return []
+
+    def sync(self, ino: int) -> None:
+        """Make the object's bytes, length and name survive a power cut."""
+        self.sync_data(ino)
+        self.sync_name(ino)
+
+    def sync_data(self, ino: int, fd: int = -1) -> None:
+        """Make the object's bytes and length survive a power cut.
+
+        ``fd``: a descriptor of it, which reports what was not written since it was opened; below 0:
+        the object is opened, and reports only what nobody was told.
+        """
+        if fd >= 0:
+            self._calls.fdatasync(fd)
+            return
+        with self._open(object_path(ino), os.O_RDONLY) as opened:
+            self._calls.fdatasync(opened)
+
+    def state(self, ino: int) -> tuple[int, int]:
+        """The object's length, and when it was changed last, in ns; no object: 0 and 0."""
+        found = self._stat(ino)
+        return (0, 0) if found is None else (found.st_size, found.st_mtime_ns)
+
+    def hold(self, ino: int, *, writable: bool = False) -> int:
+        """A descriptor of the object, which the caller closes; FileNotFoundError: no object."""
+        return self._open(object_path(ino), os.O_RDWR if writable else os.O_RDONLY).fd
+
+    def is_removed(self, fd: int) -> bool:
+        """Whether the object of a descriptor has no name any more."""
+        return self._calls.fstat(fd).st_nlink == 0
+
+    def sync_removal(self, ino: int) -> None:
+        """Make it survive a power cut that there is no such object."""
+        with suppress(FileNotFoundError):  # there never was
+            self.sync_name(ino)
+
+    def sync_name(self, ino: int) -> None:
+        """Make the name of an object that was made survive a power cut."""
+        self._sync_directory(directory_path(ino))
+
+    def flush(self) -> None:
+        """Make everything in the directory's filesystem survive a power cut (syncfs(2)).
+
+        Threads that wait share one, and its failure: the descriptor is told of each only once.
+        """
+        self._group_flush()
+
+    @contextmanager
+    def watched(self) -> Iterator[Callable[[], None]]:
+        """A block with a ``flush`` of its own: it fails when anything since the beginning did.
+
+        The kernel tells each open descriptor of a failure once (errseq_t, since Linux 5.8).
+        """
+        with self._open_directory(".") as fd:
+            yield lambda: self._calls.syncfs(fd)
+
+    def space(self) -> Space:
+        """What statvfs says of the directory."""
+        stat = self._calls.statvfs(self._directory)
+        unit = stat.f_frsize
+        return Space(
+            stat.f_blocks * unit,
+            stat.f_bfree * unit,
+            stat.f_bavail * unit,
+            stat.f_files,
+            stat.f_ffree,
+            bool(stat.f_flag & os.ST_RDONLY),
+        )
+
+    def _forget(self, fd: int, offset: int, length: int) -> None:
+        """Let the kernel drop what was read; also the folio that the read before began with."""
+        start = max(0, offset - LARGEST_FOLIO)
+        with suppress(OSError):
+            self._calls.fadvise(fd, start, offset + length - start, os.POSIX_FADV_DONTNEED)
+
+    def inodes(self) -> Iterator[int]:
+        """The inode number of every object, in no order; for checks."""
+        for path in self.root.glob("*/*/*"):
+            yield int(path.name)
+
+    def _open_root(self) -> int:
+        """Only the links in the path of the directory above are followed, once.
+
+        The directory's own name, which the first mount makes, is made durable.
+        """
+        above = os.open(self.root.parent, DIRECTORY | os.O_CLOEXEC)
+        try:
+            with suppress(FileExistsError):
+                os.mkdir(self.root.name, DIRECTORY_MODE, dir_fd=above)
+            opened = self._calls.open_directory(self.root.name, DIRECTORY, dir_fd=above)
+            try:
+                self._calls.fsync_directory(above)
+            except BaseException:
+                os.close(opened)
+                raise
+        finally:
+            os.close(above)
+        return opened
+
+    def _stat(self, ino: int) -> os.stat_result | None:
+        """None: no object; what is no file is none, and told of when it is opened."""
+        try:
+            found = self._calls.stat(object_path(ino), dir_fd=self._directory)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as exc:
+            if exc.errno == errno.ELOOP:
+                return None
+            raise
+        return found if stat.S_ISREG(found.st_mode) else None
+
+    def _open(self, path: str, flags: int) -> _Open:
+        """Open now; the block that this begins closes."""
+        try:
+            return _Open(*self._calls.open(path, flags, OBJECT_MODE, dir_fd=self._directory))
+        except NotAFile:
+            what = f"its {self.name} object is no regular file, or is reached by a symbolic link"
+            raise ObjectLost(what) from None
+
+    def directory_of(self, ino: int) -> _Open:
+        """A block with the descriptor of the directory that an object is in (O_PATH).
+
+        Raises:
+            FileNotFoundError: there is no such directory.
+        """
+        path = directory_path(ino)
+        return _Open(self._calls.open_directory(path, WAY, dir_fd=self._directory))
+
+    def _open_directory(self, path: str) -> _Open:
+        return _Open(self._calls.open_directory(path, DIRECTORY, dir_fd=self._directory))
+
+    def _writable(self, ino: int, holds: int, *, fresh: bool) -> _Open:
+        if holds:
+            return self._existing(ino, holds)
+        if not fresh:
+            return self._create(ino, os.O_CREAT)
+        try:
+            return self._create(ino, os.O_CREAT | os.O_EXCL)
+        except FileExistsError:
+            self._set_aside(ino)
+            return self._create(ino, os.O_CREAT | os.O_EXCL)
+
+    def _existing(self, ino: int, holds: int) -> _Open:
+        """Open to write, unless bytes are lost: a new object would show zeros for them."""
+        try:
+            opened = self._open(object_path(ino), os.O_RDWR)
+        except FileNotFoundError:
+            raise ObjectLost(f"its {self.name} object is missing") from None
+        if opened.length < holds:
+            os.close(opened.fd)
+            raise self._short(opened.length, holds)
+        return opened
+
+    def _create(self, ino: int, flags: int) -> _Open:
+        """Open to write; nearly always the directory is there."""
+        path = object_path(ino)
+        try:
+            return self._open(path, os.O_RDWR | flags)
+        except FileNotFoundError:
+            self._make_directories(path)
+        return self._open(path, os.O_RDWR | flags)
+
+    def _make_directories(self, path: str) -> None:
+        """Make ``ab`` and ``ab/cd`` durably, once for 1,024 files: ``sync`` needs only the last."""
+        upper, lower, _ = path.split("/")
+        for parent, name in ((".", upper), (upper, f"{upper}/{lower}")):
+            with suppress(FileExistsError):
+                self._calls.mkdir(name, DIRECTORY_MODE, dir_fd=self._directory)
+                self._sync_made(parent, name)
+
+    def _sync_made(self, parent: str, name: str) -> None:
+        """Sync the entry of a new directory; when that fails, the next attempt makes it again."""
+        try:
+            self._sync_directory(parent)
+        except OSError:
+            with suppress(OSError), parent_beneath(name, dir_fd=self._directory) as (above, last):
+                os.rmdir(last, dir_fd=above)
+            raise
+
+    def _sync_directory(self, path: str) -> None:
+        with self._open_directory(path) as fd:
+            self._calls.fsync_directory(fd)
