@@ -19,6 +19,7 @@ from tierfs.common.beneath import DIRECTORY, open_file
 from tierfs.common.errors import VolumeRefused
 from tierfs.common.metrics import Metrics
 from tierfs.common.osio import SYSTEM
+from tierfs.common.sync import sync_file
 from tierfs.fs.trust import require_trusted
 from tierfs.metadata.index import Index, require_database
 from tierfs.policy.volume_file import VolumeFile
@@ -107,9 +108,9 @@ def _write(path: Path, content: dict[str, object]) -> None:
             json.dump(content, file)
             file.write("\n")
             file.flush()
-            os.fsync(descriptor)
+            sync_file(descriptor)
         os.rename(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
-        os.fsync(directory)
+        sync_file(directory)
 
 
 @contextmanager

@@ -21,9 +21,9 @@ from typing import Any
 from urllib.parse import quote
 
 from tierfs.common.errors import IndexDamaged, IndexFailed, VolumeRefused, errno_of
-from tierfs.common.group_sync import GroupSync
 from tierfs.common.metrics import Metrics
 from tierfs.common.osio import Os
+from tierfs.common.sync import GroupSync, sync_data
 from tierfs.metadata.failures import failure, translated
 from tierfs.metadata.folds import Folds
 from tierfs.metadata.room import Room, make_log
@@ -377,7 +377,7 @@ class Database:
                 errno.EIO, "an earlier sync of the index's log failed; mount the volume again"
             )
         try:
-            self._os.call("index.sync", os.fdatasync, self._wal)
+            self._os.call("index.sync", sync_data, self._wal)
         except OSError:
             self._sync_failed = True
             raise

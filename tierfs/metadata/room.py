@@ -19,6 +19,7 @@ from typing import Final
 from tierfs.common.blocks import SECTOR
 from tierfs.common.osio import Os
 from tierfs.common.ranges import KEEP_SIZE, fallocate
+from tierfs.common.sync import sync_file
 
 KIB: Final = 1024
 LOG_FRACTION: Final = 16
@@ -65,7 +66,7 @@ def make_log(path: Path) -> None:
             raise
         with path.open("r+b", buffering=0) as database:
             database.truncate(os.fstat(database.fileno()).st_size)
-            os.fsync(database.fileno())
+            sync_file(database.fileno())
         descriptor = os.open(log, flags, mode)
     os.close(descriptor)
 
@@ -160,7 +161,7 @@ class Room:
         end = os.fstat(fd).st_size
         if self._allocated(fd, end, units * self.unit):
             return
-        os.fsync(fd)  # ext4 and XFS give what was freed to nobody before their log says so
+        sync_file(fd)  # ext4 and XFS give what was freed to nobody before their log says so
         for number in range(units, 0, -1):
             if self._allocated(fd, end, number * self.unit):
                 break

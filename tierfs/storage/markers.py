@@ -21,6 +21,7 @@ from typing import Literal, NamedTuple, get_args
 from tierfs.common.beneath import make_private, open_file
 from tierfs.common.errors import VolumeBusy, VolumeRefused
 from tierfs.common.osio import SYSTEM, Os
+from tierfs.common.sync import sync_file
 from tierfs.common.text import printable
 
 MARKER = ".tierfs"
@@ -104,10 +105,10 @@ def write_marker(directory: Path, marker: Marker) -> None:
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(_text(marker))
         file.flush()
-        os.fsync(file.fileno())
+        sync_file(file.fileno())
     directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(directory_fd)
+        sync_file(directory_fd)
     finally:
         os.close(directory_fd)
 
@@ -129,9 +130,9 @@ def _rewrite(path: Path, text: bytes) -> None:
             # First the length, with blanks that change nothing: else a power cut could leave the
             # one without the other.
             os.pwrite(fd, b" " * (MARKER_BYTES - length), length)
-            os.fsync(fd)
+            sync_file(fd)
         os.pwrite(fd, text, 0)
-        os.fsync(fd)
+        sync_file(fd)
     finally:
         os.close(fd)
 

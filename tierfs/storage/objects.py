@@ -32,10 +32,10 @@ from tierfs.common.beneath import (
     stat_beneath,
 )
 from tierfs.common.blocks import SECTOR, whole_blocks
-from tierfs.common.group_sync import GroupSync
 from tierfs.common.holes import data_ranges
 from tierfs.common.osio import Os
 from tierfs.common.payload import IN_MEMORY, Bytes, Payload
+from tierfs.common.sync import GroupSync, sync_data, sync_file, sync_filesystem
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -95,17 +95,11 @@ def set_aside(root: Path, ino: int) -> Path:
         path = f"{root.name}/{object_path(ino)}"
         with parent_beneath(path, dir_fd=above) as (parent, name):
             os.rename(name, target, src_dir_fd=parent, dst_dir_fd=shelter)
-        os.fsync(shelter)
+        sync_file(shelter)
     return root.parent / LOST_AND_FOUND / target
 
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
-
-
-def _syncfs(fd: int) -> None:
-    if _LIBC.syncfs(fd) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
 
 
 def _is_in_memory(fd: int) -> bool:
@@ -175,8 +169,8 @@ class _Calls:
         self.splice = labelled("pwrite", _splice)
         self.ftruncate = labelled("ftruncate", os.ftruncate)
         self.utime = labelled("utime", os.utime)
-        self.fdatasync = labelled("fdatasync", os.fdatasync)
-        self.fsync_directory = labelled("fsync_directory", os.fsync)
+        self.fdatasync = labelled("fdatasync", sync_data)
+        self.fsync_directory = labelled("fsync_directory", sync_file)
         self.unlink = labelled("unlink", os.unlink)
         self.stat = labelled("stat", stat_beneath)
         self.fstat = labelled("stat", os.fstat)
@@ -184,7 +178,7 @@ class _Calls:
         self.mkdir = labelled("mkdir", mkdir_beneath)
         self.set_aside = labelled("set_aside", set_aside)
         self.statvfs = labelled("statvfs", os.fstatvfs)
-        self.syncfs = labelled("syncfs", _syncfs)
+        self.syncfs = labelled("syncfs", sync_filesystem)
 
 
 class Removal:

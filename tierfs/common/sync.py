@@ -1,14 +1,57 @@
-"""One sync for everybody who waits for one: group commit, as databases do it.
+"""Syncs that can be believed, and one sync for all threads that wait for one (group commit).
 
-Linux reports a failed write-back once for each open descriptor (errseq_t, fsync(2)). Of several
-threads that sync one descriptor at the same time, one is told and the others are not. So one
-thread syncs at a time, and its result is that of all who waited.
+**XFS.** A sync that runs while XFS shuts down can return 0 for bytes that never reach the device:
+`xfs_file_fsync` asks first whether the filesystem is shut down, and later whether the inode is
+pinned in the log. A shutdown between the two unpins it, and the sync finds nothing to do. The
+fsync of a directory does not ask at all. A filesystem shuts down when its device refuses the log,
+so this happens where a sync matters most. fstat(2) fails with EIO then (`xfs_vn_getattr`), so each
+sync here ends with one.
+
+**Group commit.** Linux reports a failed write-back once for each open descriptor (errseq_t,
+fsync(2)). Of several threads that sync one descriptor at the same time, one is told and the others
+are not. So one thread syncs at a time, and its result is that of all who waited.
 """
 
 from __future__ import annotations
 
+import ctypes
+import os
 import threading
 from collections.abc import Callable
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def sync_file(fd: int) -> None:
+    """Make a file, or the names in a directory, survive a power cut (fsync(2)).
+
+    Raises:
+        OSError: it may not; also EIO of an XFS that has shut down.
+    """
+    os.fsync(fd)
+    os.fstat(fd)
+
+
+def sync_data(fd: int) -> None:
+    """Make the bytes and the length of a file survive a power cut (fdatasync(2)).
+
+    Raises:
+        OSError: they may not; also EIO of an XFS that has shut down.
+    """
+    os.fdatasync(fd)
+    os.fstat(fd)
+
+
+def sync_filesystem(fd: int) -> None:
+    """Make everything in the filesystem of a descriptor survive a power cut (syncfs(2)).
+
+    Raises:
+        OSError: it may not; also EIO of an XFS that has shut down.
+    """
+    if _LIBC.syncfs(fd) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    os.fstat(fd)
 
 
 class _Round:

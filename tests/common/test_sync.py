@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import pytest
 
-from tierfs.common.group_sync import GroupSync
+from tierfs.common.sync import GroupSync
 
 WAITERS = 6
 PATIENCE = 10
