@@ -16,8 +16,8 @@ from tests.benchmarks.datasets import Dataset
 from tests.benchmarks.scenario import Better, Figure, Side, Turn
 from tests.benchmarks.stage import Program, Stage
 from tests.benchmarks.waiting import SHARE, percentile
-from tierfs.common.by_hand import PREFIX
 from tierfs.common.errors import DamageFound, TierfsError
+from tierfs.common.tierfs_xattrs import PREFIX
 from tierfs.common.units import KIB, MIB
 
 

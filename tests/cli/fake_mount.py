@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
-from tierfs.common.by_hand import (
+from tierfs.common.extents import WHOLE_FILE
+from tierfs.common.tierfs_xattrs import (
     MIRRORED,
     PIN,
     PINNED_BY,
@@ -19,7 +20,6 @@ from tierfs.common.by_hand import (
     parse_prefix,
     show_prefix,
 )
-from tierfs.common.extents import WHOLE_FILE
 
 HEAD = 64 * 1024
 END = b"2030-03-17T23:46:40Z"

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tierfs.common.durations import (
+from tierfs.common.units import (
     DAY,
+    DURATION_UNITS,
     MAX_DURATION,
     SECOND,
-    UNITS,
     format_duration,
     parse_duration,
 )
@@ -78,7 +78,7 @@ def test_shows_lengths_of_time_briefly(duration: int, text: str) -> None:
     assert format_duration(duration) == text
 
 
-@given(number=st.integers(1, 99), unit=st.sampled_from(sorted(UNITS)))
+@given(number=st.integers(1, 99), unit=st.sampled_from(sorted(DURATION_UNITS)))
 def test_what_is_shown_reads_back_to_about_the_same(number: int, unit: str) -> None:
     duration = parse_duration(f"{number}{unit}")
     assert abs(parse_duration(format_duration(duration)) - duration) <= duration // 100

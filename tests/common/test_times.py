@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tierfs.common.times import EARLIEST, LATEST, SECOND, from_stored, nearest, to_stored
+from tierfs.common.times import EARLIEST, LATEST, from_stored, nearest, to_stored
+from tierfs.common.units import SECOND
 
 FIRST, LAST = EARLIEST * SECOND, LATEST * SECOND
 

@@ -156,7 +156,7 @@ PUNCH = PUNCH_HOLE | KEEP_SIZE
 
 
 class Piped(bytearray):
-    """Bytes that are gone from memory once they were put into a file: a ``Payload``."""
+    """Bytes that are gone from memory once they were put into a file: a ``PipedBuffer``."""
 
     _file: tuple[int, int] | None = None
 

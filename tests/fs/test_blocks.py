@@ -7,7 +7,7 @@ import pytest
 from tests.fs.calls import DIRECTORY, SYMLINK, file_of, make
 from tests.fs.scenarios import HEAD, pattern
 from tests.support.volumes import LooseVolume
-from tierfs.common.blocks import skips_block
+from tierfs.common.extents import skips_block
 from tierfs.fs.attributes import Changes
 from tierfs.fs.locks import WouldBlock
 from tierfs.metadata.inodes import ROOT

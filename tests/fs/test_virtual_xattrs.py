@@ -22,10 +22,10 @@ from tests.fs.calls import (
 )
 from tests.fs.scenarios import HEAD, pattern
 from tests.support.volumes import LooseVolume
-from tierfs.common.by_hand import LONGEST, parse_pin, parse_prefix, show_pin
-from tierfs.common.durations import SECOND
 from tierfs.common.errors import FsError
-from tierfs.common.extents import KIB, WHOLE_FILE
+from tierfs.common.extents import WHOLE_FILE
+from tierfs.common.tierfs_xattrs import LONGEST, parse_pin, parse_prefix, show_pin
+from tierfs.common.units import KIB, SECOND
 from tierfs.fs.virtual_xattrs import OF_FILES, PIN, PINNED_BY, PREFIX, REQUESTED, WRITABLE
 from tierfs.metadata.inodes import ROOT
 from tierfs.metadata.pins_and_requests import Pin, Request

@@ -25,8 +25,8 @@ from tests.fuzz.mutator import SECONDS, SEED, mutations
 from tests.guards.logs import ExpectLog
 from tests.policy.loading import CONFIGS
 from tests.support.volumes import LooseVolume, MakeVolume
-from tierfs.common.by_hand import parse_pin, parse_prefix
 from tierfs.common.errors import FsError, TierfsError
+from tierfs.common.tierfs_xattrs import parse_pin, parse_prefix
 from tierfs.daemon import control
 from tierfs.daemon.handshake import _understood
 from tierfs.daemon.listener import MOST_BYTES

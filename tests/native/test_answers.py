@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tests.metadata.rows import inode
 from tests.native.rig import Rig
 from tests.native.wire import Attr, AttrOut, Entry, Op, getattr_in, statfs_fields
-from tierfs.common.times import EARLIEST, LATEST, SECOND
+from tierfs.common.times import EARLIEST, LATEST
+from tierfs.common.units import SECOND
 from tierfs.daemon.replies import absent, entry_attributes
 from tierfs.metadata.inodes import ROOT, Inode
 

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.policy.loading import PolicyLoader, a_file
-from tierfs.common.durations import DAY, SECOND
-from tierfs.common.units import KIB, MIB
+from tierfs.common.units import DAY, KIB, MIB, SECOND
 from tierfs.policy.conditions import AllOf, AnyOf, Facts, Match, Not, all_of, any_of, negated
 
 

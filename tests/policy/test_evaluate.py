@@ -8,8 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.policy.loading import CONFIGS, ISSUE, NOW, PolicyLoader, a_file
-from tierfs.common.durations import DAY
-from tierfs.common.units import MIB
+from tierfs.common.units import DAY, MIB
 from tierfs.policy.conditions import Facts
 from tierfs.policy.evaluate import ConditionResult, RuleResult, decide, explain
 from tierfs.policy.tier_policy import load_policy

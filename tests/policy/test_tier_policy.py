@@ -10,10 +10,9 @@ import pytest
 
 from tests.policy.loading import CONFIGS, ISSUE, PolicyLoader
 from tests.policy.policy_page import tables
-from tierfs.common.durations import DAY
 from tierfs.common.errors import ConfigError
 from tierfs.common.extents import WHOLE_FILE
-from tierfs.common.units import GIB, KIB, MIB
+from tierfs.common.units import DAY, GIB, KIB, MIB
 from tierfs.policy.model import Flash, Mark, Mover, Policy, Promote, Settings
 from tierfs.policy.tier_policy import load_policy
 

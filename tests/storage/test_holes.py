@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tierfs.common.holes import data_ranges
+from tierfs.common.ranges import data_ranges
 from tierfs.prewarm.warm import Opened, tail_ranges
 from tierfs.storage.objects import ObjectStore
 

@@ -6,10 +6,9 @@ import stat
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from tierfs.common.durations import SECOND
 from tierfs.common.errors import FsError
 from tierfs.common.metrics import Metrics
-from tierfs.common.units import KIB, MIB
+from tierfs.common.units import KIB, MIB, SECOND
 from tierfs.fs.moves import Moved
 from tierfs.metadata.inodes import Inode
 from tierfs.metadata.pins_and_requests import Pin, Request

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tierfs.common.durations import SECOND
 from tierfs.common.errors import UsageError
+from tierfs.common.units import SECOND
 from tierfs.tiering.access_log import (
     LONGEST,
     TOLD,

@@ -14,9 +14,8 @@ from tests.fs.calls import ME, file_of
 from tests.guards.logs import ExpectLog
 from tests.support.faulty_os import FaultyOs, Point
 from tests.support.volumes import LooseVolume
-from tierfs.common.durations import SECOND
 from tierfs.common.errors import IndexFailed
-from tierfs.common.units import MIB
+from tierfs.common.units import MIB, SECOND
 from tierfs.metadata.inodes import ROOT
 from tierfs.metadata.survey import Survey
 from tierfs.tiering import access_recorder

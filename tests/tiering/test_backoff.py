@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.tiering.fake_world import START
-from tierfs.common.durations import DAY, SECOND
+from tierfs.common.units import DAY, SECOND
 from tierfs.tiering.context import FIRST_REST, Backoff, Debounce
 from tierfs.tiering.state import Waiting
 from tierfs.tiering.target import DEBOUNCE

@@ -9,9 +9,8 @@ import pytest
 
 from tests.guards.logs import ExpectLog
 from tests.tiering.fake_world import FLASH, HEAD, LONG_AGO, PER_MIB, START, Driver
-from tierfs.common.durations import SECOND
 from tierfs.common.extents import WHOLE_FILE
-from tierfs.common.units import MIB
+from tierfs.common.units import MIB, SECOND
 from tierfs.metadata.pins_and_requests import Pin, Request
 from tierfs.tiering.heat_file import HeatFile
 from tierfs.tiering.scanner import EXPOSURE_SPAN

@@ -10,9 +10,8 @@ import pytest
 
 from tests.guards.logs import ExpectLog
 from tests.tiering.fake_world import FLASH, HEAD, Driver
-from tierfs.common.durations import SECOND
 from tierfs.common.extents import WHOLE_FILE
-from tierfs.common.units import MIB
+from tierfs.common.units import MIB, SECOND
 from tierfs.fs.moves import Moved
 from tierfs.metadata.pins_and_requests import Pin, Request
 from tierfs.policy.model import Policy

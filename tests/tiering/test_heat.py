@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tierfs.common.durations import DAY, SECOND
+from tierfs.common.units import DAY, SECOND
 from tierfs.tiering.heat import SLOT_BYTES, Heat, Visits, Warmth
 
 HOUR = 3600 * SECOND

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.guards.logs import ExpectLog
 from tests.support.faulty_os import FaultyOs, Point
 from tests.tiering.test_heat import known_to
-from tierfs.common.durations import SECOND
+from tierfs.common.units import SECOND
 from tierfs.tiering.heat import Heat
 from tierfs.tiering.heat_file import MAGIC, VERSION, BadSnapshot, HeatFile, pack_heat, unpack_heat
 

@@ -11,9 +11,8 @@ from tests.support.volumes import LooseVolume
 from tests.tiering.fake_world import FLASH, HEAD, PER_MIB, Driver
 from tests.tiering.on_volume import HEAD as VOLUME_HEAD
 from tests.tiering.on_volume import Tiered
-from tierfs.common.durations import DAY, SECOND
 from tierfs.common.extents import WHOLE_FILE
-from tierfs.common.units import KIB, MIB
+from tierfs.common.units import DAY, KIB, MIB, SECOND
 from tierfs.metadata.inodes import ROOT
 from tierfs.metadata.pins_and_requests import Pin, Request
 from tierfs.tiering.state import Sum, Waiting

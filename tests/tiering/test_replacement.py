@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from tierfs.common.durations import SECOND
-from tierfs.common.units import GIB, KIB
+from tierfs.common.units import GIB, KIB, SECOND
 from tierfs.tiering.heat import Heat
 from tierfs.tiering.replacement import REFUSED, Evict, Item, Verdict, admit, enough, resident_worth
 

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tierfs.common.durations import SECOND
-from tierfs.common.units import GIB, KIB, MIB
+from tierfs.common.units import GIB, KIB, MIB, SECOND
 from tierfs.policy.tier_policy import load_policy
 from tierfs.tiering.access_log import FileFacts, Gone, Line, Use
 from tierfs.tiering.replay.flash import Ledger, answered

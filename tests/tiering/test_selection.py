@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
-from tierfs.common.durations import DAY, SECOND
 from tierfs.common.extents import WHOLE_FILE
-from tierfs.common.units import GIB, KIB, MIB
+from tierfs.common.units import DAY, GIB, KIB, MIB, SECOND
 from tierfs.metadata.inodes import Inode
 from tierfs.policy.evaluate import Decision
 from tierfs.policy.model import Flash, Mark, Promote, Settings

@@ -16,7 +16,9 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import click
 
-from tierfs.common.by_hand import (
+from tierfs.common.errors import ExitCode, NotMounted, UsageError
+from tierfs.common.text import printable
+from tierfs.common.tierfs_xattrs import (
     FOR_EVER,
     MIRRORED,
     PIN,
@@ -29,8 +31,6 @@ from tierfs.common.by_hand import (
     parse_prefix,
     parse_waits,
 )
-from tierfs.common.errors import ExitCode, NotMounted, UsageError
-from tierfs.common.text import printable
 from tierfs.prewarm.counts import Counts
 from tierfs.prewarm.find import (
     GONE,

@@ -18,9 +18,9 @@ from tierfs.cli.manual_requests import (
 )
 from tierfs.cli.types import DURATION
 from tierfs.cli.verb import Verb
-from tierfs.common.by_hand import parse_pin, parse_prefix
-from tierfs.common.durations import SECOND, parse_duration
 from tierfs.common.errors import UsageError
+from tierfs.common.tierfs_xattrs import parse_pin, parse_prefix
+from tierfs.common.units import SECOND, parse_duration
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -30,12 +30,11 @@ from tierfs.cli.files import (
     require_files,
 )
 from tierfs.cli.messages import counted
-from tierfs.common.by_hand import FOR_EVER, PIN, PREFIX, show_prefix
-from tierfs.common.durations import SECOND, format_duration
 from tierfs.common.errors import ExitCode
 from tierfs.common.extents import WHOLE_FILE
 from tierfs.common.text import printable
-from tierfs.common.units import format_size
+from tierfs.common.tierfs_xattrs import FOR_EVER, PIN, PREFIX, show_prefix
+from tierfs.common.units import SECOND, format_duration, format_size
 from tierfs.prewarm.find import require_daemon
 
 TO_FLASH = "to flash"

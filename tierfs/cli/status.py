@@ -11,9 +11,8 @@ import click
 
 from tierfs.cli.messages import aligned, reasons_line
 from tierfs.cli.verb import PATH, Verb
-from tierfs.common.durations import SECOND
 from tierfs.common.text import printable
-from tierfs.common.units import format_size
+from tierfs.common.units import SECOND, format_size
 from tierfs.daemon.asking import ask
 
 WAIT: Final = 0.3

@@ -7,8 +7,7 @@ from typing import Final
 
 import click
 
-from tierfs.common.durations import parse_duration
-from tierfs.common.units import parse_size
+from tierfs.common.units import parse_duration, parse_size
 
 DIRECTORY: Final = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE: Final = click.Path(dir_okay=False, path_type=Path)

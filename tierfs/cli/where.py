@@ -21,9 +21,9 @@ from tierfs.cli.files import (
 )
 from tierfs.cli.manual import recursive as may_recurse
 from tierfs.cli.verb import Verb
-from tierfs.common.by_hand import show_prefix
 from tierfs.common.extents import WHOLE_FILE
 from tierfs.common.text import printable
+from tierfs.common.tierfs_xattrs import show_prefix
 from tierfs.common.units import format_size
 
 EXAMPLES = """

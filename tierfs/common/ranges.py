@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 import struct
+from collections.abc import Iterator
 from typing import Final
 
 KEEP_SIZE: Final = 0x01
@@ -43,3 +44,25 @@ def clone_range(fd: int, offset: int, length: int, source: int, source_offset: i
         OSError: EOPNOTSUPP, EXDEV, ENOTTY or EINVAL, it cannot be done here; and others.
     """
     fcntl.ioctl(fd, _FICLONERANGE, _CLONE_RANGE.pack(source, source_offset, length, offset))
+
+
+def data_ranges(descriptor: int, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Beginning and end of each range of data between ``start`` and ``end``, in order; bytes.
+
+    Of a file that is cut meanwhile, what it still has when it is asked. A filesystem that knows no
+    holes says that all is data, which is as good an answer.
+
+    Raises:
+        OSError: the file cannot be asked.
+    """
+    at = start
+    while at < end:
+        try:
+            begin = os.lseek(descriptor, at, os.SEEK_DATA)
+            at = os.lseek(descriptor, begin, os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing but a hole follows, or nothing any longer
+                return
+            raise
+        if begin < end:
+            yield begin, min(at, end)

@@ -1,8 +1,17 @@
-"""Times in nanoseconds since the epoch: which are kept, and how 64 bits hold them."""
+"""Times in nanoseconds since the epoch: the clock, which are kept, and how 64 bits hold them."""
 
 from __future__ import annotations
 
-SECOND = 10**9
+from collections.abc import Callable
+from time import time_ns
+
+from tierfs.common.units import SECOND
+
+Clock = Callable[[], int]
+"""Returns nanoseconds since the epoch (CLOCK_REALTIME)."""
+
+system_clock: Clock = time_ns
+"""Where the time comes from, unless a test sets it."""
 
 EARLIEST = -(2**31)
 """Seconds, in the year 1901: the first that ext4 and XFS know."""

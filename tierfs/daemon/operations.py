@@ -29,8 +29,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tierfs.common.blocks import BLOCK
 from tierfs.common.errors import FsError
+from tierfs.common.extents import BLOCK
 from tierfs.common.metrics import Metrics
 from tierfs.daemon.callers import ProcessCaller
 from tierfs.daemon.misses import Misses

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
-from tierfs.common.durations import SECOND
+from tierfs.common.units import SECOND
 from tierfs.policy.evaluate import explanation_record, prefix_record
 from tierfs.tiering.explain import Explained
 from tierfs.tiering.target import on_flash

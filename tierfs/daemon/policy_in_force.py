@@ -14,10 +14,10 @@ from pathlib import Path
 from threading import Lock
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from tierfs.common.clock import Clock, system_clock
-from tierfs.common.durations import SECOND
 from tierfs.common.errors import ConfigError
 from tierfs.common.metrics import Metrics
+from tierfs.common.times import Clock, system_clock
+from tierfs.common.units import SECOND
 from tierfs.daemon.apart import run_apart
 from tierfs.daemon.policy_watch import Watch, look_at
 from tierfs.policy.model import Policy

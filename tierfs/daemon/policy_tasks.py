@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import trio
 
-from tierfs.common.durations import SECOND
+from tierfs.common.units import SECOND
 from tierfs.daemon.policy_in_force import PolicyInForce, State
 
 log = logging.getLogger(__name__)

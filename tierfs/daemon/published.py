@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tierfs.common.blocks import BLOCK
+from tierfs.common.extents import BLOCK
 
 if TYPE_CHECKING:
     from tierfs.fs.filesystem import StatFs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyfuse3
 
-from tierfs.common.blocks import BLOCK
+from tierfs.common.extents import BLOCK
 from tierfs.fs.attributes import Changes, blocks_of
 from tierfs.fs.filesystem import StatFs
 from tierfs.metadata.inodes import Inode

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import trio
 
-from tierfs.common.by_hand import show_waits
-from tierfs.common.clock import system_clock
 from tierfs.common.metrics import Metrics
+from tierfs.common.tierfs_xattrs import show_waits
+from tierfs.common.times import system_clock
 from tierfs.daemon.apart import run_apart
 from tierfs.daemon.fast_path import FastPath
 from tierfs.daemon.supervision import Supervisor

@@ -6,10 +6,9 @@ import errno
 import stat
 from typing import NamedTuple
 
-from tierfs.common.blocks import SECTOR, whole_blocks
-from tierfs.common.clock import Clock
 from tierfs.common.errors import FsError
-from tierfs.common.times import nearest
+from tierfs.common.extents import SECTOR, whole_blocks
+from tierfs.common.times import Clock, nearest
 from tierfs.fs import acl
 from tierfs.fs.callers import PRIVILEGED, Caller
 from tierfs.fs.data import Data

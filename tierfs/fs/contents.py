@@ -7,8 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from tierfs.common.blocks import BLOCK
-from tierfs.common.extents import Extent
+from tierfs.common.extents import BLOCK, Extent
 from tierfs.common.ranges import KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE, clone_range, fallocate
 from tierfs.fs.copies import COPY_CHUNK
 from tierfs.fs.tiers import NO_ROOM, Content, Tiers

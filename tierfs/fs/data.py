@@ -24,12 +24,17 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final, NamedTuple, TypeVar
 
-from tierfs.common.blocks import skips_block
-from tierfs.common.clock import Clock
 from tierfs.common.errors import Damage, FsError, errno_of
-from tierfs.common.extents import MAX_FILE_SIZE, Extent, changes_flash, clip, object_lengths
+from tierfs.common.extents import (
+    MAX_FILE_SIZE,
+    Extent,
+    changes_flash,
+    clip,
+    object_lengths,
+    skips_block,
+)
 from tierfs.common.metrics import Metrics
-from tierfs.common.payload import IN_MEMORY, Bytes
+from tierfs.common.times import Clock
 from tierfs.fs.activity import Activity
 from tierfs.fs.callers import PRIVILEGED, Caller
 from tierfs.fs.dirty import DirtyFile, DirtySet
@@ -42,6 +47,7 @@ from tierfs.fs.tiers import DISK, FLASH, NO_ROOM, Content, FlashFull, Tiers, len
 from tierfs.metadata.index import Index
 from tierfs.metadata.inodes import Inode
 from tierfs.storage.objects import ObjectLost
+from tierfs.storage.write_buffer import IN_MEMORY, Buffer
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -59,7 +65,7 @@ class _Change(NamedTuple):
     inode: Inode
     size: int
     offset: int
-    data: Bytes | Content
+    data: Buffer | Content
     caller: Caller = PRIVILEGED
     """Who loses set-user-ID by a truncation."""
     mirror: bool = False
@@ -85,7 +91,7 @@ class _Part(NamedTuple):
 
     at: int
     extent: Extent
-    data: Bytes | Content
+    data: Buffer | Content
     old: int
     """Bytes that the object holds, and that it then has."""
     new: int
@@ -142,7 +148,7 @@ class Data:
         self,
         ino: int,
         offset: int,
-        data: Bytes,
+        data: Buffer,
         *,
         wait: bool = True,
         buffered: bool = False,
@@ -176,7 +182,7 @@ class Data:
         ino: int,
         offset: int,
         end: int,
-        data: Bytes,
+        data: Buffer,
         *,
         wait: bool,
         buffered: bool,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import stat
 
-from tierfs.common.clock import Clock
 from tierfs.common.errors import FsError
+from tierfs.common.times import Clock
 from tierfs.metadata.index import Index
 from tierfs.metadata.inodes import Inode
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import uuid
 from typing import NamedTuple
 
-from tierfs.common.blocks import BLOCK
-from tierfs.common.clock import Clock, system_clock
+from tierfs.common.extents import BLOCK
 from tierfs.common.metrics import Metrics
+from tierfs.common.times import Clock, system_clock
 from tierfs.fs.attributes import Attributes
 from tierfs.fs.data import Data
 from tierfs.fs.directories import NAME_MAX

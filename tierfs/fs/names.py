@@ -11,8 +11,8 @@ import os
 import stat
 from typing import NamedTuple
 
-from tierfs.common.clock import Clock
 from tierfs.common.errors import FsError
+from tierfs.common.times import Clock
 from tierfs.fs import acl
 from tierfs.fs.directories import (
     LINK_MAX,

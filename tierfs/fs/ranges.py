@@ -13,9 +13,8 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Final
 
-from tierfs.common.blocks import whole_blocks
 from tierfs.common.errors import Damage, FsError
-from tierfs.common.extents import MAX_FILE_SIZE, Extent, split
+from tierfs.common.extents import MAX_FILE_SIZE, Extent, split, whole_blocks
 from tierfs.common.ranges import KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE, fallocate
 from tierfs.fs.contents import PUNCH, Allocated, Copied, Punched, Zeroed, pieces
 from tierfs.fs.data import Data

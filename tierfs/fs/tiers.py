@@ -11,12 +11,12 @@ from tierfs.common.errors import Damage
 from tierfs.common.extents import Extent, Lengths, object_lengths, split
 from tierfs.common.metrics import Metrics
 from tierfs.common.osio import SYSTEM, Os
-from tierfs.common.payload import Bytes
 from tierfs.fs.copies import Copy, load
 from tierfs.fs.locks import WouldBlock
 from tierfs.metadata.inodes import Inode
 from tierfs.storage.objects import ObjectLost, ObjectStore
 from tierfs.storage.replaced import ReplacedObjects
+from tierfs.storage.write_buffer import Buffer
 
 FLASH, DISK = 0, 1
 """Which object of a file, and where its store is in ``Tiers.stores``."""
@@ -129,7 +129,7 @@ class Tiers:
         ino: int,
         fd: int,
         extent: Extent,
-        data: Bytes | Content,
+        data: Buffer | Content,
         holds: int,
         *,
         now: bool = False,
@@ -153,7 +153,7 @@ class Tiers:
             raise Damage(ino, str(exc)) from None
 
     def write_held(
-        self, at: int, fd: int, offset: int, data: Bytes, holds: int, *, now: bool
+        self, at: int, fd: int, offset: int, data: Buffer, holds: int, *, now: bool
     ) -> None:
         """Write bytes as ``write`` does.
 

@@ -14,12 +14,17 @@ import stat
 import uuid
 from collections.abc import Callable, Mapping
 
-from tierfs.common import by_hand
-from tierfs.common.by_hand import parse_pin, parse_prefix, show_pin, show_pinned_by, show_prefix
-from tierfs.common.clock import Clock
+from tierfs.common import tierfs_xattrs
 from tierfs.common.errors import FsError
 from tierfs.common.extents import WHOLE_FILE
-from tierfs.common.times import LIMIT
+from tierfs.common.tierfs_xattrs import (
+    parse_pin,
+    parse_prefix,
+    show_pin,
+    show_pinned_by,
+    show_prefix,
+)
+from tierfs.common.times import LIMIT, Clock
 from tierfs.fs.callers import Caller
 from tierfs.fs.paths import path_of
 from tierfs.metadata.index import Index
@@ -30,12 +35,12 @@ VIRTUAL = b"tierfs."
 PIN, PINNED_BY, PREFIX, REQUESTED, MIRRORED, WAITS = (
     name.encode()
     for name in (
-        by_hand.PIN,
-        by_hand.PINNED_BY,
-        by_hand.PREFIX,
-        by_hand.REQUESTED,
-        by_hand.MIRRORED,
-        by_hand.WAITS,
+        tierfs_xattrs.PIN,
+        tierfs_xattrs.PINNED_BY,
+        tierfs_xattrs.PREFIX,
+        tierfs_xattrs.REQUESTED,
+        tierfs_xattrs.MIRRORED,
+        tierfs_xattrs.WAITS,
     )
 )
 WRITABLE = frozenset({PIN, PREFIX})
@@ -49,7 +54,7 @@ def _location(inode: Inode) -> bytes:
 
 def _is_on_disk(inode: Inode) -> bytes:
     on_flash = min(inode.size, inode.prefix)
-    return by_hand.YES if inode.mirrored or not on_flash else by_hand.NO
+    return tierfs_xattrs.YES if inode.mirrored or not on_flash else tierfs_xattrs.NO
 
 
 OF_FILES: Mapping[bytes, Callable[[Inode], bytes]] = {

@@ -12,10 +12,10 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
-from tierfs.common.clock import Clock, system_clock
 from tierfs.common.errors import FsError, VolumeRefused
 from tierfs.common.metrics import Metrics
 from tierfs.common.osio import SYSTEM, Os
+from tierfs.common.times import Clock, system_clock
 from tierfs.fs import trust
 from tierfs.fs.checkpoints import Checkpoints
 from tierfs.fs.filesystem import FileSystem
@@ -28,12 +28,12 @@ from tierfs.metadata.counts import IndexUsage
 from tierfs.metadata.index import Index, migrate, require_database
 from tierfs.metadata.inodes import ROOT, Inode
 from tierfs.policy.volume_file import VolumeFile
-from tierfs.storage.liveness import read_first
 from tierfs.storage.markers import (
     MARKER,
     Marker,
     VolumeLock,
     check_formattable,
+    probe,
     read_marker,
     write_marker,
 )
@@ -277,7 +277,7 @@ class Volume:
             OSError: the device or its filesystem failed.
         """
         store = self._flash if tier == "flash" else self._disk
-        read_first(store.root.parent / MARKER, tier, self._os, device=device)
+        probe(store.root.parent, tier, self._os, device=device)
         return store.space()
 
     def flash_space(self) -> Space:

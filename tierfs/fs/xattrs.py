@@ -6,8 +6,8 @@ import errno
 import stat
 import uuid
 
-from tierfs.common.clock import Clock
 from tierfs.common.errors import FsError
+from tierfs.common.times import Clock
 from tierfs.fs import acl
 from tierfs.fs.callers import PRIVILEGED, Caller
 from tierfs.fs.modes import set_by

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from tierfs.common.blocks import SECTOR
+from tierfs.common.extents import SECTOR
 from tierfs.common.osio import Os
 from tierfs.common.ranges import KEEP_SIZE, fallocate
 from tierfs.common.sync import sync_file

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
-from tierfs.common.durations import format_duration
 from tierfs.common.text import printable
-from tierfs.common.units import format_size
+from tierfs.common.units import format_duration, format_size
 from tierfs.policy.diagnostics import quote
 from tierfs.policy.values import account_name
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from tierfs.common.durations import SECOND
 from tierfs.common.extents import WHOLE_FILE
+from tierfs.common.units import SECOND
 from tierfs.policy.conditions import AllOf, AnyOf, Match, Not
 
 if TYPE_CHECKING:

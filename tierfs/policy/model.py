@@ -8,9 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from tierfs.common.durations import format_duration
 from tierfs.common.extents import WHOLE_FILE
-from tierfs.common.units import format_size
+from tierfs.common.units import format_duration, format_size
 
 if TYPE_CHECKING:
     from datetime import datetime

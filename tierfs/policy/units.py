@@ -1,6 +1,6 @@
 """Readers of numbers with a unit, and comparisons: ``64KiB``, ``85%``, ``200MiB/s``, ``"> 30d"``.
 
-Every reader keeps the spelling rules of `tierfs.common.units` and `tierfs.common.durations`, whose
+Every reader keeps the spelling rules of `tierfs.common.units` and `tierfs.common.units`, whose
 messages say what was meant by an unclear unit. Sizes are in bytes, durations in nanoseconds.
 """
 
@@ -10,9 +10,19 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tierfs.common.durations import MAX_DURATION, SECOND, format_duration, parse_duration
-from tierfs.common.durations import UNITS as TIME_UNITS
-from tierfs.common.units import KIB, MAX_SIZE, MIB, UNITS, format_size, parse_size
+from tierfs.common.units import (
+    DURATION_UNITS,
+    KIB,
+    MAX_DURATION,
+    MAX_SIZE,
+    MIB,
+    SECOND,
+    SIZE_UNITS,
+    format_duration,
+    format_size,
+    parse_duration,
+    parse_size,
+)
 from tierfs.policy.diagnostics import quote
 from tierfs.policy.model import Mark
 from tierfs.policy.schema import BadValue
@@ -35,9 +45,9 @@ SLOWEST = 64 * KIB
 
 # Regular expressions of JSON Schema (ECMA-262) and of Python.
 _NUMBER = r"[0-9]{1,20}(?:\.[0-9]{1,20})?\s{0,8}"
-_SIZE = rf"{_NUMBER}(?:{'|'.join(UNITS)})?"
-_SIZE_WITH_UNIT = rf"{_NUMBER}(?:{'|'.join(UNITS)})"
-_DURATION = rf"[0-9]{{1,9}}(?:\.[0-9]{{1,9}})?\s{{0,8}}(?:{'|'.join(TIME_UNITS)})"
+_SIZE = rf"{_NUMBER}(?:{'|'.join(SIZE_UNITS)})?"
+_SIZE_WITH_UNIT = rf"{_NUMBER}(?:{'|'.join(SIZE_UNITS)})"
+_DURATION = rf"[0-9]{{1,9}}(?:\.[0-9]{{1,9}})?\s{{0,8}}(?:{'|'.join(DURATION_UNITS)})"
 _COUNT = "[0-9]{1,9}"
 _PERCENT = r"(?!0+(?:\.0+)?\s?%)(?:100(?:\.0{1,3})?|[0-9]{1,2}(?:\.[0-9]{1,3})?)\s?%"
 _BYTES_PER_SECOND = rf"{_SIZE}\s?/\s?s"

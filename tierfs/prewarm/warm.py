@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from itertools import chain, takewhile
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from tierfs.common.holes import data_ranges
+from tierfs.common.ranges import data_ranges
 from tierfs.prewarm.caches import Span, cached, is_name_cached
 from tierfs.prewarm.counts import Counts, State
 from tierfs.prewarm.find import (

@@ -11,8 +11,10 @@ no room on a full filesystem either.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
+import mmap
 import os
 import uuid
 from pathlib import Path
@@ -55,6 +57,10 @@ MOST = 4096
 
 IGNORED = frozenset({"lost+found"})
 """What a fresh filesystem holds: a directory with only this is empty."""
+
+
+ALIGNED = 4096
+"""Bytes of an aligned read that every device and filesystem with O_DIRECT takes."""
 
 
 class Marker(NamedTuple):
@@ -260,3 +266,26 @@ class VolumeLock:
     def release(self) -> None:
         """Let another daemon in."""
         os.close(self._fd)
+
+
+def probe(directory: Path, tier: str, os_: Os, *, device: bool) -> None:
+    """Return when the marker in ``directory`` was read; with ``device`` not from the page cache.
+
+    A filesystem that has shut down fails the read either way.
+
+    Raises:
+        OSError: the device, or the filesystem on it, failed.
+    """
+    path = directory / MARKER
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        descriptor = os_.call(f"{tier}.open", os.open, path, flags | os.O_DIRECT * device)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        descriptor = os_.call(f"{tier}.open", os.open, path, flags)  # a filesystem in memory
+    try:
+        with mmap.mmap(-1, ALIGNED) as aligned:
+            os_.call(f"{tier}.preadv", os.preadv, descriptor, [aligned], 0)
+    finally:
+        os.close(descriptor)

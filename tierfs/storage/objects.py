@@ -31,11 +31,11 @@ from tierfs.common.beneath import (
     parent_beneath,
     stat_beneath,
 )
-from tierfs.common.blocks import SECTOR, whole_blocks
-from tierfs.common.holes import data_ranges
+from tierfs.common.extents import SECTOR, whole_blocks
 from tierfs.common.osio import Os
-from tierfs.common.payload import IN_MEMORY, Bytes, Payload
+from tierfs.common.ranges import data_ranges
 from tierfs.common.sync import GroupSync, sync_data, sync_file, sync_filesystem
+from tierfs.storage.write_buffer import IN_MEMORY, Buffer, PipedBuffer
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -128,7 +128,7 @@ def _pieces(fd: int, start: int, end: int) -> list[tuple[int, int]]:
     return list(data_ranges(fd, start, end))
 
 
-def _splice(fd: int, data: Payload, offset: int) -> int:
+def _splice(fd: int, data: PipedBuffer, offset: int) -> int:
     return data.splice(fd, offset)
 
 
@@ -314,7 +314,7 @@ class ObjectStore:
         opened = self._writable(ino, holds, fresh=fresh)
         return opened.fd, opened.length
 
-    def write_by(self, fd: int, offset: int, data: Bytes) -> None:
+    def write_by(self, fd: int, offset: int, data: Buffer) -> None:
         """Write all of ``data`` by a descriptor of an object, open for reading as well."""
         if not isinstance(data, IN_MEMORY):
             done = self._calls.splice(fd, data, offset)
@@ -325,7 +325,7 @@ class ObjectStore:
             data = memoryview(data)[written:]
             offset += written
 
-    def write_now(self, fd: int, offset: int, data: Bytes) -> bool:
+    def write_now(self, fd: int, offset: int, data: Buffer) -> bool:
         """Write to the page cache, if that waits for nothing (RWF_NOWAIT of pwritev2(2)).
 
         False: it would wait, or the filesystem cannot tell, as ext4; some bytes may be written.

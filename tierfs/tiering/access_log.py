@@ -33,10 +33,10 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from tierfs.common.durations import SECOND
 from tierfs.common.errors import UsageError
 from tierfs.common.extents import WHOLE_FILE
 from tierfs.common.text import printable
+from tierfs.common.units import SECOND
 
 VERSION: Final = 1
 LONGEST: Final = 32 * 1024

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from tierfs.common.beneath import make_private, open_file
-from tierfs.common.durations import SECOND
 from tierfs.common.errors import FsError
 from tierfs.common.osio import SYSTEM, Os
+from tierfs.common.units import SECOND
 from tierfs.metadata.survey import Survey
 from tierfs.tiering.access_log import (
     FileFacts,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from tierfs.common.durations import DAY, SECOND
+from tierfs.common.units import DAY, SECOND
 from tierfs.metadata.inodes import Inode
 from tierfs.tiering.heat import Heat
 from tierfs.tiering.jobs import Job, MirrorBacklog, Step

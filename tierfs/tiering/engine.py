@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tierfs.common.clock import Clock, system_clock
 from tierfs.common.metrics import Metrics
+from tierfs.common.times import Clock, system_clock
 from tierfs.policy.model import Policy
 from tierfs.policy.tier_policy import DEFAULT_FLASH, DEFAULT_MOVER
 from tierfs.tiering.context import Context

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tierfs.common.durations import SECOND
+from tierfs.common.units import SECOND
 from tierfs.tiering.context import Context
 from tierfs.tiering.jobs import Job
 from tierfs.tiering.scanner import Census, ScanCursor

@@ -21,7 +21,7 @@ from array import array
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
-from tierfs.common.durations import DAY, SECOND
+from tierfs.common.units import DAY, SECOND
 
 Row = tuple[int, int, int]
 """(inode, reads, bytes read) since the last batch, as the fast path tells them."""

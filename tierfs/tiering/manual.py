@@ -10,8 +10,8 @@ import logging
 import stat
 from typing import Final
 
-from tierfs.common.durations import DAY
 from tierfs.common.extents import WHOLE_FILE
+from tierfs.common.units import DAY
 from tierfs.metadata.inodes import Inode
 from tierfs.metadata.pins_and_requests import Pin, Request
 from tierfs.tiering.context import REMEMBERED, Backoff, Context

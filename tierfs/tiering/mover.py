@@ -14,9 +14,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from tierfs.common.clock import Clock, system_clock
-from tierfs.common.durations import SECOND
 from tierfs.common.errors import FsError
+from tierfs.common.times import Clock, system_clock
+from tierfs.common.units import SECOND
 from tierfs.fs.moves import Moved, MoveStopped
 from tierfs.policy.model import Mover as Limits
 from tierfs.tiering.jobs import URGENT, Done, Job, JobQueue, Step, brings

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final, Literal
 
-from tierfs.common.durations import SECOND
+from tierfs.common.units import SECOND
 from tierfs.metadata.pins_and_requests import Request
 from tierfs.tiering.context import REMEMBERED, Context
 from tierfs.tiering.eviction import EvictionPlanner

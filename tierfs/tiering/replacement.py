@@ -16,8 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from tierfs.common.durations import SECOND
-from tierfs.common.units import KIB
+from tierfs.common.units import KIB, SECOND
 from tierfs.tiering.heat import PATIENCE, Heat, candidate_interval, resident_interval
 
 Evict: TypeAlias = Literal["heat", "lru", "never"]

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, TypeAlias, get_args
 
-from tierfs.common.durations import SECOND
 from tierfs.common.metrics import Metrics
+from tierfs.common.units import SECOND
 from tierfs.tiering.jobs import KINDS, Done, Kind
 
 WaitReason: TypeAlias = Literal["room", "inodes", "window", "rate", "backoff", "closed", "error"]

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from os import fsdecode
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from tierfs.common.durations import SECOND
 from tierfs.common.extents import WHOLE_FILE
+from tierfs.common.units import SECOND
 from tierfs.metadata.inodes import Inode
 from tierfs.policy.conditions import AllOf, AnyOf, Facts, Match, Not, PathFits
 from tierfs.policy.evaluate import Decider, Decision

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tierfs.common.holes import data_ranges
+from tierfs.common.ranges import data_ranges
 
 BLOCK: Final = 4096
 """Places are given in units of this size."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.benchmarks.policies import policies
 from tests.benchmarks.policies.simulate import Access, OverFull, Workload, simulate
-from tierfs.common.durations import SECOND
+from tierfs.common.units import SECOND
 
 
 def workload(names: str | Sequence[int], size: int = 1) -> Workload:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.benchmarks.policies.policies import Coldest
 from tests.tiering.test_replacement import NOW, SIZE, item, visited
-from tierfs.common.durations import SECOND
+from tierfs.common.units import SECOND
 from tierfs.tiering.replacement import Item
 
 

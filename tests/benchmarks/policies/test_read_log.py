@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.policies.simulate import Access, read_log
-from tierfs.common.durations import SECOND
 from tierfs.common.errors import UsageError
+from tierfs.common.units import SECOND
 from tierfs.tiering.access_log import beginning_line
 
 LOG = """# seconds inode bytes

@@ -14,8 +14,7 @@ from types import MappingProxyType
 from typing import Final
 
 from tests.benchmarks.policies.simulate import Access, Workload
-from tierfs.common.durations import SECOND
-from tierfs.common.units import KIB, MIB
+from tierfs.common.units import KIB, MIB, SECOND
 
 HEAD: Final = 64 * KIB
 SMALLEST: Final = 4 * KIB

@@ -22,10 +22,9 @@ import click
 from tierfs.cli.messages import WAITS, aligned
 from tierfs.cli.types import DURATION
 from tierfs.cli.verb import PATH, Verb
-from tierfs.common.durations import SECOND, format_duration
 from tierfs.common.errors import UsageError
 from tierfs.common.text import printable
-from tierfs.common.units import format_size
+from tierfs.common.units import SECOND, format_duration, format_size
 from tierfs.daemon.asking import ask
 from tierfs.daemon.mountinfo import mount_above
 from tierfs.policy.conditions import Facts

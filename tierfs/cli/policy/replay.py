@@ -14,9 +14,8 @@ import click
 from tierfs.cli.messages import aligned
 from tierfs.cli.types import FILE, SizeType
 from tierfs.cli.verb import Verb
-from tierfs.common.durations import SECOND, format_duration
 from tierfs.common.errors import UsageError
-from tierfs.common.units import format_size
+from tierfs.common.units import SECOND, format_duration, format_size
 from tierfs.policy.tier_policy import DEFAULT_HEAD, load_policy
 from tierfs.policy.volume_file import VolumeFile, load_volume_file
 from tierfs.tiering.access_log import Beginning, Recording

@@ -1,5 +1,5 @@
 /* The bytes of a large WRITE as Python sees them, while they are in a pipe (piped.h): what
-   tierfs/common/payload.py describes. */
+   tierfs/storage/write_buffer.py describes. */
 #ifndef TIERFS_PAYLOAD_H
 #define TIERFS_PAYLOAD_H
 

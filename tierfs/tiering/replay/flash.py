@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from random import Random
 from typing import Final, NamedTuple
 
-from tierfs.common.durations import SECOND
+from tierfs.common.units import SECOND
 from tierfs.policy.model import Mover
 from tierfs.tiering.access_log import Use
 

@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterator
 from typing import Final
 
-from tierfs.common.durations import SECOND
+from tierfs.common.units import SECOND
 from tierfs.metadata.inodes import ROOT, Inode
 from tierfs.policy.conditions import AllOf, AnyOf, Facts, Match, Not
 from tierfs.policy.evaluate import Decision, decide

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from tierfs.common.durations import SECOND
+from tierfs.common.units import SECOND
 from tierfs.fs.placement import is_short, share
 from tierfs.metadata.inodes import Inode
 from tierfs.policy.model import Policy

@@ -1,12 +1,12 @@
-"""Bytes of a request that are not in memory yet."""
+"""The body of a WRITE: bytes in memory, or in a pipe of the router."""
 
 from __future__ import annotations
 
 from typing import Final, Protocol
 
 
-class Payload(Protocol):
-    """Bytes that are in a pipe (``fastpath/src/piped.h``); good until the request is answered.
+class PipedBuffer(Protocol):
+    """Bytes that are in a pipe (``tierfs/native/src/piped.h``); good until the request is answered.
 
     Who looks at them has them taken into memory (buffer protocol).
     """
@@ -39,8 +39,8 @@ class Payload(Protocol):
         """
 
 
-Bytes = bytes | memoryview | Payload
-"""What a request brings."""
+Buffer = bytes | memoryview | PipedBuffer
+"""What a WRITE brings."""
 
 IN_MEMORY: Final = (bytes, memoryview)
-"""The types of what is no ``Payload``."""
+"""The types of what is no ``PipedBuffer``."""

@@ -1,4 +1,4 @@
-"""What people write and read to have files moved by hand: values of virtual attributes."""
+"""The ``tierfs.*`` attributes by which users see, pin and move files: their names and values."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from tierfs.common.durations import SECOND, parse_duration
-from tierfs.common.extents import KIB, WHOLE_FILE
-from tierfs.common.units import parse_size
+from tierfs.common.extents import WHOLE_FILE
+from tierfs.common.units import KIB, SECOND, parse_duration, parse_size
 
 PIN: Final = "tierfs.pin"
 """That a file stays on flash, and for how long; can be set and removed."""
