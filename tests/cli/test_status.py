@@ -40,7 +40,7 @@ STATUS: dict[str, Any] = {
         "memory_limit": 2**27,
         "inodes": 12000,
         "names": 13000,
-        "passed_on": 14,
+        "to_python": 14,
     },
     "head": 65536,
     "policy": None,

@@ -25,12 +25,12 @@ class Told(NamedTuple):
     """As the router's ``Counters``."""
 
     answered: tuple[Answered, ...]
-    passed_on: int
+    to_python: int
     flash_bytes: int
     disk_bytes: int
     inodes: int
-    entries: int
-    references: int
+    dentries: int
+    known_inodes: int
     memory: int
     evictions: int
     prefetched: int
@@ -40,12 +40,12 @@ def counters(**answered: Answered) -> Told:
     nothing = Answered(ok=0, errors=0, seconds=0.0, buckets=(0,) * (len(BUCKETS) + 1))
     return Told(
         answered=tuple(answered.get(name, nothing) for name in ANSWERED),
-        passed_on=11,
+        to_python=11,
         flash_bytes=1000,
         disk_bytes=2000,
         inodes=12,
-        entries=13,
-        references=14,
+        dentries=13,
+        known_inodes=14,
         memory=15,
         evictions=16,
         prefetched=17,
@@ -95,10 +95,10 @@ def test_bytes_and_the_table_are_exported() -> None:
     found = page(metrics, counters())
     assert found['tierfs_read_bytes_total{tier="flash"}'] == 1001
     assert found['tierfs_read_bytes_total{tier="disk"}'] == 2000
-    assert found["tierfs_fast_path_passed_on_total"] == 11
+    assert found["tierfs_fast_path_to_python_total"] == 11
     assert found["tierfs_fast_path_inodes"] == 12
     assert found["tierfs_fast_path_names"] == 13
-    assert found["tierfs_fast_path_references"] == 14
+    assert found["tierfs_fast_path_known_inodes"] == 14
     assert found["tierfs_fast_path_bytes"] == 15
     assert found["tierfs_fast_path_evictions_total"] == 16
 

@@ -1,4 +1,4 @@
-"""The router holds what the core tells it, and counts references as the core expects."""
+"""The router holds what the core tells it, and counts lookups as the core expects."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def test_what_is_made_is_held(home: Path) -> None:
         volume.fs.names.make(ROOT, b"f", FILE, ME)
         after = fast_path.router.counters()
         # Each of both, and the root.
-        assert (after.inodes - before.inodes, after.entries - before.entries) == (3, 2)
+        assert (after.inodes - before.inodes, after.dentries - before.dentries) == (3, 2)
 
 
 def test_references_are_counted_by_the_router(home: Path) -> None:
     with published(home) as (volume, fast_path):
         ino = volume.fs.names.make(ROOT, b"f", FILE, ME).ino
         volume.fs.names.lookup(ROOT, b"f")
-        assert volume.fs.references.count(ino) == fast_path.router.references(ino) == 2
+        assert volume.fs.references.count(ino) == fast_path.router.lookup_count(ino) == 2
 
 
 def test_a_name_that_is_asked_for_is_published_with_or_without_an_inode(home: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_name_that_is_asked_for_is_published_with_or_without_an_inode(home: Pa
         fast_path.router.clear()
         for count, name in enumerate((b"f", b"none"), 1):
             volume.fs.names.publish(ROOT, name)
-            assert fast_path.router.counters().entries == count
+            assert fast_path.router.counters().dentries == count
 
 
 def test_an_unlinked_file_lives_until_it_is_forgotten(home: Path) -> None:
@@ -77,7 +77,7 @@ def test_an_unlinked_file_lives_until_it_is_forgotten(home: Path) -> None:
         volume.fs.names.unlink(ROOT, b"f")
         volume.fs.reclaimer.drain()
         assert volume.fs.attributes.get(ino).nlink == 0
-        assert fast_path.router.references(ino) == 1
+        assert fast_path.router.lookup_count(ino) == 1
 
 
 def test_only_a_file_that_the_kernel_does_not_know_goes_at_once(home: Path) -> None:

@@ -38,7 +38,7 @@ class Call:
 
 
 class Functions:
-    """An object for ``Router.call`` with functions of these names."""
+    """An object for ``Router.set_upcalls`` with functions of these names."""
 
     def __init__(self, *names: str) -> None:
         self._calls: queue.Queue[Call] = queue.Queue()
@@ -51,7 +51,7 @@ class Functions:
     def failed(
         self, operation: str, exc: BaseException, _seconds: float
     ) -> int | Callable[[], object] | None:
-        """See ``Router.call``; a function may be an argument of ``WouldBlock``."""
+        """See ``Router.set_upcalls``; a function may be an argument of ``WouldBlock``."""
         if isinstance(exc, WouldBlock):
             return next(iter(exc.args), None)
         self.failures.append((operation, exc))

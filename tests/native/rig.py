@@ -83,7 +83,7 @@ class Kernel(Side):
 
 
 class Pyfuse3(Side):
-    """Gets what the router passes on; replies."""
+    """Gets what the router forwards; replies."""
 
     def request(self) -> Request:
         """The next request."""
@@ -107,7 +107,7 @@ class Rig:
         max_write: int = MAX_WRITE,
         io_uring: bool = False,
         functions: object | None = None,
-        awake: tuple[int, int] | None = None,
+        pm_qos: tuple[int, int] | None = None,
     ) -> None:
         self.heads, self.objects = directory / "heads", directory / "objects"
         for path in (self.heads, self.objects):
@@ -115,9 +115,9 @@ class Rig:
         self.router = make_router(self.heads, self.objects, memory)
         self.functions = functions
         if functions is not None:
-            self.router.call(functions)
-        if awake is not None:
-            self.router.keep_awake(*awake)
+            self.router.set_upcalls(functions)
+        if pm_qos is not None:
+            self.router.use_pm_qos(*pm_qos)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
         self.kernel = Kernel(ours)
@@ -148,7 +148,7 @@ class Rig:
             file.write(data)
         return path
 
-    def passed_on(self, opcode: int, nodeid: int = 0, body: bytes = b"") -> Request:
+    def forwarded(self, opcode: int, nodeid: int = 0, body: bytes = b"") -> Request:
         """Send a request that the router cannot answer; what pyfuse3 gets and then answers."""
         unique = self.kernel.request(opcode, nodeid, body)
         request = self.pyfuse3.request()

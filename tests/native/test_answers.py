@@ -81,7 +81,7 @@ def expected(row: Inode) -> Attr:
 @given(row=inodes)
 def test_lookup_and_getattr_of_any_inode(rig: Rig, row: Inode) -> None:
     rig.router.put_inode(row)
-    rig.router.put_entry(ROOT, b"name", row.ino)
+    rig.router.put_dentry(ROOT, b"name", row.ino)
     told = entry_attributes(row)
     entry = Entry.parse(rig.kernel.ask(Op.LOOKUP, ROOT, b"name\0").body)
     assert entry == Entry(
@@ -94,17 +94,17 @@ def test_lookup_and_getattr_of_any_inode(rig: Rig, row: Inode) -> None:
         attr=expected(row),
     )
     if row.sparse:
-        assert rig.passed_on(Op.GETATTR, row.ino, getattr_in()).nodeid == row.ino
+        assert rig.forwarded(Op.GETATTR, row.ino, getattr_in()).nodeid == row.ino
     else:
         reply = rig.kernel.ask(Op.GETATTR, row.ino, getattr_in())
         assert AttrOut.parse(reply.body) == AttrOut(int(told.attr_timeout), 0, expected(row))
 
 
 def test_an_absent_name_is_remembered_by_the_kernel(rig: Rig) -> None:
-    rig.router.put_entry(ROOT, b"gone", 0)
+    rig.router.put_dentry(ROOT, b"gone", 0)
     entry = Entry.parse(rig.kernel.ask(Op.LOOKUP, ROOT, b"gone\0").body)
     assert (entry.nodeid, entry.entry_valid) == (0, int(absent().entry_timeout))
-    assert rig.router.references(0) == 0
+    assert rig.router.lookup_count(0) == 0
 
 
 def test_a_row_replaces_the_one_before(rig: Rig) -> None:
@@ -117,17 +117,17 @@ def test_a_row_replaces_the_one_before(rig: Rig) -> None:
 def test_dots_and_too_long_names_are_passed_on(rig: Rig) -> None:
     rig.router.put_inode(inode(7))
     for name in (b".", b"..", b"/", b"n" * 256):
-        request = rig.passed_on(Op.LOOKUP, ROOT, name + b"\0")
+        request = rig.forwarded(Op.LOOKUP, ROOT, name + b"\0")
         assert request.body == name + b"\0"
 
 
 def test_a_name_of_any_bytes(rig: Rig) -> None:
     rig.router.put_inode(inode(7))
     for name in (b"\xff\xfe", b"a/b"[:1], b" ", b"...", b"n" * 255):
-        rig.router.put_entry(ROOT, name, 7)
+        rig.router.put_dentry(ROOT, name, 7)
         assert Entry.parse(rig.kernel.ask(Op.LOOKUP, ROOT, name + b"\0").body).nodeid == 7
-        rig.router.drop_entry(ROOT, name)
-        rig.passed_on(Op.LOOKUP, ROOT, name + b"\0")
+        rig.router.drop_dentry(ROOT, name)
+        rig.forwarded(Op.LOOKUP, ROOT, name + b"\0")
 
 
 def test_opening_is_refused_for_good(rig: Rig) -> None:
@@ -142,7 +142,7 @@ def test_what_is_being_changed_python_tells(rig: Rig, opcode: Op) -> None:
     rig.router.put_inode(inode(8))
     unique = rig.kernel.request(opcode, 7, bytes(88))
     change = rig.pyfuse3.request()
-    rig.passed_on(Op.GETATTR, 7, getattr_in())
+    rig.forwarded(Op.GETATTR, 7, getattr_in())
     assert rig.kernel.ask(Op.GETATTR, 8, getattr_in()).error == 0
     rig.pyfuse3.reply(change, bytes(104))
     assert rig.kernel.reply().unique == unique
@@ -151,17 +151,17 @@ def test_what_is_being_changed_python_tells(rig: Rig, opcode: Op) -> None:
 
 def test_room_is_told_for_a_time(rig: Rig) -> None:
     fields = (1, 2, 3, 4, 5, 4096, 255, 512)
-    rig.passed_on(Op.STATFS, ROOT)
+    rig.forwarded(Op.STATFS, ROOT)
     rig.router.put_statfs(fields, 3600.0)
     assert statfs_fields(rig.kernel.ask(Op.STATFS, ROOT).body) == fields
     rig.router.put_statfs(fields, 0.0)
-    rig.passed_on(Op.STATFS, ROOT)
+    rig.forwarded(Op.STATFS, ROOT)
 
 
 @pytest.mark.parametrize("valid_s", [-1.0, float("nan"), float("-inf")])
 def test_room_that_is_not_valid_is_not_told(rig: Rig, valid_s: float) -> None:
     rig.router.put_statfs((1, 2, 3, 4, 5, 6, 7, 8), valid_s)
-    rig.passed_on(Op.STATFS, ROOT)
+    rig.forwarded(Op.STATFS, ROOT)
 
 
 def test_room_that_is_valid_for_ever(rig: Rig) -> None:
@@ -173,4 +173,4 @@ def test_a_number_that_no_inode_has_is_refused(rig: Rig) -> None:
     with pytest.raises(ValueError, match="inode number"):
         rig.router.put_inode(inode(0))
     with pytest.raises(ValueError, match="inode number"):
-        rig.router.refer(0)
+        rig.router.add_lookups(0)

@@ -25,7 +25,7 @@ def test_constants_agree() -> None:
 
 def test_each_kind_of_answer_is_counted(rig: Rig) -> None:
     rig.router.put_inode(inode(7))
-    rig.router.put_entry(ROOT, b"n", 7)
+    rig.router.put_dentry(ROOT, b"n", 7)
     rig.router.put_xattrs(7, [])
     rig.router.put_statfs((0,) * 8, 60.0)
     before = dict(zip(_router.ANSWERED, rig.router.counters().answered, strict=True))
@@ -52,10 +52,10 @@ def test_each_kind_of_answer_is_counted(rig: Rig) -> None:
 def test_misses_are_counted_apart(rig: Rig) -> None:
     before = rig.router.counters()
     for _ in range(5):
-        rig.passed_on(Op.GETATTR, 7, getattr_in())
-        rig.passed_on(Op.READ, 7, ReadIn(0, 0, 10).pack())
+        rig.forwarded(Op.GETATTR, 7, getattr_in())
+        rig.forwarded(Op.READ, 7, ReadIn(0, 0, 10).pack())
     after = rig.router.counters()
-    assert after.passed_on == before.passed_on + 10
+    assert after.to_python == before.to_python + 10
     assert after.answered == before.answered
 
 

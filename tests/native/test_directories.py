@@ -18,16 +18,16 @@ MODE = 0o40755
 def listed(rig: Rig) -> Rig:
     """With a complete directory of three names."""
     begin(rig)
-    assert rig.router.complete_directory(DIRECTORY)
+    assert rig.router.complete_fill(DIRECTORY)
     return rig
 
 
 def begin(rig: Rig) -> None:
     rig.router.put_inode(inode(DIRECTORY, mode=MODE))
-    assert rig.router.begin_directory(DIRECTORY)
+    assert rig.router.begin_fill(DIRECTORY)
     for ino in (51, 52, 53):
         rig.router.put_inode(inode(ino, parent=DIRECTORY))
-        rig.router.put_entry(DIRECTORY, b"%d" % ino, ino)
+        rig.router.put_dentry(DIRECTORY, b"%d" % ino, ino)
 
 
 def look_up(rig: Rig, name: bytes) -> int | None:
@@ -48,32 +48,32 @@ def test_other_names_are_absent(listed: Rig) -> None:
 
 def test_it_stays_complete_while_it_is_changed(listed: Rig) -> None:
     listed.router.put_inode(inode(54, parent=DIRECTORY))
-    listed.router.put_entry(DIRECTORY, b"new", 54)
-    listed.router.put_entry(DIRECTORY, b"51", 0)  # unlink
-    listed.router.put_entry(DIRECTORY, b"52", 0)  # rename
-    listed.router.put_entry(DIRECTORY, b"moved", 52)
-    listed.router.put_entry(DIRECTORY, b"53", 54)  # rename over
+    listed.router.put_dentry(DIRECTORY, b"new", 54)
+    listed.router.put_dentry(DIRECTORY, b"51", 0)  # unlink
+    listed.router.put_dentry(DIRECTORY, b"52", 0)  # rename
+    listed.router.put_dentry(DIRECTORY, b"moved", 52)
+    listed.router.put_dentry(DIRECTORY, b"53", 54)  # rename over
     listed.router.put_inode(inode(DIRECTORY, mode=MODE, nlink=9))
     names = (b"new", b"51", b"52", b"moved", b"53", b"other")
     assert [look_up(listed, name) for name in names] == [54, 0, 0, 52, 54, 0]
-    assert not listed.router.begin_directory(DIRECTORY)
+    assert not listed.router.begin_fill(DIRECTORY)
 
 
 def test_absent_names_take_no_room_in_it(listed: Rig) -> None:
     before = listed.router.counters()
     for number in range(1000):
-        listed.router.put_entry(DIRECTORY, b"absent-%d" % number, 0)
-    assert listed.router.counters().entries == before.entries
+        listed.router.put_dentry(DIRECTORY, b"absent-%d" % number, 0)
+    assert listed.router.counters().dentries == before.dentries
     assert listed.router.counters().memory == before.memory
 
 
 def test_a_name_that_is_dropped_may_exist(listed: Rig) -> None:
-    listed.router.drop_entry(DIRECTORY, b"51")
+    listed.router.drop_dentry(DIRECTORY, b"51")
     assert [look_up(listed, name) for name in (b"51", b"52", b"other")] == [None, 52, None]
 
 
 def test_dropping_a_name_that_is_not_published_may_hide_one(listed: Rig) -> None:
-    listed.router.drop_entry(DIRECTORY, b"unknown")
+    listed.router.drop_dentry(DIRECTORY, b"unknown")
     assert look_up(listed, b"unknown") is None
 
 
@@ -83,7 +83,7 @@ def test_an_inode_that_is_dropped_takes_its_names_along(listed: Rig) -> None:
 
 
 def test_a_name_whose_inode_is_not_published_may_exist(listed: Rig) -> None:
-    listed.router.put_entry(DIRECTORY, b"unpublished", 99)
+    listed.router.put_dentry(DIRECTORY, b"unpublished", 99)
     assert look_up(listed, b"unpublished") is None
 
 
@@ -92,29 +92,29 @@ def test_a_directory_that_is_dropped_is_complete_no_longer(listed: Rig) -> None:
     assert [look_up(listed, b"51"), look_up(listed, b"other")] == [51, None]
     listed.router.put_inode(inode(DIRECTORY, mode=MODE))
     assert look_up(listed, b"other") is None
-    assert not listed.router.complete_directory(DIRECTORY)
+    assert not listed.router.complete_fill(DIRECTORY)
 
 
-@pytest.mark.parametrize("loss", ["drop_entry", "drop_inode", "unpublished", "clear"])
+@pytest.mark.parametrize("loss", ["drop_dentry", "drop_inode", "unpublished", "clear"])
 def test_what_is_lost_while_it_is_published(rig: Rig, loss: str) -> None:
     begin(rig)
-    if loss == "drop_entry":
-        rig.router.drop_entry(DIRECTORY, b"51")
+    if loss == "drop_dentry":
+        rig.router.drop_dentry(DIRECTORY, b"51")
     elif loss == "drop_inode":
         rig.router.drop_inode(51)
     elif loss == "unpublished":
-        rig.router.put_entry(DIRECTORY, b"more", 99)
+        rig.router.put_dentry(DIRECTORY, b"more", 99)
     else:
         rig.router.clear()
         rig.router.put_inode(inode(DIRECTORY, mode=MODE))
-    assert not rig.router.complete_directory(DIRECTORY)
+    assert not rig.router.complete_fill(DIRECTORY)
     assert look_up(rig, b"other") is None
-    assert rig.router.begin_directory(DIRECTORY)
+    assert rig.router.begin_fill(DIRECTORY)
 
 
 def test_a_directory_that_is_not_published(rig: Rig) -> None:
-    assert not rig.router.begin_directory(DIRECTORY)
-    assert not rig.router.complete_directory(DIRECTORY)
+    assert not rig.router.begin_fill(DIRECTORY)
+    assert not rig.router.complete_fill(DIRECTORY)
 
 
 def test_it_is_not_complete_before_that_is_said(rig: Rig) -> None:
@@ -126,7 +126,7 @@ def test_eviction_ends_completeness(scratch: Path) -> None:
     with Rig(scratch, memory=1 << 20) as rig:
         rig.initialise()
         begin(rig)
-        assert rig.router.complete_directory(DIRECTORY)
+        assert rig.router.complete_fill(DIRECTORY)
         for ino in range(1000, 20_000):
             rig.router.put_inode(inode(ino))
         assert look_up(rig, b"other") is None
@@ -138,6 +138,6 @@ def test_a_directory_that_does_not_fit_is_not_complete(scratch: Path) -> None:
         begin(rig)
         for ino in range(1000, 20_000):
             rig.router.put_inode(inode(ino, parent=DIRECTORY))
-            rig.router.put_entry(DIRECTORY, b"%d" % ino, ino)
-        assert not rig.router.complete_directory(DIRECTORY)
+            rig.router.put_dentry(DIRECTORY, b"%d" % ino, ino)
+        assert not rig.router.complete_fill(DIRECTORY)
         assert look_up(rig, b"other") is None

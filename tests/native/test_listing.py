@@ -32,7 +32,7 @@ def rows(inos: range) -> list[tuple[bytes, int, int, int]]:
 def publish(rig: Rig, inos: range) -> None:
     for ino in inos:
         rig.router.put_inode(inode(ino, size=ino))
-        rig.router.put_entry(DIRECTORY, b"%d" % ino, ino)
+        rig.router.put_dentry(DIRECTORY, b"%d" % ino, ino)
 
 
 def listed(rig: Rig, cookie: int, size: int = 4096) -> list[Line]:
@@ -66,7 +66,7 @@ def test_a_whole_directory(rig: Rig) -> None:
     assert [line.type for line in lines] == [4, 4, 8, 8, 8]
     assert [line.entry.nodeid for line in lines] == [0, 0, 60, 61, 62]
     assert [line.entry.attr.size for line in lines[2:]] == [60, 61, 62]
-    assert [rig.router.references(ino) for ino in (1, DIRECTORY, 60, 61, 62)] == [0, 0, 1, 1, 1]
+    assert [rig.router.lookup_count(ino) for ino in (1, DIRECTORY, 60, 61, 62)] == [0, 0, 1, 1, 1]
     assert listed(rig, 162) == []
     rig.router.stop()
     assert rig.router.counters().answered[ANSWERED.index("readdir")].ok == 2
@@ -107,7 +107,7 @@ def test_python_lists_what_cannot_be_published(rig: Rig) -> None:
     assert [line.name for line in found] == [b".", b"..", b"60"]
     assert [line.entry.nodeid for line in found] == [0, 0, 60]
     assert (found[-1].cookie, found[-1].entry.attr.size) == (160, 60)
-    assert [rig.router.references(ino) for ino in (1, DIRECTORY, 60, 61)] == [0, 0, 1, 0]
+    assert [rig.router.lookup_count(ino) for ino in (1, DIRECTORY, 60, 61)] == [0, 0, 1, 0]
 
 
 @pytest.mark.parametrize("wrong", [5, (), [5], [(b"n", 1)], [(b"", 1, inode(2))], [(b"n", 1, 2)]])
@@ -134,7 +134,7 @@ def test_a_reply_holds_whole_records(rig: Rig) -> None:
         names += [line.name for line in lines]
         cookie = lines[-1].cookie
     assert names == [b"%d" % ino for ino in range(1000, 1100)]
-    assert rig.router.counters().references == 100
+    assert rig.router.counters().known_inodes == 100
 
 
 def test_too_little_room_for_one_record_is_not_the_end(rig: Rig) -> None:
@@ -143,14 +143,14 @@ def test_too_little_room_for_one_record_is_not_the_end(rig: Rig) -> None:
     unique, call = asked(rig, 0, 100)
     call.answer(OSError(errno.EINVAL, "no room"))
     assert rig.kernel.reply() == Reply(unique, errno.EINVAL, b"")
-    assert rig.router.references(60) == 0
+    assert rig.router.lookup_count(60) == 0
 
 
 def test_names_that_went_are_left_out(rig: Rig) -> None:
     publish(rig, range(60, 65))
     rig.router.put_listing(DIRECTORY, 0, rows(range(60, 65)), END)
-    rig.router.put_entry(DIRECTORY, b"60", 0)
-    rig.router.put_entry(DIRECTORY, b"64", 0)
+    rig.router.put_dentry(DIRECTORY, b"60", 0)
+    rig.router.put_dentry(DIRECTORY, b"64", 0)
     rig.router.put_inode(inode(62, size=99))
     assert [(line.name, line.entry.attr.size) for line in listed(rig, 0)] == [
         (b"61", 61),

@@ -55,10 +55,10 @@ def filled(scratch: Path) -> Iterator[Rig]:
 def fill(rig: Rig) -> None:
     for ino in range(1, 10):
         rig.router.put_inode(inode(ino, size=100, mode=0o40755 if ino < 3 else 0o100644))
-        rig.router.put_entry(ROOT, b"%d" % ino, ino)
+        rig.router.put_dentry(ROOT, b"%d" % ino, ino)
         rig.router.put_xattrs(ino, [(b"user.a", b"1" * ino)])
         rig.put_object(rig.heads, ino, bytes(100))
-        rig.router.refer(ino, 2**40)
+        rig.router.add_lookups(ino, 2**40)
 
 
 def settle(rig: Rig) -> list[Reply]:
@@ -115,7 +115,7 @@ def test_names_without_an_end(filled: Rig) -> None:
         (Op.GETXATTR, getxattr_in(100) + b"user.a"),
         (Op.GETXATTR, getxattr_in(100) + b"\0"),
     ]:
-        assert filled.passed_on(opcode, ROOT, body).body == body
+        assert filled.forwarded(opcode, ROOT, body).body == body
 
 
 VALID = [

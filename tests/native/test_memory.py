@@ -69,8 +69,8 @@ def live(scratch: Path) -> None:
     with Rig(scratch, workers=2, max_write=65536) as rig:
         rig.initialise()
         rig.router.put_inode(inode(7, size=100))
-        rig.router.put_entry(ROOT, b"n", 7)
-        rig.router.put_entry(ROOT, b"absent", 0)
+        rig.router.put_dentry(ROOT, b"n", 7)
+        rig.router.put_dentry(ROOT, b"absent", 0)
         rig.router.put_xattrs(7, [(b"user.a", bytes(100))])
         rig.kernel.ask(Op.LOOKUP, ROOT, b"n\0")
         for _ in range(3):
@@ -97,13 +97,13 @@ def test_what_is_published_and_dropped(rig: Rig) -> None:
     def publish() -> None:
         for ino in range(10, 30):
             rig.router.put_inode(inode(ino))
-            rig.router.put_entry(ROOT, b"%d" % ino, ino)
-            rig.router.put_entry(ROOT, b"absent-%d" % ino, 0)
+            rig.router.put_dentry(ROOT, b"%d" % ino, ino)
+            rig.router.put_dentry(ROOT, b"absent-%d" % ino, 0)
             rig.router.put_xattrs(ino, [(b"user.a", bytes(50))])
             rig.router.put_xattrs(ino, [(b"user.b", bytes(60))])
-            rig.router.refer(ino)
+            rig.router.add_lookups(ino)
             rig.router.drop_inode(ino)
-            rig.router.drop_entry(ROOT, b"absent-%d" % ino)
+            rig.router.drop_dentry(ROOT, b"absent-%d" % ino)
             rig.router.counters()
             rig.router.heat(100)
 
@@ -115,7 +115,7 @@ BUFFERS = 16
 
 
 class Answers:
-    """For ``Router.call``: answers of each kind, and errors."""
+    """For ``Router.set_upcalls``: answers of each kind, and errors."""
 
     @staticmethod
     def write(_ino: int, offset: int, data: bytes | memoryview, *, wait: bool) -> int:
@@ -136,7 +136,7 @@ class Answers:
 
     @staticmethod
     def failed(_operation: str, exc: BaseException, _seconds: float) -> int | None:
-        """See ``Router.call``."""
+        """See ``Router.set_upcalls``."""
         return None if isinstance(exc, WouldBlock) else 5
 
 
@@ -176,7 +176,7 @@ def test_what_is_refused(rig: Rig) -> None:
         with pytest.raises(TypeError):
             rig.router.put_xattrs(7, [(b"user.a", b"1"), 5])  # type: ignore[list-item]
         with pytest.raises(ValueError, match="name"):
-            rig.router.put_entry(ROOT, b"", 7)
+            rig.router.put_dentry(ROOT, b"", 7)
 
     assert grows(refuse) < TOLERATED
 
@@ -199,7 +199,7 @@ router = make_router(Path(), Path(), 32 << 20)
 def publish(first):
     for ino in range(first, first + 100_000):
         router.put_inode(inode(ino))
-        router.put_entry(1, b"%d" % ino, ino)
+        router.put_dentry(1, b"%d" % ino, ino)
 
 with ThreadPoolExecutor(4) as threads:
     all_there = threading.Barrier(4)

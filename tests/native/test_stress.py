@@ -136,7 +136,7 @@ class Changing(threading.Thread):
 
 
 class Reading:
-    """For ``Router.call``: it is published, and where that does not help there are the bytes."""
+    """For ``Router.set_upcalls``: a cache fill, and where that does not help the bytes."""
 
     def read(
         self,
@@ -226,7 +226,7 @@ def test_names_and_attributes_that_race_with_changes(scratch: Path) -> None:
                 turn += 1
                 ino = 10 + turn % 2
                 rig.router.put_inode(inode(ino, size=turn)._replace(mtime=turn, version=turn))
-                rig.router.put_entry(ROOT, b"name", ino)
+                rig.router.put_dentry(ROOT, b"name", ino)
                 rig.router.put_xattrs(ino, [(b"user.turn", struct.pack("=Q", turn))])
                 rig.router.put_inode(inode(1000 + turn))  # and evict
                 if turn % 7 == 0:

@@ -45,7 +45,7 @@ def test_a_kernel_that_then_refuses_the_rings_is_served_by_the_device(scratch: P
     with Rig(scratch, io_uring=True) as rig:
         assert agreed(rig, NO_OPEN | INIT_EXT, OVER_IO_URING)
         for _ in range(20):
-            rig.passed_on(Op.LOOKUP, 1, b"missing\0")
+            rig.forwarded(Op.LOOKUP, 1, b"missing\0")
 
 
 def test_stop_ends_the_threads_of_the_rings(scratch: Path) -> None:

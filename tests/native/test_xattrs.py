@@ -76,13 +76,13 @@ def test_names_that_only_python_knows(published: Rig) -> None:
         *NAMESPACES,
     ]:
         body = getxattr_in(10, name)
-        assert published.passed_on(Op.GETXATTR, 7, body).body == body
+        assert published.forwarded(Op.GETXATTR, 7, body).body == body
 
 
 def test_who_may_see_trusted_names_python_finds_out(rig: Rig) -> None:
     rig.router.put_inode(inode(7))
     rig.router.put_xattrs(7, [(b"trusted.t", b"1"), (b"user.u", b"2")])
-    rig.passed_on(Op.LISTXATTR, 7, getxattr_in(100))
+    rig.forwarded(Op.LISTXATTR, 7, getxattr_in(100))
     assert rig.kernel.ask(Op.GETXATTR, 7, getxattr_in(9, b"trusted.t")).body == b"1"
 
 
@@ -90,11 +90,11 @@ def test_unpublished_ones_are_passed_on(published: Rig) -> None:
     published.router.put_inode(inode(7, size=5))  # keeps them
     assert published.kernel.ask(Op.GETXATTR, 7, getxattr_in(9, b"user.a")).error == 0
     published.router.drop_xattrs(7)
-    published.passed_on(Op.GETXATTR, 7, getxattr_in(9, b"user.a"))
+    published.forwarded(Op.GETXATTR, 7, getxattr_in(9, b"user.a"))
     published.router.put_xattrs(7, PAIRS)
     published.router.drop_inode(7)
     published.router.put_inode(inode(7))
-    published.passed_on(Op.LISTXATTR, 7, getxattr_in(9))
+    published.forwarded(Op.LISTXATTR, 7, getxattr_in(9))
 
 
 def test_as_many_as_are_read_ahead_fit_or_nothing_is_known(rig: Rig) -> None:
@@ -103,15 +103,15 @@ def test_as_many_as_are_read_ahead_fit_or_nothing_is_known(rig: Rig) -> None:
     rig.router.put_xattrs(7, [(b"user.n", value)])
     assert rig.kernel.ask(Op.GETXATTR, 7, getxattr_in(XATTRS_MAX, b"user.n")).body == value
     rig.router.put_xattrs(7, [(b"user.n", value + b"+")])
-    rig.passed_on(Op.GETXATTR, 7, getxattr_in(XATTRS_MAX, b"user.n"))
+    rig.forwarded(Op.GETXATTR, 7, getxattr_in(XATTRS_MAX, b"user.n"))
     rig.router.put_xattrs(7, [(b"user.n", value), (b"user.o", b"")])
-    rig.passed_on(Op.GETXATTR, 7, getxattr_in(XATTRS_MAX, b"user.n"))
+    rig.forwarded(Op.GETXATTR, 7, getxattr_in(XATTRS_MAX, b"user.n"))
 
 
 def test_attributes_of_an_inode_that_is_not_published_are_not_kept(rig: Rig) -> None:
     rig.router.put_xattrs(7, PAIRS)
     rig.router.put_inode(inode(7))
-    rig.passed_on(Op.GETXATTR, 7, getxattr_in(9, b"user.a"))
+    rig.forwarded(Op.GETXATTR, 7, getxattr_in(9, b"user.a"))
 
 
 def test_wrong_pairs_are_refused_and_nothing_is_known_then(published: Rig) -> None:

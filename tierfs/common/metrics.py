@@ -84,7 +84,7 @@ TABLE = (
     ),
     Metric("reclaimed_files", "counter", (), "Unlinked files whose objects were removed."),
     Metric(
-        "fast_path_passed_on",
+        "fast_path_to_python",
         "counter",
         (),
         "Requests that the fast path could not answer and gave to Python.",
@@ -94,7 +94,7 @@ TABLE = (
     Metric("fast_path_inodes", "gauge", (), "Inodes that the fast path can answer for."),
     Metric("fast_path_names", "gauge", (), "Names that it can answer for, absent ones included."),
     Metric("fast_path_bytes", "gauge", (), "Memory that it takes for them."),
-    Metric("fast_path_references", "gauge", (), "Inodes that the kernel remembers."),
+    Metric("fast_path_known_inodes", "gauge", (), "Inodes that the kernel knows."),
     Metric("index_wal_bytes", "gauge", (), "Size of the index's write-ahead log."),
     Metric(
         "policy_loads",

@@ -72,8 +72,8 @@ class FastPath:
             OSError: a thread or socket could not be made; ``device`` is closed.
         """
         settings = self._settings
-        self.router.call(operations)
-        self._keep_awake(cpu_latency_us(settings.cpu_latency_us))
+        self.router.set_upcalls(operations)
+        self._use_pm_qos(cpu_latency_us(settings.cpu_latency_us))
         peer, self._ended = self.router.start(
             device,
             workers=settings.threads if settings.threads != AUTO else workers(),
@@ -84,13 +84,13 @@ class FastPath:
         )
         return peer
 
-    def _keep_awake(self, latency_us: int | None) -> None:
+    def _use_pm_qos(self, latency_us: int | None) -> None:
         """Let cores be kept from deep idle states while requests come, if this user may (root)."""
         if latency_us is None:
             return
         try:
             with PM_QOS.open("wb", buffering=0) as device:
-                self.router.keep_awake(device.fileno(), latency_us)
+                self.router.use_pm_qos(device.fileno(), latency_us)
         except OSError as exc:
             log.info("idle cores are not kept awake: %s: %s", PM_QOS, exc.strerror)
 
@@ -128,8 +128,8 @@ class FastPath:
             "memory": counters.memory,
             "memory_limit": self._settings.memory,
             "inodes": counters.inodes,
-            "names": counters.entries,
-            "passed_on": counters.passed_on,
+            "names": counters.dentries,
+            "to_python": counters.to_python,
             "prefetched_names": counters.prefetched,
         }
 

@@ -73,13 +73,13 @@ def _samples(native: Native) -> Iterator[tuple[_Key, float]]:
         yield from _latency(operation, answered, native.buckets)
     for tier, count in (("flash", counters.flash_bytes), ("disk", counters.disk_bytes)):
         yield _Key("tierfs_read_bytes", "tierfs_read_bytes_total", (("tier", tier),)), count
-    yield _plain("passed_on", "_total"), counters.passed_on
+    yield _plain("to_python", "_total"), counters.to_python
     yield _plain("evictions", "_total"), counters.evictions
     yield _plain("prefetched_names", "_total"), counters.prefetched
     yield _plain("inodes"), counters.inodes
-    yield _plain("names"), counters.entries
+    yield _plain("names"), counters.dentries
     yield _plain("bytes"), counters.memory
-    yield _plain("references"), counters.references
+    yield _plain("known_inodes"), counters.known_inodes
 
 
 def _requests(operation: str, answered: Answered) -> Iterator[tuple[_Key, float]]:

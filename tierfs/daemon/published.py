@@ -24,12 +24,12 @@ class PublishedView:
         self.put_inode = router.put_inode
         self.change_inode = router.change_inode
         self.drop_inode = router.drop_inode
-        self.put_entry = router.put_entry
-        self.drop_entry = router.drop_entry
+        self.put_entry = router.put_dentry
+        self.drop_entry = router.drop_dentry
         self.put_xattrs = router.put_xattrs
         self.drop_xattrs = router.drop_xattrs
-        self.begin_directory = router.begin_directory
-        self.complete_directory = router.complete_directory
+        self.begin_directory = router.begin_fill
+        self.complete_directory = router.complete_fill
         self.put_listing = router.put_listing
         self.clear = router.clear
         self.drop_listing = router.drop_listing
@@ -54,9 +54,9 @@ class RouterReferences:
     """References counted by the router, whose own answers make most of them."""
 
     def __init__(self, router: Router) -> None:
-        self.add = router.refer
+        self.add = router.add_lookups
         self.orphan = router.orphan
-        self.count = router.references
+        self.count = router.lookup_count
 
     def drop(self, ino: int, count: int) -> bool:  # noqa: ARG002 - the router has counted
         """Only for the last FORGET of an unlinked inode: no other gets here."""

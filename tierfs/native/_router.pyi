@@ -1,12 +1,12 @@
-"""The native router: it owns ``/dev/fuse``, answers what it can, passes the rest on to pyfuse3.
+"""The native router: it owns ``/dev/fuse``; it answers a request, makes an upcall, or forwards it.
 
-Every method is safe from any thread; each takes the table's lock for less than a microsecond a
-row. Numbers are inode numbers, names are bytes without NUL.
+Every method is safe from any thread; each takes the lock of the metadata cache for less than a
+microsecond a row. Numbers are inode numbers, names are bytes without NUL.
 
-A request that the table does not answer is a call of a function, see ``Router.call``. What no
-function is for pyfuse3 sees through ``/dev/fd/PEER``, as the kernel speaks FUSE, one message a
-packet: INIT and DESTROY, what the router does not know, and OPEN, CREATE and the like of a kernel
-that cannot do without (before Linux 5.1). ``fh`` is the inode number there.
+A request that the cache does not answer is an upcall, see ``Router.set_upcalls``. A request that
+has no function is forwarded to pyfuse3, which reads it from ``/dev/fd/PEER`` as from the kernel,
+one message a packet: INIT and DESTROY, kinds that the router does not know, and OPEN, CREATE and
+the like of a kernel that cannot do without (before Linux 5.1). ``fh`` is the inode number there.
 """
 
 from collections.abc import Sequence
@@ -31,25 +31,25 @@ class Counters(NamedTuple):
     """What the router did since it started, and what it holds."""
 
     answered: tuple[Answered, ...]
-    passed_on: int
-    """Requests that a function or pyfuse3 answered."""
+    to_python: int
+    """Requests that were upcalls or forwarded."""
     flash_bytes: int
     """Bytes read from flash objects."""
     disk_bytes: int
     """Bytes read from disk objects."""
     inodes: int
-    """Inodes published."""
-    entries: int
-    """Names published, and names known to be absent."""
-    references: int
-    """Inodes that the kernel knows."""
+    """Inodes in the metadata cache."""
+    dentries: int
+    """Names in the metadata cache, negative entries included."""
+    known_inodes: int
+    """Inodes that the kernel knows: those with a lookup count."""
     memory: int
-    """Bytes that the table takes."""
+    """Bytes that the metadata cache takes."""
     evictions: int
     heat_lost: int
-    """Reads not counted, since ``heat`` was not asked for in time."""
+    """Reads not counted, since ``heat`` was not called in time."""
     prefetched: int
-    """Names told ahead."""
+    """Names that readdirplus prefetch gave to the kernel."""
 
 Row: TypeAlias = tuple[
     int, int, int, int, int, int, int, int, int, int, int, int, int, bytes | None, int, int, int
@@ -58,7 +58,7 @@ Row: TypeAlias = tuple[
 prefix, version, parent, target, sparse, mirrored, btime. A subclass of tuple will do."""
 
 class Router:
-    """See the module. ``memory`` bounds the table in bytes; the oldest that nobody asks for goes.
+    """See the module. ``memory`` bounds the metadata cache in bytes; beyond it entries are evicted.
 
     ``heads`` and ``objects`` are descriptors of the directories of both object stores; they are
     duplicated.
@@ -69,26 +69,26 @@ class Router:
 
     def __new__(cls, *, memory: int, heads: int, objects: int) -> Self: ...
 
-    # ------------------------------------------------------------ life
-    def call(self, functions: object, /) -> None:
+    # ------------------------------------------------------------ session
+    def set_upcalls(self, functions: object, /) -> None:
         """Let requests be answered by methods of ``functions``; before ``start``.
 
         Which, with what arguments and what they return: the table in ``src/operations.c``. A
-        request of which the method is missing goes to pyfuse3. A method fails by raising;
+        request of which the method is missing is forwarded. A method fails by raising;
         ``failed(operation, error, seconds)`` then returns the number of the error, or None: the
         method would have to wait. Then it is called again with ``wait`` True, if it has that
         argument, in a thread of a pool. Where ``failed`` returns a function, that is called there
         instead, without an argument, for the value.
 
-        ``ready()``, if there is one, tells whether the index can be used at once: it is asked in
-        the threads that read requests, which otherwise leave the call to a pool.
+        ``ready()``, if there is one, tells whether the index can be used at once: it is called by
+        the threads that read requests, which otherwise leave the upcall to a pool.
         ``never_waits()`` is called once by each thread that must not wait for a disk.
 
         Raises:
             RuntimeError: the router was started, or this was called before.
         """
 
-    def keep_awake(self, device: int, latency_us: int, /) -> None:
+    def use_pm_qos(self, device: int, latency_us: int, /) -> None:
         """Keep idle cores from states that take longer to leave, while requests come without pause.
 
         ``device`` is a descriptor of ``/dev/cpu_dma_latency``, which is duplicated: as long as
@@ -117,7 +117,7 @@ class Router:
         ``/sys/module/fuse/parameters/enable_uring``); by the device as ever where it does not.
 
         Returns (peer, ended): ``/dev/fd/PEER`` is what pyfuse3 mounts; ``ended`` becomes readable
-        when the kernel has ended the connection or a thread failed. Both belong to the caller.
+        when the kernel has ended the session or a thread failed. Both belong to the caller.
 
         Raises:
             OSError: a thread or a socket could not be made; ``device`` is closed.
@@ -126,10 +126,10 @@ class Router:
         """
 
     def prefetch(self, mountpoint: bytes, device: int, /) -> None:
-        """Tell the kernel the names of directories ahead, in which names are looked up; once.
+        """Start readdirplus prefetch of directories in which names are looked up; once.
 
-        The mount at ``mountpoint`` has the device number ``device`` (``st_dev``); it is asked, so
-        it must be served. A thread lists the directories through a copy of the mount.
+        The mount at ``mountpoint`` has the device number ``device`` (``st_dev``); it must be
+        served, since this uses it. A thread lists the directories through a copy of the mount.
 
         Raises:
             OSError: the mount cannot be copied (CAP_SYS_ADMIN), its directories not be opened by
@@ -137,91 +137,90 @@ class Router:
         """
 
     def stop(self) -> None:
-        """End every thread and close the device; what is passed on and unanswered is lost.
+        """End every thread and close the device; requests that have no reply yet are lost.
 
-        Idempotent. The published table stays readable.
+        Idempotent. The metadata cache stays readable.
         """
 
-    # ------------------------------------------------------------ the published view
+    # ------------------------------------------------------------ the metadata cache
     def put_inode(self, row: Row) -> None:
-        """Publish or replace an inode's attributes and placement; keeps its published xattrs."""
+        """Cache an inode's attributes and placement, or replace them; keeps its cached xattrs."""
 
     def change_inode(self, row: Row) -> None:
-        """Publish what a commit made of an inode.
+        """Cache what a commit made of an inode.
 
         Writes FUSE_NOTIFY_INVAL_INODE, of the attributes alone, where the kernel may be about to
-        take over older ones.
+        cache older ones.
         """
 
     def drop_inode(self, ino: int) -> None:
-        """Know nothing of an inode any longer, nor of its names and xattrs."""
+        """Drop an inode, its names and its xattrs."""
 
-    def put_entry(self, parent: int, name: bytes, ino: int) -> None:
-        """Publish a name; ``ino`` 0: there is none. Answered only while ``ino`` is published."""
+    def put_dentry(self, parent: int, name: bytes, ino: int) -> None:
+        """Cache a name; ``ino`` 0: a negative entry. A hit only while ``ino`` is cached."""
 
-    def drop_entry(self, parent: int, name: bytes) -> None:
-        """Know nothing of a name any longer; the directory is then no longer complete."""
+    def drop_dentry(self, parent: int, name: bytes) -> None:
+        """Drop a name; the directory is then no longer complete."""
 
     def put_xattrs(self, ino: int, pairs: Sequence[tuple[bytes, bytes]]) -> None:
-        """Publish all extended attributes of a published inode, in the order listxattr shows.
+        """Cache all extended attributes of a cached inode, in the order listxattr shows.
 
-        Too large ones in all (over 8 KiB) are as good as not published. No effect on an inode that
-        is not published.
+        Too large ones in all (over 8 KiB) are a miss. No effect on an inode that is not cached.
         """
 
     def drop_xattrs(self, ino: int) -> None:
-        """Know nothing of an inode's extended attributes any longer."""
+        """Drop an inode's extended attributes."""
 
-    def begin_directory(self, ino: int) -> bool:
-        """The names of a directory are going to be published one after the other.
+    def begin_fill(self, ino: int) -> bool:
+        """A cache fill of a directory begins: its names are put one after the other.
 
-        Until ``complete_directory``, what is evicted of it is remembered. False: it is complete.
+        Until ``complete_fill``, what is evicted of it is remembered. False: it is complete.
         """
 
-    def complete_directory(self, ino: int) -> bool:
-        """All names are published: any other is absent. False: some were evicted meanwhile."""
+    def complete_fill(self, ino: int) -> bool:
+        """All names are cached: any other does not exist. False: some were evicted meanwhile."""
 
     def put_listing(
         self, ino: int, cookie: int, rows: list[tuple[bytes, int, int, int]], end: bool, /
     ) -> None:
-        """Publish in which order a directory lists what is behind ``cookie``.
+        """Cache in which order a directory lists what is behind ``cookie``.
 
         Rows of name, cookie, inode number and mode, cookies growing; ``end``: there is no more.
-        A name is listed while the table has it too, with what the table says of it; ``.`` and
+        A name is listed while the cache has it too, with the attributes that are cached; ``.`` and
         ``..``, of cookies 1 and 2, always.
         """
 
     def drop_listing(self, ino: int, /) -> None:
-        """A name of the directory changed: no listing goes on with an older page."""
+        """A name of the directory changed: no listing continues with an older page."""
 
     def write_back(self, ino: int, offset: int, length: int, /) -> None:
-        """Have the kernel write what nobody was told of in a range of bytes; waits for that."""
+        """Have the kernel write its dirty pages of a range of bytes; waits for that."""
 
     def put_statfs(
         self, fields: tuple[int, int, int, int, int, int, int, int], valid_s: float
     ) -> None:
-        """Publish blocks, bfree, bavail, files, ffree, bsize, namelen, frsize for a time."""
+        """Cache blocks, bfree, bavail, files, ffree, bsize, namelen, frsize for ``valid_s``."""
 
     def clear(self) -> None:
-        """Publish nothing any longer; references stay."""
+        """Empty the metadata cache; lookup counts stay."""
 
-    # ------------------------------------------------------------ references
-    def refer(self, ino: int, count: int = 1) -> None:
-        """The kernel is told of the inode by a reply of pyfuse3."""
+    # ------------------------------------------------------------ lookup counts
+    def add_lookups(self, ino: int, count: int = 1) -> None:
+        """A reply of pyfuse3 gives the inode to the kernel."""
 
-    def references(self, ino: int) -> int:
-        """How many the kernel holds, by whoever's replies."""
+    def lookup_count(self, ino: int) -> int:
+        """How many times replies gave the inode to the kernel, less what FORGETs gave back."""
 
     def orphan(self, ino: int) -> bool:
         """The inode lost its last name; True when the kernel does not know it either.
 
-        Otherwise ``forget`` is called for it when the last reference is gone; or pyfuse3 gets a
-        FORGET, of count 1. FORGET of any other inode is not passed on.
+        Otherwise ``forget`` is called for it when its lookup count drops to 0; or pyfuse3 gets a
+        FORGET, of count 1. FORGET of any other inode is neither an upcall nor forwarded.
         """
 
-    # ------------------------------------------------------------ what comes back
+    # ------------------------------------------------------------ statistics
     def heat(self, limit: int) -> list[tuple[int, int, int]]:
-        """(ino, reads, bytes) of files read natively since they were last told; ``limit`` rows."""
+        """(ino, reads, bytes) of files read natively since the last call; ``limit`` rows."""
 
     def counters(self) -> Counters:
         """A snapshot."""

@@ -81,7 +81,7 @@ static PyObject *failed_start(router *r, int device, int ended) {
     return NULL;
 }
 
-static PyObject *router_call(PyObject *self, PyObject *functions) {
+static PyObject *router_set_upcalls(PyObject *self, PyObject *functions) {
     router *r = router_of(self);
     if (r->started || r->upcalls)
         return PyErr_Format(PyExc_RuntimeError, "the router was started, or knows whom to call");
@@ -89,7 +89,7 @@ static PyObject *router_call(PyObject *self, PyObject *functions) {
     return r->upcalls ? Py_NewRef(Py_None) : NULL;
 }
 
-static PyObject *router_keep_awake(PyObject *self, PyObject *args) {
+static PyObject *router_use_pm_qos(PyObject *self, PyObject *args) {
     router *r = router_of(self);
     int device, latency_us;
     if (!PyArg_ParseTuple(args, "ii", &device, &latency_us))
@@ -189,7 +189,7 @@ static PyObject *router_drop_inode(PyObject *self, PyObject *ino) {
     Py_RETURN_NONE;
 }
 
-static PyObject *router_put_entry(PyObject *self, PyObject *args) {
+static PyObject *router_put_dentry(PyObject *self, PyObject *args) {
     unsigned long long parent, ino;
     const char *name;
     Py_ssize_t length;
@@ -199,7 +199,7 @@ static PyObject *router_put_entry(PyObject *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-static PyObject *router_drop_entry(PyObject *self, PyObject *args) {
+static PyObject *router_drop_dentry(PyObject *self, PyObject *args) {
     unsigned long long parent;
     const char *name;
     Py_ssize_t length;
@@ -231,14 +231,14 @@ static PyObject *router_drop_xattrs(PyObject *self, PyObject *ino) {
     Py_RETURN_NONE;
 }
 
-static PyObject *router_begin_directory(PyObject *self, PyObject *ino) {
+static PyObject *router_begin_fill(PyObject *self, PyObject *ino) {
     unsigned long long number = PyLong_AsUnsignedLongLong(ino);
     if (PyErr_Occurred())
         return NULL;
     return PyBool_FromLong(tfs_table_begin_directory(router_of(self)->table, number));
 }
 
-static PyObject *router_complete_directory(PyObject *self, PyObject *ino) {
+static PyObject *router_complete_fill(PyObject *self, PyObject *ino) {
     unsigned long long number = PyLong_AsUnsignedLongLong(ino);
     if (PyErr_Occurred())
         return NULL;
@@ -297,7 +297,7 @@ static PyObject *router_clear(PyObject *self, PyObject *Py_UNUSED(none)) {
 
 /* ---------------------------------------------------------------- references */
 
-static PyObject *router_refer(PyObject *self, PyObject *args) {
+static PyObject *router_add_lookups(PyObject *self, PyObject *args) {
     unsigned long long ino, times = 1;
     if (!PyArg_ParseTuple(args, "K|K", &ino, &times) || !tfs_is_number(ino))
         return NULL;
@@ -306,7 +306,7 @@ static PyObject *router_refer(PyObject *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-static PyObject *router_references(PyObject *self, PyObject *ino) {
+static PyObject *router_lookup_count(PyObject *self, PyObject *ino) {
     unsigned long long number = PyLong_AsUnsignedLongLong(ino);
     if (PyErr_Occurred())
         return NULL;
@@ -334,27 +334,27 @@ static PyObject *router_counters(PyObject *self, PyObject *Py_UNUSED(none)) {
 }
 
 static PyMethodDef router_methods[] = {
-    {"call", router_call, METH_O, NULL},
-    {"keep_awake", router_keep_awake, METH_VARARGS, NULL},
+    {"set_upcalls", router_set_upcalls, METH_O, NULL},
+    {"use_pm_qos", router_use_pm_qos, METH_VARARGS, NULL},
     {"start", (PyCFunction)(void (*)(void))router_start, METH_VARARGS | METH_KEYWORDS, NULL},
     {"prefetch", router_prefetch, METH_VARARGS, NULL},
     {"stop", router_stop, METH_NOARGS, NULL},
     {"put_inode", router_put_inode, METH_O, NULL},
     {"change_inode", router_change_inode, METH_O, NULL},
     {"drop_inode", router_drop_inode, METH_O, NULL},
-    {"put_entry", router_put_entry, METH_VARARGS, NULL},
-    {"drop_entry", router_drop_entry, METH_VARARGS, NULL},
+    {"put_dentry", router_put_dentry, METH_VARARGS, NULL},
+    {"drop_dentry", router_drop_dentry, METH_VARARGS, NULL},
     {"put_xattrs", router_put_xattrs, METH_VARARGS, NULL},
     {"drop_xattrs", router_drop_xattrs, METH_O, NULL},
-    {"begin_directory", router_begin_directory, METH_O, NULL},
-    {"complete_directory", router_complete_directory, METH_O, NULL},
+    {"begin_fill", router_begin_fill, METH_O, NULL},
+    {"complete_fill", router_complete_fill, METH_O, NULL},
     {"put_listing", router_put_listing, METH_VARARGS, NULL},
     {"drop_listing", router_drop_listing, METH_O, NULL},
     {"put_statfs", router_put_statfs, METH_VARARGS, NULL},
     {"write_back", router_write_back, METH_VARARGS, NULL},
     {"clear", router_clear, METH_NOARGS, NULL},
-    {"refer", router_refer, METH_VARARGS, NULL},
-    {"references", router_references, METH_O, NULL},
+    {"add_lookups", router_add_lookups, METH_VARARGS, NULL},
+    {"lookup_count", router_lookup_count, METH_O, NULL},
     {"orphan", router_orphan, METH_O, NULL},
     {"heat", router_heat, METH_O, NULL},
     {"counters", router_counters, METH_NOARGS, NULL},

@@ -111,7 +111,7 @@ static PyType_Slot slots[] = {
 };
 
 static PyType_Spec spec = {
-    .name = "tierfs.native._router.Payload",
+    .name = "tierfs.native._router.WriteBuffer",
     .basicsize = sizeof(PayloadObject),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = slots,

@@ -35,8 +35,8 @@ static PyStructSequence_Desc answered_desc = {
     "tierfs.native._router.Answered", NULL, answered_fields, 4,
 };
 static PyStructSequence_Field counters_fields[] = {
-    {"answered", NULL},    {"passed_on", NULL}, {"flash_bytes", NULL}, {"disk_bytes", NULL},
-    {"inodes", NULL},      {"entries", NULL},   {"references", NULL},  {"memory", NULL},
+    {"answered", NULL},    {"to_python", NULL}, {"flash_bytes", NULL}, {"disk_bytes", NULL},
+    {"inodes", NULL},      {"dentries", NULL},   {"known_inodes", NULL},  {"memory", NULL},
     {"evictions", NULL},   {"heat_lost", NULL}, {"prefetched", NULL},
     {NULL, NULL},
 };

@@ -31,7 +31,7 @@ def small(scratch: Path) -> Iterator[Rig]:
 
 def publish(router: Router, ino: int) -> None:
     router.put_inode(inode(ino))
-    router.put_entry(ROOT, b"name-%d" % ino, ino)
+    router.put_dentry(ROOT, b"name-%d" % ino, ino)
 
 
 def known(rig: Rig, inos: range) -> set[int]:
@@ -57,17 +57,17 @@ def test_memory_is_bounded(small: Rig) -> None:
     counters = router.counters()
     assert counters.memory <= LIMIT
     assert counters.evictions == 200_000 - counters.inodes
-    assert counters.entries == counters.inodes > 4000
+    assert counters.dentries == counters.inodes > 4000
 
 
 @pytest.mark.parametrize("length", [10, 255])
 def test_absent_names_are_bounded(small: Rig, length: int) -> None:
     router = small.router
     for number in range(100_000):
-        router.put_entry(ROOT, b"%d" % number + b"n" * (length - 6), 0)
+        router.put_dentry(ROOT, b"%d" % number + b"n" * (length - 6), 0)
     counters = router.counters()
     assert counters.memory <= LIMIT
-    assert counters.entries > 100
+    assert counters.dentries > 100
 
 
 def test_names_of_one_inode_are_bounded(small: Rig) -> None:
@@ -75,7 +75,7 @@ def test_names_of_one_inode_are_bounded(small: Rig) -> None:
     router = small.router
     router.put_inode(inode(7))
     for number in range(100_000):
-        router.put_entry(ROOT, b"link-%d" % number, 7)
+        router.put_dentry(ROOT, b"link-%d" % number, 7)
     assert router.counters().memory <= LIMIT
 
 
@@ -94,7 +94,7 @@ def test_references_leave_the_rest_less_room(small: Rig) -> None:
     """They cannot be dropped: with more than fit, hardly anything is published."""
     router = small.router
     for ino in range(1, 300_000):
-        router.refer(ino)
+        router.add_lookups(ino)
     for ino in [*range(FIRST, FIRST + 100), *range(FIRST, FIRST + 100)]:
         publish(router, ino)
         router.put_inode(inode(ino, size=1))
@@ -107,7 +107,7 @@ def test_hardly_any_memory(scratch: Path, limit: int) -> None:
     for ino in range(FIRST, FIRST + 3000):
         publish(router, ino)
         router.put_xattrs(ino, [(b"user.a", bytes(ino % 512))])
-        router.put_entry(ROOT, b"absent-%d" % ino, 0)
+        router.put_dentry(ROOT, b"absent-%d" % ino, 0)
         if ino % 3 == 0:
             router.put_inode(inode(ino - 1))
     assert router.counters().inodes >= 1
@@ -141,9 +141,9 @@ def test_nothing_is_left_of_what_was_cleared(small: Rig) -> None:
     for ino in range(FIRST, FIRST + 500):
         publish(router, ino)
         router.put_xattrs(ino, [(b"user.a", b"1")])
-    router.put_entry(ROOT, b"absent", 0)
-    router.refer(FIRST)
+    router.put_dentry(ROOT, b"absent", 0)
+    router.add_lookups(FIRST)
     router.clear()
     counters = router.counters()
-    assert (counters.inodes, counters.entries, counters.references) == (0, 0, 1)
+    assert (counters.inodes, counters.dentries, counters.known_inodes) == (0, 0, 1)
     assert counters.memory == before

@@ -124,9 +124,9 @@ def test_the_view_outlives_the_threads(scratch: Path) -> None:
         rig.router.stop()
         rig.router.put_inode(inode(8))
         rig.router.put_statfs((0,) * 8, 1.0)
-        rig.router.refer(8)
+        rig.router.add_lookups(8)
         counters = rig.router.counters()
-        assert (counters.inodes, counters.references) == (2, 1)
+        assert (counters.inodes, counters.known_inodes) == (2, 1)
         assert counters.answered[ANSWERED.index("open")].ok == 1
         assert rig.router.heat(5) == []
 

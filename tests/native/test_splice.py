@@ -17,7 +17,7 @@ import pytest
 from tests.metadata.rows import inode
 from tests.native.functions import PATIENCE_S, Call, Functions
 from tests.native.rig import Rig
-from tests.native.test_calling import CALLS, NAMES
+from tests.native.test_upcalls import CALLS, NAMES
 from tests.native.wire import Op, Request, getattr_in, write_in
 from tests.support.filesystems import memory_filesystem
 from tierfs.fs.locks import WouldBlock
@@ -279,7 +279,7 @@ def test_where_nobody_is_called_pyfuse3_gets_the_bytes(scratch: Path) -> None:
         rig.initialise()
         for number in range(4):
             message = write_in(FILE, 0, os.urandom(LARGE - number))
-            assert rig.passed_on(Op.WRITE, FILE, message).body == message
+            assert rig.forwarded(Op.WRITE, FILE, message).body == message
     rig.forget()
 
 

@@ -37,7 +37,7 @@ def test_a_miss_is_passed_on_unchanged(rig: Rig) -> None:
         (100, b"of a kind that nobody knows"),
         (4096, b""),
     ]:
-        request = rig.passed_on(opcode, 9, body)
+        request = rig.forwarded(opcode, 9, body)
         assert request == Request(opcode, request.unique, 9, body)
 
 
@@ -55,13 +55,13 @@ def test_a_miss_is_passed_on_unchanged(rig: Rig) -> None:
 )
 def test_the_handle_is_the_inode_number(rig: Rig, opcode: int, size: int) -> None:
     body = bytes(range(1, 17)) + bytes(size - 16)
-    request = rig.passed_on(opcode, 0x1122334455667788, body)
+    request = rig.forwarded(opcode, 0x1122334455667788, body)
     assert request.body == struct.pack("=Q", 0x1122334455667788) + body[8:]
 
 
 def test_a_short_message_is_passed_on_as_it_is(rig: Rig) -> None:
     for opcode in (Op.READDIR, Op.FSYNC, Op.WRITE, Op.LSEEK):
-        assert rig.passed_on(opcode, 9, bytes(12)).body == bytes(12)
+        assert rig.forwarded(opcode, 9, bytes(12)).body == bytes(12)
 
 
 def test_what_comes_back_is_not_changed(rig: Rig) -> None:
@@ -107,7 +107,7 @@ def test_a_kernel_that_cannot_do_without_open_is_let_open(scratch: Path) -> None
     with Rig(scratch) as rig:
         rig.initialise(flags=1 << 17)
         for opcode in (Op.OPEN, Op.OPENDIR, Op.CREATE):
-            rig.passed_on(opcode, 9, bytes(16))
+            rig.forwarded(opcode, 9, bytes(16))
         assert rig.kernel.ask(Op.FLUSH, 9, bytes(24)).error == errno.ENOSYS
 
 

@@ -67,7 +67,7 @@ def ask(rig: Rig, times: int) -> None:
 
 
 def started(directory: Path, device: Device, *, spin_us: int = PATIENT_US) -> Rig:
-    rig = Rig(directory, workers=1, spin_us=spin_us, awake=(device.device, HELD))
+    rig = Rig(directory, workers=1, spin_us=spin_us, pm_qos=(device.device, HELD))
     rig.initialise()
     rig.router.put_inode(inode(INO))
     return rig
@@ -123,7 +123,7 @@ def test_the_limit_ends_with_the_router(scratch: Path, device: Device) -> None:
 def test_a_device_that_takes_nothing_does_no_harm(scratch: Path) -> None:
     full = os.open("/dev/full", os.O_WRONLY)
     try:
-        rig = Rig(scratch, workers=1, spin_us=PATIENT_US, awake=(full, HELD))
+        rig = Rig(scratch, workers=1, spin_us=PATIENT_US, pm_qos=(full, HELD))
     finally:
         os.close(full)
     with rig:
@@ -137,12 +137,12 @@ def test_a_device_that_takes_nothing_does_no_harm(scratch: Path) -> None:
 
 def test_mistakes_are_told(scratch: Path, device: Device) -> None:
     with Rig(scratch) as rig, pytest.raises(RuntimeError, match="was started"):
-        rig.router.keep_awake(device.device, 0)
+        rig.router.use_pm_qos(device.device, 0)
     router = Router(memory=1 << 20, heads=device.out, objects=device.out)
     with pytest.raises(ValueError, match="latency_us"):
-        router.keep_awake(device.device, -1)
+        router.use_pm_qos(device.device, -1)
     with pytest.raises(OSError, match="Bad file descriptor"):
-        router.keep_awake(-1, 0)
+        router.use_pm_qos(-1, 0)
 
 
 def test_the_descriptor_is_closed_with_the_router(scratch: Path, device: Device) -> None:

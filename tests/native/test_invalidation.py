@@ -110,14 +110,14 @@ def test_a_thread_that_we_do_not_see(known: Rig) -> None:
 
 
 def test_a_lookup_tells_as_well(known: Rig) -> None:
-    known.router.put_entry(ROOT, b"name", INO)
+    known.router.put_dentry(ROOT, b"name", INO)
     ask(known, Op.LOOKUP, ROOT, b"name\0", ANOTHER)
     known.router.change_inode(row(2))
     assert told(known) == [INO]
 
 
 def test_a_listing_tells_as_well(known: Rig) -> None:
-    known.router.put_entry(ROOT, b"name", INO)
+    known.router.put_dentry(ROOT, b"name", INO)
     known.router.put_listing(ROOT, 0, [(b"name", 1 << 61, INO, row(1).mode)], True)  # noqa: FBT003
     ask(known, Op.READDIRPLUS, ROOT, ReadIn(0, 0, 4096).pack(), ANOTHER)
     known.router.change_inode(row(2))
@@ -167,7 +167,7 @@ def test_a_rename_is_by_who_was_told_of_all_that_it_changes(known: Rig) -> None:
     directories = 80, 81
     for ino in directories:
         known.router.change_inode(row(1, ino=ino))
-    known.router.put_entry(80, b"old", INO)
+    known.router.put_dentry(80, b"old", INO)
     assert told(known) == [80, 81]
     for rename, flags in ((12, b""), (45, bytes(8))):
         for thread, expected in ((OURS, []), (ANOTHER, [INO, 80, 81])):

@@ -165,7 +165,7 @@ def test_a_write_is_answered_with_what_was_written(
 def test_an_inode_that_is_made_is_told_as_by_a_lookup(rig: Rig, functions: Functions) -> None:
     rig.kernel.request(Op.MKDIR, DIRECTORY, body("II", 0o755, 0, names=b"name\0"))
     rig.router.put_inode(inode(MADE, mode=MODE))
-    rig.router.put_entry(DIRECTORY, b"name", MADE)
+    rig.router.put_dentry(DIRECTORY, b"name", MADE)
     functions.next().answer(inode(MADE, mode=MODE))
     reply = rig.kernel.reply()
     entry = Entry.parse(reply.body)
@@ -400,7 +400,7 @@ def test_calls_of_many_clients_are_made_by_one_thread(scratch: Path) -> None:
 
 
 def test_an_orphan_is_forgotten_by_a_function(rig: Rig, functions: Functions) -> None:
-    rig.router.refer(FILE)
+    rig.router.add_lookups(FILE)
     assert not rig.router.orphan(FILE)
     rig.kernel.request(Op.FORGET, FILE, struct.pack("=Q", 1))
     call = functions.next()
@@ -431,11 +431,11 @@ def test_stopping_waits_for_calls(rig: Rig, functions: Functions) -> None:
 
 def test_functions_are_named_before_the_start(rig: Rig, functions: Functions) -> None:
     with pytest.raises(RuntimeError):
-        rig.router.call(functions)
+        rig.router.set_upcalls(functions)
 
 
 def test_a_function_that_is_missing_leaves_its_requests_to_pyfuse3(scratch: Path) -> None:
     with Rig(scratch, workers=1, functions=Functions("write")) as rig:
         rig.initialise()
-        assert rig.passed_on(Op.UNLINK, DIRECTORY, b"n\0").opcode == Op.UNLINK
+        assert rig.forwarded(Op.UNLINK, DIRECTORY, b"n\0").opcode == Op.UNLINK
     rig.forget()

@@ -28,7 +28,7 @@ def rig(scratch: Path) -> Iterator[Rig]:
 numbers = st.one_of(st.integers(1, 12), st.integers(1, 2**64 - 1))
 counts = st.integers(0, 5)
 steps = st.one_of(
-    st.tuples(st.just("refer"), numbers, counts),
+    st.tuples(st.just("add_lookups"), numbers, counts),
     st.tuples(st.just("forget"), numbers, counts),
     st.tuples(st.just("batch"), st.lists(st.tuples(numbers, counts), max_size=6), st.none()),
     st.tuples(st.just("lookup"), numbers, st.none()),
@@ -44,7 +44,7 @@ class Model:
         self.orphans: set[int] = set()
         self.told: list[int] = []
 
-    def refer(self, ino: int, count: int) -> None:
+    def add_lookups(self, ino: int, count: int) -> None:
         self.counts[ino] += count
 
     def forget(self, ino: int, count: int) -> None:
@@ -68,11 +68,11 @@ def test_references_are_conserved(rig: Rig, sequence: list[tuple[str, object, ob
         _apply(rig, model, step, ino, count)
     rig.kernel.ask(Op.FLUSH)  # what was forgotten before is counted by now
     for ino, expected in model.counts.items():
-        assert rig.router.references(ino) == expected
+        assert rig.router.lookup_count(ino) == expected
         rig.kernel.request(Op.FORGET, ino, forget_in(expected))
         model.forget(ino, expected)
     rig.kernel.ask(Op.FLUSH)
-    assert rig.router.counters().references == 0
+    assert rig.router.counters().known_inodes == 0
     assert sorted(_told(rig)) == sorted(model.told)
 
 
@@ -88,14 +88,14 @@ def _apply(rig: Rig, model: Model, step: str, ino: object, count: object) -> Non
         assert rig.router.orphan(ino) is model.orphan(ino)
     elif step == "lookup":
         rig.router.put_inode(inode(ino & (1 << 62) - 1 or 1))
-        rig.router.put_entry(ROOT, b"n", ino & (1 << 62) - 1 or 1)
+        rig.router.put_dentry(ROOT, b"n", ino & (1 << 62) - 1 or 1)
         assert rig.kernel.ask(Op.LOOKUP, ROOT, b"n\0").error == 0
-        model.refer(ino & (1 << 62) - 1 or 1, 1)
-    elif isinstance(count, int) and step == "refer":
+        model.add_lookups(ino & (1 << 62) - 1 or 1, 1)
+    elif isinstance(count, int) and step == "add_lookups":
         if count:
             rig.kernel.ask(Op.FLUSH)  # the requests before are dealt with
-            rig.router.refer(ino, count)
-            model.refer(ino, count)
+            rig.router.add_lookups(ino, count)
+            model.add_lookups(ino, count)
     elif isinstance(count, int):
         rig.kernel.request(Op.FORGET, ino, forget_in(count))
         model.forget(ino, count)
@@ -111,8 +111,8 @@ def _told(rig: Rig) -> list[int]:
 
 
 def test_only_for_orphans_a_forget_is_passed_on(rig: Rig) -> None:
-    rig.router.refer(7, 3)
-    rig.router.refer(8)
+    rig.router.add_lookups(7, 3)
+    rig.router.add_lookups(8)
     assert not rig.router.orphan(7)
     rig.kernel.request(Op.FORGET, 8, forget_in(1))
     rig.kernel.request(Op.FORGET, 7, forget_in(2))
@@ -125,23 +125,23 @@ def test_only_for_orphans_a_forget_is_passed_on(rig: Rig) -> None:
 
 
 def test_a_batch_that_claims_more_than_it_holds(rig: Rig) -> None:
-    rig.router.refer(7, 3)
+    rig.router.add_lookups(7, 3)
     rig.kernel.request(Op.BATCH_FORGET, 0, batch_forget_in([(7, 2)], count=2**32 - 1))
     rig.kernel.ask(Op.FLUSH)
-    assert rig.router.references(7) == 1
+    assert rig.router.lookup_count(7) == 1
 
 
 def test_as_many_as_the_kernel_may_have(rig: Rig) -> None:
     """The table of references grows, and shrinks again."""
     empty = rig.router.counters().memory
     for ino in range(1, 100_001):
-        rig.router.refer(ino)
+        rig.router.add_lookups(ino)
     full = rig.router.counters()
-    assert full.references == 100_000
+    assert full.known_inodes == 100_000
     assert full.memory > empty + 16 * 100_000
     for start in range(1, 100_001, 1000):
         batch = [(ino, 1) for ino in range(start, start + 1000)]
         rig.kernel.request(Op.BATCH_FORGET, 0, batch_forget_in(batch))
     rig.kernel.ask(Op.FLUSH)
-    assert rig.router.counters().references == 0
+    assert rig.router.counters().known_inodes == 0
     assert rig.router.counters().memory == empty

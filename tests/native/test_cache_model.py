@@ -60,12 +60,12 @@ class Model:
     def drop_inode(self, ino: int) -> None:
         for (parent, name), target in list(self.entries.items()):
             if target == ino:
-                self.drop_entry(parent, name)
+                self.drop_dentry(parent, name)
         self.inodes.pop(ino, None)
         self.xattrs.pop(ino, None)
         self.break_completeness(ino)
 
-    def put_entry(self, parent: int, name: bytes, ino: int) -> None:
+    def put_dentry(self, parent: int, name: bytes, ino: int) -> None:
         self.entries.pop((parent, name), None)
         if ino == 0 and parent not in self.complete:
             self.entries[parent, name] = 0
@@ -74,7 +74,7 @@ class Model:
         elif ino:
             self.break_completeness(parent)
 
-    def drop_entry(self, parent: int, name: bytes) -> None:
+    def drop_dentry(self, parent: int, name: bytes) -> None:
         self.entries.pop((parent, name), None)
         self.break_completeness(parent)
 
@@ -82,13 +82,13 @@ class Model:
         self.listing.discard(directory)
         self.complete.discard(directory)
 
-    def begin_directory(self, ino: int) -> bool:
+    def begin_fill(self, ino: int) -> bool:
         begun = ino in self.inodes and ino not in self.complete
         if begun:
             self.listing.add(ino)
         return begun
 
-    def complete_directory(self, ino: int) -> bool:
+    def complete_fill(self, ino: int) -> bool:
         if ino in self.listing:
             self.listing.remove(ino)
             self.complete.add(ino)
@@ -111,11 +111,11 @@ class Model:
 steps = st.one_of(
     st.tuples(st.just("put_inode"), numbers, st.integers(0, 9)),
     st.tuples(st.just("drop_inode"), numbers),
-    st.tuples(st.just("put_entry"), directories, names, st.integers(0, 8)),
-    st.tuples(st.just("drop_entry"), directories, names),
+    st.tuples(st.just("put_dentry"), directories, names, st.integers(0, 8)),
+    st.tuples(st.just("drop_dentry"), directories, names),
     st.tuples(st.just("put_xattrs"), numbers, values),
-    st.tuples(st.just("begin_directory"), directories),
-    st.tuples(st.just("complete_directory"), directories),
+    st.tuples(st.just("begin_fill"), directories),
+    st.tuples(st.just("complete_fill"), directories),
     st.tuples(st.just("clear")),
 )
 
@@ -152,7 +152,7 @@ def _publish(rig: Rig, name: str, arguments: list[object]) -> object:
 
 def _compare(rig: Rig, model: Model) -> None:
     counters = rig.router.counters()
-    assert (counters.inodes, counters.entries) == (len(model.inodes), len(model.entries))
+    assert (counters.inodes, counters.dentries) == (len(model.inodes), len(model.entries))
     for parent in DIRECTORIES:
         for name in (b"a", b"b", b"cc", b"d" * 255):
             reply = asked(rig, Op.LOOKUP, parent, name + b"\0")
@@ -204,37 +204,37 @@ class Truth:
         self.sizes[parent] += 1
         self.put(self.serial)
         self.put(parent)
-        self.rig.router.put_entry(parent, name, self.serial)
+        self.rig.router.put_dentry(parent, name, self.serial)
 
     def unlink(self, parent: int, name: bytes) -> None:
         ino = self.names.pop((parent, name), None)
         if ino is not None:
             self.rig.router.drop_inode(ino)
-            self.rig.router.put_entry(parent, name, 0)
+            self.rig.router.put_dentry(parent, name, 0)
 
     def rename(self, old: tuple[int, bytes], new: tuple[int, bytes]) -> None:
         if old in self.names and old != new:
             self.names[new] = self.names.pop(old)
             self.put(self.names[new])
-            self.rig.router.put_entry(*old, 0)
-            self.rig.router.put_entry(*new, self.names[new])
+            self.rig.router.put_dentry(*old, 0)
+            self.rig.router.put_dentry(*new, self.names[new])
 
     def look(self, parent: int, name: bytes) -> None:
         ino = self.names.get((parent, name))
         if ino is not None:
             self.put(ino)
-        self.rig.router.put_entry(parent, name, ino or 0)
+        self.rig.router.put_dentry(parent, name, ino or 0)
 
     def begin(self, parent: int) -> None:
         self.put(parent)
-        self.rig.router.begin_directory(parent)
+        self.rig.router.begin_fill(parent)
         for directory, name in self.names:
             if directory == parent:
                 self.look(parent, name)
 
     def list(self, parent: int) -> None:
         self.begin(parent)
-        self.rig.router.complete_directory(parent)
+        self.rig.router.complete_fill(parent)
 
     def crowd(self, count: int) -> None:
         for _ in range(count * 10):
