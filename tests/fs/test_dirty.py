@@ -296,7 +296,7 @@ def test_a_write_to_the_disk_tier_that_may_not_wait_goes_to_the_page_cache_or_wa
         assert flags == os.RWF_NOWAIT
         return small.os.call("disk.pwrite", os.pwritev, fd, data, offset)
 
-    monkeypatch.setattr(store, "_in_memory", False)
+    monkeypatch.setattr(store, "in_memory", False)
     monkeypatch.setattr(store._calls, "pwritev", pwritev)
     if number:
         small.os.clear()

@@ -12,6 +12,7 @@ from tests.fs.scenarios import HEAD, pattern
 from tests.support.volumes import LooseVolume
 from tierfs.fs.data import Data
 from tierfs.fs.locks import WouldBlock
+from tierfs.metadata.index import Index
 
 Call = Callable[[Data, int], object]
 
@@ -33,3 +34,38 @@ def test_no_call_waits_for_the_disk(small: LooseVolume, name: str) -> None:
     with suppress(WouldBlock):
         CALLS[name](small.fs.data, ino)
     assert [label for label in small.os.labels if label.startswith("disk.")] == []
+
+
+def syncs(volume: LooseVolume, ino: int) -> list[Callable[[], None]]:
+    return [
+        lambda: volume.fs.data.sync(ino, wait=False),
+        lambda: volume.fs.sync_index(wait=False),
+    ]
+
+
+def test_a_sync_in_memory_waits_for_nothing(small: LooseVolume) -> None:
+    assert small.index.in_memory, "these tests run in /dev/shm"
+    for sync in syncs(small, file_of(small, pattern(1000))):
+        small.os.clear()
+        sync()
+        assert "index.sync" in small.os.labels
+
+
+def test_a_sync_of_a_device_does_not_begin(
+    small: LooseVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ino = file_of(small, pattern(1000))
+    monkeypatch.setattr(Index, "in_memory", False)
+    monkeypatch.setattr(small.fs.data, "_in_memory", False)
+    small.os.clear()
+    for sync in syncs(small, ino):
+        with pytest.raises(WouldBlock):
+            sync()
+    assert not [label for label in small.os.labels if "sync" in label]
+
+
+def test_a_sync_that_mirrors_does_not_begin(small: LooseVolume) -> None:
+    ino = file_of(small, pattern(1000))
+    small.fs.data.mirrors_at_sync = lambda _: True
+    with pytest.raises(WouldBlock):
+        small.fs.data.sync(ino, wait=False)

@@ -90,8 +90,8 @@ CALLS = [
         "c",
     ),
     (Op.REMOVEXATTR, b"user.a\0", "removexattr", (b"user.a",), "c"),
-    (Op.FSYNC, body("QII", 0, 1, 0), "fsync", (1,), ""),
-    (Op.FSYNCDIR, body("QII", 0, 1, 0), "fsyncdir", (1,), ""),
+    (Op.FSYNC, body("QII", 0, 1, 0), "fsync", (1,), "w"),
+    (Op.FSYNCDIR, body("QII", 0, 1, 0), "fsyncdir", (1,), "w"),
     (Op.SETATTR, SETATTR, "setattr", ((3, 5, 6, -7, 8, 9, 0o600, 11, 12),), "cw"),
     (Op.WRITE, write_in(0, 7, b"data"), "write", (7, b"data"), "w"),
     (Op.READ, ReadIn(0, 7, 9).pack(), "read", (7, 9), "aw"),
@@ -323,6 +323,9 @@ def test_threads_that_must_not_wait_for_a_disk_are_told_so(scratch: Path) -> Non
         first.answer(WouldBlock())
         second = functions.next()
         rig.kernel.request(Op.FSYNC, FILE, body("QII", 0, 0, 0))
+        tried = functions.next()
+        assert tried.thread == first.thread
+        tried.answer(WouldBlock())
         third = functions.next()
         assert told == {first.thread}
         for call, value in ((second, 4), (third, None)):

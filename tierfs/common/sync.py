@@ -20,6 +20,15 @@ import threading
 from collections.abc import Callable
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
+_STATFS_LONGS = 32
+"""More than struct statfs has; its first is ``f_type``."""
+_TMPFS_MAGIC = 0x01021994
+
+
+def is_in_memory(fd: int) -> bool:
+    """Whether a filesystem is tmpfs, where neither a write nor a sync waits for a device."""
+    fields = (ctypes.c_long * _STATFS_LONGS)()
+    return _LIBC.fstatfs(fd, fields) == 0 and fields[0] == _TMPFS_MAGIC
 
 
 def sync_file(fd: int) -> None:

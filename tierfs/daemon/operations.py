@@ -196,9 +196,9 @@ class Operations:
             return None
         return list(islice(self._fs.listing.after(ino, cookie), LINES))
 
-    def fsyncdir(self, _ino: int, _flags: int = 0) -> None:
+    def fsyncdir(self, _ino: int, _flags: int = 0, *, wait: bool = True) -> None:
         """FSYNCDIR."""
-        self._fs.sync_index()
+        self._fs.sync_index(wait=wait)
 
     # ---------------------------------------------------------------- attributes
 
@@ -282,9 +282,9 @@ class Operations:
         most = min(length, MOST_COPIED)
         return self._fs.ranges.copy(ino, offset, target, to, most, wait=wait)
 
-    def fsync(self, ino: int, _flags: int = 0) -> None:
+    def fsync(self, ino: int, _flags: int = 0, *, wait: bool = True) -> None:
         """FSYNC; must never be answered ENOSYS, which the kernel would take for success."""
-        self._fs.data.sync(ino)
+        self._fs.data.sync(ino, wait=wait)
 
     # ---------------------------------------------------------------- who asks, and for what
 

@@ -128,6 +128,7 @@ class Data:
         self._reclaimer = reclaimer
         self._clock = clock
         self._migrations = locks.migrations
+        self._in_memory = index.in_memory and all(store.in_memory for store in tiers.stores)
         self._damage = metrics.damage
         self._mirror_reads = metrics.mirror_reads
         self.mirrors_at_sync: Callable[[int], bool] = lambda _: False
@@ -266,13 +267,16 @@ class Data:
             else:
                 self._commit(change)
 
-    def sync(self, ino: int) -> None:
+    def sync(self, ino: int, *, wait: bool = True) -> None:
         """Make the file survive a power cut: flash object, disk object, index (fsync(2)).
 
         Raises:
+            WouldBlock: ``wait`` is False, and this waits for a device or copies a head.
             FsError: an earlier sync of the file failed, and it was not truncated to 0 since.
             OSError: this sync failed.
         """
+        if not wait and (not self._in_memory or self.mirrors_at_sync(ino)):
+            raise WouldBlock
         inode = self._index.inodes.cached(ino)
         if inode is None or not stat.S_ISREG(inode.mode):
             self._file(ino)

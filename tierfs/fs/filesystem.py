@@ -13,7 +13,7 @@ from tierfs.fs.data import Data
 from tierfs.fs.directories import NAME_MAX
 from tierfs.fs.dirty import DirtySet
 from tierfs.fs.listing import Listing
-from tierfs.fs.locks import InodeLocks
+from tierfs.fs.locks import InodeLocks, WouldBlock
 from tierfs.fs.moves import Moves
 from tierfs.fs.names import Names
 from tierfs.fs.placement import Placement
@@ -97,10 +97,13 @@ class FileSystem:
             name_max=NAME_MAX,
         )
 
-    def sync_index(self) -> None:
+    def sync_index(self, *, wait: bool = True) -> None:
         """Make every name and attribute survive a power cut: fsync(2) of a directory.
 
         Raises:
             OSError: the sync failed.
+            WouldBlock: ``wait`` is False, and this waits for a device.
         """
+        if not wait and not self._index.in_memory:
+            raise WouldBlock
         self._index.sync()

@@ -23,7 +23,7 @@ from urllib.parse import quote
 from tierfs.common.errors import IndexDamaged, IndexFailed, VolumeRefused, errno_of
 from tierfs.common.metrics import Metrics
 from tierfs.common.osio import Os
-from tierfs.common.sync import GroupSync, sync_data
+from tierfs.common.sync import GroupSync, is_in_memory, sync_data
 from tierfs.metadata.failures import failure, translated
 from tierfs.metadata.folds import Folds
 from tierfs.metadata.room import Room, make_log
@@ -353,6 +353,11 @@ class Database:
             self._depth = 0
             self._on_rollback()
             self._rollbacks.inc()
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether a sync never waits for a device."""
+        return self._wal >= 0 and is_in_memory(self._wal)
 
     def sync(self) -> None:
         """Make every commit so far survive a power cut; threads that wait share one sync.

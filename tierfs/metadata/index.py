@@ -292,6 +292,11 @@ class Index:
                 "check 'index' in the volume file"
             )
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether a sync never waits for a device."""
+        return self._database.in_memory
+
     def sync(self) -> None:
         """Make every commit so far survive a power cut."""
         reserved = self._reserved

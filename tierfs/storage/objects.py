@@ -34,7 +34,7 @@ from tierfs.common.beneath import (
 from tierfs.common.extents import SECTOR, whole_blocks
 from tierfs.common.osio import Os
 from tierfs.common.ranges import data_ranges
-from tierfs.common.sync import GroupSync, sync_data, sync_file, sync_filesystem
+from tierfs.common.sync import GroupSync, is_in_memory, sync_data, sync_file, sync_filesystem
 from tierfs.storage.write_buffer import IN_MEMORY, Buffer, PipedBuffer
 
 P = ParamSpec("P")
@@ -48,11 +48,6 @@ LOST_AND_FOUND = "lost+found"
 FILES_PER_DIRECTORY_BITS = 10
 OBJECT_MODE = 0o600
 DIRECTORY_MODE = 0o700
-TMPFS_MAGIC = 0x01021994
-"""f_type of ``struct statfs``, its first field (linux/magic.h)."""
-
-STATFS_LONGS = 32
-"""More than ``struct statfs`` has."""
 
 LARGEST_FOLIO = 2 * 1024 * 1024
 """Bytes that the page cache holds together at most: it drops all of them, or none."""
@@ -100,12 +95,6 @@ def set_aside(root: Path, ino: int) -> Path:
 
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
-
-
-def _is_in_memory(fd: int) -> bool:
-    """Whether a filesystem is tmpfs, which never waits for a device (statfs(2))."""
-    fields = (ctypes.c_long * STATFS_LONGS)()
-    return _LIBC.fstatfs(fd, fields) == 0 and fields[0] == TMPFS_MAGIC
 
 
 def object_path(ino: int) -> str:
@@ -229,7 +218,8 @@ class ObjectStore:
         self._calls = _Calls(name, os_)
         self._group_flush = GroupSync(lambda: self._calls.syncfs(self._directory))
         self._directory = self._open_root()
-        self._in_memory = _is_in_memory(self._directory)
+        self.in_memory = is_in_memory(self._directory)
+        """Whether nothing waits for a device."""
         self._knows_nowait = True
 
     @property
@@ -330,7 +320,7 @@ class ObjectStore:
 
         False: it would wait, or the filesystem cannot tell, as ext4; some bytes may be written.
         """
-        if self._in_memory:
+        if self.in_memory:
             self.write_by(fd, offset, data)
             return True
         if not self._knows_nowait:

@@ -156,21 +156,23 @@ static void run_for_disk(job *j, void *thread) {
     forget_orphans(thread);
 }
 
-static void run_waiting(job *j, void *thread) {
-    kept *k = (kept *)j;
-    if (call(thread, &k->request, k->operation, false) == CALL_DONE)
-        kept_free(k);
-    else
-        pass_to(k->router->calls->disk, k, run_for_disk);
-    forget_orphans(thread);
-}
+static void run_waiting(job *j, void *thread);
 
 /* On to where it may wait. */
 static void pass_further(calls *c, kept *k, call_result why) {
     if (why == CALL_BUSY)
         pass_to(c->waiting, k, run_waiting);
     else
-        pass_to(c->disk, k, run_for_disk);
+        pass_to(k->operation->pool == POOL_TRIED ? c->sync : c->disk, k, run_for_disk);
+}
+
+static void run_waiting(job *j, void *thread) {
+    kept *k = (kept *)j;
+    if (call(thread, &k->request, k->operation, false) == CALL_DONE)
+        kept_free(k);
+    else
+        pass_further(k->router->calls, k, CALL_WAITS);
+    forget_orphans(thread);
 }
 
 static void call_kept(worker *w, kept *k) {
@@ -263,7 +265,7 @@ static void ask(worker *w, request *q, const operation *op) {
             tfs_forward_request(r->forward, q);
         return;
     }
-    if (op->pool == POOL_CALLS && !w->by_ring) {
+    if (op->pool != POOL_SYNC && !w->by_ring) {
         call_or_queue(w, q, op);
         return;
     }

@@ -23,7 +23,7 @@ static const operation operations[OPERATIONS] = {
     [FUSE_TMPFILE] = {"tmpfile", "III.C", REPLY_CREATED, ANSWER_TMPFILE, .changes = true},
     [FUSE_READLINK] = {"readlink", "", REPLY_BYTES, ANSWER_READLINK},
     [FUSE_READDIRPLUS] = {"readdir", ":KI.:..A", REPLY_LISTING, ANSWER_READDIR, .answer = tfs_answer_listing},
-    [FUSE_FSYNCDIR] = {"fsyncdir", ":I.", REPLY_DONE, ANSWER_FSYNCDIR, POOL_SYNC},
+    [FUSE_FSYNCDIR] = {"fsyncdir", ":I.W", REPLY_DONE, ANSWER_FSYNCDIR, POOL_TRIED},
 
     /* attributes */
     [FUSE_GETATTR] = {"getattr", "..:AW", REPLY_ATTRIBUTES, ANSWER_GETATTR, .answer = tfs_answer_getattr},
@@ -47,7 +47,7 @@ static const operation operations[OPERATIONS] = {
     [NEWER_COPY_FILE_RANGE_64] = {"copy_file_range_64", ":QQ:QQ:W", REPLY_OFFSET, ANSWER_COPY_FILE_RANGE,
                                   .resizes = true, .changes = true},
     [FUSE_RELEASE] = {.counted = ANSWER_RELEASE, .answer = tfs_answer_release},
-    [FUSE_FSYNC] = {"fsync", ":I.", REPLY_DONE, ANSWER_FSYNC, POOL_SYNC},
+    [FUSE_FSYNC] = {"fsync", ":I.W", REPLY_DONE, ANSWER_FSYNC, POOL_TRIED},
 
     /* what is refused: see answers.c */
     [FUSE_OPEN] = {.counted = ANSWER_OPEN, .answer = tfs_refuse_open},

@@ -25,7 +25,8 @@ typedef enum {
 
 typedef enum {
     POOL_CALLS, /* the worker itself; where it would have to wait, the pool of calls, and then that for disks */
-    POOL_SYNC,  /* fsync(2) and the like, which always wait */
+    POOL_SYNC,  /* a pool of its own, for what always waits */
+    POOL_TRIED, /* the worker itself; where it would have to wait, POOL_SYNC */
 } pool_choice;
 
 typedef struct {
