@@ -25,7 +25,7 @@ def check(volume: LooseVolume, *, trimmed: bool = False) -> None:
     for store in stores(volume):
         assert set(store.inodes()) <= regular, f"a {store.name} object of no file"
     if trimmed:
-        assert volume.index.cuts.all() == []
+        assert volume.index.pending_truncations.all() == []
 
 
 def all_inodes(volume: LooseVolume) -> list[int]:

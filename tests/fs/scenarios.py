@@ -62,7 +62,7 @@ def populate(volume: LooseVolume) -> None:
 
 def is_there(volume: LooseVolume, name: bytes) -> bool:
     """Whether the root has this name."""
-    return volume.index.entries.find(ROOT, name) is not None
+    return volume.index.dentries.find(ROOT, name) is not None
 
 
 def before() -> dict[bytes, bytes]:

@@ -667,7 +667,7 @@ def test_the_thread_that_serves_everybody_does_not_wait(many: LooseVolume) -> No
 
 
 def test_a_mode_is_changed_without_a_wrong_size(many: LooseVolume) -> None:
-    ino = many.index.entries._database.rows("SELECT ino FROM entry WHERE name = x'33'")[0][0]
+    ino = many.index.dentries._database.rows("SELECT ino FROM entry WHERE name = x'33'")[0][0]
     assert many.fs.attributes.set(ino, Changes(mode=0o600)).size == 4
 
 

@@ -376,7 +376,7 @@ def test_a_read_only_volume_writes_nothing(small: LooseVolume) -> None:
     small.read_only = True
     small.open()
     assert content(small, b"file") == b"data"
-    assert small.index.entries.find(ROOT, b"gone") is None
+    assert small.index.dentries.find(ROOT, b"gone") is None
     while small.index.recount():
         pass
     assert small.volume.usage().counts.files >= 1

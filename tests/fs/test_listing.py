@@ -15,7 +15,7 @@ from tests.fs.calls import DIRECTORY, fails, make, names_in
 from tests.support.fixtures import directory
 from tests.support.volumes import LooseVolume, make_tiers, volume_settings
 from tierfs.fs.volume import format_volume
-from tierfs.metadata.entries import Entry
+from tierfs.metadata.dentries import Dentry
 from tierfs.metadata.inodes import ROOT
 
 MANY = 200_000
@@ -98,7 +98,7 @@ def test_a_listing_in_progress_misses_and_repeats_nothing(
         apply(shared, ino, change)
     there_all_the_time = set(names_in(shared, ino))
     made: list[bytes] = []
-    listed: list[Entry] = []
+    listed: list[Dentry] = []
     for count, between in [*steps, (100, [])]:
         cookie = listed[-1].cookie if listed else 0
         listed += islice(shared.fs.listing.after(ino, cookie), count)

@@ -297,7 +297,7 @@ def test_the_row_in_cut_stays_for_a_move_that_was_made_since(
     with monkeypatch.context() as patch:
         patch.setattr(reclaimer, "_trim_objects", trim_and_move)
         reclaimer.drain()
-    assert small.index.cuts.all() == [ino]
+    assert small.index.pending_truncations.all() == [ino]
     assert objects(small, ino)[1] is not None
     small.abandon()
     small.open()

@@ -10,8 +10,8 @@ import pytest
 from tests.fs.calls import DIRECTORY, FILE, ME
 from tests.fs.test_view import Opened
 from tierfs.fs.publication import AHEAD, PAGE, PATIENCE, RECOVERY_S, REMEMBERED, Publication
+from tierfs.metadata.cache_updater import ABSENT
 from tierfs.metadata.inodes import ROOT
-from tierfs.metadata.view import ABSENT
 
 
 class Seconds:

@@ -66,7 +66,7 @@ def test_every_kind_onto_every_kind(small: LooseVolume, flags: int, *, apart: bo
 
 
 def inode_at(volume: LooseVolume, parent: int, name: bytes) -> int | None:
-    found = volume.index.entries.find(parent, name)
+    found = volume.index.dentries.find(parent, name)
     return None if found is None else found.ino
 
 

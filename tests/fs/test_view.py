@@ -34,8 +34,8 @@ from tierfs.fs.filesystem import FileSystem
 from tierfs.fs.front import Front
 from tierfs.fs.references import CountedReferences
 from tierfs.fs.volume import Volume, format_volume, open_volume
+from tierfs.metadata.cache_updater import ABSENT
 from tierfs.metadata.inodes import ROOT
-from tierfs.metadata.view import ABSENT
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -308,7 +308,7 @@ def test_nothing_read_inside_a_transaction_is_published(opened: Opened) -> None:
     opened.view.clear()
     with suppress(ZeroDivisionError), index.transaction():
         index.inodes.update(made._replace(size=5))
-        assert index.entries.find(ROOT, b"f") == made._replace(size=5)
+        assert index.dentries.find(ROOT, b"f") == made._replace(size=5)
         assert index.inodes.get(made.ino).size == 5
         assert opened.view.inodes == {}
         raise ZeroDivisionError
@@ -361,7 +361,7 @@ def test_threads_publish_nothing_old(opened: Opened) -> None:
         lambda number: fs.names.rename(ROOT, b"%d" % (number % 41), ROOT, b"%d" % (number % 43)),
         lambda number: fs.names.lookup(ROOT, b"%d" % (number % 53)),
         listed,
-        lambda _number: opened.volume.index.entries.publish(ROOT, b"", 1000),
+        lambda _number: opened.volume.index.dentries.fill_cache(ROOT, b"", 1000),
     ]
     threads = [threading.Thread(target=loop, args=(step,)) for step in steps]
     for thread in threads:

@@ -29,7 +29,7 @@ from tierfs.common.units import KIB, SECOND
 from tierfs.fs.virtual_xattrs import OF_FILES, PIN, PINNED_BY, PREFIX, REQUESTED, WRITABLE
 from tierfs.metadata.inodes import ROOT
 from tierfs.metadata.pins_and_requests import Pin, Request
-from tierfs.metadata.survey import Survey
+from tierfs.metadata.reader import IndexReader
 
 HOUR = 3600 * SECOND
 OWNER = Somebody(uid=ME.uid)
@@ -40,13 +40,13 @@ NO_TEXT = [b"1\0", b"\xff", b"\xef\xbc\x96h", b"1" * (LONGEST + 1), bytes(65536)
 
 def pins(volume: LooseVolume) -> list[Pin]:
     """Every pin."""
-    with closing(Survey(volume.index.path)) as survey:
+    with closing(IndexReader(volume.index.path)) as survey:
         return survey.pins(0, 10)
 
 
 def requests(volume: LooseVolume) -> list[Request]:
     """Every request."""
-    with closing(Survey(volume.index.path)) as survey:
+    with closing(IndexReader(volume.index.path)) as survey:
         return survey.requests(0, 10)
 
 

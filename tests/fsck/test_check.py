@@ -37,7 +37,7 @@ from tierfs.fsck import check as check_module
 from tierfs.fsck import kinds
 from tierfs.fsck.check import Finding, check
 from tierfs.metadata import index as index_module
-from tierfs.metadata import inspection
+from tierfs.metadata import integrity
 from tierfs.metadata.inodes import ROOT
 from tierfs.storage.markers import MARKER
 
@@ -161,7 +161,7 @@ def test_damage_of_sqlite_ends_the_check(image: Image) -> None:
 def test_no_room_for_temporary_files_is_no_damage(
     image: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inspection, "PRAGMAS", ("PRAGMA temp.max_page_count = 2",))
+    monkeypatch.setattr(integrity, "PRAGMAS", ("PRAGMA temp.max_page_count = 2",))
     with pytest.raises(IndexFailed, match="full") as failure:
         check(image.settings)
     assert failure.value.errno == errno.ENOSPC

@@ -16,7 +16,7 @@ from tierfs.fsck import check as check_module
 from tierfs.fsck import kinds
 from tierfs.fsck.faults import Case, cases
 from tierfs.metadata.inodes import ROOT, Inode
-from tierfs.metadata.inspection import Inspection
+from tierfs.metadata.integrity import IntegrityCheck
 
 INODES = 100_000
 FEWER = 20_000
@@ -66,7 +66,7 @@ class Memory:
         self._before = sys.getallocatedblocks()
         monkeypatch.setattr(check_module, "cases", self._watched)
 
-    def _watched(self, inspection: Inspection) -> Iterator[Case]:
+    def _watched(self, inspection: IntegrityCheck) -> Iterator[Case]:
         for number, case in enumerate(cases(inspection)):
             if number % EACH == 0:
                 self.most = max(self.most, sys.getallocatedblocks() - self._before)

@@ -12,7 +12,7 @@ from tests.support.volumes import home
 from tierfs.common.metrics import Metrics
 from tierfs.common.osio import Os
 from tierfs.metadata.index import DEFAULT_CACHE_ENTRIES, Index
-from tierfs.metadata.survey import Survey
+from tierfs.metadata.reader import IndexReader
 
 __all__ = ["home"]
 
@@ -44,7 +44,7 @@ def index(open_index: OpenIndex) -> Index:
 
 
 @pytest.fixture
-def survey(index: Index) -> Iterator[Survey]:
+def survey(index: Index) -> Iterator[IndexReader]:
     """Reads the index beside it."""
-    with contextlib.closing(Survey(index.path)) as made:
+    with contextlib.closing(IndexReader(index.path)) as made:
         yield made

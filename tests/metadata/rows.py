@@ -45,10 +45,10 @@ def add(index: Index, name: bytes, parent: int = 1) -> Inode:
     with index.transaction():
         made = inode(index.new_serial(), parent=parent)
         index.inodes.insert(made)
-        index.entries.insert(parent, name, made.ino, index.new_serial())
+        index.dentries.insert(parent, name, made.ino, index.new_serial())
     return made
 
 
 def names(index: Index, parent: int = 1, cookie: int = 0) -> list[bytes]:
     """A listing from ``cookie`` on."""
-    return [entry.name for entry in index.entries.after(parent, cookie)]
+    return [entry.name for entry in index.dentries.after(parent, cookie)]

@@ -24,7 +24,7 @@ def test_the_cache_is_bounded(open_index: OpenIndex) -> None:
     assert len(index.inodes._cache) == 10
     assert [index.inodes.get(each.ino) for each in made] == made
     for number in range(100):
-        index.entries.find(1, b"%d" % number)
+        index.dentries.find(1, b"%d" % number)
     assert len(index.inodes._cache) == 10
 
 
@@ -32,7 +32,7 @@ def test_a_listing_does_not_fill_the_cache(index: Index) -> None:
     for number in range(20):
         add(index, b"%d" % number)
     index.inodes.forget_cached()
-    assert len(list(index.entries.after(1, 0))) == 20
+    assert len(list(index.dentries.after(1, 0))) == 20
     assert index.inodes._cache == {}
 
 
@@ -42,11 +42,11 @@ def test_what_rolls_back_was_never_there(index: Index) -> None:
         index.inodes.update(kept._replace(size=9))
         index.inodes.insert(inode(5000))
         index.xattrs.put(kept.ino, b"user.a", b"v")
-        index.entries.delete(1, b"kept")
+        index.dentries.delete(1, b"kept")
         index.inodes.delete(kept.ino)
         raise Undo
     assert index.inodes.get(kept.ino) == kept
-    assert index.entries.find(1, b"kept") == kept
+    assert index.dentries.find(1, b"kept") == kept
     assert index.inodes.find(5000) is None
     assert index.xattrs.names(kept.ino) == []
 
@@ -64,34 +64,34 @@ def test_a_rollback_forgets_only_what_was_touched(index: Index) -> None:
 def test_names_that_roll_back_are_not_remembered(index: Index) -> None:
     first, second = add(index, b"first"), add(index, b"second")
     with suppress(Undo), index.transaction():
-        index.entries.insert(1, b"new", first.ino, 5000)
-        index.entries.rename(1, b"first", b"renamed", first.ino)
-        index.entries.point(1, b"second", first.ino)
+        index.dentries.insert(1, b"new", first.ino, 5000)
+        index.dentries.rename(1, b"first", b"renamed", first.ino)
+        index.dentries.point(1, b"second", first.ino)
         raise Undo
     with index.transaction():
-        assert index.entries.present(1, b"new") is None
-        assert index.entries.present(1, b"renamed") is None
-        assert index.entries.present(1, b"first") == first
-        assert index.entries.present(1, b"second") == second
+        assert index.dentries.present(1, b"new") is None
+        assert index.dentries.present(1, b"renamed") is None
+        assert index.dentries.present(1, b"first") == first
+        assert index.dentries.present(1, b"second") == second
 
 
 def test_names_are_known_by_what_the_transaction_made(index: Index) -> None:
     first, second = add(index, b"first"), add(index, b"second")
     with index.transaction():
-        assert not index.entries.rename(1, b"first", b"second", first.ino)
-        index.entries.point(1, b"second", first.ino)
-        assert index.entries.present(1, b"second") == first
-        index.entries.move((1, b"second"), (first.ino, b"moved"), second.ino, 5000)
-        assert index.entries.present(1, b"second") is None
-        assert index.entries.present(first.ino, b"moved") == second
+        assert not index.dentries.rename(1, b"first", b"second", first.ino)
+        index.dentries.point(1, b"second", first.ino)
+        assert index.dentries.present(1, b"second") == first
+        index.dentries.move((1, b"second"), (first.ino, b"moved"), second.ino, 5000)
+        assert index.dentries.present(1, b"second") is None
+        assert index.dentries.present(first.ino, b"moved") == second
 
 
 def test_more_names_than_are_remembered(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tierfs.metadata.entries.MOST_KNOWN", 3)
+    monkeypatch.setattr("tierfs.metadata.dentries.MOST_KNOWN", 3)
     made = [add(index, b"%d" % number) for number in range(10)]
-    assert len(index.entries._known) <= 3
+    assert len(index.dentries._known) <= 3
     with index.transaction():
-        assert [index.entries.present(1, b"%d" % number) for number in range(10)] == made
+        assert [index.dentries.present(1, b"%d" % number) for number in range(10)] == made
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])

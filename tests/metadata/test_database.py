@@ -18,9 +18,9 @@ from tests.support.faulty_os import FaultyOs, Point
 from tierfs.common.errors import IndexFailed, VolumeRefused
 from tierfs.common.metrics import Metrics
 from tierfs.common.units import KIB
-from tierfs.metadata.counts import Counts, IndexUsage
-from tierfs.metadata.database import LOOK_EVERY
+from tierfs.metadata.database import HOUSEKEEPING_INTERVAL
 from tierfs.metadata.index import Index
+from tierfs.metadata.usage import IndexUsage, UsageCounts
 
 
 def pragma(index: Index, name: str) -> object:
@@ -103,10 +103,10 @@ def test_a_log_that_grows_beyond_its_limit_is_emptied_soon(index: Index) -> None
     add(index, b"first")
     index.limit_log(index.log_size())
     sizes = []
-    for number in range(4 * LOOK_EVERY):
+    for number in range(4 * HOUSEKEEPING_INTERVAL):
         add(index, b"%d" % number)
         sizes.append(index.log_size())
-    assert sizes[-1] <= max(sizes[: 2 * LOOK_EVERY])
+    assert sizes[-1] <= max(sizes[: 2 * HOUSEKEEPING_INTERVAL])
 
 
 def test_a_file_that_is_made_takes_little_of_the_log(index: Index) -> None:
@@ -126,12 +126,12 @@ def test_a_checkpoint_folds_the_log_into_the_database(index: Index) -> None:
     index.checkpoint(1 << 30)
     assert index.path.stat().st_size > before
     # The log is used again from its beginning.
-    log = index._database.wal_size()
+    log = index._database.wal.size()
     for number in range(300):
         with index.transaction():
-            index.entries.delete(1, b"%0200d" % number)
+            index.dentries.delete(1, b"%0200d" % number)
     index.checkpoint(1 << 30)
-    assert index._database.wal_size() <= 2 * log
+    assert index._database.wal.size() <= 2 * log
 
 
 def test_a_checkpoint_beside_an_open_transaction_waits_for_nothing(index: Index) -> None:
@@ -148,7 +148,7 @@ def test_what_is_read_only_takes_no_transaction_and_makes_no_file(home: Path) ->
         made = add(index, b"a")
     before = {file.name: file.stat().st_mtime_ns for file in home.iterdir()}
     with closing(Index(path, FaultyOs(), Metrics(), read_only=True)) as index:
-        assert index.entries.find(1, b"a") == made
+        assert index.dentries.find(1, b"a") == made
         for _ in range(2):
             with pytest.raises(IndexFailed) as failed, index.transaction():
                 pass
@@ -286,14 +286,14 @@ def test_xattrs_are_those_of_their_inode(index: Index) -> None:
 
 def test_the_cuts_are_a_set(index: Index) -> None:
     with index.transaction():
-        index.cuts.add(7)
-        index.cuts.add(7)
-        index.cuts.add(8)
-    assert index.cuts.all() == [7, 8]
+        index.pending_truncations.add(7)
+        index.pending_truncations.add(7)
+        index.pending_truncations.add(8)
+    assert index.pending_truncations.all() == [7, 8]
     with index.transaction():
-        index.cuts.delete(7)
-        index.cuts.delete(7)
-    assert index.cuts.all() == [8]
+        index.pending_truncations.delete(7)
+        index.pending_truncations.delete(7)
+    assert index.pending_truncations.all() == [8]
 
 
 @pytest.mark.parametrize("column", ["size", "prefix", "mtime", "mirrored"])
@@ -326,7 +326,7 @@ def test_a_damaged_row_of_the_volume_is_an_error(index: Index) -> None:
 def test_damaged_counts_are_counted_anew(index: Index, damage: str) -> None:
     with index.transaction():
         index._database.execute(damage)
-    assert Counts(index._database).exact == ("exact" in damage)
+    assert UsageCounts(index._database).exact == ("exact" in damage)
 
 
 def test_a_statement_that_gets_past_the_lock_is_told_and_ends_nothing(

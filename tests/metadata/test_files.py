@@ -7,7 +7,7 @@ import stat
 from tests.metadata.rows import inode
 from tierfs.metadata.index import Index
 from tierfs.metadata.inodes import Inode
-from tierfs.metadata.survey import Survey
+from tierfs.metadata.reader import IndexReader
 
 LAST = 105
 
@@ -28,12 +28,12 @@ def fill(index: Index) -> dict[int, Inode]:
     return {row.ino: row for row in rows}
 
 
-def test_an_empty_table(survey: Survey) -> None:
+def test_an_empty_table(survey: IndexReader) -> None:
     assert survey.last_inode() == 0
     assert survey.files(0, 1000, on_flash=False) == ([], 0)
 
 
-def test_files_with_a_name_in_their_order(index: Index, survey: Survey) -> None:
+def test_files_with_a_name_in_their_order(index: Index, survey: IndexReader) -> None:
     rows = fill(index)
     assert survey.last_inode() == LAST
     assert survey.files(0, 1000, on_flash=False) == (
@@ -43,7 +43,7 @@ def test_files_with_a_name_in_their_order(index: Index, survey: Survey) -> None:
     assert survey.files(0, 1000, on_flash=True) == ([rows[100], rows[LAST]], 0)
 
 
-def test_one_span_after_the_other(index: Index, survey: Survey) -> None:
+def test_one_span_after_the_other(index: Index, survey: IndexReader) -> None:
     fill(index)
     found, after, calls = [], 99, 0
     while True:
@@ -56,12 +56,12 @@ def test_one_span_after_the_other(index: Index, survey: Survey) -> None:
     assert calls == 3
 
 
-def test_a_gap_is_gone_through(index: Index, survey: Survey) -> None:
+def test_a_gap_is_gone_through(index: Index, survey: IndexReader) -> None:
     fill(index)
     assert survey.files(0, 50, on_flash=True) == ([], 50)
 
 
-def test_nobody_waits_for_it(index: Index, survey: Survey) -> None:
+def test_nobody_waits_for_it(index: Index, survey: IndexReader) -> None:
     """It sees what is committed, and not what another is about to commit."""
     rows = fill(index)
     with index.transaction():

@@ -54,7 +54,7 @@ def test_an_older_index_is_migrated_and_keeps_its_rows(
     with_migrations(monkeypatch, ADD_COLUMN, "UPDATE inode SET extra = extra + 1;")
     index = open_index()
     assert user_version(index.path) == VERSION + 2
-    assert index.entries.find(1, b"kept") == kept
+    assert index.dentries.find(1, b"kept") == kept
     assert index._database.row("SELECT extra FROM inode WHERE ino = ?", kept.ino) == (8,)
 
 

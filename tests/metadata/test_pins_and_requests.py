@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from tierfs.metadata.index import Index
 from tierfs.metadata.pins_and_requests import Pin, Request
-from tierfs.metadata.survey import Survey
+from tierfs.metadata.reader import IndexReader
 
 
-def test_pins_in_the_order_of_inodes(index: Index, survey: Survey) -> None:
+def test_pins_in_the_order_of_inodes(index: Index, survey: IndexReader) -> None:
     with index.transaction():
         for pin in (Pin(9, None), Pin(3, 7), Pin(5, 6), Pin(3, 8)):
             index.pins_and_requests.pin(pin)
@@ -24,7 +24,7 @@ def test_unpinning_tells_whether_there_was_a_pin(index: Index) -> None:
         assert not index.pins_and_requests.unpin(3)
 
 
-def test_requests_in_the_order_of_inodes(index: Index, survey: Survey) -> None:
+def test_requests_in_the_order_of_inodes(index: Index, survey: IndexReader) -> None:
     with index.transaction():
         for request in (Request(9, 0), Request(3, 4096), Request(3, 8192)):
             index.pins_and_requests.request(request)
@@ -44,7 +44,7 @@ def test_a_newer_request_outlives_the_end_of_an_older(index: Index) -> None:
     assert index.pins_and_requests.request_of(3) is None
 
 
-def test_an_inode_that_is_gone_leaves_nothing(index: Index, survey: Survey) -> None:
+def test_an_inode_that_is_gone_leaves_nothing(index: Index, survey: IndexReader) -> None:
     with index.transaction():
         for ino in (3, 4):
             index.pins_and_requests.pin(Pin(ino, None))

@@ -64,7 +64,7 @@ def test_serials_rise_across_a_block(index: Index) -> None:
 def test_no_serial_comes_twice_after_opening_again(open_index: OpenIndex) -> None:
     index = open_index()
     last = take(index, 5)[-1]
-    index._database.sync()
+    index._database.wal.sync()
     assert take(open_index())[0] > last
 
 

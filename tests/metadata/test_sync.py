@@ -155,7 +155,7 @@ def test_a_transaction_that_would_empty_the_log_fails_after_a_failed_sync(
     faulty.fail(Point("index.sync"), errno.EIO)
     with pytest.raises(IndexFailed):
         add(index, b"b")
-    assert index.entries.find(1, b"b") is None
+    assert index.dentries.find(1, b"b") is None
 
 
 def test_a_log_that_was_left_is_written_again(home: Path, open_index: OpenIndex) -> None:

@@ -13,9 +13,9 @@ from tierfs.common.errors import FsError, errno_of
 from tierfs.common.extents import object_lengths
 from tierfs.common.metrics import Metrics
 from tierfs.fs.volume import HEADS, OBJECTS, format_volume, open_volume
-from tierfs.metadata.counts import IndexUsage
-from tierfs.metadata.entries import Entry
+from tierfs.metadata.dentries import Dentry
 from tierfs.metadata.inodes import ROOT, Inode
+from tierfs.metadata.usage import IndexUsage
 from tierfs.policy.volume_file import LogSettings, VolumeFile
 from tierfs.storage.objects import object_path
 
@@ -111,9 +111,9 @@ class CoreVolume:
         self._references[inode.ino] += 1
         return inode
 
-    def listing(self, ino: int) -> list[Entry]:
+    def listing(self, ino: int) -> list[Dentry]:
         """The entries of a directory without `.` and `..`, some at a time as READDIRPLUS."""
-        entries: list[Entry] = []
+        entries: list[Dentry] = []
         while page := self._page(ino, entries[-1].cookie if entries else 0):
             entries += page
         assert [entry.name for entry in entries[:2]] == [b".", b".."]
@@ -139,14 +139,14 @@ class CoreVolume:
                 self.fs.names.forget(ino, portion)
         assert self.fs.references.count(ino) == 0, f"inode {ino}: the core counts more references"
 
-    def _page(self, ino: int, cookie: int) -> list[Entry]:
+    def _page(self, ino: int, cookie: int) -> list[Dentry]:
         return ask(lambda: list(islice(self.fs.listing.after(ino, cookie), PAGE)))
 
     def _check_objects(self) -> None:
         """Assert that the index and both stores hold what the tree and open files need, no more."""
         alive = {inode.ino: inode for inode in self._tree(self.fs.attributes.get(ROOT))}
         alive |= {ino: self.fs.attributes.get(ino) for ino in self.held}
-        assert self._volume.index.cuts.all() == [], "cuts are left that nobody works off"
+        assert self._volume.index.pending_truncations.all() == [], "truncations are left"
         while self._volume.index.recount():
             pass
         kept = self._volume.usage().counts

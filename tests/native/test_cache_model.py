@@ -184,7 +184,7 @@ changes = st.one_of(
 
 
 class Truth:
-    """A namespace that publishes as ``tierfs.metadata.publisher`` does."""
+    """A namespace that publishes as ``tierfs.metadata.cache_updater`` does."""
 
     def __init__(self, rig: Rig) -> None:
         self.rig = rig

@@ -13,7 +13,7 @@ from tests.native.wire import Op, getxattr_in
 from tierfs.fs import acl
 from tierfs.fs.virtual_xattrs import VIRTUAL
 from tierfs.fs.xattrs import NAMESPACES
-from tierfs.metadata.publisher import XATTRS_MAX
+from tierfs.metadata.cache_updater import MAX_CACHED_XATTRS
 
 PAIRS = [(b"security.selinux", b"x\0"), (b"user.a", b""), (b"user.b", b"\0" * 300)]
 
@@ -99,13 +99,13 @@ def test_unpublished_ones_are_passed_on(published: Rig) -> None:
 
 def test_as_many_as_are_read_ahead_fit_or_nothing_is_known(rig: Rig) -> None:
     rig.router.put_inode(inode(7))
-    value = bytes(XATTRS_MAX - len(b"user.n") - 4)
+    value = bytes(MAX_CACHED_XATTRS - len(b"user.n") - 4)
     rig.router.put_xattrs(7, [(b"user.n", value)])
-    assert rig.kernel.ask(Op.GETXATTR, 7, getxattr_in(XATTRS_MAX, b"user.n")).body == value
+    assert rig.kernel.ask(Op.GETXATTR, 7, getxattr_in(MAX_CACHED_XATTRS, b"user.n")).body == value
     rig.router.put_xattrs(7, [(b"user.n", value + b"+")])
-    rig.forwarded(Op.GETXATTR, 7, getxattr_in(XATTRS_MAX, b"user.n"))
+    rig.forwarded(Op.GETXATTR, 7, getxattr_in(MAX_CACHED_XATTRS, b"user.n"))
     rig.router.put_xattrs(7, [(b"user.n", value), (b"user.o", b"")])
-    rig.forwarded(Op.GETXATTR, 7, getxattr_in(XATTRS_MAX, b"user.n"))
+    rig.forwarded(Op.GETXATTR, 7, getxattr_in(MAX_CACHED_XATTRS, b"user.n"))
 
 
 def test_attributes_of_an_inode_that_is_not_published_are_not_kept(rig: Rig) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from tierfs.metadata.cache_updater import ABSENT, ListingLine
 from tierfs.metadata.index import Index
 from tierfs.metadata.inodes import Inode, inode_of
-from tierfs.metadata.view import ABSENT, Line
 
 Pairs = list[tuple[bytes, bytes]]
 _COLUMNS = ", ".join(Inode._fields)
@@ -22,13 +22,13 @@ class ViewTable:
         self.entries: dict[tuple[int, bytes], int] = {}
         self.xattrs: dict[int, Pairs] = {}
         self.complete: set[int] = set()
-        self.listings: dict[tuple[int, int], tuple[list[Line], bool]] = {}
+        self.listings: dict[tuple[int, int], tuple[list[ListingLine], bool]] = {}
         self.calls = 0
         self.fail_at: int | None = None
         """The call that fails, counted from 0."""
         self._building: set[int] = set()
 
-    # ---------------------------------------------------------------- View
+    # ---------------------------------------------------------------- MetadataCache
 
     def put_inode(self, row: Inode, /) -> None:
         self._call()
@@ -44,12 +44,12 @@ class ViewTable:
         self.xattrs.pop(ino, None)
         self._forget_names(lambda parent, child: ino in {parent, child})
 
-    def put_entry(self, parent: int, name: bytes, ino: int, /) -> None:
+    def put_dentry(self, parent: int, name: bytes, ino: int, /) -> None:
         self._call()
         self.entries[parent, name] = ino
         self._check(lambda index: self._check_entry(index, parent, name))
 
-    def drop_entry(self, parent: int, name: bytes, /) -> None:
+    def drop_dentry(self, parent: int, name: bytes, /) -> None:
         self._call()
         self._forget_entry(parent, name)
 
@@ -63,14 +63,14 @@ class ViewTable:
         self._call()
         self.xattrs.pop(ino, None)
 
-    def begin_directory(self, ino: int, /) -> bool:
+    def begin_fill(self, ino: int, /) -> bool:
         self._call()
         if ino in self.complete:
             return False
         self._building.add(ino)
         return True
 
-    def complete_directory(self, ino: int, /) -> bool:
+    def complete_fill(self, ino: int, /) -> bool:
         self._call()
         if ino not in self._building:
             return False
@@ -79,7 +79,7 @@ class ViewTable:
         self._check(lambda index: self._check_directory(index, ino))
         return True
 
-    def put_listing(self, ino: int, cookie: int, rows: list[Line], end: bool, /) -> None:  # noqa: FBT001
+    def put_listing(self, ino: int, cookie: int, rows: list[ListingLine], end: bool, /) -> None:  # noqa: FBT001
         self._call()
         self.listings[ino, cookie] = (rows, end)
 
@@ -133,7 +133,7 @@ class ViewTable:
         query = f"SELECT {_COLUMNS} FROM inode WHERE ino = ?"  # noqa: S608
         row = index._database.row(query, ino)
         assert row is not None
-        assert index.inodes.as_found(inode_of(row)) == self.inodes[ino]
+        assert index.inodes.latest(inode_of(row)) == self.inodes[ino]
 
     def _check_entry(self, index: Index, parent: int, name: bytes) -> None:
         query = "SELECT ino FROM entry WHERE parent = ? AND name = ?"
@@ -151,9 +151,9 @@ class ViewTable:
             name for (parent, name), child in self.entries.items() if parent == ino and child
         }
 
-    def _check_listing(self, index: Index, ino: int, cookie: int, rows: list[Line]) -> None:
+    def _check_listing(self, index: Index, ino: int, cookie: int, rows: list[ListingLine]) -> None:
         """``.`` and ``..`` have no entry; cookies are as ``Entries.after`` gives them."""
-        listed = [(entry.name, entry.cookie) for entry in index.entries.after(ino, max(cookie, 2))]
+        listed = [(entry.name, entry.cookie) for entry in index.dentries.after(ino, max(cookie, 2))]
         assert [line[:2] for line in rows if line[1] > 2] == listed[: len(rows)]
 
     # ---------------------------------------------------------------- inside

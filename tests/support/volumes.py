@@ -124,7 +124,7 @@ class LooseVolume:
         """What a path leads to."""
         inode = self.fs.attributes.get(ROOT)
         for name in names:
-            found = self.index.entries.find(inode.ino, name)
+            found = self.index.dentries.find(inode.ino, name)
             assert found is not None, name
             inode = found
         return inode

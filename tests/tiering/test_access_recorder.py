@@ -17,7 +17,7 @@ from tests.support.volumes import LooseVolume
 from tierfs.common.errors import IndexFailed
 from tierfs.common.units import MIB, SECOND
 from tierfs.metadata.inodes import ROOT
-from tierfs.metadata.survey import Survey
+from tierfs.metadata.reader import IndexReader
 from tierfs.tiering import access_recorder
 from tierfs.tiering.access_log import Beginning, FileFacts, Gone, Line, Recording, Use, older, parse
 from tierfs.tiering.access_recorder import REFRESH, AccessRecorder, RotatingLog, facts_of
@@ -181,7 +181,7 @@ def test_facts_come_from_the_index(small: LooseVolume) -> None:
     ino = file_of(small, bytes(9000), b"a file")
     small.fs.xattrs.set(ino, b"user.state", b"hot")
     small.fs.xattrs.set(ino, b"user.long", bytes(257))
-    survey = Survey(small.index.path)
+    survey = IndexReader(small.index.path)
     try:
         found = facts_of(survey, [ROOT, ino, 10**6])
     finally:

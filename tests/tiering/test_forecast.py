@@ -93,6 +93,6 @@ def test_it_is_the_plan_that_would_be_made_here(index: Index, policy: Policy) ->
             catalog, PolicyEvaluator(catalog, heat, policy), heat, moment, lambda: False
         )
     question = ForecastRequest(index.path, policy, pack_heat(heat), heat.capacity, moment)
-    assert forecast_apart(question, index.fold()) == here
+    assert forecast_apart(question, index.checkpoint_for_snapshot()) == here
     assert here.files == BLOCK + 1000
     assert {line.move for line in here.lines} == {"demote", "promote", "evict", "hand"}

@@ -137,7 +137,7 @@ class Damage(FsError):
 
 
 class IndexFailed(FsError):
-    """SQLite failed; the errno is that of ``failure`` in ``tierfs/metadata/failures.py``."""
+    """SQLite failed; the errno is that of ``failure_of`` in ``tierfs/metadata/sqlite.py``."""
 
 
 class IndexDamaged(IndexFailed):

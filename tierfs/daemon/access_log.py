@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from tierfs.common.errors import MountFailed
 from tierfs.daemon.tiering import Tiering
 from tierfs.fs.volume import Volume
-from tierfs.metadata.survey import Survey
+from tierfs.metadata.reader import IndexReader
 from tierfs.policy.volume_file import AccessLogSettings
 from tierfs.tiering.access_recorder import AccessRecorder, facts_of
 
@@ -27,7 +27,7 @@ def recording(volume: Volume, tiering: Tiering) -> Iterator[None]:
         return
     index = volume.index
     with closing(
-        Survey(index.path, read_only=index.read_only, prepare=index.store_noted)
+        IndexReader(index.path, read_only=index.read_only, prepare=index.store_noted)
     ) as survey:
         recorder = _recorder(volume, survey, settings)
         with closing(recorder):
@@ -35,7 +35,7 @@ def recording(volume: Volume, tiering: Tiering) -> Iterator[None]:
             yield
 
 
-def _recorder(volume: Volume, survey: Survey, settings: AccessLogSettings) -> AccessRecorder:
+def _recorder(volume: Volume, survey: IndexReader, settings: AccessLogSettings) -> AccessRecorder:
     try:
         return AccessRecorder(
             settings.file,

@@ -14,11 +14,11 @@ import pyfuse3
 
 from tierfs.fs.front import Front
 from tierfs.fs.references import CountedReferences
+from tierfs.metadata.cache_updater import NoMetadataCache
 from tierfs.metadata.inodes import Inode
-from tierfs.metadata.view import NullView
 
 
-class Invalidation(NullView):
+class Invalidation(NoMetadataCache):
     """A view that keeps nothing, and passes changes on to the kernel while it is served."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Invalidation(NullView):
             self._set(serving=False)
 
     def change_inode(self, row: Inode, /) -> None:
-        """See ``View``; an inode without a name is not told of."""
+        """See ``MetadataCache``; an inode without a name is not told of."""
         if not row.nlink:
             return
         with self._lock:

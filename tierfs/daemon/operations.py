@@ -39,7 +39,7 @@ from tierfs.fs.attributes import Changes
 from tierfs.fs.filesystem import FileSystem, StatFs
 from tierfs.fs.locks import WouldBlock
 from tierfs.fs.names import BY_NUMBER, Owner
-from tierfs.metadata.entries import Entry
+from tierfs.metadata.dentries import Dentry
 from tierfs.metadata.inodes import Inode
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ class Operations:
         owner = self._owner(caller, 0)
         self._fs.names.rename(parent, name, new_parent, new_name, flags, owner)
 
-    def readdir(self, ino: int, cookie: int, _size: int = 0, *, again: bool) -> list[Entry] | None:
+    def readdir(self, ino: int, cookie: int, _size: int = 0, *, again: bool) -> list[Dentry] | None:
         """READDIRPLUS; no reference is taken."""
         if not again:
             self._fs.listing.publish(ino, cookie)

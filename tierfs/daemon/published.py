@@ -17,19 +17,19 @@ NOTHING: Final = (0, 0, 0, 0, 0, 0, 0, 0)
 
 
 class PublishedView:
-    """The index's ``View``, kept in the router's table."""
+    """The index's ``MetadataCache``, kept in the router's table."""
 
     def __init__(self, router: Router) -> None:
         # Called for every row: the router's own methods, not some that call them.
         self.put_inode = router.put_inode
         self.change_inode = router.change_inode
         self.drop_inode = router.drop_inode
-        self.put_entry = router.put_dentry
-        self.drop_entry = router.drop_dentry
+        self.put_dentry = router.put_dentry
+        self.drop_dentry = router.drop_dentry
         self.put_xattrs = router.put_xattrs
         self.drop_xattrs = router.drop_xattrs
-        self.begin_directory = router.begin_fill
-        self.complete_directory = router.complete_fill
+        self.begin_fill = router.begin_fill
+        self.complete_fill = router.complete_fill
         self.put_listing = router.put_listing
         self.clear = router.clear
         self.drop_listing = router.drop_listing

@@ -18,7 +18,7 @@ from tierfs.daemon.options import MountOptions
 from tierfs.daemon.probes import Known, Probe, settle
 from tierfs.daemon.supervision import Supervisor
 from tierfs.fs.volume import TierName, Volume
-from tierfs.metadata.counts import IndexUsage
+from tierfs.metadata.usage import IndexUsage
 from tierfs.storage.objects import Space
 
 PATIENCE_S: Final = 0.3

@@ -97,7 +97,7 @@ class Tiering:
             forecast = self.engine.plan(policy)
         else:
             request = self.engine.forecast_request(self._index.path, policy)
-            folds = self._index.fold()
+            folds = self._index.checkpoint_for_snapshot()
             forecast = run_apart(
                 forecast_apart,
                 request,

@@ -15,7 +15,8 @@ from tierfs.fs.data import Data
 from tierfs.fs.locks import WouldBlock
 from tierfs.fs.modes import set_by, with_permissions, without_set_id
 from tierfs.metadata.index import Index
-from tierfs.metadata.inodes import Columns, Inode
+from tierfs.metadata.inode_table import Columns
+from tierfs.metadata.inodes import Inode
 
 
 class Changes(NamedTuple):

@@ -485,7 +485,7 @@ class Data:
         with suppress(FsError), self._index.transaction():
             self._dirty.distrust(ino)
             self._index.inodes.store([ino])
-            self._index.cuts.add(ino)
+            self._index.pending_truncations.add(ino)
             row = self._index.inodes.present(ino)
             if row.version == 0:  # it has had a byte now
                 self._index.inodes.change(row, version=1)
@@ -524,7 +524,7 @@ class Data:
         with self._index.transaction():
             row = self._index.inodes.get(ino)
             if row.size <= row.prefix:
-                self._index.cuts.add(ino)
+                self._index.pending_truncations.add(ino)
             self._index.inodes.update(row._replace(mirrored=mirrored, version=row.version + 1))
 
     def _spill(self, inode: Inode, *, mirror: bool) -> Inode:
@@ -533,7 +533,9 @@ class Data:
         With a ``mirror`` it is there already; what this write put over it on flash follows.
         """
         with self._index.transaction():
-            self._index.cuts.add(inode.ino)  # whichever copy is the one too many in the end
+            self._index.pending_truncations.add(
+                inode.ino
+            )  # whichever copy is the one too many in the end
         self._reclaimer.add_cut(inode.ino)
         self._dirty.check_flash(inode.ino)
         if not (mirror and self._tiers.mirror_is_whole(inode)):
@@ -559,7 +561,7 @@ class Data:
                 if change.data or size != row.size:
                     dirty = self._dirty.enter(row, size)
                 if size < row.size:
-                    self._index.cuts.add(inode.ino)
+                    self._index.pending_truncations.add(inode.ino)
                 self._index.inodes.change(
                     row,
                     size=size,

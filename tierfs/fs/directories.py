@@ -74,7 +74,7 @@ class Directories:
     def find(self, parent: int, name: bytes) -> Inode | None:
         """What ``name`` is, or None (ENAMETOOLONG, EINVAL)."""
         check_name(name)
-        return self._index.entries.present(parent, name)
+        return self._index.dentries.present(parent, name)
 
     def entry(self, parent: int, name: bytes) -> Inode:
         """What ``name`` is (ENOENT, ENAMETOOLONG, EINVAL)."""
@@ -96,7 +96,7 @@ class Directories:
         """Refuse to remove what is no directory (ENOTDIR) or no empty one (ENOTEMPTY)."""
         if not is_directory(inode):
             raise FsError(errno.ENOTDIR)
-        if not self._index.entries.is_empty(inode.ino):
+        if not self._index.dentries.is_empty(inode.ino):
             raise FsError(errno.ENOTEMPTY)
 
     def touch(self, ino: int, *, links: int = 0) -> None:

@@ -39,9 +39,9 @@ from tierfs.common.metrics import Metrics
 from tierfs.fs.locks import InodeLocks, WouldBlock
 from tierfs.fs.paths import path_of
 from tierfs.fs.tiers import DISK, FLASH, Tiers, lengths_of
-from tierfs.metadata.dirty import DirtyRow
 from tierfs.metadata.index import Index
 from tierfs.metadata.inodes import Inode
+from tierfs.metadata.recovery import DirtyRow
 from tierfs.storage.objects import ObjectLost
 from tierfs.storage.replaced import Replaced
 
@@ -204,7 +204,7 @@ class DirtySet:
             dirty.first = max(dirty.first, self._index.made_from)
         if rows:
             self.bounded.update(row.ino for row in rows if not row.exact)
-            self._left_cut.update(self._index.cuts.all())
+            self._left_cut.update(self._index.pending_truncations.all())
             if not self._index.read_only:
                 with self._index.transaction():
                     self._index.dirty.forget_errors()
@@ -258,7 +258,7 @@ class DirtySet:
                 row = self._index.inodes.known(ino)
                 if row is not None and size is not None:
                     if row.mirrored and size <= row.prefix:
-                        self._index.cuts.add(ino)  # its mirror is an object too many
+                        self._index.pending_truncations.add(ino)  # its mirror is an object too many
                         cut = True
                     sparse = int(size > 0 and (row.sparse or size != row.size))
                     row = row._replace(
@@ -469,7 +469,7 @@ class DirtySet:
                 else:
                     store.sync_removal(inode.ino)
         with self._index.transaction():
-            self._index.cuts.delete(inode.ino)
+            self._index.pending_truncations.delete(inode.ino)
             if entered:
                 self._set(file, file.lower, trusted=False)
         with self._mutex:

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tierfs.fs.references import CountedReferences, References
-from tierfs.metadata.view import NullView, View
+from tierfs.metadata.cache_updater import MetadataCache, NoMetadataCache
 
 
 class Front(NamedTuple):
     """What the core tells it, and what the core asks it."""
 
-    view: View
+    view: MetadataCache
     references: References
 
 
@@ -22,4 +22,4 @@ MakeFront = Callable[[int, int], Front]
 
 def no_front(_heads: int, _objects: int) -> Front:
     """Nobody: the core is asked everything."""
-    return Front(NullView(), CountedReferences())
+    return Front(NoMetadataCache(), CountedReferences())

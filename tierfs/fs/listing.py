@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tierfs.fs.directories import as_directory
 from tierfs.fs.references import References
-from tierfs.metadata.entries import Entry
+from tierfs.metadata.dentries import Dentry
 from tierfs.metadata.index import Index
 
 DOT = b"."
@@ -22,7 +22,7 @@ class Listing:
         self._index = index
         self._references = references
 
-    def after(self, ino: int, cookie: int = 0) -> Iterator[Entry]:
+    def after(self, ino: int, cookie: int = 0) -> Iterator[Dentry]:
         """The entries behind ``cookie``; 0: all of them, ``.`` and ``..`` first (getdents(2)).
 
         No reference is taken: ``refer`` to each entry that the kernel is told of.
@@ -31,7 +31,7 @@ class Listing:
             FsError: ENOTDIR, ESTALE.
         """
         yield from (entry for entry in self._dots(ino) if entry.cookie > cookie)
-        yield from self._index.entries.after(ino, max(cookie, DOTDOT_COOKIE))
+        yield from self._index.dentries.after(ino, max(cookie, DOTDOT_COOKIE))
 
     def publish(self, ino: int, cookie: int) -> None:
         """Publish the page of entries behind ``cookie``.
@@ -44,14 +44,14 @@ class Listing:
             for entry in self._dots(ino)
             if entry.cookie > cookie
         ]
-        self._index.entries.publish_listing(ino, cookie, dots)
+        self._index.dentries.fill_listing(ino, cookie, dots)
 
-    def refer(self, entry: Entry) -> None:
+    def refer(self, entry: Dentry) -> None:
         """Take a reference on a listed inode, as READDIRPLUS does; not on ``.`` and ``..``."""
         if entry.cookie > DOTDOT_COOKIE:
             self._references.add(entry.inode.ino)
 
-    def _dots(self, ino: int) -> tuple[Entry, Entry]:
+    def _dots(self, ino: int) -> tuple[Dentry, Dentry]:
         directory = as_directory(self._index.inodes.get(ino))
         parent = self._index.inodes.find(directory.parent) or directory
-        return Entry(DOT, DOT_COOKIE, directory), Entry(DOTDOT, DOTDOT_COOKIE, parent)
+        return Dentry(DOT, DOT_COOKIE, directory), Dentry(DOTDOT, DOTDOT_COOKIE, parent)

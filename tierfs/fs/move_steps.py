@@ -89,7 +89,7 @@ class Steps:
         if spreading:
             with self._index.transaction():
                 for job in spreading:
-                    job.noted = self._index.cuts.add(job.inode.ino)
+                    job.noted = self._index.pending_truncations.add(job.inode.ino)
 
     def copy(self, job: Job, paced: Paced) -> None:
         """Copy what is to be copied; raises ``GivenUp`` when the file changes meanwhile."""
@@ -122,9 +122,9 @@ class Steps:
             for job in jobs:
                 self._store(job.inode.ino, job.plan.prefix, job.plan.mirrored)
                 if job.plan.frees:
-                    self._index.cuts.add(job.inode.ino)
+                    self._index.pending_truncations.add(job.inode.ino)
                 elif job.noted:
-                    self._index.cuts.delete(job.inode.ino)
+                    self._index.pending_truncations.delete(job.inode.ino)
         self.step("committed")
         if any(job.must_be_durable for job in jobs):
             try:
@@ -138,7 +138,7 @@ class Steps:
         with self._index.transaction():
             for job in jobs:
                 self._store(job.inode.ino, job.inode.prefix, job.inode.mirrored)
-                self._index.cuts.add(job.inode.ino)
+                self._index.pending_truncations.add(job.inode.ino)
 
     def _store(self, ino: int, prefix: int, mirrored: int) -> None:
         row = self._index.inodes.get(ino)
@@ -153,7 +153,7 @@ class Steps:
             self._tiers.trim(self._index.inodes.get(ino))
             job.freed = job.plan.freed
             with self._index.transaction():
-                self._index.cuts.delete(ino)
+                self._index.pending_truncations.delete(ino)
         except (FsError, OSError) as exc:
             log.warning("inode %d: its source was not freed (%s); it is tried again", ino, exc)
             self._reclaimer.add_cut(ino)

@@ -171,7 +171,7 @@ class Names:
             inode = self._index.inodes.change(
                 inode, nlink=inode.nlink + 1, ctime=self._clock(), parent=parent
             )
-            self._index.entries.insert(parent, name, ino, self._index.new_serial())
+            self._index.dentries.insert(parent, name, ino, self._index.new_serial())
             self._directories.touch(parent)
         self._nameless.discard(ino)
         return self._referred(inode)
@@ -183,7 +183,7 @@ class Names:
             inode = self._directories.entry(parent, name)
             if is_directory(inode):
                 raise FsError(errno.EISDIR)
-            self._index.entries.delete(parent, name)
+            self._index.dentries.delete(parent, name)
             dropped = self._directories.drop_link(inode)
             self._directories.touch_as_read(directory)
         self._release(dropped)
@@ -194,7 +194,7 @@ class Names:
             self._directories.get(parent)
             inode = self._directories.entry(parent, name)
             self._directories.check_removable(inode)
-            self._index.entries.delete(parent, name)
+            self._index.dentries.delete(parent, name)
             dropped = self._directories.drop_link(inode)
             self._directories.touch(parent, links=-1)
         self._release(dropped)
@@ -231,7 +231,7 @@ class Names:
         """What a name is outside of a transaction, of which the view is told."""
         as_directory(self._index.inodes.get(parent))
         check_name(name)
-        return self._index.entries.find(parent, name)
+        return self._index.dentries.find(parent, name)
 
     def _by_number(self, ino: int, name: bytes) -> Inode:
         if ino > LARGEST_NUMBER:  # a handle holds any 64 bits
@@ -287,7 +287,7 @@ class Names:
         index.inodes.insert(inode)
         index.xattrs.begin(inode.ino)
         if name is not None:
-            index.entries.insert(directory.ino, name, inode.ino, inode.ino)
+            index.dentries.insert(directory.ino, name, inode.ino, inode.ino)
         if inherited:
             self._store_acls(inode.ino, inherited)
         return inode

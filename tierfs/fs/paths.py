@@ -15,7 +15,7 @@ def path_of(index: Index, inode: Inode) -> str:
     names: list[bytes] = []
     current: Inode | None = inode
     while current is not None and current.ino != ROOT:
-        name = index.entries.name_of(current)
+        name = index.dentries.name_of(current)
         if name is None:
             return UNKNOWN
         names.append(name)

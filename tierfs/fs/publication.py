@@ -94,12 +94,12 @@ class Publication:
 
     def _begin(self, directory: int) -> bool:
         self._index.inodes.find(directory)  # the names of one that is not published are not kept
-        return self._index.entries.begin_publishing(directory)
+        return self._index.dentries.begin_cache_fill(directory)
 
     def _page(self, directory: int, sweep: _Sweep) -> None:
-        last = self._index.entries.publish(directory, sweep.after, PAGE)
+        last = self._index.dentries.fill_cache(directory, sweep.after, PAGE)
         if last is None:
-            self._index.entries.complete_publishing(directory)
+            self._index.dentries.complete_cache_fill(directory)
             sweep.end(self._monotonic())
             return
         sweep.after = last

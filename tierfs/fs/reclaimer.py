@@ -61,7 +61,7 @@ class Reclaimer:
 
         Only for when the kernel knows no inode.
         """
-        orphans, cuts = self._index.inodes.orphans(), self._index.cuts.all()
+        orphans, cuts = self._index.inodes.orphans(), self._index.pending_truncations.all()
         with self._mutex:
             self._unlinked.update(orphans)
             self._cut.update(cuts)
@@ -128,7 +128,7 @@ class Reclaimer:
         with self._index.transaction():
             self._dirty.discard(freed)
             self._index.xattrs.delete_all(*freed)
-            self._index.cuts.delete(*freed)
+            self._index.pending_truncations.delete(*freed)
             self._index.pins_and_requests.forget(*freed)
             self._index.inodes.delete(*freed)
         self._reclaimed.inc(len(freed))
@@ -160,7 +160,7 @@ class Reclaimer:
         with self._index.transaction():
             for inode in trimmed:
                 if self._is_as_it_was(inode) and not self._is_wanted_again(inode.ino):
-                    self._index.cuts.delete(inode.ino)
+                    self._index.pending_truncations.delete(inode.ino)
                 else:
                     self.add_cut(inode.ino)
 

@@ -9,7 +9,7 @@ import errno
 
 from tierfs.common.errors import FsError
 from tierfs.fs.directories import Directories, check_name, is_directory
-from tierfs.metadata.entries import Place
+from tierfs.metadata.dentries import DentryKey
 from tierfs.metadata.index import Index
 from tierfs.metadata.inodes import ROOT, Inode
 
@@ -25,7 +25,7 @@ class Renames:
         self._index = index
         self._directories = directories
 
-    def rename(self, source: Place, target: Place, flags: int) -> Inode | None:
+    def rename(self, source: DentryKey, target: DentryKey, flags: int) -> Inode | None:
         """Do it; returns the inode that lost the target name, if any did.
 
         The whiteout of RENAME_WHITEOUT is the caller's to make, under the name that is now free.
@@ -50,7 +50,7 @@ class Renames:
             return None
         return self._move(source, inode, target)
 
-    def _check_target(self, target: Place) -> None:
+    def _check_target(self, target: DentryKey) -> None:
         directory = self._directories.get(target[0])
         check_name(target[1])
         if directory.nlink == 0:
@@ -62,7 +62,7 @@ class Renames:
             directory = self._index.inodes.present(directory).parent
         return directory == ancestor
 
-    def _move(self, source: Place, inode: Inode, target: Place) -> Inode | None:
+    def _move(self, source: DentryKey, inode: Inode, target: DentryKey) -> Inode | None:
         if source == target:
             return None
         replaced = None
@@ -75,29 +75,29 @@ class Renames:
         self._touch_both(source, inode, target, replaced)
         return replaced
 
-    def _move_entry(self, source: Place, target: Place, inode: Inode) -> bool:
+    def _move_entry(self, source: DentryKey, target: DentryKey, inode: Inode) -> bool:
         """Give it a free name, or return False; within a directory it keeps its place in a listing.
 
         So an entry that a program renames while it lists the directory is not listed again.
         """
         if source[0] == target[0]:
-            return self._index.entries.rename(*source, target[1], inode.ino)
+            return self._index.dentries.rename(*source, target[1], inode.ino)
         if self._directories.find(*target) is not None:
             return False
-        self._index.entries.move(source, target, inode.ino, self._index.new_serial())
+        self._index.dentries.move(source, target, inode.ino, self._index.new_serial())
         return True
 
-    def _replace(self, source: Place, inode: Inode, target: Place, other: Inode) -> Inode:
+    def _replace(self, source: DentryKey, inode: Inode, target: DentryKey, other: Inode) -> Inode:
         if is_directory(inode):
             self._directories.check_removable(other)
         elif is_directory(other):
             raise FsError(errno.EISDIR)
-        self._index.entries.delete(*source)
-        self._index.entries.point(*target, inode.ino)
+        self._index.dentries.delete(*source)
+        self._index.dentries.point(*target, inode.ino)
         return self._directories.drop_link(other)
 
     def _touch_both(
-        self, source: Place, inode: Inode, target: Place, replaced: Inode | None
+        self, source: DentryKey, inode: Inode, target: DentryKey, replaced: Inode | None
     ) -> None:
         """Times and link counts of both directories: .. of a moved directory links its parent."""
         moved = is_directory(inode)
@@ -108,13 +108,13 @@ class Renames:
             self._directories.touch(source[0], links=-moved)
             self._directories.touch(target[0], links=moved - gone)
 
-    def _exchange(self, source: Place, inode: Inode, target: Place, other: Inode) -> None:
+    def _exchange(self, source: DentryKey, inode: Inode, target: DentryKey, other: Inode) -> None:
         if other.ino == inode.ino:
             return
         if is_directory(other) and self._is_inside(source[0], other.ino):
             raise FsError(errno.EINVAL)
-        self._index.entries.point(*source, other.ino)
-        self._index.entries.point(*target, inode.ino)
+        self._index.dentries.point(*source, other.ino)
+        self._index.dentries.point(*target, inode.ino)
         self._directories.mark_changed(inode, parent=target[0])
         self._directories.mark_changed(other, parent=source[0])
         balance = is_directory(other) - is_directory(inode)

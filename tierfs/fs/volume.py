@@ -24,9 +24,9 @@ from tierfs.fs.generations import read_markers, renew, require_agreement
 from tierfs.fs.media import is_read_only
 from tierfs.fs.names import DIRECTORY_SIZE
 from tierfs.fs.tiers import Tiers
-from tierfs.metadata.counts import IndexUsage
 from tierfs.metadata.index import Index, migrate, require_database
 from tierfs.metadata.inodes import ROOT, Inode
+from tierfs.metadata.usage import IndexUsage
 from tierfs.policy.volume_file import VolumeFile
 from tierfs.storage.markers import (
     MARKER,
@@ -186,7 +186,7 @@ class Volume:
             if not read_only:
                 self.index.check_reservations(self._flash.set_aside_unowned)
             front = make_front(self._flash.directory, self._disk.directory)
-            self.index.publish_to(front.view)
+            self.index.attach_cache(front.view)
             self.fs = FileSystem(
                 index=self.index,
                 tiers=Tiers(

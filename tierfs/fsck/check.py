@@ -23,9 +23,9 @@ from tierfs.fsck import kinds
 from tierfs.fsck.faults import Case, Fault, Paths, cases, link_faults, object_faults, row_faults
 from tierfs.fsck.kinds import Kind, Severity
 from tierfs.fsck.objects import first_difference, walk
-from tierfs.metadata.failures import unreadable
 from tierfs.metadata.index import SERIAL_BLOCK, require_database
-from tierfs.metadata.inspection import Inspection, Tier
+from tierfs.metadata.integrity import IntegrityCheck, Tier
+from tierfs.metadata.sqlite import unreadable
 from tierfs.policy.volume_file import VolumeFile
 from tierfs.storage.markers import VolumeLock, read_marker, rewrite_marker
 from tierfs.storage.replaced import replaced_lengths, to_put_back
@@ -151,7 +151,7 @@ def examine(
     report = Report(volume)
     checker = _Checker(settings, report, listener)
     try:
-        with closing(Inspection(settings.index)) as inspection:
+        with closing(IntegrityCheck(settings.index)) as inspection:
             checker.run(inspection, thorough=thorough)
     except IndexFailed as exc:
         if exc.errno != errno.EIO:
@@ -181,7 +181,7 @@ class _Checker:
         self._report.add(finding)
         self._listener(finding)
 
-    def run(self, inspection: Inspection, *, thorough: bool) -> None:
+    def run(self, inspection: IntegrityCheck, *, thorough: bool) -> None:
         """Find everything."""
         if not self._index_is_sound(inspection, thorough=thorough):
             self._report.complete = False
@@ -201,7 +201,7 @@ class _Checker:
             self._check_case(case, paths, thorough=thorough)
 
     def _as_mounted(
-        self, objects: Iterable[tuple[int, int]], tier: Path, inspection: Inspection
+        self, objects: Iterable[tuple[int, int]], tier: Path, inspection: IntegrityCheck
     ) -> Iterator[tuple[int, int]]:
         """The objects as the next mount makes them: it puts replaced ones back."""
         lengths = replaced_lengths(tier)
@@ -211,7 +211,7 @@ class _Checker:
             yield ino, back.pop(ino, length)
         yield from back.items()
 
-    def _index_is_sound(self, inspection: Inspection, *, thorough: bool) -> bool:
+    def _index_is_sound(self, inspection: IntegrityCheck, *, thorough: bool) -> bool:
         """Whether the tables can be read at all."""
         problems = inspection.problems(thorough=thorough)
         if problems and (where := unreadable(inspection.path)):
@@ -234,19 +234,19 @@ class _Checker:
             )
         return True
 
-    def _check_serials(self, inspection: Inspection) -> None:
+    def _check_serials(self, inspection: IntegrityCheck) -> None:
         largest, following = inspection.largest_serial(), inspection.next_serial()
         if largest >= following:
             what = f"{largest} is in use, and {following} would be given next"
             self.add(Finding(kinds.SERIAL, 0, what, remedy=largest + 1))
 
-    def _check_counts(self, inspection: Inspection) -> None:
+    def _check_counts(self, inspection: IntegrityCheck) -> None:
         wrong = inspection.miscounted()
         if wrong:
             what = ", ".join(f"{name} is {old}, not {new}" for name, (old, new) in wrong.items())
             self.add(Finding(kinds.COUNTS, 0, what, remedy=1))
 
-    def _check_generation(self, inspection: Inspection) -> None:
+    def _check_generation(self, inspection: IntegrityCheck) -> None:
         what = disagreement(self._settings, read_markers(self._settings), inspection.generations())
         if what:
             # The index may have handed out more than it knows: to directories, or beyond a block.

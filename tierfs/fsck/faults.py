@@ -17,7 +17,7 @@ from tierfs.fs.names import DIRECTORY_SIZE
 from tierfs.fsck import kinds
 from tierfs.fsck.kinds import Kind
 from tierfs.metadata.inodes import ROOT, Inode
-from tierfs.metadata.inspection import Inspection, Names, Step
+from tierfs.metadata.integrity import IntegrityCheck, Names, Step
 from tierfs.policy.volume_file import HEAD_STEP
 
 
@@ -76,7 +76,7 @@ class Case(NamedTuple):
         return self.names.total if self.names else 0
 
 
-def cases(inspection: Inspection) -> Iterator[Case]:
+def cases(inspection: IntegrityCheck) -> Iterator[Case]:
     """A case for every inode number that is anywhere; a few rows of each table in memory."""
     streams: list[tuple[Stream, Any]] = [
         (inspection.inodes(), None),
@@ -122,7 +122,7 @@ NOWHERE = b"(unreachable)"
 class Paths:
     """Paths from the root of the volume, as bytes."""
 
-    def __init__(self, inspection: Inspection) -> None:
+    def __init__(self, inspection: IntegrityCheck) -> None:
         self._inspection = inspection
         self._directory = lru_cache(REMEMBERED)(self._find)
 

@@ -25,7 +25,7 @@ from tierfs.fsck.check import (
     note_damage,
 )
 from tierfs.fsck.kinds import Kind
-from tierfs.metadata.mending import Mending, mending
+from tierfs.metadata.integrity import Repair, repairing
 from tierfs.policy.volume_file import VolumeFile
 from tierfs.storage.markers import rewrite_marker
 from tierfs.storage.objects import set_aside
@@ -117,7 +117,7 @@ def _look(settings: VolumeFile, volume: str, listener: Listener) -> _Look:
 
 def _mend(settings: VolumeFile, findings: list[Finding]) -> None:
     generation = str(uuid.uuid4()) if any(f.kind == kinds.GENERATION for f in findings) else ""
-    with mending(settings.index) as mend:
+    with repairing(settings.index) as mend:
         if generation:
             mend.accept(generation)
         mend.drop_names(finding.ino for finding in findings if finding.kind == kinds.DANGLING)
@@ -136,11 +136,11 @@ def _mend(settings: VolumeFile, findings: list[Finding]) -> None:
                 set_aside(store, ino)
 
 
-def _elsewhere(_mend: Mending, _finding: Finding) -> None:
+def _elsewhere(_mend: Repair, _finding: Finding) -> None:
     """Done for all of the kind at once."""
 
 
-_ACTIONS: dict[Kind, Callable[[Mending, Finding], None]] = {
+_ACTIONS: dict[Kind, Callable[[Repair, Finding], None]] = {
     kinds.GENERATION: lambda mend, finding: mend.raise_serial(finding.remedy),
     kinds.SERIAL: lambda mend, finding: mend.raise_serial(finding.remedy),
     kinds.COUNTS: lambda mend, _finding: mend.count_anew(),

@@ -14,16 +14,15 @@ from tierfs.common.beneath import make_private, open_file
 from tierfs.common.errors import IndexFailed, VolumeRefused
 from tierfs.common.metrics import Metrics
 from tierfs.common.osio import Os
-from tierfs.metadata.counts import Counts, IndexUsage
-from tierfs.metadata.cuts import Cuts
-from tierfs.metadata.database import NO_LIMIT, Database
-from tierfs.metadata.dirty import DirtyRows
-from tierfs.metadata.entries import Entries
-from tierfs.metadata.inodes import Inodes
+from tierfs.metadata.cache_updater import CacheUpdater, MetadataCache
+from tierfs.metadata.database import Database
+from tierfs.metadata.dentries import Dentries
+from tierfs.metadata.inode_table import InodeTable
 from tierfs.metadata.pins_and_requests import PinsAndRequests
-from tierfs.metadata.publisher import Publisher
+from tierfs.metadata.recovery import DirtyRows, PendingTruncations
 from tierfs.metadata.schema import APPLICATION_ID, VERSION
-from tierfs.metadata.view import View
+from tierfs.metadata.usage import IndexUsage, UsageCounts
+from tierfs.metadata.wal import NO_LIMIT
 from tierfs.metadata.xattrs import Xattrs
 
 FIRST_BLOCK = 1 << 12
@@ -137,23 +136,23 @@ class Index:
         *,
         read_only: bool = False,
     ) -> None:
-        self._publisher = Publisher()
+        self._updater = CacheUpdater()
         self._database = Database(
             path,
             os_,
             metrics,
             on_commit=self._committed,
             on_rollback=self._rolled_back,
-            on_look=self._reserve_in_time,
+            on_housekeeping=self._reserve_in_time,
             read_only=read_only,
         )
         try:
             self.is_free = self._database.is_free
-            self._counts = Counts(self._database)
-            self.inodes = Inodes(self._database, cache_entries, self._publisher, self._counts)
-            self.xattrs = Xattrs(self._database, self.inodes, self._publisher)
-            self.entries = Entries(self._database, self.inodes, self.xattrs, self._publisher)
-            self.cuts = Cuts(self._database)
+            self._counts = UsageCounts(self._database)
+            self.inodes = InodeTable(self._database, cache_entries, self._updater, self._counts)
+            self.xattrs = Xattrs(self._database, self.inodes, self._updater)
+            self.dentries = Dentries(self._database, self.inodes, self.xattrs, self._updater)
+            self.pending_truncations = PendingTruncations(self._database)
             self.dirty = DirtyRows(self._database)
             self.pins_and_requests = PinsAndRequests(self._database)
         except BaseException:
@@ -175,9 +174,9 @@ class Index:
         """All changes inside are committed together, or none; other threads wait."""
         return self._database
 
-    def publish_to(self, view: View) -> None:
-        """Tell ``view``, which holds nothing yet, what is read and changed from now on."""
-        self._publisher.publish_to(view)
+    def attach_cache(self, cache: MetadataCache) -> None:
+        """Tell ``cache``, which holds nothing yet, what is read and changed from now on."""
+        self._updater.attach_cache(cache)
 
     @property
     def read_only(self) -> bool:
@@ -269,7 +268,7 @@ class Index:
                 "UPDATE volume SET uuid = ?, next_serial = ?", str(volume), self._next
             )
         self._next = self._limit = self._reserved = 0
-        self._database.look_soon()
+        self._database.housekeep_soon()
 
     def require(self, volume: uuid.UUID) -> None:
         """Check that the index belongs to a volume.
@@ -295,12 +294,12 @@ class Index:
     @property
     def in_memory(self) -> bool:
         """Whether a sync never waits for a device."""
-        return self._database.in_memory
+        return self._database.wal.in_memory
 
     def sync(self) -> None:
         """Make every commit so far survive a power cut."""
         reserved = self._reserved
-        self._database.sync()
+        self._database.wal.sync()
         self._limit = max(self._limit, reserved)
 
     @property
@@ -310,7 +309,7 @@ class Index:
 
     def log_size(self) -> int:
         """Bytes of the write-ahead log."""
-        return self._database.wal_size()
+        return self._database.wal.size()
 
     def limit_log(self, limit: int) -> None:
         """A transaction that finds the log longer than ``limit`` bytes empties it first."""
@@ -326,7 +325,7 @@ class Index:
                 self._counts.store(closed=False)
                 self._uncounted += 1
         reserved = self._reserved
-        if self._database.checkpoint(log_limit):
+        if self._database.wal.checkpoint(log_limit):
             self._limit = max(self._limit, reserved)
 
     def store_noted(self) -> None:
@@ -337,14 +336,14 @@ class Index:
                 more = self.inodes.store_some(STORED_AT_A_TIME)
                 self._uncounted += 1
 
-    def fold(self) -> int:
+    def checkpoint_for_snapshot(self) -> int:
         """Fold the log into the database file for another process to read, as far as it goes.
 
-        Returns the descriptor that such a process needs, for its `FoldsSeen`.
+        Returns the descriptor that such a process needs, for its `CheckpointSeqlockReader`.
         """
         self.store_noted()
         self.checkpoint(NO_LIMIT)
-        return self._database.folds.descriptor
+        return self._database.wal.seqlock.descriptor
 
     def usage(self) -> IndexUsage:
         """What all inodes come to, without a look at them.
@@ -381,7 +380,7 @@ class Index:
         if self._counts.noted:
             self._counts.commit()
         self.inodes.committed()
-        self._publisher.commit()
+        self._updater.commit()
 
     def _stored_next_serial(self) -> int:
         serial = self._of_volume("next_serial")
@@ -397,9 +396,9 @@ class Index:
 
     def _rolled_back(self) -> None:
         """What the transaction has not touched is remembered as before: many are refused."""
-        inodes = self._publisher.inodes_touched
+        inodes = self._updater.inodes_touched
         self.inodes.roll_back(inodes)
         self.xattrs.roll_back(inodes)
-        self.entries.roll_back(self._publisher.names_touched)
+        self.dentries.roll_back(self._updater.names_touched)
         self._counts.roll_back()
-        self._publisher.roll_back()
+        self._updater.roll_back()

@@ -6,11 +6,6 @@ is never edited: a change of the schema is a new one at the end.
 
 from __future__ import annotations
 
-import sqlite3
-
-FAILURES = (sqlite3.Error, UnicodeDecodeError)
-"""What sqlite3 raises when it fails. A message that quotes a damaged page may be no UTF-8."""
-
 APPLICATION_ID = 0x54494552
 """``TIER``: marks a database as an index (https://www.sqlite.org/pragma.html#pragma_application_id)."""
 

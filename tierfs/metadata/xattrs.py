@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tierfs.metadata.cache_updater import MAX_CACHED_XATTRS, CacheUpdater, Pairs
 from tierfs.metadata.database import Database
-from tierfs.metadata.inodes import Inodes
-from tierfs.metadata.publisher import XATTRS_MAX, Pairs, Publisher
+from tierfs.metadata.inode_table import InodeTable
 
 WEIGHT = "(SELECT sum(length(name) + length(value)) FROM xattr WHERE xattr.ino = inode.ino)"
 """Bytes of the extended attributes of a row of ``inode``; NULL when there is none."""
@@ -28,10 +28,10 @@ _WEIGH = "SELECT sum(length(name) + length(value)) FROM xattr WHERE ino = ?"
 class Xattrs:
     """Values by inode and full name; changes are made inside a transaction."""
 
-    def __init__(self, database: Database, inodes: Inodes, publisher: Publisher) -> None:
+    def __init__(self, database: Database, inodes: InodeTable, updater: CacheUpdater) -> None:
         self._database = database
         self._inodes = inodes
-        self._publisher = publisher
+        self._updater = updater
         self._known: dict[int, frozenset[bytes]] = {}
         """The names of all attributes of some inodes, used and changed inside transactions."""
 
@@ -40,7 +40,7 @@ class Xattrs:
         with self._database.lock:  # or the transaction may be another thread's
             if self._database.in_transaction:
                 return self.present(ino, name)
-            self._publish_all(ino)
+            self._fill_all(ino)
             row = self._database.row(_STORED, ino, name)
             return None if row is None else bytes(row[0])
 
@@ -59,7 +59,7 @@ class Xattrs:
 
     def names(self, ino: int) -> list[bytes]:
         """Every name, in order."""
-        self._publish_all(ino)
+        self._fill_all(ino)
         return [name for (name,) in self._database.rows(_NAMES, ino)]
 
     def begin(self, ino: int) -> None:
@@ -74,11 +74,11 @@ class Xattrs:
         )
         names = self._known.get(ino)
         if names is not None:
-            if not names and len(name) + len(value) <= XATTRS_MAX:
-                self._publisher.xattrs_removed(ino)  # what follows are all of its attributes
+            if not names and len(name) + len(value) <= MAX_CACHED_XATTRS:
+                self._updater.xattrs_removed(ino)  # what follows are all of its attributes
             if name not in names:
                 self._remember(ino, names | {name})
-        self._publisher.xattr_changed(ino, name, value)
+        self._updater.xattr_changed(ino, name, value)
 
     def delete(self, ino: int, name: bytes) -> bool:
         """Remove a value; tells whether there was one."""
@@ -87,7 +87,7 @@ class Xattrs:
             if name not in names:
                 return False
             self._remember(ino, names - {name})
-        self._publisher.xattr_changed(ino, name, None)
+        self._updater.xattr_changed(ino, name, None)
         return self._database.execute("DELETE FROM xattr WHERE ino = ? AND name = ?", ino, name) > 0
 
     def delete_all(self, *inos: int) -> None:
@@ -95,17 +95,17 @@ class Xattrs:
         self._database.execute_for("DELETE FROM xattr WHERE ino = ?", inos)
         for ino in inos:
             self._known.pop(ino, None)
-            self._publisher.xattrs_removed(ino)
+            self._updater.xattrs_removed(ino)
 
-    def publish(self, ino: int, weight: int | None) -> None:
-        """Publish all of an inode's, unless they are many; ``weight`` is what ``WEIGHT`` gave.
+    def fill_cache(self, ino: int, weight: int | None) -> None:
+        """Put all of an inode's into the metadata cache, unless they are many.
 
-        Under the database's lock since before ``weight`` was read.
+        ``weight`` is what ``WEIGHT`` gave. Under the lock since before ``weight`` was read.
         """
         if weight is None:
-            self._publisher.found_xattrs(ino, [])
-        elif weight <= XATTRS_MAX:
-            self._publisher.found_xattrs(ino, self._pairs(ino))
+            self._updater.fill_xattrs(ino, [])
+        elif weight <= MAX_CACHED_XATTRS:
+            self._updater.fill_xattrs(ino, self._pairs(ino))
 
     def roll_back(self, inos: Iterable[int]) -> None:
         """Forget what a transaction that rolls back has made of these."""
@@ -131,14 +131,14 @@ class Xattrs:
             self._known.clear()
         self._known[ino] = names or _NONE
 
-    def _publish_all(self, ino: int) -> None:
+    def _fill_all(self, ino: int) -> None:
         """Who asks for one of an inode's asks for others soon, above all for some it lacks."""
-        if not self._publisher.on:
+        if not self._updater.enabled:
             return
         with self._database.lock:
             if not self._database.in_transaction:
                 self._inodes.find(ino)  # without it they are not kept
-                self.publish(ino, self._database.rows(_WEIGH, ino)[0][0])
+                self.fill_cache(ino, self._database.rows(_WEIGH, ino)[0][0])
 
     def _pairs(self, ino: int) -> Pairs:
         return [

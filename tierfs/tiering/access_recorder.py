@@ -20,7 +20,7 @@ from tierfs.common.beneath import make_private, open_file
 from tierfs.common.errors import FsError
 from tierfs.common.osio import SYSTEM, Os
 from tierfs.common.units import SECOND
-from tierfs.metadata.survey import Survey
+from tierfs.metadata.reader import IndexReader
 from tierfs.tiering.access_log import (
     FileFacts,
     Use,
@@ -218,7 +218,7 @@ class AccessRecorder:
         return lines
 
 
-def facts_of(survey: Survey, inos: Sequence[int]) -> Mapping[int, FileFacts]:
+def facts_of(survey: IndexReader, inos: Sequence[int]) -> Mapping[int, FileFacts]:
     """The facts of those of the inodes that are regular files and have a name.
 
     Raises:

@@ -19,9 +19,9 @@ from typing import Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from tierfs.common.errors import NotMounted
 from tierfs.common.priority import Patience, die_with_parent
-from tierfs.metadata.folded import FoldedIndex
-from tierfs.metadata.folds import FoldsSeen
 from tierfs.metadata.inodes import Inode
+from tierfs.metadata.reader import SnapshotReader
+from tierfs.metadata.wal import CheckpointSeqlockReader
 from tierfs.policy.model import Policy
 from tierfs.tiering.heat import Heat
 from tierfs.tiering.heat_file import unpack_heat
@@ -159,10 +159,10 @@ def gather(
     moment: Moment,
     part: Part = ALL,
     *,
-    steadily: Steadily = _at_once,
+    consistently: Steadily = _at_once,
     ended: Callable[[], bool] = _never,
 ) -> Gathered:
-    """Look at every file of a part of the index; ``steadily`` calls what reads a page of it.
+    """Look at every file of a part of the index; ``consistently`` calls what reads a page of it.
 
     Raises:
         FsError: the index could not be read.
@@ -171,7 +171,7 @@ def gather(
     sums, files = MoveSums(), 0
     to_free = moment.levels.excess(moment.used)
     coldest: list[Leaving] = []
-    last = steadily(catalog.last_inode)
+    last = consistently(catalog.last_inode)
     for block in range(part.number * BLOCK, last, part.of * BLOCK):
         for after in range(block, min(block + BLOCK, last), PAGE):
 
@@ -179,7 +179,7 @@ def gather(
                 rows, _ = catalog.files(after, PAGE, on_flash=False)
                 return list(evaluator.evaluate(rows, moment.now))
 
-            evaluated = steadily(read)
+            evaluated = consistently(read)
             if ended():
                 raise NotMounted("the volume is being unmounted")
             files += len(evaluated)
@@ -199,12 +199,12 @@ def total(
     moment: Moment,
     parts: Iterable[Gathered],
     *,
-    steadily: Steadily = _at_once,
+    consistently: Steadily = _at_once,
 ) -> Forecast:
     """The forecast, of all parts of the index and what is asked for by hand."""
     sums, files = MoveSums(), 0
     coldest: list[Leaving] = []
-    for size in steadily(lambda: list(_requested(catalog))):
+    for size in consistently(lambda: list(_requested(catalog))):
         sums.add(("hand", None, "by hand"), size)
     for part in parts:
         files += part.files
@@ -244,9 +244,9 @@ def forecast_apart(request: ForecastRequest, folds: int) -> Forecast:
         FsError: the index could not be read.
     """
     with ExitStack() as stack:
-        seen = stack.enter_context(closing(FoldsSeen(folds)))
-        index = stack.enter_context(closing(FoldedIndex(request.index, seen)))
-        blocks = index.steadily(index.last_inode) // BLOCK + 1
+        seen = stack.enter_context(closing(CheckpointSeqlockReader(folds)))
+        index = stack.enter_context(closing(SnapshotReader(request.index, seen)))
+        blocks = index.consistently(index.last_inode) // BLOCK + 1
         count = min(len(os.sched_getaffinity(0)), MOST_PROCESSES, blocks)
         look = partial(_gathered, request, folds)
         parts: Iterable[Gathered]
@@ -255,7 +255,7 @@ def forecast_apart(request: ForecastRequest, folds: int) -> Forecast:
         else:
             pool = ProcessPoolExecutor(count, get_context("fork"), die_with_parent)
             parts = stack.enter_context(pool).map(look, [Part(one, count) for one in range(count)])
-        return total(index, request.moment, parts, steadily=index.steadily)
+        return total(index, request.moment, parts, consistently=index.consistently)
 
 
 def _count(inode: Inode, target: Target, sums: MoveSums) -> None:
@@ -297,8 +297,8 @@ def _gathered(request: ForecastRequest, folds: int, part: Part) -> Gathered:
     heat = Heat(request.heat_capacity)
     unpack_heat(heat, request.heat)
     with ExitStack() as stack:
-        seen = stack.enter_context(closing(FoldsSeen(folds)))
-        index = stack.enter_context(closing(FoldedIndex(request.index, seen)))
+        seen = stack.enter_context(closing(CheckpointSeqlockReader(folds)))
+        index = stack.enter_context(closing(SnapshotReader(request.index, seen)))
         evaluator = PolicyEvaluator(index, heat, request.policy)
         patience = Patience()
 
@@ -307,5 +307,11 @@ def _gathered(request: ForecastRequest, folds: int, part: Part) -> Gathered:
             return False
 
         return gather(
-            index, evaluator, heat, request.moment, part, steadily=index.steadily, ended=look
+            index,
+            evaluator,
+            heat,
+            request.moment,
+            part,
+            consistently=index.consistently,
+            ended=look,
         )

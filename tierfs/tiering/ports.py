@@ -10,7 +10,7 @@ from tierfs.fs.moves import Moved
 from tierfs.metadata.index import Index
 from tierfs.metadata.inodes import Inode
 from tierfs.metadata.pins_and_requests import Pin, Request
-from tierfs.metadata.survey import Survey
+from tierfs.metadata.reader import IndexReader
 from tierfs.storage.objects import Space
 from tierfs.tiering.heat import Row
 
@@ -93,7 +93,7 @@ class Ports:
     """Files read, with reads and bytes, and files changed, since the last call."""
 
 
-class IndexCatalog(Survey):
+class IndexCatalog(IndexReader):
     """A `Catalog`: the index, read beside the writer and settled by it."""
 
     def __init__(self, index: Index) -> None:

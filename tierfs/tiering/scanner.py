@@ -216,7 +216,7 @@ def _add(sums: dict[int, Evictable], rank: int, size: int, files: int) -> None:
 class Exposure:
     """Since when the oldest file has been on flash alone: what a dead flash device would cost.
 
-    How many files and bytes that are is counted as they change (`tierfs.metadata.counts`); the
+    How many files and bytes that are is counted as they change (`tierfs.metadata.usage`); the
     oldest of them is looked for round and round, a range of inode numbers at a time.
     """
 

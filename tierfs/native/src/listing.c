@@ -1,7 +1,7 @@
 /* A page says which names follow which. Whether a name is still there, and what it is, is looked up in
    the table when it is listed, while the kernel holds the directory locked (iterate_dir): so a page
    that is a little old never shows a name that is gone, from which the kernel would make a dentry. A
-   name made since is behind the listing, as the newest come first (tierfs/metadata/entries.py). */
+   name made since is behind the listing, as the newest come first (tierfs/metadata/dentries.py). */
 #include "listing.h"
 
 #include <pthread.h>
@@ -11,7 +11,7 @@
 
 enum { TYPE_SHIFT = 12 };
 
-/* A cookie is 2^62 less a number that nothing ever reaches (tierfs/metadata/entries.py): its upper bits are
+/* A cookie is 2^62 less a number that nothing ever reaches (tierfs/metadata/dentries.py): its upper bits are
    ones, and make room for a stamp. Others are of . and .. and stay as they are. */
 static const unsigned STAMP_AT = 45, STAMPED_AT = 62;
 static const uint64_t STAMP_MASK = (1 << 17) - 1;

@@ -9,43 +9,46 @@ import pytest
 
 from tests.metadata.rows import add, inode
 from tierfs.common.errors import IndexFailed
-from tierfs.metadata.folded import FoldedIndex
-from tierfs.metadata.folds import FoldsSeen
 from tierfs.metadata.index import Index
+from tierfs.metadata.reader import SnapshotReader
+from tierfs.metadata.wal import CheckpointSeqlockReader
 
 
 @pytest.fixture
-def folded(index: Index) -> Iterator[FoldedIndex]:
+def folded(index: Index) -> Iterator[SnapshotReader]:
     add(index, b"first")
-    with closing(FoldsSeen(index.fold())) as seen, closing(FoldedIndex(index.path, seen)) as found:
+    with (
+        closing(CheckpointSeqlockReader(index.checkpoint_for_snapshot())) as seen,
+        closing(SnapshotReader(index.path, seen)) as found,
+    ):
         yield found
 
 
 def test_it_shows_what_was_folded_and_follows_every_checkpoint(
-    index: Index, folded: FoldedIndex
+    index: Index, folded: SnapshotReader
 ) -> None:
-    before = folded.steadily(folded.last_inode)
+    before = folded.consistently(folded.last_inode)
     later = add(index, b"later").ino
-    assert folded.steadily(folded.last_inode) == before
-    index.fold()
-    assert folded.steadily(folded.last_inode) == later
+    assert folded.consistently(folded.last_inode) == before
+    index.checkpoint_for_snapshot()
+    assert folded.consistently(folded.last_inode) == later
 
 
-def test_what_a_checkpoint_came_into_is_read_again(index: Index, folded: FoldedIndex) -> None:
+def test_what_a_checkpoint_came_into_is_read_again(index: Index, folded: SnapshotReader) -> None:
     later: list[int] = []
 
     def read() -> int:
         found = folded.last_inode()
         if not later:
             later.append(add(index, b"later").ino)
-            index.fold()
+            index.checkpoint_for_snapshot()
         return found
 
-    assert folded.steadily(read) == later[0]
+    assert folded.consistently(read) == later[0]
 
 
 def test_an_error_counts_only_if_no_checkpoint_came_in_between(
-    index: Index, folded: FoldedIndex
+    index: Index, folded: SnapshotReader
 ) -> None:
     calls = 0
 
@@ -53,23 +56,23 @@ def test_an_error_counts_only_if_no_checkpoint_came_in_between(
         nonlocal calls
         calls += 1
         if calls == 1:
-            index.fold()
+            index.checkpoint_for_snapshot()
         if calls <= 2:
             raise IndexFailed(5, "malformed")
         return calls
 
     with pytest.raises(IndexFailed, match="malformed"):
-        folded.steadily(read)
+        folded.consistently(read)
     assert calls == 2
-    assert folded.steadily(read) == 3
+    assert folded.consistently(read) == 3
 
 
-def test_it_keeps_no_checkpoint_from_emptying_the_log(index: Index, folded: FoldedIndex) -> None:
+def test_it_keeps_no_checkpoint_from_emptying_the_log(index: Index, folded: SnapshotReader) -> None:
     def read() -> int:
         with index.transaction():
             index.inodes.insert(inode(5000))
         return folded.last_inode()
 
-    folded.steadily(read)
+    folded.consistently(read)
     index.checkpoint(0)
     assert index.log_size() == 0

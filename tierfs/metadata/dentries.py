@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from tierfs.common.errors import FsError
+from tierfs.metadata.cache_updater import ABSENT, CacheUpdater, ListingLine
 from tierfs.metadata.database import Database
-from tierfs.metadata.inodes import Inode, Inodes, inode_of
-from tierfs.metadata.publisher import Publisher
-from tierfs.metadata.view import ABSENT, Line
+from tierfs.metadata.inode_table import InodeTable
+from tierfs.metadata.inodes import Inode, inode_of
 from tierfs.metadata.xattrs import WEIGHT, Xattrs
 
 _COLUMNS = ", ".join(f"inode.{field}" for field in Inode._fields)
@@ -21,7 +21,7 @@ _LIST = (
     f"SELECT entry.name, entry.cookie, {WEIGHT}, {_COLUMNS} {_FROM} "
     "AND entry.cookie < ? ORDER BY entry.cookie DESC LIMIT ?"
 )
-_PUBLISH = (
+_FILL = (
     f"SELECT entry.name, {WEIGHT}, {_COLUMNS} {_FROM} "
     "AND entry.name > ? ORDER BY entry.name LIMIT ?"
 )
@@ -33,18 +33,18 @@ MOST_KNOWN = 16_384
 
 FIRST_PAGE = 64
 LAST_PAGE = 512
-"""Entries fetched at a time, more and more: a listing of any directory needs that much memory."""
+"""Dentries fetched at a time, more and more: a listing of any directory needs that much memory."""
 
 
 _NAME = "SELECT name FROM entry WHERE parent = ? AND ino = ? LIMIT 1"
 _FIRST_NAME = "SELECT name FROM entry WHERE parent = ? AND ino = ? AND cookie = ?"
 
 
-Place = tuple[int, bytes]
+DentryKey = tuple[int, bytes]
 """A directory's inode number and a name in it."""
 
 
-class Entry(NamedTuple):
+class Dentry(NamedTuple):
     """One line of a listing; ``cookie`` is where the next line begins, counted from the start."""
 
     name: bytes
@@ -52,17 +52,17 @@ class Entry(NamedTuple):
     inode: Inode
 
 
-class Entries:
+class Dentries:
     """Names in directories; those that change something are called inside a transaction."""
 
     def __init__(
-        self, database: Database, inodes: Inodes, xattrs: Xattrs, publisher: Publisher
+        self, database: Database, inodes: InodeTable, xattrs: Xattrs, updater: CacheUpdater
     ) -> None:
         self._database = database
         self._inodes = inodes
         self._xattrs = xattrs
-        self._publisher = publisher
-        self._known: dict[Place, int] = {}
+        self._updater = updater
+        self._known: dict[DentryKey, int] = {}
         """What names lead to that were made lately, used and changed inside transactions."""
 
     def find(self, parent: int, name: bytes) -> Inode | None:
@@ -70,11 +70,11 @@ class Entries:
         with self._database.lock:
             row = self._database.row(_LOOKUP, parent, name)
             if row is None:
-                self._publish_absence(parent, name)
+                self._fill_negative(parent, name)
                 return None
             *fields, weight = row
-            inode = self._inodes.remember(self._inodes.as_found(inode_of(fields)))
-            self._publish(parent, name, inode, weight)
+            inode = self._inodes.remember(self._inodes.latest(inode_of(fields)))
+            self._fill(parent, name, inode, weight)
         if inode.ino in self._inodes.unreconciled:
             return self._inodes.find(inode.ino)
         return inode
@@ -135,7 +135,7 @@ class Entries:
             self._note(parent, new_name, ino)
         return renamed > 0
 
-    def move(self, source: Place, target: Place, ino: int, cookie: int) -> None:
+    def move(self, source: DentryKey, target: DentryKey, ino: int, cookie: int) -> None:
         """Move an entry of ``ino`` to a free name in another directory, as one just added."""
         self._database.execute(
             "UPDATE entry SET parent = ?, name = ?, cookie = ? WHERE parent = ? AND name = ?",
@@ -155,7 +155,7 @@ class Entries:
         """Whether a directory has no entry but . and .."""
         return self._database.row("SELECT 1 FROM entry WHERE parent = ? LIMIT 1", parent) is None
 
-    def after(self, parent: int, cookie: int) -> Iterator[Entry]:
+    def after(self, parent: int, cookie: int) -> Iterator[Dentry]:
         """The entries behind ``cookie``, newest first, fetched a page at a time.
 
         Newest first, so that what is made while a listing is under way is made behind it: a program
@@ -171,8 +171,11 @@ class Entries:
             stored = END - entries[-1].cookie
             page = min(2 * page, LAST_PAGE)
 
-    def publish_listing(self, parent: int, cookie: int, first: list[Line]) -> None:
-        """Publish the page behind ``cookie``; ``first`` come before it: ``.`` and ``..``."""
+    def fill_listing(self, parent: int, cookie: int, first: list[ListingLine]) -> None:
+        """Put the page behind ``cookie`` into the metadata cache.
+
+        ``first`` come before it: ``.`` and ``..``.
+        """
         stored = END - (first[-1][1] if first else cookie)
         if self._inodes.unreconciled:
             page = self._page(parent, stored, LAST_PAGE)
@@ -180,26 +183,28 @@ class Entries:
         with self._database.lock:
             page = self._page(parent, stored, LAST_PAGE)
             rows = [(name, place, inode.ino, inode.mode) for name, place, inode in page]
-            self._publisher.found_listing(parent, cookie, first + rows, end=len(page) < LAST_PAGE)
+            self._updater.fill_listing(parent, cookie, first + rows, end=len(page) < LAST_PAGE)
 
-    def begin_publishing(self, parent: int) -> bool:
-        """Every name is going to be published, page by page; False: all are already."""
-        return self._publisher.begin_directory(parent)
+    def begin_cache_fill(self, parent: int) -> bool:
+        """Begin to put every name into the metadata cache, page by page; False: all are there."""
+        return self._updater.begin_fill(parent)
 
-    def complete_publishing(self, parent: int) -> bool:
-        """Every name was published; False: the view had no room for all of them."""
-        return self._publisher.complete_directory(parent)
+    def complete_cache_fill(self, parent: int) -> bool:
+        """Every name was put into the metadata cache; False: it has evicted some meanwhile."""
+        return self._updater.complete_fill(parent)
 
-    def publish(self, parent: int, after: bytes, limit: int) -> bytes | None:
-        """Publish the next ``limit`` names behind ``after``; returns the last, None: no more come.
+    def fill_cache(self, parent: int, after: bytes, limit: int) -> bytes | None:
+        """Put the next ``limit`` names behind ``after`` into the metadata cache.
 
-        What is changed between two calls is published by the change: a name that is made in front
-        of ``after``, or renamed to there, is not missed.
+        Returns the last of them; None: no more come.
+
+        A change between two calls puts its own names there: one that is made in front of ``after``,
+        or renamed to there, is not missed.
         """
         with self._database.lock:
-            rows = self._database.rows(_PUBLISH, parent, after, limit)
+            rows = self._database.rows(_FILL, parent, after, limit)
             for name, weight, *fields in rows:
-                self._publish(parent, name, self._inodes.as_found(inode_of(fields)), weight)
+                self._fill(parent, name, self._inodes.latest(inode_of(fields)), weight)
         return bytes(rows[-1][0]) if len(rows) == limit else None
 
     def name_of(self, inode: Inode) -> bytes | None:
@@ -211,7 +216,7 @@ class Entries:
         )
         return None if row is None else bytes(row[0])
 
-    def roll_back(self, places: Iterable[Place]) -> None:
+    def roll_back(self, places: Iterable[DentryKey]) -> None:
         """Forget what a transaction that rolls back has made of these."""
         for place in places:
             self._known.pop(place, None)
@@ -224,24 +229,24 @@ class Entries:
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()
             self._known[parent, name] = ino
-        self._publisher.named(parent, name, ino)
+        self._updater.named(parent, name, ino)
 
-    def _page(self, parent: int, stored: int, limit: int) -> list[Entry]:
+    def _page(self, parent: int, stored: int, limit: int) -> list[Dentry]:
         entries = []
         with self._database.lock:
             for name, cookie, weight, *fields in self._database.rows(_LIST, parent, stored, limit):
-                inode = self._inodes.as_found(inode_of(fields))
-                entries.append(Entry(name, END - cookie, inode))
-                self._publish(parent, name, inode, weight)
+                inode = self._inodes.latest(inode_of(fields))
+                entries.append(Dentry(name, END - cookie, inode))
+                self._fill(parent, name, inode, weight)
         return entries
 
-    def _publish(self, parent: int, name: bytes, inode: Inode, weight: int | None) -> None:
+    def _fill(self, parent: int, name: bytes, inode: Inode, weight: int | None) -> None:
         """Under the lock since before the row was read."""
-        if self._publisher.on and not self._database.in_transaction:
-            self._publisher.found(parent, name, inode)
-            self._xattrs.publish(inode.ino, weight)
+        if self._updater.enabled and not self._database.in_transaction:
+            self._updater.fill_dentry(parent, name, inode)
+            self._xattrs.fill_cache(inode.ino, weight)
 
-    def _publish_absence(self, parent: int, name: bytes) -> None:
+    def _fill_negative(self, parent: int, name: bytes) -> None:
         """Under the lock since before the name was looked for."""
-        if self._publisher.on and not self._database.in_transaction:
-            self._publisher.found_absent(parent, name)
+        if self._updater.enabled and not self._database.in_transaction:
+            self._updater.fill_negative(parent, name)

@@ -16,11 +16,10 @@ from tests.support.filesystems import memory_filesystem
 from tierfs.common.errors import IndexFailed
 from tierfs.common.metrics import Metrics
 from tierfs.fsck.check import Report
-from tierfs.metadata.database import LOOK_EVERY
+from tierfs.metadata.database import HOUSEKEEPING_INTERVAL
 from tierfs.metadata.index import Index
-from tierfs.metadata.inspection import Inspection
-from tierfs.metadata.mending import mending
-from tierfs.metadata.room import LEAST_UNIT, MOST_UNIT, unit_of
+from tierfs.metadata.integrity import IntegrityCheck, repairing
+from tierfs.metadata.preallocation import LEAST_UNIT, MOST_UNIT, unit_of
 
 MIB = 1024 * 1024
 
@@ -54,7 +53,7 @@ def add_until_full(index: Index) -> int:
             with index.transaction():
                 serial = index.new_serial()
                 index.inodes.insert(inode(serial))
-                index.entries.insert(1, b"%0200d" % serial, serial, serial)
+                index.dentries.insert(1, b"%0200d" % serial, serial, serial)
             made += 1
     return made
 
@@ -64,7 +63,7 @@ def remove_all(index: Index, filling: Path) -> int:
     removed = 0
     for (ino,) in index._database.rows("SELECT ino FROM inode WHERE ino > 1"):
         with index.transaction():
-            index.entries.delete(1, b"%0200d" % ino)
+            index.dentries.delete(1, b"%0200d" % ino)
             index.inodes.delete(ino)
         removed += 1
         if removed % 50 == 0:
@@ -151,7 +150,7 @@ def test_a_check_needs_no_room_and_makes_no_file(small_filesystem: Path) -> None
         add_until_full(index)
         fill(small_filesystem)
         before = sorted(os.listdir(small_filesystem))
-        with closing(Inspection(index.path)) as inspection:
+        with closing(IntegrityCheck(index.path)) as inspection:
             assert inspection.problems(thorough=False) == []
         assert sorted(os.listdir(small_filesystem)) == before
     assert Report("").damage == ""
@@ -161,7 +160,7 @@ def test_a_repair_works_on_a_full_filesystem(small_filesystem: Path) -> None:
     with closing(opened(small_filesystem)) as index:
         add_until_full(index)
     fill(small_filesystem)
-    with mending(small_filesystem / "index.db") as mend:
+    with repairing(small_filesystem / "index.db") as mend:
         mend.raise_serial(1 << 40)
 
 
@@ -170,7 +169,7 @@ def test_a_filesystem_that_allocates_nothing_ahead_goes_without(home: Path) -> N
     for nth in range(100):
         faulty.fail(Point("index.fallocate", nth), errno.EOPNOTSUPP)
     with closing(Index(home / "index.db", faulty, Metrics())) as index:
-        assert add_some(index, 5 * LOOK_EVERY) == 5 * LOOK_EVERY
+        assert add_some(index, 5 * HOUSEKEEPING_INTERVAL) == 5 * HOUSEKEEPING_INTERVAL
 
 
 def add_some(index: Index, count: int) -> int:
@@ -185,5 +184,5 @@ def test_room_is_looked_after_now_and_then_only(home: Path) -> None:
     with closing(Index(home / "index.db", faulty, Metrics())) as index:
         add_some(index, 1)
         faulty.clear()
-        add_some(index, 10 * LOOK_EVERY)
+        add_some(index, 10 * HOUSEKEEPING_INTERVAL)
         assert set(faulty.labels) == {"index.commit"}

@@ -1,6 +1,7 @@
-"""Reading the index beside its writer, a little at a time, for whoever goes through all of it.
+"""Readers of the index beside its writer, for what goes through all of it a little at a time.
 
-A connection of its own: nobody waits for it, and it sees what is committed.
+An `IndexReader` has a connection of its own in the daemon: nobody waits for it, and it sees what is
+committed. A `SnapshotReader` is for another process, and sees the state of the last checkpoint.
 """
 
 from __future__ import annotations
@@ -8,13 +9,19 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Final, TypeVar
+from urllib.parse import quote
 
-from tierfs.metadata.database import Row, connect
-from tierfs.metadata.failures import translated
+from tierfs.common.errors import IndexFailed
 from tierfs.metadata.inodes import COLUMNS, ROOT, Inode, inode_of
 from tierfs.metadata.pins_and_requests import Pin, Request
+from tierfs.metadata.sqlite import Row, connect, translating
+from tierfs.metadata.wal import CheckpointSeqlockReader
+
+T = TypeVar("T")
 
 PRAGMAS = (
     "PRAGMA query_only = ON",
@@ -22,6 +29,9 @@ PRAGMAS = (
     "PRAGMA mmap_size = 0",  # or a sweep would map the whole index
     "PRAGMA busy_timeout = 10000",
 )
+
+_PAUSE_S: Final = 0.01
+_SNAPSHOT_CACHE: Final = "PRAGMA cache_size = -65536"  # 64 MiB
 
 _FILE = "mode & 0xF000 = 0x8000 AND nlink > 0"
 _FILES = f"SELECT {COLUMNS} FROM inode WHERE ino > ? AND ino <= ? AND {_FILE}"  # noqa: S608 - names of our own
@@ -56,7 +66,7 @@ SELECT ino, name, value FROM xattr WHERE ino {_GIVEN} AND length(value) <= ? ORD
 """  # noqa: S608
 
 
-class Survey:
+class IndexReader:
     """Thread-safe; ``read_only`` where the index was opened so.
 
     ``prepare`` writes what the index has in memory alone; it is called before inodes are read.
@@ -76,12 +86,12 @@ class Survey:
 
     def open(self, path: Path) -> None:
         """Connect; once, or after `close`."""
-        with translated(path):
+        with translating(path):
             self._connection = self._connect(path)
 
     def close(self) -> None:
         """Close; nothing may be called afterwards."""
-        with self._mutex, translated(self._path):
+        with self._mutex, translating(self._path):
             self._connection.close()
 
     def files(self, after: int, span: int, *, on_flash: bool) -> tuple[list[Inode], int]:
@@ -239,5 +249,55 @@ class Survey:
         return connect(path, PRAGMAS, read_only=self._read_only)
 
     def _rows(self, statement: str, *args: object) -> list[Row]:
-        with self._mutex, translated(self._path):
+        with self._mutex, translating(self._path):
             return self._connection.execute(statement, args).fetchall()
+
+
+class SnapshotReader(IndexReader):
+    """Reads the database file alone, without locks; to be called inside `consistently`."""
+
+    def __init__(self, path: Path, checkpoints: CheckpointSeqlockReader) -> None:
+        self._path = path
+        self._checkpoints = checkpoints
+        self._seen = checkpoints.settled
+        super().__init__(path)
+
+    def consistently(self, read: Callable[[], T], /) -> T:
+        """What ``read`` returns, read in one state of the file: it is called again until it is.
+
+        Raises:
+            IndexFailed: the file cannot be read, or is damaged.
+        """
+        while True:
+            settled = self._checkpoints.settled
+            if settled is None:
+                time.sleep(_PAUSE_S)
+                continue
+            if settled != self._seen:
+                self._reopen()
+                self._seen = settled
+            try:
+                result = read()
+            except IndexFailed:  # or of pages that belong to two states
+                if self._checkpoints.settled == settled:
+                    raise
+            else:
+                if self._checkpoints.settled == settled:
+                    return result
+            self._seen = None
+
+    def _connect(self, path: Path) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            f"file:{quote(str(path))}?immutable=1",
+            uri=True,
+            isolation_level=None,
+            cached_statements=256,
+        )
+        for pragma in (*PRAGMAS, _SNAPSHOT_CACHE):
+            connection.execute(pragma)
+        return connection
+
+    def _reopen(self) -> None:
+        """SQLite never reads again what it has cached of an immutable file."""
+        self.close()
+        self.open(self._path)

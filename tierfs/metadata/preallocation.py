@@ -1,4 +1,4 @@
-"""Room that is kept for the index alone, so that files can be removed when its filesystem is full.
+"""Blocks that are allocated ahead for the index, so that files can be removed on a full filesystem.
 
 Every transaction writes to SQLite's log, a removal too. So blocks are allocated behind the ends of
 the log and of the database before they are needed (fallocate(2) with FALLOC_FL_KEEP_SIZE): neither
@@ -28,7 +28,7 @@ FRACTION: Final = 128
 LEAST_UNIT: Final = 128 * KIB
 MOST_UNIT: Final = 1024 * KIB
 LOG_UNITS: Final = 4
-"""What the log has ahead: more than is written between two looks at it."""
+"""What the log has ahead: more than is written between two calls of `ensure_log`."""
 DATABASE_UNITS: Final = 4
 """What is allocated behind the database at a time; half of it is kept back for removals."""
 
@@ -45,11 +45,11 @@ def unit_of(capacity: int) -> int:
     return min(max(capacity // FRACTION, LEAST_UNIT), MOST_UNIT)
 
 
-def make_log(path: Path) -> None:
+def create_log(path: Path) -> None:
     """Make the log of a database that nobody has open, where there is none.
 
     XFS makes no file on a full filesystem, be there free inodes: what is kept behind the database's
-    end is given free for it, and taken again by ``Room.prepare``.
+    end is given free for it, and taken again by ``Preallocation.prepare``.
 
     Raises:
         OSError: it cannot be made.
@@ -71,11 +71,11 @@ def make_log(path: Path) -> None:
     os.close(descriptor)
 
 
-class Room:
+class Preallocation:
     """The blocks allocated ahead for a database and its log; for the thread that holds the lock.
 
-    ``tight``: the filesystem has no room left but what is allocated. ``may_grow``: the database may
-    become larger.
+    ``exhausted``: the filesystem has no room left but what is allocated. ``may_grow``: the database
+    may become larger.
 
     The descriptor of the database is closed last of all: whoever closes one loses this process's
     locks on the file (fcntl(2)).
@@ -92,7 +92,7 @@ class Room:
         status = os.fstatvfs(self._database)
         self.capacity = status.f_blocks * status.f_frsize
         self.unit = unit_of(self.capacity)
-        self.tight = False
+        self.exhausted = False
         self.may_grow = True
 
     @property
@@ -116,28 +116,28 @@ class Room:
             self._allocate_some(self._log, LOG_UNITS)
         self._allocate_some(self._database, DATABASE_UNITS)
 
-    def look_at_log(self) -> None:
+    def ensure_log(self) -> None:
         """Allocate more for the log where little is left."""
-        self.tight = not self._extend_log() or not self.may_grow
+        self.exhausted = not self._extend_log() or not self.may_grow
 
-    def look_at_database(self, used: int) -> None:
+    def ensure_database(self, used: int) -> None:
         """Allocate more where little is left; ``used``: bytes of the database in use."""
         left = self._blocks(self._database) - used
         self.may_grow = left >= DATABASE_UNITS // 2 * self.unit or self._allocated(
             self._database, used, DATABASE_UNITS * self.unit
         )
 
-    def folded(self) -> None:
+    def after_checkpoint(self) -> None:
         """Allocate again what a checkpoint gave free.
 
         SQLite cuts the database to the length that it has, whereby the blocks behind its end go.
         Somebody else may take them first: then nothing new is made, and all that was made is there.
         """
         if not self._extend_log():
-            self.tight = True
+            self.exhausted = True
         self._allocate_some(self._database, DATABASE_UNITS)
 
-    def may_cut_log(self) -> bool:
+    def may_truncate_log(self) -> bool:
         """Whether the log's blocks, once they are free, can be allocated again for certain."""
         return self._available() > 2 * LOG_UNITS * self.unit
 

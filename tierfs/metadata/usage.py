@@ -43,7 +43,7 @@ class IndexUsage(NamedTuple):
     alone_bytes: int
 
 
-class Counts:
+class UsageCounts:
     """Every method is called under the database's lock."""
 
     def __init__(self, database: Database) -> None:

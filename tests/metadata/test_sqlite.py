@@ -14,12 +14,11 @@ import pytest
 from tests.support.faulty_os import FaultyOs
 from tierfs.common.errors import IndexDamaged, IndexFailed
 from tierfs.common.metrics import Metrics
-from tierfs.metadata import failures
-from tierfs.metadata.failures import failure
+from tierfs.metadata import sqlite
 from tierfs.metadata.index import Index
-from tierfs.metadata.inspection import Inspection
-from tierfs.metadata.mending import mending
-from tierfs.metadata.survey import Survey
+from tierfs.metadata.integrity import IntegrityCheck, repairing
+from tierfs.metadata.reader import IndexReader
+from tierfs.metadata.sqlite import failure_of
 
 
 def error(code: int, text: str = "what SQLite says") -> sqlite3.Error:
@@ -57,19 +56,19 @@ def path(home: Path) -> Path:
     ],
 )
 def test_each_code_has_its_errno(path: Path, code: int, number: int) -> None:
-    assert failure(error(code), path).errno == number
+    assert failure_of(error(code), path).errno == number
 
 
 def test_only_what_speaks_of_the_index_itself_is_damage(path: Path) -> None:
     codes = {value for name, value in vars(sqlite3).items() if name.startswith("SQLITE_IOERR")}
     codes |= {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN}
-    assert [code for code in codes if isinstance(failure(error(code), path), IndexDamaged)] == []
-    assert isinstance(failure(error(sqlite3.SQLITE_CORRUPT), path), IndexDamaged)
-    assert isinstance(failure(error(sqlite3.SQLITE_NOTADB), path), IndexDamaged)
+    assert [code for code in codes if isinstance(failure_of(error(code), path), IndexDamaged)] == []
+    assert isinstance(failure_of(error(sqlite3.SQLITE_CORRUPT), path), IndexDamaged)
+    assert isinstance(failure_of(error(sqlite3.SQLITE_NOTADB), path), IndexDamaged)
 
 
 def test_a_device_that_fails_is_said_to(path: Path) -> None:
-    assert "its device failed (fsync)" in str(failure(error(sqlite3.SQLITE_IOERR_FSYNC), path))
+    assert "its device failed (fsync)" in str(failure_of(error(sqlite3.SQLITE_IOERR_FSYNC), path))
 
 
 def test_what_the_device_cannot_read_is_not_malformed(
@@ -85,13 +84,13 @@ def test_what_the_device_cannot_read_is_not_malformed(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", fails)
-        told = failure(error(sqlite3.SQLITE_CORRUPT, "database disk image is malformed"), path)
+        told = failure_of(error(sqlite3.SQLITE_CORRUPT, "database disk image is malformed"), path)
     assert not isinstance(told, IndexDamaged)
     assert f"{path}: Input/output error: its device failed" in str(told)
 
 
 def test_what_follows_a_failed_sync_is_not_called_damage(path: Path) -> None:
-    told = failure(error(sqlite3.SQLITE_CORRUPT), path, device_failed=True)
+    told = failure_of(error(sqlite3.SQLITE_CORRUPT), path, device_failed=True)
     assert not isinstance(told, IndexDamaged)
     assert "after its device failed: mount the volume again" in str(told)
 
@@ -99,10 +98,10 @@ def test_what_follows_a_failed_sync_is_not_called_damage(path: Path) -> None:
 def test_a_file_that_cannot_be_made_larger_is_no_room_where_there_is_none(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = failure(error(sqlite3.SQLITE_IOERR_SHMSIZE), path)
+    told = failure_of(error(sqlite3.SQLITE_IOERR_SHMSIZE), path)
     assert told.errno == errno.EIO
-    monkeypatch.setattr(failures, "_is_full", lambda _path: True)
-    assert failure(error(sqlite3.SQLITE_IOERR_SHMSIZE), path).errno == errno.ENOSPC
+    monkeypatch.setattr(sqlite, "_is_full", lambda _path: True)
+    assert failure_of(error(sqlite3.SQLITE_IOERR_SHMSIZE), path).errno == errno.ENOSPC
 
 
 def scramble(path: Path) -> None:
@@ -119,17 +118,20 @@ def scramble(path: Path) -> None:
 
 def test_every_reader_of_the_index_says_the_same(path: Path) -> None:
     scramble(path)
-    with closing(Survey(path)) as survey, pytest.raises(IndexDamaged, match="malformed"):
-        survey.last_inode()
-    with closing(Inspection(path)) as inspection, pytest.raises(IndexDamaged, match="malformed"):
-        inspection.owner()
-    with pytest.raises(IndexDamaged, match="malformed"), mending(path) as mend:
-        mend.set_links(1, 2)
+    with closing(IndexReader(path)) as reader, pytest.raises(IndexDamaged, match="malformed"):
+        reader.last_inode()
+    with (
+        closing(IntegrityCheck(path)) as check,
+        pytest.raises(IndexDamaged, match="malformed"),
+    ):
+        check.owner()
+    with pytest.raises(IndexDamaged, match="malformed"), repairing(path) as repair:
+        repair.set_links(1, 2)
     with (
         closing(Index(path, FaultyOs(), Metrics())) as index,
         pytest.raises(IndexDamaged, match="malformed"),
     ):
-        index.cuts.all()
+        index.pending_truncations.all()
 
 
 def test_damage_is_found_out_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,9 +142,9 @@ def test_damage_is_found_out_once(path: Path, monkeypatch: pytest.MonkeyPatch) -
         asked.append(found)
         return ""
 
-    monkeypatch.setattr(failures, "unreadable", unreadable)
+    monkeypatch.setattr(sqlite, "unreadable", unreadable)
     with closing(Index(path, FaultyOs(), Metrics())) as index:
         for _ in range(3):
             with pytest.raises(IndexFailed):
-                index.cuts.all()
+                index.pending_truncations.all()
     assert len(asked) == 1

@@ -1,4 +1,8 @@
-"""The dirty set: files whose bytes changed since they were last synced."""
+"""What recovery after an unclean end needs to know: the dirty set and the pending truncations.
+
+Of the files in the dirty set bytes changed since they were last synced. With a pending truncation
+the objects of a file may hold more than its size and its prefix say.
+"""
 
 from __future__ import annotations
 
@@ -76,3 +80,25 @@ class DirtyRows:
     def delete(self, *inos: int) -> None:
         """All bytes of these inodes, which have rows, are synced, or they are gone."""
         self._database.execute_for("DELETE FROM dirty WHERE ino = ?", inos)
+
+
+class PendingTruncations:
+    """Inode numbers; those that change something are called inside a transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, ino: int) -> bool:
+        """Let the objects of the inode be trimmed, even if the daemon is killed before.
+
+        False: that was noted already.
+        """
+        return self._database.execute("INSERT OR IGNORE INTO cut (ino) VALUES (?)", ino) > 0
+
+    def delete(self, *inos: int) -> None:
+        """The objects of these were trimmed, or removed."""
+        self._database.execute_for("DELETE FROM cut WHERE ino = ?", inos)
+
+    def all(self) -> list[int]:
+        """Every inode noted."""
+        return [ino for (ino,) in self._database.rows("SELECT ino FROM cut")]

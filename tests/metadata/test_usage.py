@@ -11,9 +11,9 @@ import tierfs
 from tests.metadata.rows import inode
 from tierfs.common.metrics import Metrics
 from tierfs.common.osio import SYSTEM
-from tierfs.metadata.counts import IndexUsage
 from tierfs.metadata.index import Index
 from tierfs.metadata.schema import MIGRATIONS
+from tierfs.metadata.usage import IndexUsage
 
 BEFORE = 1
 """``user_version`` of an index without the table."""
@@ -39,10 +39,10 @@ def killed(index: Index) -> None:
     """Close it as a kill would: nothing is written any more."""
     index._database._writing.close()
     index._database._connection.close()
-    room = index._database._room
+    room = index._database.wal.preallocation
     assert room is not None
     room.close()
-    index._database.folds.close()
+    index._database.wal.seqlock.close()
 
 
 def opened(path: Path) -> Index:
@@ -97,4 +97,4 @@ def test_only_one_module_changes_rows_of_inodes() -> None:
     statement = re.compile(r"(?:UPDATE|INTO|DELETE FROM) (?:main\.)?inode\b")
     home = Path(tierfs.__path__[0])
     writers = {path.name for path in home.rglob("*.py") if statement.search(path.read_text())}
-    assert writers == {"inodes.py", "mending.py"}
+    assert writers == {"inode_table.py", "integrity.py"}

@@ -1,9 +1,10 @@
-"""What an error of SQLite means: the one place that turns its result codes into an errno.
+"""SQLite itself: how to connect to the index, and what an error means.
 
-Only SQLITE_CORRUPT and SQLITE_NOTADB speak of the index itself, and even they may be the echo of a
-device that failed: a page that was never written reads as an older one, or as zeros. So the files
-are read once more, without SQLite, before anything is called damaged
-(https://www.sqlite.org/rescode.html).
+This is the one place that turns SQLite's result codes into an errno
+(https://www.sqlite.org/rescode.html). Only SQLITE_CORRUPT and SQLITE_NOTADB speak of the index
+itself, and even they may come from a device that failed: a page that was never written reads as an
+older one, or as zeros. So the files are read again, without SQLite, before anything is called
+damaged.
 """
 
 from __future__ import annotations
@@ -11,13 +12,41 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from urllib.parse import quote
 
 from tierfs.common.errors import IndexDamaged, IndexFailed
-from tierfs.metadata.schema import FAILURES
+
+Row = tuple[Any, ...]
+"""The columns of a row, in the order of the query."""
+
+SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""What sqlite3 raises when it fails. A message that quotes a damaged page may be no UTF-8."""
+
+PRAGMAS = (
+    # Of a new index: each page that a transaction touches is written to the log as a whole.
+    "PRAGMA page_size = 1024",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = NORMAL",
+    "PRAGMA wal_autocheckpoint = 0",  # a checkpoint in the middle of a request would stall it
+    "PRAGMA foreign_keys = OFF",
+    # Some builds have it on: to remove a large attribute would write each of its pages once more,
+    # which a full filesystem has no room for.
+    "PRAGMA secure_delete = OFF",
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA cache_size = -65536",  # 64 MiB
+    "PRAGMA mmap_size = 0",  # a device that cannot read a mapped page ends the process (SIGBUS)
+    "PRAGMA busy_timeout = 10000",
+)
+
+TO_WRITE = frozenset({"PRAGMA page_size = 1024", "PRAGMA journal_mode = WAL"})
+"""Those of ``PRAGMAS`` that may change the file."""
+
+ALONE = "PRAGMA locking_mode = EXCLUSIVE"
+"""Before its first query a connection that makes no file keeps the log's index in memory."""
 
 _PRIMARY: Final = 0xFF
 """Of an extended result code."""
@@ -37,7 +66,47 @@ ENOSPC."""
 _CHUNK: Final = 1024 * 1024
 
 
-def failure(exc: Exception, path: Path, *, device_failed: bool = False) -> IndexFailed:
+def connect(path: Path, pragmas: Sequence[str], *, read_only: bool = False) -> sqlite3.Connection:
+    """Connect as the process that alone has the volume open: its locks cost no system call.
+
+    Other processes are kept out; what connections must know of each other is in memory
+    (``unix-excl``, https://www.sqlite.org/vfs.html#standard_unix_vfses).
+
+    With ``read_only`` no file is made or changed, so that it works on what cannot be written or is
+    full: the volume's own lock keeps everybody out, and a log is indexed in memory. Without a log
+    the database is immutable, or SQLite would make one
+    (https://www.sqlite.org/uri.html#uriimmutable).
+    """
+    if read_only:
+        way = "mode=ro&vfs=unix-none" if log_size(path) else "immutable=1"
+        pragmas = (ALONE, *(pragma for pragma in pragmas if pragma not in TO_WRITE))
+    else:
+        way = "vfs=unix-excl"
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?{way}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+    )
+    try:
+        for pragma in pragmas:
+            connection.execute(pragma)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def log_size(path: Path) -> int:
+    """Bytes of the log of the database at ``path``; 0: there is none."""
+    try:
+        return path.with_name(f"{path.name}-wal").stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def failure_of(exc: Exception, path: Path, *, device_failed: bool = False) -> IndexFailed:
     """What to raise for an error of SQLite on the index at ``path``.
 
     Its errno is ENOSPC where there was no room, EROFS where nothing may be written, EACCES where a
@@ -59,12 +128,12 @@ def failure(exc: Exception, path: Path, *, device_failed: bool = False) -> Index
 
 
 @contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """A block in which SQLite's errors become those that ``failure`` gives."""
+def translating(path: Path) -> Iterator[None]:
+    """A block in which SQLite's errors become those that `failure_of` gives."""
     try:
         yield
-    except FAILURES as exc:
-        raise failure(exc, path) from exc
+    except SQLITE_ERRORS as exc:
+        raise failure_of(exc, path) from exc
 
 
 def _io_error(exc: Exception) -> str:
