@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.volumes import LooseVolume
 from tierfs.common.errors import FsError
-from tierfs.fs.names import Owner
+from tierfs.fs.namespace import Owner
 from tierfs.metadata.inodes import ROOT, Inode
 
 ME = Owner(1000, 1001)

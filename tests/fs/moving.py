@@ -10,8 +10,8 @@ from pathlib import Path
 from tests.fs.scenarios import HEAD, before, contents, make, pattern, prepared
 from tests.support.volumes import LooseVolume
 from tierfs.common.extents import WHOLE_FILE
-from tierfs.fs import copies
-from tierfs.fs.moves import Moved
+from tierfs.fs import tiers
+from tierfs.fs.migration import Migrated
 from tierfs.metadata.inodes import Inode
 
 CHUNK = 3000
@@ -26,17 +26,19 @@ def free(_: int) -> None:
     """No limit to the rate."""
 
 
-def place(volume: LooseVolume, name: bytes, prefix: int, *, keep_mirror: bool = True) -> Moved:
+def place(volume: LooseVolume, name: bytes, prefix: int, *, keep_mirror: bool = True) -> Migrated:
     """Promote or demote a file of the root."""
-    return volume.fs.moves.place(volume.find(name).ino, prefix, keep_mirror=keep_mirror, paced=free)
+    return volume.fs.migrator.place(
+        volume.find(name).ino, prefix, keep_mirror=keep_mirror, paced=free
+    )
 
 
-def mirror(volume: LooseVolume, *names: bytes) -> list[Moved]:
+def mirror(volume: LooseVolume, *names: bytes) -> list[Migrated]:
     """Mirror files of the root."""
-    return volume.fs.moves.mirror([volume.find(name).ino for name in names], paced=free)
+    return volume.fs.migrator.mirror([volume.find(name).ino for name in names], paced=free)
 
 
-def must(moved: Moved) -> None:
+def must(moved: Migrated) -> None:
     """Assert that it was moved."""
     assert moved.outcome == "moved", moved
 
@@ -66,11 +68,11 @@ class Kind:
             make_sparse(volume)
         bring(volume, self.name, *self.start)
 
-    def do(self, volume: LooseVolume) -> Moved:
+    def do(self, volume: LooseVolume) -> Migrated:
         """Move it, unless it is there already."""
         inode = volume.find(self.name)
         if state(inode) == self.end:
-            return Moved(inode.ino, "nothing")
+            return Migrated(inode.ino, "nothing")
         if self.end[0] == inode.prefix:
             return mirror(volume, self.name)[0]
         return place(volume, self.name, self.end[0], keep_mirror=self.keep_mirror)
@@ -152,12 +154,12 @@ def same(volume: LooseVolume, kind: Kind, where: str) -> None:
 @contextlib.contextmanager
 def small_chunks() -> Iterator[None]:
     """Let a copy take several chunks."""
-    usual = copies.COPY_CHUNK
-    copies.COPY_CHUNK = CHUNK
+    usual = tiers.COPY_CHUNK
+    tiers.COPY_CHUNK = CHUNK
     try:
         yield
     finally:
-        copies.COPY_CHUNK = usual
+        tiers.COPY_CHUNK = usual
 
 
 def objects(volume: LooseVolume, ino: int) -> tuple[bytes | None, bytes | None]:

@@ -23,7 +23,7 @@ from tests.support.volumes import LooseVolume, make_tiers, volume_settings
 from tierfs.common.errors import FsError
 from tierfs.common.ranges import KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE
 from tierfs.fs.attributes import Changes
-from tierfs.fs.names import Owner
+from tierfs.fs.namespace import Owner
 from tierfs.fs.volume import format_volume
 from tierfs.metadata.inodes import ROOT, Inode
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from tests.fs.calls import file_of
 from tests.fs.scenarios import pattern
 from tests.support.volumes import LooseVolume
-from tierfs.fs.activity import Activity
+from tierfs.fs.data import Activity
 
 DATA = pattern(10_000)
 
@@ -29,7 +29,7 @@ def test_reads_and_changes_of_files_are_told_once(small: LooseVolume) -> None:
 def test_a_move_is_neither(small: LooseVolume) -> None:
     ino = file_of(small, DATA)
     small.fs.activity.on = True
-    small.fs.moves.place(ino, 0, keep_mirror=True, paced=lambda _: None)
+    small.fs.migrator.place(ino, 0, keep_mirror=True, paced=lambda _: None)
     assert small.fs.activity.drain() == ([], set())
 
 

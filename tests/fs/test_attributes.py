@@ -18,9 +18,8 @@ from tests.fs.calls import (
 )
 from tests.support.volumes import LooseVolume
 from tierfs.fs.attributes import Changes
-from tierfs.fs.callers import PRIVILEGED
-from tierfs.fs.modes import after_writing, set_by, without_set_id
-from tierfs.fs.names import Owner
+from tierfs.fs.namespace import Owner
+from tierfs.fs.permissions import PRIVILEGED, after_writing, set_by, without_set_id
 from tierfs.metadata.inodes import ROOT
 
 FIRST = -(2**31) * 10**9

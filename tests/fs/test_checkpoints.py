@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.volumes import LooseVolume
-from tierfs.fs.checkpoints import (
+from tierfs.fs.checkpoint import (
     INTERVAL_S,
     LEAST_LOG,
     MOST_LOG,

@@ -253,7 +253,7 @@ def test_the_time_of_a_file_is_none_of_a_move(
     point = Point("move.committed", 0)
     small.os.kill(point, "before", lambda: shutil.copytree(small.home, copied))
     with suppress(Killed):
-        small.fs.moves.place(ino, prefix, keep_mirror=True, paced=lambda _: None)
+        small.fs.migrator.place(ino, prefix, keep_mirror=True, paced=lambda _: None)
     small.os.dead = True
     small.abandon()
     for name, data in index.items():
@@ -389,12 +389,12 @@ def test_an_error_that_a_move_meets_is_reported_to_fsync(
     ino = file_of(small, OLD, synced=False)
     small.os.fail(Point("disk.fdatasync"), errno.EIO)
     with pytest.raises(OSError, match="Input/output"):
-        small.fs.moves.place(ino, 0, keep_mirror=False, paced=lambda _: None)
+        small.fs.migrator.place(ino, 0, keep_mirror=False, paced=lambda _: None)
     small.os.clear()
     with fails(errno.EIO):
         small.fs.data.sync(ino)
     with pytest.raises(FsError):
-        small.fs.moves.place(ino, 0, keep_mirror=False, paced=lambda _: None)
+        small.fs.migrator.place(ino, 0, keep_mirror=False, paced=lambda _: None)
 
 
 def test_an_error_that_a_checkpoint_meets_is_reported_to_fsync_of_the_file(

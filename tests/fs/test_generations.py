@@ -17,7 +17,7 @@ from tests.guards.logs import ExpectLog
 from tests.support.faulty_os import Killed, Moment, Point
 from tests.support.volumes import LooseVolume, MakeVolume, volume_settings
 from tierfs.common.errors import VolumeRefused
-from tierfs.fs.generations import read_markers
+from tierfs.fs.identity import read_markers
 from tierfs.fsck import kinds
 from tierfs.fsck.check import check as fsck
 from tierfs.fsck.repair import repair
@@ -354,7 +354,7 @@ def test_only_a_thorough_check_takes_back_what_one_has_found(
 ) -> None:
     volume = make_volume()
     ino = file_of(volume, b"data")
-    (moved,) = volume.fs.moves.mirror([ino], paced=lambda _length: None)
+    (moved,) = volume.fs.migrator.mirror([ino], paced=lambda _length: None)
     assert moved.outcome == "moved"
     volume.close()
     mirror = volume.disk_object(ino)

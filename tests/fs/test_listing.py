@@ -44,8 +44,8 @@ def test_a_reference_is_taken_on_what_the_kernel_is_told_of(small: LooseVolume) 
     ino = make(small, b"file").ino
     for entry in small.fs.listing.after(ROOT):
         small.fs.listing.refer(entry)
-    assert small.fs.references.count(ino) == 2
-    assert small.fs.references.count(ROOT) == 0
+    assert small.fs.lookup_counts.count(ino) == 2
+    assert small.fs.lookup_counts.count(ROOT) == 0
 
 
 @pytest.fixture(scope="module")

@@ -26,8 +26,8 @@ from tests.support.faulty_os import Point
 from tests.support.volumes import LooseVolume
 from tierfs.common.errors import Damage, FsError
 from tierfs.common.extents import WHOLE_FILE
+from tierfs.fs.allocation import Limits
 from tierfs.fs.locks import WouldBlock
-from tierfs.fs.placement import Limits
 from tierfs.policy.model import Mark
 
 DATA = pattern(3 * HEAD)
@@ -129,7 +129,7 @@ def test_nothing_has_no_mirror(small: LooseVolume, size: int) -> None:
     small.fs.data.truncate(ino, 0, wait=False)
     assert small.os.labels == ["index.commit"]
     assert state(small.find(FILE)) == (HEAD, False)
-    small.fs.placement.limits(Limits(HEAD, high_watermark=Mark(0.0)))
+    small.fs.allocator.limits(Limits(HEAD, high_watermark=Mark(0.0)))
     small.fs.data.truncate(ino, 0)
     assert state(small.find(FILE)) == (0, False)
     small.fs.reclaimer.drain()

@@ -21,9 +21,9 @@ from tests.fs.moving import (
 from tests.fs.scenarios import HEAD, pattern
 from tests.support.volumes import LooseVolume
 from tierfs.common.extents import WHOLE_FILE
-from tierfs.fs.copies import COPY_CHUNK, PUT_CHUNK
-from tierfs.fs.moves import Moved
-from tierfs.fs.placement import Limits, reserve
+from tierfs.fs.allocation import Limits, reserve
+from tierfs.fs.migration import Migrated
+from tierfs.fs.tiers import COPY_CHUNK, PUT_CHUNK
 from tierfs.metadata.inodes import ROOT
 from tierfs.storage.objects import Space
 
@@ -60,7 +60,7 @@ def test_a_file_goes_round_the_tiers(small: LooseVolume, size: int, *, keep_mirr
 
 def test_eviction_leaves_the_whole_file_on_disk(small: LooseVolume) -> None:
     ino = file_of(small, DATA)
-    assert place(small, FILE, 0) == Moved(ino, "moved", HEAD, HEAD)
+    assert place(small, FILE, 0) == Migrated(ino, "moved", HEAD, HEAD)
     assert objects(small, ino) == (None, DATA)
     assert moved_bytes(small, "flash", "disk") == HEAD
 
@@ -69,7 +69,7 @@ def test_a_long_copy_rests_between_the_parts_of_a_chunk(small: LooseVolume) -> N
     data = pattern(COPY_CHUNK + PUT_CHUNK + 5)
     ino, asked = file_of(small, data), list[int]()
     small.os.clear()
-    moved = small.fs.moves.place(ino, WHOLE_FILE, keep_mirror=False, paced=asked.append)
+    moved = small.fs.migrator.place(ino, WHOLE_FILE, keep_mirror=False, paced=asked.append)
     whole, rest = divmod(len(data) - HEAD, PUT_CHUNK)
     assert (moved.outcome, moved.copied) == ("moved", len(data) - HEAD)
     assert asked == [PUT_CHUNK] * whole + [rest]
@@ -79,9 +79,9 @@ def test_a_long_copy_rests_between_the_parts_of_a_chunk(small: LooseVolume) -> N
 
 def test_what_is_mirrored_is_evicted_without_a_copy(small: LooseVolume) -> None:
     ino = file_of(small, DATA)
-    assert mirror(small, FILE) == [Moved(ino, "moved", HEAD)]
+    assert mirror(small, FILE) == [Migrated(ino, "moved", HEAD)]
     small.os.clear()
-    assert place(small, FILE, 0) == Moved(ino, "moved", 0, HEAD)
+    assert place(small, FILE, 0) == Migrated(ino, "moved", 0, HEAD)
     assert not [label for label in small.os.labels if label.endswith((".pwrite", ".pread"))]
     assert objects(small, ino) == (None, DATA)
 
@@ -91,7 +91,7 @@ def test_promotion_keeps_the_disk_object_as_the_mirror(small: LooseVolume) -> No
     must(place(small, FILE, HEAD))
     assert objects(small, ino) == (DATA[:HEAD], DATA)
     assert state(small.find(FILE)) == (HEAD, True)
-    assert mirror(small, FILE) == [Moved(ino, "nothing")]
+    assert mirror(small, FILE) == [Migrated(ino, "nothing")]
     must(place(small, FILE, WHOLE_FILE))
     assert objects(small, ino) == (DATA, DATA)
     assert moved_bytes(small, "disk", "flash") == len(DATA)
@@ -107,7 +107,7 @@ def test_a_mirror_whose_object_is_lost_is_not_relied_on(small: LooseVolume) -> N
     ino = file_of(small, DATA[:HEAD])
     must(mirror(small, FILE)[0])
     small.disk_object(ino).unlink()
-    assert place(small, FILE, 0) == Moved(ino, "moved", HEAD, HEAD)
+    assert place(small, FILE, 0) == Migrated(ino, "moved", HEAD, HEAD)
     assert objects(small, ino) == (None, DATA[:HEAD])
 
 
@@ -127,7 +127,7 @@ def test_what_is_no_file_with_a_name_does_not_move(small: LooseVolume) -> None:
     directory = make(small, b"dir", DIRECTORY).ino
     gone = file_of(small, DATA)
     small.fs.names.unlink(ROOT, FILE)
-    move = small.fs.moves
+    move = small.fs.migrator
     assert move.place(directory, 0, keep_mirror=True, paced=free).outcome == "nothing"
     assert move.place(gone, 0, keep_mirror=True, paced=free).outcome == "gone"
     assert [moved.outcome for moved in move.mirror([directory, gone, 10**9], paced=free)] == [
@@ -244,9 +244,9 @@ def test_a_promotion_leaves_the_reserve_alone(
     monkeypatch.setattr(
         small.volume._flash, "space", lambda: Space(GIB, GIB, kept + HEAD - 1, 1000, 1000)
     )
-    assert place(small, FILE, HEAD) == Moved(ino, "no-room")
+    assert place(small, FILE, HEAD) == Migrated(ino, "no-room")
     must(place(small, FILE, HEAD - 1))
-    small.fs.placement.limits(Limits(HEAD, reserve=kept - 1))
+    small.fs.allocator.limits(Limits(HEAD, reserve=kept - 1))
     must(place(small, FILE, 0))
     must(place(small, FILE, HEAD))
 
@@ -254,7 +254,7 @@ def test_a_promotion_leaves_the_reserve_alone(
 def test_no_room_on_flash(small: LooseVolume) -> None:
     ino = evicted(small)
     small.os.full = {"flash.pwrite"}
-    assert place(small, FILE, HEAD) == Moved(ino, "no-room")
+    assert place(small, FILE, HEAD) == Migrated(ino, "no-room")
     assert state(small.find(FILE)) == (0, False)
     small.fs.reclaimer.drain()
     check(small, trimmed=True)

@@ -37,7 +37,7 @@ class Mover:
         self.outcomes: dict[str, int] = {}
 
     def move(self, dice: random.Random) -> None:
-        moves = self._volume.fs.moves
+        moves = self._volume.fs.migrator
         if dice.random() < 0.3:
             some = dice.sample(self._inos, min(5, len(self._inos)))
             done = moves.mirror(some, paced=self._paced)
@@ -101,7 +101,7 @@ def test_moves_beside_cuts_spills_and_unlinking(small: LooseVolume) -> None:
         made = make(small, b"passing").ino
         data.write(made, 0, PATTERN[: dice.randrange(1, LONGEST)])
         small.fs.names.unlink(ROOT, b"passing")
-        small.fs.moves.place(made, 0, keep_mirror=True, paced=free)
+        small.fs.migrator.place(made, 0, keep_mirror=True, paced=free)
         small.fs.names.forget(made)
 
     def upset(dice: random.Random) -> None:

@@ -20,8 +20,8 @@ from tests.fs.moving import (
 from tests.fs.scenarios import HEAD, pattern
 from tests.support.volumes import LooseVolume
 from tierfs.common.extents import WHOLE_FILE, Extent
-from tierfs.fs.copies import Copy
-from tierfs.fs.moves import Moved, MoveStopped
+from tierfs.fs.migration import Migrated, MigrationStopped
+from tierfs.fs.tiers import Copy
 from tierfs.metadata.inodes import ROOT, Inode
 from tierfs.storage.objects import ObjectStore
 
@@ -36,7 +36,7 @@ LOAD, WRITE = Copy.load, ObjectStore.write_by
 
 def meanwhile(
     volume: LooseVolume, prefix: int, act: Callable[[], object], *, after: int = 0
-) -> Moved:
+) -> Migrated:
     """Move the file, and let ``act`` happen before one of its chunks is copied."""
     chunks = iter(range(100))
 
@@ -44,11 +44,11 @@ def meanwhile(
         if next(chunks) == after:
             act()
 
-    return volume.fs.moves.place(volume.find(FILE).ino, prefix, keep_mirror=True, paced=paced)
+    return volume.fs.migrator.place(volume.find(FILE).ino, prefix, keep_mirror=True, paced=paced)
 
 
 def stop() -> None:
-    raise MoveStopped
+    raise MigrationStopped
 
 
 @pytest.mark.parametrize("way", ["up", "down"])
@@ -227,22 +227,22 @@ def test_a_read_that_meets_the_freeing_of_its_source_is_done_again(
 
 def test_two_do_not_move_one_file(small: LooseVolume) -> None:
     ino = file_of(small, DATA)
-    others: list[Moved] = []
+    others: list[Migrated] = []
 
     def other() -> None:
         others.append(place(small, FILE, WHOLE_FILE))
         others.extend(mirror(small, FILE))
 
     must(meanwhile(small, 0, other))
-    assert others == [Moved(ino, "changed")] * 2
+    assert others == [Migrated(ino, "changed")] * 2
 
 
 def test_a_move_that_is_stopped_changes_nothing(small: LooseVolume) -> None:
     ino = file_of(small, DATA)
-    with pytest.raises(MoveStopped):
+    with pytest.raises(MigrationStopped):
         meanwhile(small, 0, stop)
-    with pytest.raises(MoveStopped):
-        small.fs.moves.mirror([ino], paced=lambda _: stop())
+    with pytest.raises(MigrationStopped):
+        small.fs.migrator.mirror([ino], paced=lambda _: stop())
     assert state(small.find(FILE)) == (HEAD, False)
     small.fs.reclaimer.drain()
     check(small, trimmed=True)
@@ -290,7 +290,7 @@ def test_the_row_in_cut_stays_for_a_move_that_was_made_since(
 
     def trim_and_move(inode: Inode) -> bool:
         trimmed = trim(inode)
-        with pytest.raises(MoveStopped), small_chunks():
+        with pytest.raises(MigrationStopped), small_chunks():
             meanwhile(small, 0, stop, after=1)
         return trimmed
 

@@ -8,8 +8,8 @@ import pytest
 from tests.fs.calls import DIRECTORY, FIFO, FILE, SYMLINK, fails, file_of, make, names_in
 from tests.fs.consistency import check
 from tests.support.volumes import LooseVolume
-from tierfs.fs.directories import LINK_MAX
-from tierfs.fs.names import BY_NUMBER
+from tierfs.fs.directory import LINK_MAX
+from tierfs.fs.namespace import BY_NUMBER
 from tierfs.metadata.inodes import ROOT
 
 GOOD = [b"a", b"...", b" ", b"\xff\xfe\x01", b"new\nline", "é".encode(), b"x" * 255]

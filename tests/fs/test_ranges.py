@@ -146,7 +146,7 @@ def test_a_hole_in_both_objects_is_one(pairs: list[Pair]) -> None:
     pair.fallocate(HEAD // 2, HEAD, PUNCH)
     pair.check(holes=True)
     pair.write(0, pattern(5 * HEAD))
-    pair.volume.fs.moves.place(pair.ino, 2 * HEAD, keep_mirror=False, paced=lambda _: None)
+    pair.volume.fs.migrator.place(pair.ino, 2 * HEAD, keep_mirror=False, paced=lambda _: None)
     pair.fallocate(HEAD, 3 * HEAD, PUNCH)
     assert pair.seek(0, os.SEEK_HOLE) == HEAD
     assert pair.seek(HEAD, os.SEEK_DATA) == 4 * HEAD

@@ -11,8 +11,7 @@ import pytest
 from tests.fs.calls import DIRECTORY, FIFO, FILE, SYMLINK, fails, file_of, make, names_in
 from tests.fs.consistency import check
 from tests.support.volumes import LooseVolume
-from tierfs.fs.names import Owner
-from tierfs.fs.renames import EXCHANGE, NOREPLACE, WHITEOUT
+from tierfs.fs.namespace import EXCHANGE, NOREPLACE, WHITEOUT, Owner
 from tierfs.metadata.inodes import ROOT
 
 KINDS = {"file": FILE, "symlink": SYMLINK, "fifo": FIFO, "empty": DIRECTORY, "full": DIRECTORY}

@@ -14,7 +14,7 @@ from tests.guards.logs import ExpectLog
 from tests.support.faulty_os import Point
 from tests.support.volumes import LooseVolume
 from tierfs.common.errors import IndexFailed
-from tierfs.fs.placement import Limits
+from tierfs.fs.allocation import Limits
 from tierfs.fsck.check import check as fsck
 from tierfs.policy.model import Mark
 from tierfs.storage.replaced import REPLACED, Replaced, to_put_back
@@ -117,7 +117,7 @@ def test_what_was_written_since_is_not_taken_for_what_was_replaced(
     """It is cut later, and only once the index is synced: a power cut may need all of it."""
     expect_log("closing left work to the next mount")
     if not prefix:
-        small.fs.placement.limits(Limits(HEAD, high_watermark=Mark(0.0)))
+        small.fs.allocator.limits(Limits(HEAD, high_watermark=Mark(0.0)))
     ino = file_of(small, OLD[: 3 * HEAD])
     small.fs.data.sync(ino)
     rewrite(small, ino, NEW[: 2 * HEAD])

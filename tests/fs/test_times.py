@@ -14,7 +14,7 @@ from tests.fs.calls import DIRECTORY, FIFO, FILE, ME, SYMLINK, file_of, make
 from tests.support.faulty_os import Point
 from tests.support.volumes import LooseVolume
 from tierfs.fs.attributes import Changes
-from tierfs.fs.renames import EXCHANGE
+from tierfs.fs.namespace import EXCHANGE
 from tierfs.metadata.inodes import ROOT
 
 

@@ -31,9 +31,8 @@ from tierfs.common.metrics import Metrics
 from tierfs.common.osio import Os
 from tierfs.fs.attributes import Changes
 from tierfs.fs.filesystem import FileSystem
-from tierfs.fs.front import Front
-from tierfs.fs.references import CountedReferences
-from tierfs.fs.volume import Volume, format_volume, open_volume
+from tierfs.fs.lookup_counts import LookupCounter
+from tierfs.fs.volume import RouterPorts, Volume, format_volume, open_volume
 from tierfs.metadata.cache_updater import ABSENT
 from tierfs.metadata.inodes import ROOT
 
@@ -80,7 +79,7 @@ class Opened:
             metrics=Metrics(),
             os_=self.os,
             clock=FakeClock().tick,
-            make_front=lambda _heads, _objects: Front(self.view, CountedReferences()),
+            make_ports=lambda _heads, _objects: RouterPorts(self.view, LookupCounter()),
         )
         self.view.index = self.volume.index
 
@@ -209,14 +208,14 @@ class Machine(RuleBasedStateMachine):
     @rule(place=places)
     def publish(self, place: int) -> None:
         for _ in range(8):
-            self.fs.publication.missed_in(self.directory(place))
-        while not self.fs.publication.idle:
-            self.fs.publication.publish()
+            self.fs.cache_fill.missed_in(self.directory(place))
+        while not self.fs.cache_fill.idle:
+            self.fs.cache_fill.fill()
 
     @rule()
     def forget(self) -> None:
         for ino in self.opened.inodes():
-            if count := self.fs.references.count(ino):
+            if count := self.fs.lookup_counts.count(ino):
                 self.fs.names.forget(ino, count)
         with suppress(FsError, OSError):
             self.fs.reclaimer.drain()

@@ -26,7 +26,7 @@ from tierfs.common.errors import FsError
 from tierfs.common.extents import WHOLE_FILE
 from tierfs.common.tierfs_xattrs import LONGEST, parse_pin, parse_prefix, show_pin
 from tierfs.common.units import KIB, SECOND
-from tierfs.fs.virtual_xattrs import OF_FILES, PIN, PINNED_BY, PREFIX, REQUESTED, WRITABLE
+from tierfs.fs.xattrs import OF_FILES, PIN, PINNED_BY, PREFIX, REQUESTED, WRITABLE
 from tierfs.metadata.inodes import ROOT
 from tierfs.metadata.pins_and_requests import Pin, Request
 from tierfs.metadata.reader import IndexReader

@@ -79,7 +79,7 @@ def populate(volume: LooseVolume) -> None:
         volume.index.xattrs.put(mirrored, b"user.label", b"cell")
         volume.index.pins_and_requests.pin(Pin(mirrored, None))
         volume.index.pins_and_requests.request(Request(deep, 0))
-    (moved,) = volume.fs.moves.mirror([mirrored], paced=at_once)
+    (moved,) = volume.fs.migrator.mirror([mirrored], paced=at_once)
     assert moved.outcome == "moved"
     volume.fs.dirty.checkpoint()
     gone = volume.fs.names.make(ROOT, b"gone", stat.S_IFREG | 0o600, ME).ino

@@ -238,8 +238,8 @@ def use(volume: LooseVolume, dice: random.Random, inos: list[int], step: int) ->
         data = pattern(dice.randrange(1, 5000), step)
         volume.fs.data.write(ino, dice.randrange(16_000), data)
     elif drawn < 0.7:
-        volume.fs.moves.mirror(sorted(dice.sample(inos, 4)), paced=at_once)
+        volume.fs.migrator.mirror(sorted(dice.sample(inos, 4)), paced=at_once)
     else:
         prefix = dice.choice([0, 4096, 8192, WHOLE_FILE])
         with suppress(OSError):  # flash is full
-            volume.fs.moves.place(ino, prefix, keep_mirror=dice.random() < 0.5, paced=at_once)
+            volume.fs.migrator.place(ino, prefix, keep_mirror=dice.random() < 0.5, paced=at_once)

@@ -24,7 +24,7 @@ from tests.model.driver import (
 from tierfs.fs.attributes import Changes
 from tierfs.fs.filesystem import FileSystem
 from tierfs.fs.locks import WouldBlock
-from tierfs.fs.names import Owner
+from tierfs.fs.namespace import Owner
 from tierfs.metadata.inodes import Inode
 
 _ROOT_USER = Owner(0, 0)

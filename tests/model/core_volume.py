@@ -137,7 +137,9 @@ class CoreVolume:
         for portion in (count // 2, count - count // 2):
             if portion:
                 self.fs.names.forget(ino, portion)
-        assert self.fs.references.count(ino) == 0, f"inode {ino}: the core counts more references"
+        assert self.fs.lookup_counts.count(ino) == 0, (
+            f"inode {ino}: the core counts more references"
+        )
 
     def _page(self, ino: int, cookie: int) -> list[Dentry]:
         return ask(lambda: list(islice(self.fs.listing.after(ino, cookie), PAGE)))

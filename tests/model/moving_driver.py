@@ -68,9 +68,9 @@ class MovingDriver(CoreDriver):
         last = max(FIRST, self._volume.last_inode())
         if dice.random() < 0.3:
             inos = sorted({dice.randint(FIRST, last) for _ in range(3)})
-            done = fs.moves.mirror(inos, paced=lambda _: None)
+            done = fs.migrator.mirror(inos, paced=lambda _: None)
         else:
             ino, prefix = dice.randint(FIRST, last), dice.choice(self._prefixes)
             keep = dice.random() < 0.7
-            done = [fs.moves.place(ino, prefix, keep_mirror=keep, paced=lambda _: None)]
+            done = [fs.migrator.place(ino, prefix, keep_mirror=keep, paced=lambda _: None)]
         self.moved += sum(moved.outcome == "moved" for moved in done)

@@ -90,7 +90,7 @@ def test_what_is_asked_for_is_published_first(small: LooseVolume, operations: Op
     assert operations.getattr(made.ino, again=False, wait=False) is None
     assert operations.read(made.ino, 0, 9, again=False, wait=False) is None
     assert operations.readdir(ROOT, 0, 4096, again=False) is None
-    assert small.fs.references.count(made.ino) == 1
+    assert small.fs.lookup_counts.count(made.ino) == 1
 
 
 def test_and_then_answered(small: LooseVolume, operations: Operations) -> None:
@@ -102,7 +102,7 @@ def test_and_then_answered(small: LooseVolume, operations: Operations) -> None:
     lines = operations.readdir(ROOT, 0, 4096, again=True)
     assert lines is not None
     assert [line.name for line in lines] == [b".", b"..", b"file"]
-    assert small.fs.references.count(made.ino) == 2
+    assert small.fs.lookup_counts.count(made.ino) == 2
     for _ in range(2):
         operations.forget(made.ino)
 

@@ -37,7 +37,7 @@ def published(home: Path) -> Iterator[tuple[Volume, FastPath]]:
     chosen = volume_settings(home / "volume")
     make_tiers(chosen)
     format_volume(chosen)
-    volume = open_volume(chosen, metrics=Metrics(), make_front=fast_path.make_front)
+    volume = open_volume(chosen, metrics=Metrics(), make_ports=fast_path.make_ports)
     try:
         yield volume, fast_path
     finally:
@@ -59,7 +59,7 @@ def test_references_are_counted_by_the_router(home: Path) -> None:
     with published(home) as (volume, fast_path):
         ino = volume.fs.names.make(ROOT, b"f", FILE, ME).ino
         volume.fs.names.lookup(ROOT, b"f")
-        assert volume.fs.references.count(ino) == fast_path.router.lookup_count(ino) == 2
+        assert volume.fs.lookup_counts.count(ino) == fast_path.router.lookup_count(ino) == 2
 
 
 def test_a_name_that_is_asked_for_is_published_with_or_without_an_inode(home: Path) -> None:
@@ -83,8 +83,8 @@ def test_an_unlinked_file_lives_until_it_is_forgotten(home: Path) -> None:
 def test_only_a_file_that_the_kernel_does_not_know_goes_at_once(home: Path) -> None:
     with published(home) as (volume, _fast_path):
         ino = volume.fs.names.make(ROOT, b"f", FILE, ME).ino
-        assert not volume.fs.references.orphan(ino)
-        assert volume.fs.references.orphan(ino + 1000)
+        assert not volume.fs.lookup_counts.orphan(ino)
+        assert volume.fs.lookup_counts.orphan(ino + 1000)
 
 
 def test_the_room_is_told_until_something_changes(

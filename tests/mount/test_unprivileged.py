@@ -27,7 +27,7 @@ from tierfs.daemon.asking import volume_of
 from tierfs.daemon.mountpoint import tierfs_at
 from tierfs.daemon.runtime import socket_path
 from tierfs.fs import trust
-from tierfs.fs.names import Owner
+from tierfs.fs.namespace import Owner
 from tierfs.fs.volume import format_volume
 from tierfs.metadata.inodes import ROOT
 from tierfs.storage.markers import MARKER

@@ -11,8 +11,7 @@ from tests.metadata.rows import inode
 from tests.native.rig import Rig
 from tests.native.wire import Op, getxattr_in
 from tierfs.fs import acl
-from tierfs.fs.virtual_xattrs import VIRTUAL
-from tierfs.fs.xattrs import NAMESPACES
+from tierfs.fs.xattrs import NAMESPACES, VIRTUAL
 from tierfs.metadata.cache_updater import MAX_CACHED_XATTRS
 
 PAIRS = [(b"security.selinux", b"x\0"), (b"user.a", b""), (b"user.b", b"\0" * 300)]

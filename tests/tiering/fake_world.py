@@ -9,7 +9,7 @@ from pathlib import Path
 from tierfs.common.errors import FsError
 from tierfs.common.metrics import Metrics
 from tierfs.common.units import KIB, MIB, SECOND
-from tierfs.fs.moves import Moved
+from tierfs.fs.migration import Migrated
 from tierfs.metadata.inodes import Inode
 from tierfs.metadata.pins_and_requests import Pin, Request
 from tierfs.policy.model import Policy
@@ -194,11 +194,11 @@ class FakeWorld:
 
     def place(
         self, ino: int, prefix: int, *, keep_mirror: bool, paced: Callable[[int], None]
-    ) -> Moved:
+    ) -> Migrated:
         if ino in self.broken:
             raise FsError(5)
         if ino not in self.inodes:
-            return Moved(ino, "gone")
+            return Migrated(ino, "gone")
         inode, before = self.inodes[ino], self.on_flash(ino)
         after = min(inode.size, prefix)
         free = after < before and inode.mirrored
@@ -207,16 +207,16 @@ class FakeWorld:
         self.placed.append((ino, prefix))
         kept = int(keep_mirror and after > before) or inode.mirrored
         self.inodes[ino] = inode._replace(prefix=prefix, mirrored=kept if prefix else 0)
-        return Moved(ino, "moved", copied, max(0, before - after))
+        return Migrated(ino, "moved", copied, max(0, before - after))
 
-    def mirror(self, inos: Sequence[int], *, paced: Callable[[int], None]) -> list[Moved]:
+    def mirror(self, inos: Sequence[int], *, paced: Callable[[int], None]) -> list[Migrated]:
         if self.broken & set(inos):
             raise FsError(5)
         paced(sum(map(self.on_flash, inos)))
         self.mirrored += inos
         for ino in inos:
             self.inodes[ino] = self.inodes[ino]._replace(mirrored=1)
-        return [Moved(ino, "moved", self.on_flash(ino)) for ino in inos]
+        return [Migrated(ino, "moved", self.on_flash(ino)) for ino in inos]
 
 
 class InlineMover(Mover):

@@ -27,7 +27,7 @@ class Tiered:
         self.catalog = catalog
         volume.clock.now = START
         volume.fs.activity.on = True
-        ports = Ports(catalog, volume.fs.moves, self.space, volume.fs.activity.drain)
+        ports = Ports(catalog, volume.fs.migrator, self.space, volume.fs.activity.drain)
         clocks = Clocks(self.time.clock, self.time.monotonic)
         self.engine = Engine(ports, volume.settings.index, 64 * KIB, volume.metrics, clocks)
 

@@ -12,7 +12,7 @@ from tests.guards.logs import ExpectLog
 from tests.tiering.fake_world import FLASH, HEAD, Driver
 from tierfs.common.extents import WHOLE_FILE
 from tierfs.common.units import MIB, SECOND
-from tierfs.fs.moves import Moved
+from tierfs.fs.migration import Migrated
 from tierfs.metadata.pins_and_requests import Pin, Request
 from tierfs.policy.model import Policy
 from tierfs.tiering.engine import Engine
@@ -147,7 +147,7 @@ def test_why_a_request_was_given_up_is_known_for_a_while(
 def test_room_that_others_took_delays_a_pin_by_seconds_not_by_a_day(
     driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver.world, "place", lambda ino, _prefix, **_: Moved(ino, "no-room"))
+    monkeypatch.setattr(driver.world, "place", lambda ino, _prefix, **_: Migrated(ino, "no-room"))
     driver.world.add(1, prefix=0)
     driver.world.noted_pins[1] = Pin(1, None)
     driver.ticks(400)

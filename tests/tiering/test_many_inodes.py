@@ -18,7 +18,7 @@ from tests.support.volumes import MakeVolume, home, make_volume
 from tests.tiering.many_inodes import FIRST, fill_index
 from tierfs.common.metrics import Metrics
 from tierfs.common.units import GIB, KIB, MIB
-from tierfs.fs.moves import Moved
+from tierfs.fs.migration import Migrated
 from tierfs.policy.tier_policy import load_policy
 from tierfs.storage.objects import Space
 from tierfs.tiering.engine import Engine
@@ -59,17 +59,17 @@ class Ledger:
 
     def place(
         self, ino: int, _prefix: int, *, keep_mirror: bool, paced: Callable[[int], None]
-    ) -> Moved:
+    ) -> Migrated:
         assert keep_mirror
         paced(0)
         (inode,) = self._catalog.some([ino])
         self.gone.add(ino)
         self._used -= on_flash(inode)
-        return Moved(ino, "moved", 0, on_flash(inode))
+        return Migrated(ino, "moved", 0, on_flash(inode))
 
-    def mirror(self, inos: Sequence[int], *, paced: Callable[[int], None]) -> list[Moved]:
+    def mirror(self, inos: Sequence[int], *, paced: Callable[[int], None]) -> list[Migrated]:
         paced(0)
-        return [Moved(ino, "nothing") for ino in inos]
+        return [Migrated(ino, "nothing") for ino in inos]
 
     def space(self) -> Space:
         free = self._capacity - self._used

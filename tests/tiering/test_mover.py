@@ -17,7 +17,7 @@ from tests.support.proc import wait_until
 from tests.tiering.fake_world import FakeTime
 from tierfs.common.errors import FsError
 from tierfs.common.units import KIB, MIB
-from tierfs.fs.moves import Moved
+from tierfs.fs.migration import Migrated
 from tierfs.policy.model import Mover as Limits
 from tierfs.policy.tier_policy import DEFAULT_MOVER
 from tierfs.tiering.jobs import Done, Job, Step
@@ -39,7 +39,7 @@ class SlowMoves:
 
     def place(
         self, ino: int, prefix: int, *, keep_mirror: bool, paced: Callable[[int], None]
-    ) -> Moved:
+    ) -> Migrated:
         assert keep_mirror
         if self.fail:
             raise FsError(5)
@@ -49,13 +49,13 @@ class SlowMoves:
         try:
             while not self.gate.wait(0.01):
                 paced(1)
-            return Moved(ino, "moved", 100, 0 if prefix else self.freed)
+            return Migrated(ino, "moved", 100, 0 if prefix else self.freed)
         finally:
             self.running.discard(ino)
 
-    def mirror(self, inos: Sequence[int], *, paced: Callable[[int], None]) -> list[Moved]:
+    def mirror(self, inos: Sequence[int], *, paced: Callable[[int], None]) -> list[Migrated]:
         paced(1)
-        return [Moved(ino, "failed" if ino % 2 else "moved", 1) for ino in inos]
+        return [Migrated(ino, "failed" if ino % 2 else "moved", 1) for ino in inos]
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from tierfs.daemon.operations import Operations
 from tierfs.daemon.published import PublishedView, RouterReferences
 from tierfs.daemon.tuning import cpu_latency_us
 from tierfs.fs.filesystem import StatFs
-from tierfs.fs.front import Front
+from tierfs.fs.volume import RouterPorts
 from tierfs.policy.volume_file import AUTO, FastPathSettings
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ class FastPath:
         self._router: Router | None = None
         self._ended = -1
 
-    def make_front(self, heads: int, objects: int) -> Front:
-        """The front of the volume; see ``tierfs.fs.front``. The router duplicates descriptors.
+    def make_ports(self, heads: int, objects: int) -> RouterPorts:
+        """The ports of the volume; see ``tierfs.fs.volume``. The router duplicates descriptors.
 
         Raises:
             OSError: there is no memory, or no descriptor.
@@ -57,12 +57,12 @@ class FastPath:
             memory=self._settings.memory, heads=heads, objects=objects
         )
         self._view = PublishedView(self.router)
-        return Front(self._view, RouterReferences(self.router))
+        return RouterPorts(self._view, RouterReferences(self.router))
 
     @property
     def router(self) -> Router:
-        """The router, once there is a front."""
-        assert self._router is not None  # noqa: S101 - open_volume makes the front
+        """The router, once the volume has asked for its ports."""
+        assert self._router is not None  # noqa: S101 - open_volume calls make_ports
         return self._router
 
     def start(self, device: int, operations: Operations) -> int:

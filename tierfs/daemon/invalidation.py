@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 
 import pyfuse3
 
-from tierfs.fs.front import Front
-from tierfs.fs.references import CountedReferences
+from tierfs.fs.lookup_counts import LookupCounter
+from tierfs.fs.volume import RouterPorts
 from tierfs.metadata.cache_updater import NoMetadataCache
 from tierfs.metadata.inodes import Inode
 
@@ -26,9 +26,9 @@ class Invalidation(NoMetadataCache):
         """Held while the kernel is told, since pyfuse3 must not be closed then."""
         self._serving = False
 
-    def make_front(self, _heads: int, _objects: int) -> Front:
-        """The front of a volume; see ``tierfs.fs.front``."""
-        return Front(self, CountedReferences())
+    def make_ports(self, _heads: int, _objects: int) -> RouterPorts:
+        """The ports of a volume; see ``tierfs.fs.volume``."""
+        return RouterPorts(self, LookupCounter())
 
     @contextmanager
     def serving(self) -> Iterator[None]:

@@ -8,7 +8,7 @@ from contextlib import suppress
 import trio
 
 from tierfs.common.errors import FsError
-from tierfs.fs.publication import Publication
+from tierfs.fs.cache_fill import CacheFill
 
 log = logging.getLogger(__name__)
 
@@ -16,25 +16,25 @@ log = logging.getLogger(__name__)
 class Misses:
     """Counts misses, in any thread, and publishes directories on the event loop."""
 
-    def __init__(self, publication: Publication) -> None:
-        self._publication = publication
+    def __init__(self, fill: CacheFill) -> None:
+        self._fill = fill
         self._woken = trio.Event()
         self._token: trio.lowlevel.TrioToken | None = None
 
     def of(self, ino: int) -> None:
         """An inode was asked for in vain."""
-        self._publication.missed(ino)
+        self._fill.missed(ino)
         self._wake()
 
     def within(self, directory: int) -> None:
         """A name in a directory was asked for in vain."""
-        self._publication.missed_in(directory)
+        self._fill.missed_in(directory)
         self._wake()
 
     async def publish(self) -> None:
         """Publish what is due, for ever; a page at a time, so that requests come in between."""
         while True:
-            if self._publication.idle:
+            if self._fill.idle:
                 await self._wait()
             self._publish_page()
             await trio.lowlevel.checkpoint()
@@ -44,19 +44,19 @@ class Misses:
         woken = trio.Event()
         self._woken = woken
         self._token = trio.lowlevel.current_trio_token()
-        if self._publication.idle:  # or it became due a moment ago
+        if self._fill.idle:  # or it became due a moment ago
             await woken.wait()
         self._token = None
 
     def _wake(self) -> None:
         token = self._token
-        if token is not None and not self._publication.idle:
+        if token is not None and not self._fill.idle:
             self._token = None
             with suppress(trio.RunFinishedError):
                 token.run_sync_soon(self._woken.set)
 
     def _publish_page(self) -> None:
         try:
-            self._publication.publish()
+            self._fill.fill()
         except FsError as exc:
             log.warning("the names of a directory cannot be read ahead: %s", exc)

@@ -38,7 +38,7 @@ from tierfs.daemon.requests import error_number
 from tierfs.fs.attributes import Changes
 from tierfs.fs.filesystem import FileSystem, StatFs
 from tierfs.fs.locks import WouldBlock
-from tierfs.fs.names import BY_NUMBER, Owner
+from tierfs.fs.namespace import BY_NUMBER, Owner
 from tierfs.metadata.dentries import Dentry
 from tierfs.metadata.inodes import Inode
 

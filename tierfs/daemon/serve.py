@@ -40,8 +40,7 @@ from tierfs.daemon.status import Served, Status, watch_tiers
 from tierfs.daemon.supervision import Supervisor
 from tierfs.daemon.tiering import Tiering
 from tierfs.daemon.tuning import native_read_ahead_kib, tune
-from tierfs.fs.front import MakeFront
-from tierfs.fs.volume import Volume, open_volume
+from tierfs.fs.volume import MakePorts, Volume, open_volume
 from tierfs.policy.volume_file import VolumeFile
 
 log = logging.getLogger(__name__)
@@ -89,7 +88,7 @@ def _serve(
     policy = policy_in_force(settings, mountpoint, metrics)
     fast = fast_path(settings.fast_path) if _wants_fast_path(settings, options) else None
     invalidation = Invalidation()
-    volume = _open(settings, metrics, fast.make_front if fast else invalidation.make_front, options)
+    volume = _open(settings, metrics, fast.make_ports if fast else invalidation.make_ports, options)
     try:
         require_alone(volume.uuid)
     except VolumeBusy:
@@ -123,13 +122,13 @@ def _wants_fast_path(settings: VolumeFile, options: MountOptions) -> bool:
 
 
 def _open(
-    settings: VolumeFile, metrics: Metrics, make_front: MakeFront, options: MountOptions
+    settings: VolumeFile, metrics: Metrics, make_ports: MakePorts, options: MountOptions
 ) -> Volume:
     try:
         return open_volume(
             settings,
             metrics=metrics,
-            make_front=make_front,
+            make_ports=make_ports,
             read_only=options.read_only,
             force=options.force,
         )
@@ -165,7 +164,7 @@ class _Server:
         if self._policy is not None:
             self._policy.attach(self._tiering.apply)
         fs, fast = self._volume.fs, self._connection.fast_path
-        misses = Misses(fs.publication)
+        misses = Misses(fs.cache_fill)
         operations = Operations(
             fs,
             self._metrics,

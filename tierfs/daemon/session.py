@@ -22,8 +22,7 @@ from tierfs.daemon.mountpoint import prepare
 from tierfs.daemon.options import Privileges, for_kernel, parse_options, reading_only
 from tierfs.daemon.runtime import Run, runs
 from tierfs.daemon.serve import serve
-from tierfs.fs.media import write_protected
-from tierfs.fs.volume import volume_uuid
+from tierfs.fs.volume import volume_uuid, write_protected
 from tierfs.policy.volume_file import VolumeFile, load_volume_file
 from tierfs.storage.markers import MARKER
 

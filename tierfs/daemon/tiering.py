@@ -55,7 +55,9 @@ class Tiering:
         self._seen: tuple[list[Row], set[int]] = [], set()
         self._index = volume.index
         self._catalog = IndexCatalog(volume.index)
-        ports = Ports(self._catalog, volume.fs.moves, volume.fs.placement.space, lambda: self._seen)
+        ports = Ports(
+            self._catalog, volume.fs.migrator, volume.fs.allocator.space, lambda: self._seen
+        )
         settings = volume.settings
         self.engine = Engine(
             ports, settings.index, settings.tiering_memory, metrics, closed=not moves
@@ -68,7 +70,7 @@ class Tiering:
 
     def apply(self, policy: Policy) -> None:
         """Go by a policy from now on; in any thread."""
-        self._fs.placement.limits(limits_of(policy))
+        self._fs.allocator.limits(limits_of(policy))
         self._fs.activity.on = True
         self.engine.apply(policy)
         settings = (policy.defaults, *(rule.settings for rule in policy.rules))

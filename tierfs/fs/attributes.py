@@ -10,10 +10,9 @@ from tierfs.common.errors import FsError
 from tierfs.common.extents import SECTOR, whole_blocks
 from tierfs.common.times import Clock, nearest
 from tierfs.fs import acl
-from tierfs.fs.callers import PRIVILEGED, Caller
 from tierfs.fs.data import Data
 from tierfs.fs.locks import WouldBlock
-from tierfs.fs.modes import set_by, with_permissions, without_set_id
+from tierfs.fs.permissions import PRIVILEGED, Caller, set_by, with_permissions, without_set_id
 from tierfs.metadata.index import Index
 from tierfs.metadata.inode_table import Columns
 from tierfs.metadata.inodes import Inode

@@ -19,6 +19,7 @@ from __future__ import annotations
 import errno
 import logging
 import stat
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -35,14 +36,12 @@ from tierfs.common.extents import (
 )
 from tierfs.common.metrics import Metrics
 from tierfs.common.times import Clock
-from tierfs.fs.activity import Activity
-from tierfs.fs.callers import PRIVILEGED, Caller
+from tierfs.fs.allocation import Allocator
+from tierfs.fs.directory import path_of
 from tierfs.fs.dirty import DirtyFile, DirtySet
 from tierfs.fs.locks import InodeLocks, WouldBlock
-from tierfs.fs.modes import after_writing
-from tierfs.fs.paths import path_of
-from tierfs.fs.placement import Placement
-from tierfs.fs.reclaimer import Reclaimer
+from tierfs.fs.permissions import PRIVILEGED, Caller, after_writing
+from tierfs.fs.reclaim import Reclaimer
 from tierfs.fs.tiers import DISK, FLASH, NO_ROOM, Content, FlashFull, Tiers, lengths_of
 from tierfs.metadata.index import Index
 from tierfs.metadata.inodes import Inode
@@ -57,6 +56,52 @@ MIRROR_PAUSES_S: Final = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 
 REFUSED: Final[Mapping[str, int]] = {"no-room": errno.ENOSPC, "failed": errno.EIO}
 """What a file that cannot be mirrored means for the fsync that waits for it."""
+
+
+ACTIVE_FILES: Final = 65_536
+"""Inodes remembered between two drains, of reads and of changes each: some 15 MiB at most."""
+
+
+class Activity:
+    """Reads and changes by inode number since the last ``drain``, for the promotion planner.
+
+    Off, it costs one look at an attribute for each read and change. On, it is bounded: of more
+    files than it holds it forgets the one that was told of first. Thread-safe.
+    """
+
+    def __init__(self, limit: int = ACTIVE_FILES) -> None:
+        self.on = False
+        """Whether anybody drains; else nothing is kept."""
+        self._limit = limit
+        self._mutex = threading.Lock()
+        self._reads: dict[int, tuple[int, int]] = {}
+        self._changed: dict[int, None] = {}
+
+    def read(self, ino: int, nbytes: int) -> None:
+        """An application read ``nbytes`` of a file."""
+        if not self.on:
+            return
+        with self._mutex:
+            reads, total = self._reads.get(ino, (0, 0))
+            if not reads and len(self._reads) >= self._limit:
+                del self._reads[next(iter(self._reads))]
+            self._reads[ino] = (reads + 1, total + nbytes)
+
+    def changed(self, ino: int) -> None:
+        """Bytes or size of a file changed."""
+        if not self.on:
+            return
+        with self._mutex:
+            if ino not in self._changed and len(self._changed) >= self._limit:
+                del self._changed[next(iter(self._changed))]
+            self._changed[ino] = None
+
+    def drain(self) -> tuple[list[tuple[int, int, int]], set[int]]:
+        """All since the last call: ``(inode, reads, bytes)`` of files read; files changed."""
+        with self._mutex:
+            reads, self._reads = self._reads, {}
+            changed, self._changed = self._changed, {}
+        return [(ino, *counts) for ino, counts in reads.items()], set(changed)
 
 
 class _Change(NamedTuple):
@@ -112,7 +157,7 @@ class Data:
         self,
         index: Index,
         tiers: Tiers,
-        placement: Placement,
+        allocator: Allocator,
         dirty: DirtySet,
         locks: InodeLocks,
         reclaimer: Reclaimer,
@@ -122,7 +167,7 @@ class Data:
         self.activity = Activity()
         self._index = index
         self._tiers = tiers
-        self._placement = placement
+        self._allocator = allocator
         self._dirty = dirty
         self._locks = locks
         self._reclaimer = reclaimer
@@ -134,7 +179,7 @@ class Data:
         self.mirrors_at_sync: Callable[[int], bool] = lambda _: False
         """Whether what was synced of a file must be on disk as well; who has a policy tells."""
         self.mirror: Callable[[int], str] = lambda _: "changed"
-        """Mirrors a file, and returns what became of it, as `tierfs.fs.moves.Outcome`."""
+        """Mirrors a file, and returns what became of it, as `tierfs.fs.migration.Outcome`."""
 
     def read(self, ino: int, offset: int, length: int, *, wait: bool = True) -> bytes:
         """The bytes at ``offset``; fewer than ``length`` only at the end of the file."""
@@ -200,7 +245,7 @@ class Data:
         at, holds = (FLASH, min(size, prefix)) if end <= prefix else (DISK, size)
         fd, grown = file.fds[at], max(size, end)
         if not size:  # the first bytes of a new file, or they decide where it goes
-            if inode.version or at == DISK or self._placement.fit(prefix) != prefix:
+            if inode.version or at == DISK or self._allocator.fit(prefix) != prefix:
                 return False
         elif (
             fd < 0
@@ -240,7 +285,7 @@ class Data:
             else:
                 self._commit(_Change(inode, size, size, b"", caller))
                 if size < inode.size:
-                    self._reclaimer.add_cut(ino)
+                    self._reclaimer.add_truncation(ino)
 
     def change(
         self,
@@ -370,7 +415,7 @@ class Data:
         file = self._dirty.get(inode.ino)
         if file is not None and file.begun[FLASH] and not inode.version:
             return inode
-        prefix = self._placement.fit(inode.prefix)
+        prefix = self._allocator.fit(inode.prefix)
         return inode if prefix == inode.prefix else inode._replace(prefix=prefix)
 
     def _make_way(self, *, wait: bool) -> None:
@@ -481,7 +526,7 @@ class Data:
     def _trim_later(self, ino: int) -> None:
         """A change failed: what it wrote behind the end must not count after a crash either."""
         self._dirty.interrupted(ino)
-        self._reclaimer.add_cut(ino)
+        self._reclaimer.add_truncation(ino)
         with suppress(FsError), self._index.transaction():
             self._dirty.distrust(ino)
             self._index.inodes.store([ino])
@@ -510,7 +555,7 @@ class Data:
         ino = change.inode.ino
         self._store_mirrored(ino, 0)
         if change.inode.size <= change.inode.prefix:
-            self._reclaimer.add_cut(ino)
+            self._reclaimer.add_truncation(ino)
         try:
             self._index.sync()
         except FsError:
@@ -536,7 +581,7 @@ class Data:
             self._index.pending_truncations.add(
                 inode.ino
             )  # whichever copy is the one too many in the end
-        self._reclaimer.add_cut(inode.ino)
+        self._reclaimer.add_truncation(inode.ino)
         self._dirty.check_flash(inode.ino)
         if not (mirror and self._tiers.mirror_is_whole(inode)):
             self._tiers.spill(inode)

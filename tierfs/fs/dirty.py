@@ -36,8 +36,8 @@ from typing import NamedTuple
 from tierfs.common.errors import Damage, FsError
 from tierfs.common.extents import MAX_FILE_SIZE, object_lengths
 from tierfs.common.metrics import Metrics
+from tierfs.fs.directory import path_of
 from tierfs.fs.locks import InodeLocks, WouldBlock
-from tierfs.fs.paths import path_of
 from tierfs.fs.tiers import DISK, FLASH, Tiers, lengths_of
 from tierfs.metadata.index import Index
 from tierfs.metadata.inodes import Inode

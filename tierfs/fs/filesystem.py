@@ -8,19 +8,18 @@ from typing import NamedTuple
 from tierfs.common.extents import BLOCK
 from tierfs.common.metrics import Metrics
 from tierfs.common.times import Clock, system_clock
+from tierfs.fs.allocation import Allocator
 from tierfs.fs.attributes import Attributes
+from tierfs.fs.cache_fill import CacheFill
 from tierfs.fs.data import Data
-from tierfs.fs.directories import NAME_MAX
+from tierfs.fs.directory import NAME_MAX, Listing
 from tierfs.fs.dirty import DirtySet
-from tierfs.fs.listing import Listing
 from tierfs.fs.locks import InodeLocks, WouldBlock
-from tierfs.fs.moves import Moves
-from tierfs.fs.names import Names
-from tierfs.fs.placement import Placement
-from tierfs.fs.publication import Publication
+from tierfs.fs.lookup_counts import LookupCounts
+from tierfs.fs.migration import Migrator
+from tierfs.fs.namespace import Namespace
 from tierfs.fs.ranges import Ranges
-from tierfs.fs.reclaimer import Reclaimer
-from tierfs.fs.references import References
+from tierfs.fs.reclaim import Reclaimer
 from tierfs.fs.tiers import Tiers
 from tierfs.fs.xattrs import ExtendedAttributes
 from tierfs.metadata.index import Index
@@ -55,31 +54,31 @@ class FileSystem:
         head: int,
         volume: uuid.UUID,
         metrics: Metrics,
-        references: References,
+        lookup_counts: LookupCounts,
         clock: Clock = system_clock,
     ) -> None:
         locks = InodeLocks()
-        self.placement = Placement(head, tiers.flash, own=lambda: index.usage().flash_bytes)
+        self.allocator = Allocator(head, tiers.flash, own=lambda: index.usage().flash_bytes)
         self._index = index
         self.is_free = index.is_free
         self._tiers = tiers
-        self.references = references
+        self.lookup_counts = lookup_counts
         self.dirty = DirtySet(index, tiers, locks, metrics)
         self.reclaimer = Reclaimer(index, tiers, self.dirty, locks, metrics)
-        self.names = Names(
-            index, self.placement, self.references, self.reclaimer, self.dirty, clock
+        self.names = Namespace(
+            index, self.allocator, self.lookup_counts, self.reclaimer, self.dirty, clock
         )
         self.data = Data(
-            index, tiers, self.placement, self.dirty, locks, self.reclaimer, clock, metrics
+            index, tiers, self.allocator, self.dirty, locks, self.reclaimer, clock, metrics
         )
         self.activity = self.data.activity
         self.ranges = Ranges(index, tiers, self.data, locks)
-        self.moves = Moves(index, tiers, self.placement, self.dirty, locks, self.reclaimer)
-        self.data.mirror = lambda ino: self.moves.mirror([ino], paced=_unpaced)[0].outcome
+        self.migrator = Migrator(index, tiers, self.allocator, self.dirty, locks, self.reclaimer)
+        self.data.mirror = lambda ino: self.migrator.mirror([ino], paced=_unpaced)[0].outcome
         self.attributes = Attributes(index, self.data, clock)
         self.xattrs = ExtendedAttributes(index, volume, head, clock)
-        self.publication = Publication(index)
-        self.listing = Listing(index, self.references)
+        self.cache_fill = CacheFill(index)
+        self.listing = Listing(index, self.lookup_counts)
 
     def statfs(self) -> StatFs:
         """Capacity and room.

@@ -1,8 +1,16 @@
-"""Giving a volume another UUID: a copy needs one of its own to be used beside the original.
+"""What a volume is known by: its UUID, and the mount generation that tells copies from it.
 
-The UUID is in three places, both markers and the index, which no single step can change. So what is
-being done stands in a file first: a change that was cut short is completed by the next one, and
-until then the volume is refused, as its parts do not agree.
+**The mount generation** shows whether the index and the two directories are of the same time. Each
+writable mount makes a new one, and so do its checkpoints and its end. The index first notes
+durably which is next; then the markers get it; then it is the index's own. A crash anywhere leaves
+markers of the one or the other, both of which the index knows. Whatever else a marker says, the
+index or the directory is older than the rest: an old index would give new files the numbers of
+those that it does not know, and write over their objects.
+
+**The UUID** is in three places, both markers and the index, which no single step can change. A copy
+of a volume needs another one to be used beside the original. So what is being done stands in a
+file first: a change that was cut short is completed by the next one, and until then the volume is
+refused, as its parts do not agree.
 """
 
 from __future__ import annotations
@@ -13,17 +21,110 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from tierfs.common.beneath import DIRECTORY, open_file
 from tierfs.common.errors import VolumeRefused
 from tierfs.common.metrics import Metrics
-from tierfs.common.osio import SYSTEM
+from tierfs.common.osio import SYSTEM, Os
 from tierfs.common.sync import sync_file
 from tierfs.fs.trust import require_trusted
-from tierfs.metadata.index import Index, require_database
+from tierfs.metadata.index import Generations, Index, require_database
 from tierfs.policy.volume_file import VolumeFile
-from tierfs.storage.markers import MARKER, MODE, MOST, VolumeLock, read_marker
+from tierfs.storage.markers import (
+    MARKER,
+    MODE,
+    MOST,
+    Marker,
+    VolumeLock,
+    read_marker,
+    rewrite_marker,
+)
+
+
+class Markers(NamedTuple):
+    """Both markers of a volume, read by who holds its locks."""
+
+    flash: Marker
+    disk: Marker
+
+
+def read_markers(settings: VolumeFile) -> Markers:
+    """What both markers say.
+
+    Raises:
+        VolumeRefused: a directory is not this tier of a volume.
+    """
+    return Markers(read_marker(settings.flash, "flash"), read_marker(settings.disk, "disk"))
+
+
+def strangers(markers: Markers, index: Generations) -> list[Marker]:
+    """The markers that are of another time than the index.
+
+    Where nothing has a generation, the volume was never mounted since there are any.
+    """
+    known = {index.current, index.next or index.current}
+    return [marker for marker in markers if marker.generation not in known]
+
+
+def disagreement(settings: VolumeFile, markers: Markers, index: Generations) -> str:
+    """What is of another time than what, for people; empty: all is of the same."""
+    others = strangers(markers, index)
+    if not others:
+        return ""
+    named = {"flash": settings.flash, "disk": settings.disk}
+    told = [f"{named[marker.tier]} of {_told(marker.generation)}" for marker in others]
+    return (
+        f"the index {settings.index} is of the mount {_told(index.current)}, {' and '.join(told)}"
+    )
+
+
+def require_agreement(settings: VolumeFile, markers: Markers, index: Generations) -> None:
+    """Check that the index and both directories are of the same time.
+
+    Raises:
+        VolumeRefused: they are not.
+    """
+    if what := disagreement(settings, markers, index):
+        older = "the index" if len(strangers(markers, index)) > 1 else "the index or that directory"
+        raise VolumeRefused(
+            f"{settings.path}: {what}: {older} is an older copy, and new files would be written "
+            "over those that it does not know. Restore what belongs together, or accept what is "
+            f"there now with 'tierfs fsck --repair {settings.path}'"
+        )
+
+
+def renew(settings: VolumeFile, markers: Markers, index: Index, os_: Os) -> int:
+    """Give the index and both markers, which agree, a new generation.
+
+    Returns how many transactions that took.
+
+    What a crash has left half way is brought to its end before, so that the index never has to
+    know more than two.
+
+    Raises:
+        FsError, OSError: the index or a marker could not be written; they still agree.
+    """
+    begun, transactions = index.generations(), 2
+    if begun.next:
+        transactions += 1
+        _mark(settings, markers, begun.next, os_)
+        index.complete_generation()
+    following = uuid.uuid4()
+    index.begin_generation(following)
+    _mark(settings, markers, str(following), os_)
+    index.complete_generation()
+    return transactions
+
+
+def _mark(settings: VolumeFile, markers: Markers, generation: str, os_: Os) -> None:
+    rewrite_marker(settings.flash, markers.flash._replace(generation=generation), os_)
+    rewrite_marker(settings.disk, markers.disk._replace(generation=generation), os_)
+
+
+def _told(generation: str) -> str:
+    return generation or "(none: made before there were generations)"
+
 
 CHANGE: Final = ".tierfs-new-uuid"
 """In the flash directory while the UUID is being changed: the old one and the new one."""

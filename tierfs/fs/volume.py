@@ -17,13 +17,13 @@ from tierfs.common.metrics import Metrics
 from tierfs.common.osio import SYSTEM, Os
 from tierfs.common.times import Clock, system_clock
 from tierfs.fs import trust
-from tierfs.fs.checkpoints import Checkpoints
+from tierfs.fs.checkpoint import Checkpoints
 from tierfs.fs.filesystem import FileSystem
-from tierfs.fs.front import MakeFront, no_front
-from tierfs.fs.generations import read_markers, renew, require_agreement
-from tierfs.fs.media import is_read_only
-from tierfs.fs.names import DIRECTORY_SIZE
+from tierfs.fs.identity import read_markers, renew, require_agreement
+from tierfs.fs.lookup_counts import LookupCounter, LookupCounts
+from tierfs.fs.namespace import DIRECTORY_SIZE
 from tierfs.fs.tiers import Tiers
+from tierfs.metadata.cache_updater import MetadataCache, NoMetadataCache
 from tierfs.metadata.index import Index, migrate, require_database
 from tierfs.metadata.inodes import ROOT, Inode
 from tierfs.metadata.usage import IndexUsage
@@ -51,6 +51,22 @@ ROOT_MODE = stat.S_IFDIR | 0o755
 
 
 TierName: TypeAlias = Literal["flash", "disk"]
+
+
+class RouterPorts(NamedTuple):
+    """What a volume has of the router: its metadata cache, and the kernel's lookup counts."""
+
+    cache: MetadataCache
+    lookup_counts: LookupCounts
+
+
+MakePorts: TypeAlias = Callable[[int, int], RouterPorts]
+"""Makes them, given descriptors of the directories of the flash and the disk objects."""
+
+
+def no_router(_heads: int, _objects: int) -> RouterPorts:
+    """The ports without a router: nothing is cached outside of the index."""
+    return RouterPorts(NoMetadataCache(), LookupCounter())
 
 
 class Usage(NamedTuple):
@@ -158,7 +174,7 @@ class Volume:
         *,
         os_: Os = SYSTEM,
         clock: Clock = system_clock,
-        make_front: MakeFront = no_front,
+        make_ports: MakePorts = no_router,
         read_only: bool = False,
         force: bool = False,
     ) -> None:
@@ -185,8 +201,8 @@ class Volume:
             )
             if not read_only:
                 self.index.check_reservations(self._flash.set_aside_unowned)
-            front = make_front(self._flash.directory, self._disk.directory)
-            self.index.attach_cache(front.view)
+            ports = make_ports(self._flash.directory, self._disk.directory)
+            self.index.attach_cache(ports.cache)
             self.fs = FileSystem(
                 index=self.index,
                 tiers=Tiers(
@@ -195,7 +211,7 @@ class Volume:
                 head=settings.head,
                 volume=self.uuid,
                 metrics=metrics,
-                references=front.references,
+                lookup_counts=ports.lookup_counts,
                 clock=clock,
             )
             resources.callback(self.fs.dirty.close)
@@ -307,7 +323,7 @@ def open_volume(
     metrics: Metrics,
     os_: Os = SYSTEM,
     clock: Clock = system_clock,
-    make_front: MakeFront = no_front,
+    make_ports: MakePorts = no_router,
     read_only: bool = False,
     force: bool = False,
 ) -> Volume:
@@ -328,7 +344,7 @@ def open_volume(
         metrics,
         os_=os_,
         clock=clock,
-        make_front=make_front,
+        make_ports=make_ports,
         read_only=read_only,
         force=force,
     )
@@ -352,6 +368,23 @@ def _require_undamaged(settings: VolumeFile, marker: Marker, *, force: bool) -> 
             "with the option 'force', best together with 'ro', to copy what can be read"
         )
     log.warning("%s; it is mounted all the same (force)", what)
+
+
+def write_protected(settings: VolumeFile) -> list[Path]:
+    """The directories of the volume on a filesystem that is mounted read-only; [] usually.
+
+    One that is missing is none of them: who opens the volume says what is wrong with it.
+    """
+    directories = dict.fromkeys((settings.flash, settings.disk, settings.index.parent))
+    return [directory for directory in directories if is_read_only(directory)]
+
+
+def is_read_only(directory: Path) -> bool:
+    """Whether the filesystem takes no writes: its device, its mount or an error made it so."""
+    try:
+        return bool(os.statvfs(directory).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
 
 
 def _open_index(

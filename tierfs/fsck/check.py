@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tierfs.common.errors import IndexDamaged, IndexFailed, VolumeRefused
-from tierfs.fs.generations import disagreement, read_markers
+from tierfs.fs.identity import disagreement, read_markers
 from tierfs.fs.trust import require_trusted
 from tierfs.fs.volume import HEADS, OBJECTS, volume_uuid
 from tierfs.fsck import kinds

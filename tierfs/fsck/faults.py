@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from tierfs.common.extents import MAX_FILE_SIZE, WHOLE_FILE, Lengths, object_lengths
-from tierfs.fs.names import DIRECTORY_SIZE
+from tierfs.fs.namespace import DIRECTORY_SIZE
 from tierfs.fsck import kinds
 from tierfs.fsck.kinds import Kind
 from tierfs.metadata.inodes import ROOT, Inode

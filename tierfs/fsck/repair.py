@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
-from tierfs.fs.generations import read_markers
+from tierfs.fs.identity import read_markers
 from tierfs.fs.volume import HEADS, OBJECTS
 from tierfs.fsck import kinds
 from tierfs.fsck.check import (

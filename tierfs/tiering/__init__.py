@@ -2,7 +2,7 @@
 
 Every second the mount calls `engine.Engine.tick`. A tick observes what was read and changed, lets
 the planners look at some files, and gives the mover jobs. No module here moves a byte itself: that
-is `tierfs.fs.moves`, which the mover calls. The clocks come from the caller.
+is `tierfs.fs.migration`, which the mover calls. The clocks come from the caller.
 
 What a tick goes through, from the top; a module imports only those below it::
 
@@ -19,7 +19,7 @@ What a tick goes through, from the top; a module imports only those below it::
     jobs        Step, Job, JobQueue, MirrorBacklog
     target      where the policy wants a file: Target, PolicyEvaluator
     replacement what a file on flash is worth: admit
-    ports       what is needed of the filesystem below: Catalog, Moves
+    ports       what is needed of the filesystem below: Catalog, Migrator
     watermarks  how full flash may be: Levels, Moment
     heat        how much each file was read: Heat; when it will be read again
 

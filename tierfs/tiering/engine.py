@@ -74,7 +74,7 @@ class Engine:
         self._stopping = threading.Event()
         heat = Heat(1)  # until there is a policy
         limits = DEFAULT_MOVER
-        mover = make_mover(ports.moves, limits, clock=clocks.clock, monotonic=clocks.monotonic)
+        mover = make_mover(ports.migrator, limits, clock=clocks.clock, monotonic=clocks.monotonic)
         self._context = Context(
             ports,
             heat,

@@ -1,7 +1,7 @@
 """The threads that move files, one job after the other, no faster than the policy allows.
 
 A `TokenBucket` says how fast, a `Suspension` when nothing is moved for a while. What moves the
-bytes is `tierfs.fs.moves`.
+bytes is `tierfs.fs.migration`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Final
 from tierfs.common.errors import FsError
 from tierfs.common.times import Clock, system_clock
 from tierfs.common.units import SECOND
-from tierfs.fs.moves import Moved, MoveStopped
+from tierfs.fs.migration import Migrated, MigrationStopped
 from tierfs.policy.model import Mover as Limits
 from tierfs.tiering.jobs import URGENT, Done, Job, JobQueue, Step, brings
-from tierfs.tiering.ports import Moves
+from tierfs.tiering.ports import Migrator
 
 log = logging.getLogger(__name__)
 
@@ -50,13 +50,13 @@ class Mover:
 
     def __init__(
         self,
-        moves: Moves,
+        migrator: Migrator,
         limits: Limits,
         *,
         clock: Clock = system_clock,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._moves = moves
+        self._migrator = migrator
         self._limits = limits
         self._clock = clock
         self._monotonic = monotonic
@@ -132,7 +132,7 @@ class Mover:
         while (job := self._next(number)) is not None:
             try:
                 self._run(job)
-            except MoveStopped:
+            except MigrationStopped:
                 pass
             except Exception:
                 log.exception("an unexpected failure, which must not end the mover: %s", job)
@@ -176,7 +176,7 @@ class Mover:
     def _place(self, job: Job, step: Step) -> Done:
         self._wait(self._operations.take(1))
         try:
-            moved = self._moves.place(
+            moved = self._migrator.place(
                 step.ino, step.prefix, keep_mirror=step.keep_mirror, paced=self._paced
             )
         except (FsError, OSError) as exc:
@@ -187,7 +187,7 @@ class Mover:
     def _mirror(self, job: Job) -> None:
         self._wait(self._operations.take(len(job.steps)))
         try:
-            moved = self._moves.mirror([step.ino for step in job.steps], paced=self._paced)
+            moved = self._migrator.mirror([step.ino for step in job.steps], paced=self._paced)
         except (FsError, OSError) as exc:
             log.warning("%d heads could not be copied to disk: %s", len(job.steps), exc)
             for step in job.steps:
@@ -195,7 +195,7 @@ class Mover:
             return
         found = {one.ino: one for one in moved}
         for step in job.steps:
-            self._finish(_done(job, step, found.get(step.ino, Moved(step.ino, "changed"))))
+            self._finish(_done(job, step, found.get(step.ino, Migrated(step.ino, "changed"))))
 
     def _finish(self, done: Done, *, counts: bool = True) -> None:
         """Tell what became of a step; a batch that failed counts as one failure."""
@@ -211,7 +211,7 @@ class Mover:
 
     def _wait(self, seconds: float) -> None:
         if self._stopped.wait(seconds) if seconds > 0 else self._stopped.is_set():
-            raise MoveStopped
+            raise MigrationStopped
 
 
 class TokenBucket:
@@ -278,6 +278,6 @@ class Suspension:
         return True
 
 
-def _done(job: Job, step: Step, moved: Moved) -> Done:
+def _done(job: Job, step: Step, moved: Migrated) -> Done:
     outcome = "error" if moved.outcome == "failed" else moved.outcome
     return Done(job, step, outcome, moved.copied, moved.freed)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tierfs.fs.moves import Moved
+from tierfs.fs.migration import Migrated
 from tierfs.metadata.index import Index
 from tierfs.metadata.inodes import Inode
 from tierfs.metadata.pins_and_requests import Pin, Request
@@ -69,15 +69,15 @@ class Catalog(CatalogReader, Protocol):
         """Remove requests that are done with, and pins that have ended; what is newer stays."""
 
 
-class Moves(Protocol):
-    """`tierfs.fs.moves.Moves`."""
+class Migrator(Protocol):
+    """`tierfs.fs.migration.Migrator`."""
 
     def place(
         self, ino: int, prefix: int, *, keep_mirror: bool, paced: Callable[[int], None]
-    ) -> Moved:
+    ) -> Migrated:
         """Make ``prefix`` the file's P."""
 
-    def mirror(self, inos: Sequence[int], *, paced: Callable[[int], None]) -> list[Moved]:
+    def mirror(self, inos: Sequence[int], *, paced: Callable[[int], None]) -> list[Migrated]:
         """Copy heads to disk."""
 
 
@@ -86,7 +86,7 @@ class Ports:
     """The filesystem as the engine sees it."""
 
     catalog: Catalog
-    moves: Moves
+    migrator: Migrator
     space: Callable[[], Space]
     """The room in the flash filesystem."""
     activity: Callable[[], tuple[list[Row], set[int]]]

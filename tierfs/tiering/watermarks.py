@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from tierfs.fs.placement import Limits
+from tierfs.fs.allocation import Limits
 from tierfs.policy.model import Flash, Policy
 from tierfs.storage.objects import Space
 

@@ -20,7 +20,7 @@ static size_t string_at(const request *q, size_t at) {
 
 /* ---------------------------------------------------------------- names and attributes */
 
-/* No name of an entry, but a way to ask for an inode by its number (tierfs/fs/names.py). */
+/* No name of an entry, but a way to ask for an inode by its number (tierfs/fs/namespace.py). */
 static bool is_by_number(const char *name, size_t length) {
     return (length == 1 && (name[0] == '.' || name[0] == '/')) ||
            (length == 2 && name[0] == '.' && name[1] == '.');

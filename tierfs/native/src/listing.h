@@ -24,7 +24,7 @@ void tfs_listing_drop(listing *l, uint64_t directory);
 found tfs_listing_fill(listing *l, table *t, uint64_t directory, uint64_t cookie, uint32_t thread,
                    uint8_t *out, size_t room, size_t *length);
 
-enum { LISTING_DOTS = 2 }; /* cookies of . and .. (tierfs/fs/listing.py) */
+enum { LISTING_DOTS = 2 }; /* cookies of . and .. (tierfs/fs/directory.py) */
 /* One fuse_direntplus record; its size, or 0 where there is no room. */
 size_t tfs_listing_append(uint8_t *out, size_t room, const char *name, size_t length, uint64_t cookie, uint64_t ino,
                       uint32_t mode, const struct fuse_entry_out *entry);

@@ -6,7 +6,7 @@ enum {
     AGAIN = 2, /* after a pass over n names, n / AGAIN lookups show that the kernel has dropped them */
 };
 
-/* Behind . and .. (tierfs/fs/listing.py), and not at 0: only a listing from the beginning starts the
+/* Behind . and .. (tierfs/fs/directory.py), and not at 0: only a listing from the beginning starts the
    kernel's cache of it (fuse_readdir_cached). One of ours ends in the middle, and where the directory has
    changed since, nobody else's would go on from there and complete the cache (listing_stamp). */
 enum { AFTER_DOTS = 2 };

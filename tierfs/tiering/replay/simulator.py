@@ -2,7 +2,7 @@
 
 The deciders are the mount's: which rule holds (`tierfs.policy`), what follows from it
 (`tierfs.tiering.target`), who comes in and who goes (`tierfs.tiering.selection`, ``replacement``),
-and how full flash may be (`tierfs.fs.placement`, `tierfs.tiering.watermarks`). What differs:
+and how full flash may be (`tierfs.fs.allocation`, `tierfs.tiering.watermarks`). What differs:
 files are met when the log names them, moves take no time beyond the mover's rate, and of the files
 on flash a few are looked at by chance where the engine scans the index.
 """
@@ -15,7 +15,7 @@ from random import Random
 from typing import Final
 
 from tierfs.common.units import SECOND
-from tierfs.fs.placement import is_short, share
+from tierfs.fs.allocation import is_short, share
 from tierfs.metadata.inodes import Inode
 from tierfs.policy.model import Policy
 from tierfs.storage.objects import Space

@@ -9,7 +9,7 @@ import pytest
 
 from tests.fs.calls import DIRECTORY, FILE, ME
 from tests.fs.test_view import Opened
-from tierfs.fs.publication import AHEAD, PAGE, PATIENCE, RECOVERY_S, REMEMBERED, Publication
+from tierfs.fs.cache_fill import AHEAD, PAGE, PATIENCE, RECOVERY_S, REMEMBERED, CacheFill
 from tierfs.metadata.cache_updater import ABSENT
 from tierfs.metadata.inodes import ROOT
 
@@ -37,8 +37,8 @@ def clock() -> Seconds:
 
 
 @pytest.fixture
-def publication(opened: Opened, clock: Seconds) -> Publication:
-    return Publication(opened.volume.index, clock)
+def fill(opened: Opened, clock: Seconds) -> CacheFill:
+    return CacheFill(opened.volume.index, clock)
 
 
 def full_directory(opened: Opened, files: int) -> int:
@@ -51,29 +51,27 @@ def full_directory(opened: Opened, files: int) -> int:
     return directory
 
 
-def miss(publication: Publication, directory: int, times: int) -> int:
+def miss(fill: CacheFill, directory: int, times: int) -> int:
     """Miss so often, publishing all that is due; returns the pages that were."""
     pages = 0
     for _ in range(times):
-        publication.missed_in(directory)
-        while not publication.idle:
-            publication.publish()
+        fill.missed_in(directory)
+        while not fill.idle:
+            fill.fill()
             pages += 1
     return pages
 
 
-def test_a_few_misses_publish_nothing(opened: Opened, publication: Publication) -> None:
+def test_a_few_misses_publish_nothing(opened: Opened, fill: CacheFill) -> None:
     directory = full_directory(opened, 10)
-    assert miss(publication, directory, PATIENCE - 1) == 0
+    assert miss(fill, directory, PATIENCE - 1) == 0
     assert opened.view.entries == {}
 
 
-def test_the_next_one_publishes_the_whole_directory(
-    opened: Opened, publication: Publication
-) -> None:
+def test_the_next_one_publishes_the_whole_directory(opened: Opened, fill: CacheFill) -> None:
     files = 2 * PAGE + 10
     directory = full_directory(opened, files)
-    assert miss(publication, directory, PATIENCE) == 3
+    assert miss(fill, directory, PATIENCE) == 3
     assert directory in opened.view.complete
     assert opened.view.lookup(directory, b"none") == ABSENT
     assert len(opened.view.entries) == files
@@ -82,88 +80,84 @@ def test_the_next_one_publishes_the_whole_directory(
 
 
 @pytest.mark.parametrize("files", [PAGE - 1, PAGE, PAGE + 1])
-def test_the_last_page_may_be_full(opened: Opened, publication: Publication, files: int) -> None:
+def test_the_last_page_may_be_full(opened: Opened, fill: CacheFill, files: int) -> None:
     directory = full_directory(opened, files)
-    miss(publication, directory, PATIENCE)
+    miss(fill, directory, PATIENCE)
     assert directory in opened.view.complete
     assert len(opened.view.entries) == files
 
 
-def test_misses_of_inodes_count_for_their_directory(
-    opened: Opened, publication: Publication
-) -> None:
+def test_misses_of_inodes_count_for_their_directory(opened: Opened, fill: CacheFill) -> None:
     directory = full_directory(opened, 3)
     ino = opened.fs.names.lookup(directory, b"000000").ino
     for _ in range(PATIENCE):
-        publication.missed(ino)
-    assert not publication.idle
-    publication.publish()
+        fill.missed(ino)
+    assert not fill.idle
+    fill.fill()
     assert directory in opened.view.complete
 
 
-def test_the_root_is_in_no_directory(publication: Publication) -> None:
+def test_the_root_is_in_no_directory(fill: CacheFill) -> None:
     for _ in range(PATIENCE):
-        publication.missed(ROOT)
-        publication.missed(2**40)
-    assert publication.idle
+        fill.missed(ROOT)
+        fill.missed(2**40)
+    assert fill.idle
 
 
-def test_a_large_directory_is_published_as_misses_come(
-    opened: Opened, publication: Publication
-) -> None:
+def test_a_large_directory_is_published_as_misses_come(opened: Opened, fill: CacheFill) -> None:
     directory = full_directory(opened, (PATIENCE + 3) * AHEAD)
-    miss(publication, directory, PATIENCE)
+    miss(fill, directory, PATIENCE)
     assert len(opened.view.entries) == PATIENCE * AHEAD
     assert directory not in opened.view.complete
-    miss(publication, directory, 1)
+    miss(fill, directory, 1)
     assert len(opened.view.entries) == (PATIENCE + 1) * AHEAD
-    miss(publication, directory, 3)
+    miss(fill, directory, 3)
     assert directory in opened.view.complete
 
 
-def test_changes_between_two_pages_are_not_missed(opened: Opened, publication: Publication) -> None:
+def test_changes_between_two_pages_are_not_missed(opened: Opened, fill: CacheFill) -> None:
     directory = full_directory(opened, 2 * PAGE)
     for _ in range(PATIENCE):
-        publication.missed_in(directory)
-    publication.publish()
+        fill.missed_in(directory)
+    fill.fill()
     names = opened.fs.names
     names.make(directory, b"000000-new", FILE, ME)
     names.unlink(directory, b"000001")
     names.rename(directory, b"%06d" % (2 * PAGE - 1), directory, b"000002-moved")
     names.rename(directory, b"000003", directory, b"999999")
-    while not publication.idle:
-        publication.publish()
+    while not fill.idle:
+        fill.fill()
     assert directory in opened.view.complete
     opened.view.check(opened.volume.index)
 
 
-def test_one_that_is_complete_is_not_read_again(opened: Opened, publication: Publication) -> None:
+def test_one_that_is_complete_is_not_read_again(opened: Opened, fill: CacheFill) -> None:
     directory = full_directory(opened, 5)
-    miss(publication, directory, PATIENCE)
+    miss(fill, directory, PATIENCE)
     opened.view.evict(1)
     calls = opened.view.calls
-    assert miss(publication, directory, PATIENCE) == 1
+    assert miss(fill, directory, PATIENCE) == 1
     assert opened.view.calls <= calls + 2
 
 
 def test_one_that_does_not_fit_earns_fewer_and_fewer_rows(
-    opened: Opened, publication: Publication, clock: Seconds
+    opened: Opened, fill: CacheFill, clock: Seconds
 ) -> None:
     directory = full_directory(opened, 4 * PAGE - 1)
     pages = []
     for _ in range(5):
-        pages.append(miss(publication, directory, 2 * PATIENCE))
+        pages.append(miss(fill, directory, 2 * PATIENCE))
         opened.view.clear()
     assert pages[0] >= 4
     assert max(pages[1:]) <= pages[0] / 2
     assert sum(pages[1:]) < 2 * pages[0]
     clock.now += RECOVERY_S + 1
-    assert miss(publication, directory, 4 * PAGE) >= 4
+    assert miss(fill, directory, 4 * PAGE) >= 4
 
 
-def test_memory_is_bounded(publication: Publication) -> None:
+def test_memory_is_bounded(fill: CacheFill) -> None:
     for directory in range(2, REMEMBERED + 100):
         for _ in range(PATIENCE):
-            publication.missed_in(directory)
-    assert len(publication._sweeps) == REMEMBERED
-    assert set(publication._due) <= set(publication._sweeps)
+            fill.missed_in(directory)
+    assert len(fill._directories) == REMEMBERED
+    assert set(fill._due) <= set(fill._directories)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.fs.calls import fails, file_of, make
 from tests.fs.consistency import all_inodes
 from tests.support.volumes import LooseVolume
-from tierfs.fs.references import PAGE, CountedReferences
+from tierfs.fs.lookup_counts import PAGE, LookupCounter
 from tierfs.metadata.inodes import ROOT
 
 numbers = st.integers(1, 5) | st.integers(PAGE - 2, PAGE + 2) | st.just(2**62)
@@ -23,24 +23,24 @@ steps = st.one_of(
 @given(st.lists(steps, max_size=60))
 @settings(deadline=None)
 def test_counts_are_those_of_a_counter(sequence: list[tuple[str, int, int]]) -> None:
-    references, counts = CountedReferences(), Counter[int]()
+    counter, expected = LookupCounter(), Counter[int]()
     orphans: set[int] = set()
     for action, ino, count in sequence:
         if action == "add":
-            references.add(ino)
-            counts[ino] += 1
+            counter.add(ino)
+            expected[ino] += 1
         elif action == "drop":
-            known = counts[ino]
-            counts[ino] = max(0, known - count)
-            last = counts[ino] == 0 and ino in orphans
-            assert references.drop(ino, count) == last
+            known = expected[ino]
+            expected[ino] = max(0, known - count)
+            last = expected[ino] == 0 and ino in orphans
+            assert counter.drop(ino, count) == last
             orphans -= {ino} if last else set()
         else:
-            assert references.orphan(ino) == (counts[ino] == 0)
-            orphans |= {ino} if counts[ino] else set()
-        assert references.count(ino) == counts[ino]
-    pages = {ino // PAGE for ino, count in counts.items() if count}
-    assert set(references._pages) == pages, "memory for inodes that the kernel does not know"
+            assert counter.orphan(ino) == (expected[ino] == 0)
+            orphans |= {ino} if expected[ino] else set()
+        assert counter.count(ino) == expected[ino]
+    pages = {ino // PAGE for ino, count in expected.items() if count}
+    assert set(counter._pages) == pages, "memory for inodes that the kernel does not know"
 
 
 def test_every_answer_is_a_reference(small: LooseVolume) -> None:
@@ -49,12 +49,12 @@ def test_every_answer_is_a_reference(small: LooseVolume) -> None:
     names.lookup(ROOT, b"a")
     names.link(ino, ROOT, b"b")
     names.lookup(ROOT, b"b")
-    assert small.fs.references.count(ino) == 4
+    assert small.fs.lookup_counts.count(ino) == 4
     with fails(errno.ENOENT):
         names.lookup(ROOT, b"c")
     names.rename(ROOT, b"a", ROOT, b"c")
     small.fs.attributes.get(ino)
-    assert small.fs.references.count(ino) == 4
+    assert small.fs.lookup_counts.count(ino) == 4
 
 
 def test_a_file_lives_until_it_has_no_name_and_is_forgotten(small: LooseVolume) -> None:

@@ -1,14 +1,37 @@
-"""The checks and steps that every change of a directory is made of; inside a transaction."""
+"""Directories: the checks and steps that every change of one is made of, listings, and paths.
+
+A listing goes on where it was, whatever was made or removed meanwhile.
+"""
 
 from __future__ import annotations
 
 import errno
+import os
 import stat
+from collections.abc import Iterator
 
 from tierfs.common.errors import FsError
 from tierfs.common.times import Clock
+from tierfs.fs.lookup_counts import LookupCounts
+from tierfs.metadata.dentries import Dentry
 from tierfs.metadata.index import Index
-from tierfs.metadata.inodes import Inode
+from tierfs.metadata.inodes import ROOT, Inode
+
+UNKNOWN = "(unlinked)"
+
+
+def path_of(index: Index, inode: Inode) -> str:
+    """A path of the inode from the root of the volume, or ``(unlinked)`` when no name is known."""
+    names: list[bytes] = []
+    current: Inode | None = inode
+    while current is not None and current.ino != ROOT:
+        name = index.dentries.name_of(current)
+        if name is None:
+            return UNKNOWN
+        names.append(name)
+        current = index.inodes.find(current.parent)
+    return "/" + "/".join(os.fsdecode(name) for name in reversed(names))
+
 
 NAME_MAX = 255
 """Bytes of a name (limits.h)."""
@@ -119,3 +142,51 @@ class Directories:
         """One name less; a directory, whose only name it was, loses . too."""
         nlink = 0 if is_directory(inode) else inode.nlink - 1
         return self._unlink(inode, nlink, self._clock())
+
+
+DOT = b"."
+DOTDOT = b".."
+DOT_COOKIE = 1
+DOTDOT_COOKIE = 2
+
+
+class Listing:
+    """Entries by directory and cookie; a cookie stays good for as long as the directory lives."""
+
+    def __init__(self, index: Index, lookup_counts: LookupCounts) -> None:
+        self._index = index
+        self._lookup_counts = lookup_counts
+
+    def after(self, ino: int, cookie: int = 0) -> Iterator[Dentry]:
+        """The entries behind ``cookie``; 0: all of them, ``.`` and ``..`` first (getdents(2)).
+
+        No reference is taken: ``refer`` to each entry that the kernel is told of.
+
+        Raises:
+            FsError: ENOTDIR, ESTALE.
+        """
+        yield from (entry for entry in self._dots(ino) if entry.cookie > cookie)
+        yield from self._index.dentries.after(ino, max(cookie, DOTDOT_COOKIE))
+
+    def publish(self, ino: int, cookie: int) -> None:
+        """Publish the page of entries behind ``cookie``.
+
+        Raises:
+            FsError: ENOTDIR, ESTALE.
+        """
+        dots = [
+            (entry.name, entry.cookie, entry.inode.ino, entry.inode.mode)
+            for entry in self._dots(ino)
+            if entry.cookie > cookie
+        ]
+        self._index.dentries.fill_listing(ino, cookie, dots)
+
+    def refer(self, entry: Dentry) -> None:
+        """Take a reference on a listed inode, as READDIRPLUS does; not on ``.`` and ``..``."""
+        if entry.cookie > DOTDOT_COOKIE:
+            self._lookup_counts.add(entry.inode.ino)
+
+    def _dots(self, ino: int) -> tuple[Dentry, Dentry]:
+        directory = as_directory(self._index.inodes.get(ino))
+        parent = self._index.inodes.find(directory.parent) or directory
+        return Dentry(DOT, DOT_COOKIE, directory), Dentry(DOTDOT, DOTDOT_COOKIE, parent)

@@ -10,9 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from tierfs.fs.allocation import reserve
 from tierfs.fs.dirty import DirtySet
-from tierfs.fs.placement import reserve
-from tierfs.fs.reclaimer import Reclaimer
+from tierfs.fs.reclaim import Reclaimer
 from tierfs.metadata.index import Index
 
 INTERVAL_S = 30.0

@@ -6,7 +6,7 @@ import tracemalloc
 
 import pytest
 
-from tierfs.fs.references import CountedReferences
+from tierfs.fs.lookup_counts import LookupCounter
 
 INODES = 10_000
 FEW_BYTES = 400
@@ -15,11 +15,11 @@ FEW_BYTES = 400
 
 @pytest.mark.parametrize("distance", [1, 10, 1000])
 def test_an_inode_takes_few_bytes(distance: int) -> None:
-    references = CountedReferences()
+    counts = LookupCounter()
     tracemalloc.start()
     try:
         for number in range(INODES):
-            references.add(16 + number * distance)
+            counts.add(16 + number * distance)
         taken, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -16,7 +16,7 @@ PAGE = 1 << PAGE_BITS
 _EMPTY_PAGE = array("Q", bytes(8 * PAGE))
 
 
-class References(Protocol):
+class LookupCounts(Protocol):
     """How often the kernel was told of each inode, and which of those are unlinked. Thread-safe."""
 
     def add(self, ino: int) -> None:
@@ -32,8 +32,8 @@ class References(Protocol):
         """References held on an inode."""
 
 
-class CountedReferences:
-    """References counted here, where every FORGET comes by."""
+class LookupCounter:
+    """LookupCounts counted here, where every FORGET comes by."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,9 +1,9 @@
-"""Which directories are published as a whole, and when.
+"""The metadata cache is filled with whole directories: which ones, and when.
 
-A request that the view could not answer is a miss. The first misses in a directory publish what
-they ask for; from the ``PATIENCE``-th on, the directory is published in the order of its names,
+A request that the cache could not answer is a miss. The first misses in a directory put what they
+ask for into it; from the ``PATIENCE``-th on, the directory is filled in in the order of its names,
 ``AHEAD`` rows a miss at most, so that a few lookups in a directory of millions do not cost
-millions of rows. A directory whose rows were published and are missed again did not fit: each
+millions of rows. A directory whose rows were put there and are missed again did not fit: each
 time it earns a quarter of the rows a miss, until it was left alone for ``RECOVERY_S``.
 """
 
@@ -20,7 +20,7 @@ from tierfs.metadata.index import Index
 PATIENCE = 8
 AHEAD = 256
 PAGE = 256
-"""Rows published at a time: other requests wait about a millisecond for them."""
+"""Rows put into the cache at a time: other requests wait about a millisecond for them."""
 
 REMEMBERED = 4096
 """Directories whose misses are counted, those with the latest ones."""
@@ -30,8 +30,8 @@ _SLOWER = 4
 
 
 @dataclass(slots=True)
-class _Sweep:
-    """How far one directory is published."""
+class _Progress:
+    """How far one directory is filled in."""
 
     misses: int = 0
     rows: int = 0
@@ -48,13 +48,13 @@ class _Sweep:
         self.pace = max(1, self.pace // _SLOWER)
 
 
-class Publication:
-    """Counts misses, in any thread, and publishes pages, in one."""
+class CacheFill:
+    """Counts misses, in any thread, and fills in pages, in one."""
 
     def __init__(self, index: Index, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._index = index
         self._monotonic = monotonic
-        self._sweeps: OrderedDict[int, _Sweep] = OrderedDict()
+        self._directories: OrderedDict[int, _Progress] = OrderedDict()
         self._due: dict[int, None] = {}
         self._mutex = threading.Lock()
 
@@ -64,21 +64,21 @@ class Publication:
         return not self._due
 
     def missed(self, ino: int) -> None:
-        """A request for the inode was not answered from the view; counts for its directory."""
+        """A request for the inode was not answered from the cache; counts for its directory."""
         inode = self._index.inodes.find(ino)
         if inode is not None and inode.parent != ino:
             self.missed_in(inode.parent)
 
     def missed_in(self, directory: int) -> None:
-        """A request for a name in the directory was not answered from the view."""
+        """A request for a name in the directory was not answered from the cache."""
         with self._mutex:
-            sweep = self._sweep(directory)
-            sweep.misses += 1
-            if sweep.is_due:
+            progress = self._progress(directory)
+            progress.misses += 1
+            if progress.is_due:
                 self._due[directory] = None
 
-    def publish(self) -> None:
-        """Publish one page of the directory that waits longest.
+    def fill(self) -> None:
+        """Put into the cache one page of the directory that waits longest.
 
         Raises:
             IndexFailed: the index could not be read.
@@ -86,33 +86,33 @@ class Publication:
         with self._mutex:
             directory = next(iter(self._due))
             del self._due[directory]
-            sweep = self._sweep(directory)
-        if sweep.rows == 0 and not self._begin(directory):
-            sweep.end(self._monotonic())
+            progress = self._progress(directory)
+        if progress.rows == 0 and not self._begin(directory):
+            progress.end(self._monotonic())
         else:
-            self._page(directory, sweep)
+            self._page(directory, progress)
 
     def _begin(self, directory: int) -> bool:
-        self._index.inodes.find(directory)  # the names of one that is not published are not kept
+        self._index.inodes.find(directory)  # without it the cache keeps no name of it
         return self._index.dentries.begin_cache_fill(directory)
 
-    def _page(self, directory: int, sweep: _Sweep) -> None:
-        last = self._index.dentries.fill_cache(directory, sweep.after, PAGE)
+    def _page(self, directory: int, progress: _Progress) -> None:
+        last = self._index.dentries.fill_cache(directory, progress.after, PAGE)
         if last is None:
             self._index.dentries.complete_cache_fill(directory)
-            sweep.end(self._monotonic())
+            progress.end(self._monotonic())
             return
-        sweep.after = last
-        sweep.rows += PAGE
+        progress.after = last
+        progress.rows += PAGE
         with self._mutex:
-            if sweep.is_due:
+            if progress.is_due:
                 self._due[directory] = None
 
-    def _sweep(self, directory: int) -> _Sweep:
-        sweep = self._sweeps.setdefault(directory, _Sweep())
-        self._sweeps.move_to_end(directory)
-        if len(self._sweeps) > REMEMBERED:
-            self._due.pop(self._sweeps.popitem(last=False)[0], None)
-        if sweep.ended and self._monotonic() - sweep.ended > RECOVERY_S:
-            sweep.pace, sweep.ended = AHEAD, 0.0
-        return sweep
+    def _progress(self, directory: int) -> _Progress:
+        progress = self._directories.setdefault(directory, _Progress())
+        self._directories.move_to_end(directory)
+        if len(self._directories) > REMEMBERED:
+            self._due.pop(self._directories.popitem(last=False)[0], None)
+        if progress.ended and self._monotonic() - progress.ended > RECOVERY_S:
+            progress.pace, progress.ended = AHEAD, 0.0
+        return progress

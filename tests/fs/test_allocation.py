@@ -10,7 +10,7 @@ from tests.fs.consistency import check
 from tests.fs.scenarios import HEAD, pattern
 from tests.support.faulty_os import Point
 from tests.support.volumes import LooseVolume
-from tierfs.fs.placement import MIB, SPACE_VALID_S, Limits, Placement, is_short, reserve, share
+from tierfs.fs.allocation import MIB, SPACE_VALID_S, Allocator, Limits, is_short, reserve, share
 from tierfs.policy.model import Mark
 from tierfs.storage.objects import ObjectStore, Space
 
@@ -43,11 +43,11 @@ def test_when_flash_is_short(space: Space, *, short: bool) -> None:
 
 def test_the_filesystem_is_asked_now_and_then(small: LooseVolume) -> None:
     now = [0.0]
-    placement = Placement(HEAD, small.volume._flash, lambda: now[0])
+    allocator = Allocator(HEAD, small.volume._flash, lambda: now[0])
     small.os.clear()
     for step in range(100):
         now[0] = step * SPACE_VALID_S / 10
-        assert placement.fit(HEAD) == HEAD
+        assert allocator.fit(HEAD) == HEAD
     assert 9 <= small.os.labels.count("flash.statvfs") <= 11
 
 
@@ -69,8 +69,8 @@ def test_what_was_given_counts_as_taken_before_the_filesystem_is_asked_again(
     room: tuple[int, int],
 ) -> None:
     flash = Shrinking(room, (-1, 500))
-    placement = Placement(HEAD, cast("ObjectStore", flash), lambda: 0.0)
-    assert [placement.fit(HEAD) for _ in range(5)] == [HEAD, HEAD, HEAD, 0, 0]
+    allocator = Allocator(HEAD, cast("ObjectStore", flash), lambda: 0.0)
+    assert [allocator.fit(HEAD) for _ in range(5)] == [HEAD, HEAD, HEAD, 0, 0]
     assert flash.asked == 2
 
 
@@ -83,7 +83,7 @@ def test_the_first_bytes_go_to_disk_when_flash_is_short(
     small: LooseVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ino = make(small, b"file").ino
-    monkeypatch.setattr(Placement, "fit", lambda _self, _prefix: 0)
+    monkeypatch.setattr(Allocator, "fit", lambda _self, _prefix: 0)
     small.os.clear()
     small.fs.data.write(ino, 0, DATA)
     assert not any(label.startswith("flash.p") for label in small.os.labels)
@@ -204,9 +204,9 @@ def test_other_limits_hold_from_now_on(small: LooseVolume, monkeypatch: pytest.M
     small.fs.data.write(before.ino, 0, DATA)
     half = Space(100 * GIB, 50 * GIB, 50 * GIB, 1000, 500)
     monkeypatch.setattr(small.volume._flash, "space", lambda: half)
-    small.fs.placement.limits(Limits(2 * HEAD))
+    small.fs.allocator.limits(Limits(2 * HEAD))
     small.fs.data.write(made := make(small, b"roomy").ino, 0, DATA)
-    small.fs.placement.limits(Limits(2 * HEAD, high_watermark=Mark(40.0)))
+    small.fs.allocator.limits(Limits(2 * HEAD, high_watermark=Mark(40.0)))
     small.fs.data.write(full := make(small, b"full").ino, 0, DATA)
     prefixes = [small.fs.attributes.get(ino).prefix for ino in (before.ino, made, full)]
     assert prefixes == [HEAD, 2 * HEAD, 0]
@@ -240,12 +240,12 @@ def test_a_capacity_beyond_the_filesystem_is_that_of_the_filesystem() -> None:
 
 
 def test_own_bytes_are_counted_against_the_capacity(small: LooseVolume) -> None:
-    small.fs.placement.limits(Limits(HEAD, reserve=0, high_watermark=Mark(50.0), capacity=4 * HEAD))
+    small.fs.allocator.limits(Limits(HEAD, reserve=0, high_watermark=Mark(50.0), capacity=4 * HEAD))
     for name in (b"a", b"b"):
         file_of(small, bytes(HEAD), name)
-    assert small.fs.placement.space().available == 2 * HEAD
-    assert small.fs.placement.has_room(2 * HEAD, files=0)
-    assert not small.fs.placement.has_room(2 * HEAD + 1, files=0)
+    assert small.fs.allocator.space().available == 2 * HEAD
+    assert small.fs.allocator.has_room(2 * HEAD, files=0)
+    assert not small.fs.allocator.has_room(2 * HEAD + 1, files=0)
 
 
 def test_flash_that_gets_full_with_the_first_write_keeps_nothing_of_it(
@@ -254,7 +254,7 @@ def test_flash_that_gets_full_with_the_first_write_keeps_nothing_of_it(
     """Also where it is known to be short by the time that the bytes are tried again."""
     ino = make(small, b"file").ino
     room = iter([small.head])
-    monkeypatch.setattr(small.fs.data._placement, "fit", lambda _: next(room, 0))
+    monkeypatch.setattr(small.fs.data._allocator, "fit", lambda _: next(room, 0))
     small.os.write_short(Point("flash.pwrite", 0), 100)
     small.os.fail(Point("flash.pwrite", 1), errno.ENOSPC)
     small.os.fail(Point("flash.pwrite", 2), errno.ENOSPC)

@@ -51,7 +51,7 @@ class Reclaimer:
         with self._mutex:
             self._unlinked.add(ino)
 
-    def add_cut(self, ino: int) -> None:
+    def add_truncation(self, ino: int) -> None:
         """The file was cut or moved, and its row in ``cut`` committed: trim its objects."""
         with self._mutex:
             self._cut.add(ino)
@@ -162,7 +162,7 @@ class Reclaimer:
                 if self._is_as_it_was(inode) and not self._is_wanted_again(inode.ino):
                     self._index.pending_truncations.delete(inode.ino)
                 else:
-                    self.add_cut(inode.ino)
+                    self.add_truncation(inode.ino)
 
     def _trim_objects(self, inode: Inode) -> bool:
         """Trim to what was made durable, unless the file has changed since; then later."""
@@ -172,7 +172,7 @@ class Reclaimer:
                     self._tiers.trim(inode)
                     self._dirty.trimmed(inode)
         except WouldBlock:
-            self.add_cut(inode.ino)
+            self.add_truncation(inode.ino)
             return False
         except OSError as exc:
             self._give_up(inode, exc)

@@ -92,7 +92,7 @@ def is_short(space: Space, limits: Limits, wanted: int = 0, *, files: int = 1) -
     return space.available - wanted < least_available(limits, space.capacity)
 
 
-class Placement:
+class Allocator:
     """Decides for new files, asking the flash filesystem a few times a second.
 
     Raises from every method:

@@ -1,0 +1,460 @@
+"""Migrations of a file's bytes between the tiers: promotion, demotion, mirroring.
+
+Every migration copies, syncs, commits, and only then frees the source, so that a crash at any
+point leaves the file whole. The steps have labels, ``move.copied`` and so on, at which tests kill:
+
+* before: a dirty file is synced, so that no byte is copied that a device refused.
+* then: a pending truncation, if the copy makes an object longer than the index says it must be.
+* ``copied``: read without a lock; each chunk is written under the inode's lock, if nobody has
+  changed the file since the migration began. So no byte arrives late in an object that is used
+  again.
+* ``synced``: the copy survives a power cut; of a new mirror the bytes on flash do as well.
+* ``committed``: P, the mirror's mark and a new data version, in one transaction. Where something
+  is freed, or a mirror ends, the index is synced before anybody may write to the file.
+* ``freed``: the source is gone, and the pending truncation.
+
+A write to the file goes first: it invalidates the migration, and what that copied is trimmed by
+the reclaimer. Readers notice a migration by the data version (``data.py``, ``reads.c``).
+
+P is the prefix: bytes ``[0, P)`` are on flash, the others on disk. A *mirror* is a disk object that
+holds ``[0, P)`` as well.
+"""
+
+from __future__ import annotations
+
+import logging
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from tierfs.common.errors import FsError, IndexFailed
+from tierfs.common.extents import Extent, object_lengths
+from tierfs.fs.allocation import Allocator
+from tierfs.fs.dirty import DirtySet
+from tierfs.fs.locks import InodeLocks, WouldBlock
+from tierfs.fs.reclaim import Reclaimer
+from tierfs.fs.tiers import NO_ROOM, Copy, Tiers, lengths_of
+from tierfs.metadata.index import Index
+from tierfs.metadata.inodes import Inode
+
+log = logging.getLogger(__name__)
+
+SYNCED_ONE_BY_ONE = 4
+"""Dirty files of a batch; more are cheaper to sync with the whole filesystem."""
+
+Outcome = Literal["moved", "changed", "gone", "no-room", "nothing", "failed"]
+"""``changed``: given up, somebody wrote to the file or migrates it; ``gone``: it has no name any
+more; ``no-room``: the target is full; ``nothing``: it is as asked for, or no file; ``failed``: one
+of several failed, and the log says why."""
+
+Paced = Callable[[int], None]
+"""Called before so many bytes are copied: may sleep, and raises ``MigrationStopped`` to abandon."""
+
+
+class MigrationStopped(Exception):
+    """Whoever paces the copying wants it abandoned; nothing has changed then."""
+
+
+class Migrated(NamedTuple):
+    """What became of one file; ``copied`` between the tiers and ``freed`` on flash in bytes."""
+
+    ino: int
+    outcome: Outcome
+    copied: int = 0
+    freed: int = 0
+
+
+class Plan(NamedTuple):
+    """What one migration of one file has to copy, and what it frees: arithmetic alone."""
+
+    prefix: int
+    """P afterwards."""
+    mirrored: int
+    """Whether there is a mirror afterwards."""
+    way: Literal["up", "down"]
+    """To flash or to disk."""
+    extent: Extent
+    """What is to be copied; its length may be 0."""
+    freed: int
+    """Bytes of flash that are free afterwards."""
+    frees: bool
+    """Whether an object is too long, or one too many, afterwards."""
+    spreads: bool
+    """Whether the copy makes an object longer than it must be until the migration is committed."""
+
+
+def plan_place(inode: Inode, prefix: int, *, keep_mirror: bool) -> Plan:
+    """How ``prefix`` becomes the file's P.
+
+    With ``keep_mirror`` a disk object that is the whole file then is kept as the mirror.
+    """
+    below = min(inode.size, inode.prefix)
+    if prefix > inode.prefix:
+        whole = bool(inode.mirrored) or (inode.prefix == 0 and inode.size > 0)
+        extent = Extent(below, min(inode.size, prefix) - below)
+        return _plan(inode, prefix, mirrored=whole and keep_mirror, way="up", extent=extent)
+    mirrored = bool(inode.mirrored) and keep_mirror and prefix > 0
+    start = min(prefix, below)
+    extent = Extent(start, 0 if inode.mirrored else below - start)
+    return _plan(inode, prefix, mirrored=mirrored, way="down", extent=extent)
+
+
+def plan_mirror(inode: Inode) -> Plan | None:
+    """How the file gets a mirror; None: it has one, or nothing on flash."""
+    below = min(inode.size, inode.prefix)
+    if inode.mirrored or not below:
+        return None
+    return _plan(inode, inode.prefix, mirrored=True, way="down", extent=Extent(0, below))
+
+
+def _plan(
+    inode: Inode, prefix: int, *, mirrored: bool, way: Literal["up", "down"], extent: Extent
+) -> Plan:
+    old = object_lengths(inode.size, inode.prefix, mirrored=inode.mirrored)
+    new = object_lengths(inode.size, prefix, mirrored=mirrored)
+    target = old.flash if way == "up" else old.disk
+    return Plan(
+        prefix=prefix,
+        mirrored=int(mirrored),
+        way=way,
+        extent=extent,
+        freed=max(0, old.flash - new.flash),
+        frees=new.flash < old.flash or new.disk < old.disk,
+        spreads=extent.length > 0 and extent.end > target,
+    )
+
+
+class _GivenUp(Exception):
+    """The file cannot be migrated now."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
+
+
+@dataclass(slots=True)
+class _Job:
+    """One file on its way."""
+
+    inode: Inode
+    """As it was when the migration began."""
+    plan: Plan
+    copy: Copy | None
+    noted: bool = False
+    """Whether this migration noted the pending truncation."""
+    copied: int = 0
+    freed: int = 0
+    """Bytes of flash that are free by now."""
+
+    @property
+    def must_be_durable(self) -> bool:
+        """Whether the commit must survive a power cut before the file changes again."""
+        return self.plan.frees or self.inode.mirrored > self.plan.mirrored
+
+
+class Migrator:
+    """Promotion, demotion and mirroring by inode number. Thread-safe.
+
+    Files that are open, hard-linked or renamed migrate as others do; times stay as they are.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        tiers: Tiers,
+        allocator: Allocator,
+        dirty: DirtySet,
+        locks: InodeLocks,
+        reclaimer: Reclaimer,
+    ) -> None:
+        self._index = index
+        self._tiers = tiers
+        self._allocator = allocator
+        self._dirty = dirty
+        self._locks = locks
+        self._migrations = locks.migrations
+        self._reclaimer = reclaimer
+
+    def place(self, ino: int, prefix: int, *, keep_mirror: bool, paced: Paced) -> Migrated:
+        """Promote or demote so that ``prefix`` is the file's P (0, bytes, ``WHOLE_FILE``).
+
+        With ``keep_mirror`` a disk object that is the whole file afterwards is kept as its mirror.
+
+        Raises:
+            MigrationStopped: by ``paced``.
+            FsError, OSError: the migration failed. The file is as it was, as in the other cases.
+        """
+        with self._migrating([ino]) as begun:
+            if not begun:
+                return Migrated(ino, "changed")
+            inode = self._file(ino)
+            if not isinstance(inode, Inode):
+                return Migrated(ino, inode)
+            if prefix == inode.prefix:
+                return Migrated(ino, "nothing")
+            return self._place(inode, prefix, keep_mirror=keep_mirror, paced=paced)
+
+    def mirror(self, inos: Sequence[int], *, paced: Paced) -> list[Migrated]:
+        """Copy the heads of several files to disk; one sync and one commit for all.
+
+        Give them in the order of their numbers, which is about disk order, some hundred at most:
+        while they are committed every other change waits.
+
+        Raises:
+            MigrationStopped: by ``paced``.
+            FsError, OSError: a step for all of them failed. The files are as they were.
+        """
+        done: dict[int, Migrated] = {ino: Migrated(ino, "changed") for ino in inos}
+        with self._migrating(done) as begun:
+            if sum(self._dirty.get(ino) is not None for ino in begun) > SYNCED_ONE_BY_ONE:
+                with suppress(OSError):  # what fails shows file by file
+                    self._dirty.checkpoint()
+            jobs = [job for ino in begun if (job := self._mirror_job(ino, done))]
+            with self._undone(jobs) as finished:
+                self._mirror(jobs, done, paced)
+                finished += [job for job in jobs if done[job.inode.ino].outcome == "moved"]
+        return list(done.values())
+
+    # ---------------------------------------------------------------- one file
+
+    def _place(self, inode: Inode, prefix: int, *, keep_mirror: bool, paced: Paced) -> Migrated:
+        believed = inode
+        if prefix <= inode.prefix and inode.mirrored and not self._tiers.mirror_is_whole(inode):
+            believed = inode._replace(mirrored=0)  # the mirror is needed, and is not there
+        job = self._job(inode, believed, plan_place(believed, prefix, keep_mirror=keep_mirror))
+        if (
+            job.copy
+            and job.plan.way == "up"
+            and not self._allocator.has_room(
+                job.plan.extent.length, files=int(not lengths_of(inode).flash)
+            )
+        ):
+            return Migrated(inode.ino, "no-room")
+        with self._undone([job]) as finished:
+            try:
+                self._note([job])
+                self._copy(job, paced)
+                self._step("copied")
+                if job.plan.mirrored > inode.mirrored:
+                    self._tiers.flash.sync(inode.ino)
+                    self._tiers.disk.sync(inode.ino)
+                elif job.copy is not None:
+                    job.copy.target.sync(inode.ino)
+                self._step("synced")
+                with self._unchanged(job):
+                    self._commit([job])
+                    if job.must_be_durable:
+                        self._free(job)
+            except _GivenUp as exc:
+                return Migrated(inode.ino, exc.outcome, job.copied)
+            except (FsError, OSError) as exc:
+                return Migrated(inode.ino, self._excuse(job, exc), job.copied)
+            finished.append(job)
+        return Migrated(inode.ino, "moved", job.copied, job.freed)
+
+    def _free(self, job: _Job) -> None:
+        """Under the lock; the file is migrated, and what fails here is left to the reclaimer."""
+        ino = job.inode.ino
+        try:
+            self._tiers.trim(self._index.inodes.get(ino))
+            job.freed = job.plan.freed
+            with self._index.transaction():
+                self._index.pending_truncations.delete(ino)
+        except (FsError, OSError) as exc:
+            log.warning("inode %d: its source was not freed (%s); it is tried again", ino, exc)
+            self._reclaimer.add_truncation(ino)
+        self._step("freed")
+
+    # ---------------------------------------------------------------- several files
+
+    def _mirror_job(self, ino: int, done: dict[int, Migrated]) -> _Job | None:
+        try:
+            inode = self._file(ino)
+        except IndexFailed:
+            raise
+        except (FsError, OSError) as exc:
+            log.warning("inode %d: it could not be mirrored: %s", ino, exc)
+            inode = "failed"
+        if not isinstance(inode, Inode):
+            done[ino] = Migrated(ino, inode)
+            return None
+        plan = plan_mirror(inode)
+        done[ino] = Migrated(ino, "nothing" if plan is None else "failed")
+        return None if plan is None else self._job(inode, inode, plan)
+
+    def _mirror(self, jobs: list[_Job], done: dict[int, Migrated], paced: Paced) -> None:
+        """Copy, sync and commit; what is wrong with one file alone is noted in ``done``."""
+        self._note(jobs)
+        with self._tiers.flash.watched() as flush_flash, self._tiers.disk.watched() as flush_disk:
+            copied = []
+            for job in jobs:
+                try:
+                    self._copy(job, paced)
+                except _GivenUp as exc:
+                    done[job.inode.ino] = Migrated(job.inode.ino, exc.outcome, job.copied)
+                except (FsError, OSError) as exc:
+                    outcome = self._excuse_of_many(job, exc)
+                    done[job.inode.ino] = Migrated(job.inode.ino, outcome, job.copied)
+                else:
+                    copied.append(job)
+            if not copied:
+                return
+            self._step("copied")
+            flush_flash()
+            flush_disk()
+        self._step("synced")
+        kept = []
+        with ExitStack() as held:
+            for job in copied:
+                try:
+                    held.enter_context(self._unchanged(job))
+                except _GivenUp as exc:
+                    done[job.inode.ino] = Migrated(job.inode.ino, exc.outcome, job.copied)
+                else:
+                    kept.append(job)
+            self._commit(kept)
+        for job in kept:
+            done[job.inode.ino] = Migrated(job.inode.ino, "moved", job.copied)
+
+    def _excuse_of_many(self, job: _Job, exc: FsError | OSError) -> Outcome:
+        try:
+            return self._excuse(job, exc)
+        except (FsError, OSError):
+            log.warning("inode %d: it could not be mirrored: %s", job.inode.ino, exc)
+            return "failed"
+
+    # ---------------------------------------------------------------- the steps of both
+
+    @contextmanager
+    def _migrating(self, inos: Iterable[int]) -> Iterator[list[int]]:
+        """The inodes whose migration begins; nobody else migrates them until the block ends."""
+        begun = [ino for ino in inos if self._migrations.begin(ino)]
+        try:
+            yield begun
+        finally:
+            for ino in begun:
+                self._migrations.end(ino)
+
+    def _file(self, ino: int) -> Inode | Outcome:
+        """The file, or why there is nothing to be migrated now.
+
+        A change that began before the migration does not invalidate it, and leaves no trace if it
+        fails: under the lock there is none. A dirty file is synced first.
+        """
+        self._dirty.sync(ino, leave=True)
+        try:
+            with self._locks.hold(ino, wait=False):
+                inode = self._index.inodes.find(ino)
+        except WouldBlock:
+            return "changed"
+        if inode is None or inode.nlink == 0:
+            return "gone"
+        if self._dirty.get(ino):
+            return "changed"
+        return inode if stat.S_ISREG(inode.mode) else "nothing"
+
+    def _job(self, inode: Inode, believed: Inode, plan: Plan) -> _Job:
+        """What ``plan`` says of the file, which holds what ``believed`` says."""
+        if not plan.extent.length:
+            return _Job(inode, plan, None)
+        make = self._tiers.up if plan.way == "up" else self._tiers.down
+        return _Job(inode, plan, make(believed, plan.extent))
+
+    def _note(self, jobs: list[_Job]) -> None:
+        """Note what would be left over, so that a crash leaks nothing."""
+        spreading = [job for job in jobs if job.plan.spreads]
+        if spreading:
+            with self._index.transaction():
+                for job in spreading:
+                    job.noted = self._index.pending_truncations.add(job.inode.ino)
+
+    def _copy(self, job: _Job, paced: Paced) -> None:
+        """Copy what is to be copied; raises ``_GivenUp`` when the file changes meanwhile."""
+        copy = job.copy
+        if copy is None:
+            return
+        for chunk in copy.chunks():
+            data = memoryview(b"")
+            for part in copy.parts(chunk):
+                paced(part.length)
+                data = data or memoryview(copy.load(chunk))
+                with self._unchanged(job):
+                    copy.put(part.offset, data[part.offset - chunk.offset :][: part.length])
+                job.copied += part.length
+                self._tiers.moved(copy, part.length)
+        with self._unchanged(job):
+            copy.finish()
+
+    @contextmanager
+    def _unchanged(self, job: _Job) -> Iterator[None]:
+        """Hold the file's lock, if nobody has it and nobody changed the file."""
+        with ExitStack() as held:
+            try:
+                held.enter_context(self._locks.hold(job.inode.ino, wait=False))
+            except WouldBlock:
+                raise _GivenUp("changed") from None
+            if outcome := self._change(job):
+                raise _GivenUp(outcome)
+            yield
+
+    def _change(self, job: _Job) -> Outcome | None:
+        """What happened to the file since the migration began, if anything."""
+        row = self._index.inodes.find(job.inode.ino)
+        if row is None or row.nlink == 0:
+            return "gone"
+        invalid = self._migrations.is_invalid(job.inode.ino)
+        return "changed" if invalid or row.version != job.inode.version else None
+
+    def _commit(self, jobs: list[_Job]) -> None:
+        """Under the locks of all; where it must be durable, it is, or has not happened."""
+        with self._index.transaction():
+            for job in jobs:
+                self._store(job.inode.ino, job.plan.prefix, job.plan.mirrored)
+                if job.plan.frees:
+                    self._index.pending_truncations.add(job.inode.ino)
+                elif job.noted:
+                    self._index.pending_truncations.delete(job.inode.ino)
+        self._step("committed")
+        if any(job.must_be_durable for job in jobs):
+            try:
+                self._index.sync()
+            except FsError:
+                # No byte was changed or freed since the commit: all objects are as right as before.
+                with self._index.transaction():
+                    for job in jobs:
+                        self._store(job.inode.ino, job.inode.prefix, job.inode.mirrored)
+                        self._index.pending_truncations.add(job.inode.ino)
+                raise
+
+    def _store(self, ino: int, prefix: int, mirrored: int) -> None:
+        row = self._index.inodes.get(ino)
+        self._index.inodes.update(
+            row._replace(prefix=prefix, mirrored=mirrored, version=row.version + 1)
+        )
+
+    @contextmanager
+    def _undone(self, jobs: list[_Job]) -> Iterator[list[_Job]]:
+        """A block that fills a list with the jobs that it finished; of the others the copy goes."""
+        finished: list[_Job] = []
+        try:
+            yield finished
+        finally:
+            for job in jobs:
+                if job not in finished and (job.plan.spreads or job.plan.frees):
+                    self._reclaimer.add_truncation(job.inode.ino)
+
+    def _excuse(self, job: _Job, exc: FsError | OSError) -> Outcome:
+        """Why a call failed; raises it again when it was neither a change nor a lack of room."""
+        if isinstance(exc, IndexFailed):
+            raise exc
+        if outcome := self._change(job):
+            return outcome
+        if isinstance(exc, OSError) and exc.errno in NO_ROOM:
+            return "no-room"
+        raise exc
+
+    def _step(self, name: str) -> None:
+        """Tell a test how far the migration is."""
+        self._tiers.step(f"move.{name}")
