@@ -9,12 +9,12 @@ from tierfs.cli import mount_helper
 from tierfs.cli.main import main as tierfs
 from tierfs.cli.mount_helper import MountExit, main, parse
 from tierfs.common.errors import MountFailed, UsageError
-from tierfs.daemon.daemon import Request
+from tierfs.daemon.startup import MountRequest
 
 
 def test_the_command_line_of_mount() -> None:
     call = parse(["/v.yaml", "/m", "-n", "-v", "-o", "rw,noatime", "-t", "tierfs"])
-    assert call.request == Request(Path("/v.yaml"), Path("/m"), ("rw,noatime",))
+    assert call.request == MountRequest(Path("/v.yaml"), Path("/m"), ("rw,noatime",))
     assert (call.options.noatime, call.fake, call.verbose) == (True, False, True)
 
 

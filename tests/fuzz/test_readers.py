@@ -28,9 +28,9 @@ from tests.support.volumes import LooseVolume, MakeVolume
 from tierfs.common.errors import FsError, TierfsError
 from tierfs.common.tierfs_xattrs import parse_pin, parse_prefix
 from tierfs.daemon import control
-from tierfs.daemon.handshake import _understood
 from tierfs.daemon.listener import MOST_BYTES
-from tierfs.daemon.policy_explain import explain_files
+from tierfs.daemon.policy import explain_files
+from tierfs.daemon.startup import parse_report
 from tierfs.fsck.check import check
 from tierfs.metadata.index import require_database
 from tierfs.metadata.inodes import ROOT
@@ -201,7 +201,7 @@ def test_configuration(tmp_path: Path, name: str) -> None:
 
 def test_what_a_daemon_reports() -> None:
     corpus = [b"READY\n", b"FAILED 3\nno\n"]
-    try_all(corpus, lambda data: _understood(data.decode("utf-8", "surrogateescape")))
+    try_all(corpus, lambda data: parse_report(data.decode("utf-8", "surrogateescape")))
 
 
 @pytest.mark.parametrize("parse_value", [parse_pin, parse_prefix])

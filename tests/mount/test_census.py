@@ -15,7 +15,7 @@ from tests.support.fixtures import MakeMount
 from tests.support.mounting import Mount, mounts_at, tierfs
 from tests.support.proc import wait_until
 from tierfs.common.errors import NotMounted
-from tierfs.daemon.asking import ask
+from tierfs.daemon.control_client import ask
 
 T = TypeVar("T")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")

@@ -21,12 +21,12 @@ from tests.guards.logs import ExpectLog
 from tests.support.proc import wait_until
 from tierfs.common.errors import NotMounted, UsageError
 from tierfs.common.metrics import Metrics
-from tierfs.daemon import asking, listener
+from tierfs.daemon import control_client, listener
 from tierfs.daemon import runtime as runtime_files
-from tierfs.daemon.asking import ask
 from tierfs.daemon.control import CHECKS, MOST_SLOW, Verb, serving_control
+from tierfs.daemon.control_client import ask
 from tierfs.daemon.mountinfo import Mount
-from tierfs.daemon.policy_explain import explain_files
+from tierfs.daemon.policy import explain_files
 from tierfs.daemon.runtime import socket_path
 
 T = TypeVar("T")
@@ -46,8 +46,8 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory that looks like the mount of VOLUME."""
     found = Mount(tmp_path, "fuse.tierfs", "/v.yaml", "rw", f"rw,user_id={os.geteuid()}")
-    monkeypatch.setattr(asking, "tierfs_at", lambda _path: found)
-    monkeypatch.setattr(asking, "volume_of", lambda _mount: VOLUME)
+    monkeypatch.setattr(control_client, "tierfs_at", lambda _path: found)
+    monkeypatch.setattr(control_client, "volume_of", lambda _mount: VOLUME)
     return tmp_path
 
 
@@ -192,9 +192,9 @@ def test_a_mount_left_behind_is_told(
     def fail(*_: object) -> bytes:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(asking, "within", fail)
+    monkeypatch.setattr(control_client, "within", fail)
     with pytest.raises(NotMounted, match=said):
-        asking.volume_of(Mount(tmp_path, "fuse.tierfs", "/v.yaml", "rw", "rw"))
+        control_client.volume_of(Mount(tmp_path, "fuse.tierfs", "/v.yaml", "rw", "rw"))
 
 
 def test_another_users_directory_is_not_trusted(
@@ -298,7 +298,7 @@ def test_whatever_a_daemon_answers_is_told(
     mount: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes
 ) -> None:
     """It may be another user's."""
-    monkeypatch.setattr(asking, "LONGEST_ANSWER", 1000)
+    monkeypatch.setattr(control_client, "LONGEST_ANSWER", 1000)
     path = socket_path(VOLUME)
     path.parent.mkdir()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
@@ -320,9 +320,9 @@ def test_whatever_a_daemon_answers_is_told(
 
 def test_nobody_else_answers_for_a_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = Mount(tmp_path, "fuse.tierfs", "/v.yaml", "rw", f"rw,user_id={os.geteuid() + 1}")
-    monkeypatch.setattr(asking, "tierfs_at", lambda _path: found)
-    monkeypatch.setattr(asking, "volume_of", lambda _mount: VOLUME)
-    monkeypatch.setattr(asking, "_UCRED", FakeCredentials())
+    monkeypatch.setattr(control_client, "tierfs_at", lambda _path: found)
+    monkeypatch.setattr(control_client, "volume_of", lambda _mount: VOLUME)
+    monkeypatch.setattr(control_client, "_UCRED", FakeCredentials())
 
     def wrong() -> None:
         with pytest.raises(NotMounted, match="user with ID 12345 listens there"):

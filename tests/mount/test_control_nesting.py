@@ -7,7 +7,7 @@ import os
 import socket
 
 from tests.support.mounting import Mount
-from tierfs.daemon.asking import volume_of
+from tierfs.daemon.control_client import volume_of
 from tierfs.daemon.mountpoint import tierfs_at
 from tierfs.daemon.runtime import socket_path
 

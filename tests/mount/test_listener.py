@@ -19,7 +19,7 @@ from tests.support.proc import run, wait_until
 from tierfs.common.metrics import Metrics
 from tierfs.daemon import listener
 from tierfs.daemon.listener import MOST_WAITING, Listener, Service
-from tierfs.daemon.metrics_server import metrics_listener
+from tierfs.daemon.metrics import metrics_listener
 
 IDLE = 230
 

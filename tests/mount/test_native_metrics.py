@@ -8,7 +8,7 @@ from typing import NamedTuple, cast
 from prometheus_client import generate_latest
 
 from tierfs.common.metrics import LATENCY_BUCKETS, Metrics
-from tierfs.daemon.native_metrics import Native, exported
+from tierfs.daemon.metrics import NativeCounters, with_native
 from tierfs.native._router import ANSWERED, BUCKETS, Counters
 
 
@@ -53,8 +53,8 @@ def counters(**answered: Answered) -> Told:
 
 
 def page(metrics: Metrics, told: Told) -> dict[str, float]:
-    native = Native(lambda: cast("Counters", told), ANSWERED, BUCKETS)
-    lines = generate_latest(exported(metrics.registry, native)).decode().splitlines()
+    native = NativeCounters(lambda: cast("Counters", told), ANSWERED, BUCKETS)
+    lines = generate_latest(with_native(metrics.registry, native)).decode().splitlines()
     pairs = (line.rpartition(" ") for line in lines if not line.startswith("#"))
     return {name: float(value) for name, _, value in pairs}
 

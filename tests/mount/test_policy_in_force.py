@@ -14,13 +14,19 @@ from tests.guards.logs import ExpectLog
 from tests.policy.loading import Loader
 from tierfs.common.errors import ConfigError
 from tierfs.common.metrics import Metrics
-from tierfs.daemon.policy_in_force import READ_HERE, PolicyInForce, policy_in_force
-from tierfs.daemon.policy_tasks import LINES_SHOWN, apply_policy, policy_status
+from tierfs.daemon.policy import (
+    LINES_SHOWN,
+    READ_HERE,
+    PolicyInForce,
+    apply_policy,
+    policy_in_force,
+    policy_status,
+)
 from tierfs.policy.model import Policy
 from tierfs.policy.tier_policy import load_policy
 
 KIB = 1024
-REFUSED = "the last good one holds"
+REFUSED = "the last good one stays in force"
 
 
 def text(head: str) -> str:
@@ -50,7 +56,7 @@ class Case:
 
     def looks(self) -> list[str | None]:
         """What came of three looks."""
-        return [self.policy.look() for _ in range(3)]
+        return [self.policy.poll() for _ in range(3)]
 
     def sample(self, name: str, result: str | None = None) -> float | None:
         labels = {} if result is None else {"result": result}
@@ -233,7 +239,7 @@ def test_nothing_is_put_in_force_after_the_end(case: Case) -> None:
 
 
 def test_a_file_in_the_mount_itself_is_refused(tmp_path: Path, expect_log: ExpectLog) -> None:
-    expect_log("leads into the mount that it is for")
+    expect_log("is inside the mount that it is for")
     (tmp_path / "mnt").mkdir()
     (tmp_path / "policy.yaml").write_text(text("64KiB"))
     loader = Loader(tmp_path)

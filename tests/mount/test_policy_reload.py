@@ -157,7 +157,7 @@ def test_a_policy_that_leads_into_its_own_mount(governed: Governed) -> None:
     governed.path.unlink()
     governed.path.symlink_to(inside)
     said = tierfs("policy", "apply", governed.mount.path, statuses=[BAD_FILE])
-    assert "leads into the mount that it is for" in said
+    assert "is inside the mount that it is for" in said
     assert governed.status()["rules"] == 1
     governed.mount.unmount()
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tierfs.daemon.policy_watch import Look, Stamp, Watch, look_at
+from tierfs.daemon.policy import Seen, Stamp, Watch, stat_file
 
 OLD = Stamp(1, 10, 100, 1000, 1000)
 NEW = Stamp(1, 10, 120, 2000, 2000)
@@ -19,13 +19,13 @@ READABLE = OLD._replace(changed=2000)
 GONE = errno.ENOENT
 
 
-def due(*looks: Look) -> list[int]:
+def due(*looks: Seen) -> list[int]:
     """At which of the looks, counted from 0, a file that was OLD is read again."""
     watch = Watch(OLD)
     found = []
     for number, look in enumerate(looks):
         if watch.is_due(look):
-            watch.took(look)
+            watch.was_read(look)
             found.append(number)
     return found
 
@@ -59,7 +59,7 @@ def due(*looks: Look) -> list[int]:
         "changed and put back",
     ],
 )
-def test_what_is_read_when(looks: list[Look], expected: list[int]) -> None:
+def test_what_is_read_when(looks: list[Seen], expected: list[int]) -> None:
     assert due(*looks) == expected
 
 
@@ -67,14 +67,14 @@ STATES = [OLD, NEW, HALF, RENAMED, GONE]
 
 
 @given(st.lists(st.sampled_from(STATES), min_size=1, max_size=20))
-def test_what_rests_is_taken_and_nothing_else(looks: list[Look]) -> None:
+def test_what_rests_is_taken_and_nothing_else(looks: list[Seen]) -> None:
     watch = Watch(OLD)
-    taken: Look = OLD
-    before: Look = OLD
+    taken: Seen = OLD
+    before: Seen = OLD
     for look in looks:
         if watch.is_due(look):
             assert look == before
-            watch.took(look)
+            watch.was_read(look)
             taken = look
         if look == before:
             assert taken == look
@@ -84,27 +84,27 @@ def test_what_rests_is_taken_and_nothing_else(looks: list[Look]) -> None:
 def test_a_file_read_on_request_is_not_due_any_more() -> None:
     watch = Watch(OLD)
     assert not watch.is_due(NEW)
-    watch.took(NEW)
+    watch.was_read(NEW)
     assert not watch.is_due(NEW)
     assert not watch.is_due(NEW)
 
 
 def test_a_look_tells_ways_of_saving_apart(tmp_path: Path) -> None:
     path = tmp_path / "policy.yaml"
-    seen = [look_at(path)]
+    seen = [stat_file(path)]
     assert seen == [errno.ENOENT]
     path.write_text("one")
-    seen.append(look_at(path))
+    seen.append(stat_file(path))
     path.write_text("three")
-    seen.append(look_at(path))
+    seen.append(stat_file(path))
     (tmp_path / "new").write_text("seven")
     (tmp_path / "new").rename(path)
-    seen.append(look_at(path))
+    seen.append(stat_file(path))
     path.chmod(0o600)
-    seen.append(look_at(path))
+    seen.append(stat_file(path))
     path.unlink()
     path.symlink_to("policy.yaml")
-    seen.append(look_at(path))
+    seen.append(stat_file(path))
     assert len(set(seen)) == len(seen)
     assert seen[-1] == errno.ELOOP
 
@@ -116,7 +116,7 @@ def test_a_link_in_the_middle_is_followed(tmp_path: Path) -> None:
         (tmp_path / version / "policy.yaml").write_text("same size")
     (tmp_path / "..data").symlink_to("v1")
     (tmp_path / "policy.yaml").symlink_to("..data/policy.yaml")
-    before = look_at(tmp_path / "policy.yaml")
+    before = stat_file(tmp_path / "policy.yaml")
     (tmp_path / "..data_tmp").symlink_to("v2")
     (tmp_path / "..data_tmp").rename(tmp_path / "..data")
-    assert look_at(tmp_path / "policy.yaml") != before
+    assert stat_file(tmp_path / "policy.yaml") != before

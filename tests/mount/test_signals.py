@@ -24,7 +24,7 @@ DAEMON = """
 import sys
 from functools import partial
 import trio
-from tierfs.daemon.signals import hangups_wait, obey_signals
+from tierfs.daemon.session import hangups_ignored, handle_signals
 
 def say(word):
     print(word, file=open(sys.argv[1], "a"), flush=True)
@@ -39,12 +39,12 @@ async def reload():
 async def main(follows):
     with ending:
         async with trio.open_nursery() as nursery:
-            obey = partial(obey_signals, unmount, reload, follows_terminal=follows)
+            obey = partial(handle_signals, unmount, reload, follows_terminal=follows)
             await nursery.start(obey)
             say("ready")
 
 ending = trio.CancelScope()
-with hangups_wait() as follows:
+with hangups_ignored() as follows:
     trio.run(main, follows)
 say("end")
 """

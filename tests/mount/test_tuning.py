@@ -6,13 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.mounting import Mount
-from tierfs.daemon.tuning import (
-    BDI,
+from tierfs.daemon.connection import BDI, READ_AHEAD_KIB, native_read_ahead_kib, set_read_ahead
+from tierfs.daemon.native import (
     IDLE_DRIVER,
-    READ_AHEAD_KIB,
     cpu_latency_us,
-    native_read_ahead_kib,
-    tune,
 )
 from tierfs.policy.volume_file import ANY_LATENCY, AUTO_LATENCY
 
@@ -41,10 +38,10 @@ def test_the_first_request_stays_within_the_head() -> None:
 
 def test_who_may_not_set_it_mounts_all_the_same(tmp_path: Path) -> None:
     setting = read_ahead(tmp_path, tmp_path)
-    tune(tmp_path, tmp_path)
+    set_read_ahead(tmp_path, tmp_path)
     assert not setting.exists()
     setting.parent.mkdir()
-    tune(tmp_path, tmp_path)
+    set_read_ahead(tmp_path, tmp_path)
     assert int(setting.read_text()) == READ_AHEAD_KIB
 
 

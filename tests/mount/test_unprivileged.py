@@ -23,7 +23,7 @@ from tests.support.proc import Argument, run
 from tests.support.volumes import LooseVolume, make_tiers, volume_settings
 from tierfs.cli.main import main
 from tierfs.common.errors import Damage
-from tierfs.daemon.asking import volume_of
+from tierfs.daemon.control_client import volume_of
 from tierfs.daemon.mountpoint import tierfs_at
 from tierfs.daemon.runtime import socket_path
 from tierfs.fs import trust

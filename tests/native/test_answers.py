@@ -15,7 +15,7 @@ from tests.native.rig import Rig
 from tests.native.wire import Attr, AttrOut, Entry, Op, getattr_in, statfs_fields
 from tierfs.common.times import EARLIEST, LATEST
 from tierfs.common.units import SECOND
-from tierfs.daemon.replies import absent, entry_attributes
+from tierfs.daemon.adapter import absent, entry_attributes
 from tierfs.metadata.inodes import ROOT, Inode
 
 MODES = [

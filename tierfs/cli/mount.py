@@ -13,12 +13,16 @@ from tierfs.cli.verb import PATH, Verb
 from tierfs.common.errors import TierfsError
 from tierfs.common.text import printable
 from tierfs.daemon import fstab
-from tierfs.daemon.cautions import Cautions
-from tierfs.daemon.daemon import START_SECONDS, Request, start_daemon
-from tierfs.daemon.handshake import Herald
 from tierfs.daemon.options import parse_options
+from tierfs.daemon.startup import (
+    START_SECONDS,
+    MountRequest,
+    MountWarnings,
+    StartupNotifier,
+    start_daemon,
+)
 
-SESSION: Final = "tierfs.daemon.session"
+DAEMON: Final = "tierfs.daemon.main"
 EXAMPLES = """
 tierfs mount /etc/tierfs/images.yaml /mnt/images
 tierfs mount images.yaml /mnt/images -o ro,nosuid
@@ -90,17 +94,17 @@ def command(
         return
     if volume_file is None or mountpoint is None:
         raise click.UsageError("name a VOLUME.yaml and a MOUNTPOINT, or give --all")
-    request = Request.of(volume_file, mountpoint, options)
+    request = MountRequest.of(volume_file, mountpoint, options)
     if foreground:
         # Everything that serves is loaded only here: the waiting command does without.
-        import_module(SESSION).run(request, Herald(ready_pipe))
+        import_module(DAEMON).run(request, StartupNotifier(ready_pipe))
     else:
         _mount(request, timeout)
 
 
-def _mount(request: Request, timeout: float) -> None:
+def _mount(request: MountRequest, timeout: float) -> None:
     parse_options(request.options)
-    cautions = Cautions(request)
+    cautions = MountWarnings(request)
     start_daemon(request, seconds=timeout)
     for caution in cautions.lines():
         click.echo(f"tierfs: warning: {printable(caution)}", err=True)
@@ -117,7 +121,7 @@ def _mount_all(table: Path, options: tuple[str, ...], timeout: float) -> None:
         try:
             if fstab.is_served(line.mountpoint):
                 continue
-            request = Request.of(line.volume_file, line.mountpoint, (line.options, *options))
+            request = MountRequest.of(line.volume_file, line.mountpoint, (line.options, *options))
             if parse_options(request.options).nofail and not request.volume_file.exists():
                 continue
             _mount(request, timeout)

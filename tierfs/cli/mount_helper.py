@@ -19,9 +19,8 @@ import click
 from tierfs.cli.messages import message
 from tierfs.common.errors import TierfsError, UsageError
 from tierfs.common.text import printable
-from tierfs.daemon.cautions import Cautions
-from tierfs.daemon.daemon import Request, start_daemon
 from tierfs.daemon.options import MountOptions, known_words, parse_options, split_words
+from tierfs.daemon.startup import MountRequest, MountWarnings, start_daemon
 from tierfs.policy.volume_file import load_volume_file
 
 USAGE: Final = "mount.tierfs VOLUME.yaml MOUNTPOINT [-sfnv] [-o OPTIONS] [-t TYPE]"
@@ -41,7 +40,7 @@ class MountExit(IntEnum):
 class Call:
     """A parsed command line of the helper."""
 
-    request: Request
+    request: MountRequest
     options: MountOptions
     fake: bool
     verbose: bool
@@ -76,7 +75,7 @@ def parse(arguments: Sequence[str]) -> Call:
     if "-s" in given:
         texts = tuple(known_words(word for text in texts for word in split_words(text)))
     return Call(
-        Request.of(Path(operands[0]), Path(operands[1]), texts),
+        MountRequest.of(Path(operands[0]), Path(operands[1]), texts),
         parse_options(texts),
         fake="-f" in given,
         verbose="-v" in given,
@@ -94,7 +93,7 @@ def perform(call: Call) -> None:
     elif call.fake:
         load_volume_file(call.request.volume_file)
     else:
-        cautions = Cautions(call.request)
+        cautions = MountWarnings(call.request)
         pid = start_daemon(call.request)
         for caution in cautions.lines():
             click.echo(f"mount.tierfs: warning: {printable(caution)}", err=True)

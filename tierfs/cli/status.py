@@ -13,7 +13,7 @@ from tierfs.cli.messages import aligned, reasons_line
 from tierfs.cli.verb import PATH, Verb
 from tierfs.common.text import printable
 from tierfs.common.units import SECOND, format_size
-from tierfs.daemon.asking import ask
+from tierfs.daemon.control_client import ask
 
 WAIT: Final = 0.3
 MOST_WAIT: Final = 60.0

@@ -8,7 +8,7 @@ import click
 
 from tierfs.cli.verb import PATH, Verb
 from tierfs.common.text import printable
-from tierfs.daemon.departure import END_SECONDS, leave
+from tierfs.daemon.unmount import END_SECONDS, unmount_and_wait
 
 EXAMPLES = """
 tierfs umount /mnt/images
@@ -35,7 +35,7 @@ def command(mounted: Path, *, lazy: bool, timeout: float) -> None:
     mount namespace (a container, a service) that still has the mount, a program that uses it, or
     the daemon, which writes everything out.
     """
-    leave(mounted, lazy=lazy, seconds=timeout, tell=_tell)
+    unmount_and_wait(mounted, lazy=lazy, seconds=timeout, tell=_tell)
 
 
 def _tell(text: str) -> None:

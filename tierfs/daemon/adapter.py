@@ -1,35 +1,39 @@
-"""pyfuse3's requests, handed to ``operations.py``: a line or two each.
+"""pyfuse3's handlers: each calls its function of ``operations.py``, in a line or two.
 
-With the fast path only those come here that the router does not know; without it all of them.
-Metadata and flash are served on the event loop, where a thread would cost more than the work.
-What must wait for the disk runs in threads, so that a slow read delays nobody else.
+With the fast path they get only what the router forwards; without it, every request. Metadata and
+flash are served on the event loop, where a thread would cost more than the work. What must wait for
+the disk runs in threads, so that a slow read delays nobody else.
 
 There is no per-open state: the file handle is the inode number, and one bit.
 """
 
 from __future__ import annotations
 
+import errno
 import functools
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 import pyfuse3
 import trio
 
+from tierfs.common.extents import BLOCK
 from tierfs.common.metrics import Metrics
-from tierfs.daemon.operations import Caller, Operations
-from tierfs.daemon.replies import absent, changes, entry_attributes, statvfs_data
-from tierfs.daemon.requests import request
+from tierfs.daemon.operations import Caller, Operations, error_number
+from tierfs.fs.attributes import Changes, blocks_of
 from tierfs.fs.dirty import Unreconciled
-from tierfs.fs.filesystem import FileSystem
+from tierfs.fs.filesystem import FileSystem, StatFs
 from tierfs.fs.locks import WouldBlock
+from tierfs.metadata.inodes import Inode
 
 log = logging.getLogger(__name__)
 
+P = ParamSpec("P")
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -39,19 +43,59 @@ DISK_THREADS = 64
 SYNC_THREADS = 16
 """Calls of fsync(2) and statfs(2) at a time."""
 
-AROUND_CACHE = 1 << 62
+DIRECT = 1 << 62
 """In a file handle, without the fast path: the file was opened with O_DIRECT."""
 
-FORGET_PAGES_S = 0.05
+DROP_PAGES_S = 0.05
 """How long a WRITE to such a file waits at most until its pages are dropped: many times what that
 takes, unless READs are under way, or the WRITE itself writes such a page back."""
 
 
 class Waiting(Protocol[T_co]):
-    """A call of the core that can be told not to wait."""
+    """A function of ``Operations`` with the argument ``wait``."""
 
     def __call__(self, *, wait: bool) -> T_co:
-        """Raises WouldBlock when it would have to wait and ``wait`` is False."""
+        """Raises WouldBlock if it would have to wait and ``wait`` is False."""
+
+
+class Measured(Protocol):
+    """What a handler's class has."""
+
+    fs: FileSystem
+    metrics: Metrics
+
+
+S = TypeVar("S", bound=Measured)
+Handler = Callable[Concatenate[S, P], Coroutine[Any, Any, T]]
+
+
+def request(handler: Handler[S, P, T]) -> Handler[S, P, T]:
+    """Measure a handler, and raise its exceptions as FUSEError.
+
+    Any other exception would end pyfuse3's loop, and so the mount.
+    """
+    operation = handler.__name__
+
+    @functools.wraps(handler)
+    async def handle(self: S, *args: P.args, **kwargs: P.kwargs) -> T:
+        started = time.perf_counter()
+        result = "ok"
+        try:
+            while True:
+                try:
+                    return await handler(self, *args, **kwargs)
+                except Unreconciled as exc:
+                    await trio.to_thread.run_sync(self.fs.dirty.reconcile, exc.ino)
+        except Exception as exc:  # noqa: BLE001 - one bug must not end the mount
+            number = error_number(exc, operation, self.metrics)
+            result = errno.errorcode.get(number, str(number))
+            raise pyfuse3.FUSEError(number) from None
+        finally:
+            seconds = time.perf_counter() - started
+            self.metrics.requests.labels(operation, result).inc()
+            self.metrics.request_seconds.labels(operation).observe(seconds)
+
+    return cast("Handler[S, P, T]", handle)
 
 
 class Adapter(pyfuse3.Operations):
@@ -70,7 +114,7 @@ class Adapter(pyfuse3.Operations):
         initialised: Callable[[], None],
         fast_path: bool = False,
     ) -> None:
-        """``fast_path``: the router stands between the kernel and us."""
+        """``fast_path``: the router stands between the kernel and pyfuse3."""
         super().__init__()
         self.fs = fs
         self.metrics = metrics
@@ -92,13 +136,13 @@ class Adapter(pyfuse3.Operations):
     async def lookup(
         self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
-        """LOOKUP; that there is no such name is remembered by the kernel as well."""
+        """LOOKUP; the kernel caches the absence of a name as well."""
         find = functools.partial(self.operations.lookup, parent_inode, name, again=True)
         found = await self._soon(find)
         return entry_attributes(found) if found else absent()
 
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
-        """FORGET and BATCH_FORGET; has no reply, and what it raised would end pyfuse3's loop."""
+        """FORGET and BATCH_FORGET; without a reply, and an exception would end pyfuse3's loop."""
         for ino, count in inode_list:
             try:
                 self.fs.names.forget(ino, count)
@@ -233,10 +277,10 @@ class Adapter(pyfuse3.Operations):
 
     @request
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
-        """OPEN; with O_TRUNC, which libfuse asks the kernel to leave to us."""
+        """OPEN; with O_TRUNC, since libfuse asks the kernel to leave that to the daemon."""
         if flags & os.O_TRUNC:
-            cut = functools.partial(self.operations.truncate, inode, caller=_caller(ctx))
-            await self._soon(cut)
+            truncate = functools.partial(self.operations.truncate, inode, caller=_caller(ctx))
+            await self._soon(truncate)
         return self._opened(inode, flags)
 
     @request
@@ -251,28 +295,26 @@ class Adapter(pyfuse3.Operations):
     @request
     async def read(self, fh: int, off: int, size: int) -> bytes:
         """READ."""
-        return await self._soon(functools.partial(self.fs.data.read, fh & ~AROUND_CACHE, off, size))
+        return await self._soon(functools.partial(self.fs.data.read, fh & ~DIRECT, off, size))
 
     @request
     async def write(self, fh: int, off: int, buf: bytes) -> int:
         """WRITE."""
-        ino = fh & ~AROUND_CACHE
+        ino = fh & ~DIRECT
         written = await self._soon(functools.partial(self.operations.write, ino, off, buf))
         if ino != fh:
             # The WRITE may be the write-back of a mapped page, which the invalidation waits for:
-            # then it goes on when this is answered.
-            with trio.move_on_after(FORGET_PAGES_S):
+            # it then continues when this is answered.
+            with trio.move_on_after(DROP_PAGES_S):
                 await trio.to_thread.run_sync(
-                    functools.partial(_forget_pages, ino), abandon_on_cancel=True
+                    functools.partial(_drop_pages, ino), abandon_on_cancel=True
                 )
         return written
 
     @request
     async def fsync(self, fh: int, datasync: bool) -> None:
         """FSYNC; see ``Operations.fsync``."""
-        await self._in_thread(
-            self._syncs, functools.partial(self.operations.fsync, fh & ~AROUND_CACHE)
-        )
+        await self._in_thread(self._syncs, functools.partial(self.operations.fsync, fh & ~DIRECT))
 
     @request
     async def release(self, fh: int) -> None:
@@ -306,7 +348,7 @@ class Adapter(pyfuse3.Operations):
 
     def _opened(self, ino: int, flags: int) -> pyfuse3.FileInfo:
         direct = flags & os.O_DIRECT and not self._fast_path
-        return pyfuse3.FileInfo(fh=ino | AROUND_CACHE if direct else ino, keep_cache=True)
+        return pyfuse3.FileInfo(fh=ino | DIRECT if direct else ino, keep_cache=True)
 
     async def _soon(self, call: Waiting[T]) -> T:
         """The result of ``call``: at once when it need not wait, else from a thread."""
@@ -324,11 +366,84 @@ def _caller(ctx: pyfuse3.RequestContext) -> Caller:
     return ctx.uid, ctx.gid, ctx.pid
 
 
-def _forget_pages(ino: int) -> None:
-    """Drop what reads brought in while the file was written around the page cache.
+def _drop_pages(ino: int) -> None:
+    """Drop the pages that reads brought in while the file was written with O_DIRECT.
 
-    libfuse agrees with the kernel on asynchronous direct I/O, and then the kernel does not drop it
-    behind a write of libaio. The router does not agree on that. Waits for READs under way.
+    libfuse agrees with the kernel on asynchronous direct I/O, and then the kernel does not drop
+    them after a write of libaio. The router does not agree on that. Waits for READs under way.
     """
     with suppress(OSError):  # the kernel has forgotten the inode, or the connection is over
         pyfuse3.invalidate_inode(ino)
+
+
+# ------------------------------------------------------------------ replies
+
+VALID_S = 86400.0
+"""Seconds for which the kernel may keep names and attributes: every change passes through it."""
+
+COUNTED_VALID_S = 1.0
+"""Seconds for blocks that were counted in the objects: the filesystems below change them, too."""
+
+IO_SIZE = 128 * 1024
+"""st_blksize: the buffer size of cp(1) and cat(1)."""
+
+
+def entry_attributes(inode: Inode, blocks: int | None = None) -> pyfuse3.EntryAttributes:
+    """What stat(2) shows of an inode.
+
+    The blocks of a sparse file are counted by GETATTR only, which passes ``blocks``: after any
+    other reply the kernel sends GETATTR before it shows the attributes.
+    """
+    entry = pyfuse3.EntryAttributes()
+    entry.st_ino = inode.ino
+    entry.generation = 0  # inode numbers are never reused
+    entry.entry_timeout = entry.attr_timeout = VALID_S
+    entry.st_mode = inode.mode
+    entry.st_nlink = inode.nlink
+    entry.st_uid = inode.uid
+    entry.st_gid = inode.gid
+    entry.st_rdev = inode.rdev
+    entry.st_size = inode.size
+    entry.st_blksize = IO_SIZE
+    entry.st_blocks = blocks_of(inode)
+    if inode.sparse:
+        entry.attr_timeout = 0 if blocks is None else COUNTED_VALID_S
+        entry.st_blocks = entry.st_blocks if blocks is None else blocks
+    entry.st_atime_ns = inode.atime
+    entry.st_mtime_ns = inode.mtime
+    entry.st_ctime_ns = inode.ctime
+    return entry
+
+
+def absent() -> pyfuse3.EntryAttributes:
+    """The reply that a name does not exist, which the kernel may cache."""
+    entry = pyfuse3.EntryAttributes()
+    entry.st_ino = 0
+    entry.entry_timeout = VALID_S
+    return entry
+
+
+def changes(attr: pyfuse3.EntryAttributes, fields: pyfuse3.SetattrFields) -> Changes:
+    """The changes of a SETATTR."""
+    return Changes(
+        mode=attr.st_mode if fields.update_mode else None,
+        uid=attr.st_uid if fields.update_uid else None,
+        gid=attr.st_gid if fields.update_gid else None,
+        size=attr.st_size if fields.update_size else None,
+        atime=attr.st_atime_ns if fields.update_atime else None,
+        # With a size comes the current time, which a truncation sets by itself.
+        mtime=attr.st_mtime_ns if fields.update_mtime and not fields.update_size else None,
+    )
+
+
+def statvfs_data(room: StatFs) -> pyfuse3.StatvfsData:
+    """What statvfs(3) shows."""
+    data = pyfuse3.StatvfsData()
+    data.f_bsize = data.f_frsize = BLOCK
+    data.f_blocks = room.blocks
+    data.f_bfree = room.blocks_free
+    data.f_bavail = room.blocks_available
+    data.f_files = room.files
+    data.f_ffree = data.f_favail = room.files_free
+    data.f_namemax = room.name_max
+    return data

@@ -4,25 +4,39 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 import pyfuse3
 
 from tierfs.common.errors import MountFailed
-from tierfs.daemon import device
+from tierfs.daemon import mounting
 from tierfs.daemon.adapter import Adapter
-from tierfs.daemon.fast_path import FastPath
-from tierfs.daemon.invalidation import Invalidation
 from tierfs.daemon.mountinfo import Mount, mount_at
 from tierfs.daemon.mountpoint import is_stale, place_of, unmount
-from tierfs.daemon.operations import Operations
+from tierfs.daemon.native import FastPath
+from tierfs.fs.lookup_counts import LookupCounter
+from tierfs.fs.volume import RouterPorts
+from tierfs.metadata.cache_updater import NoMetadataCache
+from tierfs.metadata.inodes import Inode
 
 log = logging.getLogger(__name__)
 
-FOR_LIBFUSE = frozenset({"allow_root"})
-"""The only word of ``-o`` that libfuse itself must know, which does not mount here."""
+FOR_LIBFUSE: Final = frozenset({"allow_root"})
+"""The only option that libfuse itself must know, which does not mount here."""
+
+READ_AHEAD_KIB: Final = 1024
+"""Through Python: a tail is read by requests of this size, each of which costs a thread.
+
+The default of 128 KiB halved the throughput of a first sequential read (docs/benchmarks.md).
+"""
+
+KIB: Final = 1024
+
+BDI: Final = Path("/sys/class/bdi")
 
 
 class Connection:
@@ -46,31 +60,31 @@ class Connection:
         return self._own
 
     @property
-    def leaves_umask_to_us(self) -> bool:
-        """Whether modes come as asked for; the router agrees with the kernel on that as well."""
-        return self.fast_path is not None or device.leaves_umask_to_us()
+    def leaves_umask_to_daemon(self) -> bool:
+        """Whether the kernel leaves the umask to the daemon; with the router it always does."""
+        return self.fast_path is not None or mounting.leaves_umask_to_daemon()
 
     @contextmanager
-    def open(self, operations: Adapter, source: Path, words: Collection[str]) -> Iterator[None]:
-        """Mount and let pyfuse3 serve ``operations``.
+    def open(self, adapter: Adapter, source: Path, words: Collection[str]) -> Iterator[None]:
+        """Mount with the options ``words``, and let pyfuse3 serve ``adapter``.
 
-        When it ends with an unmount, nothing is left at the mountpoint; nor if it ends before
-        ``up`` was called. When it ends otherwise, the mount stays, dead: every call gives
-        ENOTCONN, where without the mount programs would write into the directory below it.
+        If it ends with an unmount, or before ``up`` was called, nothing is left at the mountpoint.
+        Otherwise the mount stays, dead: every call gives ENOTCONN, where without the mount programs
+        would write into the directory below it.
 
         Raises:
             MountFailed: it cannot be mounted, or not be served, or its dead mount is left.
         """
-        descriptor = device.mount(self.mountpoint, source, words)
+        endpoint = mounting.mount(self.mountpoint, source, words)
         self._own = mount_at(self.mountpoint)
         try:
-            endpoint = (
-                descriptor
-                if self.fast_path is None
-                else self._routed(descriptor, operations.operations)
-            )
+            if self.fast_path is not None:
+                try:
+                    endpoint = self.fast_path.start(endpoint, adapter.operations)
+                except OSError as exc:
+                    raise MountFailed(f"the fast path cannot start: {exc.strerror}") from exc
             with (
-                _served(operations, endpoint, FOR_LIBFUSE & set(words)),
+                _served(adapter, endpoint, FOR_LIBFUSE & set(words)),
                 self._invalidation.serving(),
             ):
                 yield
@@ -86,7 +100,7 @@ class Connection:
         self._is_up = True
 
     def unmount(self, *, lazy: bool = False) -> None:
-        """Take our mount away, wherever it is now, and no other; ``lazy``: even while in use.
+        """Unmount our mount, wherever it is now, and no other; ``lazy``: even while in use.
 
         Raises:
             MountFailed: it is in use, unmounted already, or something lies over it.
@@ -94,17 +108,10 @@ class Connection:
         unmount(self._place(), lazy=lazy)
 
     async def end_with_fast_path(self) -> None:
-        """Let ``pyfuse3.main`` return when the router has: its own descriptor does not tell it."""
+        """Let ``pyfuse3.main`` return when the router has ended, which pyfuse3 does not notice."""
         if self.fast_path is not None:
             await self.fast_path.wait_for_end()
             pyfuse3.terminate()
-
-    def _routed(self, descriptor: int, operations: Operations) -> int:
-        assert self.fast_path is not None  # noqa: S101 - for the type checker
-        try:
-            return self.fast_path.start(descriptor, operations)
-        except OSError as exc:
-            raise MountFailed(f"the fast path cannot start: {exc.strerror}") from exc
 
     def _end(self) -> Path | None:
         """Where our mount is left, dead; its descriptors are closed, so that nothing waits."""
@@ -115,7 +122,10 @@ class Connection:
         if not is_stale(place):
             return None
         if not self._is_up:
-            _detach(place)
+            try:
+                unmount(place, lazy=True)
+            except MountFailed as exc:
+                log.warning("%s", exc)
             return None
         log.error("%s", _left_dead(place))
         return place
@@ -133,20 +143,11 @@ def _left_dead(place: Path) -> str:
     )
 
 
-def _detach(place: Path) -> None:
-    try:
-        unmount(place, lazy=True)
-    except MountFailed as exc:
-        log.warning("%s", exc)
-
-
 @contextmanager
-def _served(
-    operations: pyfuse3.Operations, endpoint: int, words: Collection[str]
-) -> Iterator[None]:
+def _served(adapter: pyfuse3.Operations, endpoint: int, words: Collection[str]) -> Iterator[None]:
     """pyfuse3 on a descriptor that is open already, which it closes in the end."""
     try:
-        pyfuse3.init(operations, f"/dev/fd/{endpoint}", set(words))
+        pyfuse3.init(adapter, f"/dev/fd/{endpoint}", set(words))
     except RuntimeError as exc:
         os.close(endpoint)
         raise MountFailed(f"libfuse does not take the connection ({exc})") from exc
@@ -154,3 +155,66 @@ def _served(
         yield
     finally:
         pyfuse3.close(unmount=False)
+
+
+class Invalidation(NoMetadataCache):
+    """Without the fast path: a view that keeps nothing, and invalidates the kernel's attributes.
+
+    Why it must, and why that waits for nothing: ``tierfs/native/src/telling.h``. Python does not
+    note which thread got attributes, so it invalidates after every change.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        """Held during an invalidation: pyfuse3 must not be closed meanwhile."""
+        self._serving = False
+
+    def make_ports(self, _heads: int, _objects: int) -> RouterPorts:
+        """The ports of a volume; see ``tierfs.fs.volume``."""
+        return RouterPorts(self, LookupCounter())
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """A block in which pyfuse3 is connected to the kernel."""
+        with self._lock:
+            self._serving = True
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._serving = False
+
+    def change_inode(self, row: Inode, /) -> None:
+        """See ``MetadataCache``; an inode without a name is left alone."""
+        if not row.nlink:
+            return
+        with self._lock:
+            if self._serving:
+                # ENOENT: the kernel does not know the inode; else the connection is over.
+                with suppress(OSError):
+                    pyfuse3.invalidate_inode(row.ino, attr_only=True)
+
+
+# ------------------------------------------------------------------ read-ahead
+
+
+def native_read_ahead_kib(head: int) -> int:
+    """Read-ahead with the fast path, in KiB, for heads of ``head`` bytes: as long as a head.
+
+    With a longer one the first request for a file would reach into its tail, and so the first byte
+    would wait for the disk. The router reads the tail ahead by itself.
+    """
+    return min(head // KIB, READ_AHEAD_KIB)
+
+
+def set_read_ahead(mountpoint: Path, bdi: Path = BDI, *, kib: int = READ_AHEAD_KIB) -> None:
+    """Set the read-ahead of the filesystem at ``mountpoint``, if this user may (root).
+
+    The file is documented in Documentation/ABI/testing/sysfs-class-bdi of Linux.
+    """
+    try:
+        device = mountpoint.stat().st_dev
+        path = bdi / f"{os.major(device)}:{os.minor(device)}" / "read_ahead_kb"
+        path.write_text(f"{kib}\n")
+    except OSError as error:
+        log.info("read-ahead stays as it is: %s", error)

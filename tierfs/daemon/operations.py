@@ -1,24 +1,25 @@
-"""What each request does, for pyfuse3's handlers and for the router, which calls these functions.
+"""The requests: a function for each kind, called by the router and by pyfuse3's handlers.
 
-The router finds them by name: the table in ``tierfs/native/src/operations.c`` has a row for each
-kind of request, with its function here, the arguments that are taken from the message, and what the
-function returns. A new kind of request takes a row there, a function here, a name in ``counters.h``
-and ``counters.c``, and where pyfuse3 has it a handler in ``adapter.py``. The first argument is the
-inode number; ``caller`` is user, group and thread of who asks.
+The router finds a function by its name: the table in ``tierfs/native/src/operations.c`` has a row
+for each kind of request, with the function here, its arguments in the message, and what it returns.
+A new kind takes a row there, a function here, a name in ``counters.h`` and ``counters.c``, and
+where pyfuse3 has it a handler in ``adapter.py``. The first argument is the inode number; ``caller``
+is the user, group and thread of the caller.
 
 * ``wait`` False: raise ``WouldBlock`` where a disk or another change of the same file is needed.
-  The function is then called again with ``wait`` True, in a thread that may wait; where it raises
-  ``Waits``, it goes on there with what that says.
-* ``again`` False: publish what is asked for, and return None: the router then answers by itself. It
-  is called again with True where that did not help, as of what there is no room for, and then
-  returns the answer.
+  The function is then called again with ``wait`` True, in a thread that may wait. If it raises
+  ``Waits``, it continues there with ``Waits.resume`` instead.
+* ``again`` False: fill the metadata cache, and return None: the router then answers from there. If
+  that did not help, as when the cache is full, the function is called again with ``again`` True,
+  and returns the answer.
 
-Names have a reference taken, and ``()`` is no name (``NO_NAME``).
+An inode that is returned for a name has a lookup count added; ``()`` is no name (``NO_NAME``).
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import stat
 import threading
@@ -29,12 +30,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tierfs.common.errors import FsError
+from tierfs.common.errors import FsError, TierfsError, errno_of
 from tierfs.common.extents import BLOCK
 from tierfs.common.metrics import Metrics
 from tierfs.daemon.callers import ProcessCaller
-from tierfs.daemon.misses import Misses
-from tierfs.daemon.requests import error_number
 from tierfs.fs.attributes import Changes
 from tierfs.fs.filesystem import FileSystem, StatFs
 from tierfs.fs.locks import WouldBlock
@@ -45,21 +44,29 @@ from tierfs.metadata.inodes import Inode
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tierfs.daemon.native import CacheFiller
+
+log = logging.getLogger(__name__)
+
 NO_NAME: Final[tuple[()]] = ()
 Caller = tuple[int, int, int]
 """User, group and thread."""
 Found = Inode | tuple[()]
-"""What a name is, or ``NO_NAME``."""
+"""The inode of a name, or ``NO_NAME``."""
 
 SYMLINK_MODE: Final = stat.S_IFLNK | 0o777
-MOST_COPIED: Final = 2**32 - BLOCK
-"""Bytes that a reply of 32 bits can tell of."""
-LINES: Final = 1024
-"""Of a listing, which the router asks for at a time where it cannot list by itself."""
+MAX_COPIED: Final = 2**32 - BLOCK
+"""Bytes of a copy: its reply has 32 bits."""
+LISTED: Final = 1024
+"""Entries of a directory that the router gets at a time where it cannot list by itself."""
+
+PASSED_TO_CALLERS: Final = frozenset({errno.EFBIG, errno.ENOSPC, errno.EDQUOT})
+"""Errors of a backing directory that the caller gets, and no log: a line for each request would
+only fill another disk."""
 
 
 FieldsOfSetattr = tuple[int, int, int, int, int, int, int, int, int]
-"""Those that count of ``struct fuse_setattr_in``: see ``changes``."""
+"""The fields of ``struct fuse_setattr_in`` that count: see ``changes``."""
 
 FATTR_MODE, FATTR_UID, FATTR_GID, FATTR_SIZE, FATTR_ATIME, FATTR_MTIME = (1 << i for i in range(6))
 FATTR_ATIME_NOW, FATTR_MTIME_NOW = 1 << 7, 1 << 8
@@ -67,7 +74,7 @@ SECOND: Final = 1_000_000_000
 
 
 class Waits(WouldBlock):
-    """A function must wait, and goes on with ``resume`` then, instead of being called again."""
+    """A function must wait, and then continues with ``resume`` instead of being called again."""
 
     def __init__(self, resume: Callable[[], object]) -> None:
         super().__init__()
@@ -75,7 +82,7 @@ class Waits(WouldBlock):
 
 
 class Operations:
-    """Serves one volume. Thread-safe; raises what the core raises."""
+    """Serves one volume. Thread-safe; raises what `tierfs.fs` raises."""
 
     def __init__(
         self,
@@ -85,56 +92,59 @@ class Operations:
         masks: bool,
         mountpoint: Path,
         writeback: bool = False,
-        misses: Misses | None = None,
-        put_room: Callable[[StatFs], None] | None = None,
+        filler: CacheFiller | None = None,
+        put_statfs: Callable[[StatFs], None] | None = None,
     ) -> None:
-        """``masks``: the kernel leaves the umask to us; ``writeback``: it gathers writes.
+        """``masks``: the kernel leaves the umask to the daemon; ``writeback``: it caches writes.
 
-        ``misses``, ``put_room``: of the router.
+        ``filler``, ``put_statfs``: the router's; None without it.
         """
         self._fs = fs
         self._metrics = metrics
         self._masks = masks
         self._writeback = writeback
         self._mountpoint = os.fsencode(mountpoint)
-        self._misses = misses
-        self._put_room = put_room
+        self._filler = filler
+        self._put_statfs = put_statfs
         self.ready = fs.is_free
         self.forget = fs.names.forget
-        self.write = partial(fs.data.write, buffered=misses is not None)
+        self.write = partial(fs.data.write, buffered=filler is not None)
         self.unlink = fs.names.unlink
         self.rmdir = fs.names.rmdir
         self.readlink = fs.attributes.readlink
         self.fallocate = fs.ranges.fallocate
         self.copy_file_range_64 = fs.ranges.copy
 
-    # ---------------------------------------------------------------- what the router asks besides
+    # ---------------------------------------------------------------- for the router
 
     def never_waits(self) -> None:
-        """The calling thread serves everybody: a disk must not hold it up."""
+        """The calling thread serves all clients: it must not wait for a disk."""
         self._fs.dirty.never_wait.add(threading.get_ident())
 
     def failed(
         self, operation: str, exc: Exception, seconds: float
     ) -> int | Callable[[], object] | None:
-        """The errno of a request that failed, which is counted and logged.
+        """The errno of a request that failed after ``seconds``; counts and logs it.
 
-        None: it must wait. A function: it must wait, and then goes on with that.
+        None: it must wait. A function: it must wait, and then continues with that.
         """
         if isinstance(exc, WouldBlock):
             return exc.resume if isinstance(exc, Waits) else None
-        return error_number(exc, operation, self._metrics, seconds)
+        number = error_number(exc, operation, self._metrics)
+        self._metrics.requests.labels(operation, errno.errorcode.get(number, str(number))).inc()
+        self._metrics.request_seconds.labels(operation).observe(seconds)
+        return number
 
     # ---------------------------------------------------------------- names
 
     def lookup(self, parent: int, name: bytes, *, again: bool, wait: bool) -> Found | None:
-        """LOOKUP. Some names are numbers in truth, for a file handle."""
+        """LOOKUP. Some names stand for inode numbers, of a file handle."""
         if name in BY_NUMBER:
             return self._by_number(parent, name, wait=wait)
         if not again:
             self._fs.names.publish(parent, name)
-            if self._misses:
-                self._misses.within(parent)
+            if self._filler:
+                self._filler.missed_in(parent)
             return None
         try:
             return self._fs.names.lookup(parent, name)
@@ -146,11 +156,11 @@ class Operations:
     def mknod(
         self, parent: int, mode: int, rdev: int, umask: int, name: bytes, *, caller: Caller
     ) -> Inode:
-        """MKNOD; of regular files, as the kernel makes each by it that opens nothing."""
+        """MKNOD; without OPEN, the kernel creates regular files with it as well."""
         return self._fs.names.make(parent, name, mode, self._owner(caller, umask), rdev=rdev)
 
     def tmpfile(self, parent: int, flags: int, mode: int, umask: int, *, caller: Caller) -> Inode:
-        """TMPFILE; it is open then, and RELEASE has nothing to do."""
+        """TMPFILE; the file is open then, and RELEASE has nothing to do."""
         owner, exclusive = self._owner(caller, umask), bool(flags & os.O_EXCL)
         mode = stat.S_IFREG | stat.S_IMODE(mode)
         return self._fs.names.make_nameless(parent, mode, owner, exclusive=exclusive)
@@ -190,11 +200,11 @@ class Operations:
         self._fs.names.rename(parent, name, new_parent, new_name, flags, owner)
 
     def readdir(self, ino: int, cookie: int, _size: int = 0, *, again: bool) -> list[Dentry] | None:
-        """READDIRPLUS; no reference is taken."""
+        """READDIRPLUS; no lookup count is added."""
         if not again:
             self._fs.listing.publish(ino, cookie)
             return None
-        return list(islice(self._fs.listing.after(ino, cookie), LINES))
+        return list(islice(self._fs.listing.after(ino, cookie), LISTED))
 
     def fsyncdir(self, _ino: int, _flags: int = 0, *, wait: bool = True) -> None:
         """FSYNCDIR."""
@@ -203,9 +213,9 @@ class Operations:
     # ---------------------------------------------------------------- attributes
 
     def getattr(self, ino: int, *, again: bool, wait: bool) -> Inode | tuple[Inode, int] | None:
-        """GETATTR; only here blocks are counted that holes leave out.
+        """GETATTR; only here are the blocks of a sparse file counted.
 
-        The size is that of when it was asked for: see ``fastpath/src/changing.h``.
+        The size is that at the time of the request: see ``native/src/changing.h``.
         """
         row = self._fs.attributes.get(ino)
         if not again:
@@ -223,14 +233,14 @@ class Operations:
         return self.change(ino, changes(*fields), caller=caller, wait=wait)
 
     def change(self, ino: int, changed: Changes, *, caller: Caller, wait: bool) -> Inode:
-        """SETATTR, of which ``changed`` is to be set."""
+        """SETATTR, with the attributes that ``changed`` sets."""
         return self._fs.attributes.set(ino, changed, caller=ProcessCaller(*caller), wait=wait)
 
     def statfs(self, _ino: int) -> tuple[int, int, int, int, int, int, int, int]:
         """STATFS: blocks, bfree, bavail, files, ffree, bsize, namelen, frsize."""
         room = self._fs.statfs()
-        if self._put_room:
-            self._put_room(room)
+        if self._put_statfs:
+            self._put_statfs(room)
         blocks, free, available, files, files_free, name_max = room
         return blocks, free, available, files, files_free, BLOCK, name_max, BLOCK
 
@@ -242,7 +252,7 @@ class Operations:
         return self._fs.xattrs.get(ino, name)
 
     def listxattr(self, ino: int, *, caller: Caller) -> bytes:
-        """LISTXATTR: each name with a NUL behind it."""
+        """LISTXATTR: each name followed by a NUL."""
         self._missed(ino)
         names = self._fs.xattrs.names(ino, ProcessCaller(*caller))
         return b"".join(name + b"\0" for name in names)
@@ -266,46 +276,46 @@ class Operations:
         return self._fs.data.read(ino, offset, size, wait=wait)
 
     def truncate(self, ino: int, *, caller: Caller, wait: bool) -> None:
-        """OPEN with O_TRUNC, where the kernel leaves it to us."""
+        """OPEN with O_TRUNC, where the kernel leaves that to the daemon."""
         self._fs.data.truncate(ino, 0, caller=ProcessCaller(*caller), wait=wait)
 
     def lseek(self, ino: int, offset: int, whence: int, *, wait: bool) -> int:
-        """LSEEK, for data and holes alone; once it is refused, the kernel takes all for data."""
+        """LSEEK, for data and holes only; if refused once, the kernel takes every file for data."""
         if self._writeback:
-            raise FsError(errno.ENOSYS)  # it has bytes that nobody here has seen
+            raise FsError(errno.ENOSYS)  # the kernel has bytes that were not written to us yet
         return self._fs.ranges.seek(ino, offset, whence, wait=wait)
 
     def copy_file_range(
         self, ino: int, offset: int, target: int, to: int, length: int, *, wait: bool
     ) -> int:
         """COPY_FILE_RANGE before Linux 6.18, whose reply has 32 bits."""
-        most = min(length, MOST_COPIED)
-        return self._fs.ranges.copy(ino, offset, target, to, most, wait=wait)
+        length = min(length, MAX_COPIED)
+        return self._fs.ranges.copy(ino, offset, target, to, length, wait=wait)
 
     def fsync(self, ino: int, _flags: int = 0, *, wait: bool = True) -> None:
         """FSYNC; must never be answered ENOSYS, which the kernel would take for success."""
         self._fs.data.sync(ino, wait=wait)
 
-    # ---------------------------------------------------------------- who asks, and for what
+    # ---------------------------------------------------------------- helpers
 
     def _owner(self, caller: Caller, umask: int) -> Owner:
-        """Whom an inode made by this request belongs to."""
+        """The owner of an inode that this request makes."""
         uid, gid, _ = caller
         return Owner(uid, gid, umask if self._masks else 0)
 
     def _missed(self, ino: int) -> None:
-        if self._misses:
-            self._misses.of(ino)
+        if self._filler:
+            self._filler.missed(ino)
 
     def _by_number(self, ino: int, name: bytes, *, wait: bool) -> Inode:
-        """Let the kernel look up a path of an inode before it gets to know it by number.
+        """Let the kernel look up a path of an inode before it learns the inode by number.
 
-        Else it has an entry without a name for it, which it believes to be old each time that it
+        Otherwise it has a dentry without a name, which it takes for outdated each time that it
         looks at it (Linux 6.16 and later: ``d_time`` and ``fc->epoch`` in fs/fuse/dir.c), and an
         overlay that found a file of its lower layer by number answers ESTALE from then on.
         """
         if name == b"." and not wait:
-            raise WouldBlock  # our own mount is asked
+            raise WouldBlock  # this looks up a path of our own mount
         found = self._fs.names.lookup(ino, name)
         if name == b"." and not stat.S_ISDIR(found.mode):
             path = self._fs.names.path_of(ino)
@@ -326,7 +336,7 @@ def changes(
     uid: int,
     gid: int,
 ) -> Changes:
-    """What SETATTR asks for; ``valid`` tells by FATTR bits which fields count."""
+    """The changes of a SETATTR; the FATTR bits of ``valid`` say which fields count."""
     resizes = valid & FATTR_SIZE
     return Changes(
         mode=mode if valid & FATTR_MODE else None,
@@ -334,11 +344,24 @@ def changes(
         gid=gid if valid & FATTR_GID else None,
         size=size if resizes else None,
         atime=_time(valid & FATTR_ATIME, valid & FATTR_ATIME_NOW, atime, atimensec),
-        # With a size comes the present, which truncation marks by itself.
+        # With a size comes the current time, which a truncation sets by itself.
         mtime=None
         if resizes
         else _time(valid & FATTR_MTIME, valid & FATTR_MTIME_NOW, mtime, mtimensec),
     )
+
+
+def error_number(exc: Exception, operation: str, metrics: Metrics) -> int:
+    """The errno of a request that failed; logs and counts what is not the caller's affair.
+
+    An unexpected exception becomes EIO for that one request, and the mount continues.
+    """
+    if isinstance(exc, OSError) and exc.errno not in PASSED_TO_CALLERS:
+        log.error("%s failed on a backing directory: %s", operation, exc)
+    elif not isinstance(exc, OSError | TierfsError):
+        metrics.handler_failures.inc()
+        log.error("%s failed unexpectedly; the request got EIO", operation, exc_info=exc)
+    return errno_of(exc)
 
 
 def _time(given: int, now: int, seconds: int, nanoseconds: int) -> int | None:

@@ -1,184 +1,399 @@
-"""The daemon's life: read, check, log, serve, and tell whoever waits how it went."""
+"""The session of a mount: from an unmounted volume to a served mount and back.
+
+``serve`` opens the volume, mounts it, runs the event loop with pyfuse3 and the background tasks,
+answers the control socket and the metrics, and closes the volume when the mount has ended.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
-import time
-from collections.abc import Callable
-from dataclasses import replace
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from tierfs.common.errors import NotMounted, TierfsError, VolumeBusy
-from tierfs.daemon.asking import volume_of
-from tierfs.daemon.daemon import Request
-from tierfs.daemon.handshake import Herald
-from tierfs.daemon.holders import holders, told
-from tierfs.daemon.listener import raise_descriptor_limit
-from tierfs.daemon.logs import default_log_file, start_logging, stop_echo
-from tierfs.daemon.mountinfo import Mount, mounts
-from tierfs.daemon.mountpoint import prepare
-from tierfs.daemon.options import Privileges, for_kernel, parse_options, reading_only
-from tierfs.daemon.runtime import Run, runs
-from tierfs.daemon.serve import serve
-from tierfs.fs.volume import volume_uuid, write_protected
-from tierfs.policy.volume_file import VolumeFile, load_volume_file
-from tierfs.storage.markers import MARKER
+import pyfuse3
+import trio
+
+from tierfs.common.errors import FsError, MountFailed, VolumeBusy
+from tierfs.common.metrics import Metrics
+from tierfs.daemon.adapter import Adapter
+from tierfs.daemon.connection import (
+    Connection,
+    Invalidation,
+    native_read_ahead_kib,
+    set_read_ahead,
+)
+from tierfs.daemon.control import Verb, serving_control
+from tierfs.daemon.listener import Listener
+from tierfs.daemon.metrics import metrics_listener, with_native
+from tierfs.daemon.native import CacheFiller, fast_path
+from tierfs.daemon.operations import Operations
+from tierfs.daemon.options import MountOptions
+from tierfs.daemon.policy import (
+    PolicyInForce,
+    apply_policy,
+    explain_files,
+    policy_in_force,
+    policy_status,
+)
+from tierfs.daemon.runtime import RunFile, require_alone
+from tierfs.daemon.status import Served, Status, watch_tiers
+from tierfs.daemon.supervision import Supervisor
+from tierfs.daemon.tiering import Tiering, recording
+from tierfs.fs.volume import MakePorts, Volume, open_volume
+from tierfs.policy.volume_file import VolumeFile
 
 log = logging.getLogger(__name__)
 
-LEAVING_SECONDS: Final = 20.0
-"""How long a daemon that is already unmounted may take to close its volume; less than
-``START_SECONDS``, so that the person who waits is told who holds it."""
-USED_SECONDS: Final = 2.0
-"""How long a volume whose mount is not seen here may be in use, as between umount(8) and the end
-of the last request."""
-RETRY_SECONDS: Final = 0.1
+MAX_TASKS: Final = 10_000
+"""Requests under way at a time: more than the kernel queues, so none waits behind a slow one."""
+
+RECLAIM_EVERY_S: Final = 5.0
+"""Like the journal of ext4 (commit=5): it syncs everything first, so it must not come too often."""
+
+CHECKPOINT_CHECK_S: Final = 1.0
+POLICY_CHECK_S: Final = 1.0
+RECOUNT_EVERY_S: Final = 0.01
+"""A thousand inodes each time take half a millisecond, for which writers wait."""
+
+LAST_USERS_S: Final = 10.0
+"""How long SIGTERM waits for programs that still use the mount."""
 
 
-def run(request: Request, herald: Herald) -> None:
-    """Serve ``request`` until it is unmounted; ``herald`` learns when the mount is up, or why not.
+def serve(
+    settings: VolumeFile, mountpoint: Path, options: MountOptions, ready: Callable[[], None]
+) -> None:
+    """Mount a volume, call ``ready`` when the mount answers, and serve until it is unmounted.
+
+    SIGTERM and SIGINT unmount; programs that still use the mount have ten seconds to finish.
+    SIGHUP reloads the policy.
 
     Raises:
-        TierfsError: the mount did not come about; ``herald`` has been told.
+        ConfigError: the policy is wrong.
+        VolumeRefused, VolumeBusy: the volume cannot be opened.
+        MountFailed: the kernel refused the mount, or it ended without an unmount.
     """
+    with hangups_ignored() as follows_terminal:
+        _serve(settings, mountpoint, options, ready, follows_terminal=follows_terminal)
+
+
+def _serve(
+    settings: VolumeFile,
+    mountpoint: Path,
+    options: MountOptions,
+    ready: Callable[[], None],
+    *,
+    follows_terminal: bool,
+) -> None:
+    metrics = Metrics()
+    policy = policy_in_force(settings, mountpoint, metrics)
+    fast = fast_path(settings.fast_path) if _wants_fast_path(settings, options) else None
+    invalidation = Invalidation()
+    volume = _open(settings, metrics, fast.make_ports if fast else invalidation.make_ports, options)
     try:
-        _run(request, herald)
-    except TierfsError as error:
-        herald.failed(error.exit_code, str(error))
+        require_alone(volume.uuid)
+    except VolumeBusy:
+        volume.close()
         raise
-    except Exception:
-        log.critical("the daemon failed unexpectedly", exc_info=True)
-        raise
-
-
-def _run(request: Request, herald: Herald) -> None:
-    raise_descriptor_limit()
-    options = parse_options(request.options)
-    settings = load_volume_file(request.volume_file)
-    protected = [] if options.read_only else write_protected(settings)
-    if protected:
-        options = reading_only(options)
-    options = for_kernel(options, Privileges.current(), trusted=not settings.allow_untrusted)
-    if herald.pending:
-        settings = _with_log_file(settings)
-    start_logging(settings.log, level=options.log_level, echo=herald.pending)
-    mountpoint = prepare(request.mountpoint, _own_paths(settings))
-
-    warning = " ".join(f"{path} is write-protected, mounting read-only" for path in protected[:1])
-    if warning:
-        log.warning("%s: %s", settings.path, warning)
+    run = RunFile(volume.uuid, settings.path, mountpoint)
+    connection = Connection(mountpoint, fast, invalidation)
 
     def up() -> None:
-        log.info("%s is mounted on %s (%s)", settings.path, mountpoint, ",".join(options.shown))
-        if herald.pending:
-            stop_echo(settings.log.file)
-            herald.ready(warning)
+        connection.up()
+        run.serving(connection.own)
+        ready()
 
-    serve_when_free(settings, lambda: _alone(lambda: serve(settings, mountpoint, options, up)))
-    log.info("%s is unmounted from %s", settings.path, mountpoint)
-
-
-def serve_when_free(
-    settings: VolumeFile, serving: Callable[[], None], *, seconds: float = LEAVING_SECONDS
-) -> None:
-    """Call ``serving``; again while the volume is held by a daemon that is just going away.
-
-    umount(8) returns before the daemon has closed its volume. To the person who mounts again
-    right after it that is not a second mount.
-
-    Raises:
-        VolumeBusy: the volume is mounted, or still held after ``seconds``.
-    """
-    began = time.monotonic()
-    while True:
+    try:
+        server = _Server(volume, connection, options, metrics, policy, up)
+        trio.run(partial(server.run, follows_terminal=follows_terminal))
+    finally:
+        run.closing()
         try:
-            return serving()
-        except VolumeBusy:
-            if mount := _mount_of(settings):
-                raise VolumeBusy(_mounted(settings, mount)) from None
-            run, waited = _run_of(settings), time.monotonic() - began
-            # One that programs still use may be so for days; one that closes is soon done.
-            patience = min(seconds, USED_SECONDS) if run and run.state == "serving" else seconds
-            if waited > patience:
-                raise VolumeBusy(_held(settings, run)) from None
-        time.sleep(RETRY_SECONDS)
+            volume.close()
+        finally:
+            run.remove()
 
 
-def _mount_of(settings: VolumeFile) -> Mount | None:
-    """Where the volume is mounted, be it by a volume file of another name."""
-    return next((mount for mount in mounts() if mount.is_tierfs and _is_of(mount, settings)), None)
-
-
-def _mounted(settings: VolumeFile, mount: Mount) -> str:
-    if mount.source == os.fspath(settings.path):
-        return f"{settings.path}: the volume is mounted on {mount.path}: unmount it first"
-    return (
-        f"{settings.path}: the volume is mounted on {mount.path}, by the volume file "
-        f"{mount.source}: unmount it first; if this one is a copy of it, give it a UUID of its "
-        f"own: tierfs new-uuid {settings.path}"
-    )
-
-
-def _is_of(mount: Mount, settings: VolumeFile) -> bool:
-    if mount.source == os.fspath(settings.path):
-        return True
-    try:
-        return volume_of(mount) == volume_uuid(settings)
-    except NotMounted:
+def _wants_fast_path(settings: VolumeFile, options: MountOptions) -> bool:
+    """With ``allow_root`` libfuse rejects other users, so every request must go through it."""
+    if "allow_root" in options.fuse:
+        log.info("the fast path is off: it does not know allow_root")
         return False
+    return settings.fast_path.enabled if options.fast_path is None else options.fast_path
 
 
-def _run_of(settings: VolumeFile) -> Run | None:
-    """What the daemon that holds the volume tells of itself, if it is one of this user."""
-    ours = str(volume_uuid(settings))
-    return next((run for run in runs() if run.uuid == ours and run.alive()), None)
-
-
-def _held(settings: VolumeFile, run: Run | None) -> str:
-    """Who holds the volume, and why it is not to be had."""
-    if run is None or run.pid == os.getpid():
-        return (
-            f"{settings.path}: the volume is in use by a process that does not tell of itself, as "
-            "tierfs fsck, or a daemon of another user; "
-            f"see which: fuser -v {settings.flash / MARKER}"
-        )
-    who = f"{settings.path}: the volume is held by its daemon, process {run.pid}, which"
-    if run.state == "starting":
-        return f"{who} is just mounting it on {run.mountpoint}"
-    if run.state == "closing" or not (found := told(holders(run.device, run.volume, run.mount_id))):
-        seconds = max(0.0, time.time() - run.since)
-        since = f" for {seconds:.0f} s" if run.state == "closing" else ""
-        return (
-            f"{who} was unmounted from {run.mountpoint} and has been writing out what is not "
-            f"durable yet{since}; mount again when it has ended"
-        )
-    return (
-        f"{who} is not mounted here any more, but still {found}; end these programs, or unmount "
-        "it there, then mount again"
-    )
-
-
-def _alone(serving: Callable[[], None]) -> None:
-    """Call ``serving``; what one of its tasks raises comes out without the event loop's groups."""
+def _open(
+    settings: VolumeFile, metrics: Metrics, make_ports: MakePorts, options: MountOptions
+) -> Volume:
     try:
-        serving()
-    except BaseExceptionGroup as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            error = error.exceptions[0]
-        raise error from None
+        return open_volume(
+            settings,
+            metrics=metrics,
+            make_ports=make_ports,
+            read_only=options.read_only,
+            force=options.force,
+        )
+    except (FsError, OSError) as exc:
+        raise MountFailed(f"{settings.path}: the volume cannot be opened: {exc}") from exc
 
 
-def _with_log_file(settings: VolumeFile) -> VolumeFile:
-    if settings.log.file or settings.log.format == "journald":
-        return settings
-    return replace(
-        settings, log=replace(settings.log, file=default_log_file(volume_uuid(settings)))
-    )
+class _Server:
+    def __init__(
+        self,
+        volume: Volume,
+        connection: Connection,
+        options: MountOptions,
+        metrics: Metrics,
+        policy: PolicyInForce | None,
+        ready: Callable[[], None],
+    ) -> None:
+        self._volume = volume
+        self._connection = connection
+        self._options = options
+        self._metrics = metrics
+        self._policy = policy
+        self._ready = ready
+        self._background = Supervisor(metrics)
+        self._tiering = Tiering(volume, metrics, connection.fast_path, moves=not options.read_only)
+        self._ending = False
+
+    async def run(self, *, follows_terminal: bool) -> None:
+        with closing(self._tiering), recording(self._volume, self._tiering):
+            await self._run(follows_terminal=follows_terminal)
+
+    async def _run(self, *, follows_terminal: bool) -> None:
+        if self._policy is not None:
+            self._policy.attach(self._tiering.apply)
+        fs, fast = self._volume.fs, self._connection.fast_path
+        filler = CacheFiller(fs.cache_fill)
+        operations = Operations(
+            fs,
+            self._metrics,
+            masks=self._connection.leaves_umask_to_daemon,
+            writeback=self._options.writeback,
+            mountpoint=self._connection.mountpoint,
+            filler=filler if fast else None,
+            put_statfs=fast.put_statfs if fast else None,
+        )
+        if fast:
+            fs.ranges.write_back = fast.write_back
+        adapter = Adapter(
+            fs,
+            self._metrics,
+            operations,
+            writeback=self._options.writeback,
+            initialised=self._ready,
+            fast_path=fast is not None,
+        )
+        with (
+            self._answering(),
+            self._connection.open(adapter, self._volume.settings.path, self._options.fuse),
+        ):
+            async with trio.open_nursery() as tasks:
+                begin, background = tasks.start_soon, self._background
+                begin(background.every, RECLAIM_EVERY_S, "reclaim", self._reclaim)
+                begin(background.every, CHECKPOINT_CHECK_S, "checkpoint", self._checkpoint)
+                if self._policy is not None:
+                    begin(background.every, POLICY_CHECK_S, "policy", self._poll_policy)
+                begin(background.keep, "reconcile", self._reconcile)
+                begin(background.keep, "recount", self._recount)
+                tasks.start_soon(self._tiering.run, self._background)
+                await tasks.start(
+                    partial(
+                        handle_signals,
+                        self._unmount,
+                        self._reload_policy,
+                        follows_terminal=follows_terminal,
+                    )
+                )
+                begin(background.keep, "tune", self._tune)
+                begin(background.keep, "publish", filler.run)
+                tasks.start_soon(self._connection.end_with_fast_path)
+                await pyfuse3.main(max_tasks=MAX_TASKS)
+                self._ending = True
+                if self._policy is not None:
+                    self._policy.stop()
+                tasks.cancel_scope.cancel()
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Serve the metrics and the control socket, in threads of their own."""
+        watch_tiers(self._volume, self._metrics)
+        token = trio.lowlevel.current_trio_token()
+        with ExitStack() as resources:
+            exporter = self._metrics_listener()
+            if exporter is not None:
+                exporter.start()
+                resources.callback(exporter.close)
+            status = Status(
+                Served(
+                    self._volume,
+                    self._connection,
+                    self._options,
+                    self._background,
+                    lambda: None if self._policy is None else policy_status(self._policy),
+                    self._tiering.status,
+                    exporter,
+                    partial(trio.from_thread.run_sync, lambda: None, trio_token=token),
+                )
+            )
+            resources.callback(status.close)
+            verbs: dict[str, Verb] = {
+                "status": status.show,
+                "policy apply": partial(apply_policy, self._policy),
+                "policy explain": partial(explain_files, self._tiering.engine.explain),
+                "policy plan": self._tiering.plan,
+            }
+            resources.enter_context(
+                serving_control(
+                    self._volume.uuid, verbs, self._metrics, self._volume.settings.control_group
+                )
+            )
+            yield
+
+    def _metrics_listener(self) -> Listener | None:
+        listen = self._volume.settings.metrics_listen
+        if listen is None:
+            return None
+        registry = self._metrics.registry
+        if self._connection.fast_path is not None:
+            registry = with_native(registry, self._connection.fast_path.counters)
+        return metrics_listener(listen, registry, self._metrics)
+
+    async def _reconcile(self) -> None:
+        """After an unclean end, reconcile the files that no request has reconciled."""
+        await trio.to_thread.run_sync(partial(self._volume.reconcile, lambda: self._ending))
+
+    async def _reclaim(self) -> None:
+        """Delete unlinked files and carry out pending truncations, in batches."""
+        reclaimer = self._volume.fs.reclaimer
+        if not reclaimer.idle:
+            await trio.to_thread.run_sync(reclaimer.drain)
+
+    async def _checkpoint(self) -> None:
+        """Make a checkpoint if one is due."""
+        checkpoints = self._volume.checkpoints
+        if checkpoints.is_due():
+            await trio.to_thread.run_sync(checkpoints.make)
+
+    async def _recount(self) -> None:
+        """After an unclean end count the inodes again, a little at a time."""
+        more = True
+        while more:
+            await trio.sleep(RECOUNT_EVERY_S)
+            more = await trio.to_thread.run_sync(self._volume.index.recount)
+
+    async def _poll_policy(self) -> None:
+        """A filesystem that hangs must not delay the end: the thread is left behind."""
+        if self._policy is not None:
+            await trio.to_thread.run_sync(self._policy.poll, abandon_on_cancel=True)
+
+    async def _reload_policy(self) -> None:
+        if self._policy is None:
+            log.info("there is no tier policy to read: the volume file names none")
+            return
+        reload = partial(self._policy.reload, "SIGHUP")
+        await trio.to_thread.run_sync(reload, abandon_on_cancel=True)
+
+    async def _tune(self) -> None:
+        """In a thread: looking at our own mount needs the event loop to answer."""
+        fast, mountpoint = self._connection.fast_path, self._connection.mountpoint
+        jobs = [partial(set_read_ahead, mountpoint)]
+        if fast is not None:
+            kib = native_read_ahead_kib(self._volume.settings.head)
+            jobs = [
+                partial(set_read_ahead, mountpoint, kib=kib),
+                partial(fast.prefetch_names, mountpoint),
+            ]
+        for job in jobs:
+            await trio.to_thread.run_sync(job, abandon_on_cancel=True)
+
+    async def _unmount(self) -> None:
+        """Unmount; a mount in use is detached, and ends with its last user, or after a while.
+
+        A mount that is bound elsewhere, as by a container, outlives its mountpoint as well.
+        """
+        try:
+            await trio.to_thread.run_sync(self._connection.unmount)
+        except MountFailed as exc:
+            log.warning("%s; its users have %g s to finish", exc, LAST_USERS_S)
+            await trio.to_thread.run_sync(self._detach)
+        await trio.sleep(LAST_USERS_S)
+        log.info("still in use after %g s; ending all the same", LAST_USERS_S)
+        pyfuse3.terminate()
+
+    def _detach(self) -> None:
+        # It fails if somebody else has unmounted it, or it lies under another mount.
+        with suppress(MountFailed):
+            self._connection.unmount(lazy=True)
 
 
-def _own_paths(settings: VolumeFile) -> list[Path]:
-    every = (settings.flash, settings.disk, settings.index, settings.policy, settings.log.file)
-    return [path for path in every if path is not None]
+# ------------------------------------------------------------------ signals
+
+# SIGTERM and SIGINT unmount, SIGHUP reloads the policy. A terminal that is closed sends SIGHUP as
+# well, to what runs in its foreground: the daemon then unmounts, as at Ctrl-C, unless nohup(1)
+# started it.
+
+Action = Callable[[], Awaitable[None]]
+
+TERMINAL: Final = "/dev/tty"
+"""The controlling terminal, tty(4); a process that has none cannot open it."""
+
+
+@contextmanager
+def hangups_ignored() -> Iterator[bool]:
+    """A block in which SIGHUP does not end the process, while ``handle_signals`` does not run.
+
+    The value says whether a SIGHUP from the terminal that is closed means the end.
+    """
+    before = signal.getsignal(signal.SIGHUP)
+    follows = before is not signal.SIG_IGN and has_terminal()
+    # Not SIG_IGN, which programs started from here would inherit.
+    signal.signal(signal.SIGHUP, lambda _number, _frame: None)
+    try:
+        yield follows
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+async def handle_signals(
+    unmount: Action,
+    reload: Action,
+    *,
+    follows_terminal: bool,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Call ``unmount`` or ``reload`` at each signal; ``unmount`` once at a time."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        task_status.started()
+        async with trio.open_nursery() as reloading, trio.open_nursery() as unmounting:
+            async for number in signals:
+                name = signal.Signals(number).name
+                if number == signal.SIGHUP and not (follows_terminal and not has_terminal()):
+                    log.info("%s: reading the tier policy again", name)
+                    reloading.start_soon(_guarded, name, reload)
+                else:
+                    log.info("%s: unmounting", name)
+                    if not unmounting.child_tasks:
+                        unmounting.start_soon(_guarded, name, unmount)
+
+
+async def _guarded(name: str, action: Action) -> None:
+    """A failure must not end the mount; the next signal tries again."""
+    try:
+        await action()
+    except Exception:
+        log.exception("%s: an unexpected failure, which must not end the mount", name)
+
+
+def has_terminal() -> bool:
+    """Whether this process has a controlling terminal."""
+    try:
+        os.close(os.open(TERMINAL, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True

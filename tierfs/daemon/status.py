@@ -1,38 +1,38 @@
-"""What ``tierfs status`` shows of a mount: always, whatever hangs below it."""
+"""What ``tierfs status`` shows of a mount: it always answers, whatever hangs below."""
 
 from __future__ import annotations
 
 import math
 import os
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from tierfs.common.errors import UsageError
 from tierfs.common.metrics import Metrics
 from tierfs.daemon.connection import Connection
 from tierfs.daemon.listener import Listener
 from tierfs.daemon.options import MountOptions
-from tierfs.daemon.probes import Known, Probe, settle
 from tierfs.daemon.supervision import Supervisor
 from tierfs.fs.volume import TierName, Volume
 from tierfs.metadata.usage import IndexUsage
 from tierfs.storage.objects import Space
 
-PATIENCE_S: Final = 0.3
-"""How long a status waits for what it asks for; what is late then is shown as last known."""
-MOST_PATIENCE_S: Final = 60.0
+WAIT_S: Final = 0.3
+"""How long a status waits for its answers; a late one is shown as last known."""
+MAX_WAIT_S: Final = 60.0
 SETTLE_S: Final = 2.0
 SCRAPE_S: Final = 0.3
-"""How long a scrape of the metrics waits for each answer of a tier."""
+"""How long a scrape of the metrics waits for the answer of a tier."""
 
 Record = dict[str, Any]
 
 
 class Served(NamedTuple):
-    """What of a daemon a status is about."""
+    """The parts of a daemon that a status shows."""
 
     volume: Volume
     connection: Connection
@@ -42,11 +42,11 @@ class Served(NamedTuple):
     tiering: Callable[[], Record]
     metrics: Listener | None
     event_loop: Callable[[], object]
-    """Returns when the event loop, which answers most requests, has come round."""
+    """Returns once the event loop has run a callback."""
 
 
 class Status:
-    """Asks the tiers, the index and the engine, each in a thread of its own."""
+    """Queries the tiers, the index and the engine, each in a thread of its own."""
 
     def __init__(self, served: Served) -> None:
         self._served = served
@@ -63,14 +63,14 @@ class Status:
             "fast_path": Probe(lambda: None if fast_path is None else fast_path.status()),
         }
 
-    def show(self, wait: object = PATIENCE_S) -> Record:
+    def show(self, wait: object = WAIT_S) -> Record:
         """A record for JSON after ``wait`` seconds at most; sizes in bytes, times in seconds.
 
         Raises:
             UsageError: ``wait`` is no number of seconds from 0 to 60.
         """
-        if not isinstance(wait, int | float) or not 0 <= wait <= MOST_PATIENCE_S:
-            raise UsageError(f"wait must be from 0 to {MOST_PATIENCE_S:g} seconds")
+        if not isinstance(wait, int | float) or not 0 <= wait <= MAX_WAIT_S:
+            raise UsageError(f"wait must be from 0 to {MAX_WAIT_S:g} seconds")
         for probe in self._probes.values():
             probe.begin()
         deadline = time.monotonic() + wait
@@ -78,7 +78,7 @@ class Status:
         return self._record(known)
 
     def close(self) -> None:
-        """Give questions that are under way a moment: what they ask is closed next."""
+        """Give queries under way a moment to end: what they use is closed next."""
         settle(self._probes.values(), SETTLE_S)
 
     def _record(self, known: dict[str, Known[Any]]) -> Record:
@@ -122,9 +122,9 @@ class Status:
 
 
 def watch_tiers(volume: Volume, metrics: Metrics) -> None:
-    """Export what the tiers answer; a scrape waits a moment for one that hangs.
+    """Export the free space of the tiers, and whether they answer.
 
-    Their devices are not read for it: a scrape every 15 seconds would keep a disk from its rest.
+    Without reading their devices: a scrape every 15 seconds would keep a disk from spinning down.
     """
     tiers: tuple[TierName, ...] = ("flash", "disk")
     for tier in tiers:
@@ -170,3 +170,90 @@ def _late(known: Known[Any]) -> Record:
         "waiting_s": rounded(known.waiting),
         "error": known.error,
     }
+
+
+# ------------------------------------------------------------------ probes
+
+T = TypeVar("T")
+
+
+class Known(NamedTuple, Generic[T]):
+    """The state of a probe; times in seconds."""
+
+    value: T | None
+    """The last answer; None: there is none yet."""
+    age: float | None
+    """Age of ``value``."""
+    waiting: float | None
+    """For how long the present query has waited for its answer; None: it does not."""
+    error: str | None
+    """Why the last query failed; None: it did not, or has no answer yet."""
+
+    @property
+    def fresh(self) -> bool:
+        """Whether ``value`` is the answer to the last query."""
+        return self.waiting is None and self.error is None
+
+
+class Probe(Generic[T]):
+    """A query that may hang. One thread at most waits for its answer; the last answer is kept."""
+
+    def __init__(self, query: Callable[[], T]) -> None:
+        """``query`` may raise, or never return."""
+        self._query = query
+        self._lock = threading.Lock()
+        self._done = threading.Event()
+        self._done.set()
+        self._began_at = 0.0
+        self._value: T | None = None
+        self._answered_at: float | None = None
+        self._error: str | None = None
+
+    def begin(self) -> None:
+        """Start the query, unless the last one still waits for its answer."""
+        with self._lock:
+            if not self._done.is_set():
+                return
+            self._done.clear()
+            self._began_at = time.monotonic()
+        try:
+            threading.Thread(target=self._ask, name="tierfs-probe", daemon=True).start()
+        except RuntimeError as error:  # no thread can be started
+            self._error = str(error)
+            self._done.set()
+
+    def known(self, deadline: float) -> Known[T]:
+        """The state once the query is answered, at ``deadline`` (time.monotonic) at the latest."""
+        answered = self._done.wait(max(0.0, deadline - time.monotonic()))
+        with self._lock:
+            now = time.monotonic()
+            return Known(
+                self._value,
+                None if self._answered_at is None else now - self._answered_at,
+                None if answered else now - self._began_at,
+                self._error if answered else None,
+            )
+
+    def ask(self, seconds: float) -> Known[T]:
+        """``begin``, then the state after ``seconds`` at the latest."""
+        self.begin()
+        return self.known(time.monotonic() + seconds)
+
+    def _ask(self) -> None:
+        value, error = None, None
+        try:
+            value = self._query()
+        except Exception as exc:  # noqa: BLE001 - it becomes the state
+            error = str(exc) or type(exc).__name__
+        with self._lock:
+            if error is None:
+                self._value, self._answered_at = value, time.monotonic()
+            self._error = error
+            self._done.set()
+
+
+def settle(probes: Iterable[Probe[object]], seconds: float) -> None:
+    """Wait until no query is under way, for ``seconds`` at most."""
+    deadline = time.monotonic() + seconds
+    for probe in probes:
+        probe.known(deadline)

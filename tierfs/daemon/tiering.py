@@ -1,22 +1,28 @@
-"""Tiering on a mount: the engine is told what is read, ticked every second, and asked."""
+"""Tiering on a mount: drives the engine every second, and tells it and the access log of reads."""
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from typing import Any, Final
 
 import trio
 
+from tierfs.common.errors import MountFailed
 from tierfs.common.metrics import Metrics
 from tierfs.common.tierfs_xattrs import show_waits
 from tierfs.common.times import system_clock
-from tierfs.daemon.apart import run_apart
-from tierfs.daemon.fast_path import FastPath
+from tierfs.daemon.native import FastPath
 from tierfs.daemon.supervision import Supervisor
+from tierfs.daemon.worker import run_in_worker
 from tierfs.fs.volume import Volume
+from tierfs.metadata.reader import IndexReader
 from tierfs.policy.model import Policy
+from tierfs.policy.volume_file import AccessLogSettings
+from tierfs.tiering.access_recorder import AccessRecorder, facts_of
 from tierfs.tiering.engine import Engine
 from tierfs.tiering.forecast import forecast_apart
 from tierfs.tiering.heat import Row
@@ -28,26 +34,26 @@ log = logging.getLogger(__name__)
 
 TICK_S: Final = 1.0
 ROWS: Final = 4096
-"""Files that the fast path tells of at a time: it holds its lock for them."""
+"""Files in one answer of the router, which holds a lock for it."""
 
 BATCHES: Final = 64
-"""Of so many rows in a tick; what is left is told with the next one, or lost and counted."""
+"""Such answers in a tick; the rest follows in the next tick, or is lost and counted."""
 
-FEW: Final = 20_000
-"""Inodes for which a plan is made in the daemon: a process of its own would start for longer."""
+PLANNED_HERE: Final = 20_000
+"""Inodes up to which the daemon itself makes a plan: a worker process takes longer to start."""
 
 Listener = Callable[[Sequence[Row], Collection[int], int], object]
-"""Is told each second which files were read, (inode, reads, bytes), and changed, until a time in
-nanoseconds since the epoch; in a thread."""
+"""Called each second, in a thread, with the files read (inode, reads, bytes), those changed, and
+the time in nanoseconds since the epoch."""
 
 
 class Tiering:
-    """The engine of one mount. ``close`` it when nobody calls it any longer."""
+    """The engine of one mount. ``close`` it when nobody uses it any longer."""
 
     def __init__(
         self, volume: Volume, metrics: Metrics, fast_path: FastPath | None, *, moves: bool = True
     ) -> None:
-        """``moves``: not where the mount is read-only, which then leaves every file as it is."""
+        """``moves``: False on a read-only mount, where no file is moved."""
         self._moves = moves
         self._fs = volume.fs
         self._fast_path = fast_path
@@ -69,7 +75,7 @@ class Tiering:
         volume.fs.xattrs.virtual.requested = self.engine.requested
 
     def apply(self, policy: Policy) -> None:
-        """Go by a policy from now on; in any thread."""
+        """Put a policy in force; in any thread."""
         self._fs.allocator.limits(limits_of(policy))
         self._fs.activity.on = True
         self.engine.apply(policy)
@@ -78,7 +84,7 @@ class Tiering:
         self._fs.data.mirrors_at_sync = self.engine.mirrors_at_sync if at_sync else _never
 
     def listen(self, listener: Listener) -> None:
-        """Tell ``listener`` as well what is read and changed."""
+        """Call ``listener`` with what is read and changed."""
         self._fs.activity.on = True
         self._listeners.append(listener)
 
@@ -95,17 +101,17 @@ class Tiering:
     def plan(self) -> dict[str, Any]:
         """What would be moved now, for JSON: `tierfs.tiering.forecast.Forecast`; in a thread."""
         policy = self.engine.policy
-        if self._index.usage().inodes <= FEW:
+        if self._index.usage().inodes <= PLANNED_HERE:
             forecast = self.engine.plan(policy)
         else:
             request = self.engine.forecast_request(self._index.path, policy)
-            folds = self._index.checkpoint_for_snapshot()
-            forecast = run_apart(
+            snapshot = self._index.checkpoint_for_snapshot()
+            forecast = run_in_worker(
                 forecast_apart,
                 request,
-                folds,
-                descriptors=[folds],
-                ended=lambda: self.engine.stopping,
+                snapshot,
+                descriptors=[snapshot],
+                cancelled=lambda: self.engine.stopping,
             )
         plan = asdict(forecast)
         lines = [line._asdict() for line in plan.pop("lines")]
@@ -118,7 +124,7 @@ class Tiering:
         }
 
     async def run(self, background: Supervisor) -> None:
-        """Drive the engine until cancelled; then what it is doing is abandoned."""
+        """Drive the engine until cancelled; then stop it, and abandon what it is doing."""
         try:
             await background.every(TICK_S, "tiering", lambda: trio.to_thread.run_sync(self._tick))
         finally:
@@ -126,7 +132,7 @@ class Tiering:
                 await trio.to_thread.run_sync(self._stop)
 
     def close(self) -> None:
-        """Let go of the index."""
+        """Close its connection to the index."""
         self._catalog.close()
 
     def _waits(self, ino: int) -> bytes | None:
@@ -134,17 +140,18 @@ class Tiering:
         return None if waiting is None else show_waits(waiting.reason, stuck=waiting.stuck)
 
     def _stop(self) -> None:
+        # A failure must not keep the volume from being closed.
         try:
             self.engine.stop()
         except Exception:
-            log.exception("tiering: what is known of reads could not be kept for the next mount")
+            log.exception("tiering: the access statistics could not be saved for the next mount")
 
     def _tick(self) -> None:
-        self._look()
+        self._observe()
         if self._moves:
             self.engine.tick()
 
-    def _look(self) -> None:
+    def _observe(self) -> None:
         reads, changed = self._fs.activity.drain()
         if self._fast_path is not None and self._fs.activity.on:
             for _ in range(BATCHES):
@@ -164,3 +171,43 @@ def _sums(sums: Sums) -> dict[str, dict[str, int]]:
 
 def _never(_ino: int) -> bool:
     return False
+
+
+# ------------------------------------------------------------------ the access log
+
+
+@contextmanager
+def recording(volume: Volume, tiering: Tiering) -> Iterator[None]:
+    """Record what ``tiering`` sees, if the volume file asks for an access log.
+
+    Raises:
+        MountFailed: the log cannot be made or continued.
+    """
+    settings = volume.settings.access_log
+    if settings is None:
+        yield
+        return
+    index = volume.index
+    with closing(
+        IndexReader(index.path, read_only=index.read_only, prepare=index.store_noted)
+    ) as reader:
+        recorder = _recorder(volume, reader, settings)
+        with closing(recorder):
+            tiering.listen(recorder.observe)
+            yield
+
+
+def _recorder(volume: Volume, reader: IndexReader, settings: AccessLogSettings) -> AccessRecorder:
+    try:
+        return AccessRecorder(
+            settings.file,
+            settings.size,
+            functools.partial(facts_of, reader),
+            head=volume.settings.head,
+            flash=volume.flash_space().capacity,
+        )
+    except OSError as error:
+        raise MountFailed(
+            f"{volume.settings.path}: access_log: {settings.file} cannot be opened:"
+            f" {error.strerror}; correct its name, or its directory's permissions"
+        ) from error

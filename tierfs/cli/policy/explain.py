@@ -25,7 +25,7 @@ from tierfs.cli.verb import PATH, Verb
 from tierfs.common.errors import UsageError
 from tierfs.common.text import printable
 from tierfs.common.units import SECOND, format_duration, format_size
-from tierfs.daemon.asking import ask
+from tierfs.daemon.control_client import ask
 from tierfs.daemon.mountinfo import mount_above
 from tierfs.policy.conditions import Facts
 from tierfs.policy.evaluate import explain, explanation_record

@@ -14,7 +14,7 @@ from tierfs.cli.verb import PATH, Verb
 from tierfs.common.errors import ConfigError, NotMounted, TierfsError, UsageError
 from tierfs.common.text import printable
 from tierfs.common.units import format_size
-from tierfs.daemon.asking import ask
+from tierfs.daemon.control_client import ask
 from tierfs.daemon.mountinfo import Mount, mounts
 
 APPLY_EXAMPLES = """

@@ -8,7 +8,7 @@
 
 enum {
     SECOND = 1000000000,
-    VALID_S = 86400, /* as tierfs/daemon/replies.py: every change passes through the kernel */
+    VALID_S = 86400, /* as tierfs/daemon/adapter.py: every change passes through the kernel */
     IO_SIZE = 128 * 1024, /* likewise: st_blksize */
     BLOCK = 4096,
     SECTORS_OF_BLOCK = 8,

@@ -68,7 +68,7 @@ struct fuse_entry_out tfs_entry_out_of(const attributes *row);
 struct fuse_entry_out tfs_absent_entry(void);
 /* What a GETATTR tells. */
 struct fuse_attr_out tfs_attr_out_of(const attributes *row);
-enum { COUNTED_VALID_S = 1 }; /* as tierfs/daemon/replies.py: seconds for blocks that were counted in the objects */
+enum { COUNTED_VALID_S = 1 }; /* as tierfs/daemon/adapter.py: seconds for blocks that were counted in the objects */
 /* What a STATX tells of it. */
 struct newer_statx_out tfs_statx_out_of(const attributes *row);
 found tfs_table_statx(table *t, uint64_t ino, uint32_t thread, struct newer_statx_out *out);

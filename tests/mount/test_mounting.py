@@ -11,9 +11,9 @@ import pytest
 
 from tests.support.mounting import unmount_by_force
 from tierfs.common.errors import MountFailed
-from tierfs.daemon import device
-from tierfs.daemon.device import DEVICE, MS_POSIXACL, flags_of, fusermount_options, kernel_data
+from tierfs.daemon import mounting
 from tierfs.daemon.mountinfo import Mount, mount_at
+from tierfs.daemon.mounting import DEVICE, MS_POSIXACL, flags_of, fusermount_options, kernel_data
 
 SOURCE = Path("/etc/tierfs/a, b\\c \N{SNOWMAN}.yaml")
 NOBODY = 65534
@@ -62,7 +62,7 @@ def test_fusermount_reads_commas_in_a_name() -> None:
 
 @needs_root
 def test_the_kernel_s_table_names_the_volume(mountpoint: Path) -> None:
-    descriptor = device.mount(mountpoint, SOURCE, {*ROOT_WORDS, "noatime", "nosuid"})
+    descriptor = mounting.mount(mountpoint, SOURCE, {*ROOT_WORDS, "noatime", "nosuid"})
     try:
         found = mounted(mountpoint)
         assert (found.fstype, found.source, found.owner) == ("fuse.tierfs", str(SOURCE), 0)
@@ -76,22 +76,22 @@ def test_the_kernel_s_table_names_the_volume(mountpoint: Path) -> None:
 @needs_root
 def test_a_refusal_is_explained(tmp_path: Path) -> None:
     with pytest.raises(MountFailed, match="none: the kernel refused the mount: No such file"):
-        device.mount(tmp_path / "none", SOURCE, ROOT_WORDS)
+        mounting.mount(tmp_path / "none", SOURCE, ROOT_WORDS)
 
 
 @needs_root
 def test_no_descriptor_is_left_by_a_refusal(tmp_path: Path) -> None:
     before = os.listdir("/proc/self/fd")
     with pytest.raises(MountFailed):
-        device.mount(tmp_path / "none", SOURCE, ROOT_WORDS)
+        mounting.mount(tmp_path / "none", SOURCE, ROOT_WORDS)
     assert os.listdir("/proc/self/fd") == before
 
 
 def test_a_machine_without_fuse_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "DEVICE", tmp_path / "fuse")
+    monkeypatch.setattr(mounting, "DEVICE", tmp_path / "fuse")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     with pytest.raises(MountFailed, match="fuse: No such file or directory; load the kernel's"):
-        device.mount(tmp_path, SOURCE, ROOT_WORDS)
+        mounting.mount(tmp_path, SOURCE, ROOT_WORDS)
 
 
 def test_a_container_s_root_is_told_what_it_lacks(
@@ -100,11 +100,11 @@ def test_a_container_s_root_is_told_what_it_lacks(
     def refuse(*_: object) -> None:
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
-    monkeypatch.setattr(device, "DEVICE", Path("/dev/null"))
-    monkeypatch.setattr(device, "_call_mount", refuse)
+    monkeypatch.setattr(mounting, "DEVICE", Path("/dev/null"))
+    monkeypatch.setattr(mounting, "_call_mount", refuse)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     with pytest.raises(MountFailed, match="not permitted; mounting needs CAP_SYS_ADMIN"):
-        device.mount(tmp_path, SOURCE, ROOT_WORDS)
+        mounting.mount(tmp_path, SOURCE, ROOT_WORDS)
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def by_fusermount(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("by_fusermount")
 def test_a_user_mounts_by_fusermount(mountpoint: Path) -> None:
-    descriptor = device.mount(mountpoint, SOURCE, {"rw", "nosuid", "nodev", "noatime"})
+    descriptor = mounting.mount(mountpoint, SOURCE, {"rw", "nosuid", "nodev", "noatime"})
     try:
         found = mounted(mountpoint)
         assert (found.fstype, found.source) == ("fuse.tierfs", str(SOURCE))
@@ -132,5 +132,5 @@ def test_what_fusermount_says_is_passed_on(tmp_path: Path) -> None:
     before = os.listdir("/proc/self/fd")
     refused = "none: fusermount3 refused the mount: failed to access .*No such file"
     with pytest.raises(MountFailed, match=refused):
-        device.mount(tmp_path / "none", SOURCE, {"rw", "nosuid", "nodev"})
+        mounting.mount(tmp_path / "none", SOURCE, {"rw", "nosuid", "nodev"})
     assert os.listdir("/proc/self/fd") == before

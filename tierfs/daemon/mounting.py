@@ -1,7 +1,8 @@
 """Mounting: a descriptor of /dev/fuse, and mount(2) or fusermount3(1) to make a filesystem of it.
 
-tierfs mounts by itself and hands libfuse the descriptor as ``/dev/fd/N``, so that something can
-stand between the two. What libfuse does in lib/mount.c and lib/mount_util.c is done here.
+tierfs mounts by itself and gives libfuse the descriptor as ``/dev/fd/N``, so that the router can
+stand between the kernel and libfuse. This module does what lib/mount.c and lib/mount_util.c of
+libfuse do.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ import logging
 import os
 import socket
 import subprocess
+import tempfile
 from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
 from tierfs.common.errors import MountFailed
-from tierfs.daemon.beneath import put_beneath
 from tierfs.daemon.mountpoint import clear_stale, find_program, unmount
+from tierfs.daemon.runtime import make_private, runtime_directory
 
 log = logging.getLogger(__name__)
 
@@ -46,19 +49,19 @@ HINTS: Final[Mapping[int, str]] = {
     errno.ENOENT: "; load the kernel's module: modprobe fuse",
 }
 
-_LIBC = ctypes.CDLL(None, use_errno=True)
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _ONE_INT: Final = 1
 
 
-def leaves_umask_to_us() -> bool:
-    """Whether a mount made by this user has ``MS_POSIXACL``, which fusermount3 cannot give."""
+def leaves_umask_to_daemon() -> bool:
+    """Whether a mount made by this user has ``MS_POSIXACL``, which fusermount3 cannot set."""
     return os.geteuid() == 0
 
 
 def mount(mountpoint: Path, source: Path, words: Collection[str]) -> int:
-    """Mount at ``mountpoint`` with these words of ``-o``; returns the descriptor to serve it by.
+    """Mount at ``mountpoint`` with the options ``words``; returns the descriptor of /dev/fuse.
 
-    A dead tierfs mount that is there is replaced. As root, from Linux 6.5 on, there is no moment
+    Replaces a dead tierfs mount. As root, from Linux 6.5 on, the replacement leaves no moment
     without a mount, in which programs would write into the directory below.
 
     Raises:
@@ -82,15 +85,15 @@ def _mount_by_kernel(mountpoint: Path, source: Path, words: Collection[str]) -> 
 
 
 def _replace_by_kernel(mountpoint: Path, source: Path, words: Collection[str]) -> int:
-    """Mount beneath the dead mount, then unmount that; where the kernel cannot, in turn."""
+    """Mount beneath the dead mount, then unmount that; in the other order on an older kernel."""
 
     def beneath(data: str) -> None:
-        put_beneath(mountpoint, lambda place: _call_mount(place, source, words, data))
+        _put_beneath(mountpoint, lambda place: _call_mount(place, source, words, data))
 
     try:
         device = _mount_device(words, beneath)
     except OSError as exc:
-        log.info("the dead mount goes before the new one comes: %s", exc.strerror)
+        log.info("the dead mount is unmounted before the new one is made: %s", exc.strerror)
         unmount(mountpoint, lazy=True)
         return _mount_by_kernel(mountpoint, source, words)
     try:
@@ -133,7 +136,9 @@ def kernel_data(device: int, words: Collection[str]) -> str:
 
 def fusermount_options(source: Path, words: Collection[str]) -> str:
     """The options of fusermount3(1)."""
-    named = [f"fsname={_escaped(os.fspath(source))}", "subtype=tierfs"]
+    # A backslash keeps a comma in the value.
+    name = os.fspath(source).replace("\\", "\\\\").replace(",", "\\,")
+    named = [f"fsname={name}", "subtype=tierfs"]
     known = sorted(word for word in words if word in FLAGS or word in {"rw", "nosuid", "nodev"})
     return ",".join([*known, *_access(words), *named])
 
@@ -144,15 +149,15 @@ def _access(words: Collection[str]) -> list[str]:
     return ["default_permissions", *others]
 
 
+def _hint(exc: OSError) -> str:
+    return HINTS.get(exc.errno or 0, "")
+
+
 def _call_mount(mountpoint: Path, source: Path, words: Collection[str], data: str) -> None:
     arguments = [os.fsencode(source), os.fsencode(mountpoint), TYPE.encode()]
     if _LIBC.mount(*arguments, ctypes.c_ulong(flags_of(words)), data.encode()) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
-
-
-def _hint(exc: OSError) -> str:
-    return HINTS.get(exc.errno or 0, "")
 
 
 def _mount_by_fusermount(mountpoint: Path, source: Path, words: Collection[str]) -> int:
@@ -179,6 +184,47 @@ def _mount_by_fusermount(mountpoint: Path, source: Path, words: Collection[str])
     return received[0]
 
 
-def _escaped(value: str) -> str:
-    r"""``value`` as fusermount3 reads it: ``\`` keeps a comma in the value."""
-    return value.replace("\\", "\\\\").replace(",", "\\,")
+# ------------------------------------------------------------------ beneath another mount
+
+# mount(2) mounts on top, so that the dead mount would have to go first. From Linux 6.5 on,
+# move_mount(2) puts a mount beneath the topmost one (MOVE_MOUNT_BENEATH), which is then unmounted.
+
+OPEN_TREE, MOVE_MOUNT = 428, 429
+"""Numbers of the system calls, the same on every architecture (asm-generic/unistd.h)."""
+
+CLONE: Final = 1 | os.O_CLOEXEC
+"""OPEN_TREE_CLONE and OPEN_TREE_CLOEXEC (linux/mount.h)."""
+BENEATH: Final = 0x200 | 4
+"""MOVE_MOUNT_BENEATH and MOVE_MOUNT_F_EMPTY_PATH."""
+AT_FDCWD: Final = -100
+MNT_DETACH: Final = 2
+
+
+def _put_beneath(mountpoint: Path, mount: Callable[[Path], object]) -> None:
+    """Call ``mount`` with a directory of its own, then move the mount beneath ``mountpoint``.
+
+    A mount cannot be moved from beneath a shared one, so a detached copy of it is moved.
+
+    Raises:
+        OSError: it failed, or the kernel cannot do it; then nothing is mounted.
+    """
+    home = runtime_directory(os.geteuid())
+    make_private(home)
+    with ExitStack() as cleared:
+        place = Path(tempfile.mkdtemp(prefix=".mount-", dir=home))
+        cleared.callback(place.rmdir)
+        mount(place)
+        path = os.fsencode(place)
+        cleared.callback(_LIBC.umount2, path, MNT_DETACH)
+        copy = _call(OPEN_TREE, AT_FDCWD, path, CLONE)
+        cleared.callback(os.close, copy)
+        _call(MOVE_MOUNT, copy, b"", AT_FDCWD, os.fsencode(mountpoint), BENEATH)
+
+
+def _call(number: int, *arguments: bytes | int) -> int:
+    words = [ctypes.c_long(one) if isinstance(one, int) else one for one in arguments]
+    result: int = _LIBC.syscall(ctypes.c_long(number), *words)
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from tierfs.common.errors import ExitCode, MountFailed
-from tierfs.daemon import daemon
-from tierfs.daemon.daemon import DaemonFailed, Request, start_process
+from tierfs.daemon import startup
 from tierfs.daemon.mountinfo import Mount
+from tierfs.daemon.startup import DaemonFailed, MountRequest, start_process
 
 Play = Callable[..., int]
 
@@ -41,7 +41,7 @@ def play(tmp_path: Path) -> Iterator[Play]:
 
 @pytest.fixture
 def mounted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemon, "mount_at", lambda _path: LIVE)
+    monkeypatch.setattr(startup, "mount_at", lambda _path: LIVE)
 
 
 @pytest.mark.usefixtures("mounted")
@@ -76,8 +76,8 @@ def test_what_libfuse_says_is_added(play: Play) -> None:
     assert str(caught.value) == "no mount\nfuse: device not found"
 
 
-def test_a_crash_shows_its_last_words(play: Play) -> None:
-    with pytest.raises(MountFailed, match=r"exit status 7 before .* last words:\nouch$"):
+def test_a_crash_shows_its_last_output(play: Play) -> None:
+    with pytest.raises(MountFailed, match=r"exit status 7 before .* last output:\nouch$"):
         play("os.write(2, b'ouch\\n'); os._exit(7)")
 
 
@@ -99,7 +99,7 @@ def test_a_silent_daemon_is_given_up(play: Play, tmp_path: Path) -> None:
 
 def test_a_daemon_that_does_not_die_is_told_of(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
     """As one that waits in the kernel for a device; here SIGKILL is held back instead."""
-    monkeypatch.setattr(daemon, "STOP_SECONDS", 0.1)
+    monkeypatch.setattr(startup, "STOP_SECONDS", 0.1)
     killed: list[subprocess.Popen[bytes]] = []
 
     def spare(process: subprocess.Popen[bytes]) -> None:
@@ -128,12 +128,12 @@ def test_a_mount_that_is_gone_at_once_is_told(play: Play) -> None:
 
 def test_links_are_followed(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("real")
-    request = Request.of(tmp_path / "link" / "v.yaml", tmp_path / "link", ())
-    assert request == Request(tmp_path / "real" / "v.yaml", tmp_path / "real", ())
+    request = MountRequest.of(tmp_path / "link" / "v.yaml", tmp_path / "link", ())
+    assert request == MountRequest(tmp_path / "real" / "v.yaml", tmp_path / "real", ())
 
 
 def test_the_command_line_survives_odd_names() -> None:
-    request = Request(Path("/-v.yaml"), Path("/m t"), ("-x,y", "ro"))
+    request = MountRequest(Path("/-v.yaml"), Path("/m t"), ("-x,y", "ro"))
     words = request.command(7)
     assert words[-3:] == ["--", "/-v.yaml", "/m t"]
     assert "--options=-x,y" in words

@@ -16,12 +16,11 @@ from tests.support.loop_devices import frozen, loop_filesystem
 from tests.support.mounting import HEAD, Mount, tierfs
 from tests.support.proc import run, start, stop, wait_until
 from tierfs.common.errors import VolumeBusy
-from tierfs.daemon import holders as holders_module
-from tierfs.daemon.holders import holders
-from tierfs.daemon.holders import told as shown
+from tierfs.daemon import unmount
+from tierfs.daemon.main import serve_when_free
 from tierfs.daemon.mountinfo import mount_at
 from tierfs.daemon.runtime import runs
-from tierfs.daemon.session import serve_when_free
+from tierfs.daemon.unmount import describe, holders
 from tierfs.policy.volume_file import load_volume_file
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="makes mount namespaces")
@@ -97,7 +96,7 @@ def test_a_file_and_a_directory_keep_a_mount(mounted: Mount) -> None:
         assert mine in [
             (one.pid, one.kind) for one in holders(found.device, found.source, found.number)
         ]
-        assert f"in use by process {os.getpid()} (" in shown(
+        assert f"in use by process {os.getpid()} (" in describe(
             holders(found.device, found.source, found.number)
         )
     user = start(["sleep", "60"], cwd=mounted.path)
@@ -160,5 +159,5 @@ def test_what_a_program_calls_itself_reaches_no_terminal(
     """Any user's program may hold a mount, and have any name (PR_SET_NAME)."""
     (tmp_path / "7").mkdir()
     (tmp_path / "7/comm").write_bytes(b"\x1b[2Jnice\xff\n")
-    monkeypatch.setattr(holders_module, "PROC", tmp_path)
-    assert holders_module._name(7) == r"\x1b[2Jnice\xff"
+    monkeypatch.setattr(unmount, "PROC", tmp_path)
+    assert unmount._name(7) == r"\x1b[2Jnice\xff"

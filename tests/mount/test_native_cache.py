@@ -11,7 +11,7 @@ import pytest
 from tests.fs.calls import DIRECTORY, FILE, ME
 from tests.support.volumes import home, make_tiers, volume_settings
 from tierfs.common.metrics import Metrics
-from tierfs.daemon.fast_path import FastPath
+from tierfs.daemon.native import FastPath
 from tierfs.fs.volume import Volume, format_volume, open_volume
 from tierfs.metadata.inodes import ROOT
 from tierfs.native import _router
@@ -92,10 +92,10 @@ def test_the_room_is_told_until_something_changes(
 ) -> None:
     with published(home) as (volume, fast_path):
         told: list[float] = []
-        monkeypatch.setattr(fast_path._view, "_router", Told(told))
+        monkeypatch.setattr(fast_path._cache, "_router", Told(told))
         volume.fs.names.make(ROOT, b"a", FILE, ME)
         assert told == []
-        fast_path.put_room(volume.fs.statfs())
+        fast_path.put_statfs(volume.fs.statfs())
         volume.fs.names.make(ROOT, b"b", FILE, ME)
         volume.fs.names.make(ROOT, b"c", FILE, ME)
         assert told == [1.0, 0.0]

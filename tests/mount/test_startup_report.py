@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tierfs.common.errors import ExitCode
-from tierfs.daemon.handshake import Herald, Report, read_report
+from tierfs.daemon.startup import Report, StartupNotifier, read_report
 
 
 @pytest.fixture
@@ -24,21 +24,21 @@ def told(pipe: tuple[int, int], data: bytes) -> Report | None:
 
 
 def test_a_warning_comes_with_the_mount(pipe: tuple[int, int]) -> None:
-    Herald(pipe[1]).ready("/flash is write-protected, mounting read-only")
+    StartupNotifier(pipe[1]).ready("/flash is write-protected, mounting read-only")
     warning = "/flash is write-protected, mounting read-only"
     assert read_report(pipe[0], 5) == Report(ready=True, message=warning)
 
 
 def test_ready(pipe: tuple[int, int]) -> None:
-    herald = Herald(pipe[1])
-    before = herald.pending
-    herald.ready()
-    assert (before, herald.pending) == (True, False)
+    notifier = StartupNotifier(pipe[1])
+    before = notifier.pending
+    notifier.ready()
+    assert (before, notifier.pending) == (True, False)
     assert read_report(pipe[0], 5) == Report(ready=True)
 
 
 def test_failed_carries_code_and_message(pipe: tuple[int, int]) -> None:
-    Herald(pipe[1]).failed(4, "held by another\ndaemon \udcff")
+    StartupNotifier(pipe[1]).failed(4, "held by another\ndaemon \udcff")
     expected = Report(
         ready=False, code=ExitCode.VOLUME_BUSY, message="held by another\ndaemon \udcff"
     )
@@ -46,9 +46,9 @@ def test_failed_carries_code_and_message(pipe: tuple[int, int]) -> None:
 
 
 def test_only_the_first_word_counts(pipe: tuple[int, int]) -> None:
-    herald = Herald(pipe[1])
-    herald.ready()
-    herald.failed(1, "too late")
+    notifier = StartupNotifier(pipe[1])
+    notifier.ready()
+    notifier.failed(1, "too late")
     assert read_report(pipe[0], 5) == Report(ready=True)
 
 
@@ -70,13 +70,13 @@ def test_silence_times_out(pipe: tuple[int, int]) -> None:
 
 def test_programs_started_later_do_not_hold_the_pipe(pipe: tuple[int, int]) -> None:
     fcntl.fcntl(pipe[1], fcntl.F_SETFD, 0)
-    herald = Herald(pipe[1])
+    notifier = StartupNotifier(pipe[1])
     assert fcntl.fcntl(pipe[1], fcntl.F_GETFD) & fcntl.FD_CLOEXEC
-    herald.ready()
+    notifier.ready()
 
 
 def test_in_the_foreground_nobody_is_told() -> None:
-    herald = Herald(None)
-    herald.ready()
-    herald.failed(1, "no one")
-    assert not herald.pending
+    notifier = StartupNotifier(None)
+    notifier.ready()
+    notifier.failed(1, "no one")
+    assert not notifier.pending

@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.support.fixtures import MakeMount
 from tests.support.mounting import Mount
 from tests.support.proc import wait_until
-from tierfs.daemon.fast_path import PM_QOS
+from tierfs.daemon.native import PM_QOS
 
 LATENCY_US = 3
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tierfs.common.errors import ConfigError, IndexFailed, NotMounted, TierfsError
-from tierfs.daemon.apart import run_apart
+from tierfs.daemon.worker import run_in_worker
 
 
 def doubled(number: int) -> int:
@@ -36,8 +36,8 @@ def hang() -> None:
 
 
 def test_a_function_is_called_in_another_process_which_comes_after_others() -> None:
-    assert run_apart(doubled, 21, idle=False) == 42
-    process, nice, policy = run_apart(priority, idle=False)
+    assert run_in_worker(doubled, 21, idle=False) == 42
+    process, nice, policy = run_in_worker(priority, idle=False)
     assert process != os.getpid()
     assert nice > os.getpriority(os.PRIO_PROCESS, 0)
     assert policy == os.SCHED_OTHER
@@ -50,24 +50,24 @@ def slowly(data: bytes) -> bytes:
 
 def test_much_goes_in_and_comes_out() -> None:
     data = bytes(3_000_000)
-    assert run_apart(slowly, data, idle=False) == data
+    assert run_in_worker(slowly, data, idle=False) == data
 
 
 def test_its_error_is_raised_here() -> None:
     with pytest.raises(ConfigError, match=r"policy\.yaml:1:1: wrong"):
-        run_apart(refuse, idle=False)
+        run_in_worker(refuse, idle=False)
     with pytest.raises(IndexFailed, match="full") as failed:
-        run_apart(fail, idle=False)
+        run_in_worker(fail, idle=False)
     assert failed.value.errno == 28
 
 
 def test_a_process_that_is_killed_is_told_of() -> None:
     with pytest.raises(TierfsError, match="was killed by SIGKILL; try again"):
-        run_apart(vanish, idle=False)
+        run_in_worker(vanish, idle=False)
 
 
 def test_work_is_given_up_when_the_mount_ends() -> None:
     start = time.monotonic()
     with pytest.raises(NotMounted):
-        run_apart(hang, idle=False, ended=lambda: time.monotonic() > start + 1)
+        run_in_worker(hang, idle=False, cancelled=lambda: time.monotonic() > start + 1)
     assert time.monotonic() < start + 30

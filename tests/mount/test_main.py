@@ -9,44 +9,43 @@ import pytest
 from tests.guards.logs import ExpectLog
 from tierfs.cli.main import main
 from tierfs.common.errors import ConfigError, MountFailed, VolumeBusy
-from tierfs.daemon import session
-from tierfs.daemon.daemon import Request
-from tierfs.daemon.handshake import Herald, Report, read_report
+from tierfs.daemon import main as daemon
+from tierfs.daemon.main import run, serve_when_free
 from tierfs.daemon.mountinfo import Mount
 from tierfs.daemon.options import MountOptions
-from tierfs.daemon.session import run, serve_when_free
+from tierfs.daemon.startup import MountRequest, Report, StartupNotifier, read_report
 from tierfs.policy.volume_file import VolumeFile, load_volume_file
 
 Serve = Callable[[VolumeFile, Path, MountOptions, Callable[[], None]], None]
 
 
 @pytest.fixture
-def request_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Request:
+def request_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MountRequest:
     """A volume to mount, with a log of its own; nothing touches this process's logging."""
     for name in ("flash", "disk", "mnt"):
         (tmp_path / name).mkdir()
     tiers = ["--flash", str(tmp_path / "flash"), "--disk", str(tmp_path / "disk")]
     assert main(["init", str(tmp_path / "v.yaml"), *tiers]) == 0
-    monkeypatch.setattr(session, "start_logging", lambda *_args, **_kwargs: None)
-    monkeypatch.setattr(session, "stop_echo", lambda _file: None)
-    return Request.of(tmp_path / "v.yaml", tmp_path / "mnt", ("noatime",))
+    monkeypatch.setattr(daemon, "start_logging", lambda *_args, **_kwargs: None)
+    monkeypatch.setattr(daemon, "stop_echo", lambda _file: None)
+    return MountRequest.of(tmp_path / "v.yaml", tmp_path / "mnt", ("noatime",))
 
 
 @pytest.fixture
-def pipe() -> Iterator[tuple[int, Herald]]:
+def pipe() -> Iterator[tuple[int, StartupNotifier]]:
     reading, writing = os.pipe()
-    herald = Herald(writing)
-    yield reading, herald
-    herald.ready()
+    notifier = StartupNotifier(writing)
+    yield reading, notifier
+    notifier.ready()
     os.close(reading)
 
 
 def serving(monkeypatch: pytest.MonkeyPatch, serve: Serve) -> None:
-    monkeypatch.setattr(session, "serve", serve)
+    monkeypatch.setattr(daemon, "serve", serve)
 
 
 def test_who_waits_hears_of_the_mount(
-    request_: Request, pipe: tuple[int, Herald], monkeypatch: pytest.MonkeyPatch
+    request_: MountRequest, pipe: tuple[int, StartupNotifier], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[VolumeFile] = []
 
@@ -66,7 +65,9 @@ def test_who_waits_hears_of_the_mount(
     assert log.parent.name == "tierfs"
 
 
-def test_who_waits_hears_what_went_wrong(request_: Request, pipe: tuple[int, Herald]) -> None:
+def test_who_waits_hears_what_went_wrong(
+    request_: MountRequest, pipe: tuple[int, StartupNotifier]
+) -> None:
     request_.volume_file.write_text("nonsense: 1\n")
     with pytest.raises(ConfigError):
         run(request_, pipe[1])
@@ -76,7 +77,7 @@ def test_who_waits_hears_what_went_wrong(request_: Request, pipe: tuple[int, Her
 
 
 def test_the_error_of_a_task_comes_out_alone(
-    request_: Request, pipe: tuple[int, Herald], monkeypatch: pytest.MonkeyPatch
+    request_: MountRequest, pipe: tuple[int, StartupNotifier], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def serve(*_: object) -> None:
         raise ExceptionGroup("outer", [ExceptionGroup("inner", [MountFailed("no socket")])])
@@ -90,7 +91,7 @@ def test_the_error_of_a_task_comes_out_alone(
 
 
 def test_what_nobody_expected_is_logged(
-    request_: Request, monkeypatch: pytest.MonkeyPatch, expect_log: ExpectLog
+    request_: MountRequest, monkeypatch: pytest.MonkeyPatch, expect_log: ExpectLog
 ) -> None:
     expect_log("failed unexpectedly")
 
@@ -99,10 +100,10 @@ def test_what_nobody_expected_is_logged(
 
     serving(monkeypatch, serve)
     with pytest.raises(RuntimeError):
-        run(request_, Herald(None))
+        run(request_, StartupNotifier(None))
 
 
-def test_a_daemon_that_goes_away_is_waited_for(request_: Request) -> None:
+def test_a_daemon_that_goes_away_is_waited_for(request_: MountRequest) -> None:
     tries = []
 
     def serve() -> None:
@@ -115,10 +116,10 @@ def test_a_daemon_that_goes_away_is_waited_for(request_: Request) -> None:
 
 
 def test_a_daemon_that_stays_is_not_waited_for(
-    request_: Request, monkeypatch: pytest.MonkeyPatch
+    request_: MountRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mount = Mount(Path("/m"), "fuse.tierfs", str(request_.volume_file), "rw", "rw")
-    monkeypatch.setattr(session, "mounts", lambda: [mount])
+    monkeypatch.setattr(daemon, "mounts", lambda: [mount])
     tries = []
 
     def serve() -> None:
@@ -130,9 +131,9 @@ def test_a_daemon_that_stays_is_not_waited_for(
     assert tries == [1]
 
 
-def test_waiting_ends(request_: Request) -> None:
+def test_waiting_ends(request_: MountRequest) -> None:
     def serve() -> None:
-        raise VolumeBusy("for ever")
+        raise VolumeBusy("held")
 
-    with pytest.raises(VolumeBusy, match=r"does not tell of itself.*fuser -v .*/flash/\.tierfs"):
+    with pytest.raises(VolumeBusy, match=r"without a run file.*fuser -v .*/flash/\.tierfs"):
         serve_when_free(load_volume_file(request_.volume_file), serve, seconds=0.3)
