@@ -31,6 +31,7 @@ VERBS: Final[Mapping[str, str]] = MappingProxyType(
         "unpin": "tierfs.cli.manual:unpin",
         "promote": "tierfs.cli.manual:promote",
         "demote": "tierfs.cli.manual:demote",
+        "export": "tierfs.cli.export",
         "fsck": "tierfs.cli.fsck",
         "new-uuid": "tierfs.cli.new_uuid",
         "bench": "tierfs.cli.bench",
