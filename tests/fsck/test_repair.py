@@ -63,7 +63,7 @@ MENDED = {
 """Damage after which nothing is found any more."""
 
 PARTLY = {"remove_directory_of_objects"}
-"""Of these a part is mended: what is lost stays lost."""
+"""Of these a part is repaired: what is lost stays lost."""
 
 TOGETHER = (
     change_parent,
@@ -80,7 +80,7 @@ def yes(_counts: Counter[Kind]) -> bool:
     return True
 
 
-def mend(image: Image) -> Outcome:
+def run_repair(image: Image) -> Outcome:
     return repair.repair(image.settings, agree=yes)
 
 
@@ -110,24 +110,24 @@ def whole(original: Image, tmp_path_factory: pytest.TempPathFactory) -> dict[int
 
 
 @pytest.mark.parametrize("name", sorted(MENDED))
-def test_what_can_be_mended_is_and_no_byte_is_lost(
+def test_what_can_be_repaired_is_and_no_byte_is_lost(
     image: Image, whole: dict[int, bytes], name: str
 ) -> None:
     planted = {kind for kind, _ in PLANTS[name](image)}
-    outcome = mend(image)
+    outcome = run_repair(image)
     if kinds.HOMELESS in planted:
         planted -= {kinds.DANGLING}  # with the row, the name leads somewhere again
     assert (outcome.report.findings, outcome.report.complete) == ([], True)
-    assert planted <= set(outcome.mended)
+    assert planted <= set(outcome.repaired)
     assert bytes_of_files(image) == whole
     assert_clean(image.settings)
 
 
 @pytest.mark.parametrize("name", sorted(MENDED))
-def test_a_mended_volume_is_consistent(image: Image, name: str) -> None:
+def test_a_repaired_volume_is_consistent(image: Image, name: str) -> None:
     """By the other judge, that of the core's tests."""
     PLANTS[name](image)
-    mend(image)
+    run_repair(image)
     volume = opened(image)
     try:
         consistency.check(volume, trimmed=True)
@@ -136,28 +136,28 @@ def test_a_mended_volume_is_consistent(image: Image, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(PLANTS) - MENDED - PARTLY))
-def test_what_cannot_be_mended_stays_as_it_is(image: Image, name: str) -> None:
+def test_what_cannot_be_repaired_stays_as_it_is(image: Image, name: str) -> None:
     wanted = {found for found in PLANTS[name](image) if found[0] is not kinds.MIRROR_DIFFERS}
     home = image.settings.path.parent
     before = contents(home)
-    outcome = mend(image)  # it looks at no byte of a mirror
+    outcome = run_repair(image)  # it looks at no byte of a mirror
     assert {(found.kind, found.ino) for found in outcome.report.findings} == wanted
-    assert outcome.mended == Counter()
+    assert outcome.repaired == Counter()
     assert contents(home) == before
 
 
-def test_a_part_is_mended(image: Image) -> None:
+def test_a_part_is_repaired(image: Image) -> None:
     wanted = PLANTS["remove_directory_of_objects"](image)
-    outcome = mend(image)
+    outcome = run_repair(image)
     assert {(found.kind, found.ino) for found in outcome.report.findings} == {
         (kind, ino) for kind, ino in wanted if kind is kinds.MISSING_OBJECT
     }
-    assert outcome.mended == {kinds.HEAD_LOST: 1}
+    assert outcome.repaired == {kinds.HEAD_LOST: 1}
 
 
 @settings(max_examples=20, deadline=None)
 @given(plants=st.lists(st.sampled_from(TOGETHER), unique=True, min_size=1))
-def test_several_are_mended_together(
+def test_several_are_repaired_together(
     original: Image, whole: dict[int, bytes], plants: list[Plant]
 ) -> None:
     with directory(original.settings.path.parent / "none") as home:
@@ -165,7 +165,7 @@ def test_several_are_mended_together(
         for plant in TOGETHER:
             if plant in plants:
                 plant(image)
-        assert mend(image).report.findings == []
+        assert run_repair(image).report.findings == []
         assert bytes_of_files(image) == whole
 
 
@@ -173,12 +173,12 @@ def test_few_at_a_time_is_enough(image: Image, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(repair, "AT_A_TIME", 1)
     for plant in TOGETHER:
         plant(image)
-    assert mend(image).report.findings == []
+    assert run_repair(image).report.findings == []
 
 
 def test_objects_of_nobody_are_moved_and_not_removed(image: Image) -> None:
     put_object_of_nobody(image)
-    mend(image)
+    run_repair(image)
     shelter = image.settings.flash / "lost+found"
     assert (shelter / f"{UNUSED}").read_bytes() == b"lost"
     assert stat.S_IMODE(shelter.stat().st_mode) == 0o700
@@ -188,7 +188,7 @@ def test_an_object_that_is_in_the_way_stops_nothing(image: Image) -> None:
     put_object_of_nobody(image)
     (image.settings.flash / "lost+found").mkdir()
     (image.settings.flash / "lost+found" / f"{UNUSED}").write_bytes(b"earlier")
-    outcome = mend(image)
+    outcome = run_repair(image)
     assert outcome.report.clean
     shelter = image.settings.flash / "lost+found"
     assert (shelter / f"{UNUSED}").read_bytes() == b"earlier"
@@ -199,10 +199,10 @@ def test_what_has_no_name_is_found_again(image: Image) -> None:
     """Twice, so that the directory is there already; a directory brings what is in it."""
     unname_file(image)
     large = check(image.settings).findings[0].ino
-    mend(image)
+    run_repair(image)
     middle = image.ino(b"middle")
     image.unname(middle)
-    mend(image)
+    run_repair(image)
     volume = opened(image)
     try:
         assert volume.find(b"lost+found", b"#%d" % large).ino == large
@@ -216,7 +216,7 @@ def test_what_has_no_name_is_found_again(image: Image) -> None:
 
 def test_a_directory_whose_row_is_lost_is_there_again(image: Image) -> None:
     PLANTS["lose_row_of_directory"](image)
-    mend(image)
+    run_repair(image)
     volume = opened(image)
     try:
         assert volume.find(b"upper", b"middle", b"lower", b"deep").size == 9000
@@ -227,14 +227,14 @@ def test_a_directory_whose_row_is_lost_is_there_again(image: Image) -> None:
 def test_a_name_that_leads_to_nothing_is_removed(image: Image) -> None:
     ino = image.ino(b"symlink")
     image.lose(ino)
-    outcome = mend(image)
-    assert (outcome.report.findings, outcome.mended) == ([], {kinds.DANGLING: 1})
+    outcome = run_repair(image)
+    assert (outcome.report.findings, outcome.repaired) == ([], {kinds.DANGLING: 1})
 
 
 def test_numbers_are_not_given_twice_after_an_old_index(image: Image) -> None:
     PLANTS["put_object_of_future"](image)
     ((following,),) = image.sql("SELECT next_serial FROM volume")
-    mend(image)
+    run_repair(image)
     assert image.sql("SELECT next_serial FROM volume") == [(following + 1,)]
 
 
@@ -242,16 +242,16 @@ def test_what_an_old_index_does_not_know_is_not_trimmed(image: Image) -> None:
     """The file has grown since the index was saved."""
     PLANTS["put_object_of_future"](image)
     PLANTS["lengthen_object"](image)
-    outcome = mend(image)
+    outcome = run_repair(image)
     assert [found.kind for found in outcome.report.findings] == [kinds.LEFTOVER]
-    assert kinds.LEFTOVER not in outcome.mended
+    assert kinds.LEFTOVER not in outcome.repaired
     assert image.sql("SELECT count(*) FROM cut WHERE ino = ?", image.ino(b"large")) == [(0,)]
 
 
-def test_nothing_is_mended_where_the_root_is_damaged(image: Image) -> None:
+def test_nothing_is_repaired_where_the_root_is_damaged(image: Image) -> None:
     PLANTS["lose_root"](image)
     PLANTS["raise_links"](image)
-    assert mend(image).mended == Counter()
+    assert run_repair(image).repaired == Counter()
 
 
 def test_who_does_not_agree_changes_nothing(image: Image) -> None:

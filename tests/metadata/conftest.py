@@ -44,7 +44,7 @@ def index(open_index: OpenIndex) -> Index:
 
 
 @pytest.fixture
-def survey(index: Index) -> Iterator[IndexReader]:
+def reader(index: Index) -> Iterator[IndexReader]:
     """Reads the index beside it."""
     with contextlib.closing(IndexReader(index.path)) as made:
         yield made

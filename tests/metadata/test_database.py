@@ -118,7 +118,7 @@ def test_a_file_that_is_made_takes_little_of_the_log(index: Index) -> None:
     assert (index.log_size() - before) / 100 < 8 * KIB
 
 
-def test_a_checkpoint_folds_the_log_into_the_database(index: Index) -> None:
+def test_a_checkpoint_copies_the_log_into_the_database(index: Index) -> None:
     before = index.path.stat().st_size
     for number in range(300):
         add(index, b"%0200d" % number)

@@ -28,26 +28,26 @@ def fill(index: Index) -> dict[int, Inode]:
     return {row.ino: row for row in rows}
 
 
-def test_an_empty_table(survey: IndexReader) -> None:
-    assert survey.last_inode() == 0
-    assert survey.files(0, 1000, on_flash=False) == ([], 0)
+def test_an_empty_table(reader: IndexReader) -> None:
+    assert reader.last_inode() == 0
+    assert reader.files(0, 1000, on_flash=False) == ([], 0)
 
 
-def test_files_with_a_name_in_their_order(index: Index, survey: IndexReader) -> None:
+def test_files_with_a_name_in_their_order(index: Index, reader: IndexReader) -> None:
     rows = fill(index)
-    assert survey.last_inode() == LAST
-    assert survey.files(0, 1000, on_flash=False) == (
+    assert reader.last_inode() == LAST
+    assert reader.files(0, 1000, on_flash=False) == (
         [rows[ino] for ino in (100, 101, 102, LAST)],
         0,
     )
-    assert survey.files(0, 1000, on_flash=True) == ([rows[100], rows[LAST]], 0)
+    assert reader.files(0, 1000, on_flash=True) == ([rows[100], rows[LAST]], 0)
 
 
-def test_one_span_after_the_other(index: Index, survey: IndexReader) -> None:
+def test_one_span_after_the_other(index: Index, reader: IndexReader) -> None:
     fill(index)
     found, after, calls = [], 99, 0
     while True:
-        rows, after = survey.files(after, 2, on_flash=False)
+        rows, after = reader.files(after, 2, on_flash=False)
         found += [row.ino for row in rows]
         calls += 1
         if not after:
@@ -56,15 +56,15 @@ def test_one_span_after_the_other(index: Index, survey: IndexReader) -> None:
     assert calls == 3
 
 
-def test_a_gap_is_gone_through(index: Index, survey: IndexReader) -> None:
+def test_a_gap_is_gone_through(index: Index, reader: IndexReader) -> None:
     fill(index)
-    assert survey.files(0, 50, on_flash=True) == ([], 50)
+    assert reader.files(0, 50, on_flash=True) == ([], 50)
 
 
-def test_nobody_waits_for_it(index: Index, survey: IndexReader) -> None:
+def test_nobody_waits_for_it(index: Index, reader: IndexReader) -> None:
     """It sees what is committed, and not what another is about to commit."""
     rows = fill(index)
     with index.transaction():
         index.inodes.update(rows[100]._replace(size=7))
-        assert survey.files(0, 100, on_flash=True)[0] == [rows[100]]
-    assert survey.files(0, 100, on_flash=True)[0][0].size == 7
+        assert reader.files(0, 100, on_flash=True)[0] == [rows[100]]
+    assert reader.files(0, 100, on_flash=True)[0][0].size == 7

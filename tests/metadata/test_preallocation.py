@@ -160,8 +160,8 @@ def test_a_repair_works_on_a_full_filesystem(small_filesystem: Path) -> None:
     with closing(opened(small_filesystem)) as index:
         add_until_full(index)
     fill(small_filesystem)
-    with repairing(small_filesystem / "index.db") as mend:
-        mend.raise_serial(1 << 40)
+    with repairing(small_filesystem / "index.db") as repair:
+        repair.raise_serial(1 << 40)
 
 
 def test_a_filesystem_that_allocates_nothing_ahead_goes_without(home: Path) -> None:

@@ -14,8 +14,7 @@ from tierfs.fs.data import Data
 from tierfs.fs.locks import WouldBlock
 from tierfs.fs.permissions import PRIVILEGED, Caller, set_by, with_permissions, without_set_id
 from tierfs.metadata.index import Index
-from tierfs.metadata.inode_table import Columns
-from tierfs.metadata.inodes import Inode
+from tierfs.metadata.inodes import Columns, Inode
 
 
 class Changes(NamedTuple):

@@ -6,8 +6,8 @@ Bottom up:
 - ``faults``: what is known of one inode number, and what is wrong with it.
 - ``objects``: reading the object directories.
 - ``check``: one pass over index and objects, merged by inode number; `Finding` and `Report`.
-- ``repair``: what can be mended without a byte, name or guess being lost.
+- ``repair``: what can be repaired without losing a byte or a name, and without a guess.
 
-A new kind of finding goes to ``kinds``, to ``faults`` or ``check``, and, if it can be mended, to
+A new kind of finding goes to ``kinds``, to ``faults`` or ``check``, and, if it can be repaired, to
 the table of ``repair``.
 """

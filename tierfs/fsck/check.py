@@ -25,7 +25,6 @@ from tierfs.fsck.kinds import Kind, Severity
 from tierfs.fsck.objects import first_difference, walk
 from tierfs.metadata.index import SERIAL_BLOCK, require_database
 from tierfs.metadata.integrity import IntegrityCheck, Tier
-from tierfs.metadata.sqlite import unreadable
 from tierfs.policy.volume_file import VolumeFile
 from tierfs.storage.markers import VolumeLock, read_marker, rewrite_marker
 from tierfs.storage.replaced import replaced_lengths, to_put_back
@@ -151,8 +150,8 @@ def examine(
     report = Report(volume)
     checker = _Checker(settings, report, listener)
     try:
-        with closing(IntegrityCheck(settings.index)) as inspection:
-            checker.run(inspection, thorough=thorough)
+        with closing(IntegrityCheck(settings.index)) as index:
+            checker.run(index, thorough=thorough)
     except IndexFailed as exc:
         if exc.errno != errno.EIO:
             raise
@@ -181,76 +180,76 @@ class _Checker:
         self._report.add(finding)
         self._listener(finding)
 
-    def run(self, inspection: IntegrityCheck, *, thorough: bool) -> None:
+    def run(self, index: IntegrityCheck, *, thorough: bool) -> None:
         """Find everything."""
-        if not self._index_is_sound(inspection, thorough=thorough):
+        if not self._index_is_sound(index, thorough=thorough):
             self._report.complete = False
             return
-        inspection.prepare()
+        index.prepare()
         for tier, root in self._stores.items():
             objects = self._counted(walk(root, self._add_foreign))
-            inspection.remember(tier, self._as_mounted(objects, root.parent, inspection))
-        self._check_generation(inspection)
-        self._check_serials(inspection)
-        self._check_counts(inspection)
-        paths = Paths(inspection)
-        for ino, place in inspection.bad_names():
-            path = paths.at(place)
-            self.add(Finding(kinds.BAD_NAME, ino, f"name {place.name!r}", path))
-        for case in cases(inspection):
+            index.remember(tier, self._as_mounted(objects, root.parent, index))
+        self._check_generation(index)
+        self._check_serials(index)
+        self._check_counts(index)
+        paths = Paths(index)
+        for ino, location in index.bad_names():
+            path = paths.at(location)
+            self.add(Finding(kinds.BAD_NAME, ino, f"name {location.name!r}", path))
+        for case in cases(index):
             self._check_case(case, paths, thorough=thorough)
 
     def _as_mounted(
-        self, objects: Iterable[tuple[int, int]], tier: Path, inspection: IntegrityCheck
+        self, objects: Iterable[tuple[int, int]], tier: Path, index: IntegrityCheck
     ) -> Iterator[tuple[int, int]]:
         """The objects as the next mount makes them: it puts replaced ones back."""
         lengths = replaced_lengths(tier)
-        back = {each.ino: lengths[each] for each in to_put_back(lengths, inspection.version_of)}
+        back = {each.ino: lengths[each] for each in to_put_back(lengths, index.version_of)}
         self._put_back.update(back)
         for ino, length in objects:
             yield ino, back.pop(ino, length)
         yield from back.items()
 
-    def _index_is_sound(self, inspection: IntegrityCheck, *, thorough: bool) -> bool:
+    def _index_is_sound(self, index: IntegrityCheck, *, thorough: bool) -> bool:
         """Whether the tables can be read at all."""
-        problems = inspection.problems(thorough=thorough)
-        if problems and (where := unreadable(inspection.path)):
-            self.add(Finding(kinds.UNREADABLE, 0, where, os.fsencode(inspection.path)))
+        problems = index.problems(thorough=thorough)
+        if problems and (where := index.unreadable_file()):
+            self.add(Finding(kinds.UNREADABLE, 0, where, os.fsencode(index.path)))
             return False
         for problem in problems:
             self.add(Finding(kinds.INDEX, 0, problem))
         if problems:
             return False
-        inspection.require_current()
-        differences = inspection.schema_differences()
+        index.require_current()
+        differences = index.schema_differences()
         for name in differences:
             self.add(Finding(kinds.SCHEMA, 0, f"{name} is missing, unknown or different"))
         if differences:
             return False
-        if (owner := inspection.owner()) != self._report.volume:
+        if (owner := index.owner()) != self._report.volume:
             raise VolumeRefused(
-                f"{inspection.path}: this index belongs to volume {owner or '(none)'}, not to "
+                f"{index.path}: this index belongs to volume {owner or '(none)'}, not to "
                 f"{self._report.volume}: check 'index' in the volume file"
             )
         return True
 
-    def _check_serials(self, inspection: IntegrityCheck) -> None:
-        largest, following = inspection.largest_serial(), inspection.next_serial()
+    def _check_serials(self, index: IntegrityCheck) -> None:
+        largest, following = index.largest_serial(), index.next_serial()
         if largest >= following:
             what = f"{largest} is in use, and {following} would be given next"
             self.add(Finding(kinds.SERIAL, 0, what, remedy=largest + 1))
 
-    def _check_counts(self, inspection: IntegrityCheck) -> None:
-        wrong = inspection.miscounted()
+    def _check_counts(self, index: IntegrityCheck) -> None:
+        wrong = index.miscounted()
         if wrong:
             what = ", ".join(f"{name} is {old}, not {new}" for name, (old, new) in wrong.items())
             self.add(Finding(kinds.COUNTS, 0, what, remedy=1))
 
-    def _check_generation(self, inspection: IntegrityCheck) -> None:
-        what = disagreement(self._settings, read_markers(self._settings), inspection.generations())
+    def _check_generation(self, index: IntegrityCheck) -> None:
+        what = disagreement(self._settings, read_markers(self._settings), index.generations())
         if what:
             # The index may have handed out more than it knows: to directories, or beyond a block.
-            following = max(inspection.largest_serial() + 1, inspection.next_serial())
+            following = max(index.largest_serial() + 1, index.next_serial())
             self.add(Finding(kinds.GENERATION, 0, what, remedy=following + SERIAL_BLOCK))
 
     def _check_case(self, case: Case, paths: Paths, *, thorough: bool) -> None:

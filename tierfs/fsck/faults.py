@@ -17,7 +17,7 @@ from tierfs.fs.namespace import DIRECTORY_SIZE
 from tierfs.fsck import kinds
 from tierfs.fsck.kinds import Kind
 from tierfs.metadata.inodes import ROOT, Inode
-from tierfs.metadata.integrity import IntegrityCheck, Names, Step
+from tierfs.metadata.integrity import IntegrityCheck, Location, Names
 from tierfs.policy.volume_file import HEAD_STEP
 
 
@@ -72,25 +72,25 @@ class Case(NamedTuple):
 
     @property
     def name_count(self) -> int:
-        """How many entries refer to it."""
+        """How many dentries refer to it."""
         return self.names.total if self.names else 0
 
 
-def cases(inspection: IntegrityCheck) -> Iterator[Case]:
+def cases(index: IntegrityCheck) -> Iterator[Case]:
     """A case for every inode number that is anywhere; a few rows of each table in memory."""
     streams: list[tuple[Stream, Any]] = [
-        (inspection.inodes(), None),
-        (inspection.names(), None),
-        (inspection.children(), 0),
-        (inspection.subdirectories(), (0, 0)),
-        (inspection.reached(), False),
-        (inspection.xattrs(), 0),
-        (inspection.listed("pin"), False),
-        (inspection.listed("request"), False),
-        (inspection.listed("cut"), False),
-        (inspection.dirty(), None),
-        (inspection.objects("flash"), None),
-        (inspection.objects("disk"), None),
+        (index.inodes(), None),
+        (index.names(), None),
+        (index.children(), 0),
+        (index.subdirectories(), (0, 0)),
+        (index.reached(), False),
+        (index.xattrs(), 0),
+        (index.listed("pin"), False),
+        (index.listed("request"), False),
+        (index.listed("cut"), False),
+        (index.dirty(), None),
+        (index.objects("flash"), None),
+        (index.objects("disk"), None),
     ]
     for ino, parts in merged([stream for stream, _ in streams], [none for _, none in streams]):
         yield Case(ino, *parts)
@@ -122,19 +122,19 @@ NOWHERE = b"(unreachable)"
 class Paths:
     """Paths from the root of the volume, as bytes."""
 
-    def __init__(self, inspection: IntegrityCheck) -> None:
-        self._inspection = inspection
+    def __init__(self, index: IntegrityCheck) -> None:
+        self._index = index
         self._directory = lru_cache(REMEMBERED)(self._find)
 
     def of(self, ino: int, names: Names | None) -> bytes:
         """A path of an inode; empty when it has no name."""
         if ino == ROOT:
             return b"/"
-        return b"" if names is None else self.at(Step(names.parent, names.name))
+        return b"" if names is None else self.at(Location(names.parent, names.name))
 
-    def at(self, step: Step) -> bytes:
-        """The path of an entry."""
-        return self._directory(step.parent) + b"/" + step.name
+    def at(self, location: Location) -> bytes:
+        """The path of a dentry."""
+        return self._directory(location.parent) + b"/" + location.name
 
     def loop(self, directory: int) -> frozenset[int]:
         """The directories of the loop that the way up from this one ends in, if it does."""
@@ -148,11 +148,11 @@ class Paths:
         top = b"" if end == ROOT else NOWHERE
         return b"/".join([top, *names])
 
-    def _way_up(self, directory: int) -> tuple[list[tuple[int, Step]], int]:
+    def _way_up(self, directory: int) -> tuple[list[tuple[int, Location]], int]:
         """Each directory with its name, upwards; and the one at which there is no going on."""
-        steps: dict[int, Step] = {}
+        steps: dict[int, Location] = {}
         while directory not in steps and directory != ROOT:
-            step = self._inspection.step_to(directory)
+            step = self._index.location_of(directory)
             if step is None:
                 break
             steps[directory] = step
@@ -294,9 +294,9 @@ def _directory_faults(case: Case, paths: Paths) -> Iterator[Fault]:
     if case.names.total > 1:
         yield Fault(kinds.NAMES, f"{case.names.total} names")
     elif case.names.parent != case.inode.parent:
-        row, entry = case.inode.parent, case.names.parent
-        what = f"its row says it is in inode {row}, its name is in inode {entry}"
-        yield Fault(kinds.PARENT, what, entry)
+        row, dentry = case.inode.parent, case.names.parent
+        what = f"its row says it is in inode {row}, its name is in inode {dentry}"
+        yield Fault(kinds.PARENT, what, dentry)
     if not case.reached and min(loop := paths.loop(case.ino), default=0) == case.ino:
         yield Fault(kinds.CYCLE, f"{len(loop)} directories are inside one another")
 

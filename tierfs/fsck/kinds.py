@@ -21,7 +21,7 @@ class Kind(NamedTuple):
 RESTORE = "restore the file from a backup, or delete it"
 ANEW = "restore the index from a backup, or copy what can be read to a new volume"
 COPY = "mount the volume, copy the file, check the copy, delete the original"
-MENDED = "`--repair`"
+REPAIR = "`--repair`"
 
 MISSING_OBJECT = Kind(
     "missing-object",
@@ -91,10 +91,10 @@ LINKS = Kind(
     "links",
     "damage",
     "the link count is not that of the names; too low, removing one name loses the file of all",
-    MENDED,
+    REPAIR,
 )
 NAMES = Kind("names", "damage", "the directory has more than one name", ANEW)
-PARENT = Kind("parent", "damage", "the directory is not where its row says", MENDED)
+PARENT = Kind("parent", "damage", "the directory is not where its row says", REPAIR)
 CYCLE = Kind("cycle", "damage", "the directory is inside itself: no path leads to it", ANEW)
 HEAD_LOST = Kind(
     "head-lost",
@@ -129,8 +129,8 @@ FOREIGN = Kind(
 STRAY_ROW = Kind(
     "stray-row",
     "leak",
-    "an extended attribute, pin, request or cut of an inode that is not there",
-    MENDED,
+    "an extended attribute, pin, request or pending truncation of an inode that is not there",
+    REPAIR,
 )
 LEFTOVER = Kind(
     "leftover",

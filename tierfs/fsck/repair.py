@@ -1,4 +1,4 @@
-"""Repairs, of what can be mended without a byte, name or guess being lost.
+"""Repairs of what can be repaired without losing a byte or a name, and without a guess.
 
 A round of repairs is one transaction; then the volume is checked again, since one repair may show
 the need for another: a directory that is there again has no name yet.
@@ -34,10 +34,10 @@ AT_A_TIME = 100_000
 """Repairs in a round: so many are kept in memory."""
 
 ROUNDS = 100
-"""More are not tried; each mends something."""
+"""More are not tried; each repairs something."""
 
 HOPELESS = frozenset({kinds.INDEX, kinds.SCHEMA, kinds.ROOT})
-"""With one of these nothing is mended: what else was found may be its consequence."""
+"""With one of these nothing is repaired: what else was found may be its consequence."""
 
 OLD_INDEX = frozenset({kinds.GENERATION, kinds.SERIAL})
 """With one of these the index may be older than the objects."""
@@ -46,30 +46,30 @@ OF_NEWER = frozenset({kinds.LEFTOVER})
 """With an index that may be older than the objects: what it does not know may be a file's bytes."""
 
 Agree = Callable[[Counter[Kind]], bool]
-"""Asked once whether so many findings of each kind are to be mended."""
+"""Asked once whether so many findings of each kind are to be repaired."""
 
 
 class Outcome(NamedTuple):
-    """``report`` is of the last check; ``mended`` counts findings."""
+    """``report`` is of the last check; ``repaired`` counts findings."""
 
     report: Report
-    mended: Counter[Kind]
+    repaired: Counter[Kind]
 
 
 class _Look(NamedTuple):
     report: Report
-    mendable: list[Finding]
+    repairable: list[Finding]
     counts: Counter[Kind]
 
     def without(self, spared: frozenset[Kind]) -> _Look:
-        """The same, and these kinds are not to be mended."""
-        mendable = [finding for finding in self.mendable if finding.kind not in spared]
+        """The same, and these kinds are not to be repaired."""
+        repairable = [finding for finding in self.repairable if finding.kind not in spared]
         counts = {kind: count for kind, count in self.counts.items() if kind not in spared}
-        return self._replace(mendable=mendable, counts=Counter(counts))
+        return self._replace(repairable=repairable, counts=Counter(counts))
 
 
 def repair(settings: VolumeFile, *, agree: Agree, listener: Listener = ignore) -> Outcome:
-    """Check a volume that is not mounted, and mend what can be.
+    """Check a volume that is not mounted, and repair what can be.
 
     ``listener`` gets what the first check finds.
 
@@ -77,52 +77,52 @@ def repair(settings: VolumeFile, *, agree: Agree, listener: Listener = ignore) -
         VolumeRefused, VolumeBusy, OSError: as ``check``; OSError: an object cannot be moved.
         IndexFailed: the index cannot be written.
     """
-    mended: Counter[Kind] = Counter()
+    repaired: Counter[Kind] = Counter()
     with locked(settings, to_write=True) as volume:
         look = _look(settings, volume, listener)
         spared = OF_NEWER if OLD_INDEX & set(look.report.counts) else frozenset[Kind]()
         look = look.without(spared)
-        if look.mendable and agree(look.counts):
+        if look.repairable and agree(look.counts):
             for _ in range(ROUNDS):
-                _mend(settings, look.mendable)
-                mended.update(finding.kind for finding in look.mendable)
+                _repair(settings, look.repairable)
+                repaired.update(finding.kind for finding in look.repairable)
                 before, look = look, _look(settings, volume, ignore).without(spared)
-                if not look.mendable or look.mendable == before.mendable:
+                if not look.repairable or look.repairable == before.repairable:
                     break
         note_damage(settings, look.report, thorough=False)
-    return Outcome(look.report, mended)
+    return Outcome(look.report, repaired)
 
 
-def can_mend(finding: Finding) -> bool:
+def can_repair(finding: Finding) -> bool:
     """Whether a repair loses nothing."""
     return finding.kind in _ACTIONS and finding.remedy > 0
 
 
 def _look(settings: VolumeFile, volume: str, listener: Listener) -> _Look:
-    mendable: list[Finding] = []
+    repairable: list[Finding] = []
     counts: Counter[Kind] = Counter()
 
     def listen(finding: Finding) -> None:
         listener(finding)
-        if can_mend(finding):
+        if can_repair(finding):
             counts[finding.kind] += 1
-            if len(mendable) < AT_A_TIME:
-                mendable.append(finding)
+            if len(repairable) < AT_A_TIME:
+                repairable.append(finding)
 
     report = examine(settings, volume, listener=listen)
     if HOPELESS & set(report.counts):
         return _Look(report, [], Counter())
-    return _Look(report, mendable, counts)
+    return _Look(report, repairable, counts)
 
 
-def _mend(settings: VolumeFile, findings: list[Finding]) -> None:
+def _repair(settings: VolumeFile, findings: list[Finding]) -> None:
     generation = str(uuid.uuid4()) if any(f.kind == kinds.GENERATION for f in findings) else ""
-    with repairing(settings.index) as mend:
+    with repairing(settings.index) as index:
         if generation:
-            mend.accept(generation)
-        mend.drop_names(finding.ino for finding in findings if finding.kind == kinds.DANGLING)
+            index.accept(generation)
+        index.drop_names(finding.ino for finding in findings if finding.kind == kinds.DANGLING)
         for finding in findings:
-            _ACTIONS[finding.kind](mend, finding)
+            _ACTIONS[finding.kind](index, finding)
     if generation:
         # A crash before this leaves markers that agree with nothing: the repair begins again.
         for marker, tier in zip(
@@ -136,22 +136,22 @@ def _mend(settings: VolumeFile, findings: list[Finding]) -> None:
                 set_aside(store, ino)
 
 
-def _elsewhere(_mend: Repair, _finding: Finding) -> None:
+def _elsewhere(_index: Repair, _finding: Finding) -> None:
     """Done for all of the kind at once."""
 
 
 _ACTIONS: dict[Kind, Callable[[Repair, Finding], None]] = {
-    kinds.GENERATION: lambda mend, finding: mend.raise_serial(finding.remedy),
-    kinds.SERIAL: lambda mend, finding: mend.raise_serial(finding.remedy),
-    kinds.COUNTS: lambda mend, _finding: mend.count_anew(),
+    kinds.GENERATION: lambda index, finding: index.raise_serial(finding.remedy),
+    kinds.SERIAL: lambda index, finding: index.raise_serial(finding.remedy),
+    kinds.COUNTS: lambda index, _finding: index.count_anew(),
     kinds.DANGLING: _elsewhere,
-    kinds.HOMELESS: lambda mend, finding: mend.restore_directory(finding.ino, finding.remedy),
-    kinds.UNNAMED: lambda mend, finding: mend.rescue(finding.ino),
-    kinds.LINKS: lambda mend, finding: mend.set_links(finding.ino, finding.remedy),
-    kinds.PARENT: lambda mend, finding: mend.set_parent(finding.ino, finding.remedy),
-    kinds.HEAD_LOST: lambda mend, finding: mend.read_from_disk(finding.ino),
-    kinds.STALE_MIRROR: lambda mend, finding: mend.forget_mirror(finding.ino),
+    kinds.HOMELESS: lambda index, finding: index.restore_directory(finding.ino, finding.remedy),
+    kinds.UNNAMED: lambda index, finding: index.rescue(finding.ino),
+    kinds.LINKS: lambda index, finding: index.set_links(finding.ino, finding.remedy),
+    kinds.PARENT: lambda index, finding: index.set_parent(finding.ino, finding.remedy),
+    kinds.HEAD_LOST: lambda index, finding: index.read_from_disk(finding.ino),
+    kinds.STALE_MIRROR: lambda index, finding: index.forget_mirror(finding.ino),
     kinds.UNOWNED_OBJECT: _elsewhere,
-    kinds.STRAY_ROW: lambda mend, finding: mend.forget(finding.ino),
-    kinds.LEFTOVER: lambda mend, finding: mend.trim(finding.ino),
+    kinds.STRAY_ROW: lambda index, finding: index.forget(finding.ino),
+    kinds.LEFTOVER: lambda index, finding: index.trim(finding.ino),
 }

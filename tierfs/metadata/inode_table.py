@@ -7,34 +7,16 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from operator import attrgetter, itemgetter
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 from tierfs.common.errors import FsError
 from tierfs.common.times import LIMIT
 from tierfs.metadata.cache_updater import CacheUpdater
 from tierfs.metadata.database import Database
-from tierfs.metadata.inodes import COLUMNS, Inode, inode_of, make_inode, row_of
+from tierfs.metadata.inodes import COLUMNS, Columns, Inode, inode_of, make_inode, row_of
 from tierfs.metadata.usage import UsageCounts
 
 MANY = 1 << 62
-
-
-class Columns(TypedDict, total=False):
-    """What ``InodeTable.change`` writes."""
-
-    mode: int
-    uid: int
-    gid: int
-    nlink: int
-    size: int
-    atime: int
-    mtime: int
-    ctime: int
-    prefix: int
-    version: int
-    parent: int
-    sparse: int
-    mirrored: int
 
 
 _SELECT = f"SELECT {COLUMNS} FROM inode WHERE ino = ?"  # noqa: S608 - column names of our own

@@ -6,7 +6,7 @@ import errno
 import struct
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypedDict, cast
 
 from tierfs.common.errors import IndexFailed
 from tierfs.common.times import LIMIT, from_stored, to_stored
@@ -36,6 +36,24 @@ class Inode(NamedTuple):
     mirrored: int
     btime: int = 0
     """0: not known."""
+
+
+class Columns(TypedDict, total=False):
+    """What ``InodeTable.change`` writes."""
+
+    mode: int
+    uid: int
+    gid: int
+    nlink: int
+    size: int
+    atime: int
+    mtime: int
+    ctime: int
+    prefix: int
+    version: int
+    parent: int
+    sparse: int
+    mirrored: int
 
 
 _pack = struct.Struct(f"={len(Inode._fields) - 1}q").pack

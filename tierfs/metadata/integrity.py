@@ -23,7 +23,7 @@ from tierfs.metadata.index import Generations
 from tierfs.metadata.inodes import ROOT, Inode, inode_of
 from tierfs.metadata.recovery import IN_SET
 from tierfs.metadata.schema import COUNTED, COUNTS, MIGRATIONS, VERSION
-from tierfs.metadata.sqlite import connect, translating
+from tierfs.metadata.sqlite import connect, translating, unreadable
 
 Tier = Literal["flash", "disk"]
 
@@ -40,19 +40,20 @@ _DIRECTORY = "inode.mode & 0xF000 = 0x4000"
 
 _WORK = f"""
 -- Dentries that refer to a directory, or to nothing that is there.
-CREATE TEMP TABLE step (
+CREATE TEMP TABLE subdirectory (
     parent INTEGER, name BLOB, ino INTEGER, there INTEGER, PRIMARY KEY (parent, name)
 ) WITHOUT ROWID;
-INSERT INTO step
+INSERT INTO subdirectory
 SELECT entry.parent, entry.name, entry.ino, inode.ino IS NOT NULL
 FROM main.entry LEFT JOIN main.inode USING (ino)
 WHERE inode.ino IS NULL OR {_DIRECTORY} ORDER BY entry.parent, entry.name;
-CREATE INDEX temp.step_ino ON step (ino);
+CREATE INDEX temp.subdirectory_ino ON subdirectory (ino);
 -- Directories to which a path leads.
 CREATE TEMP TABLE reached (ino INTEGER PRIMARY KEY);
 INSERT INTO reached
 WITH RECURSIVE down (ino) AS (
-    VALUES (1) UNION SELECT step.ino FROM down JOIN step ON step.parent = down.ino AND step.there
+    VALUES (1) UNION SELECT subdirectory.ino FROM down
+    JOIN subdirectory ON subdirectory.parent = down.ino AND subdirectory.there
 )
 SELECT ino FROM down ORDER BY ino;
 CREATE TEMP TABLE flash (ino INTEGER PRIMARY KEY, length INTEGER);
@@ -67,15 +68,15 @@ WHERE length(name) NOT BETWEEN 1 AND 255 OR name IN (x'2E', x'2E2E')
 
 
 class Names(NamedTuple):
-    """How many entries refer to an inode, and one of them."""
+    """How many dentries refer to an inode, and one of them."""
 
     total: int
     parent: int
     name: bytes
 
 
-class Step(NamedTuple):
-    """An entry that refers to a directory."""
+class Location(NamedTuple):
+    """Where a dentry is: its directory and its name."""
 
     parent: int
     name: bytes
@@ -115,6 +116,10 @@ class IntegrityCheck:
         check = "integrity_check" if thorough else "quick_check"
         found = [str(row[0]) for row in self._rows(f"PRAGMA {check}({MOST_PROBLEMS})")]
         return [] if found == ["ok"] else found
+
+    def unreadable_file(self) -> str:
+        """Which file of the index its device cannot read, and why; empty: none. Reads all of it."""
+        return unreadable(self.path)
 
     def schema_differences(self) -> list[str]:
         """The tables and indexes that are missing, superfluous or not as this tierfs makes them."""
@@ -201,7 +206,8 @@ class IntegrityCheck:
     def subdirectories(self) -> Iterator[tuple[int, tuple[int, int]]]:
         """How many of these are of directories, and of nothing that is there; if any."""
         rows = self._rows(
-            "SELECT parent, sum(there), sum(1 - there) FROM step GROUP BY parent ORDER BY parent"
+            "SELECT parent, sum(there), sum(1 - there) FROM subdirectory "
+            "GROUP BY parent ORDER BY parent"
         )
         for parent, directories, dangling in rows:
             yield parent, (directories, dangling)
@@ -223,16 +229,16 @@ class IntegrityCheck:
         for ino, size, _, _ in self._rows(IN_SET):
             yield ino, size
 
-    def bad_names(self) -> Iterator[tuple[int, Step]]:
-        """Inode number and place of entries whose names no path can hold."""
+    def bad_names(self) -> Iterator[tuple[int, Location]]:
+        """Inode number and location of dentries whose names no path can hold."""
         for ino, parent, name in self._rows(_BAD_NAMES):
-            yield ino, Step(parent, name)
+            yield ino, Location(parent, name)
 
-    def step_to(self, directory: int) -> Step | None:
-        """An entry that refers to the directory, or to the inode that is not there."""
-        statement = "SELECT parent, name FROM step WHERE ino = ? ORDER BY parent LIMIT 1"
+    def location_of(self, directory: int) -> Location | None:
+        """Where a dentry refers to the directory, or to the inode that is not there."""
+        statement = "SELECT parent, name FROM subdirectory WHERE ino = ? ORDER BY parent LIMIT 1"
         row = next(self._rows(statement, directory), None)
-        return None if row is None else Step._make(row)
+        return None if row is None else Location._make(row)
 
     def _one(self, statement: str) -> Any:  # noqa: ANN401 - a value of any column
         return next(self._rows(statement))[0]

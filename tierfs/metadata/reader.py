@@ -256,11 +256,20 @@ class IndexReader:
 class SnapshotReader(IndexReader):
     """Reads the database file alone, without locks; to be called inside `consistently`."""
 
-    def __init__(self, path: Path, checkpoints: CheckpointSeqlockReader) -> None:
-        self._path = path
-        self._checkpoints = checkpoints
-        self._seen = checkpoints.settled
-        super().__init__(path)
+    def __init__(self, path: Path, checkpoints: int) -> None:
+        """``checkpoints`` is the descriptor that `Index.checkpoint_for_snapshot` returned."""
+        self._checkpoints = CheckpointSeqlockReader(checkpoints)
+        self._seen = self._checkpoints.settled
+        try:
+            super().__init__(path)
+        except BaseException:
+            self._checkpoints.close()
+            raise
+
+    def close(self) -> None:
+        """Close; nothing may be called afterwards."""
+        super().close()
+        self._checkpoints.close()
 
     def consistently(self, read: Callable[[], T], /) -> T:
         """What ``read`` returns, read in one state of the file: it is called again until it is.
@@ -299,5 +308,5 @@ class SnapshotReader(IndexReader):
 
     def _reopen(self) -> None:
         """SQLite never reads again what it has cached of an immutable file."""
-        self.close()
+        super().close()
         self.open(self._path)

@@ -21,7 +21,6 @@ from tierfs.common.errors import NotMounted
 from tierfs.common.priority import Patience, die_with_parent
 from tierfs.metadata.inodes import Inode
 from tierfs.metadata.reader import SnapshotReader
-from tierfs.metadata.wal import CheckpointSeqlockReader
 from tierfs.policy.model import Policy
 from tierfs.tiering.heat import Heat
 from tierfs.tiering.heat_file import unpack_heat
@@ -235,20 +234,19 @@ def forecast(
     return total(catalog, moment, [gather(catalog, evaluator, heat, moment, ended=ended)])
 
 
-def forecast_apart(request: ForecastRequest, folds: int) -> Forecast:
+def forecast_apart(request: ForecastRequest, checkpoints: int) -> Forecast:
     """The forecast, made beside the daemon, by one process or, of many files, by several.
 
-    ``folds`` is the descriptor that `Index.fold` returned.
+    ``checkpoints`` is the descriptor that `Index.checkpoint_for_snapshot` returned.
 
     Raises:
         FsError: the index could not be read.
     """
     with ExitStack() as stack:
-        seen = stack.enter_context(closing(CheckpointSeqlockReader(folds)))
-        index = stack.enter_context(closing(SnapshotReader(request.index, seen)))
+        index = stack.enter_context(closing(SnapshotReader(request.index, checkpoints)))
         blocks = index.consistently(index.last_inode) // BLOCK + 1
         count = min(len(os.sched_getaffinity(0)), MOST_PROCESSES, blocks)
-        look = partial(_gathered, request, folds)
+        look = partial(_gathered, request, checkpoints)
         parts: Iterable[Gathered]
         if count == 1:
             parts = [look(Part(0, 1))]
@@ -292,13 +290,12 @@ def _first(coldest: list[Leaving], needed: int) -> list[Leaving]:
     return coldest
 
 
-def _gathered(request: ForecastRequest, folds: int, part: Part) -> Gathered:
+def _gathered(request: ForecastRequest, checkpoints: int, part: Part) -> Gathered:
     """What is in a part; with an index of its own, as connections to SQLite survive no fork."""
     heat = Heat(request.heat_capacity)
     unpack_heat(heat, request.heat)
     with ExitStack() as stack:
-        seen = stack.enter_context(closing(CheckpointSeqlockReader(folds)))
-        index = stack.enter_context(closing(SnapshotReader(request.index, seen)))
+        index = stack.enter_context(closing(SnapshotReader(request.index, checkpoints)))
         evaluator = PolicyEvaluator(index, heat, request.policy)
         patience = Patience()
 
