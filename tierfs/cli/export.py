@@ -18,7 +18,7 @@ from tierfs.cli.verb import PATH, Verb
 from tierfs.common.errors import ExitCode, NotMounted, TierfsError
 from tierfs.common.text import printable
 from tierfs.common.units import format_size
-from tierfs.daemon.asking import ask
+from tierfs.daemon.control_client import ask
 from tierfs.daemon.mountinfo import mount_above
 from tierfs.fs.volume import OBJECTS
 from tierfs.transfer.copying import DiskObjects
