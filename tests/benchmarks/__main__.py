@@ -39,7 +39,7 @@ from tests.benchmarks.sides import (
 from tests.benchmarks.suite import ALIASES, CHANGES, GROUPS, Outcome, play
 from tests.benchmarks.waiting import Loader, Training, first_byte, whole_file
 from tests.benchmarks.wanted import COLUMNS, judge, plain, table
-from tierfs.cli.types import DIRECTORY, FILE, SIZE
+from tierfs.cli.command import DIRECTORY, FILE, SIZE
 from tierfs.common.errors import ExitCode, TierfsError, UsageError
 from tierfs.common.units import KIB, MIB, format_size
 from tierfs.daemon.interpreter import module_command

@@ -9,7 +9,7 @@ from unittest.mock import patch
 import click
 import pytest
 
-from tierfs.cli.main import DEBUG, INTERRUPTED, VERBS, main
+from tierfs.cli.main import COMMANDS, DEBUG, INTERRUPTED, main
 from tierfs.common.errors import ConfigError, ExitCode, VolumeBusy
 
 
@@ -20,11 +20,11 @@ def failing(error: BaseException) -> int:
     def command() -> None:
         raise error
 
-    with patch("tierfs.cli.version.command", command):
+    with patch("tierfs.cli.main.version", command):
         return main(["version"])
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", COMMANDS)
 def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb, "--help"]) == 0
     shown = capsys.readouterr().out
@@ -52,7 +52,7 @@ def test_a_verb_that_only_asks_or_starts_loads_little(verb: str) -> None:
 def test_the_help_lists_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
-    assert all(f"\n  {verb} " in shown for verb in VERBS)
+    assert all(f"\n  {verb} " in shown for verb in COMMANDS)
     assert "\n  tierfs umount /mnt/images\n" in shown
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.fixtures import MakeMount
 from tests.support.mounting import Mount, mounts_at, tierfs
-from tierfs.daemon.fstab import Line, lines
+from tierfs.cli.mount import FstabLine, fstab_lines
 
 USAGE = 2
 
@@ -55,7 +55,7 @@ def test_one_that_fails_holds_up_no_other(volume: Mount, table: Path) -> None:
 def test_blanks_in_names(tmp_path: Path) -> None:
     table = tmp_path / "fstab"
     table.write_text("/a\\040b.yaml /m\\011n tierfs ro\n")
-    assert lines(table) == [Line(Path("/a b.yaml"), Path("/m\tn"), "ro")]
+    assert fstab_lines(table) == [FstabLine(Path("/a b.yaml"), Path("/m\tn"), "ro")]
 
 
 @pytest.mark.parametrize("words", [[], ["v.yaml"], ["--all", "v.yaml", "m"], ["--all", "-f"]])

@@ -21,7 +21,7 @@ from tests.docs.pages import (
     named_files,
     read,
 )
-from tierfs.cli.main import VERBS, tierfs
+from tierfs.cli.main import COMMANDS, tierfs
 from tierfs.common.errors import ExitCode
 from tierfs.common.metrics import TABLE, Metric
 from tierfs.metadata.schema import MIGRATIONS
@@ -122,7 +122,7 @@ def test_make_targets_exist() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_commands_and_their_options_exist(page: Path) -> None:
     for verb, *words in commands(page.read_text(encoding="utf-8"), "tierfs"):
-        assert verb in VERBS, f"{page}: tierfs {verb}"
+        assert verb in COMMANDS, f"{page}: tierfs {verb}"
         command = tierfs.get_command(click.Context(tierfs), verb)
         if isinstance(command, click.Group) and words and not words[0].startswith("-"):
             command = command.get_command(click.Context(command), words[0])

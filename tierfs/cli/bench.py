@@ -20,8 +20,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tierfs.cli.types import FILE, SIZE
-from tierfs.cli.verb import Verb
+from tierfs.cli.command import FILE, SIZE, Command
 from tierfs.common.errors import DamageFound, TierfsError, UsageError
 from tierfs.common.units import KIB, MIB, format_size
 
@@ -82,7 +81,7 @@ def _parts(_ctx: click.Context, _option: click.Parameter, value: str) -> list[st
 
 
 @click.command(
-    cls=Verb, epilog=EXAMPLES, name="bench", short_help="Measure directories, such as a mount."
+    cls=Command, epilog=EXAMPLES, name="bench", short_help="Measure directories, such as a mount."
 )
 @click.argument("directories", metavar="[NAME=]DIR...", nargs=-1, required=True)
 @click.option(

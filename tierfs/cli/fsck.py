@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import click
 
-from tierfs.cli.verb import PATH, Verb
+from tierfs.cli.command import PATH, Command
 from tierfs.common.errors import ExitCode, UsageError
 from tierfs.common.text import printable
 from tierfs.fsck.check import Finding, Report, check
@@ -27,7 +27,7 @@ tierfs fsck images.yaml --json | jq -r '.findings[] | select(.severity == "loss"
 
 
 @click.command(
-    cls=Verb, epilog=EXAMPLES, name="fsck", short_help="Check a volume that is not mounted."
+    cls=Command, epilog=EXAMPLES, name="fsck", short_help="Check a volume that is not mounted."
 )
 @click.argument("volume_file", metavar="VOLUME.yaml", type=PATH)
 @click.option(

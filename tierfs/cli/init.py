@@ -1,4 +1,4 @@
-"""``tierfs init``: make a volume."""
+"""``tierfs init`` and ``new-uuid``: make a volume, and give a copy a UUID of its own."""
 
 from __future__ import annotations
 
@@ -6,39 +6,34 @@ import os
 import re
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 import click
 
-from tierfs.cli.verb import Verb
+from tierfs.cli.command import FILE, PATH, Command, SizeType
 from tierfs.common.errors import ConfigError, UsageError
 from tierfs.common.text import printable
-from tierfs.common.units import GIB, parse_size
+from tierfs.common.units import GIB
+from tierfs.fs.identity import give_new_uuid
 from tierfs.fs.volume import format_volume
 from tierfs.policy.volume_file import HEAD_STEP, VolumeFile, load_volume_file
 from tierfs.policy.volume_template import render_volume_file
 
 
-class HeadType(click.ParamType[int]):
+class HeadType(SizeType):
     """The length of the heads: a size with a unit, in bytes."""
-
-    name = "size"
 
     def convert(
         self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
     ) -> int:
         """``64KiB`` as 65536; click shows what is wrong with a bad one."""
-        try:
-            size = parse_size(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+        size = super().convert(value, param, ctx)
         if size % HEAD_STEP or not HEAD_STEP <= size <= GIB:
             self.fail(f'"{value}" is not a multiple of 4KiB from 4KiB to 1GiB', param, ctx)
         return size
 
 
-DIRECTORY = click.Path(file_okay=False, path_type=Path)
-FILE = click.Path(dir_okay=False, path_type=Path)
-
+TIER: Final = click.Path(file_okay=False, path_type=Path)
 
 EXAMPLES = """
 tierfs init /etc/tierfs/images.yaml --flash /nvme/images --disk /raid/images
@@ -46,17 +41,17 @@ tierfs init /etc/tierfs/images.yaml --flash /nvme/images --disk /raid/images
 
 
 @click.command(
-    cls=Verb, epilog=EXAMPLES, name="init", short_help="Make a volume of two empty directories."
+    cls=Command, epilog=EXAMPLES, name="init", short_help="Make a volume of two empty directories."
 )
 @click.argument("volume_file", metavar="VOLUME.yaml", type=FILE)
-@click.option("--flash", required=True, type=DIRECTORY, help="Empty directory for the heads.")
-@click.option("--disk", required=True, type=DIRECTORY, help="Empty directory for the rest.")
+@click.option("--flash", required=True, type=TIER, help="Empty directory for the heads.")
+@click.option("--disk", required=True, type=TIER, help="Empty directory for the rest.")
 @click.option(
     "--head",
     type=HeadType(),
     default="64KiB",
     show_default=True,
-    help="How much of each file's start lies on flash: 4KiB to 1GiB, a multiple of 4KiB.",
+    help="Length of the head of each file, which is on flash: 4KiB to 1GiB, a multiple of 4KiB.",
 )
 @click.option(
     "--index", type=FILE, help="The SQLite index.  [default: index.db in the flash directory]"
@@ -87,7 +82,7 @@ def _require_apart(volume_file: Path, tiers: tuple[Path, ...]) -> None:
 
 
 def _settings(path: Path) -> VolumeFile:
-    """What the new volume file says; what is wrong with it comes from the command line."""
+    """Load the new volume file; a mistake in it comes from the command line, so it has no line."""
     try:
         return load_volume_file(path)
     except ConfigError as error:
@@ -105,3 +100,30 @@ def _write_new(path: Path, text: str) -> None:
         raise UsageError(f"{path} exists already; choose another name or delete it") from None
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+
+
+# ------------------------------------------------------------------ new-uuid
+
+NEW_UUID_EXAMPLES = """
+tierfs umount /mnt/images
+cp -a /nvme/images /nvme/copy; cp -a --sparse=always /raid/images /raid/copy
+sed 's|/images|/copy|' /etc/tierfs/images.yaml > /etc/tierfs/copy.yaml
+tierfs new-uuid /etc/tierfs/copy.yaml
+"""
+
+
+@click.command(
+    cls=Command,
+    epilog=NEW_UUID_EXAMPLES,
+    name="new-uuid",
+    short_help="Give a copied volume a UUID of its own.",
+)
+@click.argument("volume_file", metavar="VOLUME.yaml", type=PATH)
+def new_uuid(volume_file: Path) -> None:
+    """Give the volume of VOLUME.yaml, which must not be mounted, a new UUID.
+
+    A copy has the UUID of its original, and cannot be mounted at the same time: control socket, log
+    and statistics are named by the UUID. Copy a volume only while it is not mounted.
+    """
+    uuid = give_new_uuid(load_volume_file(volume_file))
+    click.echo(f"{printable(volume_file)}: the UUID of the volume is now {uuid}")

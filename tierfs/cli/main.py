@@ -1,9 +1,10 @@
-"""The command ``tierfs``: a group of verbs, each imported when it is asked for."""
+"""The command ``tierfs``: a group of commands, each imported when it is used."""
 
 from __future__ import annotations
 
 import io
 import os
+import platform
 import sys
 import traceback
 from collections.abc import Mapping
@@ -13,16 +14,16 @@ from typing import Final
 
 import click
 
+from tierfs.cli.command import Command, CommandGroup
 from tierfs.cli.messages import message
-from tierfs.cli.verb import VerbGroup
 from tierfs.common.errors import ExitCode, TierfsError
 from tierfs.common.text import printable, printable_lines
 
-VERBS: Final[Mapping[str, str]] = MappingProxyType(
+COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "init": "tierfs.cli.init",
         "mount": "tierfs.cli.mount",
-        "umount": "tierfs.cli.umount",
+        "umount": "tierfs.cli.mount:umount",
         "list": "tierfs.cli.list",
         "status": "tierfs.cli.status",
         "warm": "tierfs.cli.warm",
@@ -33,18 +34,20 @@ VERBS: Final[Mapping[str, str]] = MappingProxyType(
         "demote": "tierfs.cli.manual:demote",
         "export": "tierfs.cli.export",
         "fsck": "tierfs.cli.fsck",
-        "new-uuid": "tierfs.cli.new_uuid",
+        "new-uuid": "tierfs.cli.init:new_uuid",
         "bench": "tierfs.cli.bench",
         "policy": "tierfs.cli.policy",
         "install-helpers": "tierfs.cli.install_helpers",
-        "version": "tierfs.cli.version",
+        "version": "tierfs.cli.main:version",
     }
 )
-"""Where each verb is: a module, of which it is ``command``, or ``MODULE:NAME``."""
+"""Where each command is: a module, of which it is ``command``, or ``MODULE:NAME``."""
 
 DEBUG: Final = "TIERFS_DEBUG"
 INTERRUPTED: Final = 130
 """What a shell reports for a program ended by Ctrl-C: 128 + SIGINT."""
+
+PACKAGES: Final = ("tierfs", "pyfuse3", "trio")
 
 
 EXAMPLES = """
@@ -55,15 +58,38 @@ tierfs umount /mnt/images
 """
 
 
+VERSION_EXAMPLES = """
+tierfs version
+"""
+
+
+@click.command(
+    cls=Command,
+    epilog=VERSION_EXAMPLES,
+    name="version",
+    short_help="Show the versions of tierfs and of what it runs on.",
+)
+def version() -> None:
+    """Show the versions of tierfs, its main libraries, Python and the kernel."""
+    metadata = import_module("importlib.metadata")  # slow to load, and only needed here
+    for package in PACKAGES:
+        try:
+            click.echo(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            click.echo(f"{package} (run from its source directory)")
+    click.echo(f"Python {platform.python_version()}")
+    click.echo(f"{platform.system()} {platform.release()} {platform.machine()}")
+
+
 def _show_version(ctx: click.Context, _option: click.Parameter, wanted: object) -> None:
     if wanted:
-        ctx.invoke(import_module(VERBS["version"]).command)
+        ctx.invoke(version)
         ctx.exit()
 
 
 @click.group(
-    cls=VerbGroup,
-    verbs=VERBS,
+    cls=CommandGroup,
+    modules=COMMANDS,
     epilog=EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -82,21 +108,21 @@ def tierfs() -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line; returns its exit code, after a message on stderr if it failed."""
     try:
-        wished = tierfs.main(arguments, prog_name="tierfs", standalone_mode=False)
+        code = tierfs.main(arguments, prog_name="tierfs", standalone_mode=False)
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except click.ClickException as error:
         shown = io.StringIO()
         error.show(shown)
-        click.echo(printable_lines(shown.getvalue()), nl=False, err=True)  # arguments stand in it
+        click.echo(printable_lines(shown.getvalue()), nl=False, err=True)  # it quotes arguments
         return error.exit_code
-    except Exception as error:  # noqa: BLE001 - the last resort: a line for people, no traceback
+    except Exception as error:  # noqa: BLE001 - a line for people, no traceback
         return failed(error)
-    return wished or ExitCode.OK
+    return code or ExitCode.OK
 
 
 def failed(error: Exception) -> int:
-    """Say on stderr what happened; returns the exit code."""
+    """Print an error on stderr; returns the exit code."""
     if os.environ.get(DEBUG):
         traceback.print_exception(error)
     click.echo(_for_people(error), err=True)
@@ -108,8 +134,8 @@ def _for_people(error: Exception) -> str:
         return message("tierfs", error)
     what = f"{type(error).__name__}: {printable(str(error))}"
     return (
-        f"tierfs: unexpected {what}; this is a mistake in tierfs. "
-        f"Run it again with {DEBUG}=1 for where it happened"
+        f"tierfs: unexpected {what}; this is a bug in tierfs. "
+        f"Run it again with {DEBUG}=1 to see where it happened"
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from tierfs.cli.command import DURATION, Command
 from tierfs.cli.files import takes_files
 from tierfs.cli.manual_requests import (
     DEMOTE_REQUEST,
@@ -16,8 +17,6 @@ from tierfs.cli.manual_requests import (
     pin_request,
     promote_request,
 )
-from tierfs.cli.types import DURATION
-from tierfs.cli.verb import Verb
 from tierfs.common.errors import UsageError
 from tierfs.common.tierfs_xattrs import parse_pin, parse_prefix
 from tierfs.common.units import SECOND, parse_duration
@@ -106,7 +105,7 @@ tierfs pin --for 6h - < epoch.txt
 
 
 @click.command(
-    cls=Verb,
+    cls=Command,
     epilog=PIN_EXAMPLES,
     name="pin",
     short_help="Bring files to flash and keep them there.",
@@ -146,7 +145,10 @@ tierfs unpin -r /mnt/images/screens/2026-07
 
 
 @click.command(
-    cls=Verb, epilog=UNPIN_EXAMPLES, name="unpin", short_help="Let pinned files leave flash again."
+    cls=Command,
+    epilog=UNPIN_EXAMPLES,
+    name="unpin",
+    short_help="Let pinned files leave flash again.",
 )
 @acts
 def unpin(paths: tuple[str, ...], *, null: bool, recursive: bool, dry_run: bool) -> int:
@@ -166,7 +168,7 @@ find /mnt/images -name '*.tif' -print0 | tierfs promote -0 -
 
 
 @click.command(
-    cls=Verb, epilog=PROMOTE_EXAMPLES, name="promote", short_help="Bring files to flash, once."
+    cls=Command, epilog=PROMOTE_EXAMPLES, name="promote", short_help="Bring files to flash, once."
 )
 @acts
 @click.option(
@@ -204,7 +206,7 @@ tierfs demote --dry-run -r /mnt/images/old
 """
 
 
-@click.command(cls=Verb, epilog=DEMOTE_EXAMPLES, name="demote", short_help="Send files to disk.")
+@click.command(cls=Command, epilog=DEMOTE_EXAMPLES, name="demote", short_help="Send files to disk.")
 @acts
 @waits
 def demote(

@@ -18,7 +18,6 @@ from typing import Final, Literal, NamedTuple
 
 import click
 
-from tierfs.cli.bar import bar
 from tierfs.cli.files import (
     Placement,
     Reporter,
@@ -30,6 +29,7 @@ from tierfs.cli.files import (
     require_files,
 )
 from tierfs.cli.messages import counted
+from tierfs.cli.progress import progress_bar
 from tierfs.common.errors import ExitCode
 from tierfs.common.extents import WHOLE_FILE
 from tierfs.common.text import printable
@@ -304,7 +304,7 @@ class Requester:
 
 def _wait(waiting: PendingFiles, request: Request, requester: Requester, patience: float) -> bool:
     """Wait for all, with a bar; tells whether they were moved in time."""
-    with bar("{task.fields[files]:,.0f} of {task.fields[all]:,.0f} files") as progress:
+    with progress_bar("{task.fields[files]:,.0f} of {task.fields[all]:,.0f} files") as progress:
         task = progress.add_task(
             request.verb, total=max(requester.bytes, 1), files=0, all=waiting.left, done=""
         )

@@ -1,18 +1,20 @@
-"""``tierfs mount``: mount a volume, or all that fstab(5) names."""
+"""``tierfs mount`` and ``umount``: mount a volume, or all that fstab(5) names, and unmount it."""
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import click
 
+from tierfs.cli.command import PATH, Command
 from tierfs.cli.messages import message
-from tierfs.cli.verb import PATH, Verb
-from tierfs.common.errors import TierfsError
+from tierfs.common.errors import TierfsError, UsageError
 from tierfs.common.text import printable
-from tierfs.daemon import fstab
+from tierfs.daemon.mountinfo import mount_at, mounts
+from tierfs.daemon.mountpoint import is_stale, without_links
 from tierfs.daemon.options import parse_options
 from tierfs.daemon.startup import (
     START_SECONDS,
@@ -21,8 +23,16 @@ from tierfs.daemon.startup import (
     StartupNotifier,
     start_daemon,
 )
+from tierfs.daemon.unmount import END_SECONDS, unmount_and_wait
 
 DAEMON: Final = "tierfs.daemon.main"
+
+FSTAB: Final = Path("/etc/fstab")
+TYPES: Final = frozenset({"tierfs", "fuse.tierfs"})
+FIELDS: Final = 4
+"""The volume file, the mountpoint, the type and the options; the other two are not used."""
+_OCTAL: Final = re.compile(r"\\([0-7]{3})")
+
 EXAMPLES = """
 tierfs mount /etc/tierfs/images.yaml /mnt/images
 tierfs mount images.yaml /mnt/images -o ro,nosuid
@@ -31,7 +41,7 @@ tierfs mount --all
 """
 
 
-@click.command(cls=Verb, epilog=EXAMPLES, name="mount", short_help="Mount a volume.")
+@click.command(cls=Command, epilog=EXAMPLES, name="mount", short_help="Mount a volume.")
 @click.argument("volume_file", metavar="VOLUME.yaml", type=PATH, required=False)
 @click.argument("mountpoint", metavar="MOUNTPOINT", type=PATH, required=False)
 @click.option(
@@ -46,14 +56,14 @@ tierfs mount --all
     "--all",
     "every",
     is_flag=True,
-    help="Mount what fstab names of the type tierfs, without noauto; dead mounts are replaced.",
+    help="Mount the fstab lines of type tierfs without noauto; replace dead mounts.",
 )
 @click.option(
     "-T",
     "--fstab",
     "table",
     type=PATH,
-    default=fstab.FSTAB,
+    default=FSTAB,
     show_default=True,
     metavar="FILE",
     help="With --all: the file to read.",
@@ -81,9 +91,9 @@ def command(
 ) -> None:
     """Mount the volume that VOLUME.yaml describes on the directory MOUNTPOINT.
 
-    Returns when the mount answers; a daemon stays behind and serves it. The options are those
-    of mount(8) and of FUSE, as ro, nosuid and allow_other, and a few of tierfs: writeback,
-    no_fastpath and log_level=LEVEL.
+    The command returns when the mount answers; a daemon serves it in the background. The options
+    are those of mount(8) and of FUSE, such as ro, nosuid and allow_other, and those of tierfs:
+    writeback, no_fastpath and log_level=LEVEL.
     """
     if no_fastpath:
         options = (*options, "no_fastpath")
@@ -96,7 +106,7 @@ def command(
         raise click.UsageError("name a VOLUME.yaml and a MOUNTPOINT, or give --all")
     request = MountRequest.of(volume_file, mountpoint, options)
     if foreground:
-        # Everything that serves is loaded only here: the waiting command does without.
+        # Loaded only here: the command that waits does not need the daemon's modules.
         import_module(DAEMON).run(request, StartupNotifier(ready_pipe))
     else:
         _mount(request, timeout)
@@ -104,22 +114,22 @@ def command(
 
 def _mount(request: MountRequest, timeout: float) -> None:
     parse_options(request.options)
-    cautions = MountWarnings(request)
+    warnings = MountWarnings(request)
     start_daemon(request, seconds=timeout)
-    for caution in cautions.lines():
-        click.echo(f"tierfs: warning: {printable(caution)}", err=True)
+    for warning in warnings.lines():
+        click.echo(f"tierfs: warning: {printable(warning)}", err=True)
 
 
 def _mount_all(table: Path, options: tuple[str, ...], timeout: float) -> None:
-    """Mount every line that is not mounted; one that fails holds up no other.
+    """Mount every line that is not mounted; the others are mounted even if one fails.
 
     Raises:
-        TierfsError: the last failure; the others are told.
+        TierfsError: the last failure; the others are printed.
     """
     failures: list[TierfsError] = []
-    for line in fstab.lines(table):
+    for line in fstab_lines(table):
         try:
-            if fstab.is_served(line.mountpoint):
+            if is_served(line.mountpoint):
                 continue
             request = MountRequest.of(line.volume_file, line.mountpoint, (line.options, *options))
             if parse_options(request.options).nofail and not request.volume_file.exists():
@@ -132,3 +142,81 @@ def _mount_all(table: Path, options: tuple[str, ...], timeout: float) -> None:
         click.echo(message("tierfs", failure), err=True)
     if failures:
         raise failures[-1]
+
+
+# ------------------------------------------------------------------ fstab
+
+
+class FstabLine(NamedTuple):
+    """A line of fstab."""
+
+    volume_file: Path
+    mountpoint: Path
+    options: str
+
+
+def fstab_lines(path: Path = FSTAB) -> list[FstabLine]:
+    """The lines of the type tierfs, in their order, without those with ``noauto``.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    found = []
+    for line in text.splitlines():
+        fields = [_text(field) for field in line.split()]
+        if len(fields) < FIELDS or fields[0].startswith("#") or fields[2] not in TYPES:
+            continue
+        if "noauto" not in fields[3].split(","):
+            found.append(FstabLine(Path(fields[0]), Path(fields[1]), fields[3]))
+    return found
+
+
+def is_served(mountpoint: Path) -> bool:
+    """Whether a live tierfs mount is there. mount(8) takes one that lost its daemon for mounted."""
+    listed = mounts()
+    found = mount_at(without_links(mountpoint, listed), listed)
+    return found is not None and found.is_tierfs and not is_stale(found.path)
+
+
+def _text(field: str) -> str:
+    r"""Blanks in names are written as ``\040``; see fstab(5)."""
+    return _OCTAL.sub(lambda octal: chr(int(octal[1], 8)), field)
+
+
+# ------------------------------------------------------------------ umount
+
+UMOUNT_EXAMPLES = """
+tierfs umount /mnt/images
+tierfs umount --timeout 30 /mnt/images
+"""
+
+
+@click.command(cls=Command, epilog=UMOUNT_EXAMPLES, name="umount", short_help="Unmount a volume.")
+@click.argument("mounted", metavar="MOUNTPOINT|VOLUME.yaml", type=PATH)
+@click.option("-l", "--lazy", is_flag=True, help="Detach it now, even while programs use it.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=END_SECONDS,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for the daemon to close the volume.",
+)
+def umount(mounted: Path, *, lazy: bool, timeout: float) -> None:
+    """Unmount a volume and return when its daemon has closed it.
+
+    umount(8) works as well, but returns before the volume is closed. The command also unmounts what
+    a killed daemon left mounted. After 2 seconds it prints what it waits for: another mount
+    namespace (a container, a service) that still has the mount, a program that uses it, or the
+    daemon, which writes out the rest.
+    """
+    unmount_and_wait(mounted, lazy=lazy, seconds=timeout, tell=_echo)
+
+
+def _echo(text: str) -> None:
+    # Printable: the text has names of programs and of other users' mounts.
+    click.echo(printable(text), err=True)

@@ -83,7 +83,7 @@ def parse(arguments: Sequence[str]) -> Call:
 
 
 def perform(call: Call) -> None:
-    """Mount, or with ``-f`` only look whether it could be.
+    """Mount, or with ``-f`` only check the volume file.
 
     Raises:
         TierfsError: it cannot.
@@ -93,10 +93,10 @@ def perform(call: Call) -> None:
     elif call.fake:
         load_volume_file(call.request.volume_file)
     else:
-        cautions = MountWarnings(call.request)
+        warnings = MountWarnings(call.request)
         pid = start_daemon(call.request)
-        for caution in cautions.lines():
-            click.echo(f"mount.tierfs: warning: {printable(caution)}", err=True)
+        for warning in warnings.lines():
+            click.echo(f"mount.tierfs: warning: {printable(warning)}", err=True)
         _say(
             call, f"{call.request.volume_file} mounted on {call.request.mountpoint}, process {pid}"
         )

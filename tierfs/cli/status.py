@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import click
 
+from tierfs.cli.command import PATH, Command
 from tierfs.cli.messages import aligned, reasons_line
-from tierfs.cli.verb import PATH, Verb
 from tierfs.common.text import printable
 from tierfs.common.units import SECOND, format_size
 from tierfs.daemon.control_client import ask
@@ -37,7 +37,9 @@ tierfs status /mnt/images --json | jq .tiers.flash.free
 """
 
 
-@click.command(cls=Verb, epilog=EXAMPLES, name="status", short_help="Show what a mount is made of.")
+@click.command(
+    cls=Command, epilog=EXAMPLES, name="status", short_help="Show what a mount is made of."
+)
 @click.argument("mounted", metavar="MOUNTPOINT|VOLUME.yaml", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; sizes in bytes.")
 @click.option(

@@ -11,10 +11,10 @@ from typing import Any
 
 import click
 
-from tierfs.cli.bar import bar
+from tierfs.cli.command import Command
 from tierfs.cli.files import listed, named, require_files, takes_files
 from tierfs.cli.messages import aligned, counted
-from tierfs.cli.verb import Verb
+from tierfs.cli.progress import progress_bar
 from tierfs.common.errors import ExitCode
 from tierfs.common.text import printable
 from tierfs.common.units import format_size
@@ -30,7 +30,7 @@ tierfs warm --check /mnt/images/train
 
 
 @click.command(
-    cls=Verb,
+    cls=Command,
     epilog=EXAMPLES,
     name="warm",
     short_help="Read files into memory before they are used.",
@@ -79,7 +79,7 @@ def command(
 def _bar(*, check: bool) -> Iterator[Watch]:
     """A progress bar on standard error if that is a terminal."""
     shown = "{task.completed:,.0f} of {task.fields[found]:,.0f} files found"
-    with bar(shown) as progress:
+    with progress_bar(shown) as progress:
         task = progress.add_task("checking" if check else "warming", total=None, found=0, done="")
 
         def watch(counts: Counts) -> None:

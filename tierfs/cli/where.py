@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import click
 
+from tierfs.cli.command import Command
 from tierfs.cli.files import (
     Placement,
     Reporter,
@@ -20,7 +21,6 @@ from tierfs.cli.files import (
     takes_files,
 )
 from tierfs.cli.manual import recursive as may_recurse
-from tierfs.cli.verb import Verb
 from tierfs.common.extents import WHOLE_FILE
 from tierfs.common.text import printable
 from tierfs.common.tierfs_xattrs import show_prefix
@@ -46,7 +46,9 @@ HEADINGS: Final = FORM.format(
 )
 
 
-@click.command(cls=Verb, epilog=EXAMPLES, name="where", short_help="Show on which tier files are.")
+@click.command(
+    cls=Command, epilog=EXAMPLES, name="where", short_help="Show on which tier files are."
+)
 @takes_files
 @may_recurse
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array; sizes in bytes.")

@@ -13,7 +13,7 @@ from tests.benchmarks.policies.simulate import Outcome, Workload, read_log, simu
 from tests.benchmarks.policies.workloads import Shape
 from tests.benchmarks.report import Report, Result, look, say, show, write
 from tests.benchmarks.scenario import Better, Figure
-from tierfs.cli.types import FILE, SIZE
+from tierfs.cli.command import FILE, SIZE
 from tierfs.common.errors import UsageError
 from tierfs.common.extents import WHOLE_FILE
 from tierfs.common.units import MIB

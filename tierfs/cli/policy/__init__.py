@@ -1,7 +1,7 @@
 """``tierfs policy``: what a tier policy says, of files and of mounts.
 
-- ``files``: `check` and `schema`, of a policy file by itself.
-- ``explain``: which rule holds for a file, and why.
+- ``check``: `check` and `schema`, of a policy file by itself.
+- ``explain``: which rule applies to a file, and why.
 - ``mounted``: `apply` and `plan`, of a mount with its policy.
 - ``replay``: an access log played through a policy.
 """
@@ -14,16 +14,16 @@ from typing import Final
 
 import click
 
-from tierfs.cli.verb import VerbGroup
+from tierfs.cli.command import CommandGroup
 
-VERBS: Final[Mapping[str, str]] = MappingProxyType(
+COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "check": "tierfs.cli.policy.files:check",
+        "check": "tierfs.cli.policy.check:check",
         "explain": "tierfs.cli.policy.explain",
         "apply": "tierfs.cli.policy.mounted:apply",
         "plan": "tierfs.cli.policy.mounted:plan",
         "replay": "tierfs.cli.policy.replay",
-        "schema": "tierfs.cli.policy.files:schema",
+        "schema": "tierfs.cli.policy.check:schema",
     }
 )
 """As in `tierfs.cli.main`."""
@@ -38,8 +38,8 @@ tierfs policy schema > tier-policy.schema.json
 
 
 @click.group(
-    cls=VerbGroup,
-    verbs=VERBS,
+    cls=CommandGroup,
+    modules=COMMANDS,
     epilog=EXAMPLES,
     name="policy",
     short_help="Check a tier policy, put it in force, and ask what it says about files.",

@@ -19,9 +19,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import click
 
+from tierfs.cli.command import DURATION, PATH, Command
 from tierfs.cli.messages import WAITS, aligned
-from tierfs.cli.types import DURATION
-from tierfs.cli.verb import PATH, Verb
 from tierfs.common.errors import UsageError
 from tierfs.common.text import printable
 from tierfs.common.units import SECOND, format_duration, format_size
@@ -50,7 +49,7 @@ tierfs policy explain --policy policy.yaml --root /data/images /data/images/a.ti
 
 
 @click.command(
-    cls=Verb,
+    cls=Command,
     epilog=EXAMPLES,
     name="explain",
     short_help="Say which rule holds for a file, and why.",

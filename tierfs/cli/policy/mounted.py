@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
+from tierfs.cli.command import PATH, Command
 from tierfs.cli.messages import aligned, message, reasons
-from tierfs.cli.verb import PATH, Verb
 from tierfs.common.errors import ConfigError, NotMounted, TierfsError, UsageError
 from tierfs.common.text import printable
 from tierfs.common.units import format_size
@@ -25,7 +25,10 @@ tierfs policy check new.yaml && mv new.yaml policy.yaml && tierfs policy apply
 
 
 @click.command(
-    cls=Verb, epilog=APPLY_EXAMPLES, name="apply", short_help="Have a mount read its policy again."
+    cls=Command,
+    epilog=APPLY_EXAMPLES,
+    name="apply",
+    short_help="Have a mount read its policy again.",
 )
 @click.argument("mounted", metavar="[MOUNTPOINT|VOLUME.yaml]...", nargs=-1, type=PATH)
 def apply(mounted: tuple[Path, ...]) -> None:
@@ -129,7 +132,7 @@ MOVES = {
 
 
 @click.command(
-    cls=Verb, epilog=PLAN_EXAMPLES, name="plan", short_help="Say what a mount would move now."
+    cls=Command, epilog=PLAN_EXAMPLES, name="plan", short_help="Say what a mount would move now."
 )
 @click.argument("mounted", metavar="MOUNTPOINT|VOLUME.yaml", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; sizes in bytes.")

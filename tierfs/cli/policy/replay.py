@@ -11,9 +11,8 @@ from typing import Any, Final
 
 import click
 
+from tierfs.cli.command import FILE, Command, SizeType
 from tierfs.cli.messages import aligned
-from tierfs.cli.types import FILE, SizeType
-from tierfs.cli.verb import Verb
 from tierfs.common.errors import UsageError
 from tierfs.common.units import SECOND, format_duration, format_size
 from tierfs.policy.tier_policy import DEFAULT_HEAD, load_policy
@@ -39,7 +38,7 @@ class Asked:
 
 
 @click.command(
-    cls=Verb,
+    cls=Command,
     epilog=EXAMPLES,
     name="replay",
     short_help="Play an access log through a policy: what if?",

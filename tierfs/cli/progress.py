@@ -6,11 +6,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 
-def bar(counted: str) -> Progress:
-    """A bar on standard error, if that is a terminal, that vanishes at its end.
+def progress_bar(counted: str) -> Progress:
+    """A bar on standard error, if that is a terminal; it is removed at the end.
 
-    ``counted`` shows how far it is, from the task's ``completed`` and fields; a field ``done``
-    says the same in bytes.
+    ``counted`` is a format of what is done, with the task's ``completed`` and its fields; the field
+    ``done`` is shown after it.
     """
     console = Console(stderr=True, highlight=False)
     return Progress(

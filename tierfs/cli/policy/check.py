@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
+from tierfs.cli.command import PATH, Command
 from tierfs.cli.messages import aligned
-from tierfs.cli.verb import PATH, Verb
 from tierfs.common.text import printable
 from tierfs.common.units import format_size
 from tierfs.policy.model import Flash, Mover, Policy
@@ -20,7 +20,7 @@ tierfs policy check new.yaml && mv new.yaml /etc/tierfs/policy.yaml
 """
 
 
-@click.command(cls=Verb, epilog=CHECK_EXAMPLES, name="check", short_help="Check a policy file.")
+@click.command(cls=Command, epilog=CHECK_EXAMPLES, name="check", short_help="Check a policy file.")
 @click.argument("policy", metavar="FILE", type=PATH)
 def check(policy: Path) -> None:
     """Check the policy FILE: say what it means, or everything that is wrong with it (exit code 2).
@@ -69,7 +69,10 @@ tierfs policy schema > tier-policy.schema.json
 
 
 @click.command(
-    cls=Verb, epilog=SCHEMA_EXAMPLES, name="schema", short_help="Print the JSON Schema for editors."
+    cls=Command,
+    epilog=SCHEMA_EXAMPLES,
+    name="schema",
+    short_help="Print the JSON Schema for editors.",
 )
 def schema() -> None:
     """Print the JSON Schema (draft 7) of policy files, by which editors complete and check them."""
