@@ -40,7 +40,9 @@ def ticking() -> Ticking:
 def checkpoints(opened: Volume, ticking: Ticking) -> Checkpoints:
     capacity = opened.flash_space().capacity
     renew = opened.checkpoints._renew
-    return Checkpoints(opened.index, opened.fs.dirty, opened.fs.reclaimer, capacity, renew, ticking)
+    return Checkpoints(
+        opened.index, opened.fs.syncer, opened.fs.reclaimer, capacity, renew, ticking
+    )
 
 
 def change(opened: Volume) -> None:

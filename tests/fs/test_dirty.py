@@ -21,9 +21,8 @@ from tests.support.faulty_os import Killed, Point
 from tests.support.volumes import LooseVolume, MakeVolume, volume_settings
 from tierfs.common.errors import Damage, FsError
 from tierfs.fs.attributes import Changes
-from tierfs.fs.dirty import Unreconciled
 from tierfs.fs.locks import WouldBlock
-from tierfs.fs.volume import RECOVERED_AT_ONCE
+from tierfs.fs.recovery import RECOVERED_AT_ONCE, Unreconciled
 from tierfs.fsck.check import check as fsck
 from tierfs.metadata.inodes import ROOT
 
@@ -215,10 +214,10 @@ def test_a_file_is_reconciled_before_it_is_written_to_though_its_row_is_in_memor
     ino = file_of(small, OLD[:100], synced=True)
     small.fs.data.write(ino, 100, OLD[100:200])
     survivor = small.copy(home / "killed")
-    monkeypatch.setattr("tierfs.fs.volume.RECOVERED_AT_ONCE", 0)
+    monkeypatch.setattr("tierfs.fs.recovery.RECOVERED_AT_ONCE", 0)
     survivor.open()
     assert survivor.index.version_of(ino) is not None
-    assert ino in survivor.fs.dirty.unreconciled
+    assert ino in survivor.fs.recovery.unreconciled
     survivor.fs.data.write(ino, 200, OLD[200:300])
     assert content(survivor, b"file") == OLD[:300]
     survivor.close()
@@ -352,7 +351,7 @@ def test_a_transaction_that_fails_keeps_what_is_noted(small: LooseVolume) -> Non
 
 def test_what_a_kill_left_behind_the_end_is_trimmed_before_a_write(small: LooseVolume) -> None:
     ino = file_of(small, OLD[:100], synced=True)
-    small.fs.dirty.checkpoint()
+    small.fs.syncer.checkpoint()
     with small.flash_object(ino).open("ab") as leftover:
         leftover.write(NEW[:500])
     small.fs.data.write(ino, 100, b"+")
@@ -426,7 +425,7 @@ def test_an_error_makes_the_end_unclean_and_the_next_mount_starts_anew(
     small.os.clear()
     small.open()
     small.fs.data.sync(ino)
-    small.fs.dirty.checkpoint()
+    small.fs.syncer.checkpoint()
     assert len(small.fs.dirty) == 0
 
 
@@ -465,7 +464,7 @@ def test_a_checkpoint_empties_the_set_and_closes_its_descriptors(small: LooseVol
 
 def test_a_file_that_changes_during_its_sync_stays_in_the_set(small: LooseVolume) -> None:
     ino = file_of(small, OLD[:10], synced=False)
-    with small.fs.dirty._files[ino].lock:
+    with small.fs.dirty.files[ino].lock:
         syncing = threading.Thread(target=small.fs.data.sync, args=(ino,))
         syncing.start()
         small.fs.data.write(ino, 10, OLD[10:20])
@@ -523,8 +522,8 @@ def test_a_new_file_that_changes_beside_a_checkpoint_keeps_a_row(
     others = [file_of(small, OLD[:10], b"a", synced=False)]
     busy = file_of(small, OLD[:10], b"busy", synced=False)
     others.append(file_of(small, OLD[:10], b"z", synced=False))
-    with small.fs.dirty._locks.hold(busy):
-        small.fs.dirty.checkpoint()
+    with small.fs.dirty.locks.hold(busy):
+        small.fs.syncer.checkpoint()
     assert [row.ino for row in small.index.dirty.all()] == [busy]
     small.fs.data.write(busy, 10, NEW[:10])
     assert rows(small).keys() == {busy}
@@ -538,7 +537,7 @@ def test_a_short_object_of_a_new_file_that_has_left_is_damage(
     small: LooseVolume, cut: PowerCut, expect_log: ExpectLog
 ) -> None:
     ino = file_of(small, OLD[:1000], synced=False)
-    small.fs.dirty.checkpoint()
+    small.fs.syncer.checkpoint()
     file_of(small, OLD[:10], b"newer", synced=False)
     survivor = cut(lost={small.flash_object(ino): OLD[:999]})
     expect_log("ends at byte 999")
@@ -550,11 +549,11 @@ def test_a_short_object_of_a_new_file_that_has_left_is_damage(
 def test_older_files_get_rows_when_a_newer_one_leaves(
     small: LooseVolume, cut: PowerCut, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tierfs.fs.dirty.BATCH", 2)
+    monkeypatch.setattr("tierfs.fs.sync.BATCH", 2)
     older = [file_of(small, OLD[:10], b"%d" % number, synced=False) for number in range(5)]
     moved = file_of(small, OLD[:10], b"moved", synced=False)
     newer = file_of(small, OLD[:10], b"newer", synced=False)
-    small.fs.dirty.sync(moved, leave=True)
+    small.fs.syncer.sync(moved, leave=True)
     assert rows(small) == dict.fromkeys(older, (0, 1))
     assert [row.ino for row in small.index.dirty.all()] == [*older, newer]
     survivor = cut(lost={small.flash_object(ino): OLD[:5] for ino in (*older, newer)})
@@ -562,7 +561,7 @@ def test_older_files_get_rows_when_a_newer_one_leaves(
     assert {content(survivor, b"%d" % number) for number in range(5)} == {OLD[:5]}
     assert content(survivor, b"newer") == OLD[:5]
     survivor.close()
-    small.fs.dirty.checkpoint()
+    small.fs.syncer.checkpoint()
     assert small.index.dirty.all() == []
 
 
@@ -574,11 +573,11 @@ def test_a_failed_transaction_leaves_a_new_file_in_the_set(
     small.os.clear()
     small.os.fail(Point("index.commit"), errno.EIO)
     with pytest.raises(OSError, match="Input/output"):
-        small.fs.dirty.sync(ino, leave=leave)
+        small.fs.syncer.sync(ino, leave=leave)
     small.os.clear()
     other = file_of(small, OLD[:10], b"other", synced=False)
     assert [row.ino for row in small.index.dirty.all()] == [ino, other]
-    small.fs.dirty.sync(other, leave=True)
+    small.fs.syncer.sync(other, leave=True)
     assert [row.ino for row in small.index.dirty.all()] == [ino]
     survivor = cut(lost={small.flash_object(ino): OLD[:5]})
     assert content(survivor, b"file") == OLD[:5]
@@ -590,7 +589,7 @@ def test_new_files_of_an_unclean_end_stay_in_the_set_until_they_are_reconciled(
 ) -> None:
     """Though newer ones leave, and the power goes again."""
     left = file_of(many, OLD[:10], b"left", synced=False)
-    many.fs.dirty.sync(left, leave=True)
+    many.fs.syncer.sync(left, leave=True)
     assert len(rows(many)) == RECOVERED_AT_ONCE + 50
     survivor = many.copy(home / "again")
     survivor.flash_object(left).write_bytes(OLD[:10])
@@ -605,7 +604,7 @@ def test_nothing_is_in_the_set_of_a_closed_volume(small: LooseVolume) -> None:
     make(small, b"empty")
     small.reopen()
     assert small.index.dirty.all() == []
-    assert not small.fs.dirty.recovering
+    assert not small.fs.recovery.unreconciled
 
 
 def test_descriptors_are_bounded(small: LooseVolume, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -641,28 +640,28 @@ def many(small: LooseVolume, home: Path) -> Iterator[LooseVolume]:
 
 
 def test_many_are_reconciled_at_first_use(many: LooseVolume) -> None:
-    assert len(many.fs.dirty.unreconciled) == RECOVERED_AT_ONCE + 50
+    assert len(many.fs.recovery.unreconciled) == RECOVERED_AT_ONCE + 50
     assert many.fs.names.lookup(ROOT, b"3").size == 4
     assert content(many, b"7") == OLD[:4]
-    assert len(many.fs.dirty.unreconciled) == RECOVERED_AT_ONCE + 48
+    assert len(many.fs.recovery.unreconciled) == RECOVERED_AT_ONCE + 48
     sizes = {entry.name: entry.inode.size for entry in many.fs.listing.after(ROOT)}
     assert sizes[b"8"] == 10
-    assert not many.fs.dirty.recovering
+    assert not many.fs.recovery.unreconciled
 
 
 def test_the_rest_is_reconciled_in_the_background(many: LooseVolume) -> None:
-    many.volume.reconcile()
-    assert not many.fs.dirty.recovering
+    many.volume.fs.recovery.reconcile_all()
+    assert not many.fs.recovery.unreconciled
     many.volume.checkpoints.make()
     assert many.index.dirty.all() == []
 
 
 def test_the_thread_that_serves_everybody_does_not_wait(many: LooseVolume) -> None:
-    many.fs.dirty.never_wait.add(threading.get_ident())
+    many.fs.recovery.never_wait.add(threading.get_ident())
     with pytest.raises(Unreconciled) as found:
         many.fs.names.lookup(ROOT, b"3")
-    many.fs.dirty.never_wait.clear()
-    many.fs.dirty.reconcile(found.value.ino)
+    many.fs.recovery.never_wait.clear()
+    many.fs.recovery.reconcile(found.value.ino)
     assert many.find(b"3").size == 4
 
 

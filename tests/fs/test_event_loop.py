@@ -66,6 +66,6 @@ def test_a_sync_of_a_device_does_not_begin(
 
 def test_a_sync_that_mirrors_does_not_begin(small: LooseVolume) -> None:
     ino = file_of(small, pattern(1000))
-    small.fs.data.mirrors_at_sync = lambda _: True
+    small.fs.mirrors.at_sync = lambda _: True
     with pytest.raises(WouldBlock):
         small.fs.data.sync(ino, wait=False)

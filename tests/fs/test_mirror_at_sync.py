@@ -26,8 +26,9 @@ from tests.fs.test_crashes import crashed, judge, template
 from tests.guards.logs import ExpectLog
 from tests.support.faulty_os import Moment, Point
 from tests.support.volumes import LooseVolume
-from tierfs.fs import data
+from tierfs.fs import mirrors
 from tierfs.fs.locks import WouldBlock
+from tierfs.fs.migration import Migrated
 
 __all__ = ["template"]
 
@@ -38,7 +39,7 @@ FILE = b"file"
 @pytest.fixture
 def strict(small: LooseVolume) -> LooseVolume:
     """A volume of which every file is to be mirrored at each sync."""
-    small.fs.data.mirrors_at_sync = lambda _: True
+    small.fs.mirrors.at_sync = lambda _: True
     return small
 
 
@@ -121,9 +122,10 @@ def test_whoever_must_not_wait_is_told_so(strict: LooseVolume) -> None:
 def test_a_file_that_others_keep_in_motion_goes_to_disk(
     strict: LooseVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data, "MIRROR_PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr(mirrors, "PAUSES_S", (0.0, 0.0))
     ino = file_of(strict, DATA)
-    strict.fs.data.mirror = lambda _: "changed"
+    changed = [Migrated(ino, "changed")]
+    monkeypatch.setattr(strict.fs.migrator, "mirror", lambda _inos, paced: changed)  # noqa: ARG005
     strict.fs.data.sync(ino)
     assert state(strict.find(FILE)) == (0, False)
     assert strict.disk_object(ino).read_bytes() == DATA
@@ -162,7 +164,7 @@ def strictly(operation: Operation) -> Operation:
     """The operation on a file that was synced before, where fsync mirrors."""
 
     def do(volume: LooseVolume) -> None:
-        volume.fs.data.mirrors_at_sync = lambda _: True
+        volume.fs.mirrors.at_sync = lambda _: True
         fsync(b"small").do(volume)
         operation.do(volume)
 

@@ -217,7 +217,7 @@ def test_many_mirrors_take_one_sync_and_one_commit(small: LooseVolume) -> None:
     names = [b"%d" % number for number in range(20)]
     for name in names:
         file_of(small, DATA[:100], name)
-    small.fs.dirty.checkpoint()
+    small.fs.syncer.checkpoint()
     small.os.clear()
     assert [moved.outcome for moved in mirror(small, *names)] == ["moved"] * 20
     assert steps(small) == [

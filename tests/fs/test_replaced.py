@@ -98,7 +98,7 @@ def test_of_two_replaced_objects_the_right_one_is_put_back(
     small.fs.data.sync(ino)
     first = index_of(small)
     rewrite(small, ino, NEW[:200])
-    small.fs.dirty.sync(ino)  # the objects alone: the index may be durable or not
+    small.fs.syncer.sync(ino)  # the objects alone: the index may be durable or not
     second = index_of(small)
     rewrite(small, ino, OLD[:300])
     survivor = survivor_of(small, home, second if taken_back == 1 else first)
@@ -173,7 +173,8 @@ def test_a_mirror_of_what_was_replaced_is_there_again(
     expect_log("read from its mirror")
     ino = file_of(small, OLD[:1000])
     small.fs.data.sync(ino)
-    assert small.fs.data.mirror(ino) == "moved"
+    (migrated,) = small.fs.migrator.mirror([ino], paced=lambda _length: None)
+    assert migrated.outcome == "moved"
     before = index_of(small)
     rewrite(small, ino, NEW[: 2 * HEAD])
     survivor = survivor_of(small, home, before)

@@ -187,14 +187,14 @@ def test_what_is_made_in_a_directory_marks_it_in_memory_and_that_survives_a_kill
 def test_the_times_of_directories_are_stored_before_new_inodes_cannot_tell_them(
     small: LooseVolume, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tierfs.fs.dirty.BATCH", 2)
+    monkeypatch.setattr("tierfs.fs.sync.BATCH", 2)
     made, newest = {}, 0
     for number in range(5):
         name = b"%d" % number
         directory = make(small, name, DIRECTORY).ino
         made[name] = small.clock.tick()
         newest = make(small, b"new", FILE, directory).ino
-    small.fs.dirty.sync(newest, leave=True)  # as for a move
+    small.fs.syncer.sync(newest, leave=True)  # as for a move
     for name, when in made.items():
         assert killed(small, home, name) == (when, when)
 

@@ -81,7 +81,7 @@ def populate(volume: LooseVolume) -> None:
         volume.index.pins_and_requests.request(Request(deep, 0))
     (moved,) = volume.fs.migrator.mirror([mirrored], paced=at_once)
     assert moved.outcome == "moved"
-    volume.fs.dirty.checkpoint()
+    volume.fs.syncer.checkpoint()
     gone = volume.fs.names.make(ROOT, b"gone", stat.S_IFREG | 0o600, ME).ino
     volume.fs.data.write(gone, 0, pattern(5000))
     volume.fs.names.unlink(ROOT, b"gone")

@@ -26,8 +26,8 @@ from tierfs.daemon.operations import (
     Waits,
     changes,
 )
-from tierfs.fs.dirty import Unreconciled
 from tierfs.fs.locks import WouldBlock
+from tierfs.fs.recovery import Unreconciled
 from tierfs.metadata.inodes import ROOT, Inode
 
 FILE = stat.S_IFREG

@@ -26,9 +26,9 @@ from tierfs.common.extents import BLOCK
 from tierfs.common.metrics import Metrics
 from tierfs.daemon.operations import Caller, Operations, error_number
 from tierfs.fs.attributes import Changes, blocks_of
-from tierfs.fs.dirty import Unreconciled
 from tierfs.fs.filesystem import FileSystem, StatFs
 from tierfs.fs.locks import WouldBlock
+from tierfs.fs.recovery import Unreconciled
 from tierfs.metadata.inodes import Inode
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ def request(handler: Handler[S, P, T]) -> Handler[S, P, T]:
                 try:
                     return await handler(self, *args, **kwargs)
                 except Unreconciled as exc:
-                    await trio.to_thread.run_sync(self.fs.dirty.reconcile, exc.ino)
+                    await trio.to_thread.run_sync(self.fs.recovery.reconcile, exc.ino)
         except Exception as exc:  # noqa: BLE001 - one bug must not end the mount
             number = error_number(exc, operation, self.metrics)
             result = errno.errorcode.get(number, str(number))
@@ -127,7 +127,7 @@ class Adapter(pyfuse3.Operations):
 
     def init(self) -> None:
         """The kernel has agreed on the protocol: the mount answers."""
-        self.fs.dirty.never_wait.add(threading.get_ident())
+        self.fs.recovery.never_wait.add(threading.get_ident())
         self._initialised()
 
     # ---------------------------------------------------------------- names
@@ -225,7 +225,7 @@ class Adapter(pyfuse3.Operations):
                     start_id = entry.cookie
             except Unreconciled as exc:
                 await self._in_thread(
-                    self._disk, functools.partial(self.fs.dirty.reconcile, exc.ino)
+                    self._disk, functools.partial(self.fs.recovery.reconcile, exc.ino)
                 )
             else:
                 return

@@ -119,7 +119,7 @@ class Operations:
 
     def never_waits(self) -> None:
         """The calling thread serves all clients: it must not wait for a disk."""
-        self._fs.dirty.never_wait.add(threading.get_ident())
+        self._fs.recovery.never_wait.add(threading.get_ident())
 
     def failed(
         self, operation: str, exc: Exception, seconds: float

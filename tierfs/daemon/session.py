@@ -266,7 +266,9 @@ class _Server:
 
     async def _reconcile(self) -> None:
         """After an unclean end, reconcile the files that no request has reconciled."""
-        await trio.to_thread.run_sync(partial(self._volume.reconcile, lambda: self._ending))
+        await trio.to_thread.run_sync(
+            partial(self._volume.fs.recovery.reconcile_all, lambda: self._ending)
+        )
 
     async def _reclaim(self) -> None:
         """Delete unlinked files and carry out pending truncations, in batches."""

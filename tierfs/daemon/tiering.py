@@ -81,7 +81,7 @@ class Tiering:
         self.engine.apply(policy)
         settings = (policy.defaults, *(rule.settings for rule in policy.rules))
         at_sync = any(one.mirror == "sync" for one in settings)
-        self._fs.data.mirrors_at_sync = self.engine.mirrors_at_sync if at_sync else _never
+        self._fs.mirrors.at_sync = self.engine.mirrors_at_sync if at_sync else _never
 
     def listen(self, listener: Listener) -> None:
         """Call ``listener`` with what is read and changed."""

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 
 from tierfs.fs.allocation import reserve
-from tierfs.fs.dirty import DirtySet
 from tierfs.fs.reclaim import Reclaimer
+from tierfs.fs.sync import Syncer
 from tierfs.metadata.index import Index
 
 INTERVAL_S = 30.0
@@ -37,7 +37,7 @@ class Checkpoints:
     def __init__(
         self,
         index: Index,
-        dirty: DirtySet,
+        syncer: Syncer,
         reclaimer: Reclaimer,
         capacity: int,
         renew: Callable[[], int],
@@ -48,7 +48,8 @@ class Checkpoints:
         ``renew`` gives the volume a new generation, and returns how many transactions that took.
         """
         self._index = index
-        self._dirty = dirty
+        self._syncer = syncer
+        self._dirty = syncer.dirty
         self._reclaimer = reclaimer
         self._renew = renew
         self._monotonic = monotonic
@@ -73,7 +74,7 @@ class Checkpoints:
         covered, started = self._index.commits, self._monotonic()
         self._made_at = started
         self._reclaimer.drain()
-        self._dirty.checkpoint()
+        self._syncer.checkpoint()
         self._index.checkpoint(self._log_limit)
         self._covered = covered
         self._covered += self._renew()

@@ -1,6 +1,8 @@
 """The bytes of files: read, write, truncate, fsync.
 
-Order of steps, so that a crash at any point leaves every file whole:
+A small write to a file that was written before is ``Data._write_in_place``: one pwrite by a
+descriptor that the dirty set holds, and a note in memory. Whatever else a change needs is done by
+``_put``. Order of steps, so that a crash at any point leaves every file whole:
 
 * before bytes are added or changed: what objects hold behind the end is trimmed (``dirty.py``).
 * growing: the file is dirty in the index first. Then come the objects, whose lengths tell its size
@@ -8,10 +10,8 @@ Order of steps, so that a crash at any point leaves every file whole:
 * shrinking: the index first; the objects are trimmed when that is durable: by the reclaimer, by
   fsync, or by the next write. After a truncation to 0 that write replaces them (``replaced.py``).
 * spilling to disk: copy, sync, commit the new prefix, and only then free the flash object.
-* ``mirror: sync``: an fsync copies the head to disk before it returns, and who changes a head that
-  has a mirror sends it to disk, so that what was synced is never on flash alone.
-* a mirrored file: before bytes change that the mirror has a copy of, the index says durably that
-  there is no mirror. Else a power cut could bring back a mirror that is older than the file.
+* a mirrored file: before its head changes, the mirror ends, or the head goes to disk
+  (``mirrors.py``).
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ import errno
 import logging
 import stat
 import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NamedTuple, TypeVar
 
@@ -38,24 +37,45 @@ from tierfs.common.metrics import Metrics
 from tierfs.common.times import Clock
 from tierfs.fs.allocation import Allocator
 from tierfs.fs.directory import path_of
-from tierfs.fs.dirty import DirtyFile, DirtySet
-from tierfs.fs.locks import InodeLocks, WouldBlock
+from tierfs.fs.dirty import DirtyFile
+from tierfs.fs.locks import WouldBlock
+from tierfs.fs.mirrors import Mirrors
 from tierfs.fs.permissions import PRIVILEGED, Caller, after_writing
 from tierfs.fs.reclaim import Reclaimer
+from tierfs.fs.sync import Syncer
 from tierfs.fs.tiers import DISK, FLASH, NO_ROOM, Content, FlashFull, Tiers, lengths_of
 from tierfs.metadata.index import Index
 from tierfs.metadata.inodes import Inode
-from tierfs.storage.objects import ObjectLost
 from tierfs.storage.write_buffer import IN_MEMORY, Buffer
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-MIRROR_PAUSES_S: Final = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
-"""Between attempts to mirror a file that others write to or move; then it goes to disk."""
 
-REFUSED: Final[Mapping[str, int]] = {"no-room": errno.ENOSPC, "failed": errno.EIO}
-"""What a file that cannot be mirrored means for the fsync that waits for it."""
+class _Change(NamedTuple):
+    """``data`` goes to ``offset`` of ``inode``, which then has ``size`` bytes."""
+
+    inode: Inode
+    size: int
+    offset: int
+    data: Buffer | Content
+    caller: Caller = PRIVILEGED
+    """Who loses set-user-ID by a truncation."""
+    mirror_ended: bool = False
+    """Whether the disk object holds the head as it was before this change."""
+
+    @property
+    def skips_block(self) -> bool:
+        """Whether a whole block may take no room then."""
+        if isinstance(self.data, Content) and self.data.leaves_holes:
+            return True
+        return skips_block(self.inode.size, self.offset, len(self.data), self.size)
+
+    @property
+    def ends_mirror(self) -> bool:
+        """Whether the mirror would be older than the file."""
+        size, prefix = self.inode.size, self.inode.prefix
+        return bool(self.inode.mirrored) and changes_flash(size, self.size, self.offset, prefix)
 
 
 ACTIVE_FILES: Final = 65_536
@@ -104,44 +124,6 @@ class Activity:
         return [(ino, *counts) for ino, counts in reads.items()], set(changed)
 
 
-class _Change(NamedTuple):
-    """``data`` goes to ``offset`` of ``inode``, which then has ``size`` bytes."""
-
-    inode: Inode
-    size: int
-    offset: int
-    data: Buffer | Content
-    caller: Caller = PRIVILEGED
-    """Who loses set-user-ID by a truncation."""
-    mirror: bool = False
-    """Whether the disk object holds the flash part as it was before this change."""
-
-    @property
-    def skips_block(self) -> bool:
-        """Whether a whole block may take no room then."""
-        data = self.data  # whether it is a Content takes longer to find out
-        if not isinstance(data, IN_MEMORY) and isinstance(data, Content) and data.leaves_holes:
-            return True
-        return skips_block(self.inode.size, self.offset, len(self.data), self.size)
-
-    @property
-    def ends_mirror(self) -> bool:
-        """Whether the mirror would be older than the file."""
-        size, prefix = self.inode.size, self.inode.prefix
-        return bool(self.inode.mirrored) and changes_flash(size, self.size, self.offset, prefix)
-
-
-class _Part(NamedTuple):
-    """What a change means for one object: data for an extent, or only a length."""
-
-    at: int
-    extent: Extent
-    data: Buffer | Content
-    old: int
-    """Bytes that the object holds, and that it then has."""
-    new: int
-
-
 class Data:
     """Bytes by inode number; offsets and sizes in bytes. Thread-safe.
 
@@ -158,8 +140,8 @@ class Data:
         index: Index,
         tiers: Tiers,
         allocator: Allocator,
-        dirty: DirtySet,
-        locks: InodeLocks,
+        syncer: Syncer,
+        mirrors: Mirrors,
         reclaimer: Reclaimer,
         clock: Clock,
         metrics: Metrics,
@@ -168,18 +150,16 @@ class Data:
         self._index = index
         self._tiers = tiers
         self._allocator = allocator
-        self._dirty = dirty
-        self._locks = locks
+        self._syncer = syncer
+        self._dirty = syncer.dirty
+        self._mirrors = mirrors
+        self._locks = syncer.dirty.locks
         self._reclaimer = reclaimer
         self._clock = clock
-        self._migrations = locks.migrations
+        self._migrations = self._locks.migrations
         self._in_memory = index.in_memory and all(store.in_memory for store in tiers.stores)
         self._damage = metrics.damage
         self._mirror_reads = metrics.mirror_reads
-        self.mirrors_at_sync: Callable[[int], bool] = lambda _: False
-        """Whether what was synced of a file must be on disk as well; who has a policy tells."""
-        self.mirror: Callable[[int], str] = lambda _: "changed"
-        """Mirrors a file, and returns what became of it, as `tierfs.fs.migration.Outcome`."""
 
     def read(self, ino: int, offset: int, length: int, *, wait: bool = True) -> bytes:
         """The bytes at ``offset``; fewer than ``length`` only at the end of the file."""
@@ -211,11 +191,12 @@ class Data:
             raise FsError(errno.EFBIG)
         if not data:
             return 0
-        self._make_way(wait=wait)
+        if self._dirty.full:
+            self._make_way(wait=wait)
         self._locks.acquire(ino, wait=wait)
         try:
             self._migrations.invalidate(ino)
-            if not self._write_held(ino, offset, end, data, wait=wait, buffered=buffered):
+            if not self._write_in_place(ino, offset, end, data, wait=wait, buffered=buffered):
                 inode = self._placed(self._file(ino))
                 change = _Change(inode, max(inode.size, end), offset, data)
                 self._put(change, wait=wait, buffered=buffered)
@@ -223,7 +204,7 @@ class Data:
             self._locks.release(ino)
         return len(data)
 
-    def _write_held(
+    def _write_in_place(
         self,
         ino: int,
         offset: int,
@@ -233,12 +214,14 @@ class Data:
         wait: bool,
         buffered: bool,
     ) -> bool:
-        """Write to one object of a dirty file whose descriptor is held: what most writes come to.
+        """Write to one object of a dirty file where nothing has to be done before.
 
-        The first write to the head of a new file as well. False: it is neither, or there is damage
-        or no room. What was written by then is written again.
+        So it is for most writes: the object's descriptor is held, its length is known to be right,
+        and where the file becomes longer, lengths are trusted. The first write to the head of a
+        new file needs no more either. False: ``_put`` has to do it, also where there is damage or
+        no room. What was written by then is written again.
         """
-        file, inode = self._dirty.get(ino), self._index.inodes.cached(ino)
+        file, inode = self._dirty.files.get(ino), self._index.inodes.cached(ino)
         if file is None or inode is None or inode.mirrored:
             return False
         size, prefix = inode.size, inode.prefix
@@ -258,14 +241,15 @@ class Data:
         try:
             if fd < 0:
                 fd = self._dirty.descriptor(file, at, inode, 0)
-            self._tiers.write_held(at, fd, offset, data, holds, now=at == DISK and not wait)
+            self._tiers.write(at, ino, fd, offset, data, holds, now=at == DISK and not wait)
         except Damage:
             return False
         except OSError as exc:
-            if isinstance(exc, ObjectLost) or exc.errno in NO_ROOM:
+            if exc.errno in NO_ROOM:
                 return False
             self._trim_later(ino)
             raise
+        # Nearly always the write begins within the file, and leaves no hole.
         hole = offset > size and skips_block(size, offset, len(data), grown)
         file.version = self._index.inodes.note(ino, end, self._clock(), hole=hole)
         if self.activity.on:
@@ -276,7 +260,8 @@ class Data:
         self, ino: int, size: int, *, caller: Caller = PRIVILEGED, wait: bool = True
     ) -> None:
         """Cut the file or extend it with a hole (truncate(2)). Marks mtime and ctime."""
-        self._make_way(wait=wait)
+        if self._dirty.full:
+            self._make_way(wait=wait)
         with self._locks.hold(ino, wait=wait):
             self._migrations.invalidate(ino)
             inode = self._placed(self._file(ino))
@@ -299,7 +284,8 @@ class Data:
         It says which size the file then has, and what happens at which offset. Of no bytes at all,
         the times are marked; None: nothing.
         """
-        self._make_way(wait=wait)
+        if self._dirty.full:
+            self._make_way(wait=wait)
         with self._locks.hold(ino, wait=wait):
             self._migrations.invalidate(ino)
             inode = self._placed(self._file(ino))
@@ -320,43 +306,19 @@ class Data:
             FsError: an earlier sync of the file failed, and it was not truncated to 0 since.
             OSError: this sync failed.
         """
-        if not wait and (not self._in_memory or self.mirrors_at_sync(ino)):
+        if not wait and (not self._in_memory or self._mirrors.at_sync(ino)):
             raise WouldBlock
         inode = self._index.inodes.cached(ino)
         if inode is None or not stat.S_ISREG(inode.mode):
             self._file(ino)
         try:
-            self._dirty.sync(ino)
+            self._syncer.sync(ino)
         except Damage as exc:
             self._report(self._file(ino), exc)
             raise
         self._index.sync()
-        if self.mirrors_at_sync(ino):
-            self._mirror_now(ino)
-
-    def _mirror_now(self, ino: int) -> None:
-        """Have the disk hold all of a file, durably; others may write to it or move it meanwhile.
-
-        Raises:
-            FsError: ENOSPC the disk is full, EIO it failed, as the log says.
-        """
-        for pause in MIRROR_PAUSES_S:
-            row = self._index.inodes.find(ino)
-            if row is None or row.mirrored or not lengths_of(row).flash:
-                break
-            outcome = self.mirror(ino)
-            if outcome in REFUSED:
-                raise FsError(REFUSED[outcome])
-            if outcome != "changed":
-                break
-            time.sleep(pause)
-        else:
-            with self._locks.hold(ino):
-                self._migrations.invalidate(ino)
-                inode = self._file(ino)
-                if not inode.mirrored and lengths_of(inode).flash:
-                    self._spill(inode, mirror=False)
-        self._index.sync()
+        if self._mirrors.at_sync(ino):
+            self._mirrors.ensure(ino)
 
     def allocated(self, inode: Inode) -> int:
         """Bytes that the file takes in both directories, holes left out; waits for the disk.
@@ -413,31 +375,39 @@ class Data:
         if inode.size or inode.prefix == 0:
             return inode
         file = self._dirty.get(inode.ino)
-        if file is not None and file.begun[FLASH] and not inode.version:
+        if file is not None and file.created[FLASH] and not inode.version:
             return inode
         prefix = self._allocator.fit(inode.prefix)
         return inode if prefix == inode.prefix else inode._replace(prefix=prefix)
 
     def _make_way(self, *, wait: bool) -> None:
-        """Where too many descriptors of dirty files are held, sync them all first."""
-        if self._dirty.full:
-            if not wait:
-                raise WouldBlock
-            with suppress(OSError):  # it sticks to the files that it is about
-                self._dirty.checkpoint()
+        """Too many descriptors of dirty files are held: sync them all first."""
+        if not wait:
+            raise WouldBlock
+        with suppress(OSError):  # it sticks to the files that it is about
+            self._syncer.checkpoint()
 
     def _put(self, change: _Change, *, wait: bool, buffered: bool = False) -> None:
+        """Carry out a change that adds bytes, or changes some; the inode's lock is held.
+
+        Raises:
+            Damage: an object is missing or too short; it is counted and logged.
+            WouldBlock: the disk is needed, and ``wait`` is False.
+            OSError: what was written behind the end is trimmed later.
+        """
         try:
             if change.ends_mirror:
-                change = self._without_valid_mirror(change, wait=wait)
+                if not wait:
+                    raise WouldBlock  # for the sync
+                change = self._without_mirror(change)
             try:
-                self._put_somewhere(change, wait=wait, buffered=buffered)
+                self._put_once(change, wait=wait, buffered=buffered)
             except OSError as exc:
                 # The disk is full. What was unlinked a moment ago may still be there.
                 if exc.errno not in NO_ROOM or not self._reclaimer.drain():
                     raise
                 change = change._replace(inode=self._file(change.inode.ino))
-                self._put_somewhere(change, wait=wait, buffered=buffered)
+                self._put_once(change, wait=wait, buffered=buffered)
         except Damage as exc:
             damaged = change.inode
             if exc.ino != damaged.ino:  # a file that was to be copied; some of it may have been
@@ -449,22 +419,20 @@ class Data:
             self._trim_later(change.inode.ino)
             raise
 
-    def _put_somewhere(self, change: _Change, *, wait: bool, buffered: bool) -> None:
+    def _put_once(self, change: _Change, *, wait: bool, buffered: bool) -> None:
         try:
-            self._put_once(change, wait=wait, buffered=buffered)
+            try:
+                file = self._write_objects(change, wait=wait, buffered=buffered)
+            except FlashFull:
+                if not wait:
+                    raise WouldBlock from None
+                spilled = self._mirrors.spill(change.inode, mirrored=change.mirror_ended)
+                change = change._replace(inode=spilled)
+                file = self._write_objects(change, wait=wait, buffered=buffered)
         except Exception:
             if not isinstance(change.data, (*IN_MEMORY, Content)):
                 change.data.fetch()  # it is tried again, perhaps when others may change the file
             raise
-
-    def _put_once(self, change: _Change, *, wait: bool, buffered: bool) -> None:
-        try:
-            file = self._place(change, wait=wait, buffered=buffered)
-        except FlashFull:
-            if not wait:
-                raise WouldBlock from None
-            change = change._replace(inode=self._spill(change.inode, mirror=change.mirror))
-            file = self._place(change, wait=wait, buffered=buffered)
         row = self._index.inodes.cached(file.ino)
         if (
             change.data
@@ -472,12 +440,13 @@ class Data:
             and (row.prefix, row.mirrored) == (change.inode.prefix, change.inode.mirrored)
             and (change.size == row.size or file.trusted)
         ):
-            self._dirty.note(file, change.size, self._clock(), hole=change.skips_block)
+            hole = change.skips_block
+            file.version = self._index.inodes.note(file.ino, change.size, self._clock(), hole=hole)
             self.activity.changed(file.ino)
         else:
             self._commit(change)
 
-    def _place(self, change: _Change, *, wait: bool, buffered: bool) -> DirtyFile:
+    def _write_objects(self, change: _Change, *, wait: bool, buffered: bool) -> DirtyFile:
         """Put the bytes in place and give both objects their lengths; the file is dirty then.
 
         Flash comes first: after a crash a file that reaches beyond its prefix has all of its head.
@@ -488,40 +457,55 @@ class Data:
             WouldBlock: the disk is needed, and ``wait`` is False.
         """
         inode, size, offset, data, *_ = change
+        end = offset + len(data)
         old = lengths_of(inode)
         new = object_lengths(size, inode.prefix, mirrored=inode.mirrored)
-        cut = min(max(inode.prefix - offset, 0), len(data))
-        writes = cut > 0 or new.flash > old.flash, cut < len(data) or new.disk > old.disk
+        split = min(max(inode.prefix, offset), end)
+        extents = Extent(offset, split - offset), Extent(split, end - split)
+        writes = (
+            extents[FLASH].length > 0 or new.flash > old.flash,
+            extents[DISK].length > 0 or new.disk > old.disk,
+        )
         if writes[DISK] and not wait and (writes[FLASH] or not buffered):
             raise WouldBlock
-        file = self._dirty.admit(inode, max(size, offset + len(data)), writes=writes, wait=wait)
-        head = tail = data
-        if 0 < cut < len(data) and not isinstance(data, Content):
-            head, tail = memoryview(data)[:cut], memoryview(data)[cut:]
+        file = self._dirty.admit(inode, max(size, end), writes=writes, wait=wait)
         if writes[FLASH]:
-            part = _Part(FLASH, Extent(offset, cut), head, old.flash, new.flash)
             try:
-                self._apply(file, inode, part)
+                self._write_object(file, FLASH, change, extents[FLASH], old.flash, new.flash)
             except OSError as exc:
                 if exc.errno in NO_ROOM:
                     raise FlashFull from exc
                 raise
         if writes[DISK]:
-            extent = Extent(offset + cut, len(data) - cut)
-            part = _Part(DISK, extent, tail, old.disk, new.disk)
+            extent = extents[DISK]
             if not wait and (file.fds[DISK] < 0 or isinstance(data, Content) or not extent.length):
                 raise WouldBlock
-            self._apply(file, inode, part, now=not wait)
+            self._write_object(file, DISK, change, extent, old.disk, new.disk, now=not wait)
         return file
 
-    def _apply(self, file: DirtyFile, inode: Inode, part: _Part, *, now: bool = False) -> None:
-        at, extent, data, old, new = part
+    def _write_object(
+        self,
+        file: DirtyFile,
+        at: int,
+        change: _Change,
+        extent: Extent,
+        old: int,
+        new: int,
+        *,
+        now: bool = False,
+    ) -> None:
+        """Do what a change means for object ``at``, which holds ``old`` bytes, and then ``new``."""
+        ino, data = change.inode.ino, change.data
         holds = 0 if file.fds[at] < 0 else old  # what is opened now is checked by that
-        fd = self._dirty.descriptor(file, at, inode, old)
-        if extent.length:
-            self._tiers.write(at, inode.ino, fd, extent, data, holds, now=now)
-        elif new > old:
-            self._tiers.extend(at, inode.ino, fd, new, holds)
+        fd = self._dirty.descriptor(file, at, change.inode, old)
+        if not extent.length:
+            self._tiers.extend(at, ino, fd, new, holds)
+        elif isinstance(data, Content):
+            self._tiers.apply(at, ino, fd, extent, data, holds)
+        else:
+            if extent.length < len(data):
+                data = memoryview(data)[extent.offset - change.offset :][: extent.length]
+            self._tiers.write(at, ino, fd, extent.offset, data, holds, now=now)
 
     def _trim_later(self, ino: int) -> None:
         """A change failed: what it wrote behind the end must not count after a crash either."""
@@ -535,65 +519,16 @@ class Data:
             if row.version == 0:  # it has had a byte now
                 self._index.inodes.change(row, version=1)
 
-    def _without_valid_mirror(self, change: _Change, *, wait: bool) -> _Change:
+    def _without_mirror(self, change: _Change) -> _Change:
         """Before a head changes that has a mirror: let it have none, or be on disk alone.
 
         The latter where what was synced may not be on flash alone for a moment: as the mirror
         would be, until the next sync.
         """
-        if not wait:
-            raise WouldBlock  # for the sync
         inode = change.inode
-        if change.size and self.mirrors_at_sync(inode.ino):
-            return change._replace(inode=self._spill(inode, mirror=True))
-        return self._without_mirror(change, wait=wait)
-
-    def _without_mirror(self, change: _Change, *, wait: bool) -> _Change:
-        """Let nobody believe the mirror from now on, also after a power cut."""
-        if not wait:
-            raise WouldBlock  # for the sync
-        ino = change.inode.ino
-        self._store_mirrored(ino, 0)
-        if change.inode.size <= change.inode.prefix:
-            self._reclaimer.add_truncation(ino)
-        try:
-            self._index.sync()
-        except FsError:
-            # No byte was changed: the mirror is as good as it was, and the next write asks again.
-            self._store_mirrored(ino, 1)
-            raise
-        return change._replace(inode=change.inode._replace(mirrored=0), mirror=True)
-
-    def _store_mirrored(self, ino: int, mirrored: int) -> None:
-        """Note whether there is a mirror; without it, its object may be one too many."""
-        with self._index.transaction():
-            row = self._index.inodes.get(ino)
-            if row.size <= row.prefix:
-                self._index.pending_truncations.add(ino)
-            self._index.inodes.update(row._replace(mirrored=mirrored, version=row.version + 1))
-
-    def _spill(self, inode: Inode, *, mirror: bool) -> Inode:
-        """Move the head to disk, where there is room; returns the inode as it is then.
-
-        With a ``mirror`` it is there already; what this write put over it on flash follows.
-        """
-        with self._index.transaction():
-            self._index.pending_truncations.add(
-                inode.ino
-            )  # whichever copy is the one too many in the end
-        self._reclaimer.add_truncation(inode.ino)
-        self._dirty.check_flash(inode.ino)
-        if not (mirror and self._tiers.mirror_is_whole(inode)):
-            self._tiers.spill(inode)
-        with self._index.transaction():
-            row = self._index.inodes.get(inode.ino)
-            row = row._replace(prefix=0, mirrored=0, version=row.version + 1)
-            self._index.inodes.update(row)
-            self._dirty.distrust(inode.ino)  # the disk object may have been longer than the file
-        self._index.sync()
-        self._tiers.flash.remove(inode.ino)
-        self._dirty.spilled(inode.ino)
-        return row
+        if change.size and self._mirrors.at_sync(inode.ino):
+            return change._replace(inode=self._mirrors.spill(inode, mirrored=True))
+        return change._replace(inode=self._mirrors.end(inode), mirror_ended=True)
 
     def _commit(self, change: _Change) -> None:
         """Store the new size and times; attributes that others changed meanwhile are kept."""

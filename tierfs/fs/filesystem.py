@@ -17,9 +17,12 @@ from tierfs.fs.dirty import DirtySet
 from tierfs.fs.locks import InodeLocks, WouldBlock
 from tierfs.fs.lookup_counts import LookupCounts
 from tierfs.fs.migration import Migrator
+from tierfs.fs.mirrors import Mirrors
 from tierfs.fs.namespace import Namespace
 from tierfs.fs.ranges import Ranges
 from tierfs.fs.reclaim import Reclaimer
+from tierfs.fs.recovery import Recovery
+from tierfs.fs.sync import Syncer
 from tierfs.fs.tiers import Tiers
 from tierfs.fs.xattrs import ExtendedAttributes
 from tierfs.metadata.index import Index
@@ -37,10 +40,6 @@ class StatFs(NamedTuple):
     files: int
     files_free: int
     name_max: int
-
-
-def _unpaced(_bytes: int) -> None:
-    """Somebody waits for the copy."""
 
 
 class FileSystem:
@@ -64,17 +63,26 @@ class FileSystem:
         self._tiers = tiers
         self.lookup_counts = lookup_counts
         self.dirty = DirtySet(index, tiers, locks, metrics)
-        self.reclaimer = Reclaimer(index, tiers, self.dirty, locks, metrics)
+        self.syncer = Syncer(index, tiers, self.dirty, metrics)
+        self.reclaimer = Reclaimer(index, tiers, self.syncer, metrics)
+        self.recovery = Recovery(index, tiers, self.dirty, self.reclaimer)
         self.names = Namespace(
             index, self.allocator, self.lookup_counts, self.reclaimer, self.dirty, clock
         )
+        self.migrator = Migrator(index, tiers, self.allocator, self.syncer, self.reclaimer)
+        self.mirrors = Mirrors(index, tiers, self.syncer, self.reclaimer, self.migrator)
         self.data = Data(
-            index, tiers, self.allocator, self.dirty, locks, self.reclaimer, clock, metrics
+            index,
+            tiers,
+            self.allocator,
+            self.syncer,
+            self.mirrors,
+            self.reclaimer,
+            clock,
+            metrics,
         )
         self.activity = self.data.activity
         self.ranges = Ranges(index, tiers, self.data, locks)
-        self.migrator = Migrator(index, tiers, self.allocator, self.dirty, locks, self.reclaimer)
-        self.data.mirror = lambda ino: self.migrator.mirror([ino], paced=_unpaced)[0].outcome
         self.attributes = Attributes(index, self.data, clock)
         self.xattrs = ExtendedAttributes(index, volume, head, clock)
         self.cache_fill = CacheFill(index)

@@ -32,9 +32,9 @@ from typing import Literal, NamedTuple
 from tierfs.common.errors import FsError, IndexFailed
 from tierfs.common.extents import Extent, object_lengths
 from tierfs.fs.allocation import Allocator
-from tierfs.fs.dirty import DirtySet
-from tierfs.fs.locks import InodeLocks, WouldBlock
+from tierfs.fs.locks import WouldBlock
 from tierfs.fs.reclaim import Reclaimer
+from tierfs.fs.sync import Syncer
 from tierfs.fs.tiers import NO_ROOM, Copy, Tiers, lengths_of
 from tierfs.metadata.index import Index
 from tierfs.metadata.inodes import Inode
@@ -165,16 +165,16 @@ class Migrator:
         index: Index,
         tiers: Tiers,
         allocator: Allocator,
-        dirty: DirtySet,
-        locks: InodeLocks,
+        syncer: Syncer,
         reclaimer: Reclaimer,
     ) -> None:
         self._index = index
         self._tiers = tiers
         self._allocator = allocator
-        self._dirty = dirty
-        self._locks = locks
-        self._migrations = locks.migrations
+        self._syncer = syncer
+        self._dirty = syncer.dirty
+        self._locks = syncer.dirty.locks
+        self._migrations = self._locks.migrations
         self._reclaimer = reclaimer
 
     def place(self, ino: int, prefix: int, *, keep_mirror: bool, paced: Paced) -> Migrated:
@@ -210,7 +210,7 @@ class Migrator:
         with self._migrating(done) as begun:
             if sum(self._dirty.get(ino) is not None for ino in begun) > SYNCED_ONE_BY_ONE:
                 with suppress(OSError):  # what fails shows file by file
-                    self._dirty.checkpoint()
+                    self._syncer.checkpoint()
             jobs = [job for ino in begun if (job := self._mirror_job(ino, done))]
             with self._undone(jobs) as finished:
                 self._mirror(jobs, done, paced)
@@ -343,7 +343,7 @@ class Migrator:
         A change that began before the migration does not invalidate it, and leaves no trace if it
         fails: under the lock there is none. A dirty file is synced first.
         """
-        self._dirty.sync(ino, leave=True)
+        self._syncer.sync(ino, leave=True)
         try:
             with self._locks.hold(ino, wait=False):
                 inode = self._index.inodes.find(ino)

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tierfs.common.metrics import Metrics
-from tierfs.fs.dirty import DirtySet
-from tierfs.fs.locks import InodeLocks, WouldBlock
+from tierfs.fs.locks import WouldBlock
+from tierfs.fs.sync import Syncer
 from tierfs.fs.tiers import Tiers
 from tierfs.metadata.index import Index
 from tierfs.metadata.inodes import Inode
@@ -32,14 +32,13 @@ BATCH = 1000
 class Reclaimer:
     """A queue of inodes and the one who works it off. Thread-safe."""
 
-    def __init__(
-        self, index: Index, tiers: Tiers, dirty: DirtySet, locks: InodeLocks, metrics: Metrics
-    ) -> None:
+    def __init__(self, index: Index, tiers: Tiers, syncer: Syncer, metrics: Metrics) -> None:
         self._index = index
         self._tiers = tiers
-        self._dirty = dirty
-        self._locks = locks
-        self._migrations = locks.migrations
+        self._syncer = syncer
+        self._dirty = syncer.dirty
+        self._locks = syncer.dirty.locks
+        self._migrations = self._locks.migrations
         self._reclaimed = metrics.reclaimed_files
         self._working = threading.Lock()
         self._mutex = threading.Lock()
@@ -111,7 +110,7 @@ class Reclaimer:
         self, unlinked: list[Inode], cut: list[Inode], replaced: list[tuple[int, Replaced]]
     ) -> bool:
         if cut or replaced or any(stat.S_ISREG(inode.mode) for inode in unlinked):
-            self._dirty.flush()
+            self._syncer.flush()
             self._index.sync()
         for start in range(0, len(unlinked), BATCH):
             self._remove(unlinked[start : start + BATCH])

@@ -6,7 +6,6 @@ Byte N of a file is at offset N of either object, so a copy between the stores s
 from __future__ import annotations
 
 import errno
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -145,7 +144,7 @@ def _nothing() -> None:
     """A moment needs no work."""
 
 
-class Content(ABC):
+class Content:
     """What a change does to a range of a file, where it is more than bytes that are at hand."""
 
     __slots__ = ("_length",)
@@ -159,7 +158,6 @@ class Content(ABC):
     def __len__(self) -> int:
         return self._length
 
-    @abstractmethod
     def put(self, store: ObjectStore, fd: int, extent: Extent) -> None:
         """Do so to one part of the range, in one object, by a descriptor to write to it.
 
@@ -167,6 +165,7 @@ class Content(ABC):
             Damage: an object that is read from is missing or too short.
             OSError: a call on a backing directory failed.
         """
+        raise NotImplementedError
 
 
 class FlashFull(Exception):
@@ -236,51 +235,35 @@ class Tiers:
             raise Damage(inode.ino, str(exc)) from None
 
     def write(
-        self,
-        at: int,
-        ino: int,
-        fd: int,
-        extent: Extent,
-        data: Buffer | Content,
-        holds: int,
-        *,
-        now: bool = False,
+        self, at: int, ino: int, fd: int, offset: int, data: Buffer, holds: int, *, now: bool
     ) -> None:
-        """Put ``data`` into an extent by a descriptor of object ``at``, which ``holds`` so many.
+        """Write all of ``data`` by a descriptor of object ``at``, which ``holds`` so many bytes.
 
-        ``now``: only if it waits for nothing.
+        ``holds`` 0: nothing is to be checked. ``now``: only if it waits for nothing.
 
         Raises:
             WouldBlock: with ``now``; some bytes may have been written.
             Damage: the object is missing or too short, and a write would hide that.
         """
-        if isinstance(data, Content):
-            store = self.stores[at]
-            self._check(store, ino, fd, holds)
-            data.put(store, fd, extent)
-            return
+        store = self.stores[at]
         try:
-            self.write_held(at, fd, extent.offset, data, holds, now=now)
+            if holds:
+                store.check(fd, holds)
+            if not now:
+                store.write_by(fd, offset, data)
+            elif not store.write_now(fd, offset, data):
+                raise WouldBlock
         except ObjectLost as exc:
             raise Damage(ino, str(exc)) from None
-
-    def write_held(
-        self, at: int, fd: int, offset: int, data: Buffer, holds: int, *, now: bool
-    ) -> None:
-        """Write bytes as ``write`` does.
-
-        Raises:
-            WouldBlock: as ``write``.
-            ObjectLost: the object is missing or too short.
-        """
-        store = self.stores[at]
-        if holds:
-            store.check(fd, holds)
-        if not now:
-            store.write_by(fd, offset, data)
-        elif not store.write_now(fd, offset, data):
-            raise WouldBlock
         self._written[at].inc(len(data))
+
+    def apply(
+        self, at: int, ino: int, fd: int, extent: Extent, content: Content, holds: int
+    ) -> None:
+        """Do what ``content`` says to an extent of object ``at``; raises as ``write`` does."""
+        store = self.stores[at]
+        self._check(store, ino, fd, holds)
+        content.put(store, fd, extent)
 
     def extend(self, at: int, ino: int, fd: int, length: int, holds: int) -> None:
         """Extend object ``at`` with a hole by its descriptor; raises as ``write`` does."""

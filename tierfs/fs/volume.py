@@ -38,12 +38,9 @@ from tierfs.storage.markers import (
     write_marker,
 )
 from tierfs.storage.objects import ObjectStore, Space
-from tierfs.storage.replaced import ReplacedObjects, to_put_back
+from tierfs.storage.replaced import ReplacedObjects
 
 log = logging.getLogger(__name__)
-
-RECOVERED_AT_ONCE = 256
-"""Files that a mount after an unclean end looks at before it answers."""
 
 HEADS = trust.HEADS
 OBJECTS = trust.OBJECTS
@@ -195,7 +192,7 @@ class Volume:
                 renew(settings, markers, self.index, os_)
             self._flash = _open_store("flash", settings.flash / HEADS, os_, resources)
             self._disk = _open_store("disk", settings.disk / OBJECTS, os_, resources)
-            self._replaced = tuple(
+            replaced = tuple(
                 _open_replaced(store, os_, resources, read_only=read_only)
                 for store in (self._flash, self._disk)
             )
@@ -205,9 +202,7 @@ class Volume:
             self.index.attach_cache(ports.cache)
             self.fs = FileSystem(
                 index=self.index,
-                tiers=Tiers(
-                    self._flash, self._disk, metrics, os_, self.index.made_from, self._replaced
-                ),
+                tiers=Tiers(self._flash, self._disk, metrics, os_, self.index.made_from, replaced),
                 head=settings.head,
                 volume=self.uuid,
                 metrics=metrics,
@@ -217,68 +212,12 @@ class Volume:
             resources.callback(self.fs.dirty.close)
             self.checkpoints = Checkpoints(
                 self.index,
-                self.fs.dirty,
+                self.fs.syncer,
                 self.fs.reclaimer,
                 self._flash.space().capacity,
                 lambda: renew(settings, read_markers(settings), self.index, os_),
             )
             self._resources = resources.pop_all()
-
-    def recover(self) -> int:
-        """Take over what a crash left: dirty files, files unlinked while open, pending truncations.
-
-        A little is worked off at once. Of much, each file waits for its first use, or for
-        ``reconcile`` and the reclaimer in the background: a mount must not wait for a cold disk.
-
-        Returns how many files were unlinked.
-
-        Raises:
-            FsError, OSError: the index could not be read or synced.
-        """
-        self._put_back()
-        dirty = self.fs.dirty.load()
-        if self.read_only:
-            return 0
-        orphans, cut = self.fs.reclaimer.add_leftovers()
-        if dirty <= RECOVERED_AT_ONCE:
-            self.reconcile()
-        if orphans + cut <= RECOVERED_AT_ONCE:
-            self.fs.reclaimer.drain()
-        return orphans
-
-    def _put_back(self) -> None:
-        """Undo, of objects, truncations that a power cut took back; the others are freed."""
-        for at, objects in enumerate(self._replaced):
-            found = objects.all()
-            wanted = to_put_back(found, self.index.version_of)
-            if wanted and self.read_only:
-                log.warning(
-                    "%d files cannot be read before the volume is mounted to be written: "
-                    "a power cut took back their truncation",
-                    len(wanted),
-                )
-                return
-            for each in wanted:
-                objects.put_back(each)
-                # Of the other object there may be one that only the newer content had.
-                self.fs.dirty.bounded.add(each.ino)
-            self.fs.dirty.replaced.extend((at, each) for each in found if each not in wanted)
-
-    def reconcile(self, stop: Callable[[], bool] = lambda: False) -> None:
-        """Find the size of every dirty file that an unclean end left, until ``stop`` says so.
-
-        What cannot be looked at is logged, and waits for its first use.
-
-        Raises:
-            FsError: the index failed.
-        """
-        for ino in self.fs.dirty.unreconciled:
-            if stop():
-                return
-            try:
-                self.fs.dirty.reconcile(ino)
-            except OSError as exc:
-                log.warning("inode %d: its size is not known yet: %s", ino, exc)
 
     def usage(self) -> Usage:
         """Counts and room by tier: what the index keeps, and a statvfs of each directory."""
@@ -349,7 +288,7 @@ def open_volume(
         force=force,
     )
     try:
-        orphans = volume.recover()
+        orphans = volume.fs.recovery.run()
     except BaseException:
         volume.close()
         raise

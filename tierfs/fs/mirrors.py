@@ -1,0 +1,129 @@
+"""Mirrors of files that change: made for an fsync, ended before they are older than the file.
+
+A mirror is a copy of the head in the file's own disk object. The policy may ask that what was
+synced is on disk as well (``mirror: sync``). Then an fsync(2) makes the mirror before it returns,
+and a write to a head that has one sends the head to disk: what was synced is never on flash alone.
+
+Before bytes change that the mirror has a copy of, the index says durably that there is no mirror.
+Else a power cut could bring back a mirror that is older than the file.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from tierfs.common.errors import FsError
+from tierfs.fs.migration import Migrator
+from tierfs.fs.reclaim import Reclaimer
+from tierfs.fs.sync import Syncer
+from tierfs.fs.tiers import Tiers, lengths_of
+from tierfs.metadata.index import Index
+from tierfs.metadata.inodes import Inode
+
+PAUSES_S: Final = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+"""Between attempts to mirror a file that others write to or migrate; then it goes to disk."""
+
+REFUSED: Final[Mapping[str, int]] = {"no-room": errno.ENOSPC, "failed": errno.EIO}
+"""What a file that cannot be mirrored means for the fsync that waits for it."""
+
+
+def _unpaced(_bytes: int) -> None:
+    """Somebody waits for the copy."""
+
+
+class Mirrors:
+    """Mirrors by inode number. Thread-safe.
+
+    Raises from every method:
+        FsError: the index failed, ENOSPC the disk is full, EIO it failed, as the log says.
+        OSError: a call on a backing directory failed.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        tiers: Tiers,
+        syncer: Syncer,
+        reclaimer: Reclaimer,
+        migrator: Migrator,
+    ) -> None:
+        self._index = index
+        self._tiers = tiers
+        self._syncer = syncer
+        self._dirty = syncer.dirty
+        self._locks = syncer.dirty.locks
+        self._reclaimer = reclaimer
+        self._migrator = migrator
+        self.at_sync: Callable[[int], bool] = lambda _: False
+        """Whether what was synced of a file must be on disk as well; who has a policy tells."""
+
+    def ensure(self, ino: int) -> None:
+        """Have the disk hold all of a file, durably; others may write or migrate it meanwhile."""
+        for pause in PAUSES_S:
+            row = self._index.inodes.find(ino)
+            if row is None or row.mirrored or not lengths_of(row).flash:
+                break
+            outcome = self._migrator.mirror([ino], paced=_unpaced)[0].outcome
+            if outcome in REFUSED:
+                raise FsError(REFUSED[outcome])
+            if outcome != "changed":
+                break
+            time.sleep(pause)
+        else:
+            with self._locks.hold(ino):
+                self._locks.migrations.invalidate(ino)
+                inode = self._index.inodes.get(ino)
+                if not inode.mirrored and lengths_of(inode).flash:
+                    self.spill(inode, mirrored=False)
+        self._index.sync()
+
+    def end(self, inode: Inode) -> Inode:
+        """Let nobody believe the mirror any more, also after a power cut; returns the inode then.
+
+        The caller holds the inode's lock.
+        """
+        ino = inode.ino
+        self._store(ino, 0)
+        if inode.size <= inode.prefix:
+            self._reclaimer.add_truncation(ino)
+        try:
+            self._index.sync()
+        except FsError:
+            # No byte was changed: the mirror is as good as it was, and the next write asks again.
+            self._store(ino, 1)
+            raise
+        return inode._replace(mirrored=0)
+
+    def spill(self, inode: Inode, *, mirrored: bool) -> Inode:
+        """Move the head to disk, where there is room; returns the inode as it is then.
+
+        The caller holds the inode's lock. ``mirrored``: the mirror has the head as it was before
+        the write that spills it, and the write puts all that it changes there again.
+        """
+        ino = inode.ino
+        with self._index.transaction():
+            self._index.pending_truncations.add(ino)  # whichever copy is one too many in the end
+        self._reclaimer.add_truncation(ino)
+        self._syncer.check_flash(ino)
+        if not (mirrored and self._tiers.mirror_is_whole(inode)):
+            self._tiers.spill(inode)
+        with self._index.transaction():
+            row = self._index.inodes.get(ino)
+            row = row._replace(prefix=0, mirrored=0, version=row.version + 1)
+            self._index.inodes.update(row)
+            self._dirty.distrust(ino)  # the disk object may have been longer than the file
+        self._index.sync()
+        self._tiers.flash.remove(ino)
+        self._dirty.spilled(ino)
+        return row
+
+    def _store(self, ino: int, mirrored: int) -> None:
+        """Note whether there is a mirror; without it, its object may be one too many."""
+        with self._index.transaction():
+            row = self._index.inodes.get(ino)
+            if row.size <= row.prefix:
+                self._index.pending_truncations.add(ino)
+            self._index.inodes.update(row._replace(mirrored=mirrored, version=row.version + 1))

@@ -1,0 +1,330 @@
+"""Dirty files are synced: one for fsync(2) or before a migration, all of them for a checkpoint.
+
+A sync makes durable what was changed before it began. A file that somebody changes meanwhile stays
+in the dirty set, and only its synced size is noted.
+
+The kernel reports a failed write-back once to each open descriptor, and forgets it with its inode
+(https://docs.kernel.org/filesystems/vfs.html, "Handling errors during writeback"). So an error
+that a sync finds sticks to the file, until that is truncated to 0.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import threading
+from contextlib import suppress
+from operator import attrgetter
+from typing import NamedTuple
+
+from tierfs.common.errors import Damage, FsError
+from tierfs.common.extents import MAX_FILE_SIZE, object_lengths
+from tierfs.common.metrics import Metrics
+from tierfs.fs.directory import path_of
+from tierfs.fs.dirty import DirtyFile, DirtySet
+from tierfs.fs.tiers import DISK, FLASH, Tiers
+from tierfs.metadata.index import Index
+from tierfs.metadata.inodes import Inode
+from tierfs.metadata.recovery import DirtyRow
+from tierfs.storage.objects import ObjectLost
+
+log = logging.getLogger(__name__)
+
+BATCH = 500
+"""Rows changed in one transaction: other requests wait that long at most."""
+
+
+class _Covered(NamedTuple):
+    """What a sync covers of one file: all that was changed before it began."""
+
+    file: DirtyFile
+    version: int
+    size: int
+    """Bytes that it makes durable at least."""
+    shrinks: int
+    was_cut: bool
+
+
+class Syncer:
+    """Syncs files of the dirty set. Thread-safe.
+
+    Raises from every method:
+        IndexFailed: SQLite failed.
+    """
+
+    def __init__(self, index: Index, tiers: Tiers, dirty: DirtySet, metrics: Metrics) -> None:
+        self._index = index
+        self._tiers = tiers
+        self.dirty = dirty
+        self._files = dirty.files
+        self._locks = dirty.locks
+        self._flushing = threading.Lock()
+        self._failures = metrics.sync_failures
+
+    def sync(self, ino: int, *, leave: bool = False) -> None:
+        """Sync the objects of a file; with ``leave`` it leaves the set if it does not change.
+
+        Else it stays until a checkpoint: a file that is synced again and again need not enter it
+        each time.
+
+        Raises:
+            FsError: EIO, an earlier sync of the file failed.
+            OSError: the sync failed; this sticks to the file.
+            Damage: an object is missing.
+        """
+        file = self._files.get(ino)
+        if file is None:
+            return
+        with file.lock:
+            while self._files.get(ino) is file:
+                if file.error:
+                    raise _lost(file)
+                if file.synced_version == file.version and not file.needs_trim and not leave:
+                    return
+                if file.needs_trim:
+                    with self._locks.hold(ino):
+                        inode = self._index.inodes.get(ino)
+                        self.dirty.make_exact(file, inode, 0, wait=True, sync=True)
+                file.smallest_size = MAX_FILE_SIZE
+                version, shrinks, was_cut = file.version, file.truncations, file.needs_trim
+                inode = self._index.inodes.get(ino)
+                try:
+                    if file.synced_version != version:
+                        self._sync_objects(file, inode)
+                except FileNotFoundError as exc:
+                    if self._moved(inode):
+                        continue
+                    raise Damage(ino, f"its {exc} object is missing") from None
+                except ObjectLost as exc:
+                    raise Damage(ino, str(exc)) from None
+                if not self._moved(inode):
+                    if leave:
+                        self._spell_out(ino)
+                    covered = _Covered(file, version, inode.size, shrinks, was_cut)
+                    self._settle([covered], leave=leave)
+                    return
+
+    def flush(self) -> None:
+        """Sync both tiers.
+
+        Every failure must be found here: a later sync of the same filesystem would not report it.
+
+        Raises:
+            OSError: a tier could not be synced; it sticks to the files whose bytes are lost.
+        """
+        with self._flushing:
+            try:
+                self._tiers.flush()
+            except OSError as exc:
+                self._blame(exc)
+                raise
+
+    def checkpoint(self) -> None:
+        """Sync both tiers; all files that do not change meanwhile leave the set.
+
+        Raises:
+            OSError: as ``flush``; no file has left then.
+        """
+        more = self._index.inodes.are_touched
+        while more:
+            with self._index.transaction():
+                more = self._index.inodes.store_touched(BATCH)
+        files = sorted(self._files.values(), key=attrgetter("ino"))
+        covered = [
+            _Covered(file, file.version, 0, file.truncations, file.needs_trim) for file in files
+        ]
+        self.flush()
+        for start in range(0, len(covered), BATCH):
+            self._settle(covered[start : start + BATCH], leave=True)
+
+    def check_flash(self, ino: int) -> None:
+        """Sync the flash object, whose bytes are about to be copied: none that a device refused.
+
+        Raises:
+            OSError: it could not be synced; this sticks to the file.
+        """
+        file = self._files.get(ino)
+        if file is None:
+            return
+        if file.error:
+            raise _lost(file)
+        fd = self.dirty.duplicate(file, FLASH)
+        try:
+            if fd >= 0:
+                self._tiers.flash.sync_data(ino, fd)
+        except OSError as exc:
+            self._stick(file, exc)
+            raise
+        finally:
+            if fd >= 0:
+                os.close(fd)
+
+    def _sync_objects(self, file: DirtyFile, inode: Inode) -> None:
+        stores = self._tiers.stores
+        for at, length in enumerate(object_lengths(inode.size, inode.prefix)):
+            if not length:
+                if file.names_unsynced[at]:
+                    self._sync_removal(file, at)
+                continue
+            fd = self.dirty.duplicate(file, at)
+            held = fd >= 0
+            if not held:
+                try:
+                    fd = stores[at].hold(inode.ino)
+                except FileNotFoundError:
+                    raise FileNotFoundError(stores[at].name) from None
+            try:
+                if stores[at].is_removed(fd):
+                    raise FileNotFoundError(stores[at].name)
+                try:
+                    stores[at].sync_data(inode.ino, fd)
+                    if file.names_unsynced[at] or not held:
+                        stores[at].sync_name(inode.ino)
+                        file.names_unsynced[at] = False
+                except OSError as exc:
+                    self._stick(file, exc)
+                    raise
+            finally:
+                os.close(fd)
+
+    def _sync_removal(self, file: DirtyFile, at: int) -> None:
+        """Else a power cut may bring an object back, whose length would be believed."""
+        try:
+            self._tiers.stores[at].sync_removal(file.ino)
+        except OSError as exc:
+            self._stick(file, exc)
+            raise
+        file.names_unsynced[at] = False
+
+    def _moved(self, inode: Inode) -> bool:
+        now = self._index.inodes.cached(inode.ino) or self._index.inodes.find(inode.ino)
+        return now is not None and now.prefix != inode.prefix
+
+    def _settle(self, synced: list[_Covered], *, leave: bool) -> None:
+        """Note what was synced, and write what is noted in memory of it.
+
+        Files that did not change meanwhile leave the set, where they may. Of one that somebody is
+        changing only the synced size is noted.
+        """
+        left: list[DirtyFile] = []
+        held: list[int] = []
+        first = self._index.dirty.first
+        before = [
+            (each.file, each.file.synced_size, each.file.trusted, each.file.synced_version)
+            for each in synced
+        ]
+        try:
+            with self._index.transaction():
+                for each in synced:
+                    if self._files.get(each.file.ino) is each.file and not each.file.error:
+                        self._settle_one(each, held, left if leave else None)
+                if left:
+                    self._index.dirty.delete(*(file.ino for file in left if file.has_row))
+                    self._raise(synced[-1].file.ino + 1)
+        except BaseException:
+            self._index.dirty.first = first
+            for file in left:
+                self._files[file.ino] = file
+            for file, lower, trusted, version in before:
+                file.synced_size, file.trusted, file.synced_version = lower, trusted, version
+            raise
+        else:
+            if left:
+                for file in left:
+                    self.dirty.let_go(file, (FLASH, DISK))
+        finally:
+            for ino in held:
+                self._locks.release(ino)
+
+    def _settle_one(self, synced: _Covered, held: list[int], left: list[DirtyFile] | None) -> None:
+        """``held`` gets its number if its lock is held now, and ``left`` the file if it leaves."""
+        file, version, size, shrinks, was_cut = synced
+        is_free = self._locks.try_acquire(file.ino)
+        if is_free:
+            held.append(file.ino)
+        is_same = is_free and file.version == version and not file.needs_trim
+        self._index.inodes.store([file.ino])
+        if is_same:
+            file.synced_version = version
+        if is_same and left is not None:
+            del self._files[file.ino]
+            left.append(file)
+        else:
+            # What was exact before the sync is so durably, if nothing was cut since.
+            trusted = (
+                is_free and not was_cut and file.truncations == shrinks and not file.needs_trim
+            )
+            lower = max(file.synced_size, min(size, file.smallest_size))
+            self.dirty.set_row(file, lower, trusted=trusted or file.trusted)
+
+    def _spell_out(self, end: int) -> None:
+        """Give files of the set with numbers before ``end`` rows, a few at a time."""
+        dirty = self._index.dirty
+        while dirty.first < end:
+            first = dirty.first
+            try:
+                with self._index.transaction():
+                    self._raise(min(dirty.first + BATCH, end))
+            except BaseException:
+                dirty.first = first
+                raise
+
+    def _raise(self, first: int) -> None:
+        """Let files before the number ``first`` be in the set by their rows; in a transaction.
+
+        All of them are known here: numbers grow, and a file is in the set before it is committed.
+        """
+        dirty = self._index.dirty
+        if first > dirty.first:
+            self._index.inodes.store_touched()
+            dirty.raise_to(first, filter(None, map(self._spelled_out, range(dirty.first, first))))
+
+    def _spelled_out(self, ino: int) -> DirtyRow | None:
+        """The row that an inode gets, if it has none; None: it is not in the set."""
+        file = self._files.get(ino)
+        if file is not None:
+            file.has_row = True
+            return DirtyRow(ino, file.synced_size, file.error, int(file.trusted))
+        lower = self._index.inodes.unreconciled.get(ino)
+        return None if lower is None else DirtyRow(ino, lower, 0, 1)
+
+    def _blame(self, exc: OSError) -> None:
+        """Find the files whose bytes were not written: their own descriptors know."""
+        for file in list(self._files.values()):
+            with file.lock, suppress(FsError):
+                try:
+                    if file.unobserved:
+                        raise exc
+                    stores = self._tiers.stores
+                    for at, store in enumerate(stores):
+                        fd = self.dirty.duplicate(file, at)
+                        if fd >= 0:
+                            try:
+                                store.sync_data(file.ino, fd)
+                            finally:
+                                os.close(fd)
+                except OSError as found:
+                    self._stick(file, found)
+
+    def _stick(self, file: DirtyFile, exc: OSError) -> None:
+        file.error = exc.errno or errno.EIO
+        if self._locks.try_acquire(file.ino):  # a writer may be using them
+            self.dirty.let_go(file, (FLASH, DISK))
+            self._locks.release(file.ino)
+        self._failures.inc()
+        inode = self._index.inodes.find(file.ino)
+        where = path_of(self._index, inode) if inode else "(unlinked)"
+        log.error(
+            "%s: bytes could not be written to the device (%s): fsync fails until the file is "
+            "truncated to 0 or replaced, or the volume is mounted again",
+            where,
+            exc.strerror,
+        )
+        with self._index.transaction():
+            self.dirty.set_row(file, file.synced_size, trusted=file.trusted)
+            self._index.dirty.set_error(file.ino, file.error)
+
+
+def _lost(file: DirtyFile) -> FsError:
+    return FsError(file.error, "an earlier sync of the file failed: its bytes may be lost")
