@@ -12,9 +12,9 @@ from typing import Any
 
 import click
 
-from tierfs.cli.bar import bar
+from tierfs.cli.command import PATH, Command
 from tierfs.cli.messages import counted
-from tierfs.cli.verb import PATH, Verb
+from tierfs.cli.progress import progress_bar
 from tierfs.common.errors import ExitCode, NotMounted, TierfsError
 from tierfs.common.text import printable
 from tierfs.common.units import format_size
@@ -32,7 +32,7 @@ tierfs export --json /mnt/images /backup/images | jq .problems
 
 
 @click.command(
-    cls=Verb, epilog=EXAMPLES, name="export", short_help="Copy a tree out, with all attributes."
+    cls=Command, epilog=EXAMPLES, name="export", short_help="Copy a tree out, with all attributes."
 )
 @click.argument("path", metavar="PATH", type=PATH)
 @click.argument("target", metavar="TARGET", type=PATH)
@@ -84,7 +84,7 @@ def _objects(mountpoint: Path) -> Iterator[DiskObjects | None]:
 @contextmanager
 def _bar() -> Iterator[Any]:
     """A progress bar on standard error if that is a terminal."""
-    with bar("{task.completed:,.0f} files") as progress:
+    with progress_bar("{task.completed:,.0f} files") as progress:
         task = progress.add_task("exporting", total=None, done="")
 
         def watch(report: Report) -> None:
