@@ -69,7 +69,7 @@ def test_reads_and_pins_by_hand_are_regarded(mount: Mount) -> None:
     (found,) = explained(path)
     assert (found["pinned"], found["wanted"], found["why"]) == (True, "all", "pin by hand")
     said = tierfs("policy", "explain", path)
-    assert re.search(r"(?m)^  reads         [0-9.]+ requests of late, the last [0-9.]+s ago$", said)
+    assert re.search(r"(?m)^  reads         [0-9.]+ recent requests, the last [0-9.]+s ago$", said)
     assert "\n  => here       head 8KiB," in said
     assert "\n  wanted there  all of it: pinned by hand, whatever the rule says" in said
     os.setxattr(mount.path / "b", "user.state", b"hot")

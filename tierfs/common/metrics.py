@@ -170,8 +170,8 @@ TABLE = (
         "Files that are to be moved and wait, pinned ones included.",
     ),
     Metric("misplaced_bytes", "gauge", ("reason",), "Bytes of them that are to be moved."),
-    Metric("sweep_progress", "gauge", (), "How much of a round through the index is done, 0 to 1."),
-    Metric("sweep_rounds", "gauge", (), "Rounds through the index since the mount."),
+    Metric("scan_progress", "gauge", (), "How much of the current scan is done, 0 to 1."),
+    Metric("scans", "gauge", (), "Scans of the index since the mount."),
     Metric(
         "tier_free_bytes",
         "gauge",
@@ -245,8 +245,8 @@ class Metrics:
         self.pinned_elsewhere_bytes = self._gauge("pinned_elsewhere_bytes")
         self.misplaced_files = self._gauge("misplaced_files")
         self.misplaced_bytes = self._gauge("misplaced_bytes")
-        self.sweep_progress = self._gauge("sweep_progress")
-        self.sweep_rounds = self._gauge("sweep_rounds")
+        self.scan_progress = self._gauge("scan_progress")
+        self.scans = self._gauge("scans")
         self.tier_free_bytes = self._gauge("tier_free_bytes")
         self.tier_answers = self._gauge("tier_answers")
 

@@ -26,7 +26,7 @@ T = TypeVar("T")
 PRAGMAS = (
     "PRAGMA query_only = ON",
     "PRAGMA cache_size = -4096",  # 4 MiB: rows are read once
-    "PRAGMA mmap_size = 0",  # or a sweep would map the whole index
+    "PRAGMA mmap_size = 0",  # or a scan would map the whole index
     "PRAGMA busy_timeout = 10000",
 )
 

@@ -117,8 +117,8 @@ EVICT: Field[Evict] = Field(
     Choice(EVICTIONS),
     "lru",
     "heat",
-    "How files are chosen when flash is full: those read least of late (`heat`), those not read for"
-    " the longest time (`lru`), or not at all (`never`).",
+    "How files are chosen when flash is full: those read least, where recent reads count most"
+    " (`heat`), those not read for the longest time (`lru`), or not at all (`never`).",
     "heat",
 )
 CLASS = Field(

@@ -4,10 +4,10 @@
 list, and `in_disk_order` sorts them: objects are named by inode number, 1,024 neighbours to a
 directory, and inode numbers follow the order in which files were made. So files of neighbouring
 numbers were most likely written one after the other, and lie near one another on the disk: reading
-by rising inode number is a sweep over it.
+by rising inode number is one pass over it.
 
 Millions of names are not held in memory for that. They are sorted a window at a time: each window
-is a sweep. To sort everything would save little: in a window of 100,000 files the next is
+is one pass. To sort everything would save little: in a window of 100,000 files the next is
 on average 1/100,000 of the disk away, where a seek costs less than the half turn that the
 disk waits for in any case.
 """

@@ -1,4 +1,4 @@
-"""How much each file was read of late, in bounded memory, and when it will be read again.
+"""How much each file was read recently, in bounded memory, and when it will be read again.
 
 **The table** is arrays, `SLOT_BYTES` (29) bytes a slot, that never grow. A file's slot is in one
 bucket of `WAYS` slots, by the hash of its inode number. In a full bucket a new file takes the place

@@ -106,7 +106,7 @@ class Mover:
         return self._limits.may_work(local)
 
     def is_suspended(self) -> bool:
-        """Whether too many moves failed of late."""
+        """Whether too many recent moves failed."""
         return self.suspension.holds(self._monotonic())
 
     def stop(self) -> None:

@@ -235,7 +235,7 @@ class PromotionPlanner:
 
 
 class RecentActivity:
-    """Files that were changed or read of late: they are looked at soon, one by one.
+    """Files that were changed or read recently: they are evaluated soon, one by one.
 
     What was read and lacks something on flash becomes a candidate. What was changed is considered
     once it was left alone for a while.

@@ -110,9 +110,9 @@ class EngineState:
     """Whether work that can wait is done now."""
     suspended: bool
     """Whether nothing is moved for a while, since too many moves failed."""
-    sweep: float
+    scan: float
     """How much of the present scan is done, 0 to 1."""
-    sweeps: int
+    scans: int
     """Scans completed since the mount."""
     waits_for_mirror: int
     """Files known to have bytes on flash alone that are to be copied."""
@@ -180,5 +180,5 @@ class Totals:
             files, size = state.misplaced.get(reason, NO_FILES)
             metrics.misplaced_files.labels(reason).set(files)
             metrics.misplaced_bytes.labels(reason).set(size)
-        metrics.sweep_progress.set(state.sweep)
-        metrics.sweep_rounds.set(state.sweeps)
+        metrics.scan_progress.set(state.scan)
+        metrics.scans.set(state.scans)

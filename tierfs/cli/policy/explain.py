@@ -308,12 +308,12 @@ def _answer(mountpoint: Path, inos: list[int]) -> dict[str, Any]:
 
 def _reads(found: dict[str, Any]) -> str:
     if found["reads"] is None:
-        return "none known of late"
+        return "none known"
     last = ""
     if found["last_read"] is not None:
         ago = max(0.0, time.time() - found["last_read"])
         last = f", the last {format_duration(int(ago * SECOND))} ago"
-    return f"{found['reads']:g} requests of late{last}"
+    return f"{found['reads']:g} recent requests{last}"
 
 
 def _prefix(wanted: int | str) -> str:
