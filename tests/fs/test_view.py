@@ -190,7 +190,7 @@ class Machine(RuleBasedStateMachine):
     @rule(place=places, cookie=st.integers(0, 2))
     def list(self, place: int, cookie: int) -> None:
         with suppress(FsError):
-            self.fs.listing.publish(self.directory(place), cookie)
+            self.fs.listing.fill(self.directory(place), cookie)
             sorted(entry.name for entry in self.fs.listing.after(self.directory(place)))
 
     @rule()
@@ -200,7 +200,7 @@ class Machine(RuleBasedStateMachine):
             with suppress(FsError):
                 self.fs.xattrs.get(ino, b"user.a")
         for directory in {self.directory(place) for place in range(10)}:
-            self.fs.listing.publish(directory, 0)
+            self.fs.listing.fill(directory, 0)
             for name in NAMES:
                 with suppress(FsError):
                     self.fs.names.forget(self.fs.names.lookup(directory, name).ino)
@@ -351,7 +351,7 @@ def test_threads_publish_nothing_old(opened: Opened) -> None:
     fs = opened.fs
 
     def listed(_number: int) -> None:
-        fs.listing.publish(ROOT, 0)
+        fs.listing.fill(ROOT, 0)
         list(fs.listing.after(ROOT))
 
     steps: list[Callable[[int], object]] = [

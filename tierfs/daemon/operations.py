@@ -142,7 +142,7 @@ class Operations:
         if name in BY_NUMBER:
             return self._by_number(parent, name, wait=wait)
         if not again:
-            self._fs.names.publish(parent, name)
+            self._fs.names.fill(parent, name)
             if self._filler:
                 self._filler.missed_in(parent)
             return None
@@ -202,7 +202,7 @@ class Operations:
     def readdir(self, ino: int, cookie: int, _size: int = 0, *, again: bool) -> list[Dentry] | None:
         """READDIRPLUS; no lookup count is added."""
         if not again:
-            self._fs.listing.publish(ino, cookie)
+            self._fs.listing.fill(ino, cookie)
             return None
         return list(islice(self._fs.listing.after(ino, cookie), LISTED))
 

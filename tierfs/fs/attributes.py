@@ -12,7 +12,7 @@ from tierfs.common.times import Clock, nearest
 from tierfs.fs import acl
 from tierfs.fs.data import Data
 from tierfs.fs.locks import WouldBlock
-from tierfs.fs.permissions import PRIVILEGED, Caller, set_by, with_permissions, without_set_id
+from tierfs.fs.permissions import PERMISSIONS, PRIVILEGED, Caller, set_by, without_set_id
 from tierfs.metadata.index import Index
 from tierfs.metadata.inodes import Columns, Inode
 
@@ -91,15 +91,11 @@ class Attributes:
             columns["ctime"] = self._clock()
             inode = self._index.inodes.change(row, **columns)
             if changes.mode is not None:
-                self._update_access_list(inode)
+                stored = self._index.xattrs.present(ino, acl.ACCESS)
+                if stored is not None:
+                    changed = acl.after_chmod(acl.parse(stored), inode.mode)
+                    self._index.xattrs.put(ino, acl.ACCESS, acl.render(changed))
         return inode
-
-    def _update_access_list(self, inode: Inode) -> None:
-        stored = self._index.xattrs.present(inode.ino, acl.ACCESS)
-        if stored is not None:
-            self._index.xattrs.put(
-                inode.ino, acl.ACCESS, acl.render(acl.after_chmod(acl.parse(stored), inode.mode))
-            )
 
 
 def blocks_of(inode: Inode) -> int:
@@ -113,7 +109,9 @@ def _columns(inode: Inode, changes: Changes, caller: Caller) -> Columns:
     """What is changed but for the ctime."""
     columns: Columns = {}
     if changes.mode is not None:
-        columns["mode"] = _set_mode(inode, changes.mode, caller)
+        mode = stat.S_IFMT(inode.mode) | changes.mode & PERMISSIONS
+        # The kernel has done so, but not where it took set-user-ID away itself (fuse_setattr).
+        columns["mode"] = mode if stat.S_ISDIR(mode) else set_by(mode, inode.gid, caller)
     elif changes.uid is not None or changes.gid is not None or changes == _NOTHING:
         # chown(2) takes set-user-ID from everyone, root too.
         columns["mode"] = without_set_id(inode.mode, inode.gid, caller)
@@ -126,9 +124,3 @@ def _columns(inode: Inode, changes: Changes, caller: Caller) -> Columns:
     if changes.mtime is not None:
         columns["mtime"] = nearest(changes.mtime)
     return columns
-
-
-def _set_mode(inode: Inode, permissions: int, caller: Caller) -> int:
-    mode = with_permissions(inode.mode, permissions)
-    # The kernel has done so, but not where it took set-user-ID away itself (fuse_setattr).
-    return mode if stat.S_ISDIR(mode) else set_by(mode, inode.gid, caller)

@@ -17,27 +17,18 @@ from tierfs.metadata.dentries import Dentry
 from tierfs.metadata.index import Index
 from tierfs.metadata.inodes import ROOT, Inode
 
-UNKNOWN = "(unlinked)"
-
-
-def path_of(index: Index, inode: Inode) -> str:
-    """A path of the inode from the root of the volume, or ``(unlinked)`` when no name is known."""
-    names: list[bytes] = []
-    current: Inode | None = inode
-    while current is not None and current.ino != ROOT:
-        name = index.dentries.name_of(current)
-        if name is None:
-            return UNKNOWN
-        names.append(name)
-        current = index.inodes.find(current.parent)
-    return "/" + "/".join(os.fsdecode(name) for name in reversed(names))
-
-
 NAME_MAX = 255
 """Bytes of a name (limits.h)."""
 
 LINK_MAX = 2**31 - 1
 """Hard links of an inode: XFS_MAXLINK of Linux."""
+
+DOT = b"."
+DOTDOT = b".."
+DOT_COOKIE = 1
+DOTDOT_COOKIE = 2
+
+UNKNOWN = "(unlinked)"
 
 
 def is_directory(inode: Inode) -> bool:
@@ -144,12 +135,6 @@ class Directories:
         return self._unlink(inode, nlink, self._clock())
 
 
-DOT = b"."
-DOTDOT = b".."
-DOT_COOKIE = 1
-DOTDOT_COOKIE = 2
-
-
 class Listing:
     """Entries by directory and cookie; a cookie stays good for as long as the directory lives."""
 
@@ -160,7 +145,7 @@ class Listing:
     def after(self, ino: int, cookie: int = 0) -> Iterator[Dentry]:
         """The entries behind ``cookie``; 0: all of them, ``.`` and ``..`` first (getdents(2)).
 
-        No reference is taken: ``refer`` to each entry that the kernel is told of.
+        No lookup is counted: ``refer`` to each entry that the kernel is told of.
 
         Raises:
             FsError: ENOTDIR, ESTALE.
@@ -168,8 +153,8 @@ class Listing:
         yield from (entry for entry in self._dots(ino) if entry.cookie > cookie)
         yield from self._index.dentries.after(ino, max(cookie, DOTDOT_COOKIE))
 
-    def publish(self, ino: int, cookie: int) -> None:
-        """Publish the page of entries behind ``cookie``.
+    def fill(self, ino: int, cookie: int) -> None:
+        """Put the page of entries behind ``cookie`` into the metadata cache.
 
         Raises:
             FsError: ENOTDIR, ESTALE.
@@ -182,7 +167,7 @@ class Listing:
         self._index.dentries.fill_listing(ino, cookie, dots)
 
     def refer(self, entry: Dentry) -> None:
-        """Take a reference on a listed inode, as READDIRPLUS does; not on ``.`` and ``..``."""
+        """Count a lookup of a listed inode, as READDIRPLUS does; not of ``.`` and ``..``."""
         if entry.cookie > DOTDOT_COOKIE:
             self._lookup_counts.add(entry.inode.ino)
 
@@ -190,3 +175,16 @@ class Listing:
         directory = as_directory(self._index.inodes.get(ino))
         parent = self._index.inodes.find(directory.parent) or directory
         return Dentry(DOT, DOT_COOKIE, directory), Dentry(DOTDOT, DOTDOT_COOKIE, parent)
+
+
+def path_of(index: Index, inode: Inode) -> str:
+    """A path of the inode from the root of the volume, or ``(unlinked)`` when no name is known."""
+    names: list[bytes] = []
+    current: Inode | None = inode
+    while current is not None and current.ino != ROOT:
+        name = index.dentries.name_of(current)
+        if name is None:
+            return UNKNOWN
+        names.append(name)
+        current = index.inodes.find(current.parent)
+    return "/" + "/".join(os.fsdecode(name) for name in reversed(names))

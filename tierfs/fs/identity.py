@@ -41,6 +41,9 @@ from tierfs.storage.markers import (
     rewrite_marker,
 )
 
+CHANGE: Final = ".tierfs-new-uuid"
+"""In the flash directory while the UUID is being changed: the old one and the new one."""
+
 
 class Markers(NamedTuple):
     """Both markers of a volume, read by who holds its locks."""
@@ -124,10 +127,6 @@ def _mark(settings: VolumeFile, markers: Markers, generation: str, os_: Os) -> N
 
 def _told(generation: str) -> str:
     return generation or "(none: made before there were generations)"
-
-
-CHANGE: Final = ".tierfs-new-uuid"
-"""In the flash directory while the UUID is being changed: the old one and the new one."""
 
 
 def give_new_uuid(settings: VolumeFile) -> uuid.UUID:

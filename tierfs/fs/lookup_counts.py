@@ -1,4 +1,4 @@
-"""How often the kernel knows each inode, so that an unlinked one lives until it is forgotten.
+"""Lookup counts: an unlinked inode lives until the kernel has forgotten it.
 
 The kernel counts every answer that carried an inode and gives the count back with FORGET
 (``fuse_lowlevel.h``, ``forget``). The counts live in small arrays: about 20 bytes an inode where
@@ -17,23 +17,23 @@ _EMPTY_PAGE = array("Q", bytes(8 * PAGE))
 
 
 class LookupCounts(Protocol):
-    """How often the kernel was told of each inode, and which of those are unlinked. Thread-safe."""
+    """The lookup count of each inode, and which of those inodes are unlinked. Thread-safe."""
 
     def add(self, ino: int) -> None:
         """The kernel is told of the inode once more."""
 
     def drop(self, ino: int, count: int) -> bool:
-        """Forget ``count`` references; True when an unlinked inode lost its last one."""
+        """Lower the count by ``count``; True when it is 0 now, and the inode is unlinked."""
 
     def orphan(self, ino: int) -> bool:
         """The inode lost its last name; True when the kernel does not know it either."""
 
     def count(self, ino: int) -> int:
-        """References held on an inode."""
+        """The lookup count of an inode."""
 
 
 class LookupCounter:
-    """LookupCounts counted here, where every FORGET comes by."""
+    """Counts of our own, where every FORGET comes by."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -49,7 +49,7 @@ class LookupCounter:
             page[ino & PAGE - 1] += 1
 
     def drop(self, ino: int, count: int) -> bool:
-        """Forget ``count`` references; True when an unlinked inode lost its last one."""
+        """Lower the count by ``count``; True when it is 0 now, and the inode is unlinked."""
         with self._lock:
             page = self._pages.get(ino >> PAGE_BITS)
             if page is None:
@@ -68,7 +68,7 @@ class LookupCounter:
             return False
 
     def count(self, ino: int) -> int:
-        """References held on an inode."""
+        """The lookup count of an inode."""
         with self._lock:
             return self._count(ino)
 

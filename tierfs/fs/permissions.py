@@ -9,6 +9,9 @@ from __future__ import annotations
 import stat
 from typing import Protocol
 
+PERMISSIONS = 0o7777
+SET_ID = stat.S_ISUID | stat.S_ISGID
+
 
 class Caller(Protocol):
     """The process behind a request; asked only where the answer counts, since asking takes time."""
@@ -46,10 +49,6 @@ PRIVILEGED: Caller = _Privileged()
 """May everything."""
 
 
-PERMISSIONS = 0o7777
-SET_ID = stat.S_ISUID | stat.S_ISGID
-
-
 def without_set_id(mode: int, gid: int, caller: Caller) -> int:
     """The mode of an inode of group ``gid`` after ``caller`` changed its owner.
 
@@ -74,8 +73,3 @@ def set_by(mode: int, gid: int, caller: Caller) -> int:
     if mode & stat.S_ISGID and not caller.in_group(gid):
         return mode & ~stat.S_ISGID
     return mode
-
-
-def with_permissions(mode: int, permissions: int) -> int:
-    """The same type with other permission bits (chmod(2))."""
-    return stat.S_IFMT(mode) | permissions & PERMISSIONS

@@ -23,6 +23,11 @@ from tierfs.metadata.index import Index
 from tierfs.metadata.inodes import Inode
 from tierfs.storage.objects import ObjectLost, ObjectStore
 
+MIB: Final = 1024 * 1024
+
+COPIED_AT_ONCE: Final = 8 * MIB
+"""Bytes of a copy that share no blocks: who asked for more asks again (copy_file_range(2))."""
+
 PUNCH: Final = PUNCH_HOLE | KEEP_SIZE
 
 
@@ -181,11 +186,6 @@ def _below(store: ObjectStore, ino: int, call: Callable[[int], int]) -> int:
     finally:
         os.close(source)
 
-
-MIB: Final = 1024 * 1024
-
-COPIED_AT_ONCE: Final = 8 * MIB
-"""Bytes of a copy that share no blocks: who asked for more asks again (copy_file_range(2))."""
 
 KINDS: Final = {0: Allocated, PUNCH_HOLE: Punched, ZERO_RANGE: Zeroed}
 """By the mode of fallocate(2), without FALLOC_FL_KEEP_SIZE."""

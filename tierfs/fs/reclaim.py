@@ -1,10 +1,10 @@
-"""Frees what nobody can read any more: objects of unlinked files, ends of truncated ones.
+"""Reclaiming: what nobody can read any more is freed, unlinked files and ends of truncated ones.
 
 Nothing is freed before the index that says so is durable, else a power cut could bring back a
 name whose bytes are gone; and before the index, the bytes of all files, else the file that was
 renamed over another could be as empty as the other is gone. One sync serves a whole batch, so
 freeing lags a little behind; when the disk is full, the writer that noticed frees the batch itself.
-What is being moved waits until it has arrived.
+A file with an in-flight migration waits for its end.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BATCH = 1000
 
 
 class Reclaimer:
-    """A queue of inodes and the one who works it off. Thread-safe."""
+    """Queues of inodes, and the work on them. Thread-safe."""
 
     def __init__(self, index: Index, tiers: Tiers, syncer: Syncer, metrics: Metrics) -> None:
         self._index = index
@@ -43,33 +43,36 @@ class Reclaimer:
         self._working = threading.Lock()
         self._mutex = threading.Lock()
         self._unlinked: set[int] = set()
-        self._cut: set[int] = set()
+        self._truncated: set[int] = set()
 
-    def add(self, ino: int) -> None:
-        """The inode was unlinked and the kernel forgot it: remove it."""
+    def add_unlinked(self, ino: int) -> None:
+        """The inode has no name, and the kernel forgot it: remove it."""
         with self._mutex:
             self._unlinked.add(ino)
 
     def add_truncation(self, ino: int) -> None:
-        """The file was cut or moved, and its row in ``cut`` committed: trim its objects."""
+        """The pending truncation of a file is committed: trim its objects."""
         with self._mutex:
-            self._cut.add(ino)
+            self._truncated.add(ino)
 
     def add_leftovers(self) -> tuple[int, int]:
-        """Queue all that a crash left; returns how many inodes were unlinked, and how many cut.
+        """Queue all that a crash left; returns how many inodes were unlinked, how many truncated.
 
         Only for when the kernel knows no inode.
+
+        Raises:
+            FsError: the index could not be read.
         """
-        orphans, cuts = self._index.inodes.orphans(), self._index.pending_truncations.all()
+        orphans, truncated = self._index.inodes.orphans(), self._index.pending_truncations.all()
         with self._mutex:
             self._unlinked.update(orphans)
-            self._cut.update(cuts)
-        return len(orphans), len(cuts)
+            self._truncated.update(truncated)
+        return len(orphans), len(truncated)
 
     @property
     def idle(self) -> bool:
         """Whether nothing waits."""
-        return not (self._unlinked or self._cut or self._dirty.replaced)
+        return not (self._unlinked or self._truncated or self._dirty.replaced)
 
     def drain(self) -> bool:
         """Free what is queued, and tell whether there was anything.
@@ -80,46 +83,38 @@ class Reclaimer:
             FsError, OSError: the index could not be made durable or changed; all stays queued.
         """
         with self._working:
-            unlinked, cut = self._take()
+            with self._mutex:
+                unlinked = {ino for ino in self._unlinked if not self._migrations.holds(ino)}
+                truncated = {ino for ino in self._truncated if not self._migrations.holds(ino)}
+                self._unlinked -= unlinked
+                self._truncated -= truncated
+            replaced = self._dirty.replaced.copy()
             try:
-                replaced = self._dirty.replaced.copy()
-                return self._work_off(self._rows(unlinked), self._rows(cut - unlinked), replaced)
+                return self._free(self._rows(unlinked), self._rows(truncated - unlinked), replaced)
             except BaseException:
-                self._put_back(unlinked, cut)
+                with self._mutex:
+                    self._unlinked |= unlinked
+                    self._truncated |= truncated
                 raise
-
-    def _take(self) -> tuple[set[int], set[int]]:
-        """What is queued and not being migrated."""
-        with self._mutex:
-            unlinked = {ino for ino in self._unlinked if not self._migrations.holds(ino)}
-            cut = {ino for ino in self._cut if not self._migrations.holds(ino)}
-            self._unlinked -= unlinked
-            self._cut -= cut
-            return unlinked, cut
-
-    def _put_back(self, unlinked: set[int], cut: set[int]) -> None:
-        with self._mutex:
-            self._unlinked |= unlinked
-            self._cut |= cut
 
     def _rows(self, numbers: set[int]) -> list[Inode]:
         """The inodes as the index has them, in their order, which is about disk order."""
         return [inode for ino in sorted(numbers) if (inode := self._index.inodes.find(ino))]
 
-    def _work_off(
-        self, unlinked: list[Inode], cut: list[Inode], replaced: list[tuple[int, Replaced]]
+    def _free(
+        self, unlinked: list[Inode], truncated: list[Inode], replaced: list[tuple[int, Replaced]]
     ) -> bool:
-        if cut or replaced or any(stat.S_ISREG(inode.mode) for inode in unlinked):
+        if truncated or replaced or any(stat.S_ISREG(inode.mode) for inode in unlinked):
             self._syncer.flush()
             self._index.sync()
         for start in range(0, len(unlinked), BATCH):
             self._remove(unlinked[start : start + BATCH])
-        for start in range(0, len(cut), BATCH):
-            self._trim(cut[start : start + BATCH])
+        for start in range(0, len(truncated), BATCH):
+            self._trim(truncated[start : start + BATCH])
         for at, each in replaced:
             self._tiers.replaced[at].remove(each)
         del self._dirty.replaced[: len(replaced)]
-        return bool(unlinked or cut or replaced)
+        return bool(unlinked or truncated or replaced)
 
     def _remove(self, inodes: list[Inode]) -> None:
         with self._tiers.removal() as remove:
@@ -132,14 +127,6 @@ class Reclaimer:
             self._index.inodes.delete(*freed)
         self._reclaimed.inc(len(freed))
 
-    @contextmanager
-    def _held(self, ino: int) -> Iterator[None]:
-        """Hold an inode that nobody holds or moves, else raise ``WouldBlock``."""
-        with self._locks.hold(ino, wait=False):
-            if self._migrations.holds(ino):
-                raise WouldBlock
-            yield
-
     def _remove_objects(self, inode: Inode, remove: Callable[[int], None]) -> bool:
         if not stat.S_ISREG(inode.mode):
             return True
@@ -147,10 +134,10 @@ class Reclaimer:
             with self._held(inode.ino):
                 remove(inode.ino)
         except WouldBlock:
-            self.add(inode.ino)
+            self.add_unlinked(inode.ino)
             return False
         except OSError as exc:
-            self._give_up(inode, exc)
+            _log_failure(inode, exc)
             return False
         return True
 
@@ -158,38 +145,43 @@ class Reclaimer:
         trimmed = [inode for inode in inodes if self._trim_objects(inode)]
         with self._index.transaction():
             for inode in trimmed:
-                if self._is_as_it_was(inode) and not self._is_wanted_again(inode.ino):
-                    self._index.pending_truncations.delete(inode.ino)
+                ino = inode.ino
+                # A migration that began since may have left something as well.
+                again = self._migrations.holds(ino) or ino in self._truncated
+                if self._is_unchanged(inode) and not again:
+                    self._index.pending_truncations.delete(ino)
                 else:
-                    self.add_truncation(inode.ino)
+                    self.add_truncation(ino)
 
     def _trim_objects(self, inode: Inode) -> bool:
         """Trim to what was made durable, unless the file has changed since; then later."""
         try:
             with self._held(inode.ino):
-                if self._is_as_it_was(inode):
+                if self._is_unchanged(inode):
                     self._tiers.trim(inode)
                     self._dirty.trimmed(inode)
         except WouldBlock:
             self.add_truncation(inode.ino)
             return False
         except OSError as exc:
-            self._give_up(inode, exc)
+            _log_failure(inode, exc)
             return False
         return True
 
-    def _is_as_it_was(self, inode: Inode) -> bool:
+    @contextmanager
+    def _held(self, ino: int) -> Iterator[None]:
+        """Hold an inode that nobody holds or migrates, else raise ``WouldBlock``."""
+        with self._locks.hold(ino, wait=False):
+            if self._migrations.holds(ino):
+                raise WouldBlock
+            yield
+
+    def _is_unchanged(self, inode: Inode) -> bool:
         current = self._index.inodes.find(inode.ino)
         return current is not None and current.version == inode.version
 
-    def _is_wanted_again(self, ino: int) -> bool:
-        """Whether a move began since, and may have left something."""
-        return self._migrations.holds(ino) or ino in self._cut
 
-    @staticmethod
-    def _give_up(inode: Inode, exc: OSError) -> None:
-        log.warning(
-            "inode %d: its objects could not be freed (%s); the next mount tries again",
-            inode.ino,
-            exc,
-        )
+def _log_failure(inode: Inode, exc: OSError) -> None:
+    log.warning(
+        "inode %d: its objects could not be freed (%s); the next mount tries again", inode.ino, exc
+    )

@@ -20,6 +20,11 @@ from tierfs.storage.objects import ObjectLost, ObjectStore
 from tierfs.storage.replaced import ReplacedObjects
 from tierfs.storage.write_buffer import Buffer
 
+FLASH, DISK = 0, 1
+"""Which object of a file, and where its store is in ``Tiers.stores``."""
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+
 COPY_CHUNK = 1024 * 1024
 """Bytes read at a time: one access of a spinning disk."""
 
@@ -127,12 +132,6 @@ def _joined(pieces: list[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             joined.append((start, end))
     return joined
-
-
-FLASH, DISK = 0, 1
-"""Which object of a file, and where its store is in ``Tiers.stores``."""
-
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def lengths_of(inode: Inode) -> Lengths:
