@@ -1,73 +1,119 @@
-"""Whatever the text, a volume file loads or is refused with places and hints: never a traceback."""
+"""Whatever the text, a file loads or is refused with places and hints: never a traceback."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
+import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.policy.loading import CONFIGS, Loader
+from tests.policy.loading import CONFIGS
+from tests.policy.policy_documents import changed
 from tierfs.common.errors import ConfigError
+from tierfs.policy.model import Policy
+from tierfs.policy.tier_policy import load_policy
 from tierfs.policy.volume_file import VolumeFile, load_volume_file
 
-EXAMPLE = (CONFIGS / "volume.example.yaml").read_text()
-LINES = [line for line in EXAMPLE.splitlines() if line and not line.lstrip().startswith("#")]
+T = TypeVar("T")
 
 fuzz = settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=int(os.environ.get("TIERFS_HYPOTHESIS_EXAMPLES", "300")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
 SIGNS = ["\n  ", ": ", "- ", "---\n", "...\n", "<<: ", "!!", "*a ", "&a ", "\\U", "\\0", "[::1]:1"]
-WORDS = ["flash", "disk", "head", "log", "metrics", "listen", "~x", "64KiB", "12:30", "1e9", "yes"]
 CHARACTERS = "{}[]:,#&*!|>'\"%@`?-~/\\\t\r\n\0\ufeff\x85\u2028\ud7ff "
 
-tokens = st.sampled_from([*SIGNS, *WORDS, *CHARACTERS])
-yaml_like = st.lists(tokens | st.text(max_size=4), max_size=40).map("".join)
+VOLUME = ["flash", "disk", "head", "log", "metrics", "listen", "~x", "64KiB", "12:30", "1e9", "yes"]
+POLICY = (
+    *("rules", "match", "name", "path", "size", "any", "not", "head", "all", "none", "window"),
+    *("'> 30d'", "64KiB", "85%", "22:00-06:00", "'**/*'", "'/[a-'", "{}", "[]", "~", "1..2", "/s"),
+    *"<=.",
+)
 
 
-@st.composite
-def mutations(draw: st.DrawFn) -> str:
-    """The example, without its comments, with a few pieces replaced."""
-    text = "\n".join(LINES)
-    for _ in range(draw(st.integers(1, 4))):
-        start = draw(st.integers(0, len(text)))
-        end = draw(st.integers(start, min(start + 12, len(text))))
-        text = text[:start] + draw(tokens | st.text(max_size=6)) + text[end:]
-    return text
+def lines_of(name: str) -> list[str]:
+    """An example of `configs` without its comments."""
+    text = (CONFIGS / name).read_text()
+    return [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
 
 
-@st.composite
-def shuffles(draw: st.DrawFn) -> str:
-    """Lines of the example in any order and number, differently indented."""
-    lines = draw(st.lists(st.sampled_from(LINES), max_size=20))
-    return "\n".join(" " * draw(st.integers(0, 3)) + line for line in lines)
+def texts(name: str, words: list[str] | tuple[str, ...]) -> st.SearchStrategy[str]:
+    """The example with a few pieces replaced, its lines in any order, or anything like YAML."""
+    lines, tokens = lines_of(name), st.sampled_from([*SIGNS, *words, *CHARACTERS])
+
+    @st.composite
+    def mutations(draw: st.DrawFn) -> str:
+        text = "\n".join(lines)
+        for _ in range(draw(st.integers(1, 5))):
+            start = draw(st.integers(0, len(text)))
+            end = draw(st.integers(start, min(start + 12, len(text))))
+            text = text[:start] + draw(tokens | st.text(max_size=6)) + text[end:]
+        return text
+
+    @st.composite
+    def shuffles(draw: st.DrawFn) -> str:
+        chosen = draw(st.lists(st.sampled_from(lines), max_size=20))
+        return "\n".join(" " * draw(st.integers(0, 6)) + line for line in chosen)
+
+    yaml_like = st.lists(tokens | st.text(max_size=4), max_size=40).map("".join)
+    return mutations() | shuffles() | yaml_like | st.text()
 
 
 @fuzz
-@given(text=mutations() | shuffles() | yaml_like | st.text())
+@given(text=texts("volume.example.yaml", VOLUME))
 @example(text='a: "\\UFFFFFFFF"')
 @example(text="&a [*a]")
-def test_any_text_loads_or_is_refused(tmp_path: Path, text: str) -> None:
-    check(tmp_path / "volume.yaml", text.encode(errors="surrogatepass"))
+def test_any_text_is_a_volume_file_or_refused(tmp_path: Path, text: str) -> None:
+    check_volume(loaded(load_volume_file, tmp_path, text.encode(errors="surrogatepass")))
 
 
 @fuzz
 @given(data=st.binary(max_size=200))
-def test_any_bytes_load_or_are_refused(tmp_path: Path, data: bytes) -> None:
-    check(tmp_path / "volume.yaml", data)
+def test_any_bytes_are_a_volume_file_or_refused(tmp_path: Path, data: bytes) -> None:
+    check_volume(loaded(load_volume_file, tmp_path, data))
 
 
-def check(path: Path, data: bytes) -> None:
+def check_volume(volume: object) -> None:
+    if volume is not None:
+        assert isinstance(volume, VolumeFile)
+        assert volume.flash.is_absolute()
+        assert volume.disk.is_absolute()
+
+
+@fuzz
+@given(text=texts("policy.example.yaml", POLICY))
+@example(text="version: 1\nrules: [{name: a, match: {not: {any: [{}]}}}]")
+@example(text="version: 1\nhead: " + "9" * 5000)
+def test_any_text_is_a_policy_or_refused(tmp_path: Path, text: str) -> None:
+    found = loaded(load_policy, tmp_path, text.encode(errors="surrogatepass"))
+    assert isinstance(found, Policy | None)
+
+
+@fuzz
+@given(document=changed(), flow=st.booleans())
+def test_any_structure_is_a_policy_or_refused(
+    tmp_path: Path, document: object, *, flow: bool
+) -> None:
+    text = yaml.safe_dump(document, default_flow_style=flow, width=40, allow_unicode=True)
+    found = loaded(load_policy, tmp_path, text.encode(errors="surrogatepass"))
+    assert isinstance(found, Policy | None)
+
+
+def loaded(load: Callable[[Path], T], directory: Path, data: bytes) -> T | None:
+    """What the reader makes of the bytes, or None when it refuses them, as it should."""
+    path = directory / "file.yaml"
     path.write_bytes(data)
     try:
-        loaded = load_volume_file(path)
+        return load(path)
     except ConfigError as exc:
         check_message(path, str(exc), data)
-    else:
-        assert isinstance(loaded, VolumeFile)
-        assert loaded.flash.is_absolute()
-        assert loaded.disk.is_absolute()
+        return None
 
 
 def check_message(path: Path, message: str, data: bytes) -> None:
@@ -82,7 +128,10 @@ def check_message(path: Path, message: str, data: bytes) -> None:
             assert 1 <= int(column) <= len(data) + 2
 
 
-def test_what_is_mutated_loads_as_it_stands(loader: Loader) -> None:
-    assert (
-        loader.load("\n".join(LINES)).head == load_volume_file(CONFIGS / "volume.example.yaml").head
-    )
+def test_what_is_mutated_loads_as_it_stands(tmp_path: Path) -> None:
+    volume = loaded(load_volume_file, tmp_path, "\n".join(lines_of("volume.example.yaml")).encode())
+    policy = loaded(load_policy, tmp_path, "\n".join(lines_of("policy.example.yaml")).encode())
+    assert volume is not None
+    assert policy is not None
+    assert volume.head == load_volume_file(CONFIGS / "volume.example.yaml").head
+    assert policy.rules == load_policy(CONFIGS / "policy.example.yaml").rules
