@@ -13,6 +13,8 @@ from tests.concurrency.programs import program
 from tests.concurrency.records import record_of, turns_by_writer
 from tests.concurrency.tree import Tree
 
+pytestmark = pytest.mark.once
+
 CREATE, UNLINK = Call("create", ("A/a",)), Call("unlink", ("A/a",))
 LOOK, LIST = Call("look", ("A/a",)), Call("list", ("A",))
 GONE = "ENOENT"

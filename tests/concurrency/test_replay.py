@@ -16,6 +16,8 @@ from tests.concurrency.saved import load, save
 from tests.concurrency.schedule import Instant, drawn, recorded
 from tests.concurrency.trial import Trial
 
+pytestmark = pytest.mark.once
+
 PROFILE_OF = {
     "lost-append": "sizes",
     "two-winners": "race",

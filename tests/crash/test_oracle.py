@@ -13,6 +13,8 @@ from tests.crash.operations import KINDS, Operation
 from tests.crash.oracle import Oracle, is_mixture
 from tests.crash.writer import gone, write
 
+pytestmark = pytest.mark.once
+
 OPERATIONS = 600
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 DEVICE = Path("/dev/fuse")
-MOUNTING_FIXTURES = frozenset({"make_mount", "mounted", "shared_mount"})
+MOUNTING_FIXTURES = frozenset({"make_mount", "mounted", "shared_trio", "shared_read_only_trio"})
 """The fixtures that mount; a test is checked that names one, itself or through another."""
 
 

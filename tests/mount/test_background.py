@@ -19,6 +19,8 @@ from tierfs.daemon.logs import start_logging
 from tierfs.daemon.supervision import LONGEST_PAUSE_S, Supervisor
 from tierfs.policy.volume_file import LogSettings
 
+pytestmark = pytest.mark.once
+
 FAILURES = (OSError(errno.EIO, os.strerror(errno.EIO)), FsError(errno.EIO), KeyError("a bug"))
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.fixtures import MakeMount
+from tests.support.fixtures import MakeMount, both_ways
 from tests.support.mounting import HEAD, Mount, tierfs
 from tests.support.proc import Argument, as_root, run, start, stop, wait_until
 from tierfs.common.errors import ExitCode
@@ -128,7 +128,7 @@ def test_no_time_is_changed(file: Path) -> None:
     assert file.stat().st_mtime_ns == before.st_mtime_ns
 
 
-@pytest.mark.parametrize("options", [(), ("no_fastpath",)], ids=["default", "python"])
+@both_ways
 def test_answers_follow_at_once(make_mount: MakeMount, options: tuple[str, ...]) -> None:
     """Also where stored attributes are answered natively."""
     mount = make_mount(*options)

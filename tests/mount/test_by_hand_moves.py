@@ -13,6 +13,8 @@ from tests.support.fixtures import MakeMount
 from tests.support.mounting import HEAD, Mount, tierfs
 from tests.support.proc import drop_page_cache, run, wait_until
 
+pytestmark = pytest.mark.once
+
 DATA = os.urandom(5 * HEAD)
 COUNT = 20
 

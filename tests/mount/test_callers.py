@@ -9,6 +9,8 @@ import pytest
 
 from tierfs.daemon.callers import Credentials, ProcessCaller, credentials
 
+pytestmark = pytest.mark.once
+
 STATUS = "Name:\ta:b\nGroups:\t4 27 \nCapEff:\t0000000000200010\n"
 
 

@@ -29,6 +29,8 @@ from tierfs.daemon.mountinfo import Mount
 from tierfs.daemon.policy import explain_files
 from tierfs.daemon.runtime import socket_path
 
+pytestmark = pytest.mark.once
+
 T = TypeVar("T")
 VOLUME = UUID("00000000-0000-4000-8000-000000000001")
 

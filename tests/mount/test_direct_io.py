@@ -13,9 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-import pytest
-
-from tests.support.fixtures import MakeMount
+from tests.support.fixtures import MakeMount, both_ways
 from tests.support.proc import run
 
 SIZE: Final = 1 << 20
@@ -88,7 +86,7 @@ def stale_reads(path: Path) -> int:
     return stale
 
 
-@pytest.mark.parametrize("options", [(), ("no_fastpath",)], ids=["default", "python"])
+@both_ways
 def test_a_finished_write_is_seen_by_reads_begun_before_its_end(
     make_mount: MakeMount, options: tuple[str, ...]
 ) -> None:
@@ -104,7 +102,7 @@ mapping.flush()
 """
 
 
-@pytest.mark.parametrize("options", [(), ("no_fastpath",)], ids=["default", "python"])
+@both_ways
 def test_a_mapping_of_a_file_opened_around_the_cache_is_written_back(
     make_mount: MakeMount, options: tuple[str, ...]
 ) -> None:

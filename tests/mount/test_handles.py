@@ -14,7 +14,7 @@ from typing import Final
 
 import pytest
 
-from tests.support.fixtures import MakeMount
+from tests.support.fixtures import BOTH_WAYS, MakeMount
 from tests.support.mounting import Mount
 from tests.support.proc import as_root, run
 
@@ -69,7 +69,7 @@ def is_stale(mount: Mount, handle: bytes) -> bool:
     return ctypes.get_errno() == errno.ESTALE
 
 
-@pytest.fixture(params=[(), ("no_fastpath",)], ids=["default", "python"])
+@pytest.fixture(params=BOTH_WAYS)
 def mount(make_mount: MakeMount, request: pytest.FixtureRequest) -> Mount:
     return make_mount(*request.param)
 
@@ -187,13 +187,13 @@ def test_an_overlay_after_a_remount(mount: Mount, scratch: Path, words: str) -> 
             assert (merged / "link").read_text(encoding="utf-8") == "below above"
 
 
-def test_a_hard_link_moved_in_an_overlay(make_mount: MakeMount, scratch: Path) -> None:
+def test_a_hard_link_moved_in_an_overlay(mount: Mount, scratch: Path) -> None:
     """The overlay looks at it under the name that was removed until it is mounted again.
 
     ``ovl_revalidate_real`` asks for the name by which it first saw the inode: the kernel's. What
     lies below is right.
     """
-    overlay = Overlay(make_mount(), scratch / "merged", "")
+    overlay = Overlay(mount, scratch / "merged", "")
     with overlay.mounted() as merged:
         for name in ("d0", "d1"):
             (merged / name).mkdir()

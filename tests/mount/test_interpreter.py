@@ -10,6 +10,8 @@ import pytest
 import tierfs
 from tierfs.daemon.interpreter import module_command
 
+pytestmark = pytest.mark.once
+
 SOURCE = Path(tierfs.__path__[0]).parent
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fixtures import MakeMount
+from tests.support.fixtures import MakeMount, both_ways
 from tests.support.mounting import HEAD
 from tests.support.proc import run
 
@@ -44,7 +44,7 @@ def error_of(function: Callable[[], object]) -> int | None:
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("options", [(), ("no_fastpath",)], ids=["native", "python"])
+@both_ways
 def test_nothing_outside_is_read_or_written(
     make_mount: MakeMount, tmp_path: Path, options: tuple[str, ...]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import resource
 import socket
@@ -15,13 +16,19 @@ import pytest
 from tests.guards.logs import ExpectLog
 from tests.support.exporter import listen, scrape
 from tests.support.fixtures import MakeMount
+from tests.support.mounting import Mount
 from tests.support.proc import run, wait_until
 from tierfs.common.metrics import Metrics
 from tierfs.daemon import listener
+from tierfs.daemon.control_client import volume_of
 from tierfs.daemon.listener import MOST_WAITING, Listener, Service
 from tierfs.daemon.metrics import metrics_listener
+from tierfs.daemon.mountpoint import tierfs_at
+from tierfs.daemon.runtime import socket_path
 
 IDLE = 230
+NESTED = b"[" * 60_000 + b"\n"
+"""Deeper than Python's stack, shorter than the longest line."""
 
 
 @contextlib.contextmanager
@@ -159,3 +166,12 @@ def test_a_taken_port_keeps_no_data_from_being_mounted(make_mount: MakeMount) ->
     mount.metrics_port = port
     wait_until(lambda: bool(mount.status()["metrics"]["serving"]), what="the port is taken over")
     assert scrape(mount)['tierfs_tier_answers{tier="flash"}'] == 1
+
+
+def test_a_request_nested_too_deeply_for_json_is_answered(mounted: Mount) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.connect(os.fspath(socket_path(volume_of(tierfs_at(mounted.path)))))
+        asking.sendall(NESTED)
+        answer = json.loads(asking.makefile("rb").readline())
+    assert "one JSON line" in answer["error"]
+    assert mounted.status()["pid"] == mounted.pid

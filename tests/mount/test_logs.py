@@ -18,6 +18,8 @@ from tierfs.daemon import logs
 from tierfs.daemon.logs import JournalHandler, default_log_file, start_logging
 from tierfs.policy.volume_file import LogSettings
 
+pytestmark = pytest.mark.once
+
 LOG = logging.getLogger("tierfs.test")
 
 

@@ -16,6 +16,8 @@ from tierfs.daemon.options import MountOptions
 from tierfs.daemon.startup import MountRequest, Report, StartupNotifier, read_report
 from tierfs.policy.volume_file import VolumeFile, load_volume_file
 
+pytestmark = pytest.mark.once
+
 Serve = Callable[[VolumeFile, Path, MountOptions, Callable[[], None]], None]
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from tierfs.daemon.mountinfo import Mount, mount_above, mount_at, mounts, parse
 
+pytestmark = pytest.mark.once
+
 TABLE = rb"""27 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard
 40 27 0:40 / /mnt/a\040b\134c rw,nosuid shared:5 - fuse.tierfs /im\054ages.yaml rw,user_id=1000,a=b
 41 27 0:41 / /mnt/x ro - tmpfs none ro

@@ -15,6 +15,8 @@ from tierfs.daemon import mounting
 from tierfs.daemon.mountinfo import Mount, mount_at
 from tierfs.daemon.mounting import DEVICE, MS_POSIXACL, flags_of, fusermount_options, kernel_data
 
+pytestmark = pytest.mark.once
+
 SOURCE = Path("/etc/tierfs/a, b\\c \N{SNOWMAN}.yaml")
 NOBODY = 65534
 ROOT_WORDS = {"rw", "suid", "dev", "allow_other", "default_permissions"}

@@ -24,6 +24,8 @@ from tierfs.daemon.mountpoint import (
     within,
 )
 
+pytestmark = pytest.mark.once
+
 Listed = Callable[..., list[Mount]]
 
 

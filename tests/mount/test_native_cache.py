@@ -17,6 +17,8 @@ from tierfs.metadata.inodes import ROOT
 from tierfs.native import _router
 from tierfs.policy.volume_file import FastPathSettings
 
+pytestmark = pytest.mark.once
+
 __all__ = ["home"]
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import itertools
 from typing import NamedTuple, cast
 
+import pytest
 from prometheus_client import generate_latest
 
 from tierfs.common.metrics import LATENCY_BUCKETS, Metrics
 from tierfs.daemon.metrics import NativeCounters, with_native
 from tierfs.native._router import ANSWERED, BUCKETS, Counters
+
+pytestmark = pytest.mark.once
 
 
 class Answered(NamedTuple):

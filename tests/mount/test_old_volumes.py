@@ -15,6 +15,8 @@ from tests.support.fsck import assert_clean
 from tests.support.mounting import Mount
 from tests.support.proc import drop_page_cache, wait_until
 
+pytestmark = pytest.mark.once
+
 LARGEST = 100_000
 """Bytes of an archive at most: the repository keeps one for each shape of the index."""
 

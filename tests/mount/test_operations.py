@@ -30,6 +30,8 @@ from tierfs.fs.locks import WouldBlock
 from tierfs.fs.recovery import Unreconciled
 from tierfs.metadata.inodes import ROOT, Inode
 
+pytestmark = pytest.mark.once
+
 FILE = stat.S_IFREG
 ME = (os.geteuid(), os.getegid(), os.getpid())
 

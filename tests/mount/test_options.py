@@ -17,6 +17,8 @@ from tierfs.daemon.options import (
     split_words,
 )
 
+pytestmark = pytest.mark.once
+
 ROOT = Privileges(root=True, user_allow_other=False)
 USER = Privileges(root=False, user_allow_other=False)
 TRUSTED_USER = Privileges(root=False, user_allow_other=True)

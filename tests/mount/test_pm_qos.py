@@ -9,10 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import pytest
+
 from tests.support.fixtures import MakeMount
 from tests.support.mounting import Mount
 from tests.support.proc import wait_until
 from tierfs.daemon.native import PM_QOS
+
+pytestmark = pytest.mark.once
 
 LATENCY_US = 3
 

@@ -25,6 +25,8 @@ from tierfs.daemon.policy import (
 from tierfs.policy.model import Policy
 from tierfs.policy.tier_policy import load_policy
 
+pytestmark = pytest.mark.once
+
 KIB = 1024
 REFUSED = "the last good one stays in force"
 

@@ -15,6 +15,8 @@ from tests.support.fixtures import MakeMount
 from tests.support.mounting import Mount, tierfs
 from tests.support.proc import wait_until
 
+pytestmark = pytest.mark.once
+
 BAD_FILE = 2
 """Exit code of tierfs, as documented."""
 

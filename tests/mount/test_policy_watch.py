@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from tierfs.daemon.policy import Seen, Stamp, Watch, stat_file
 
+pytestmark = pytest.mark.once
+
 OLD = Stamp(1, 10, 100, 1000, 1000)
 NEW = Stamp(1, 10, 120, 2000, 2000)
 HALF = Stamp(1, 10, 60, 1999, 1999)

@@ -13,6 +13,8 @@ from tests.support.fixtures import MakeMount
 from tests.support.mounting import Mount, mounts_at
 from tests.support.proc import run, wait_until
 
+pytestmark = pytest.mark.once
+
 FILES = 400
 LOOKUPS = 8
 """After so many in one directory, answered natively, its next names are listed, eight for each."""

@@ -10,6 +10,8 @@ import pytest
 
 from tests.support.mounting import Mount
 
+pytestmark = pytest.mark.once
+
 SETTING = Path("/sys/module/fuse/parameters/enable_uring")
 """Of Linux 6.14 and newer, and root's: whether the kernel offers rings to new mounts."""
 

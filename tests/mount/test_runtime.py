@@ -17,6 +17,8 @@ from tierfs.daemon import runtime
 from tierfs.daemon.mountinfo import Mount
 from tierfs.daemon.runtime import MOST_BYTES, RunFile, require_alone, run_of, runs, start_time
 
+pytestmark = pytest.mark.once
+
 VOLUME = UUID("00000000-0000-4000-8000-000000000001")
 OWNER = f"rw,user_id={os.geteuid()}"
 OURS = Mount(Path("/m"), "fuse.tierfs", "/v.yaml", "rw", OWNER, number=40, device="0:45")

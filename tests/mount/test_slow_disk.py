@@ -115,6 +115,7 @@ def test_many_waiting_readers_all_get_their_data(cold: Mount) -> None:
     assert [answer(reader) for reader in readers] == [DIGEST] * READERS
 
 
+@pytest.mark.once
 def test_lease_makes_a_native_reader_wait(tmp_path: Path) -> None:
     """The proof of the mechanism itself."""
     path = tmp_path / "file"

@@ -17,9 +17,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import pytest
-
-from tests.support.fixtures import MakeMount
+from tests.support.fixtures import MakeMount, both_ways
 
 TURNS: Final = 2
 CHANGES: Final = 15
@@ -117,7 +115,7 @@ def rename(scene: Scene, _number: int) -> None:
     scene.moved.rename(scene.file)
 
 
-@pytest.mark.parametrize("options", [(), ("no_fastpath",)], ids=["default", "python"])
+@both_ways
 def test_times_are_right_after_each_change(make_mount: MakeMount, options: tuple[str, ...]) -> None:
     home = make_mount(*options).path
     core = max(os.sched_getaffinity(0))

@@ -17,6 +17,8 @@ from tierfs.daemon import startup
 from tierfs.daemon.mountinfo import Mount
 from tierfs.daemon.startup import DaemonFailed, MountRequest, start_process
 
+pytestmark = pytest.mark.once
+
 Play = Callable[..., int]
 
 LIVE = Mount(Path("/m"), "fuse.tierfs", "/v.yaml", "rw", "rw")

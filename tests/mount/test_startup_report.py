@@ -9,6 +9,8 @@ import pytest
 from tierfs.common.errors import ExitCode
 from tierfs.daemon.startup import Report, StartupNotifier, read_report
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:

@@ -13,6 +13,8 @@ from tierfs.daemon.native import (
 )
 from tierfs.policy.volume_file import ANY_LATENCY, AUTO_LATENCY
 
+pytestmark = pytest.mark.once
+
 
 def read_ahead(path: Path, bdi: Path = BDI) -> Path:
     device = path.stat().st_dev

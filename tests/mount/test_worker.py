@@ -10,6 +10,8 @@ import pytest
 from tierfs.common.errors import ConfigError, IndexFailed, NotMounted, TierfsError
 from tierfs.daemon.worker import run_in_worker
 
+pytestmark = pytest.mark.once
+
 
 def doubled(number: int) -> int:
     return 2 * number

@@ -7,21 +7,21 @@ from collections.abc import Iterator
 import pytest
 
 from tests.parity import places
-from tests.parity.places import Native, Pair, pair, read_only_pair
+from tests.parity.places import Native, Trio, read_only_trio, trio
 from tests.support.fixtures import directory
 
 
 @pytest.fixture(scope="session")
-def shared_mount(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """The pair on which almost all cases run."""
-    with directory(tmp_path_factory.mktemp("parity")) as path, pair(path / "pair") as made:
+def shared_trio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trio]:
+    """The filesystems on which almost all cases run."""
+    with directory(tmp_path_factory.mktemp("parity")) as path, trio(path / "rw") as made:
         yield made
 
 
 @pytest.fixture(scope="session")
-def read_only_mount(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """The pair that is mounted read-only."""
-    with directory(tmp_path_factory.mktemp("parity")) as path, read_only_pair(path / "ro") as made:
+def shared_read_only_trio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trio]:
+    """The same, mounted read-only."""
+    with directory(tmp_path_factory.mktemp("parity")) as path, read_only_trio(path / "ro") as made:
         yield made
 
 

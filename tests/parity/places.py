@@ -1,4 +1,4 @@
-"""The filesystems: a native ext4 in memory and a mounted volume, for the whole run; and others."""
+"""The filesystems: a native ext4 in memory and two mounts for the whole run, and others."""
 
 from __future__ import annotations
 
@@ -80,60 +80,87 @@ class Native:
         unmount_by_force(self.path)
 
 
-class Pair:
-    """A native filesystem and a mount, in which each case gets a directory of the same name."""
+class Trio:
+    """A native filesystem and two mounts, in which each case gets a directory of the same name.
 
-    def __init__(self, native: Native, mount: Mount) -> None:
+    One mount has the fast path, in the other pyfuse3's handlers serve every request.
+    """
+
+    def __init__(self, native: Native, router: Mount, python: Mount) -> None:
         self.native = native
-        self.mount = mount
+        self.mounts = (router, python)
         self._used = 0
 
     @contextlib.contextmanager
-    def fresh(self) -> Iterator[tuple[Place, Place]]:
-        """Two empty directories; removed at the end, unless the case fails."""
-        if not (self.mount.is_mounted() and answers(self.mount.path)):
-            self.mount.renew()
+    def fresh(self) -> Iterator[tuple[Place, Place, Place]]:
+        """Three empty directories; removed at the end, unless the case fails."""
+        for mount in self.mounts:
+            if not (mount.is_mounted() and answers(mount.path)):
+                mount.renew()
         self._used += 1
-        paths = [root / f"{self._used:05}" for root in (self.native.path, self.mount.path)]
-        for path in paths:
-            path.mkdir()
-            path.chmod(0o755)
-        yield Place(paths[0]), Place(paths[1])
-        for path in paths:
-            shutil.rmtree(path)
+        places = self._places(f"{self._used:05}")
+        for place in places:
+            place.path.mkdir()
+            place.path.chmod(0o755)
+        yield places
+        for place in places:
+            shutil.rmtree(place.path)
 
-    def prepared(self) -> tuple[Place, Place]:
-        """The two trees of a pair that is mounted read-only."""
-        return Place(self.native.path / "tree"), Place(self.mount.path / "tree")
+    def prepared(self) -> tuple[Place, Place, Place]:
+        """The three trees of filesystems that are mounted read-only."""
+        return self._places("tree")
+
+    def abort(self) -> None:
+        """Take both mounts away, so that nobody waits for them any longer."""
+        for mount in self.mounts:
+            mount.abort()
+
+    def check_logs(self) -> None:
+        """Raise AssertionError if a daemon logged an error."""
+        for mount in self.mounts:
+            mount.log.check()
+
+    def _places(self, name: str) -> tuple[Place, Place, Place]:
+        router, python = self.mounts
+        return (
+            Place(self.native.path / name),
+            Place(router.path / name),
+            Place(python.path / name),
+        )
 
 
 @contextlib.contextmanager
-def pair(home: Path) -> Iterator[Pair]:
-    """Both filesystems, mounted in `home`."""
+def trio(home: Path) -> Iterator[Trio]:
+    """All three, mounted below `home`, at paths of one length."""
     assert os.geteuid() == 0, (
         "the parity tests mount filesystems and change users: run them as root"
     )
     home.mkdir()
     with contextlib.ExitStack() as stack:
-        native = stack.enter_context(contextlib.closing(Native(home)))
+        (home / "0").mkdir()
+        native = stack.enter_context(contextlib.closing(Native(home / "0")))
         native.mount()
-        # Its tails lie on the native filesystem, so that both have the same room and limits.
-        disk = native.path / "disk"
-        mount = stack.enter_context(contextlib.closing(Mount(home, disk=disk)))
-        mount.mount()
-        yield Pair(native, mount)
+        mounts = []
+        for name, enabled in (("1", "true"), ("2", "false")):
+            # The tails lie on the native filesystem, so that all have the same room and limits.
+            made = Mount(home / name, disk=native.path / f"disk-{name}")
+            stack.enter_context(contextlib.closing(made))
+            made.configure("fast_path", f"{{enabled: {enabled}}}")
+            made.mount()
+            mounts.append(made)
+        yield Trio(native, *mounts)
 
 
 @contextlib.contextmanager
-def read_only_pair(home: Path) -> Iterator[Pair]:
-    """Both filesystems with the prepared tree, mounted read-only."""
-    with pair(home) as made:
-        for root in (made.native.path, made.mount.path):
-            tree = root / "tree"
-            tree.mkdir()
-            prepare_read_only(Place(tree))
+def read_only_trio(home: Path) -> Iterator[Trio]:
+    """All three with the prepared tree, mounted read-only."""
+    with trio(home) as made:
+        for place in made.prepared():
+            place.path.mkdir()
+            prepare_read_only(place)
         made.native.read_only()
-        made.mount.remount("ro")
+        for mount in made.mounts:
+            mount.remount("ro")
         yield made
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.parity import registry
-from tests.parity.exceptions import EXCEPTIONS, Exception_
+from tests.parity.exceptions import EXCEPTIONS, WITHOUT_FAST_PATH, Exception_
 from tests.parity.harness import Case, Place
-from tests.parity.places import Pair
+from tests.parity.places import Trio
 from tests.parity.test_parity import ALL, compare, difference
 
 LEAST = 600
@@ -36,26 +36,42 @@ def one_of(place: Place) -> object:
     return place.path.name
 
 
-def test_a_difference_fails(place: Place, other: Place) -> None:
-    with pytest.raises(pytest.fail.Exception):
-        compare(Case("some.case", one_of), place, other)
+@pytest.mark.parametrize(("wrong", "said"), [(1, "mount with the"), (2, "mount without the")])
+def test_a_difference_of_either_mount_fails(
+    place: Place, other: Place, wrong: int, said: str
+) -> None:
+    places = [place, place, place]
+    places[wrong] = other
+    with pytest.raises(
+        pytest.fail.Exception, match=rf"some\.case\nthe {said} fast path:\nat the top"
+    ):
+        compare(Case("some.case", one_of), *places)
 
 
 def test_a_listed_case_must_differ(
     place: Place, other: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(EXCEPTIONS, "some.case", Exception_("kernel", "for this test"))
-    compare(Case("some.case[a=1]", one_of), place, other)
-    with pytest.raises(AssertionError, match="agrees"):
-        compare(Case("some.case", lambda _place: 1), place, other)
+    compare(Case("some.case[a=1]", one_of), place, other, other)
+    with pytest.raises(pytest.fail.Exception, match=r"without the fast path: .* agrees"):
+        compare(Case("some.case", one_of), place, other, place)
 
 
-def test_a_case_that_fails_natively_is_wrong(place: Place, other: Place) -> None:
+def test_what_pyfuse3_cannot_do_may_differ_without_the_fast_path(
+    place: Place, other: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(WITHOUT_FAST_PATH, "some.case", Exception_("binding", "for this test"))
+    compare(Case("some.case", one_of), place, place, other)
+    with pytest.raises(pytest.fail.Exception):
+        compare(Case("some.case", one_of), place, other, other)
+
+
+def test_a_case_that_fails_natively_is_wrong(place: Place) -> None:
     def fails(_place: Place) -> object:
         raise OSError(errno.EBUSY, "busy")
 
     with pytest.raises(AssertionError, match="EBUSY"):
-        compare(Case("some.case", fails), place, other)
+        compare(Case("some.case", fails), place, place, place)
 
 
 def test_differences_say_where() -> None:
@@ -76,12 +92,14 @@ def test_parameters_are_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
     assert made[f"{base}[mode=0o755-how=y]"].parameters == {"mode": 0o755, "how": "y"}
 
 
-def test_a_mount_that_was_taken_away_is_mounted_again(shared_mount: Pair) -> None:
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_mount_that_was_taken_away_is_mounted_again(shared_trio: Trio, index: int) -> None:
     """Else the cases that follow a case that hung would try the empty directory below."""
-    shared_mount.mount.unmount()
-    with shared_mount.fresh() as (_, mount):
-        assert shared_mount.mount.is_mounted()
-        assert mount.path.stat().st_dev == shared_mount.mount.path.stat().st_dev
+    taken = shared_trio.mounts[index]
+    taken.unmount()
+    with shared_trio.fresh() as (_, *mounts):
+        assert taken.is_mounted()
+        assert mounts[index].path.stat().st_dev == taken.path.stat().st_dev
 
 
 def test_what_a_call_touches(place: Place) -> None:

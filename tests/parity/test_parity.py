@@ -1,4 +1,4 @@
-"""One test for each case: the mount must do what the native filesystem does."""
+"""One test for each case: a mount, with the fast path or without, does what ext4 does."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import pytest
 
 from tests.parity.exceptions import EXCEPTIONS, VARIATIONS, WITHOUT_FAST_PATH
 from tests.parity.harness import Case, Place, errno_name
-from tests.parity.places import Native, Pair
+from tests.parity.places import Native, Trio
 from tests.parity.registry import load
 from tests.support.fixtures import watchdog
-from tests.support.mounting import FAST_PATH
 
 ALL = load()
 SECONDS = 60
@@ -22,6 +21,7 @@ SECONDS = 60
 
 DIRECTORY_FORMATS = ("ext4", "xfs", "tmpfs")
 WRITABLE = [each for each in ALL if not each.read_only]
+MOUNTS = ("the mount with the fast path", "the mount without the fast path")
 SHOWN = 400
 """Characters of a value in a failure's message."""
 
@@ -30,31 +30,32 @@ SHOWN = 400
 @pytest.mark.parametrize(
     "case", [each for each in WRITABLE if each.base not in VARIATIONS], ids=lambda c: c.name
 )
-def test_parity(case: Case, shared_mount: Pair) -> None:
-    with watchdog(shared_mount.mount, SECONDS - 10), shared_mount.fresh() as (native, mount):
-        compare(case, native, mount)
-    shared_mount.mount.log.check()
+def test_parity(case: Case, shared_trio: Trio) -> None:
+    with watchdog(shared_trio, SECONDS - 10), shared_trio.fresh() as places:
+        compare(case, *places)
+    shared_trio.check_logs()
 
 
 @pytest.mark.timeout(SECONDS)
 @pytest.mark.parametrize("case", [each for each in ALL if each.read_only], ids=lambda c: c.name)
-def test_read_only(case: Case, read_only_mount: Pair) -> None:
-    with watchdog(read_only_mount.mount, SECONDS - 10):
-        compare(case, *read_only_mount.prepared())
-    read_only_mount.mount.log.check()
+def test_read_only(case: Case, shared_read_only_trio: Trio) -> None:
+    with watchdog(shared_read_only_trio, SECONDS - 10):
+        compare(case, *shared_read_only_trio.prepared())
+    shared_read_only_trio.check_logs()
 
 
 @pytest.mark.timeout(SECONDS)
 @pytest.mark.parametrize(
     "case", [each for each in WRITABLE if each.base in VARIATIONS], ids=lambda c: c.name
 )
-def test_variation(case: Case, shared_mount: Pair, natives: list[Native]) -> None:
-    """Where the native filesystems differ among themselves, the mount does as one of them does."""
-    with watchdog(shared_mount.mount, SECONDS - 10), shared_mount.fresh() as (_, mount):
-        found = observe(case, mount)
+def test_variation(case: Case, shared_trio: Trio, natives: list[Native]) -> None:
+    """Where the native filesystems differ among themselves, each mount does as one of them does."""
     allowed = {native.name: observe(case, native.fresh()) for native in natives}
-    assert found in allowed.values(), f"{case.name}: the mount {found!r}, {allowed}"
     assert len(set(map(repr, allowed.values()))) > 1, f"{case.name}: all agree: {allowed}"
+    with watchdog(shared_trio, SECONDS - 10), shared_trio.fresh() as (_, *mounts):
+        for name, mount in zip(MOUNTS, mounts, strict=True):
+            found = observe(case, mount)
+            assert found in allowed.values(), f"{case.name}: {name} {found!r}, {allowed}"
 
 
 def test_every_exception_is_of_a_case() -> None:
@@ -82,21 +83,23 @@ def directory_size(place: Place) -> int:
     return place.path.stat().st_size
 
 
-def compare(case: Case, native: Place, mount: Place) -> None:
-    """Fail when the observations differ, or when they agree although the case is listed."""
+def compare(case: Case, native: Place, router: Place, python: Place) -> None:
+    """Fail when an observation of a mount differs, or agrees although the case is listed."""
     expected = observe(case, native)
     assert not isinstance(expected, Raised), f"the case fails natively: {expected}"
-    found = observe(case, mount)
-    if not FAST_PATH and case.base in WITHOUT_FAST_PATH:
-        return
     exception = EXCEPTIONS.get(case.name) or EXCEPTIONS.get(case.base)
-    if exception is None:
-        if found != expected:
-            pytest.fail(f"{case.name}\n{difference(expected, found)}", pytrace=False)
-    else:
-        assert found != expected, (
-            f"{case.name} is listed as an exception and agrees: {shown(found)}"
-        )
+    problems = []
+    excused = (False, case.base in WITHOUT_FAST_PATH)
+    for name, mount, may_differ in zip(MOUNTS, (router, python), excused, strict=True):
+        found = observe(case, mount)
+        if may_differ:
+            continue
+        if exception is None and found != expected:
+            problems.append(f"{name}:\n{difference(expected, found)}")
+        elif exception is not None and found == expected:
+            problems.append(f"{name}: listed as an exception, and agrees: {shown(found)}")
+    if problems:
+        pytest.fail("\n".join([case.name, *problems]), pytrace=False)
 
 
 def difference(expected: object, found: object, where: str = "") -> str:

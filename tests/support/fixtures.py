@@ -9,6 +9,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -24,6 +25,14 @@ TIMEOUT = 120
 
 MARGIN = 10
 """Seconds before a test's time-out at which its mount is taken away, so that it can still fail."""
+
+BOTH_WAYS = [
+    pytest.param((), id="router", marks=pytest.mark.once),
+    pytest.param(("no_fastpath",), id="python", marks=pytest.mark.once),
+]
+"""Mount options of a test that tries both in one run, with the fast path and without."""
+
+both_ways = pytest.mark.parametrize("options", BOTH_WAYS)
 
 
 class MakeMount:
@@ -97,7 +106,7 @@ def mounted(shared_volume: Mount, request: pytest.FixtureRequest) -> Iterator[Mo
         shared_volume.log.check()
 
 
-@pytest.fixture(params=["native", "mount"])
+@pytest.fixture(params=[pytest.param("native", marks=pytest.mark.once), "mount"])
 def place(request: pytest.FixtureRequest, scratch: Path) -> Place:
     """First a native directory, which proves the test, then a mount."""
     if request.param == "native":
@@ -126,8 +135,15 @@ def directory(fallback: Path) -> Iterator[Path]:
         shutil.rmtree(path)
 
 
+class Abortable(Protocol):
+    """A mount, or several."""
+
+    def abort(self) -> None:
+        """Take it away by force."""
+
+
 @contextlib.contextmanager
-def watchdog(mount: Mount, patience: float) -> Iterator[None]:
+def watchdog(mount: Abortable, patience: float) -> Iterator[None]:
     """Take the mount away after `patience` seconds, so that whoever waits for it gets an error."""
     timer = threading.Timer(patience, mount.abort)
     timer.daemon = True

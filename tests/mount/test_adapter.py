@@ -14,6 +14,8 @@ from tierfs.daemon.adapter import Adapter
 from tierfs.daemon.operations import Operations
 from tierfs.metadata.inodes import Inode
 
+pytestmark = pytest.mark.once
+
 __all__ = ["home", "make_volume", "volume"]
 
 
