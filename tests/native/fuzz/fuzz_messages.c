@@ -12,12 +12,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "arguments.h"
+#include "disk.h"
 #include "dispatch.h"
 #include "forward.h"
 #include "prefetch.h"
 #include "router.h"
-#include "turns.h"
 #include "upcall.h"
 #include "worker.h"
 #include "xattrs.h"
@@ -45,21 +44,21 @@ static void fail(const char *what) {
 bool tfs_upcall_has(const upcalls *u, uint32_t opcode) {
     (void)u;
     const operation *op = tfs_operation_of(opcode);
-    return op && op->function && op->pool == POOL_CALLS && opcode != FUSE_FORGET;
+    return op && op->function && op->pool == POOL_UPCALL && opcode != FUSE_FORGET;
 }
 
-call_result tfs_upcall_make(upcalls *u, worker *who, request *q, const operation *op, bool again) {
+upcall_result tfs_upcall_make(upcalls *u, worker *who, request *q, const operation *op, bool again) {
     (void)u, (void)who;
     argument all[MOST_ARGUMENTS];
     static volatile uint8_t seen;
-    int count = tfs_arguments_parse(op->arguments, q, all);
+    int count = tfs_parse_arguments(op->arguments, q, all);
     for (int i = 0; i < count; i++)
         for (size_t at = 0; all[i].bytes && at < all[i].length; at++)
             seen = (uint8_t)(seen ^ all[i].bytes[at]);
     if (count >= 0 && !again && op->answer)
-        return CALL_PUBLISHED;
+        return UPCALL_FILLED;
     tfs_reply_error(q, count < 0 ? 22 : 5);
-    return CALL_DONE;
+    return UPCALL_REPLIED;
 }
 
 void tfs_upcall_detach(void) {}
@@ -70,34 +69,34 @@ void tfs_upcall_drop(request *q) {
 
 /* -------- the published view: directories 1 to 3, files, absent names, attributes, sparse files */
 
-static void fill_table(void) {
+static void fill_cache(void) {
     uint8_t packed[XATTRS_MAX];
-    tfs_table_clear(r.table);
+    tfs_cache_clear(r.cache);
     for (uint64_t ino = 1; ino <= INODES; ino++) {
         char name[2] = {(char)('a' + ino), 0};
         attributes row = {.ino = ino, .size = ino * 1000, .prefix = ino % 2 ? 4096 : 0, .nlink = 1,
                           .mtime = -(int64_t)ino, .sparse = ino == 9};
         row.mode = ino <= 3 ? S_IFDIR | 0755 : S_IFREG | 0644;
-        tfs_table_put_inode(r.table, &row);
-        tfs_table_put_entry(r.table, 1, name, 1, ino);
+        tfs_cache_put_inode(r.cache, &row);
+        tfs_cache_put_dentry(r.cache, 1, name, 1, ino);
         size_t length = tfs_xattrs_pack(packed, 0, "user.a", 6, "value", 5);
         if (ino == 5)
             length = tfs_xattrs_pack(packed, length, "trusted.b", 9, "", 0);
-        tfs_table_put_xattrs(r.table, ino, packed, ino == 6 ? 0 : length);
+        tfs_cache_put_xattrs(r.cache, ino, packed, ino == 6 ? 0 : length);
     }
-    tfs_table_put_entry(r.table, 1, "z", 1, 0);
-    tfs_table_begin_directory(r.table, 2);
-    tfs_table_complete_directory(r.table, 2);
-    tfs_table_orphan(r.table, 7);
+    tfs_cache_put_dentry(r.cache, 1, "z", 1, 0);
+    tfs_cache_begin_fill(r.cache, 2);
+    tfs_cache_complete_fill(r.cache, 2);
+    tfs_cache_orphan(r.cache, 7);
     r.statfs.until_ns = UINT64_MAX;
 }
 
-/* Names b to m of directory 1 behind the dots, of which some the table does not know. */
+/* Names b to m of directory 1 behind the dots, of which some are not cached. */
 static void fill_listing(void) {
-    page *made = calloc(1, sizeof *made + (INODES + 4) * sizeof(listed));
-    *made = (page){.directory = 1, .end = true, .names = strdup("...bcdefghijklmz?")};
+    listing_page *made = calloc(1, sizeof *made + (INODES + 4) * sizeof(listing_entry));
+    *made = (listing_page){.directory = 1, .end = true, .names = strdup("...bcdefghijklmz?")};
     for (uint32_t i = 0; i < INODES + 4; i++)
-        made->entries[made->count++] = (listed){
+        made->entries[made->count++] = (listing_entry){
             .cookie = i + 1,
             .ino = i,
             .mode = S_IFREG,
@@ -141,17 +140,17 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
         fail("no socket\n");
     kernel = ends[0];
     tfs_device_init(&r.device, ends[1]);
-    r.awake.device = -1;
+    r.pm_qos.device = -1;
     r.wake = r.ended = open("/dev/null", O_RDWR);
     r.buffer = BUFFER;
     make_stores();
-    r.table = tfs_table_new(1 << 20);
+    r.cache = tfs_cache_new(1 << 20);
     r.listing = tfs_listing_new(1 << 16);
     r.prefetch = tfs_prefetch_new();
     w->router = &r;
     w->counters = &w->own;
     w->reply = malloc(BUFFER);
-    if (!r.table || !r.listing || !r.prefetch || !w->reply || tfs_heat_init(&r.heat) < 0)
+    if (!r.cache || !r.listing || !r.prefetch || !w->reply || tfs_heat_init(&r.heat) < 0)
         fail("no memory\n");
     return 0;
 }
@@ -160,11 +159,11 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
 
 typedef struct {
     const uint8_t *at, *end;
-    uint64_t open[MOST_MESSAGES]; /* requests that were not answered yet */
+    uint64_t open[MOST_MESSAGES]; /* requests without a reply */
     size_t count;
 } run;
 
-/* A request may be answered once; others' replies are made up by the input. */
+/* A request may get one reply; others' replies are made up by the input. */
 static void check_reply(run *now, const uint8_t *message, ssize_t size, bool made_up) {
     struct fuse_out_header header;
     if ((size_t)size < sizeof header)
@@ -250,15 +249,15 @@ static void set_up(void) {
     r.forward = tfs_forward_new(&r, MAX_WRITE, &peer);
     pool_settings pool = tfs_worker_pool(&r, "disk", 1, true);
     r.disk = tfs_disk_new(&r, &pool);
-    r.calls = tfs_calls_new(&r);
-    if (!r.forward || !r.disk || !r.calls)
+    r.upcall_queue = tfs_upcall_queue_new(&r);
+    if (!r.forward || !r.disk || !r.upcall_queue)
         fail("no memory\n");
-    fill_table();
+    fill_cache();
     fill_listing();
 }
 
 static void tear_down(void) {
-    tfs_calls_free(r.calls);
+    tfs_upcall_queue_free(r.upcall_queue);
     tfs_disk_free(r.disk);
     tfs_forward_free(r.forward);
     close(peer);

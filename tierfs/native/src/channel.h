@@ -22,7 +22,7 @@ typedef struct {
     const uint8_t *body;
     size_t length;
     uint64_t started_ns;
-    void *resume; /* NULL, or what upcall.h goes on with where a function had to wait */
+    void *resume; /* NULL, or what an upcall continues with that had to wait (upcall.h) */
 } request;
 
 bool tfs_reply(const request *q, const void *body, size_t length);
@@ -31,15 +31,15 @@ bool tfs_reply_error(const request *q, int error);
 
 typedef struct {
     channel channel;
-    int fd;
-    pthread_mutex_t telling; /* while a notification is written, and the device closed */
+    int fd; /* -1: closed; then written under `notifying` */
+    pthread_mutex_t notifying; /* while a notification is written, and while the device is closed */
 } device_channel;
 
 void tfs_device_init(device_channel *d, int fd);
 void tfs_device_close(device_channel *d);
 /* Writes a notification: `code` is a FUSE_NOTIFY_... */
 void tfs_device_notify(device_channel *d, int32_t code, const void *body, size_t length);
-/* The same of one that may wait for requests to be answered, some of which write notifications. */
+/* The same of one that may wait for other requests, which may write notifications as well. */
 void tfs_device_notify_and_wait(device_channel *d, int32_t code, const void *body, size_t length);
 /* Reads a request: its size, 0 when there is none, -1 at the end. */
 ssize_t tfs_device_read(device_channel *d, uint8_t *buffer, size_t room);

@@ -2,9 +2,9 @@
 
 #include <stdlib.h>
 
-#include "hashing.h"
+#include "hash_table.h"
 
-const char *const tfs_answer_names[ANSWERS] = {
+const char *const tfs_request_names[REQUEST_KINDS] = {
     "lookup",  "forget",   "getattr", "getxattr", "listxattr",   "open",  "read",  "readdir",
     "statfs",  "mknod",    "mkdir",   "symlink",  "link",        "unlink", "rmdir", "rename",
     "readlink", "setattr", "setxattr", "removexattr", "write", "fsync", "fsyncdir",
@@ -24,7 +24,7 @@ static size_t bucket_of(uint64_t nanoseconds) {
     return bucket;
 }
 
-void tfs_count_answer(counters *c, answer_kind kind, bool ok, uint64_t started_ns) {
+void tfs_count_request(counters *c, request_kind kind, bool ok, uint64_t started_ns) {
     uint64_t took = now_ns() - started_ns;
     count(ok ? &c->answered[kind].ok : &c->answered[kind].errors, 1);
     count(&c->answered[kind].nanoseconds, took);
@@ -36,14 +36,14 @@ static void add(_Atomic uint64_t *sum, _Atomic uint64_t *more) {
 }
 
 void tfs_counters_add(counters *sum, counters *more) {
-    for (size_t kind = 0; kind < ANSWERS; kind++) {
+    for (size_t kind = 0; kind < REQUEST_KINDS; kind++) {
         add(&sum->answered[kind].ok, &more->answered[kind].ok);
         add(&sum->answered[kind].errors, &more->answered[kind].errors);
         add(&sum->answered[kind].nanoseconds, &more->answered[kind].nanoseconds);
         for (size_t i = 0; i <= BUCKETS; i++)
             add(&sum->answered[kind].buckets[i], &more->answered[kind].buckets[i]);
     }
-    add(&sum->passed_on, &more->passed_on);
+    add(&sum->to_python, &more->to_python);
     add(&sum->flash_bytes, &more->flash_bytes);
     add(&sum->disk_bytes, &more->disk_bytes);
 }

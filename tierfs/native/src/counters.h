@@ -10,49 +10,49 @@
 #include <time.h>
 
 typedef enum {
-    ANSWER_LOOKUP,
-    ANSWER_FORGET,
-    ANSWER_GETATTR,
-    ANSWER_GETXATTR,
-    ANSWER_LISTXATTR,
-    ANSWER_OPEN, /* OPEN, OPENDIR, CREATE and FLUSH, each refused once */
-    ANSWER_READ,
-    ANSWER_READDIR,
-    ANSWER_STATFS,
+    REQUEST_LOOKUP,
+    REQUEST_FORGET,
+    REQUEST_GETATTR,
+    REQUEST_GETXATTR,
+    REQUEST_LISTXATTR,
+    REQUEST_OPEN, /* OPEN, OPENDIR, CREATE and FLUSH, each refused once */
+    REQUEST_READ,
+    REQUEST_READDIR,
+    REQUEST_STATFS,
     /* by functions of Python, see operations.c */
-    ANSWER_MKNOD,
-    ANSWER_MKDIR,
-    ANSWER_SYMLINK,
-    ANSWER_LINK,
-    ANSWER_UNLINK,
-    ANSWER_RMDIR,
-    ANSWER_RENAME,
-    ANSWER_READLINK,
-    ANSWER_SETATTR,
-    ANSWER_SETXATTR,
-    ANSWER_REMOVEXATTR,
-    ANSWER_WRITE,
-    ANSWER_FSYNC,
-    ANSWER_FSYNCDIR,
-    ANSWER_STATX,
-    ANSWER_FALLOCATE,
-    ANSWER_LSEEK,
-    ANSWER_COPY_FILE_RANGE,
-    ANSWER_TMPFILE,
-    ANSWER_RELEASE,
-    ANSWERS,
-} answer_kind;
+    REQUEST_MKNOD,
+    REQUEST_MKDIR,
+    REQUEST_SYMLINK,
+    REQUEST_LINK,
+    REQUEST_UNLINK,
+    REQUEST_RMDIR,
+    REQUEST_RENAME,
+    REQUEST_READLINK,
+    REQUEST_SETATTR,
+    REQUEST_SETXATTR,
+    REQUEST_REMOVEXATTR,
+    REQUEST_WRITE,
+    REQUEST_FSYNC,
+    REQUEST_FSYNCDIR,
+    REQUEST_STATX,
+    REQUEST_FALLOCATE,
+    REQUEST_LSEEK,
+    REQUEST_COPY_FILE_RANGE,
+    REQUEST_TMPFILE,
+    REQUEST_RELEASE,
+    REQUEST_KINDS,
+} request_kind;
 
 enum { BUCKETS = 14 };
-extern const char *const tfs_answer_names[ANSWERS];
+extern const char *const tfs_request_names[REQUEST_KINDS];
 extern const double tfs_bucket_bounds[BUCKETS];
 
 /* One for each thread: added to by it alone, read by others at any time. */
 typedef struct {
     struct {
         _Atomic uint64_t ok, errors, nanoseconds, buckets[BUCKETS + 1];
-    } answered[ANSWERS];
-    _Atomic uint64_t passed_on, flash_bytes, disk_bytes;
+    } answered[REQUEST_KINDS];
+    _Atomic uint64_t to_python, flash_bytes, disk_bytes;
 } counters;
 
 static inline uint64_t now_ns(void) {
@@ -65,7 +65,7 @@ static inline void count(_Atomic uint64_t *counter, uint64_t more) {
     atomic_fetch_add_explicit(counter, more, memory_order_relaxed);
 }
 
-void tfs_count_answer(counters *c, answer_kind kind, bool ok, uint64_t started_ns);
+void tfs_count_request(counters *c, request_kind kind, bool ok, uint64_t started_ns);
 void tfs_counters_add(counters *sum, counters *more);
 
 /* -------- heat: reads and bytes by inode, until they are asked for */

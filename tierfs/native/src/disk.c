@@ -1,12 +1,10 @@
-/* Threads for READs that must wait for a disk, and for the read-ahead of what will be read next.
+#include "disk.h"
 
-   As many READs wait at a time as there are threads, so that a disk with a queue, or many disks, can
-   serve them in the order that suits it. */
 #include <stdlib.h>
 #include <string.h>
 
-#include "hashing.h"
-#include "router.h"
+#include "hash_table.h"
+#include "reads.h"
 
 enum {
     STREAMS = 256,                 /* files whose last read is remembered */
@@ -41,14 +39,14 @@ typedef struct {
     uint64_t ino, from, to;
     bool ended;       /* the end of the file was read */
     unsigned reading; /* READs under way, also of files that share the place: what they need is kept */
-} brought;
+} readahead;
 
 struct disk {
     router *router;
     pool *pool;
     pthread_mutex_t lock;
-    stream streams[STREAMS];  /* lock */
-    brought brought[STREAMS]; /* lock */
+    stream streams[STREAMS];      /* lock */
+    readahead readahead[STREAMS]; /* lock */
 };
 
 disk *tfs_disk_new(router *r, const pool_settings *pool) {
@@ -61,8 +59,8 @@ disk *tfs_disk_new(router *r, const pool_settings *pool) {
     return d;
 }
 
-static brought *brought_of(disk *d, uint64_t ino) {
-    return &d->brought[hash_number(ino) % STREAMS];
+static readahead *readahead_of(disk *d, uint64_t ino) {
+    return &d->readahead[hash_number(ino) % STREAMS];
 }
 
 static void run_advice(job *j, void *thread) {
@@ -86,12 +84,12 @@ static void advise_later(disk *d, void (*how)(router *, uint64_t, uint64_t, uint
 
 bool tfs_disk_add(disk *d, job *j, uint64_t ino) {
     pthread_mutex_lock(&d->lock);
-    brought_of(d, ino)->reading++;
+    readahead_of(d, ino)->reading++;
     pthread_mutex_unlock(&d->lock);
     if (tfs_pool_add(d->pool, j))
         return true;
     pthread_mutex_lock(&d->lock);
-    brought_of(d, ino)->reading--;
+    readahead_of(d, ino)->reading--;
     pthread_mutex_unlock(&d->lock);
     return false;
 }
@@ -128,12 +126,12 @@ static range next_window(stream *s, uint64_t ino, const placement *file, uint64_
     return (range){ino, from, to - from};
 }
 
-static void note_brought(disk *d, uint64_t ino, uint64_t from, uint64_t to) {
-    brought *b = brought_of(d, ino);
-    if (b->ino != ino || b->from >= b->to)
-        *b = (brought){ino, from, to, false, b->reading};
-    b->from = from < b->from ? from : b->from;
-    b->to = to > b->to ? to : b->to;
+static void note_readahead(disk *d, uint64_t ino, uint64_t from, uint64_t to) {
+    readahead *ahead = readahead_of(d, ino);
+    if (ahead->ino != ino || ahead->from >= ahead->to)
+        *ahead = (readahead){ino, from, to, false, ahead->reading};
+    ahead->from = from < ahead->from ? from : ahead->from;
+    ahead->to = to > ahead->to ? to : ahead->to;
 }
 
 /* What to drop when the file was read from `offset` to `end`: in large parts, as each costs a call, and all
@@ -145,24 +143,24 @@ static range read_part(disk *d, uint64_t ino, const placement *file, uint64_t of
         return drop;
     pthread_mutex_lock(&d->lock);
     if (atomic_load(&d->router->objects.keeps_all)) /* reading brings pages as well */
-        note_brought(d, ino, offset, end);
-    brought *b = brought_of(d, ino);
-    if (b->ino == ino && end >= file->size)
-        b->ended = true;
-    bool ends = b->ended && b->reading == 0;
-    uint64_t to = ends ? b->to : end > LATE ? end - LATE : 0;
-    if (b->ino == ino && b->from < b->to && to > b->from && (ends || to - b->from >= MOST_BEHIND)) {
-        uint64_t from = b->from > LARGEST_FOLIO ? b->from - LARGEST_FOLIO : 0;
+        note_readahead(d, ino, offset, end);
+    readahead *ahead = readahead_of(d, ino);
+    if (ahead->ino == ino && end >= file->size)
+        ahead->ended = true;
+    bool ends = ahead->ended && ahead->reading == 0;
+    uint64_t to = ends ? ahead->to : end > LATE ? end - LATE : 0;
+    if (ahead->ino == ino && ahead->from < ahead->to && to > ahead->from && (ends || to - ahead->from >= MOST_BEHIND)) {
+        uint64_t from = ahead->from > LARGEST_FOLIO ? ahead->from - LARGEST_FOLIO : 0;
         drop = (range){ino, from, to - from + (ends ? LARGEST_FOLIO : 0)};
-        b->from = to;
-        b->ended = false;
+        ahead->from = to;
+        ahead->ended = false;
     }
     pthread_mutex_unlock(&d->lock);
     return drop;
 }
 
 /* Guesses must not delay what somebody waits for. */
-static range anticipate(disk *d, uint64_t ino, const placement *file, uint64_t offset, uint64_t end,
+static range plan_readahead(disk *d, uint64_t ino, const placement *file, uint64_t offset, uint64_t end,
                         uint64_t there) {
     range wanted = {0};
     if (d->router->objects.in_memory || file->size <= file->prefix)
@@ -171,37 +169,37 @@ static range anticipate(disk *d, uint64_t ino, const placement *file, uint64_t o
     if (tfs_pool_queued(d->pool) < MOST_GUESSES)
         wanted = next_window(&d->streams[hash_number(ino) % STREAMS], ino, file, offset, end, there);
     if (wanted.length)
-        note_brought(d, ino, wanted.offset, wanted.offset + wanted.length);
+        note_readahead(d, ino, wanted.offset, wanted.offset + wanted.length);
     pthread_mutex_unlock(&d->lock);
     return wanted;
 }
 
 /* Before the READ itself, so that a disk which has others to serve gets both at once and moves its head
    for them but once. What does not touch the READ is left to another thread. */
-static void anticipate_for(disk *d, uint64_t ino, const struct fuse_read_in *in) {
+static void read_ahead_of_read(disk *d, uint64_t ino, const struct fuse_read_in *in) {
     placement file;
     uint64_t offset = in->offset, end = offset + in->size;
-    if (tfs_table_placement(d->router->table, ino, &file) != FOUND)
+    if (tfs_cache_placement(d->router->cache, ino, &file) != HIT)
         return;
-    range wanted = anticipate(d, ino, &file, offset, end, offset);
+    range wanted = plan_readahead(d, ino, &file, offset, end, offset);
     if (wanted.length && wanted.offset < end)
-        tfs_read_ahead(d->router, ino, wanted.offset, wanted.length);
+        tfs_object_willneed(d->router, ino, wanted.offset, wanted.length);
     else if (wanted.length)
-        advise_later(d, tfs_read_ahead, wanted);
+        advise_later(d, tfs_object_willneed, wanted);
 }
 
-void tfs_disk_anticipate(disk *d, uint64_t ino, const placement *file, uint64_t offset, size_t length) {
-    range wanted = anticipate(d, ino, file, offset, offset + length, offset + length);
+void tfs_disk_read_ahead(disk *d, uint64_t ino, const placement *file, uint64_t offset, size_t length) {
+    range wanted = plan_readahead(d, ino, file, offset, offset + length, offset + length);
     if (wanted.length)
-        advise_later(d, tfs_read_ahead, wanted);
+        advise_later(d, tfs_object_willneed, wanted);
     range drop = read_part(d, ino, file, offset, offset + length);
     if (drop.length)
-        advise_later(d, tfs_drop_behind, drop);
+        advise_later(d, tfs_object_dontneed, drop);
 }
 
 static void end_reading(disk *d, uint64_t ino) {
     pthread_mutex_lock(&d->lock);
-    brought_of(d, ino)->reading--;
+    readahead_of(d, ino)->reading--;
     pthread_mutex_unlock(&d->lock);
 }
 
@@ -211,19 +209,19 @@ verdict tfs_disk_serve(disk *d, worker *w, const request *q) {
     placement file;
     size_t length;
     uint64_t ino = q->header->nodeid;
-    memcpy(&in, q->body, sizeof in); /* was looked at before */
-    anticipate_for(d, ino, &in);
+    memcpy(&in, q->body, sizeof in); /* its length was checked before */
+    read_ahead_of_read(d, ino, &in);
     read_result result = tfs_read_file(r, w->counters, ino, &in, true, w->reply, &length, &file);
     end_reading(d, ino);
     if (result != READ_DONE)
-        return ASK;
+        return UPCALL;
     tfs_reply(q, w->reply, length);
-    tfs_count_answer(w->counters, ANSWER_READ, true, q->started_ns);
+    tfs_count_request(w->counters, REQUEST_READ, true, q->started_ns);
     tfs_heat_add(&r->heat, ino, length);
     range drop = read_part(d, ino, &file, in.offset, in.offset + length);
     if (drop.length)
-        tfs_drop_behind(r, ino, drop.offset, drop.length);
-    return DONE;
+        tfs_object_dontneed(r, ino, drop.offset, drop.length);
+    return REPLIED;
 }
 
 void tfs_disk_stop(disk *d) {

@@ -1,3 +1,5 @@
+#include "forward.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -5,14 +7,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "events.h"
-#include "forward.h"
-#include "hashing.h"
-#include "protocol.h"
+#include "coherence.h"
+#include "hash_table.h"
 #include "uring.h"
 
 enum {
     SOCKET_BUFFER = 4 * 1024 * 1024,
+    BACKGROUND = 64, /* requests of read-ahead at a time; 12 by default */
+    PAGE = 4096,
     MOST_ERROR = 512, /* what the kernel takes no error beyond (fuse_dev_do_write) */
 };
 
@@ -23,9 +25,9 @@ struct message {
     uint8_t bytes[];
 };
 
-/* A request that pyfuse3 owes a reply for. */
+/* A request that pyfuse3 has to reply to. */
 typedef struct {
-    node node;
+    hash_node node;
     uint64_t unique;
     channel *channel;
 } owed;
@@ -33,12 +35,12 @@ typedef struct {
 struct forward {
     router *router;
     pthread_mutex_t sending, owing;
-    STAILQ_HEAD(, message) queue;  /* sending */
-    _Atomic size_t queued;         /* written under sending */
-    hashing all;                   /* owing */
-    _Atomic size_t waits;          /* how many there are in it */
-    _Atomic uint64_t init;
-    uint32_t max_write, offered, offered2; /* set before INIT is sent on, read when it comes back */
+    STAILQ_HEAD(, message) queue; /* sending */
+    _Atomic size_t queued;        /* written under sending */
+    hash_table unreplied;         /* owing */
+    _Atomic size_t waits;         /* how many there are in it; written under owing */
+    _Atomic uint64_t init;        /* `unique` of INIT, until its reply */
+    uint32_t max_write, offered, offered2; /* set before INIT is forwarded, read with its reply */
 };
 
 static int widen(int socket) {
@@ -63,7 +65,7 @@ forward *tfs_forward_new(router *r, uint32_t max_write, int *peer) {
     STAILQ_INIT(&f->queue);
     pthread_mutex_init(&f->sending, NULL);
     pthread_mutex_init(&f->owing, NULL);
-    if (tfs_hashing_init(&f->all) < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) {
+    if (hash_table_init(&f->unreplied) < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) {
         tfs_forward_free(f);
         return NULL;
     }
@@ -85,10 +87,10 @@ void tfs_forward_free(forward *f) {
         return;
     for (message *m; (m = STAILQ_FIRST(&f->queue)); free(m))
         STAILQ_REMOVE_HEAD(&f->queue, next);
-    for (size_t i = 0; f->all.buckets && i <= f->all.mask; i++)
-        for (node *each; (each = f->all.buckets[i]); free(each))
-            tfs_hashing_remove(&f->all, each);
-    tfs_hashing_free(&f->all);
+    for (size_t i = 0; f->unreplied.buckets && i <= f->unreplied.mask; i++)
+        for (hash_node *each; (each = f->unreplied.buckets[i]); free(each))
+            hash_table_remove(&f->unreplied, each);
+    hash_table_free(&f->unreplied);
     pthread_mutex_destroy(&f->sending);
     pthread_mutex_destroy(&f->owing);
     free(f);
@@ -102,7 +104,7 @@ bool tfs_forward_has_queued(const forward *f) {
     return atomic_load(&f->queued) > 0;
 }
 
-/* ---------------------------------------------------------------- what is owed */
+/* ---------------------------------------------------------------- requests without a reply */
 
 static bool owe(forward *f, const request *q) {
     owed *added = malloc(sizeof *added);
@@ -110,22 +112,22 @@ static bool owe(forward *f, const request *q) {
         return false;
     *added = (owed){.node.hash = hash_number(q->header->unique), .unique = q->header->unique, .channel = q->channel};
     pthread_mutex_lock(&f->owing);
-    tfs_hashing_add(&f->all, &added->node);
+    hash_table_add(&f->unreplied, &added->node);
     f->waits++;
     pthread_mutex_unlock(&f->owing);
     return true;
 }
 
-/* The channel of a request, once; NULL: nothing is owed. */
+/* The channel of a request, once; NULL: it has its reply. */
 static channel *settle(forward *f, uint64_t unique) {
     channel *found = NULL;
     pthread_mutex_lock(&f->owing);
-    node *each = f->all.count ? hashing_first(&f->all, hash_number(unique)) : NULL;
+    hash_node *each = f->unreplied.count ? hash_table_first(&f->unreplied, hash_number(unique)) : NULL;
     while (each && ((owed *)each)->unique != unique)
         each = each->chain;
     if (each) {
         found = ((owed *)each)->channel;
-        tfs_hashing_remove(&f->all, each);
+        hash_table_remove(&f->unreplied, each);
         f->waits--;
     }
     pthread_mutex_unlock(&f->owing);
@@ -141,7 +143,7 @@ static void give_up(forward *f, uint64_t unique) {
     struct fuse_out_header header = {.len = sizeof header, .error = -ENOMEM, .unique = unique};
     if (c)
         c->reply(c, &header, NULL, 0);
-    tfs_changing_remove(&f->router->changing, unique);
+    tfs_in_flight_remove(&f->router->in_flight, unique);
 }
 
 typedef enum { SENT, FULL, REFUSED } sent;
@@ -183,7 +185,7 @@ static sent send_or_queue(forward *f, const struct iovec *parts, size_t count) {
     }
     pthread_mutex_unlock(&f->sending);
     if (tfs_forward_has_queued(f))
-        tfs_wake_leader(f->router); /* to wait for room in the socket as well */
+        wake_leader(f->router); /* to wait for room in the socket as well */
     return result;
 }
 
@@ -233,16 +235,39 @@ void tfs_forward_request(forward *f, const request *q) {
 
 /* ---------------------------------------------------------------- from pyfuse3 */
 
-/* INIT's: adapted, and the rings made, if they are to be used. */
+/* Changes the reply of INIT to what the router does; `offered` are the flags of the request. */
+static void adapt_init(uint8_t *body, size_t length, uint32_t offered, uint32_t max_write) {
+    struct fuse_init_out *out = (struct fuse_init_out *)(void *)body;
+    if (length < offsetof(struct fuse_init_out, map_alignment))
+        return;
+    /* Without OPEN, O_TRUNC must come as SETATTR. The umask is the core's matter, since a default
+       access list overrides it (acl(5)). The target of a symbolic link never changes.
+       Behind an O_DIRECT write the kernel drops the pages that a read brought in meanwhile
+       (kiocb_invalidate_post_direct_write), but not where it answers a write of libaio before that is
+       made: so it is to make it first.
+       With FUSE_HANDLE_KILLPRIV_V2 the kernel remembers that a file has neither set-user-ID nor security.capability
+       (SB_NOSEC, process_init_reply in fs/fuse/inode.c), and sends no GETXATTR before each write. Where it has, a SETATTR of
+       no field precedes the write (fuse_setattr in fs/fuse/dir.c), by which the core takes the bits away. */
+    static const uint32_t agreed =
+        FUSE_DONT_MASK | FUSE_CACHE_SYMLINKS | FUSE_MAX_PAGES | FUSE_HANDLE_KILLPRIV_V2;
+    out->flags &= ~(uint32_t)(FUSE_ATOMIC_O_TRUNC | FUSE_ASYNC_DIO);
+    out->flags |= offered & agreed;
+    out->max_write = max_write;
+    out->max_pages = (uint16_t)(max_write / PAGE);
+    out->max_background = BACKGROUND;
+    out->congestion_threshold = BACKGROUND / 4 * 3;
+}
+
+/* The reply of INIT: adapted, and the rings made, if they are to be used. */
 static bool adapt(forward *f, const struct fuse_out_header *header, uint8_t *body, size_t length) {
     if (header->unique != atomic_load(&f->init) || header->error)
         return false;
     atomic_store(&f->init, 0);
-    tfs_init_adapt(body, length, f->offered, f->max_write);
+    adapt_init(body, length, f->offered, f->max_write);
     return length >= sizeof(struct fuse_init_out) && tfs_uring_agree(f->router->uring, f->offered2, (void *)body);
 }
 
-static void pass_back(forward *f, uint8_t *message, size_t size) {
+static void forward_reply(forward *f, uint8_t *message, size_t size) {
     struct fuse_out_header header;
     memcpy(&header, message, sizeof header);
     uint8_t *body = message + sizeof header;
@@ -258,7 +283,7 @@ static void pass_back(forward *f, uint8_t *message, size_t size) {
     header.len = (uint32_t)size;
     if (c)
         c->reply(c, &header, body, length);
-    tfs_changing_remove(&f->router->changing, header.unique);
+    tfs_in_flight_remove(&f->router->in_flight, header.unique);
     if (by_rings)
         tfs_uring_begin(f->router->uring);
 }
@@ -275,6 +300,6 @@ int tfs_forward_take_reply(forward *f, worker *leader) {
     pthread_mutex_lock(&f->sending);
     pthread_mutex_unlock(&f->sending);
     if ((size_t)size >= sizeof(struct fuse_out_header))
-        pass_back(f, leader->reply, (size_t)size);
+        forward_reply(f, leader->reply, (size_t)size);
     return 1;
 }

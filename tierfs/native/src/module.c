@@ -7,12 +7,11 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "coherence.h"
+#include "conversion.h"
 #include "dispatch.h"
-#include "life.h"
 #include "prefetch.h"
-#include "records.h"
-#include "rows.h"
-#include "telling.h"
+#include "session.h"
 #include "upcall.h"
 #include "uring.h"
 #include "xattrs.h"
@@ -25,14 +24,14 @@ enum {
 typedef struct {
     PyObject_HEAD
     router r;
-    pthread_mutex_t life; /* held by start and stop; taken with the GIL or without it */
+    pthread_mutex_t session; /* held by start and stop; taken with the GIL or without it */
 } RouterObject;
 
 static router *router_of(PyObject *self) {
     return &((RouterObject *)self)->r;
 }
 
-/* ---------------------------------------------------------------- life */
+/* ---------------------------------------------------------------- session */
 
 static PyObject *router_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"memory", "heads", "objects", NULL};
@@ -45,12 +44,12 @@ static PyObject *router_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     RouterObject *self = (RouterObject *)type->tp_alloc(type, 0);
     if (!self)
         return NULL;
-    pthread_mutex_init(&self->life, NULL);
+    pthread_mutex_init(&self->session, NULL);
     router *r = &self->r;
     tfs_device_init(&r->device, -1);
     r->socket = r->wake = r->ended = r->heads.directory = r->objects.directory =
-        r->awake.device = -1;
-    if (tfs_life_set_up(r, (size_t)memory, heads, objects) < 0) {
+        r->pm_qos.device = -1;
+    if (tfs_session_init(r, (size_t)memory, heads, objects) < 0) {
         PyErr_SetFromErrno(PyExc_OSError);
         Py_DECREF(self);
         return NULL;
@@ -61,10 +60,10 @@ static PyObject *router_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
 static void router_dealloc(PyObject *self) {
     router *r = router_of(self);
     Py_BEGIN_ALLOW_THREADS
-    tfs_life_stop(r);
+    tfs_session_stop(r);
     Py_END_ALLOW_THREADS
     tfs_upcalls_free(r->upcalls);
-    tfs_life_free(r);
+    tfs_session_free(r);
     PyTypeObject *type = Py_TYPE(self);
     type->tp_free(self);
     Py_DECREF(type);
@@ -75,7 +74,7 @@ static PyObject *failed_start(router *r, int device, int ended) {
     PyErr_SetFromErrno(PyExc_OSError);
     r->device.fd = device;
     Py_BEGIN_ALLOW_THREADS
-    tfs_life_stop(r);
+    tfs_session_stop(r);
     Py_END_ALLOW_THREADS
     tfs_close_fd(&ended);
     return NULL;
@@ -84,7 +83,7 @@ static PyObject *failed_start(router *r, int device, int ended) {
 static PyObject *router_set_upcalls(PyObject *self, PyObject *functions) {
     router *r = router_of(self);
     if (r->started || r->upcalls)
-        return PyErr_Format(PyExc_RuntimeError, "the router was started, or knows whom to call");
+        return PyErr_Format(PyExc_RuntimeError, "the router was started, or has its functions");
     r->upcalls = tfs_upcalls_new(functions);
     return r->upcalls ? Py_NewRef(Py_None) : NULL;
 }
@@ -98,7 +97,7 @@ static PyObject *router_use_pm_qos(PyObject *self, PyObject *args) {
         return PyErr_Format(PyExc_RuntimeError, "the router was started or stopped before");
     if (latency_us < 0)
         return PyErr_Format(PyExc_ValueError, "latency_us must not be negative");
-    return tfs_awake_open(&r->awake, device, latency_us) < 0 ? PyErr_SetFromErrno(PyExc_OSError)
+    return tfs_pm_qos_open(&r->pm_qos, device, latency_us) < 0 ? PyErr_SetFromErrno(PyExc_OSError)
                                                          : Py_NewRef(Py_None);
 }
 
@@ -117,7 +116,7 @@ static PyObject *router_start(PyObject *self, PyObject *args, PyObject *kwargs) 
                             "multiple of %d up to %d",
                             MOST_WORKERS, MOST_DISK_THREADS, LEAST_WRITE, MOST_WRITE);
     Py_BEGIN_ALLOW_THREADS /* stop() may wait for a thread that waits for Python's lock */
-    pthread_mutex_lock(&((RouterObject *)self)->life);
+    pthread_mutex_lock(&((RouterObject *)self)->session);
     Py_END_ALLOW_THREADS
     PyObject *made = NULL;
     if (r->started) {
@@ -127,10 +126,10 @@ static PyObject *router_start(PyObject *self, PyObject *args, PyObject *kwargs) 
         r->spin_ns = spin_us * 1000ULL;
         r->uring = io_uring ? tfs_uring_new(r, tfs_dispatch) : NULL;
         int ended = fcntl(r->ended, F_DUPFD_CLOEXEC, 0);
-        int peer = ended < 0 ? -1 : tfs_life_start(r, device, workers, disk_threads, max_write);
+        int peer = ended < 0 ? -1 : tfs_session_start(r, device, workers, disk_threads, max_write);
         made = peer < 0 ? failed_start(r, device, ended) : Py_BuildValue("ii", peer, ended);
     }
-    pthread_mutex_unlock(&((RouterObject *)self)->life);
+    pthread_mutex_unlock(&((RouterObject *)self)->session);
     return made;
 }
 
@@ -148,27 +147,27 @@ static PyObject *router_prefetch(PyObject *self, PyObject *args) {
 }
 
 static PyObject *router_stop(PyObject *self, PyObject *Py_UNUSED(none)) {
-    pthread_mutex_t *life = &((RouterObject *)self)->life;
+    pthread_mutex_t *session = &((RouterObject *)self)->session;
     Py_BEGIN_ALLOW_THREADS
-    pthread_mutex_lock(life);
+    pthread_mutex_lock(session);
     router_of(self)->started = true;
-    tfs_life_stop(router_of(self));
-    pthread_mutex_unlock(life);
+    tfs_session_stop(router_of(self));
+    pthread_mutex_unlock(session);
     Py_END_ALLOW_THREADS
     router *r = router_of(self);
-    upcalls *called = r->upcalls; /* another thread may stop as well */
+    upcalls *stopped = r->upcalls; /* another thread may stop as well */
     r->upcalls = NULL;
-    tfs_upcalls_free(called);
+    tfs_upcalls_free(stopped);
     Py_RETURN_NONE;
 }
 
-/* ---------------------------------------------------------------- the published view */
+/* ---------------------------------------------------------------- the metadata cache */
 
 static PyObject *router_put_inode(PyObject *self, PyObject *row) {
     attributes parsed;
     if (!tfs_parse_row(row, &parsed))
         return NULL;
-    tfs_table_put_inode(router_of(self)->table, &parsed);
+    tfs_cache_put_inode(router_of(self)->cache, &parsed);
     Py_RETURN_NONE;
 }
 
@@ -176,8 +175,8 @@ static PyObject *router_change_inode(PyObject *self, PyObject *row) {
     attributes parsed;
     if (!tfs_parse_row(row, &parsed))
         return NULL;
-    if (tfs_table_change_inode(router_of(self)->table, &parsed))
-        tfs_tell_kernel(router_of(self), parsed.ino);
+    if (tfs_cache_change_inode(router_of(self)->cache, &parsed))
+        tfs_invalidate_attributes(router_of(self), parsed.ino);
     Py_RETURN_NONE;
 }
 
@@ -185,7 +184,7 @@ static PyObject *router_drop_inode(PyObject *self, PyObject *ino) {
     unsigned long long number = PyLong_AsUnsignedLongLong(ino);
     if (PyErr_Occurred())
         return NULL;
-    tfs_table_drop_inode(router_of(self)->table, number);
+    tfs_cache_drop_inode(router_of(self)->cache, number);
     Py_RETURN_NONE;
 }
 
@@ -193,9 +192,9 @@ static PyObject *router_put_dentry(PyObject *self, PyObject *args) {
     unsigned long long parent, ino;
     const char *name;
     Py_ssize_t length;
-    if (!PyArg_ParseTuple(args, "Ky#K", &parent, &name, &length, &ino) || !tfs_is_name(length))
+    if (!PyArg_ParseTuple(args, "Ky#K", &parent, &name, &length, &ino) || !tfs_check_name(length))
         return NULL;
-    tfs_table_put_entry(router_of(self)->table, parent, name, (size_t)length, ino);
+    tfs_cache_put_dentry(router_of(self)->cache, parent, name, (size_t)length, ino);
     Py_RETURN_NONE;
 }
 
@@ -203,9 +202,9 @@ static PyObject *router_drop_dentry(PyObject *self, PyObject *args) {
     unsigned long long parent;
     const char *name;
     Py_ssize_t length;
-    if (!PyArg_ParseTuple(args, "Ky#", &parent, &name, &length) || !tfs_is_name(length))
+    if (!PyArg_ParseTuple(args, "Ky#", &parent, &name, &length) || !tfs_check_name(length))
         return NULL;
-    tfs_table_drop_entry(router_of(self)->table, parent, name, (size_t)length);
+    tfs_cache_drop_dentry(router_of(self)->cache, parent, name, (size_t)length);
     Py_RETURN_NONE;
 }
 
@@ -219,7 +218,7 @@ static PyObject *router_put_xattrs(PyObject *self, PyObject *args) {
     if (length < 0)
         return NULL;
     bool too_large = !length && PySequence_Size(pairs) > 0;
-    tfs_table_put_xattrs(router_of(self)->table, ino, too_large ? NULL : packed, (size_t)length);
+    tfs_cache_put_xattrs(router_of(self)->cache, ino, too_large ? NULL : packed, (size_t)length);
     Py_RETURN_NONE;
 }
 
@@ -227,7 +226,7 @@ static PyObject *router_drop_xattrs(PyObject *self, PyObject *ino) {
     unsigned long long number = PyLong_AsUnsignedLongLong(ino);
     if (PyErr_Occurred())
         return NULL;
-    tfs_table_put_xattrs(router_of(self)->table, number, NULL, 0);
+    tfs_cache_put_xattrs(router_of(self)->cache, number, NULL, 0);
     Py_RETURN_NONE;
 }
 
@@ -235,14 +234,14 @@ static PyObject *router_begin_fill(PyObject *self, PyObject *ino) {
     unsigned long long number = PyLong_AsUnsignedLongLong(ino);
     if (PyErr_Occurred())
         return NULL;
-    return PyBool_FromLong(tfs_table_begin_directory(router_of(self)->table, number));
+    return PyBool_FromLong(tfs_cache_begin_fill(router_of(self)->cache, number));
 }
 
 static PyObject *router_complete_fill(PyObject *self, PyObject *ino) {
     unsigned long long number = PyLong_AsUnsignedLongLong(ino);
     if (PyErr_Occurred())
         return NULL;
-    return PyBool_FromLong(tfs_table_complete_directory(router_of(self)->table, number));
+    return PyBool_FromLong(tfs_cache_complete_fill(router_of(self)->cache, number));
 }
 
 static PyObject *router_put_listing(PyObject *self, PyObject *args) {
@@ -251,7 +250,7 @@ static PyObject *router_put_listing(PyObject *self, PyObject *args) {
     int end;
     if (!PyArg_ParseTuple(args, "KKO!p", &ino, &cookie, &PyList_Type, &rows, &end))
         return NULL;
-    page *made = tfs_parse_page(rows);
+    listing_page *made = tfs_parse_page(rows);
     if (!made)
         return NULL;
     made->directory = ino;
@@ -281,27 +280,27 @@ static PyObject *router_write_back(PyObject *self, PyObject *args) {
 
 static PyObject *router_put_statfs(PyObject *self, PyObject *args) {
     router *r = router_of(self);
-    published_statfs published = {0};
-    if (!tfs_parse_statfs(args, &published))
+    cached_statfs made = {0};
+    if (!tfs_parse_statfs(args, &made))
         return NULL;
     pthread_mutex_lock(&r->statfs_lock);
-    r->statfs = published;
+    r->statfs = made;
     pthread_mutex_unlock(&r->statfs_lock);
     Py_RETURN_NONE;
 }
 
 static PyObject *router_clear(PyObject *self, PyObject *Py_UNUSED(none)) {
-    tfs_table_clear(router_of(self)->table);
+    tfs_cache_clear(router_of(self)->cache);
     Py_RETURN_NONE;
 }
 
-/* ---------------------------------------------------------------- references */
+/* ---------------------------------------------------------------- lookup counts */
 
 static PyObject *router_add_lookups(PyObject *self, PyObject *args) {
     unsigned long long ino, times = 1;
-    if (!PyArg_ParseTuple(args, "K|K", &ino, &times) || !tfs_is_number(ino))
+    if (!PyArg_ParseTuple(args, "K|K", &ino, &times) || !tfs_check_ino(ino))
         return NULL;
-    if (tfs_table_refer(router_of(self)->table, ino, times) < 0)
+    if (tfs_cache_add_lookups(router_of(self)->cache, ino, times) < 0)
         return PyErr_NoMemory();
     Py_RETURN_NONE;
 }
@@ -310,17 +309,17 @@ static PyObject *router_lookup_count(PyObject *self, PyObject *ino) {
     unsigned long long number = PyLong_AsUnsignedLongLong(ino);
     if (PyErr_Occurred())
         return NULL;
-    return PyLong_FromUnsignedLongLong(tfs_table_references(router_of(self)->table, number));
+    return PyLong_FromUnsignedLongLong(tfs_cache_lookup_count(router_of(self)->cache, number));
 }
 
 static PyObject *router_orphan(PyObject *self, PyObject *ino) {
     unsigned long long number = PyLong_AsUnsignedLongLong(ino);
     if (PyErr_Occurred())
         return NULL;
-    return PyBool_FromLong(tfs_table_orphan(router_of(self)->table, number));
+    return PyBool_FromLong(tfs_cache_orphan(router_of(self)->cache, number));
 }
 
-/* ---------------------------------------------------------------- what comes back */
+/* ---------------------------------------------------------------- statistics */
 
 static PyObject *router_heat(PyObject *self, PyObject *limit) {
     size_t most = PyLong_AsSize_t(limit);
@@ -330,7 +329,9 @@ static PyObject *router_heat(PyObject *self, PyObject *limit) {
 }
 
 static PyObject *router_counters(PyObject *self, PyObject *Py_UNUSED(none)) {
-    return tfs_counters_record(Py_TYPE(self), router_of(self));
+    counters sum = {0};
+    tfs_session_count(router_of(self), &sum);
+    return tfs_counters_record(Py_TYPE(self), router_of(self), &sum);
 }
 
 static PyMethodDef router_methods[] = {
@@ -376,7 +377,7 @@ static PyType_Spec router_spec = {
 };
 
 static int execute(PyObject *module) {
-    return tfs_records_init(module, &router_spec);
+    return tfs_module_types_init(module, &router_spec);
 }
 
 static PyModuleDef_Slot slots[] = {

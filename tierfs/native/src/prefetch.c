@@ -1,3 +1,6 @@
+#include "prefetch.h"
+
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
@@ -13,12 +16,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "lookahead.h"
 #include "pool.h"
-#include "prefetch.h"
+#include "prefetch_window.h"
 
 enum {
-    MOST_ASKED = 64,       /* directories that wait; what is beyond is asked for again */
+    MOST_QUEUED = 64,      /* directories that wait; those beyond are put off */
     LINGER_NS = 5000000,   /* for which the copy is kept, as the next step may come soon */
     MOST_STEPS = 256,      /* after which it is given back all the same: somebody may have unmounted */
     BYTES_OF_NAME = 192,   /* struct fuse_direntplus and a name of up to 40 bytes */
@@ -27,15 +29,15 @@ enum {
 };
 
 struct prefetch {
-    lookahead ahead;
+    prefetch_windows windows;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    uint64_t asked[MOST_ASKED]; /* lock: a queue, `waiting` from `first` on */
-    size_t first, waiting;      /* lock */
-    char *mountpoint;           /* set before the thread starts, as is `device` */
+    uint64_t queue[MOST_QUEUED]; /* lock: `waiting` from `first` on */
+    size_t first, waiting;       /* lock */
+    char *mountpoint;            /* set before the thread starts, as is `device` */
     dev_t device;
-    pthread_t thread;           /* lock */
-    bool stopping;              /* lock */
+    pthread_t thread;            /* lock */
+    bool stopping;               /* lock */
     _Atomic bool active;
     _Atomic uint64_t names;
 };
@@ -44,7 +46,7 @@ prefetch *tfs_prefetch_new(void) {
     prefetch *p = calloc(1, sizeof *p);
     if (!p)
         return NULL;
-    tfs_lookahead_init(&p->ahead);
+    tfs_prefetch_window_init(&p->windows);
     pthread_mutex_init(&p->lock, NULL);
     pthread_condattr_t clock;
     pthread_condattr_init(&clock);
@@ -54,32 +56,32 @@ prefetch *tfs_prefetch_new(void) {
     return p;
 }
 
-/* ---------------------------------------------------------------- what is asked for */
+/* ---------------------------------------------------------------- the queue */
 
-static void ask(prefetch *p, uint64_t directory) {
+static void enqueue(prefetch *p, uint64_t directory) {
     pthread_mutex_lock(&p->lock);
-    bool room = p->waiting < MOST_ASKED;
+    bool room = p->waiting < MOST_QUEUED;
     if (room) {
-        p->asked[(p->first + p->waiting++) % MOST_ASKED] = directory;
+        p->queue[(p->first + p->waiting++) % MOST_QUEUED] = directory;
         pthread_cond_signal(&p->changed);
     }
     pthread_mutex_unlock(&p->lock);
     if (!room)
-        tfs_lookahead_put_off(&p->ahead, directory);
+        tfs_prefetch_window_put_off(&p->windows, directory);
 }
 
 static bool is_active(const prefetch *p) {
     return atomic_load_explicit(&p->active, memory_order_relaxed);
 }
 
-void tfs_prefetch_saw(prefetch *p, uint64_t directory) {
-    if (is_active(p) && tfs_lookahead_count(&p->ahead, directory))
-        ask(p, directory);
+void tfs_prefetch_note_lookup(prefetch *p, uint64_t directory) {
+    if (is_active(p) && tfs_prefetch_window_count(&p->windows, directory))
+        enqueue(p, directory);
 }
 
 void tfs_prefetch_forget(prefetch *p, uint64_t ino) {
     if (is_active(p))
-        tfs_lookahead_forget(&p->ahead, ino);
+        tfs_prefetch_window_forget(&p->windows, ino);
 }
 
 static struct timespec soon(void) {
@@ -92,7 +94,7 @@ static struct timespec soon(void) {
 }
 
 /* The next directory; 0: the end, or, unless `patient`, none for a while. */
-static uint64_t next_asked(prefetch *p, bool patient) {
+static uint64_t next_queued(prefetch *p, bool patient) {
     struct timespec until = soon();
     uint64_t directory = 0;
     int late = 0;
@@ -101,8 +103,8 @@ static uint64_t next_asked(prefetch *p, bool patient) {
         late = patient ? pthread_cond_wait(&p->changed, &p->lock)
                        : pthread_cond_timedwait(&p->changed, &p->lock, &until);
     if (p->waiting && !p->stopping) {
-        directory = p->asked[p->first];
-        p->first = (p->first + 1) % MOST_ASKED;
+        directory = p->queue[p->first];
+        p->first = (p->first + 1) % MOST_QUEUED;
         p->waiting--;
     }
     pthread_mutex_unlock(&p->lock);
@@ -148,16 +150,18 @@ static int open_number(int root, uint64_t ino) {
     return open_by_handle_at(root, &whole.handle, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
+_Static_assert(offsetof(struct dirent64, d_reclen) == 16, "struct linux_dirent64");
+
 static uint32_t count_records(const uint8_t *records, long length) {
     uint32_t count = 0;
     for (uint16_t size; length > 0; length -= size, records += size, count++)
-        memcpy(&size, records + 16, sizeof size); /* d_reclen of struct linux_dirent64 */
+        memcpy(&size, records + offsetof(struct dirent64, d_reclen), sizeof size);
     return count;
 }
 
 /* One READDIRPLUS: libfuse's READDIRPLUS_AUTO is off (pyfuse3, handlers.pxi). Older kernels fill a page. */
 static uint32_t list(int directory, step *what) {
-    uint8_t records[LOOKUPS * LIST_AHEAD * BYTES_OF_NAME];
+    uint8_t records[LOOKUPS * NAMES_PER_LOOKUP * BYTES_OF_NAME];
     if (lseek(directory, what->cookie, SEEK_SET) < 0)
         return 0;
     long length = syscall(SYS_getdents64, directory, records, what->names * BYTES_OF_NAME);
@@ -167,13 +171,13 @@ static uint32_t list(int directory, step *what) {
 
 static void take_step(prefetch *p, int root, uint64_t ino) {
     step what;
-    if (!tfs_lookahead_next(&p->ahead, ino, &what))
+    if (!tfs_prefetch_window_next(&p->windows, ino, &what))
         return;
     int directory = open_number(root, ino);
     uint32_t names = directory < 0 ? 0 : list(directory, &what);
     if (directory >= 0)
         close(directory);
-    tfs_lookahead_listed(&p->ahead, ino, names, what.cookie);
+    tfs_prefetch_window_listed(&p->windows, ino, names, what.cookie);
     atomic_fetch_add_explicit(&p->names, names, memory_order_relaxed);
 }
 
@@ -184,7 +188,7 @@ static bool take_steps(prefetch *p, uint64_t directory) {
         return false;
     for (unsigned steps = 1; directory; steps++) {
         take_step(p, root, directory);
-        directory = steps < MOST_STEPS ? next_asked(p, false) : 0;
+        directory = steps < MOST_STEPS ? next_queued(p, false) : 0;
     }
     close(root);
     return true;
@@ -193,13 +197,13 @@ static bool take_steps(prefetch *p, uint64_t directory) {
 static void *run(void *argument) {
     prefetch *p = argument;
     uint64_t directory;
-    while ((directory = next_asked(p, true)) != 0)
+    while ((directory = next_queued(p, true)) != 0)
         if (!take_steps(p, directory))
-            tfs_lookahead_put_off(&p->ahead, directory);
+            tfs_prefetch_window_put_off(&p->windows, directory);
     return NULL;
 }
 
-/* ---------------------------------------------------------------- life */
+/* ---------------------------------------------------------------- start and stop */
 
 static int probe(const prefetch *p) {
     int root = copy_mount(p);

@@ -5,14 +5,14 @@
    * A write or truncation of the same bytes: the kernel holds the folio locked during a READ into it
      and during a WRITE from it (fs/fuse/file.c), so for cached I/O the two do not overlap. For
      O_DIRECT POSIX lets a read that overlaps a write return old, new or mixed bytes.
-   * A move between the tiers (new prefix): the mover copies, syncs, commits and publishes the new
+   * A move between the tiers (new prefix): the mover copies, syncs and commits; the cache gets the new
      prefix with a new version, and only then frees the source. Bytes were read before the version
      was checked again; if it is still the same then, nothing had been freed when they were read.
-   * A truncation shrinks the index and publishes that first, and cuts the objects later: likewise.
-   * Unlinking: objects of a file that the kernel knows are not removed (references.h).
+   * A truncation shrinks the size in the index and in the cache first, and the objects later: likewise.
+   * Unlinking: objects of a file that the kernel knows are not removed (lookup_counts.h).
 
-   Whatever looks odd - an object missing or short, a version that changed - is not judged here: Python
-   is asked, which reads under the rules of tierfs/fs/data.py and tells damage from a race. */
+   Whatever looks odd - an object missing or short, a version that changed - is not decided here: an upcall
+   reads under the rules of tierfs/fs/data.py and tells damage from a race. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -21,10 +21,11 @@
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include "router.h"
+#include "reads.h"
 
 #ifndef RESOLVE_CACHED
 #define RESOLVE_CACHED 0x20 /* Linux 5.12 */
@@ -58,8 +59,8 @@ static void object_path(char path[PATH_BYTES], uint64_t ino) {
              (unsigned)(group & 0xff), ino);
 }
 
-/* Below the directory, without a symbolic link on the way: as tierfs/common/beneath.py, to which whatever
-   fails here is left, since Python is asked then. So it never waits, neither for the other end of a FIFO
+/* Below the directory, without a symbolic link on the way: as tierfs/common/beneath.py, to which an upcall leaves
+   whatever fails here. So it never waits, neither for the other end of a FIFO
    nor for the holder of a lease (fcntl(2), F_SETLEASE). A kernel without openat2 fails as well. */
 static int open_object(const store *s, uint64_t ino, bool wait) {
     char path[PATH_BYTES];
@@ -79,14 +80,14 @@ static int open_object(const store *s, uint64_t ino, bool wait) {
 
 /* What was read from a device is kept by the kernel as pages of the mount: below them, it need not be
    kept a second time. Also not when asked not to wait, since that begins to read it (filemap_get_pages).
-   What read-ahead has brought is not dropped by this, but by tfs_drop_behind(). */
+   What read-ahead has readahead is not dropped by this, but by tfs_object_dontneed(). */
 static int flags_of(store *s, bool wait) {
     if (s->in_memory)
         return 0;
     return (wait ? 0 : RWF_NOWAIT) | (atomic_load(&s->keeps_all) ? 0 : RWF_DONTCACHE);
 }
 
-/* Reads all of a range: READ_WAIT where a page is not in memory, READ_ASK where the file ends. */
+/* Reads all of a range: READ_WAIT where a page is not in memory, READ_UPCALL where the file ends. */
 static read_result read_range(store *s, int fd, uint8_t *out, size_t length, uint64_t offset, bool wait) {
     int flags = flags_of(s, wait);
     for (size_t done = 0; done < length;) {
@@ -95,12 +96,12 @@ static read_result read_range(store *s, int fd, uint8_t *out, size_t length, uin
         if (n > 0) {
             done += (size_t)n;
         } else if (n == 0) {
-            return READ_ASK;
+            return READ_UPCALL;
         } else if (errno == EOPNOTSUPP && flags & RWF_DONTCACHE) { /* a filesystem that does not know it */
             atomic_store(&s->keeps_all, true);
             flags &= ~RWF_DONTCACHE;
         } else if (errno != EINTR) {
-            return flags & RWF_NOWAIT ? READ_WAIT : READ_ASK;
+            return flags & RWF_NOWAIT ? READ_WAIT : READ_UPCALL;
         }
     }
     return READ_DONE;
@@ -112,7 +113,7 @@ static read_result read_object(store *s, uint64_t ino, uint8_t *out, size_t leng
         return READ_DONE;
     int fd = open_object(s, ino, wait);
     if (fd < 0)
-        return wait || (s->in_memory && errno != EAGAIN) ? READ_ASK : READ_WAIT;
+        return wait || (s->in_memory && errno != EAGAIN) ? READ_UPCALL : READ_WAIT;
     read_result result = read_range(s, fd, out, length, offset, wait);
     close(fd);
     return result;
@@ -132,8 +133,8 @@ static size_t clip(const placement *file, uint64_t offset, size_t size) {
 read_result tfs_read_file(router *r, counters *c, uint64_t ino, const struct fuse_read_in *in, bool wait,
                       uint8_t *out, size_t *length, placement *file) {
     placement before, after;
-    if (tfs_table_placement(r->table, ino, &before) != FOUND)
-        return READ_ASK;
+    if (tfs_cache_placement(r->cache, ino, &before) != HIT)
+        return READ_UPCALL;
     *length = clip(&before, in->offset, in->size);
     size_t flash = 0;
     if (in->offset < before.prefix)
@@ -143,8 +144,8 @@ read_result tfs_read_file(router *r, counters *c, uint64_t ino, const struct fus
         result = read_object(&r->objects, ino, out + flash, *length - flash, in->offset + flash, wait);
     if (result != READ_DONE)
         return result;
-    if (tfs_table_placement(r->table, ino, &after) != FOUND || !is_same(&before, &after))
-        return READ_ASK;
+    if (tfs_cache_placement(r->cache, ino, &after) != HIT || !is_same(&before, &after))
+        return READ_UPCALL;
     *file = after;
     count(&c->flash_bytes, flash);
     count(&c->disk_bytes, *length - flash);
@@ -153,7 +154,7 @@ read_result tfs_read_file(router *r, counters *c, uint64_t ino, const struct fus
 
 enum {
     LEAST_TAKEN = 128 * 1024,
-    FIRST_PIECE = 64 * 1024, /* asked for apart: who waits for it need not wait for the rest */
+    FIRST_PIECE = 64 * 1024, /* advised of by itself: who waits for it need not wait for the rest */
 };
 
 /* struct cachestat_range and struct cachestat of linux/mman.h */
@@ -176,7 +177,7 @@ static uint64_t cached(int fd, uint64_t offset, uint64_t length) {
 
 /* Of one call the kernel takes no more than the device's read-ahead or largest request, and drops the rest
    (force_page_cache_ra, mm/readahead.c); 128 KiB is the least that is usual. What it takes is one
-   request, for which a disk moves its head once: so it is asked for all, and how much it took. */
+   request, for which a disk moves its head once: so it is advised of all, and reports how much it took. */
 static uint64_t advise(int fd, uint64_t offset, uint64_t length) {
     posix_fadvise(fd, (off_t)offset, (off_t)length, POSIX_FADV_WILLNEED);
     uint64_t taken = cached(fd, offset, length);
@@ -185,7 +186,7 @@ static uint64_t advise(int fd, uint64_t offset, uint64_t length) {
     return taken;
 }
 
-void tfs_read_ahead(router *r, uint64_t ino, uint64_t offset, uint64_t length) {
+void tfs_object_willneed(router *r, uint64_t ino, uint64_t offset, uint64_t length) {
     int fd = open_object(&r->objects, ino, true);
     if (fd < 0)
         return; /* the READ itself will tell */
@@ -196,7 +197,7 @@ void tfs_read_ahead(router *r, uint64_t ino, uint64_t offset, uint64_t length) {
     close(fd);
 }
 
-void tfs_drop_behind(router *r, uint64_t ino, uint64_t offset, uint64_t length) {
+void tfs_object_dontneed(router *r, uint64_t ino, uint64_t offset, uint64_t length) {
     int fd = open_object(&r->objects, ino, true);
     if (fd < 0)
         return;

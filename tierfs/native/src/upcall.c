@@ -1,16 +1,16 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+
+#include "upcall.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "answers.h"
-#include "arguments.h"
-#include "payload.h"
-#include "piped.h"
-#include "rows.h"
-#include "telling.h"
-#include "upcall.h"
+#include "coherence.h"
+#include "conversion.h"
+#include "splice.h"
+#include "write_buffer.h"
 
 enum { SMALL = 4096 }; /* bytes of a WRITE that are given as a copy, which is cheaper */
 
@@ -18,27 +18,27 @@ struct upcalls {
     PyObject *functions[OPERATIONS];
     PyObject *keywords[OPERATIONS]; /* names of the last arguments */
     PyObject *ready, *failed, *never_waits;
-    PyObject *payload; /* a type */
+    PyObject *write_buffer; /* a type */
 };
 
-/* What a function returned, as the kernel is told. */
+/* What a function returned, as the reply has it. */
 typedef struct {
-    call_result result;
+    upcall_result result;
     int error; /* of errno(3); 0: none */
     attributes row;
-    bool absent;
+    bool negative;
     uint64_t number; /* of bytes, sectors, an offset */
     bool counted;    /* `number` is how many sectors the inode takes */
     size_t length;   /* in the worker's `reply` */
-    published_statfs statfs;
-    PyObject *resume; /* where it had to wait: a function that goes on */
-} answer;
+    cached_statfs statfs;
+    PyObject *resume; /* where it had to wait: a function that continues */
+} result;
 
-/* This thread's, once it has called. */
+/* This thread's, once it has made an upcall. */
 static _Thread_local PyThreadState *python;
 static _Thread_local PyGILState_STATE before;
 
-/* ---------------------------------------------------------------- life */
+/* ---------------------------------------------------------------- the functions */
 
 static PyObject *method(PyObject *functions, const char *name) {
     PyObject *found = PyObject_GetAttrString(functions, name);
@@ -78,7 +78,7 @@ upcalls *tfs_upcalls_new(void *functions) {
     u->ready = method(functions, "ready");
     u->failed = method(functions, "failed");
     u->never_waits = method(functions, "never_waits");
-    u->payload = tfs_payload_type_new();
+    u->write_buffer = tfs_write_buffer_type_new();
     if (!PyErr_Occurred())
         return u;
     tfs_upcalls_free(u);
@@ -95,7 +95,7 @@ void tfs_upcalls_free(upcalls *u) {
     Py_XDECREF(u->ready);
     Py_XDECREF(u->failed);
     Py_XDECREF(u->never_waits);
-    Py_XDECREF(u->payload);
+    Py_XDECREF(u->write_buffer);
     free(u);
 }
 
@@ -108,13 +108,13 @@ bool tfs_upcall_has(const upcalls *u, uint32_t opcode) {
 typedef struct {
     PyObject *items[MOST_ARGUMENTS + 1];
     size_t count;
-    PyObject *view;    /* one of them, whose memory goes with the call */
-    PyObject *payload; /* the same, if the bytes are in a pipe */
+    PyObject *view;         /* one of them, whose memory goes with the upcall */
+    PyObject *write_buffer; /* the same, if the bytes are in a pipe */
 } stack;
 
 static PyObject *data_of(stack *s, const argument *a, const upcalls *u, worker *w, const request *q) {
-    if (tfs_piped_has(w, q))
-        return s->view = s->payload = tfs_payload_new(u->payload, w, a->length);
+    if (tfs_splice_has(w, q))
+        return s->view = s->write_buffer = tfs_write_buffer_new(u->write_buffer, w, a->length);
     if (a->length <= SMALL)
         return PyBytes_FromStringAndSize((const char *)a->bytes, (Py_ssize_t)a->length);
     char *bytes = (char *)(uintptr_t)a->bytes;
@@ -172,7 +172,7 @@ static bool push_all(stack *s, const argument *all, int count, const upcalls *u,
     return true;
 }
 
-/* The memory of a view goes with the call; false with an exception: somebody has kept it. */
+/* The memory of a view goes with the upcall; false with an exception: Python has kept it. */
 static bool release(const stack *s) {
     PyObject *released = s->view ? PyObject_CallMethod(s->view, "release", NULL) : NULL;
     Py_XDECREF(released);
@@ -188,8 +188,8 @@ static PyObject *call_function(const upcalls *u, const argument *all, int count,
                                     s.count - (size_t)PyTuple_GET_SIZE(keywords), keywords);
     if (value && !release(&s))
         Py_CLEAR(value);
-    if (s.payload)
-        tfs_payload_end(s.payload); /* an exception may keep it */
+    if (s.write_buffer)
+        tfs_write_buffer_detach(s.write_buffer); /* an exception may keep it */
     for (size_t i = 0; i < s.count; i++)
         Py_DECREF(s.items[i]);
     return value;
@@ -197,33 +197,33 @@ static PyObject *call_function(const upcalls *u, const argument *all, int count,
 
 /* ---------------------------------------------------------------- from Python */
 
-static bool take_row(PyObject *value, answer *a) {
+static bool take_row(PyObject *value, result *r) {
     if (PyTuple_Check(value) && PyTuple_GET_SIZE(value) == 2) { /* and its sectors */
-        a->number = PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(value, 1));
-        a->counted = true;
+        r->number = PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(value, 1));
+        r->counted = true;
         value = PyTuple_GET_ITEM(value, 0);
     }
-    return !PyErr_Occurred() && tfs_parse_row(value, &a->row);
+    return !PyErr_Occurred() && tfs_parse_row(value, &r->row);
 }
 
-static bool take_entry(PyObject *value, answer *a) {
-    a->absent = PyTuple_Check(value) && !PyTuple_GET_SIZE(value);
-    return a->absent || tfs_parse_row(value, &a->row);
+static bool take_entry(PyObject *value, result *r) {
+    r->negative = PyTuple_Check(value) && !PyTuple_GET_SIZE(value);
+    return r->negative || tfs_parse_row(value, &r->row);
 }
 
-static bool take_number(PyObject *value, answer *a) {
-    a->number = PyLong_AsUnsignedLongLong(value);
+static bool take_number(PyObject *value, result *r) {
+    r->number = PyLong_AsUnsignedLongLong(value);
     return !PyErr_Occurred();
 }
 
-static bool take_bytes(PyObject *value, worker *w, answer *a) {
+static bool take_bytes(PyObject *value, worker *w, result *r) {
     Py_buffer bytes;
     if (PyObject_GetBuffer(value, &bytes, PyBUF_SIMPLE) < 0)
         return false;
     bool fits = (size_t)bytes.len <= w->router->buffer;
-    a->length = (size_t)bytes.len;
+    r->length = (size_t)bytes.len;
     if (fits)
-        memcpy(w->reply, bytes.buf, a->length);
+        memcpy(w->reply, bytes.buf, r->length);
     PyBuffer_Release(&bytes);
     if (!fits)
         PyErr_SetString(PyExc_ValueError, "the reply is too long");
@@ -236,57 +236,58 @@ static size_t room_for(const worker *w, const request *q) {
     return in.size < w->router->buffer ? in.size : w->router->buffer;
 }
 
-static bool take_listing(PyObject *value, worker *w, const request *q, answer *a) {
-    return tfs_put_lines(value, w->router->table, w->reply, room_for(w, q), &a->length);
+static bool take_listing(PyObject *value, worker *w, const request *q, result *r) {
+    return tfs_parse_listing(value, w->router->cache, w->reply, room_for(w, q), &r->length);
 }
 
-static bool take_value(PyObject *value, worker *w, const request *q, const operation *op, answer *a) {
+static bool take_value(PyObject *value, worker *w, const request *q, const operation *op, result *r) {
     switch (op->reply) {
     case REPLY_NONE:
     case REPLY_DONE:
         return true;
     case REPLY_CREATED:
-        return tfs_parse_row(value, &a->row);
+        return tfs_parse_row(value, &r->row);
     case REPLY_ENTRY:
-        return take_entry(value, a);
+        return take_entry(value, r);
     case REPLY_ATTRIBUTES:
     case REPLY_STATX:
-        return take_row(value, a);
+        return take_row(value, r);
     case REPLY_WRITTEN:
     case REPLY_OFFSET:
-        return take_number(value, a);
+        return take_number(value, r);
     case REPLY_BYTES:
     case REPLY_XATTR:
-        return take_bytes(value, w, a);
+        return take_bytes(value, w, r);
     case REPLY_LISTING:
-        return take_listing(value, w, q, a);
+        return take_listing(value, w, q, r);
     default:
-        return tfs_parse_statfs_fields(value, &a->statfs.reply);
+        return tfs_parse_statfs_fields(value, &r->statfs.reply);
     }
 }
 
 /* With an exception set: what it means. */
-static void fail(const upcalls *u, const request *q, const operation *op, bool may_wait, answer *a) {
+static void fail(const upcalls *u, const request *q, const operation *op, bool may_wait, result *r) {
     PyObject *type, *error, *trace;
     double seconds = (double)(now_ns() - q->started_ns) * 1e-9;
     PyErr_Fetch(&type, &error, &trace);
     PyErr_NormalizeException(&type, &error, &trace);
     if (trace)
         PyException_SetTraceback(error, trace);
-    PyObject *number = u->failed ? PyObject_CallFunction(u->failed, "sOd", tfs_answer_names[op->counted], error, seconds) : NULL;
-    a->error = EIO;
+    const char *name = tfs_request_names[op->counted];
+    PyObject *number = u->failed ? PyObject_CallFunction(u->failed, "sOd", name, error, seconds) : NULL;
+    r->error = EIO;
     bool waits = number && !may_wait && (number == Py_None || PyCallable_Check(number));
     if (waits) {
-        a->result = CALL_WAITS;
-        a->resume = number == Py_None ? NULL : Py_NewRef(number);
+        r->result = UPCALL_WOULD_BLOCK;
+        r->resume = number == Py_None ? NULL : Py_NewRef(number);
     } else if (number && number != Py_None) {
-        a->error = (int)PyLong_AsLong(number);
+        r->error = (int)PyLong_AsLong(number);
     } else if (!u->failed) {
         PyErr_Restore(Py_NewRef(type), Py_XNewRef(error), Py_XNewRef(trace));
     }
     if (PyErr_Occurred()) {
         PyErr_WriteUnraisable(NULL);
-        a->error = EIO;
+        r->error = EIO;
     }
     Py_XDECREF(number);
     Py_XDECREF(type);
@@ -294,7 +295,7 @@ static void fail(const upcalls *u, const request *q, const operation *op, bool m
     Py_XDECREF(trace);
 }
 
-/* Whether the index can be used at once; where that is not known, it is found out by the call. */
+/* Whether the index can be used at once; where that is not known, the upcall finds out. */
 static bool is_ready(const upcalls *u) {
     PyObject *ready = u->ready ? PyObject_CallNoArgs(u->ready) : NULL;
     bool is_it = !ready || ready == Py_True;
@@ -304,7 +305,7 @@ static bool is_ready(const upcalls *u) {
     return is_it;
 }
 
-/* ---------------------------------------------------------------- a call */
+/* ---------------------------------------------------------------- the call */
 
 static void enter_python(const upcalls *u, const worker *w) {
     if (python) {
@@ -313,10 +314,10 @@ static void enter_python(const upcalls *u, const worker *w) {
     }
     before = PyGILState_Ensure();
     python = PyThreadState_Get();
-    PyObject *told = w->may_wait || !u->never_waits ? NULL : PyObject_CallNoArgs(u->never_waits);
+    PyObject *none = w->may_wait || !u->never_waits ? NULL : PyObject_CallNoArgs(u->never_waits);
     if (PyErr_Occurred())
         PyErr_WriteUnraisable(NULL);
-    Py_XDECREF(told);
+    Py_XDECREF(none);
 }
 
 static void leave_python(void) {
@@ -348,17 +349,17 @@ void tfs_upcall_drop(request *q) {
     q->resume = NULL;
 }
 
-static void ask_python(upcalls *u, worker *w, request *q, const operation *op, bool again,
-                       const argument *all, int count, answer *a) {
+static void call_python(upcalls *u, worker *w, request *q, const operation *op, bool again,
+                       const argument *all, int count, result *r) {
     enter_python(u, w);
-    if (w->request && !is_ready(u)) { /* it is at the device, where others wait for it */
-        a->result = CALL_BUSY;
+    if (w->request && !is_ready(u)) { /* it reads requests, and others wait for it */
+        r->result = UPCALL_INDEX_BUSY;
     } else {
         PyObject *value = q->resume ? resume(q) : call_function(u, all, count, w, q, again);
         if (value == Py_None && op->answer && !again && op->reply != REPLY_NONE)
-            a->result = CALL_PUBLISHED;
-        else if (!value || !take_value(value, w, q, op, a))
-            fail(u, q, op, w->may_wait, a);
+            r->result = UPCALL_FILLED;
+        else if (!value || !take_value(value, w, q, op, r))
+            fail(u, q, op, w->may_wait, r);
         Py_XDECREF(value);
     }
     leave_python();
@@ -366,38 +367,38 @@ static void ask_python(upcalls *u, worker *w, request *q, const operation *op, b
 
 /* ---------------------------------------------------------------- replies */
 
-static void reply_entry(worker *w, const request *q, const answer *a) {
-    struct fuse_entry_out out = a->absent ? tfs_absent_entry() : tfs_entry_out_of(&a->row);
-    if (!tfs_reply(q, &out, sizeof out) && !a->absent)
-        forget_inode(w->router, a->row.ino, 1); /* the kernel did not take it */
+static void reply_entry(worker *w, const request *q, const result *r) {
+    struct fuse_entry_out out = r->negative ? tfs_negative_entry_out() : tfs_entry_out(&r->row);
+    if (!tfs_reply(q, &out, sizeof out) && !r->negative)
+        drop_lookups(w->router, r->row.ino, 1); /* the kernel did not take it */
 }
 
-static void reply_attributes(const request *q, const answer *a) {
-    struct fuse_attr_out out = tfs_attr_out_of(&a->row);
-    if (a->counted && a->row.sparse) {
+static void reply_attributes(const request *q, const result *r) {
+    struct fuse_attr_out out = tfs_attr_out(&r->row);
+    if (r->counted && r->row.sparse) {
         out.attr_valid = COUNTED_VALID_S;
-        out.attr.blocks = a->number;
+        out.attr.blocks = r->number;
     }
     tfs_reply(q, &out, sizeof out);
 }
 
-static void reply_statx(const request *q, const answer *a) {
-    struct newer_statx_out out = tfs_statx_out_of(&a->row);
-    if (a->counted && a->row.sparse) {
+static void reply_statx(const request *q, const result *r) {
+    struct fuse_statx_out out = tfs_statx_out(&r->row);
+    if (r->counted && r->row.sparse) {
         out.attr_valid = COUNTED_VALID_S;
-        out.stat.blocks = a->number;
+        out.stat.blocks = r->number;
     }
     tfs_reply(q, &out, sizeof out);
 }
 
 /* Its pages stay in memory as those of every other file. */
-static void reply_created(worker *w, const request *q, const answer *a) {
+static void reply_created(worker *w, const request *q, const result *r) {
     struct {
         struct fuse_entry_out entry;
         struct fuse_open_out open;
-    } out = {tfs_entry_out_of(&a->row), {.fh = a->row.ino, .open_flags = FOPEN_KEEP_CACHE}};
+    } out = {tfs_entry_out(&r->row), {.fh = r->row.ino, .open_flags = FOPEN_KEEP_CACHE}};
     if (!tfs_reply(q, &out, sizeof out))
-        forget_inode(w->router, a->row.ino, 1); /* the kernel did not take it */
+        drop_lookups(w->router, r->row.ino, 1); /* the kernel did not take it */
 }
 
 static void reply_xattr(worker *w, const request *q, size_t length) {
@@ -417,9 +418,9 @@ static void reply_listing(worker *w, const request *q, size_t length) {
     tfs_reply(q, w->reply, length);
 }
 
-static void reply_value(worker *w, const request *q, const operation *op, const answer *a) {
-    struct fuse_write_out written = {.size = (uint32_t)a->number};
-    struct fuse_lseek_out offset = {.offset = a->number};
+static void reply_value(worker *w, const request *q, const operation *op, const result *r) {
+    struct fuse_write_out written = {.size = (uint32_t)r->number};
+    struct fuse_lseek_out offset = {.offset = r->number};
     switch (op->reply) {
     case REPLY_NONE:
         break;
@@ -427,10 +428,10 @@ static void reply_value(worker *w, const request *q, const operation *op, const 
         tfs_reply(q, NULL, 0);
         break;
     case REPLY_ENTRY:
-        reply_entry(w, q, a);
+        reply_entry(w, q, r);
         break;
     case REPLY_ATTRIBUTES:
-        reply_attributes(q, a);
+        reply_attributes(q, r);
         break;
     case REPLY_WRITTEN:
         tfs_reply(q, &written, sizeof written);
@@ -439,45 +440,45 @@ static void reply_value(worker *w, const request *q, const operation *op, const 
         tfs_reply(q, &offset, sizeof offset);
         break;
     case REPLY_BYTES:
-        tfs_reply(q, w->reply, a->length);
+        tfs_reply(q, w->reply, r->length);
         break;
     case REPLY_STATX:
-        reply_statx(q, a);
+        reply_statx(q, r);
         break;
     case REPLY_CREATED:
-        reply_created(w, q, a);
+        reply_created(w, q, r);
         break;
     case REPLY_XATTR:
-        reply_xattr(w, q, a->length);
+        reply_xattr(w, q, r->length);
         break;
     case REPLY_LISTING:
-        reply_listing(w, q, a->length);
+        reply_listing(w, q, r->length);
         break;
     case REPLY_STATFS:
-        tfs_reply(q, &a->statfs.reply, sizeof a->statfs.reply);
+        tfs_reply(q, &r->statfs.reply, sizeof r->statfs.reply);
         break;
     }
 }
 
-call_result tfs_upcall_make(upcalls *u, worker *w, request *q, const operation *op, bool again) {
+upcall_result tfs_upcall_make(upcalls *u, worker *w, request *q, const operation *op, bool again) {
     argument all[MOST_ARGUMENTS];
-    answer a = {.result = CALL_DONE};
-    int count = tfs_arguments_parse(op->arguments, q, all);
+    result r = {.result = UPCALL_REPLIED};
+    int count = tfs_parse_arguments(op->arguments, q, all);
     if (count < 0) {
         tfs_reply_error(q, EINVAL);
-        return CALL_DONE;
+        return UPCALL_REPLIED;
     }
     if (again)
-        tfs_note_unseen(w->router, q);
-    ask_python(u, w, q, op, again, all, count, &a);
-    q->resume = a.resume;
-    if (a.result != CALL_DONE)
-        return a.result;
-    if (a.error) {
-        tfs_reply_error(q, a.error);
+        tfs_note_python_reply(w->router, q);
+    call_python(u, w, q, op, again, all, count, &r);
+    q->resume = r.resume;
+    if (r.result != UPCALL_REPLIED)
+        return r.result;
+    if (r.error) {
+        tfs_reply_error(q, r.error);
     } else {
-        reply_value(w, q, op, &a);
-        tfs_count_answer(w->counters, op->counted, true, q->started_ns);
+        reply_value(w, q, op, &r);
+        tfs_count_request(w->counters, op->counted, true, q->started_ns);
     }
-    return CALL_DONE;
+    return UPCALL_REPLIED;
 }

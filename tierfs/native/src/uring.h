@@ -1,15 +1,15 @@
 /* FUSE over io_uring, kernel 6.14+: Documentation/filesystems/fuse/fuse-io-uring.rst.
 
    A queue a core, each with a thread that stays on that core: a request is served on the core that
-   made it, so that no other core must be woken, and one call hands in an answer and waits for the
+   made it, so that no other core must be woken, and one call submits a reply and waits for the
    next request. The device still brings INIT, FORGET and INTERRUPT and takes notifications. */
 #ifndef TIERFS_URING_H
 #define TIERFS_URING_H
 
 #include "router.h"
 
-/* NULL without memory. Nothing is made before it is known to be used. `serve` deals with a request in the
-   worker's buffer, whose answer goes to the channel. */
+/* NULL without memory. Nothing is made before it is known to be used. `serve` handles a request in the
+   worker's buffer, whose reply goes to the channel. */
 uring *tfs_uring_new(router *r, void (*serve)(worker *, channel *, size_t));
 /* Makes the rings and says so in INIT's reply; false where the kernel does not offer it, or where they
    cannot be made: the device does it all then. */

@@ -1,4 +1,5 @@
-/* The threads at the device. */
+#include "workers.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <sched.h>
@@ -6,35 +7,33 @@
 #include <unistd.h>
 
 #include "dispatch.h"
-#include "events.h"
 #include "forward.h"
-#include "piped.h"
-#include "turns.h"
+#include "splice.h"
 #include "upcall.h"
 #include "uring.h"
 #include "worker.h"
 
 enum {
-    BACKLOG = 8,     /* requests in a row, without a pause, after which one more worker helps */
+    BACKLOG = 8,       /* requests in a row, without a pause, after which one more worker helps */
     HELPER_SPINS = 64, /* empty looks after which a helper sleeps again, */
-    HELPER_WAITS = 32, /* and after which it waits at the device while the leader is in a call */
+    HELPER_WAITS = 32, /* and after which it waits at the device while the leader is in an upcall */
     LOOKS_PER_CHECK = 64,
-    LOOK_AGAIN = 16, /* sleeps after which to look for a queue of requests again */
-    LOOK_MS = 1,       /* after which the leader's calls are looked at again */
-    QUIET_LOOKS = 50, /* without a new call, after which it is not looked at any more */
+    LOOK_AGAIN = 16,   /* sleeps after which to look for a queue of requests again */
+    LOOK_MS = 1,       /* after which the leader's upcalls are looked at again */
+    QUIET_LOOKS = 50,  /* without a new upcall, after which nobody looks any more */
 };
 
-/* The connection is over: nobody is to wait any longer. */
+/* The session is over: nobody is to wait any longer. */
 static void stop_all(router *r) {
     atomic_store(&r->stopping, true);
-    tfs_wake_leader(r);
+    wake_leader(r);
     pthread_mutex_lock(&r->parking);
     pthread_cond_broadcast(&r->needed);
     pthread_cond_broadcast(&r->watch);
     pthread_mutex_unlock(&r->parking);
 }
 
-static void call_helper(router *r) {
+static void wake_helper(router *r) {
     pthread_mutex_lock(&r->parking);
     if (r->wanted < r->parked) {
         r->wanted++;
@@ -43,7 +42,7 @@ static void call_helper(router *r) {
     pthread_mutex_unlock(&r->parking);
 }
 
-/* Sleeps until the leader calls; false when all is over. */
+/* Sleeps until the leader wakes a helper; false when all is over. */
 static bool park(router *r) {
     pthread_mutex_lock(&r->parking);
     r->parked++;
@@ -56,14 +55,14 @@ static bool park(router *r) {
     return !is_stopping(r);
 }
 
-/* 1: a request was dealt with, 0: there was none, -1: the connection is over. */
+/* 1: a request was handled, 0: there was none, -1: the session is over. */
 static int serve_request(worker *w) {
-    tfs_turn_begin(w);
-    ssize_t size = tfs_piped_read(w);
+    tfs_busy_begin(w);
+    ssize_t size = tfs_splice_read(w);
     if (size > 0)
         tfs_dispatch(w, &w->router->device.channel, (size_t)size);
-    tfs_piped_drop(w);
-    tfs_turn_end(w);
+    tfs_splice_discard(w);
+    tfs_busy_end(w);
     return size > 0 ? 1 : (int)size;
 }
 
@@ -101,15 +100,15 @@ static int spin(worker *w) {
         int served = serve_either(w);
         if (served) {
             tfs_has_spun(w, true);
-            tfs_awake_note(&r->awake, true);
+            tfs_pm_qos_note(&r->pm_qos, true);
             return served;
         }
         sched_yield(); /* the client may need this very core to make its next request */
     } while (now_ns() < until && !is_stopping(r));
     tfs_has_spun(w, false);
-    tfs_awake_note(&r->awake, false);
-    if (w->pause) /* the waits to come may all be shorter than tfs_awake_timeout() */
-        tfs_awake_end(&r->awake);
+    tfs_pm_qos_note(&r->pm_qos, false);
+    if (w->pause) /* the waits to come may all be shorter than tfs_pm_qos_timeout() */
+        tfs_pm_qos_release(&r->pm_qos);
     return 0;
 }
 
@@ -123,11 +122,11 @@ static int wait_for_any(worker *w) {
         {r->socket, (short)(POLLIN | room), 0},
         {r->wake, POLLIN, 0},
     };
-    int ready = poll(events, 3, tfs_awake_timeout(&r->awake));
+    int ready = poll(events, 3, tfs_pm_qos_timeout(&r->pm_qos));
     if (ready < 0)
         return errno == EINTR ? 0 : -1;
     if (!ready)
-        tfs_awake_end(&r->awake);
+        tfs_pm_qos_release(&r->pm_qos);
     if (events[2].revents && read(r->wake, &wakes, sizeof wakes) < 0 && errno != EAGAIN)
         return -1;
     if (events[1].revents & POLLOUT)
@@ -139,7 +138,7 @@ static int wait_for_any(worker *w) {
 
 /* What is there already, without waiting. After a look that found nothing, and unless it spins, the
    leader goes straight to sleep the next time: with one client a further look would be one call more
-   for each request. Requests that queue up wake it at once, and show that looking pays again. */
+   for each request. Requests that queue up wake it at once, and show that prefetch_window pays again. */
 static int serve_pending(worker *w, bool *look) {
     bool looks = *look || tfs_forward_waits(w->router->forward);
     int served = looks ? serve_either(w) : 0;
@@ -151,13 +150,13 @@ static int serve_pending(worker *w, bool *look) {
 }
 
 /* On one core a helper would only take it from the leader. */
-static void ask_for_help(worker *w) {
-    unsigned calls = atomic_load(&w->calls);
-    atomic_store(&w->router->calls_queue, calls != w->calls_before);
-    w->calls_before = calls;
+static void get_help(worker *w) {
+    unsigned seq = atomic_load(&w->upcall_seq);
+    atomic_store(&w->router->upcalls_queue_up, seq != w->upcall_seq_before);
+    w->upcall_seq_before = seq;
     w->without_pause = 0;
     if (!w->bound)
-        call_helper(w->router);
+        wake_helper(w->router);
 }
 
 static void *lead(void *argument) {
@@ -168,25 +167,25 @@ static void *lead(void *argument) {
     while (served >= 0 && !is_stopping(w->router)) {
         served = serve_pending(w, &look);
         if (w->without_pause >= BACKLOG)
-            ask_for_help(w);
+            get_help(w);
         if (!served) {
             served = wait_for_any(w);
             look = look || (w->router->spin_ns && !w->bound) || ++slept % LOOK_AGAIN == 0;
         }
     }
-    tfs_awake_end(&w->router->awake);
+    tfs_pm_qos_release(&w->router->pm_qos);
     stop_all(w->router);
-    tfs_end_connection(w->router);
+    end_session(w->router);
     tfs_upcall_detach();
     return NULL;
 }
 
-/* Where calls queue up it leaves the device to a leader that is in none: so the leader makes them, in whose core's
-   caches Python's memory is, and the helper answers what needs none. */
+/* Where upcalls queue up it leaves the device to a leader that is in none: so the leader makes them, in whose core's
+   caches Python's memory is, and the helper serves requests that need none. */
 static int serve_as_helper(worker *w, bool beside) {
     if (beside) /* the leader takes no reply of pyfuse3 meanwhile */
         return serve_either(w);
-    return atomic_load(&w->router->calls_queue) ? 0 : serve_request(w);
+    return atomic_load(&w->router->upcalls_queue_up) ? 0 : serve_request(w);
 }
 
 /* After a look that found nothing. One helper is enough to wait: each request would wake all that do. */
@@ -201,14 +200,14 @@ static void rest(const worker *w, bool waits) {
     atomic_store(&r->helper_waits, false);
 }
 
-/* Only requests that come without a pause, or while the leader is in a call, show that there is still work
+/* Only requests that come without a pause, or while the leader is in an upcall, show that there is still work
    for two: one client alone would otherwise be served by the helper, and wake the leader for nothing each time. */
 static void *help(void *argument) {
     worker *w = argument;
     router *r = w->router;
     while (park(r)) {
         for (unsigned empty = 0, in_a_row = 0; empty < HELPER_SPINS;) {
-            bool beside = tfs_is_in_calls(&r->workers[0]);
+            bool beside = tfs_is_in_upcall(&r->workers[0]);
             int served = serve_as_helper(w, beside);
             if (served < 0)
                 break; /* the leader finds out as well */
@@ -222,12 +221,12 @@ static void *help(void *argument) {
     return NULL;
 }
 
-/* The leader has been in the same calls for a while: others are served meanwhile. Not by waiting without an
+/* The leader has been in one upcall for a while: other requests are served meanwhile. Not by waiting without an
    end: the leader may be back at any time, and would be woken for nothing each time. */
-static void serve_beside(worker *w, unsigned calls) {
+static void serve_beside(worker *w, unsigned seq) {
     router *r = w->router;
     struct pollfd device = {r->device.fd, POLLIN, 0};
-    while (atomic_load(&r->workers[0].calls) == calls && !is_stopping(r)) {
+    while (atomic_load(&r->workers[0].upcall_seq) == seq && !is_stopping(r)) {
         int served = serve_either(w);
         if (served < 0)
             return; /* the leader finds out as well */
@@ -236,7 +235,7 @@ static void serve_beside(worker *w, unsigned calls) {
     }
 }
 
-/* Looks at the leader while it makes calls now and then: one call may wait for Python's lock longer than a
+/* Looks at the leader now and then while it makes upcalls: one may wait for Python's lock longer than a
    request should wait that needs none. */
 static void *stand_by(void *argument) {
     worker *w = argument;
@@ -249,11 +248,11 @@ static void *stand_by(void *argument) {
         pthread_mutex_unlock(&r->parking);
         for (unsigned same = 0, last = 0; same < QUIET_LOOKS && !is_stopping(r);) {
             nanosleep(&pause, NULL);
-            unsigned calls = atomic_load(&r->workers[0].calls);
-            if (calls == last && calls % 2)
-                serve_beside(w, calls);
-            same = calls == last ? same + 1 : 0;
-            last = calls;
+            unsigned seq = atomic_load(&r->workers[0].upcall_seq);
+            if (seq == last && seq % 2)
+                serve_beside(w, seq);
+            same = seq == last ? same + 1 : 0;
+            last = seq;
         }
         atomic_store(&r->watched, false);
     }

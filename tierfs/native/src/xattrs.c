@@ -48,21 +48,21 @@ static bool is_stored(const char *name, size_t length) {
     return false;
 }
 
-found tfs_xattrs_value(const uint8_t *packed, size_t packed_length, const char *name,
+cache_result tfs_xattrs_value(const uint8_t *packed, size_t packed_length, const char *name,
                    size_t name_length, uint8_t *out, size_t room, size_t *length) {
     for (size_t at = 0; at < packed_length;) {
         pair each = pair_at(packed, at);
         if (each.name_length == name_length && !memcmp(each.name, name, name_length)) {
             *length = each.length;
             memcpy(out, each.value, each.length < room ? each.length : room);
-            return FOUND;
+            return HIT;
         }
         at = each.next;
     }
-    return is_stored(name, name_length) ? ABSENT : MISS;
+    return is_stored(name, name_length) ? NEGATIVE : MISS;
 }
 
-found tfs_xattrs_names(const uint8_t *packed, size_t packed_length, uint8_t *out, size_t room,
+cache_result tfs_xattrs_names(const uint8_t *packed, size_t packed_length, uint8_t *out, size_t room,
                    size_t *length) {
     *length = 0;
     for (size_t at = 0; at < packed_length;) {
@@ -76,5 +76,5 @@ found tfs_xattrs_names(const uint8_t *packed, size_t packed_length, uint8_t *out
         *length += each.name_length + 1;
         at = each.next;
     }
-    return FOUND;
+    return HIT;
 }

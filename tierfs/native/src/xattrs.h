@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "table.h"
+#include "cache.h"
 
 enum {
     XATTRS_MAX = 8192, /* bytes of all that is packed for one inode */
@@ -17,12 +17,12 @@ enum {
 size_t tfs_xattrs_pack(uint8_t *packed, size_t at, const char *name, size_t name_length,
                    const char *value, size_t length);
 
-/* See table_xattr. MISS for names that only Python can tell of: virtual and unknown ones. */
-found tfs_xattrs_value(const uint8_t *packed, size_t packed_length, const char *name,
+/* As tfs_cache_getxattr(). MISS for names that only Python can tell of: virtual and unknown ones. */
+cache_result tfs_xattrs_value(const uint8_t *packed, size_t packed_length, const char *name,
                    size_t name_length, uint8_t *out, size_t room, size_t *length);
 
 /* The names, each with a NUL. MISS where one is `trusted.`: who may see it, Python finds out. */
-found tfs_xattrs_names(const uint8_t *packed, size_t packed_length, uint8_t *out, size_t room,
+cache_result tfs_xattrs_names(const uint8_t *packed, size_t packed_length, uint8_t *out, size_t room,
                    size_t *length);
 
 #endif
