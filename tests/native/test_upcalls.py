@@ -419,6 +419,7 @@ def test_stopping_waits_for_calls(rig: Rig, functions: Functions) -> None:
     functions.next().answer(WouldBlock())
     calls.append(functions.next())
     rig.kernel.request(Op.FSYNC, FILE, body("QII", 0, 0, 0))
+    functions.next().answer(WouldBlock())
     calls.append(functions.next())
     rig.kernel.request(Op.UNLINK, DIRECTORY, b"n\0")
     calls.append(functions.next())
