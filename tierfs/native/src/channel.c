@@ -63,7 +63,7 @@ void tfs_device_notify(device_channel *d, int32_t code, const void *body, size_t
     pthread_mutex_unlock(&d->notifying);
 }
 
-/* What a call that asks for a request means: as tfs_device_read() says; -2: it is to be made again. */
+/* What a system call that reads a request returned, as tfs_device_read() says it; -2: it is to be made again. */
 static ssize_t result_of(ssize_t size) {
     if (size > 0)
         return size;

@@ -68,7 +68,7 @@ static inline void count(_Atomic uint64_t *counter, uint64_t more) {
 void tfs_count_request(counters *c, request_kind kind, bool ok, uint64_t started_ns);
 void tfs_counters_add(counters *sum, counters *more);
 
-/* -------- heat: reads and bytes by inode, until they are asked for */
+/* -------- heat: reads and bytes by inode, until Python takes them */
 
 enum { HEAT_ROWS = 1 << 16 };
 

@@ -95,7 +95,7 @@ bool tfs_disk_add(disk *d, job *j, uint64_t ino) {
 }
 
 /* Whether a READ shows that the file is being read to its end: it is the first one of the file, or of
-   its tail, or goes on where the last one ended. Then it is read further ahead each time. */
+   its tail, or continues where the last one ended. Then it is read further ahead each time. */
 static bool follow(stream *s, uint64_t ino, uint64_t prefix, uint64_t offset, uint64_t end) {
     bool in_tail = end > prefix;
     bool begins = offset <= prefix && (offset == 0 || in_tail);
@@ -134,7 +134,7 @@ static void note_readahead(disk *d, uint64_t ino, uint64_t from, uint64_t to) {
     ahead->to = to > ahead->to ? to : ahead->to;
 }
 
-/* What to drop when the file was read from `offset` to `end`: in large parts, as each costs a call, and all
+/* What to drop when the file was read from `offset` to `end`: in large parts, as each costs a system call, and all
    at its end, when no READ of it is under way: the last one may be done first, and the others still need
    what was read ahead. It reaches back over what was dropped, for the folio at the border. */
 static range read_part(disk *d, uint64_t ino, const placement *file, uint64_t offset, uint64_t end) {

@@ -246,8 +246,8 @@ static void adapt_init(uint8_t *body, size_t length, uint32_t offered, uint32_t 
        (kiocb_invalidate_post_direct_write), but not where it answers a write of libaio before that is
        made: so it is to make it first.
        With FUSE_HANDLE_KILLPRIV_V2 the kernel remembers that a file has neither set-user-ID nor security.capability
-       (SB_NOSEC, process_init_reply in fs/fuse/inode.c), and sends no GETXATTR before each write. Where it has, a SETATTR of
-       no field precedes the write (fuse_setattr in fs/fuse/dir.c), by which the core takes the bits away. */
+       (SB_NOSEC, process_init_reply in fs/fuse/inode.c), and sends no GETXATTR before each write. Where it has, a
+       SETATTR of no field precedes the write (fuse_setattr in fs/fuse/dir.c), by which the core takes the bits away. */
     static const uint32_t agreed =
         FUSE_DONT_MASK | FUSE_CACHE_SYMLINKS | FUSE_MAX_PAGES | FUSE_HANDLE_KILLPRIV_V2;
     out->flags &= ~(uint32_t)(FUSE_ATOMIC_O_TRUNC | FUSE_ASYNC_DIO);

@@ -1,5 +1,5 @@
-/* Requests that have no function are forwarded to pyfuse3 unchanged, one message a packet, and its replies go back: INIT,
-   DESTROY, those of a kernel that cannot do without OPEN, and kinds that the router does not know.
+/* Requests that have no function are forwarded to pyfuse3 unchanged, one message a packet, and its replies go back:
+   INIT, DESTROY, those of a kernel that cannot do without OPEN, and kinds that the router does not know.
 
    `fh` holds the inode number: the kernel, which opens nothing, sends 0. INIT's reply is adapted to what the
    router does. */
@@ -14,7 +14,7 @@ void tfs_forward_free(forward *f);
 void tfs_forward_request(forward *f, const request *q);
 /* Handles one message of pyfuse3: 1, 0 when there is none, -1 when pyfuse3 is gone. */
 int tfs_forward_take_reply(forward *f, worker *leader);
-/* Whether pyfuse3 owes a reply; whether messages for it are queued. */
+/* Whether a reply of pyfuse3 is awaited; whether messages for it are queued. */
 bool tfs_forward_waits(const forward *f);
 bool tfs_forward_has_queued(const forward *f);
 void tfs_forward_flush(forward *f);

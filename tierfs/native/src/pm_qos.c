@@ -4,9 +4,9 @@
 #include <unistd.h>
 
 enum {
-    ENOUGH = 16,    /* wins in a row before the limit is set: each change interrupts every idle core */
+    ENOUGH = 16,     /* wins in a row before the limit is set: each change interrupts every idle core */
     PATIENCE_MS = 1, /* without a request, after which the limit is released */
-    NO_LIMIT = -1,  /* PM_QOS_DEFAULT_VALUE */
+    NO_LIMIT = -1,   /* PM_QOS_DEFAULT_VALUE */
 };
 
 static void set_limit(const pm_qos *p, int32_t latency_us) {

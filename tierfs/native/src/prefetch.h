@@ -3,7 +3,7 @@
 
    It goes by a copy of the mount that nobody else sees (open_tree(2)), which is there only while there
    is something to list: so nothing keeps the mount itself busy, and umount(2) succeeds at any time. While
-   something else lies over the mountpoint nothing is listing_entry. Directories are opened by number
+   something else lies over the mountpoint nothing is listed. Directories are opened by number
    (open_by_handle_at(2)): a path could lead elsewhere, and cost requests. */
 #ifndef TIERFS_PREFETCH_H
 #define TIERFS_PREFETCH_H
@@ -26,7 +26,7 @@ int tfs_prefetch_start(prefetch *p, const char *mountpoint, dev_t device);
 void tfs_prefetch_note_lookup(prefetch *p, uint64_t directory);
 /* The kernel forgets an inode. */
 void tfs_prefetch_forget(prefetch *p, uint64_t ino);
-/* How many names were listing_entry ahead. */
+/* How many names were prefetched. */
 uint64_t tfs_prefetch_count(const prefetch *p);
 /* Waits for the thread; when nobody serves the mount any longer its connection must be over. */
 void tfs_prefetch_stop(prefetch *p);

@@ -12,7 +12,7 @@
    * Unlinking: objects of a file that the kernel knows are not removed (lookup_counts.h).
 
    Whatever looks odd - an object missing or short, a version that changed - is not decided here: an upcall
-   reads under the rules of tierfs/fs/data.py and tells damage from a race. */
+   reads under the rules of tierfs/fs/data.py and distinguishes damage from a race. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -79,8 +79,8 @@ static int open_object(const store *s, uint64_t ino, bool wait) {
 }
 
 /* What was read from a device is kept by the kernel as pages of the mount: below them, it need not be
-   kept a second time. Also not when asked not to wait, since that begins to read it (filemap_get_pages).
-   What read-ahead has readahead is not dropped by this, but by tfs_object_dontneed(). */
+   kept a second time. Also not when it must not wait, since that begins to read it (filemap_get_pages).
+   What read-ahead has read is not dropped by this, but by tfs_object_dontneed(). */
 static int flags_of(store *s, bool wait) {
     if (s->in_memory)
         return 0;
@@ -166,7 +166,7 @@ typedef struct {
 } cachestat_pages;
 _Static_assert(sizeof(cachestat_range) == 16 && sizeof(cachestat_pages) == 40, "cachestat(2)");
 
-/* How many bytes of a range have pages, be they read or still to be; 0 where the kernel cannot tell. */
+/* How many bytes of a range have pages, be they read or still to be; 0 where the kernel does not say. */
 static uint64_t cached(int fd, uint64_t offset, uint64_t length) {
     cachestat_range range = {offset, length};
     cachestat_pages pages;
@@ -189,7 +189,7 @@ static uint64_t advise(int fd, uint64_t offset, uint64_t length) {
 void tfs_object_willneed(router *r, uint64_t ino, uint64_t offset, uint64_t length) {
     int fd = open_object(&r->objects, ino, true);
     if (fd < 0)
-        return; /* the READ itself will tell */
+        return; /* the READ itself will fail */
     uint64_t end = offset + length;
     offset += advise(fd, offset, length < FIRST_PIECE ? length : FIRST_PIECE);
     while (offset < end)

@@ -37,7 +37,7 @@
 enum {
     MOST_WORKERS = 16,
     MOST_DISK_THREADS = 256,
-    MOST_IN_FLIGHT = 256, /* in-flight writes told apart at a time; beyond them a GETATTR may overtake */
+    MOST_IN_FLIGHT = 256, /* in-flight writes distinguished at a time; beyond them a GETATTR may overtake */
     REQUEST_HEADROOM = 4096, /* what may stand before the bytes of a WRITE */
     BUFFER_ALIGNMENT = 4096,
 };

@@ -15,7 +15,7 @@
 
 enum {
     LEAST_BUFFER = 68 * 1024, /* for a reply of pyfuse3 or a SETXATTR of 64 KiB (XATTR_SIZE_MAX) */
-    LISTINGS = 8,             /* pages of listings get this share of the memory: the order of names takes a sixth of what they do */
+    LISTINGS = 8,             /* pages of listings get this share: the order of names takes a sixth of what they do */
 };
 
 void tfs_close_fd(int *fd) {

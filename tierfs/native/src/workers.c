@@ -77,7 +77,7 @@ static int serve_either(worker *w) {
     return request ? request : reply;
 }
 
-/* Whether this thread may run on one core alone: whoever makes the next request is then probably bound
+/* Whether this thread may run on one core alone: the client that sends the next request is then probably bound
    to the same one, and cannot while we look. Asked now and then, since it may change at any time. */
 static bool is_bound(worker *w) {
     cpu_set_t cores;

@@ -6,7 +6,7 @@
 
 typedef struct {
     PyObject_HEAD
-    worker *worker; /* NULL: the call is over */
+    worker *worker; /* NULL: the upcall is over */
     Py_ssize_t length;
     Py_ssize_t exports; /* views of it */
 } WriteBufferObject;

@@ -19,7 +19,7 @@ static pair pair_at(const uint8_t *packed, size_t at) {
 }
 
 size_t tfs_xattrs_pack(uint8_t *packed, size_t at, const char *name, size_t name_length,
-                   const char *value, size_t length) {
+                       const char *value, size_t length) {
     if (name_length > XATTRS_MAX || length > XATTRS_MAX ||
         at + XATTR_HEADER + name_length + length > XATTRS_MAX)
         return 0;
@@ -49,7 +49,7 @@ static bool is_stored(const char *name, size_t length) {
 }
 
 cache_result tfs_xattrs_value(const uint8_t *packed, size_t packed_length, const char *name,
-                   size_t name_length, uint8_t *out, size_t room, size_t *length) {
+                               size_t name_length, uint8_t *out, size_t room, size_t *length) {
     for (size_t at = 0; at < packed_length;) {
         pair each = pair_at(packed, at);
         if (each.name_length == name_length && !memcmp(each.name, name, name_length)) {
@@ -63,7 +63,7 @@ cache_result tfs_xattrs_value(const uint8_t *packed, size_t packed_length, const
 }
 
 cache_result tfs_xattrs_names(const uint8_t *packed, size_t packed_length, uint8_t *out, size_t room,
-                   size_t *length) {
+                               size_t *length) {
     *length = 0;
     for (size_t at = 0; at < packed_length;) {
         pair each = pair_at(packed, at);

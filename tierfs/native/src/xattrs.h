@@ -15,14 +15,14 @@ enum {
 
 /* Appends to `packed`, which has XATTRS_MAX bytes; the new length, or 0 where there is no room. */
 size_t tfs_xattrs_pack(uint8_t *packed, size_t at, const char *name, size_t name_length,
-                   const char *value, size_t length);
+                       const char *value, size_t length);
 
-/* As tfs_cache_getxattr(). MISS for names that only Python can tell of: virtual and unknown ones. */
+/* As tfs_cache_getxattr(). MISS for names that only Python knows: virtual and unknown ones. */
 cache_result tfs_xattrs_value(const uint8_t *packed, size_t packed_length, const char *name,
-                   size_t name_length, uint8_t *out, size_t room, size_t *length);
+                               size_t name_length, uint8_t *out, size_t room, size_t *length);
 
 /* The names, each with a NUL. MISS where one is `trusted.`: who may see it, Python finds out. */
 cache_result tfs_xattrs_names(const uint8_t *packed, size_t packed_length, uint8_t *out, size_t room,
-                   size_t *length);
+                               size_t *length);
 
 #endif
