@@ -41,7 +41,9 @@ class Window:
         if not self._functions.tfs_prefetch_window_count(self._state, self._directory):
             return 0
         step = Step()
-        known = self._functions.tfs_prefetch_window_next(self._state, self._directory, ctypes.byref(step))
+        known = self._functions.tfs_prefetch_window_next(
+            self._state, self._directory, ctypes.byref(step)
+        )
         assert known
         return self._list(step)
 

@@ -160,7 +160,7 @@ def _served(adapter: pyfuse3.Operations, endpoint: int, words: Collection[str]) 
 class Invalidation(NoMetadataCache):
     """Without the fast path: a view that keeps nothing, and invalidates the kernel's attributes.
 
-    Why it must, and why that waits for nothing: ``tierfs/native/src/telling.h``. Python does not
+    Why it must, and why that waits for nothing: ``tierfs/native/src/coherence.h``. Python does not
     note which thread got attributes, so it invalidates after every change.
     """
 

@@ -36,7 +36,7 @@ MAX_WORKERS: Final = 4
 MAX_WRITE: Final = 512 * 1024
 """Bytes of one WRITE: with its header, what a pipe of an unprivileged user holds (F_SETPIPE_SZ of
 fcntl(2), fs.pipe-max-size), so that a large write is not copied more often than needed
-(``native/src/piped.h``)."""
+(``native/src/splice.h``)."""
 
 PM_QOS: Final = Path("/dev/cpu_dma_latency")
 """Takes the longest wake-up latency that its writer can bear, until it is closed

@@ -215,7 +215,7 @@ class Operations:
     def getattr(self, ino: int, *, again: bool, wait: bool) -> Inode | tuple[Inode, int] | None:
         """GETATTR; only here are the blocks of a sparse file counted.
 
-        The size is that at the time of the request: see ``native/src/changing.h``.
+        The size is that at the time of the request: see ``native/src/coherence.h``.
         """
         row = self._fs.attributes.get(ino)
         if not again:

@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 
 class PipedBuffer(Protocol):
-    """Bytes that are in a pipe (``tierfs/native/src/piped.h``); good until the request is answered.
+    """Bytes that are in a pipe (``tierfs/native/src/splice.h``); valid during its upcall.
 
     Who looks at them has them taken into memory (buffer protocol).
     """

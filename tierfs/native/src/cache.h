@@ -3,7 +3,7 @@
    One lock, held for less than a microsecond a call. Bounded: beyond `limit` bytes inodes are evicted in the
    order of S3-FIFO (Yang et al., SOSP 2023), which a scan of many files does not empty.
 
-   The updater puts each change here after its commit and before its reply, in a thread that holds the index's
+   The cache updater puts each change here after its commit and before its reply, in a thread that holds the index's
    lock. So what is here was true at some moment between request and reply, which is all that a request that
    runs beside a change may expect.
 
@@ -33,7 +33,7 @@ cache *tfs_cache_new(size_t limit);
 void tfs_cache_free(cache *c);
 cache_stats tfs_cache_stats(cache *c);
 
-/* -------- for the updater, and cache fills. Without memory a thing is not cached, which is always correct. */
+/* -------- for the cache updater, and cache fills. Without memory a thing is not cached, which is always correct. */
 
 void tfs_cache_put_inode(cache *c, const attributes *row);
 /* A change was committed; true: the kernel's attributes of the inode must be invalidated (coherence.h). */
