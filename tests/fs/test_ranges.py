@@ -181,17 +181,17 @@ def test_a_truncation_beside_a_seek_is_no_damage(
     small.fs.data.write(ino, 0, b"head")
     small.fs.data.truncate(ino, 9 * HEAD)
     disk = small.volume._disk
-    hold = disk.hold
+    opened = disk.open_object
     cuts: list[int] = []
 
-    def held_late(number: int) -> int:
+    def opened_late(number: int) -> int:
         if not cuts:
             cuts.append(number)
             small.fs.data.truncate(ino, 10)
             small.fs.reclaimer.drain()
-        return hold(number)
+        return opened(number)
 
-    monkeypatch.setattr(disk, "hold", held_late)
+    monkeypatch.setattr(disk, "open_object", opened_late)
     with fails(errno.ENXIO):
         small.fs.ranges.seek(ino, HEAD, os.SEEK_DATA)
     assert cuts == [ino]

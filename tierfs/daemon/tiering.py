@@ -189,7 +189,7 @@ def recording(volume: Volume, tiering: Tiering) -> Iterator[None]:
         return
     index = volume.index
     with closing(
-        IndexReader(index.path, read_only=index.read_only, prepare=index.store_noted)
+        IndexReader(index.path, read_only=index.read_only, prepare=index.store_deferred)
     ) as reader:
         recorder = _recorder(volume, reader, settings)
         with closing(recorder):

@@ -251,7 +251,7 @@ class Data:
             raise
         # Nearly always the write begins within the file, and leaves no hole.
         hole = offset > size and skips_block(size, offset, len(data), grown)
-        file.version = self._index.inodes.note(ino, end, self._clock(), hole=hole)
+        file.version = self._index.inodes.defer(ino, end, self._clock(), hole=hole)
         if self.activity.on:
             self.activity.changed(ino)
         return True
@@ -441,7 +441,7 @@ class Data:
             and (change.size == row.size or file.trusted)
         ):
             hole = change.skips_block
-            file.version = self._index.inodes.note(file.ino, change.size, self._clock(), hole=hole)
+            file.version = self._index.inodes.defer(file.ino, change.size, self._clock(), hole=hole)
             self.activity.changed(file.ino)
         else:
             self._commit(change)

@@ -6,7 +6,7 @@ changed since. A new file needs no row for that: those with a number from ``Dirt
 in the set, and checkpoints raise that. So:
 
 * write(2): to a file of the set a write puts its bytes in place and notes size and times in memory
-  (``Inodes.note``). The index learns of them with the next transaction on the inode (``data.py``).
+  (``InodeTable.defer``). The index learns of them with the next transaction on the inode.
 * fsync(2): only objects of a dirty file are synced. It makes no promise about any other file.
 * recovery: after an unclean end the lengths of its objects are the size of a dirty file
   (``recovery.py``). For all others the index is right, and a short object is damage.
@@ -381,7 +381,7 @@ class DirtySet:
             for at, length in enumerate(lengths_of(row)):
                 if length:
                     with suppress(FileNotFoundError, ObjectLost), self._mutex:
-                        fd = self._tiers.stores[at].hold(file.ino, writable=True)
+                        fd = self._tiers.stores[at].open_object(file.ino, writable=True)
                         file.fds[at], file.names_unsynced[at] = fd, True
                         self._count_descriptors(1)
         self.files[file.ino] = file

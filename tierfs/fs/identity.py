@@ -29,7 +29,8 @@ from tierfs.common.metrics import Metrics
 from tierfs.common.osio import SYSTEM, Os
 from tierfs.common.sync import sync_file
 from tierfs.fs.trust import require_trusted
-from tierfs.metadata.index import Generations, Index, require_database
+from tierfs.metadata.index import Index, require_database
+from tierfs.metadata.recovery import Generations
 from tierfs.policy.volume_file import VolumeFile
 from tierfs.storage.markers import (
     MARKER,

@@ -138,7 +138,7 @@ class Namespace:
                 if is_directory(inode):
                     self._directories.touch(parent, links=1)
                 else:
-                    self._index.inodes.touch(directory, inode.btime)
+                    self._index.inodes.defer_times(directory, inode.btime)
         except BaseException:
             if dirty:
                 self._dirty.undo(dirty)

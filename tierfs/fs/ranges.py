@@ -174,7 +174,7 @@ def _below(store: ObjectStore, ino: int, call: Callable[[int], int]) -> int:
         OSError: there is no room. Whatever else is wrong, whoever reads the bytes finds.
     """
     try:
-        source = store.hold(ino)
+        source = store.open_object(ino)
     except OSError:
         return 0
     try:
@@ -320,7 +320,7 @@ class Ranges:
     def _seek_in(self, store: ObjectStore, inode: Inode, extent: Extent, whence: int) -> int:
         """The same in one object; the end of the extent if there is none in it."""
         try:
-            fd = store.hold(inode.ino)
+            fd = store.open_object(inode.ino)
         except (FileNotFoundError, ObjectLost):
             raise Damage(inode.ino, f"its {store.name} object is missing") from None
         try:

@@ -171,7 +171,7 @@ class Recovery:
         """
         dirty = self._index.dirty
         rows = dirty.all()
-        self._index.inodes.find_touched()
+        self._index.inodes.recover_times()
         if not rows or rows[-1].ino < dirty.first:
             dirty.first = max(dirty.first, self._index.made_from)
         if rows:
@@ -186,8 +186,8 @@ class Recovery:
 
     def _found(self, inode: Inode) -> tuple[int, int]:
         """What the objects hold, and when one was changed last: a short head ends the file."""
-        head, head_changed = self._tiers.flash.state(inode.ino)
+        head, head_changed = self._tiers.flash.length_and_mtime(inode.ino)
         if inode.prefix and head < inode.prefix:
             return head, head_changed
-        tail, tail_changed = self._tiers.disk.state(inode.ino)
+        tail, tail_changed = self._tiers.disk.length_and_mtime(inode.ino)
         return max(inode.prefix, tail), max(head_changed, tail_changed)

@@ -126,10 +126,10 @@ class Syncer:
         Raises:
             OSError: as ``flush``; no file has left then.
         """
-        more = self._index.inodes.are_touched
+        more = self._index.inodes.has_deferred_times
         while more:
             with self._index.transaction():
-                more = self._index.inodes.store_touched(BATCH)
+                more = self._index.inodes.store_deferred_times(BATCH)
         files = sorted(self._files.values(), key=attrgetter("ino"))
         covered = [
             _Covered(file, file.version, 0, file.truncations, file.needs_trim) for file in files
@@ -171,7 +171,7 @@ class Syncer:
             held = fd >= 0
             if not held:
                 try:
-                    fd = stores[at].hold(inode.ino)
+                    fd = stores[at].open_object(inode.ino)
                 except FileNotFoundError:
                     raise FileNotFoundError(stores[at].name) from None
             try:
@@ -277,7 +277,7 @@ class Syncer:
         """
         dirty = self._index.dirty
         if first > dirty.first:
-            self._index.inodes.store_touched()
+            self._index.inodes.store_deferred_times()
             dirty.raise_to(first, filter(None, map(self._spelled_out, range(dirty.first, first))))
 
     def _spelled_out(self, ino: int) -> DirtyRow | None:

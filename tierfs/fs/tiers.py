@@ -250,7 +250,7 @@ class Tiers:
                 store.check(fd, holds)
             if not now:
                 store.write_by(fd, offset, data)
-            elif not store.write_now(fd, offset, data):
+            elif not store.write_nowait(fd, offset, data):
                 raise WouldBlock
         except ObjectLost as exc:
             raise Damage(ino, str(exc)) from None

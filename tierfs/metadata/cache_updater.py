@@ -240,8 +240,8 @@ class CacheUpdater:
 
     # ---------------------------------------------------------------- outside a transaction
 
-    def noted(self, inode: Inode) -> None:
-        """A row was changed in memory."""
+    def deferred(self, inode: Inode) -> None:
+        """A row was changed in memory alone."""
         self._cache.change_inode(inode)
         self._cache.committed()
 

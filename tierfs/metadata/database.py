@@ -161,7 +161,7 @@ class Database:
         """Run a statement inside a transaction; returns the number of rows it changed."""
         if self._executing:
             cursor = self._begin_statement(statement)
-        else:  # written out: this is done five times for each file that is made
+        else:  # inlined: this runs five times for each new file
             cursor = self._writing
             self._executing = get_ident()
         try:
@@ -186,7 +186,7 @@ class Database:
 
         A cursor that is used by two threads at a time ends the process: the second is refused, and
         takes the statement away from the first (``_pysqlite_query_execute`` of CPython 3.11). The
-        lock keeps the others out; should one get past it, that is told, and harms nobody.
+        lock keeps the others out; if one gets past it, that is logged and breaks nothing.
         """
         me = get_ident()
         other, self._executing = self._executing, me
@@ -203,7 +203,7 @@ class Database:
         return self._connection.cursor()
 
     def __enter__(self) -> None:
-        """Begin a transaction, or go on with the one that this thread is in."""
+        """Begin a transaction, or continue the one that this thread is in."""
         self._acquire()
         if not self._depth:
             try:
@@ -317,7 +317,7 @@ class Database:
             self._rollbacks.inc()
 
     def _failure(self, exc: Exception) -> IndexFailed:
-        """Whether it is damage is found out once: the whole index is read for it."""
+        """Whether it is damage is determined once, since that reads the whole index."""
         if self._damaged:
             return IndexDamaged(errno.EIO, f"metadata index: {exc}")
         failed = failure_of(exc, self.path, device_failed=self.wal.sync_failed)

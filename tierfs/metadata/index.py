@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from tierfs.common.beneath import make_private, open_file
 from tierfs.common.errors import IndexFailed, VolumeRefused
@@ -19,7 +18,7 @@ from tierfs.metadata.database import Database
 from tierfs.metadata.dentries import Dentries
 from tierfs.metadata.inode_table import InodeTable
 from tierfs.metadata.pins_and_requests import PinsAndRequests
-from tierfs.metadata.recovery import DirtyRows, PendingTruncations
+from tierfs.metadata.recovery import DirtyRows, Generations, PendingTruncations
 from tierfs.metadata.schema import APPLICATION_ID, VERSION
 from tierfs.metadata.usage import IndexUsage, UsageCounts
 from tierfs.metadata.wal import NO_LIMIT
@@ -38,7 +37,7 @@ DEFAULT_CACHE_ENTRIES = 65_536
 """Inodes kept in memory: about 40 MiB."""
 
 STORED_AT_A_TIME = 500
-"""Rows noted in memory that one transaction writes: other requests wait that long at most."""
+"""Deferred rows that one transaction writes: other requests wait that long at most."""
 
 MAGIC = b"SQLite format 3\0"
 HEADER_BYTES = 100
@@ -50,16 +49,6 @@ BESIDE = ("-wal", "-shm", "-journal")
 APPLICATION_ID_AT = slice(68, 72)
 USER_VERSION_AT = slice(60, 64)
 """Of every SQLite database, https://www.sqlite.org/fileformat.html."""
-
-
-class Generations(NamedTuple):
-    """Of which writable mount the index is, and of which the markers may be already; UUIDs.
-
-    Empty: none.
-    """
-
-    current: str
-    next: str
 
 
 def require_database(path: Path, *, writable: bool = True) -> None:
@@ -184,7 +173,7 @@ class Index:
         return self._database.read_only
 
     def new_serial(self) -> int:
-        """A number never handed out before, larger than all; inside a transaction.
+        """A number that was never given out, larger than all that were; inside a transaction.
 
         Raises:
             IndexFailed: ENOSPC, there is no room for anything new; or no number could be reserved.
@@ -205,10 +194,10 @@ class Index:
         self._on_reserve = check
 
     def _reserve_in_time(self) -> None:
-        """Reserve serials between two transactions; what fails is told when none is left.
+        """Reserve serials between two transactions; a failure is raised when none is left.
 
-        A number is used only when its reservation is durable: a power cut that took it back would
-        have the number given out again, to a file whose object belongs to another.
+        A number is used only when its reservation is durable. Otherwise a power cut could revert
+        the reservation, and a new file would get the number, and the object, of another.
         """
         first = not self._limit
         try:
@@ -248,18 +237,18 @@ class Index:
         return Generations(*self._database.rows("SELECT current, next FROM generation")[0])
 
     def begin_generation(self, generation: uuid.UUID) -> None:
-        """Note durably what the markers are about to be given."""
+        """Store durably which generation the markers are about to get."""
         with self.transaction():
             self._database.execute("UPDATE generation SET next = ?", str(generation))
         self.sync()
 
     def complete_generation(self) -> None:
-        """The markers have it, durably. Until this is, they match all the same."""
+        """The markers have it, durably. They match before this is stored, too."""
         with self.transaction():
             self._database.execute("UPDATE generation SET current = next, next = ''")
 
     def bind(self, volume: uuid.UUID) -> None:
-        """Make a new index belong to a volume; what it has reserved and not used is given back.
+        """Make a new index belong to a volume, and return the serials that it did not use.
 
         Nobody can have seen a number yet: it belongs to no volume before.
         """
@@ -316,9 +305,9 @@ class Index:
         self._database.limit_log(limit)
 
     def checkpoint(self, log_limit: int) -> None:
-        """Fold the write-ahead log into the database; may take seconds, holds nobody up.
+        """Copy the write-ahead log into the database; may take seconds, and delays nobody.
 
-        Only a log that stays longer than ``log_limit`` bytes is emptied at the writers' cost.
+        Writers wait only while a log is emptied that stays longer than ``log_limit`` bytes.
         """
         if self._counts.unwritten:
             with self.transaction():
@@ -328,43 +317,43 @@ class Index:
         if self._database.wal.checkpoint(log_limit):
             self._limit = max(self._limit, reserved)
 
-    def store_noted(self) -> None:
-        """Write the rows that are noted in memory alone, before the table is scanned."""
-        more = self.inodes.are_noted and not self.read_only
+    def store_deferred(self) -> None:
+        """Write the deferred rows, before the table is scanned."""
+        more = self.inodes.has_deferred and not self.read_only
         while more:
             with self.transaction():
                 more = self.inodes.store_some(STORED_AT_A_TIME)
                 self._uncounted += 1
 
     def checkpoint_for_snapshot(self) -> int:
-        """Fold the log into the database file for another process to read, as far as it goes.
+        """Copy the log into the database file, for another process to read.
 
-        Returns the descriptor that such a process needs, for its `CheckpointSeqlockReader`.
+        Returns the descriptor that such a process needs, for its `SnapshotReader`.
         """
-        self.store_noted()
+        self.store_deferred()
         self.checkpoint(NO_LIMIT)
         return self._database.wal.seqlock.descriptor
 
     def usage(self) -> IndexUsage:
-        """What all inodes come to, without a look at them.
+        """Counts of all inodes, without reading them.
 
-        After an unclean end as it was at a checkpoint before, until ``recount`` is through.
+        After an unclean end those of an earlier checkpoint, until ``recount`` is done.
         """
         with self._database.lock:
             return self._counts.usage()
 
     def recount(self) -> bool:
-        """Count some inodes anew after an unclean end, within a millisecond.
+        """Count some inodes again after an unclean end, within a millisecond.
 
         Returns whether there are more.
         """
-        self.store_noted()
+        self.store_deferred()
         with self._database.lock:
             return self._counts.recount()
 
     def keep_counts(self) -> None:
         """Store the counts for the next mount: nothing changes any more."""
-        self.store_noted()
+        self.store_deferred()
         with self.transaction():
             self._counts.store(closed=True)
 
@@ -377,7 +366,7 @@ class Index:
         self._database.close()
 
     def _committed(self) -> None:
-        if self._counts.noted:
+        if self._counts.pending:
             self._counts.commit()
         self.inodes.committed()
         self._updater.commit()
@@ -395,7 +384,7 @@ class Index:
         return row[0]
 
     def _rolled_back(self) -> None:
-        """What the transaction has not touched is remembered as before: many are refused."""
+        """Only what the transaction touched is forgotten: many transactions are refused."""
         inodes = self._updater.inodes_touched
         self.inodes.roll_back(inodes)
         self.xattrs.roll_back(inodes)

@@ -48,15 +48,15 @@ def _merger(columns: Sequence[str]) -> Callable[[Sequence[Any]], Sequence[Any]]:
     )
 
 
-_at_noted = _merger(("size", "mtime", "ctime", "version", "sparse"))
+_merge_deferred = _merger(("size", "mtime", "ctime", "version", "sparse"))
 
 
-def _noted(inode: Inode, size: int, now: int, version: int, sparse: int) -> Inode:
+def _deferred_row(inode: Inode, size: int, now: int, version: int, sparse: int) -> Inode:
     """As ``_replace`` would, in a third of the time."""
-    return make_inode(_at_noted((*inode, size, now, now, version, sparse)))
+    return make_inode(_merge_deferred((*inode, size, now, now, version, sparse)))
 
 
-_touch = _merger(("mtime", "ctime"))
+_merge_times = _merger(("mtime", "ctime"))
 
 _TOUCHED = f"""
 SELECT {COLUMNS}, made FROM inode JOIN (
@@ -74,25 +74,25 @@ class InodeTable:
     ) -> None:
         self._database = database
         self._counts = counts
-        self._noted = counts.noted
+        self._pending_counts = counts.pending
         self._updater = updater
         self._limit = cache_entries
         self._cache: OrderedDict[int, Inode] = OrderedDict()
         self._changers: dict[tuple[str, ...], Callable[..., Inode]] = {}
-        self._noted_rows: dict[int, Inode] = {}
-        """Rows that are newer than the table's: see ``note``."""
+        self._deferred: dict[int, Inode] = {}
+        """Rows that are newer than the table's: see ``defer``."""
         self._storing: dict[int, Inode] = {}
         """Those of them that the present transaction has written, or deleted."""
-        self._touching: dict[int, Inode] = {}
-        """Directories that the present transaction makes something in: see ``touch``."""
-        self._touched: set[int] = set()
-        """Those of ``_noted_rows`` whose times new inodes tell after a crash."""
+        self._deferring_times: dict[int, Inode] = {}
+        """Directories that the present transaction makes something in: see ``defer_times``."""
+        self._deferred_times: set[int] = set()
+        """Those of ``_deferred`` whose times new inodes tell after a crash."""
         self.unreconciled: dict[int, int] = updater.withheld
         """Dirty inodes of an unclean end, whose size is not known yet, with their synced sizes."""
         self.sizes: dict[int, int] = {}
         """Sizes that were found in the objects of dirty files and cannot be stored: read-only."""
         self.reconcile: Callable[[int], object] = self.unreconciled.pop
-        """Called before the row of one of these is given away; takes it out."""
+        """Called before the row of one of these is returned; takes it out."""
 
     def find(self, ino: int) -> Inode | None:
         """The inode, or None."""
@@ -114,14 +114,14 @@ class InodeTable:
                     self.reconcile(ino)
 
     def latest(self, inode: Inode) -> Inode:
-        """A row of the table as it is by now: with what is noted, or its objects gave."""
-        if self._noted_rows and (newer := self._noted_rows.get(inode.ino)):
+        """A row of the table as it is by now: deferred, or with the size that its objects gave."""
+        if self._deferred and (newer := self._deferred.get(inode.ino)):
             return newer
         size = self.sizes.get(inode.ino) if self.sizes else None
         return inode if size is None else inode._replace(size=size, mirrored=0)
 
     def known(self, ino: int) -> Inode | None:
-        """The inode, or None, without a look at how long its objects are after an unclean end."""
+        """The inode, or None; its size is not reconciled after an unclean end."""
         with self._database.lock:  # neither an uncommitted row nor one that just became old
             inode = self._cache.get(ino)
             if inode is None:
@@ -163,14 +163,14 @@ class InodeTable:
     def insert(self, inode: Inode) -> None:
         """Add a row; inside a transaction."""
         self._database.execute(_INSERT, *row_of(inode))
-        self._noted.append((inode, 1))
+        self._pending_counts.append((inode, 1))
         self.remember(inode)
         self._updater.made(inode)
 
     def update(self, inode: Inode) -> None:
         """Write back a changed row; inside a transaction."""
-        self._take_away(inode.ino)
-        self._noted.append((inode, 1))
+        self._uncount(inode.ino)
+        self._pending_counts.append((inode, 1))
         self._write(inode)
         self.remember(inode)
         self._updater.changed(inode)
@@ -186,13 +186,13 @@ class InodeTable:
 
         def change(inode: Inode, *values: int) -> Inode:
             changed = make_inode(merge(inode + values))
-            if inode.ino in self._noted_rows or inode.ino in self._touching:
+            if inode.ino in self._deferred or inode.ino in self._deferring_times:
                 self._write(changed)
             else:
                 self._database.execute(statement, *values, inode.ino)
             self.remember(changed)
             if counts:
-                self._noted += ((inode, -1), (changed, 1))
+                self._pending_counts += ((inode, -1), (changed, 1))
             self._updater.changed(changed)
             return changed
 
@@ -214,26 +214,26 @@ class InodeTable:
     def delete(self, *inos: int) -> None:
         """Remove rows; inside a transaction."""
         for ino in inos:
-            self._take_away(ino)
-            self._forget_noted(ino)
+            self._uncount(ino)
+            self._forget_deferred(ino)
             self._cache.pop(ino, None)
             self._updater.removed(ino)
         self._database.execute_for("DELETE FROM inode WHERE ino = ?", inos)
 
     def _write(self, inode: Inode) -> None:
-        self._forget_noted(inode.ino)
+        self._forget_deferred(inode.ino)
         self._database.execute(_UPDATE, *_changeable(row_of(inode)), inode.ino)
 
-    def _take_away(self, ino: int) -> None:
-        """Note that the row, as the present transaction sees it, does not count any more."""
+    def _uncount(self, ino: int) -> None:
+        """Take the row, as the present transaction sees it, out of the counts."""
         row = self._cache.get(ino)
         if row is None:
             found = self._database.row(_SELECT, ino)
             row = None if found is None else self.latest(inode_of(found))
         if row is not None:
-            self._noted.append((row, -1))
+            self._pending_counts.append((row, -1))
 
-    # ---------------------------------------------------------------- rows noted in memory
+    # ---------------------------------------------------------------- rows deferred in memory
 
     def cached(self, ino: int) -> Inode | None:
         """The inode, if it is in memory, without a lock: for what changes under the inode's own.
@@ -242,8 +242,8 @@ class InodeTable:
         """
         return None if ino in self.unreconciled else self._cache.get(ino)
 
-    def note(self, ino: int, end: int, now: int, *, hole: bool) -> int:
-        """Bytes were written up to ``end``: note size and times in memory alone.
+    def defer(self, ino: int, end: int, now: int, *, hole: bool) -> int:
+        """Bytes were written up to ``end``: keep size and times in memory alone.
 
         Only of a file in the dirty set, whose size the lengths of its objects tell after a crash.
         Its row is written by the next transaction that changes it, or by ``store``.
@@ -256,93 +256,95 @@ class InodeTable:
         with self._database.lock:
             before = self._cache.get(ino) or self.get(ino)
             size = max(before.size, end)
-            after = _noted(before, size, now, before.version + 1, int(hole or before.sparse))
-            self._noted_rows[ino] = self._cache[ino] = after
+            after = _deferred_row(before, size, now, before.version + 1, int(hole or before.sparse))
+            self._deferred[ino] = self._cache[ino] = after
             if after.size != before.size:
                 self._counts.change(before, after)
-            self._updater.noted(after)
+            self._updater.deferred(after)
             return after.version
 
-    def touch(self, directory: Inode, now: int) -> None:
+    def defer_times(self, directory: Inode, now: int) -> None:
         """An inode is made in a directory ``now``, which is its btime; inside a transaction.
 
-        Of the directory, whose row was read in the same transaction, the times are noted in memory:
-        after a crash those of the new inodes tell them, see ``find_touched``.
+        Of the directory, whose row was read in the same transaction, the times are kept in memory:
+        after a crash those of the new inodes tell them, see ``recover_times``.
         """
-        touched = self._touching[directory.ino] = make_inode(_touch((*directory, now, now)))
+        touched = self._deferring_times[directory.ino] = make_inode(
+            _merge_times((*directory, now, now))
+        )
         self.remember(touched)
         self._updater.changed(touched)
 
-    def store_touched(self, limit: int = MANY) -> bool:
+    def store_deferred_times(self, limit: int = MANY) -> bool:
         """Write the rows of ``limit`` such directories; inside a transaction.
 
         Returns whether there are more. It is to be done for all of them before new inodes cannot
         tell any more, since ``dirty_from`` was raised.
         """
-        self.store(list(islice(self._touched, limit)))
-        return len(self._touched) > limit
+        self.store(list(islice(self._deferred_times, limit)))
+        return len(self._deferred_times) > limit
 
     @property
-    def are_touched(self) -> bool:
+    def has_deferred_times(self) -> bool:
         """Whether there are such directories."""
-        return bool(self._touched)
+        return bool(self._deferred_times)
 
-    def find_touched(self) -> None:
-        """Note the times of directories in which something was made just before an unclean end."""
+    def recover_times(self) -> None:
+        """Derive the times of directories in which inodes were made just before an unclean end."""
         with self._database.lock:
             for *fields, made in self._database.rows(_TOUCHED):
                 found = inode_of(fields)
-                self._noted_rows[found.ino] = touched = make_inode(_touch((*found, made, made)))
-                self._touched.add(found.ino)
+                self._deferred[found.ino] = touched = make_inode(_merge_times((*found, made, made)))
+                self._deferred_times.add(found.ino)
                 self.remember(touched)
-                self._updater.noted(touched)
+                self._updater.deferred(touched)
 
     def store(self, inos: Sequence[int]) -> None:
-        """Write what is noted of these; inside a transaction."""
+        """Write the deferred rows of these; inside a transaction."""
         for ino in inos:
             self._store(ino)
 
     def store_some(self, limit: int) -> bool:
         """The same of ``limit`` inodes; returns whether there are more."""
-        self.store(list(islice(self._noted_rows, limit)))
-        return bool(self._noted_rows)
+        self.store(list(islice(self._deferred, limit)))
+        return bool(self._deferred)
 
     @property
-    def are_noted(self) -> bool:
-        """Whether the table lacks what is noted of some inode."""
-        return bool(self._noted_rows)
+    def has_deferred(self) -> bool:
+        """Whether there is a deferred row."""
+        return bool(self._deferred)
 
     def _store(self, ino: int) -> None:
-        if (inode := self._noted_rows.get(ino)) is not None:
+        if (inode := self._deferred.get(ino)) is not None:
             self._write(inode)
 
-    def _forget_noted(self, ino: int) -> None:
-        """The present transaction writes or deletes the row; a rollback brings the note back."""
-        self._touching.pop(ino, None)
-        if self._noted_rows and (inode := self._noted_rows.pop(ino, None)):
+    def _forget_deferred(self, ino: int) -> None:
+        """The present transaction writes or deletes the row; a rollback brings it back."""
+        self._deferring_times.pop(ino, None)
+        if self._deferred and (inode := self._deferred.pop(ino, None)):
             self._storing.setdefault(ino, inode)
 
     def committed(self) -> None:
         """What the transaction has written is in the table."""
         if self._storing:
-            self._touched.difference_update(self._storing)
+            self._deferred_times.difference_update(self._storing)
             self._storing.clear()
-        if self._touching:
-            self._noted_rows.update(self._touching)
-            self._touched.update(self._touching)
-            self._touching.clear()
+        if self._deferring_times:
+            self._deferred.update(self._deferring_times)
+            self._deferred_times.update(self._deferring_times)
+            self._deferring_times.clear()
 
     def orphans(self) -> list[int]:
         """The numbers of all unlinked inodes."""
         return [ino for (ino,) in self._database.rows("SELECT ino FROM inode WHERE nlink = 0")]
 
     def roll_back(self, inos: Iterable[int]) -> None:
-        """Forget what a transaction that rolls back has made of these; notes are valid again."""
+        """Forget what a rolled-back transaction made of these; deferred rows are valid again."""
         for ino in inos:
             self._cache.pop(ino, None)
-        self._noted_rows.update(self._storing)
+        self._deferred.update(self._storing)
         self._storing.clear()
-        self._touching.clear()
+        self._deferring_times.clear()
 
     def forget_cached(self) -> None:
         """Drop the cache."""

@@ -19,9 +19,8 @@ from tierfs.common.errors import VolumeRefused
 from tierfs.common.metrics import Metrics
 from tierfs.common.osio import SYSTEM
 from tierfs.metadata.database import Database
-from tierfs.metadata.index import Generations
 from tierfs.metadata.inodes import ROOT, Inode, inode_of
-from tierfs.metadata.recovery import IN_SET
+from tierfs.metadata.recovery import IN_SET, Generations
 from tierfs.metadata.schema import COUNTED, COUNTS, MIGRATIONS, VERSION
 from tierfs.metadata.sqlite import connect, translating, unreadable
 
@@ -140,7 +139,7 @@ class IntegrityCheck:
         return Generations(*next(self._rows("SELECT current, next FROM generation")))
 
     def next_serial(self) -> int:
-        """The serial at or above which none was handed out."""
+        """The serial at or above which none was given out."""
         return int(self._one("SELECT coalesce(max(next_serial), 0) FROM volume"))
 
     def largest_serial(self) -> int:
@@ -163,12 +162,12 @@ class IntegrityCheck:
         return {name: (int(old), int(new)) for name, old, new in pairs if old != new}
 
     def prepare(self) -> None:
-        """Sort out directories; before every stream."""
+        """Collect the directories; before every stream."""
         with translating(self.path):
             self._connection.executescript(_WORK)
 
     def remember(self, tier: Tier, objects: Iterable[tuple[int, int]]) -> None:
-        """Keep inode numbers and lengths of objects, to give them back in order."""
+        """Keep inode numbers and lengths of objects, to return them in order."""
         with translating(self.path):
             self._connection.execute("BEGIN")
             self._connection.executemany(f"INSERT INTO temp.{tier} VALUES (?, ?)", objects)  # noqa: S608
@@ -265,7 +264,7 @@ def repairing(path: Path) -> Iterator[Repair]:
     )
     with closing(database):
         with database:
-            # What a repair changes is counted by the next mount.
+            # The next mount counts again what a repair changed.
             database.execute("UPDATE usage SET exact = 0")
             yield Repair(database)
         database.wal.sync()
@@ -296,8 +295,8 @@ class Repair:
         )
         self.trim(ino)
 
-    def forget_mirror(self, ino: int) -> None:
-        """Count a file as not mirrored: it will be again."""
+    def drop_mirror(self, ino: int) -> None:
+        """Mark a file as not mirrored, so that it is mirrored again."""
         self._run("UPDATE inode SET mirrored = 0, version = version + 1 WHERE ino = ?", ino)
         self.trim(ino)
 
@@ -305,22 +304,22 @@ class Repair:
         """Let the next mount trim the objects of a file."""
         self._run("INSERT OR IGNORE INTO cut (ino) VALUES (?)", ino)
 
-    def forget(self, ino: int) -> None:
-        """Remove what is noted of an inode that is not there."""
+    def delete_rows(self, ino: int) -> None:
+        """Remove the rows of other tables of an inode that is not there."""
         for table in ("xattr", "pin", "request", "cut", "dirty"):
             self._run(f"DELETE FROM {table} WHERE ino = ?", ino)  # noqa: S608 - names of our own
 
-    def count_anew(self) -> None:
-        """Make the kept counts those of the inodes."""
+    def recount(self) -> None:
+        """Store the counts that the inodes have."""
         columns = f"id, exact, {', '.join(COUNTED)}"
         self._run(f"INSERT OR REPLACE INTO usage ({columns}) SELECT 1, 1, {COUNTS} FROM inode")  # noqa: S608
 
     def accept(self, generation: str) -> None:
-        """Let the index belong to the directories whose markers are given this generation."""
+        """Accept the directories whose markers get this generation."""
         self._run("UPDATE generation SET current = ?, next = ''", generation)
 
     def raise_serial(self, following: int) -> None:
-        """Hand out no number below."""
+        """Give out no number below."""
         self._run("UPDATE volume SET next_serial = max(next_serial, ?)", following)
 
     def drop_names(self, inos: Iterable[int]) -> None:
@@ -332,18 +331,18 @@ class Repair:
         self._run("DROP TABLE temp.dropped")
 
     def restore_directory(self, ino: int, links: int) -> None:
-        """Make a directory be there again for the names in it; its attributes are lost."""
+        """Insert a directory again for the names in it; its attributes are lost."""
         if not self._changed("UPDATE inode SET nlink = ? WHERE ino = ?", links, ino):
             self._insert_directory(ino, links)
 
-    def rescue(self, ino: int) -> None:
+    def link_to_lost_and_found(self, ino: int) -> None:
         """Give an inode without a name one in ``/lost+found``."""
-        shelter = self._lost_and_found()
-        self._enter(shelter, b"#%d" % ino, ino, self._serial())
+        lost_and_found = self._lost_and_found()
+        self._enter(lost_and_found, b"#%d" % ino, ino, self._serial())
         (mode,) = self._row("SELECT mode FROM inode WHERE ino = ?", ino)
-        self._run("UPDATE inode SET parent = ? WHERE ino = ?", shelter, ino)
+        self._run("UPDATE inode SET parent = ? WHERE ino = ?", lost_and_found, ino)
         if stat.S_ISDIR(mode):
-            self._run("UPDATE inode SET nlink = nlink + 1 WHERE ino = ?", shelter)
+            self._run("UPDATE inode SET nlink = nlink + 1 WHERE ino = ?", lost_and_found)
         else:
             self.set_links(ino, 1)
 
@@ -383,7 +382,7 @@ class Repair:
         )
 
     def _serial(self) -> int:
-        """A number never handed out."""
+        """A number that was never given out."""
         (serial,) = self._row("SELECT next_serial FROM volume")
         self._run("UPDATE volume SET next_serial = next_serial + 1")
         return int(serial)

@@ -41,15 +41,15 @@ def _fallocate(fd: int, offset: int, length: int) -> None:
 
 
 def unit_of(capacity: int) -> int:
-    """The step in which room is kept, in bytes, on a filesystem of ``capacity`` bytes."""
+    """The step of allocations, in bytes, on a filesystem of ``capacity`` bytes."""
     return min(max(capacity // FRACTION, LEAST_UNIT), MOST_UNIT)
 
 
 def create_log(path: Path) -> None:
     """Make the log of a database that nobody has open, where there is none.
 
-    XFS makes no file on a full filesystem, be there free inodes: what is kept behind the database's
-    end is given free for it, and taken again by ``Preallocation.prepare``.
+    XFS makes no file on a full filesystem, even if it has free inodes: what is allocated behind the
+    database's end is freed for it, and allocated again by ``Preallocation.prepare``.
 
     Raises:
         OSError: it cannot be made.
@@ -77,8 +77,8 @@ class Preallocation:
     ``exhausted``: the filesystem has no room left but what is allocated. ``may_grow``: the database
     may become larger.
 
-    The descriptor of the database is closed last of all: whoever closes one loses this process's
-    locks on the file (fcntl(2)).
+    The descriptor of the database is closed last: closing any descriptor of a file releases this
+    process's locks on it (fcntl(2)).
     """
 
     def __init__(self, path: Path, os_: Os) -> None:
@@ -102,14 +102,14 @@ class Preallocation:
 
     @property
     def log_limit(self) -> int:
-        """Bytes that the log may have at most, be the tiers ever so large."""
+        """Bytes that the log may have at most, however large the tiers are."""
         return max(self.capacity // LOG_FRACTION, LOG_UNITS // 2 * self.unit)
 
     def prepare(self) -> None:
         """Allocate what a mount needs before its first transaction; alone, with nobody writing.
 
         While nobody has the index open, all of it lies behind the database's end. On a full
-        filesystem it is given free there, and taken at once for the log.
+        filesystem it is freed there, and allocated at once for the log.
         """
         if not self._extend_log() and self._ahead_of_database() > 0:
             os.ftruncate(self._database, os.fstat(self._database).st_size)
@@ -128,24 +128,24 @@ class Preallocation:
         )
 
     def after_checkpoint(self) -> None:
-        """Allocate again what a checkpoint gave free.
+        """Allocate again what a checkpoint freed.
 
-        SQLite cuts the database to the length that it has, whereby the blocks behind its end go.
-        Somebody else may take them first: then nothing new is made, and all that was made is there.
+        SQLite cuts the database to the length that it has, which frees the blocks behind its end.
+        If others take them first, nothing new can be made, and all that was made stays.
         """
         if not self._extend_log():
             self.exhausted = True
         self._allocate_some(self._database, DATABASE_UNITS)
 
     def may_truncate_log(self) -> bool:
-        """Whether the log's blocks, once they are free, can be allocated again for certain."""
+        """Whether the log's blocks, once they are freed, can certainly be allocated again."""
         return self._available() > 2 * LOG_UNITS * self.unit
 
     def close(self) -> None:
         """Keep the log's room behind the database, now that SQLite has closed both."""
         os.close(self._log)  # with the last descriptor the blocks of the log are free
-        self._fallocate = _fallocate  # not a step of the filesystem: the dead keep their blocks
-        with suppress(OSError):  # what is kept is room for the next mount, and no promise
+        self._fallocate = _fallocate  # not through the seam: a killed process keeps its blocks
+        with suppress(OSError):  # room for the next mount, and no promise
             self._allocate_some(self._database, LOG_UNITS + DATABASE_UNITS)
         os.close(self._database)
 
@@ -161,13 +161,13 @@ class Preallocation:
         end = os.fstat(fd).st_size
         if self._allocated(fd, end, units * self.unit):
             return
-        sync_file(fd)  # ext4 and XFS give what was freed to nobody before their log says so
+        sync_file(fd)  # ext4 and XFS reuse freed blocks only after their log is written
         for number in range(units, 0, -1):
             if self._allocated(fd, end, number * self.unit):
                 break
 
     def _allocated(self, fd: int, offset: int, length: int) -> bool:
-        """Whether there was room; True where nothing can be allocated ahead, nor be told so.
+        """Whether there was room; True where the filesystem cannot allocate ahead, too.
 
         Where the filesystem has room and cannot allocate it, a write may find some all the same.
         """

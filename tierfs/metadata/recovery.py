@@ -1,4 +1,4 @@
-"""What recovery after an unclean end needs to know: the dirty set and the pending truncations.
+"""What a mount needs to know of the last one: its generation, the dirty set, pending truncations.
 
 Of the files in the dirty set bytes changed since they were last synced. With a pending truncation
 the objects of a file may hold more than its size and its prefix say.
@@ -18,6 +18,16 @@ WHERE ino >= (SELECT dirty_from FROM volume) AND mode & 0xF000 = 0x8000
 AND ino NOT IN (SELECT ino FROM dirty) ORDER BY ino
 """
 """The whole set, in the order of the inode numbers; a new file is in it without a row."""
+
+
+class Generations(NamedTuple):
+    """Of which writable mount the index is, and of which the markers may be already; UUIDs.
+
+    Empty: none.
+    """
+
+    current: str
+    next: str
 
 
 class DirtyRow(NamedTuple):
@@ -60,9 +70,9 @@ class DirtyRows:
         )
 
     def raise_to(self, first: int, rows: Iterable[DirtyRow]) -> None:
-        """Files below ``first`` have a row if they are in the set: ``rows`` are of those that are.
+        """Let files below ``first`` be in the set only by a row; ``rows`` are of those that are.
 
-        Of one that has its row already, that one stays.
+        A row that is there already stays.
         """
         for row in rows:
             self._database.execute("INSERT OR IGNORE INTO dirty VALUES (?, ?, ?, ?)", *row)
@@ -70,11 +80,11 @@ class DirtyRows:
         self.first = first
 
     def set_error(self, ino: int, error: int) -> None:
-        """Syncing failed with this errno; 0: what could not be written is gone."""
+        """Syncing failed with this errno; 0: the bytes that could not be written are gone."""
         self._database.execute("UPDATE dirty SET error = ? WHERE ino = ?", error, ino)
 
     def forget_errors(self) -> None:
-        """A new mount: the lengths of the objects tell what a failed sync has left."""
+        """For a new mount: the lengths of the objects tell what a failed sync has left."""
         self._database.execute("UPDATE dirty SET error = 0 WHERE error != 0")
 
     def delete(self, *inos: int) -> None:
@@ -91,7 +101,7 @@ class PendingTruncations:
     def add(self, ino: int) -> bool:
         """Let the objects of the inode be trimmed, even if the daemon is killed before.
 
-        False: that was noted already.
+        False: it is pending already.
         """
         return self._database.execute("INSERT OR IGNORE INTO cut (ino) VALUES (?)", ino) > 0
 
@@ -100,5 +110,5 @@ class PendingTruncations:
         self._database.execute_for("DELETE FROM cut WHERE ino = ?", inos)
 
     def all(self) -> list[int]:
-        """Every inode noted."""
+        """Every inode with one."""
         return [ino for (ino,) in self._database.rows("SELECT ino FROM cut")]

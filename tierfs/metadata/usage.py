@@ -1,4 +1,4 @@
-"""What all inodes come to, kept while they change: nothing goes through the table for a sum.
+"""Counts of all inodes, maintained with each change, so that nothing scans the table for a sum.
 
 The counts are in memory. A row of the index has them since the last checkpoint, and says whether
 they are right: they are when the volume was closed. After another end they are counted anew, beside
@@ -48,7 +48,7 @@ class UsageCounts:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self.noted: list[tuple[Inode, Literal[1, -1]]] = []
+        self.pending: list[tuple[Inode, Literal[1, -1]]] = []
         """Rows that the present transaction adds, and takes away: a change is one of each."""
         row = database.row(_READ)
         if row is None or not all(isinstance(number, int) for number in row):
@@ -71,13 +71,13 @@ class UsageCounts:
         return self._recount is None
 
     def commit(self) -> None:
-        """The rows noted have changed."""
+        """The pending rows have changed."""
         self.unwritten = True
-        for row, sign in self.noted:
+        for row, sign in self.pending:
             _add(self._sums, row, sign)
             if self._recount is not None and row.ino <= self._counted:
                 _add(self._recount, row, sign)
-        self.noted.clear()
+        self.pending.clear()
 
     def change(self, before: Inode, after: Inode) -> None:
         """A row has changed outside a transaction."""
@@ -89,7 +89,7 @@ class UsageCounts:
 
     def roll_back(self) -> None:
         """They have not."""
-        self.noted.clear()
+        self.pending.clear()
 
     def recount(self) -> bool:
         """Count the next inodes, outside a transaction; returns whether there are more."""

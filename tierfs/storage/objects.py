@@ -315,7 +315,7 @@ class ObjectStore:
             data = memoryview(data)[written:]
             offset += written
 
-    def write_now(self, fd: int, offset: int, data: Buffer) -> bool:
+    def write_nowait(self, fd: int, offset: int, data: Buffer) -> bool:
         """Write to the page cache, if that waits for nothing (RWF_NOWAIT of pwritev2(2)).
 
         False: it would wait, or the filesystem cannot tell, as ext4; some bytes may be written.
@@ -446,12 +446,12 @@ class ObjectStore:
         with self._open(object_path(ino), os.O_RDONLY) as opened:
             self._calls.fdatasync(opened)
 
-    def state(self, ino: int) -> tuple[int, int]:
-        """The object's length, and when it was changed last, in ns; no object: 0 and 0."""
+    def length_and_mtime(self, ino: int) -> tuple[int, int]:
+        """The object's length, and its mtime in ns; no object: 0 and 0."""
         found = self._stat(ino)
         return (0, 0) if found is None else (found.st_size, found.st_mtime_ns)
 
-    def hold(self, ino: int, *, writable: bool = False) -> int:
+    def open_object(self, ino: int, *, writable: bool = False) -> int:
         """A descriptor of the object, which the caller closes; FileNotFoundError: no object."""
         return self._open(object_path(ino), os.O_RDWR if writable else os.O_RDONLY).fd
 
@@ -460,8 +460,8 @@ class ObjectStore:
         return self._calls.fstat(fd).st_nlink == 0
 
     def sync_removal(self, ino: int) -> None:
-        """Make it survive a power cut that there is no such object."""
-        with suppress(FileNotFoundError):  # there never was
+        """Make the removal of the object survive a power cut."""
+        with suppress(FileNotFoundError):  # there never was one
             self.sync_name(ino)
 
     def sync_name(self, ino: int) -> None:
@@ -471,7 +471,7 @@ class ObjectStore:
     def flush(self) -> None:
         """Make everything in the directory's filesystem survive a power cut (syncfs(2)).
 
-        Threads that wait share one, and its failure: the descriptor is told of each only once.
+        Threads that wait share one sync and its failure, which the descriptor reports only once.
         """
         self._group_flush()
 
@@ -479,7 +479,7 @@ class ObjectStore:
     def watched(self) -> Iterator[Callable[[], None]]:
         """A block with a ``flush`` of its own: it fails when anything since the beginning did.
 
-        The kernel tells each open descriptor of a failure once (errseq_t, since Linux 5.8).
+        The kernel reports a failure to each open descriptor once (errseq_t, since Linux 5.8).
         """
         with self._open_directory(".") as fd:
             yield lambda: self._calls.syncfs(fd)
@@ -528,7 +528,7 @@ class ObjectStore:
         return opened
 
     def _stat(self, ino: int) -> os.stat_result | None:
-        """None: no object; what is no file is none, and told of when it is opened."""
+        """None: no object. What is no file counts as none, and opening it raises."""
         try:
             found = self._calls.stat(object_path(ino), dir_fd=self._directory)
         except (FileNotFoundError, NotADirectoryError):

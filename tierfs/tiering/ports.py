@@ -97,7 +97,7 @@ class IndexCatalog(IndexReader):
     """A `Catalog`: the index, read beside the writer and settled by it."""
 
     def __init__(self, index: Index) -> None:
-        super().__init__(index.path, read_only=index.read_only, prepare=index.store_noted)
+        super().__init__(index.path, read_only=index.read_only, prepare=index.store_deferred)
         self._index = index
 
     def settle(self, requests: Sequence[Request], ended: Sequence[Pin]) -> None:
