@@ -20,7 +20,7 @@ from tierfs.storage.objects import object_path
 
 LEFT = (
     "The next mount removes 2 unlinked inodes and trims the objects of 1 files, "
-    "as a killed daemon left them."
+    "which a killed daemon left."
 )
 LOST = Finding(kinds.MISSING_OBJECT, 17, "its disk object is missing", b"/a/\xff\n")
 
@@ -128,7 +128,7 @@ def test_the_summary_counts_by_severity_and_tells_what_waits() -> None:
     assert told[-4:] == [
         "Volume U: 1,234 inodes, 0 files, 0 objects",
         LEFT,
-        "The check was cut short: there may be more.",
+        "The check ended early: there may be more.",
         "Found: loss 2, note 1.",
     ]
 
@@ -151,9 +151,9 @@ def leak(volume_file: Path) -> Path:
 def test_a_repair_asks_first(volume_file: Path, answer: str, code: ExitCode) -> None:
     leaked = leak(volume_file)
     done = CliRunner().invoke(command, ["--repair", f"{volume_file}"], f"{answer}\n", obj=None)
-    assert "Mend unowned-object 1? [y/N]" in done.stderr
+    assert "Repair unowned-object 1? [y/N]" in done.stderr
     assert leaked.exists() == (answer == "n")
-    assert ("Mended: unowned-object 1." in done.stdout) == (answer == "y")
+    assert ("Repaired: unowned-object 1." in done.stdout) == (answer == "y")
     assert main(["fsck", f"{volume_file}"]) == code
 
 
@@ -167,7 +167,7 @@ def test_a_repair_with_yes_does_not_ask(
     told = capsys.readouterr().out.splitlines()
     assert told[0].startswith("leak, foreign: ")
     assert told[1] == "leak, unowned-object: inode 7: a flash object of 0 bytes"
-    assert told[2:5] == ["", "Mended: unowned-object 1.", "Left is:"]
+    assert told[2:5] == ["", "Repaired: unowned-object 1.", "Still there:"]
     assert told[5] == told[0]
     assert told[-1] == "Found: leak 1."
 

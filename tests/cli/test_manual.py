@@ -19,16 +19,16 @@ def test_pin_and_unpin(
 ) -> None:
     done = Captured(capsys, "pin", "-r", tree)
     assert (done.code, done.out) == (0, "pinned 1 directory and 2 files, 960KiB to flash\n")
-    assert done.err == "left alone: 1 FIFOs, sockets and devices\nleft alone: 1 symbolic links\n"
+    assert done.err == "skipped: 1 FIFOs, sockets and devices\nskipped: 1 symbolic links\n"
     assert fake.pins == {os.fsencode(tree): b"1"}
     assert Captured(capsys, "pin", small, large).code == 0
     assert fake.pins == {os.fsencode(tree): b"1", small: b"1", large: b"1"}
     assert Captured(capsys, "unpin", "-r", tree / "in").err == (
         f"tierfs: {tree}/in/large: the directory / of the mount pins it; "
-        "tierfs unpin -r ends that\n"
+        "use tierfs unpin -r on it\n"
     )
     done = Captured(capsys, "unpin", "-r", tree)
-    assert done.out == "unpinned 1 directory and 1 file; 1 need nothing\n"
+    assert done.out == "unpinned 1 directory and 1 file; 1 unchanged\n"
     assert fake.pins == {}
 
 
@@ -39,7 +39,7 @@ def test_a_directory_of_somebody_else_has_its_files_pinned_alone(
     done = Captured(capsys, "pin", "-r", tree / "in")
     assert (done.code, fake.pins) == (0, {large: b"1"})
     assert done.err == (
-        f"tierfs: {tree}/in: what is made in it later is not pinned: "
+        f"tierfs: {tree}/in: files made in it later are not pinned: "
         "only its owner and root may do that\n"
     )
 
@@ -63,7 +63,7 @@ def test_promote(
 ) -> None:
     done = Captured(capsys, "promote", "-r", tree, *words)
     assert done.out.startswith("asked to promote 1 file, ")
-    assert done.out.endswith(" to flash; 1 need nothing\n"), "the small one is there already"
+    assert done.out.endswith(" to flash; 1 unchanged\n"), "the small one is there already"
     assert fake.requests == {large: prefix}
 
 
@@ -72,7 +72,7 @@ def test_demote(
 ) -> None:
     fake.prefixes[small] = 0
     assert (
-        "asked to demote 1 file, 64KiB to disk; 1 need"
+        "asked to demote 1 file, 64KiB to disk; 1 unchanged"
         in Captured(capsys, "demote", "-r", tree).out
     )
     assert fake.requests == {large: 0}
@@ -103,7 +103,7 @@ def test_a_dry_run_asks_for_nothing(
     assert done.code == ExitCode.UNEXPECTED
     assert done.err.startswith(f"tierfs: {tree}/small: it is pinned")
     done = Captured(capsys, "unpin", "-n", large, small)
-    assert done.out == f"would unpin {tree}/small\nwould unpin 1 file; 1 need nothing\n"
+    assert done.out == f"would unpin {tree}/small\nwould unpin 1 file; 1 unchanged\n"
     assert (fake.pins, fake.requests) == ({small: b"1"}, {})
 
 
@@ -124,7 +124,7 @@ def test_a_list(
     assert fake.pins.keys() == {small, large}
     assert done.code == ExitCode.UNEXPECTED, "nobody removed it while the command ran"
     assert f"tierfs: {tree}/gone: No such file or directory\n" in done.err
-    assert "left alone: 1 directories in the list" in done.err
+    assert "skipped: 1 directories in the list" in done.err
 
 
 # ---------------------------------------------------------------- what stands in the way
@@ -139,7 +139,7 @@ def test_one_line_for_each_problem_and_the_rest_is_done(
     assert done.err.splitlines() == [
         f"tierfs: {tree}/none: No such file or directory",
         f"tierfs: {tree}/small: only its owner and root may do that",
-        f"tierfs: {tree}/in: it is a directory; -r takes all files in and below it",
+        f"tierfs: {tree}/in: it is a directory; give -r for all files in and below it",
         "tierfs: /proc/version is not in a tierfs mount",
     ]
     assert done.code == ExitCode.UNEXPECTED, "that of the first"
@@ -160,7 +160,7 @@ def test_a_listed_file_elsewhere(
     [
         (errno.EACCES, "Permission denied"),
         (errno.EROFS, "the mount is read-only"),
-        (errno.EBUSY, "it is pinned, so it stays on flash whole; tierfs unpin ends that"),
+        (errno.EBUSY, "it is pinned, so it stays on flash; use tierfs unpin first"),
         (errno.EIO, "Input/output error"),
     ],
 )
@@ -177,7 +177,7 @@ def test_a_file_that_goes_meanwhile_is_no_error(
 ) -> None:
     fake.broken[large] = errno.ENOENT
     done = Captured(capsys, "promote", large)
-    assert (done.code, done.err) == (0, "left alone: 1 files that vanished meanwhile\n")
+    assert (done.code, done.err) == (0, "skipped: 1 files that vanished meanwhile\n")
 
 
 def test_a_daemon_that_is_gone_ends_it(

@@ -12,7 +12,7 @@ import pytest
 from tests.cli.fake_mount import FakeMount
 from tests.cli.manual import Captured
 from tierfs.cli.main import INTERRUPTED
-from tierfs.cli.manual_requests import LOOKS
+from tierfs.cli.manual_requests import POLLED
 from tierfs.common.errors import ExitCode
 from tierfs.common.extents import WHOLE_FILE
 
@@ -74,11 +74,11 @@ def test_a_bar_on_a_terminal(
 def test_more_files_than_one_look_takes(
     fake: FakeMount, tree: Path, pauses: list[object], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for number in range(LOOKS):
+    for number in range(POLLED):
         (tree / f"{number}").write_bytes(b"x")
     pauses += [fake.move, lambda: None]
     assert Captured(capsys, "demote", "--wait", "-r", tree).code == 0
-    assert len(fake.prefixes) == LOOKS + 2
+    assert len(fake.prefixes) == POLLED + 2
 
 
 def test_what_the_mount_gives_up(
@@ -88,7 +88,7 @@ def test_what_the_mount_gives_up(
         pauses.append(fake.give_up)
         done = Captured(capsys, verb, "--wait", large)
         assert done.code == ExitCode.UNEXPECTED
-        assert f"large: it was {said}; the mount gave it up" in done.err
+        assert f"large: it was {said}; the mount has dropped the request" in done.err
         assert len(done.out.splitlines()) == 1, "nothing was done"
 
 
@@ -97,7 +97,7 @@ def test_a_file_that_goes_while_it_is_waited_for(
 ) -> None:
     pauses.append(Path(os.fsdecode(large)).unlink)
     done = Captured(capsys, "promote", "--wait", large)
-    assert (done.code, done.err) == (0, "left alone: 1 files that vanished meanwhile\n")
+    assert (done.code, done.err) == (0, "skipped: 1 files that vanished meanwhile\n")
     assert fake.requests
 
 
@@ -108,7 +108,7 @@ def test_a_mount_that_moves_nothing(
     assert done.code == ExitCode.UNEXPECTED
     assert done.err == (
         "tierfs: after 0.1s 2 files are still to be moved; "
-        "what was asked for stays, and is done when the mount comes to it\n"
+        "the requests stay, and the mount does them later\n"
     )
     assert len(fake.requests) == 2
 
@@ -134,7 +134,7 @@ def test_what_cannot_succeed_is_not_waited_for(
     assert done.code == ExitCode.NO_ROOM
     assert done.err.splitlines()[0] == (
         f"tierfs: {os.fsdecode(large)}: it was not brought to flash: {why}; "
-        "it stays pinned and comes when there is; tierfs unpin or demote others"
+        "it stays pinned and is moved when there is; unpin or demote other files"
     )
     assert done.out.splitlines()[1:] == ["1 file brought to flash"]
 
@@ -161,7 +161,7 @@ def test_a_time_out_tells_what_is_waited_for(
     fake.waits = {large: b"window", os.fsencode(tree / "small"): b"window"}
     done = Captured(capsys, "pin", "--wait", "--timeout", "0.1s", large, tree / "small")
     assert done.code == ExitCode.UNEXPECTED
-    assert "2 files are still to be moved (waiting for window 2); what" in done.err
+    assert "2 files are still to be moved (waiting for window 2); the" in done.err
 
 
 def interrupt() -> bytes:
@@ -175,7 +175,9 @@ def test_control_c_while_waiting(
     done = Captured(capsys, "promote", "--wait", large)
     assert done.code == INTERRUPTED
     assert done.out == "asked to promote 1 file, 960KiB to flash\n"
-    assert done.err.startswith("tierfs: interrupted: 1 file is still to be moved; what was asked")
+    assert done.err.startswith(
+        "tierfs: interrupted: 1 file is still to be moved; the requests stay"
+    )
     assert fake.requests == {large: WHOLE_FILE}
 
 

@@ -42,7 +42,7 @@ in/a
   here             does not match: size is 1B, wanted = 5; path is /b, wanted "/in/**"
   => the defaults  head 64KiB, evict heat, mirror async, promote never, class standard
 
-open: how often and when a file was read is not known here, so the rule is passed over; \
+open: how often and when a file was read is not known here, so the rule is skipped; \
 --idle and --reads assume it
 """
 
@@ -215,8 +215,8 @@ def test_what_cannot_be_explained_hides_nothing_else(
     assert said.out.startswith("in/a\n")
     assert said.err.splitlines() == [
         "tierfs: nope: No such file or directory; check the name",
-        "in: not a regular file; policies are about those only",
+        "in: not a regular file; policies apply to those only",
         f"{home}/b: not below {home / 'in'}; name another --root",
-        "loop: not a regular file; policies are about those only",
-        "fifo: not a regular file; policies are about those only",
+        "loop: not a regular file; policies apply to those only",
+        "fifo: not a regular file; policies apply to those only",
     ]

@@ -116,7 +116,7 @@ def test_no_mount_at_all(
 ) -> None:
     mounted()
     assert applied() == ExitCode.NOT_MOUNTED
-    assert "no tierfs mount of yours is there" in capsys.readouterr().err
+    assert "you have no tierfs mount" in capsys.readouterr().err
 
 
 def test_another_user_s_mounts_are_left_alone(

@@ -88,7 +88,7 @@ def test_what_cannot_be_explained(mount: Mount, tmp_path: Path) -> None:
     (mount.volume_file.parent / "policy.yaml").write_text("haed: 1\n")  # not in force
     assert explained(mount.path / "in/a")[0]["rule"] == "here"
     said = tierfs("policy", "explain", "--idle", "1d", mount.path / "b", statuses=[2])
-    assert "are for a policy that --policy names" in said
+    assert "need --policy" in said
 
 
 def test_a_mount_without_a_policy(make_mount: MakeMount) -> None:

@@ -45,7 +45,8 @@ def test_what_fits_needs_no_word(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_what_does_not_fit_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert told(capsys, moves=[promotion(7 * GIB)]).endswith(
-        "\n\n5GiB is free below the high watermark: the rest comes when something else goes\n"
+        "\n\n5GiB is free below the high watermark: "
+        "the rest is promoted when other files leave flash\n"
     )
 
 

@@ -101,7 +101,7 @@ def test_damaged_lines_are_told_and_left_out(capsys: pytest.CaptureFixture[str])
     assert json.loads(out)["log"]["damaged_lines"] == 31
     said = err.splitlines()
     assert said[0].startswith('access.log:10:1: "1030 1" is not an access; ')
-    assert said[0].endswith("; the line is left out")
+    assert said[0].endswith("; the line is skipped")
     assert said[-1] == "and 11 more lines that are damaged"
 
 

@@ -237,8 +237,8 @@ def test_what_does_not_answer_is_told(capsys: pytest.CaptureFixture[str]) -> Non
     assert "mover       ?\n" in said
     assert said.endswith(
         """
-flash has failed: [Errno 5] Input/output error; nothing is known
-disk does not answer since 3 s; what is shown is 12.5 s old
+flash has failed: [Errno 5] Input/output error; no value is known
+disk does not answer since 3 s; the value shown is 12.5 s old
 in the background, checkpoint fails and is tried again: OSError: no
 the metrics are not served: [::1]:1: in use; it is tried again
 """

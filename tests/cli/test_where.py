@@ -14,7 +14,7 @@ from tierfs.common.extents import WHOLE_FILE
 
 TABLE = """\
     size  on flash   on disk  where  mirrored  pinned until          requested  waits        path
-    1MiB     64KiB    960KiB  split  no        for ever              -          room stuck   {large}
+    1MiB     64KiB    960KiB  split  no        no end                -          room stuck   {large}
    10KiB        0B     10KiB  disk   yes       2030-03-17T23:46:40Z  all        -            {small}
  1034KiB     64KiB    970KiB                                                                 2 files
 """

@@ -28,7 +28,7 @@ from tests.support.volumes import LooseVolume, MakeVolume
 from tierfs.common.errors import FsError, TierfsError
 from tierfs.common.tierfs_xattrs import parse_pin, parse_prefix
 from tierfs.daemon import control
-from tierfs.daemon.listener import MOST_BYTES
+from tierfs.daemon.listener import MAX_REQUEST
 from tierfs.daemon.policy import explain_files
 from tierfs.daemon.startup import parse_report
 from tierfs.fsck.check import check
@@ -114,7 +114,7 @@ def test_control_requests(verbs: dict[str, control.Verb]) -> None:
     ]
 
     def ask(line: bytes) -> None:
-        reply = control._reply(verbs, line[:MOST_BYTES], threading.BoundedSemaphore(1))
+        reply = control._reply(verbs, line[:MAX_REQUEST], threading.BoundedSemaphore(1))
         json.dumps(reply).encode()
         assert reply.keys() <= {"result", "error"}
 

@@ -16,7 +16,7 @@ from tests.guards.logs import ExpectLog
 from tierfs.common.errors import FsError
 from tierfs.common.metrics import Metrics
 from tierfs.daemon.logs import start_logging
-from tierfs.daemon.supervision import LONGEST_PAUSE_S, Supervisor
+from tierfs.daemon.supervision import MAX_PAUSE_S, Supervisor
 from tierfs.policy.volume_file import LogSettings
 
 pytestmark = pytest.mark.once
@@ -60,7 +60,7 @@ def test_a_step_that_works_again_is_no_longer_failing(expect_log: ExpectLog) -> 
             raise OSError(errno.EIO, "gone")
 
     async def run() -> None:
-        with trio.move_on_after(20 * LONGEST_PAUSE_S):
+        with trio.move_on_after(20 * MAX_PAUSE_S):
             await background.every(1, "probe", step)
 
     trio.run(run, clock=MockClock(autojump_threshold=0))

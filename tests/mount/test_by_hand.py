@@ -294,7 +294,7 @@ def test_what_is_made_in_a_pinned_directory_is_pinned(mounted: Mount) -> None:
     assert os.getxattr(made, "tierfs.pinned-by") == b"1 /active"
     shown = json.loads(tierfs("where", "--json", made))[0]
     assert (shown["pinned"], shown["pinned_until"], shown["pinned_by"]) == (True, None, "/active")
-    assert "for ever" in tierfs("where", made)
+    assert "no end" in tierfs("where", made)
     assert "(pinned by /active)" in tierfs("where", made)
     wait_until(lambda: os.getxattr(made, "tierfs.location") == b"flash", what="it comes")
     assert "the directory /active of the mount pins it" in tierfs(

@@ -23,7 +23,7 @@ from tierfs.common.errors import NotMounted, UsageError
 from tierfs.common.metrics import Metrics
 from tierfs.daemon import control_client, listener
 from tierfs.daemon import runtime as runtime_files
-from tierfs.daemon.control import CHECKS, MOST_SLOW, Verb, serving_control
+from tierfs.daemon.control import CHECKS, MAX_SLOW, Verb, serving_control
 from tierfs.daemon.control_client import ask
 from tierfs.daemon.mountinfo import Mount
 from tierfs.daemon.policy import explain_files
@@ -152,7 +152,7 @@ def test_nonsense_is_answered(request_: bytes) -> None:
 
 
 def test_a_line_without_end_is_cut() -> None:
-    assert "one JSON line" in raw(b"x" * listener.MOST_BYTES)["error"]
+    assert "one JSON line" in raw(b"x" * listener.MAX_REQUEST)["error"]
 
 
 def test_a_silent_client_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,14 +246,14 @@ def test_slow_verbs_leave_room_for_quick_ones(mount: Path) -> None:
         serving_control(VOLUME, {**VERBS, "slow": slow}, Metrics()),
         ThreadPoolExecutor() as others,
     ):
-        asked = [others.submit(ask, mount, "slow") for _ in range(MOST_SLOW)]
+        asked = [others.submit(ask, mount, "slow") for _ in range(MAX_SLOW)]
         for _ in asked:
             assert begun.acquire(timeout=20)
         with pytest.raises(NotMounted, match="too many requests at a time"):
             ask(mount, "slow")
         assert ask(mount, "status")["pid"] == 7
         release.set()
-        assert [one.result(20) for one in asked] == [{}] * MOST_SLOW
+        assert [one.result(20) for one in asked] == [{}] * MAX_SLOW
 
 
 def test_a_plain_directory_is_not_a_mount(tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ def test_whatever_a_daemon_answers_is_told(
     mount: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes
 ) -> None:
     """It may be another user's."""
-    monkeypatch.setattr(control_client, "LONGEST_ANSWER", 1000)
+    monkeypatch.setattr(control_client, "MAX_ANSWER", 1000)
     path = socket_path(VOLUME)
     path.parent.mkdir()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:

@@ -93,7 +93,7 @@ def test_members_of_the_group_may_ask_and_change_nothing(make_mount: MakeMount) 
     mount.mount()
     shown = as_stranger(group.gr_gid, lambda: ask(mount.path, "status"))
     assert shown["pid"] == mount.pid
-    with pytest.raises(NotMounted, match="only root and who mounted it may ask"):
+    with pytest.raises(NotMounted, match="only root and the user who mounted it may use"):
         as_stranger(group.gr_gid, lambda: ask(mount.path, "policy apply"))
     with pytest.raises(NotMounted, match=r"ask as that user, or as a member .*control\.group"):
         as_stranger(STRANGER, lambda: ask(mount.path, "status"))

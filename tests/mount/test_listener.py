@@ -21,7 +21,7 @@ from tests.support.proc import run, wait_until
 from tierfs.common.metrics import Metrics
 from tierfs.daemon import listener
 from tierfs.daemon.control_client import volume_of
-from tierfs.daemon.listener import MOST_WAITING, Listener, Service
+from tierfs.daemon.listener import MAX_WAITING, Listener, Service
 from tierfs.daemon.metrics import metrics_listener
 from tierfs.daemon.mountpoint import tierfs_at
 from tierfs.daemon.runtime import socket_path
@@ -70,7 +70,7 @@ def said(port: int, request: bytes) -> bytes:
         (b"GET /metrics\r\n\r\n", b"400 Bad Request"),
         (b"\xff\r\n\r\n", b"400 Bad Request"),
         (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 5000 + b"\r\n", b"400 Bad Request"),
-        (b"x" * listener.MOST_BYTES, b"400 Bad Request"),
+        (b"x" * listener.MAX_REQUEST, b"400 Bad Request"),
     ],
 )
 def test_http(port: int, request_: bytes, status: bytes) -> None:
@@ -85,14 +85,14 @@ def test_newer_clients_are_served_before_idle_ones(port: int) -> None:
         page = said(port, b"GET / HTTP/1.1\r\n\r\n").decode()
     assert "200 OK" in page
     # The scrape was one more.
-    refused = f'tierfs_connections_refused_total{{listener="metrics"}} {IDLE + 1 - MOST_WAITING}.0'
+    refused = f'tierfs_connections_refused_total{{listener="metrics"}} {IDLE + 1 - MAX_WAITING}.0'
     assert refused in page
 
 
 def test_few_descriptors_are_left_to_the_filesystem(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listener, "most_descriptors", lambda: 3)
+    monkeypatch.setattr(listener, "descriptors_for_connections", lambda: 3)
     with contextlib.suppress(ConnectionError):
         assert said(port, b"GET / HTTP/1.1\r\n\r\n") == b""
     monkeypatch.undo()

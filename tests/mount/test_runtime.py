@@ -15,7 +15,7 @@ from tests.support.proc import run
 from tierfs.common.errors import VolumeBusy
 from tierfs.daemon import runtime
 from tierfs.daemon.mountinfo import Mount
-from tierfs.daemon.runtime import MOST_BYTES, RunFile, require_alone, run_of, runs, start_time
+from tierfs.daemon.runtime import MAX_BYTES, RunFile, require_alone, run_of, runs, start_time
 
 pytestmark = pytest.mark.once
 
@@ -86,7 +86,7 @@ def test_a_copy_is_not_served_beside_its_original(file: RunFile, directory: Path
         lambda path: path.write_text("{}"),
         lambda path: path.write_text("7"),
         lambda path: path.write_bytes(b"\xff"),
-        lambda path: path.write_text(" " * MOST_BYTES + path.read_text()),
+        lambda path: path.write_text(" " * MAX_BYTES + path.read_text()),
         lambda path: path.write_text(path.read_text().replace(str(os.getpid()), '"x"')),
         lambda path: path.write_text(path.read_text().replace(str(VOLUME), str(UUID(int=7)))),
         lambda path: run(["sh", "-c", 'rm "$0"; mkfifo "$0"', path]),

@@ -25,7 +25,7 @@ metadata  12,344  12,344
 heads     12,000  11,999   1GiB  1MiB
 tails          5       0   1MiB    0B
 12,344 files and 3 directories in 2.0 s, 6,172 files a second
-left alone: 2 symbolic links
+skipped: 2 symbolic links
 errors: 11
 """
 

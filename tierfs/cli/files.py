@@ -1,8 +1,8 @@
-"""Which files a command is about, and where each of them is.
+"""The files that a command is about, and the placement of each.
 
-The words of a command line and a list on standard input become paths (`files`); what cannot be
-looked at is reported as it is met (`Reporter`). Where one file is and what was asked for by hand,
-its virtual attributes say (`placement_of`).
+The arguments of a command line and a list on standard input become paths (`files`); problems are
+printed as they occur (`Reporter`). The virtual attributes of a file give its placement
+(`placement_of`).
 """
 
 from __future__ import annotations
@@ -48,30 +48,30 @@ PIECE: Final = 64 * 1024
 
 
 def takes_files(command: F) -> F:
-    """Give a command the words ``paths`` and the option ``null``."""
-    # No click.Path: that looks the file up, and a command may ask whether its name is known.
+    """Give a command the arguments ``paths`` and the option ``null``."""
+    # No click.Path: that looks the file up, and `warm --check` asks whether the kernel knows it.
     words = click.argument("paths", metavar="[PATH...] [-]", nargs=-1, type=click.UNPROCESSED)
     null = click.option(
-        "-0", "--null", is_flag=True, help="NUL bytes, not newlines, end the list's names."
+        "-0", "--null", is_flag=True, help="The names of the list end with NUL bytes, not newlines."
     )
     return words(null(command))
 
 
 def named(paths: tuple[str, ...]) -> list[bytes]:
-    """The paths among the words."""
+    """The paths among the arguments."""
     return [os.fsencode(path) for path in paths if path != LIST]
 
 
 def listed(paths: tuple[str, ...], *, null: bool) -> Iterator[bytes]:
-    """The names of the list, read as they are asked for, if a word wants one."""
+    """The names of the list, read on demand, if one argument is ``-``."""
     return parse_list(_read_input, b"\0" if null else b"\n") if LIST in paths else iter(())
 
 
 def require_files(verb: str, paths: tuple[str, ...], *, null: bool) -> None:
-    """Refuse words that name nothing.
+    """Refuse a command line that names no file.
 
     Raises:
-        UsageError: there is no word, or ``-0`` and no list.
+        UsageError: there is no argument, or ``-0`` without a list.
     """
     if not paths:
         raise UsageError("name files or directories, or - for a list on standard input")
@@ -85,22 +85,22 @@ def _read_input() -> bytes:
 
 
 class Reporter(Counts):
-    """Counts that report each problem at once, in a line on standard error."""
+    """Counts that print each problem at once, in a line on standard error."""
 
     __slots__ = ("exit_code",)
 
     def __init__(self) -> None:
         super().__init__()
         self.exit_code = ExitCode.OK
-        """That of the first problem."""
+        """Of the first problem."""
 
     def fail(self, path: bytes, reason: str) -> None:
-        """Something is wrong with one path."""
-        self._tell(f"{printable(path)}: {reason}", ExitCode.UNEXPECTED)
+        """There is a problem with one path."""
+        self._print(f"{printable(path)}: {reason}", ExitCode.UNEXPECTED)
 
     def stuck(self, path: bytes, reason: str) -> None:
-        """A file has no room where it is to go, and none will be made."""
-        self._tell(f"{printable(path)}: {reason}", ExitCode.NO_ROOM)
+        """There is no room for a file, and none will be made."""
+        self._print(f"{printable(path)}: {reason}", ExitCode.NO_ROOM)
 
     def refuse(self, path: bytes) -> None:
         """A path is in no tierfs mount."""
@@ -108,7 +108,7 @@ class Reporter(Counts):
 
     def unreachable(self, error: NotMounted) -> None:
         """A path is in no tierfs mount that answers."""
-        self._tell(str(error), error.exit_code)
+        self._print(str(error), error.exit_code)
 
     def failed(self, path: bytes, error: OSError, *, found: bool = True) -> None:
         """A call failed; ``found``: in a list or below a directory, where files come and go.
@@ -124,12 +124,12 @@ class Reporter(Counts):
         else:
             self.fail(path, reason(error))
 
-    def tell_skipped(self) -> None:
-        """Say what was left alone."""
+    def print_skipped(self) -> None:
+        """Print what was skipped."""
         for kind, count in self.skipped.most_common():
-            click.echo(f"left alone: {count:,} {kind}", err=True)
+            click.echo(f"skipped: {count:,} {kind}", err=True)
 
-    def _tell(self, text: str, code: ExitCode) -> None:
+    def _print(self, text: str, code: ExitCode) -> None:
         click.echo(f"tierfs: {text}", err=True)
         self.errors += 1
         self.exit_code = self.exit_code or code
@@ -143,9 +143,9 @@ def files(
     recursive: bool,
     directory: Callable[[bytes], object] = lambda _: None,
 ) -> Iterator[bytes]:
-    """The files that the words of a command line name, then those of its list.
+    """The files that the arguments of a command line name, then those of its list.
 
-    ``directory`` is called with each directory that a word names, before its files.
+    ``directory`` is called with each directory among the arguments, before its files.
 
     Raises:
         NotMounted: the daemon of a mount is gone while its directories or the list are read.
@@ -172,7 +172,7 @@ def _argument(
         return reporter.unreachable(error)
     for one in known:
         if stat.S_ISDIR(one.status.st_mode) and not recursive:
-            reporter.fail(path, "it is a directory; -r takes all files in and below it")
+            reporter.fail(path, "it is a directory; give -r for all files in and below it")
         else:
             if stat.S_ISDIR(one.status.st_mode):
                 directory(one.path)
@@ -186,7 +186,7 @@ _FOREIGN: Final = frozenset({errno.EOPNOTSUPP, errno.ENODATA})
 _REASONS: Final = {
     errno.EPERM: "only its owner and root may do that",
     errno.EROFS: "the mount is read-only",
-    errno.EBUSY: "it is pinned, so it stays on flash whole; tierfs unpin ends that",
+    errno.EBUSY: "it is pinned, so it stays on flash; use tierfs unpin first",
 }
 
 
@@ -195,19 +195,19 @@ class Placement(NamedTuple):
 
     size: int
     prefix: int
-    """How many of its bytes are on flash, if it has as many."""
+    """The prefix; it may be larger than the file."""
     pin: str | None
-    """``1``: it has no end, else when it ends; None: it has no pin of its own."""
+    """``1``: without an end, else the time it ends; None: it has no pin of its own."""
     mirrored: bool
-    """Whether the disk holds what is on flash as well."""
+    """Whether the disk has a copy of what is on flash."""
     requested: int | None
-    """The prefix that was asked for and is not reached yet."""
+    """The prefix of a request that is not done yet."""
     waits: str | None = None
-    """Why it is not where it belongs; None: it is."""
+    """Why it is misplaced; None: it is not."""
     stuck: bool = False
-    """Whether waiting alone helps nothing."""
+    """Whether it will not be moved without further action."""
     pin_above: str | None = None
-    """The pin of the nearest directory above that has one, likewise."""
+    """The pin of the nearest directory above that has one, in the same form."""
     pinned_by: str | None = None
     """The path of that directory from the root of the mount."""
 
@@ -230,7 +230,7 @@ class Placement(NamedTuple):
 
     @property
     def is_pinned(self) -> bool:
-        """Whether it has a pin, or a directory above."""
+        """Whether it has a pin, or a directory above it has."""
         return self.pin is not None or self.pin_above is not None
 
     @property
@@ -241,10 +241,10 @@ class Placement(NamedTuple):
 
 
 def placement_of(path: bytes) -> Placement:
-    """Look at a file; the request first, since the prefix is changed before the request ends.
+    """The placement of a file; the request first, since the prefix changes before the request ends.
 
     Raises:
-        OSError: it cannot be looked at; ``reason`` tells people why.
+        OSError: its attributes cannot be read; ``reason`` is the message for it.
     """
     requested = _value(path, REQUESTED)
     above = _value(path, PINNED_BY)
@@ -280,7 +280,7 @@ def remove(path: bytes, name: str) -> bool:
 
 
 def reason(error: OSError) -> str:
-    """Why a file could not be looked at or changed."""
+    """Why the attributes of a file could not be read or changed."""
     return _REASONS.get(error.errno or 0) or error.strerror or str(error)
 
 

@@ -39,14 +39,14 @@ tierfs fsck images.yaml --json | jq -r '.findings[] | select(.severity == "loss"
     "--repair/-n",
     "mend",
     default=False,
-    help="Mend what can be mended without loss; -n, the default, changes nothing.",
+    help="Repair what can be repaired without loss; -n, the default, changes nothing.",
 )
-@click.option("-y", "--yes", is_flag=True, help="Repair without a question.")
+@click.option("-y", "--yes", is_flag=True, help="Repair without asking.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(volume_file: Path, *, thorough: bool, mend: bool, yes: bool, as_json: bool) -> int:
     """Check the volume of VOLUME.yaml, which must not be mounted.
 
-    Exit code 0: nothing but notes; 7: something is lost, damaged or leaked; 4: it is mounted.
+    Exit codes: 0: nothing but notes; 7: something is lost, damaged or leaked; 4: it is mounted.
     """
     _require_sense(thorough=thorough, mend=mend, yes=yes, as_json=as_json)
     settings = load_volume_file(volume_file)
@@ -62,9 +62,9 @@ def command(volume_file: Path, *, thorough: bool, mend: bool, yes: bool, as_json
 
 def _require_sense(*, thorough: bool, mend: bool, yes: bool, as_json: bool) -> None:
     if mend and thorough:
-        raise UsageError("--repair mends nothing that --thorough finds: run one after the other")
+        raise UsageError("--repair cannot repair what --thorough finds: run one after the other")
     if yes and not mend:
-        raise UsageError("--yes is about --repair: give both, or none")
+        raise UsageError("--yes is for --repair: give both, or none")
     if mend and as_json and not yes:
         raise UsageError(
             "--repair asks before it changes anything: with --json, give --yes as well"
@@ -76,16 +76,16 @@ def _agreed(_counts: Counter[Kind]) -> bool:
 
 
 def _ask(counts: Counter[Kind]) -> bool:
-    return click.confirm(f"Mend {told_counts(counts)}?", err=True)
+    return click.confirm(f"Repair {counts_line(counts)}?", err=True)
 
 
-def told_counts(counts: Counter[Kind]) -> str:
+def counts_line(counts: Counter[Kind]) -> str:
     """How many findings of each kind, in a line, the worst first."""
     return ", ".join(f"{kind.name} {counts[kind]:,}" for kind in KINDS if counts[kind])
 
 
 class _Lines:
-    """A line for each finding as it is found, then what the kinds mean, then the sums."""
+    """A line for each finding as it is found, then the meanings of their kinds, then the sums."""
 
     def found(self, finding: Finding) -> None:
         click.echo(line(finding))
@@ -96,7 +96,7 @@ class _Lines:
 
 
 class _Json:
-    """One JSON object, written bit by bit: the findings may be millions."""
+    """One JSON object, written piece by piece: there may be millions of findings."""
 
     def __init__(self) -> None:
         self._first = True
@@ -123,40 +123,40 @@ def line(finding: Finding) -> str:
 
 
 def repaired(report: Report, mended: Counter[Kind]) -> list[str]:
-    """What was mended, and what was found by the check after that, for people."""
+    """What was repaired, and what the check after the repair found, for people."""
     if not mended:
         return []
     left = [line(finding) for finding in report.findings]
     more = sum(report.counts.values()) - len(left)
     return [
         "",
-        f"Mended: {told_counts(mended)}.",
-        "Left is:" if left else "Checked again:",
+        f"Repaired: {counts_line(mended)}.",
+        "Still there:" if left else "Checked again:",
         *left,
         *([f"and {more:,} more"] if more else []),
     ]
 
 
 def summary(report: Report) -> list[str]:
-    """What the kinds that were found mean, and the sums, for people."""
+    """The meanings of the kinds that were found, and the sums, for people."""
     lines = [told for kind in KINDS for told in _meaning(kind, report.counts[kind])]
     seen = f"{report.inodes:,} inodes, {report.files:,} files, {report.objects:,} objects"
     lines.append(f"Volume {report.volume}: {seen}")
     removed, trimmed = report.awaiting_removal, report.awaiting_trim
     if removed or trimmed:
         left = f"{removed:,} unlinked inodes and trims the objects of {trimmed:,} files"
-        lines.append(f"The next mount removes {left}, as a killed daemon left them.")
+        lines.append(f"The next mount removes {left}, which a killed daemon left.")
     if not report.complete:
-        lines.append("The check was cut short: there may be more.")
+        lines.append("The check ended early: there may be more.")
     if report.damage:
-        lines.append(_told_of_mounts(report))
+        lines.append(_mount_line(report))
     return [*lines, _verdict(report)]
 
 
-def _told_of_mounts(report: Report) -> str:
+def _mount_line(report: Report) -> str:
     if report.unnoted:
-        return f"That it is damaged could not be noted ({report.unnoted}): a mount does not refuse."
-    return "It is mounted only with the option 'force', until a check finds no damage."
+        return f"The damage could not be recorded ({report.unnoted}), so a mount will not refuse."
+    return "It can be mounted only with the option 'force', until a check finds no damage."
 
 
 def _meaning(kind: Kind, count: int) -> list[str]:

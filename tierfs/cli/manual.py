@@ -1,4 +1,4 @@
-"""``tierfs pin``, ``unpin``, ``promote`` and ``demote``: where files are, by hand."""
+"""``tierfs pin``, ``unpin``, ``promote`` and ``demote``: manual pins and requests."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tierfs.cli.manual_requests import (
     DEMOTE_REQUEST,
     UNPIN_REQUEST,
     Options,
-    ask_for,
     pin_request,
     promote_request,
+    run_request,
 )
 from tierfs.common.errors import UsageError
 from tierfs.common.tierfs_xattrs import parse_pin, parse_prefix
@@ -27,12 +27,12 @@ PATIENCE: Final = "1h"
 
 
 class PinType(click.ParamType[str]):
-    """A length of time for a pin, as it is written."""
+    """The duration of a pin, as written."""
 
     name = "duration"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The same; click shows what is wrong with a bad one."""
+        """The same text; click shows what is wrong with a bad one."""
         try:
             parse_duration(value)
             parse_pin(value.encode())
@@ -42,7 +42,7 @@ class PinType(click.ParamType[str]):
 
 
 class PrefixType(click.ParamType[int]):
-    """How much of a file is to be on flash, in bytes."""
+    """A prefix: how much of a file is to be on flash, in bytes."""
 
     name = "size"
 
@@ -59,9 +59,11 @@ class PrefixType(click.ParamType[int]):
         return prefix
 
 
-recursive = click.option("-r", "--recursive", is_flag=True, help="All in and below directories.")
+recursive = click.option(
+    "-r", "--recursive", is_flag=True, help="All files in and below directories."
+)
 _dry_run = click.option(
-    "-n", "--dry-run", is_flag=True, help="Only say what would be asked for, file by file."
+    "-n", "--dry-run", is_flag=True, help="Change nothing; print what would be done, file by file."
 )
 _wait = click.option("--wait", is_flag=True, help="Return when the files have been moved.")
 _timeout = click.option(
@@ -83,13 +85,13 @@ def waits(command: F) -> F:
 
 
 def patience(*, wait: bool, timeout: int | None) -> float | None:
-    """Seconds to wait, of a ``timeout`` in nanoseconds; None: not at all.
+    """Seconds to wait, from ``timeout`` in nanoseconds; None: not at all.
 
     Raises:
         UsageError: ``--timeout`` without ``--wait``.
     """
     if timeout is not None and not wait:
-        raise UsageError("--timeout says how long --wait waits: give both")
+        raise UsageError("--timeout is for --wait: give both")
     if not wait:
         return None
     return (parse_duration(PATIENCE) if timeout is None else timeout) / SECOND
@@ -116,7 +118,7 @@ tierfs pin --for 6h - < epoch.txt
     "length",
     type=PinType(),
     metavar="TIME",
-    help="Only so long: 90s, 6h, 7d.  [default: until tierfs unpin]",
+    help="End the pin after: 90s, 6h, 7d.  [default: until tierfs unpin]",
 )
 @waits
 def pin(
@@ -129,14 +131,14 @@ def pin(
     wait: bool,
     timeout: int | None,
 ) -> int:
-    """Bring the files to flash whole and keep them there, whatever the policy says.
+    """Bring whole files to flash and keep them there, whatever the policy says.
 
-    PATH is a file of a tierfs mount, or with -r a directory; - is a list of files on standard
-    input. A pin belongs to the file, not to its name; that of a directory holds for all that is in
-    and below it, also for what is made or moved there later. It can be set by the owner and root.
+    PATH is a file of a tierfs mount, or with -r a directory; - reads a list of files from standard
+    input. A pin belongs to the file, not to its name; that of a directory applies to everything in
+    and below it, also to what is made or moved there later. The owner and root can set it.
     """
     options = Options(null, recursive, dry_run, patience(wait=wait, timeout=timeout))
-    return ask_for(pin_request(length), paths, options)
+    return run_request(pin_request(length), paths, options)
 
 
 UNPIN_EXAMPLES = """
@@ -152,12 +154,12 @@ tierfs unpin -r /mnt/images/screens/2026-07
 )
 @acts
 def unpin(paths: tuple[str, ...], *, null: bool, recursive: bool, dry_run: bool) -> int:
-    """End the pins of files. Nothing is moved: they leave flash when it has need of room.
+    """End the pins of files. Nothing is moved: they leave flash when it needs room.
 
-    PATH is a file of a tierfs mount, or with -r a directory; - is a list of files on standard
+    PATH is a file of a tierfs mount, or with -r a directory; - reads a list of files from standard
     input. With -r the pins of directories end as well. Pins that the policy sets stay.
     """
-    return ask_for(UNPIN_REQUEST, paths, Options(null, recursive, dry_run, None))
+    return run_request(UNPIN_REQUEST, paths, Options(null, recursive, dry_run, None))
 
 
 PROMOTE_EXAMPLES = """
@@ -191,13 +193,13 @@ def promote(
     wait: bool,
     timeout: int | None,
 ) -> int:
-    """Bring files to flash. They may leave it again when it has need of room; see tierfs pin.
+    """Bring files to flash. They may leave it again when it needs room; see tierfs pin.
 
-    PATH is a file of a tierfs mount, or with -r a directory; - is a list of files on standard
-    input. Of what is on flash already nothing is moved.
+    PATH is a file of a tierfs mount, or with -r a directory; - reads a list of files from standard
+    input. Bytes that are on flash already are not copied.
     """
     options = Options(null, recursive, dry_run, patience(wait=wait, timeout=timeout))
-    return ask_for(promote_request(prefix), paths, options)
+    return run_request(promote_request(prefix), paths, options)
 
 
 DEMOTE_EXAMPLES = """
@@ -218,10 +220,10 @@ def demote(
     wait: bool,
     timeout: int | None,
 ) -> int:
-    """Send files to disk whole, heads as well, and forget how often they were read.
+    """Send whole files to disk, heads included, and reset their heat.
 
-    PATH is a file of a tierfs mount, or with -r a directory; - is a list of files on standard
+    PATH is a file of a tierfs mount, or with -r a directory; - reads a list of files from standard
     input. Pinned files are refused; see tierfs unpin.
     """
     options = Options(null, recursive, dry_run, patience(wait=wait, timeout=timeout))
-    return ask_for(DEMOTE_REQUEST, paths, options)
+    return run_request(DEMOTE_REQUEST, paths, options)

@@ -1,7 +1,7 @@
-"""Asking for pins and moves of files by hand, and waiting until they are done.
+"""Manual pins and requests: setting them file by file, and waiting until they are done.
 
-A `Request` is one virtual attribute to set or remove on each file; the mount's mover sees to the
-rest. `Requester` sets it, `PendingFiles` looks at the files until nothing is left to wait for.
+A `Request` is one virtual attribute to set or remove on each file; the mover of the mount does the
+rest. `Requester` sets it, `PendingFiles` polls the files until all have ended.
 """
 
 from __future__ import annotations
@@ -48,26 +48,26 @@ class Request:
 
     verb: str
     noted: str
-    """What can be said of a file once it is noted."""
+    """The word for a file whose request is stored."""
     done: str
-    """What can be said of it once the bytes are moved."""
+    """The word for it once the bytes are moved."""
     name: str
     value: bytes | None
     moves: Callable[[Placement], int]
-    """The bytes that are still to be moved for it."""
+    """The bytes that are still to be moved."""
     reached: Callable[[Placement], bool]
-    """Whether the bytes are where they belong."""
-    is_noted: Callable[[Placement], bool]
-    """Whether it is noted, so that the mover sees to it."""
+    """Whether all bytes are moved."""
+    is_stored: Callable[[Placement], bool]
+    """Whether the request is stored, so that the mover will do it."""
     direction: str
-    """Where bytes are moved."""
+    """Where the bytes go."""
 
     def is_needless(self, placement: Placement) -> bool:
-        """Whether asking would change nothing: the file is there, and nobody asks otherwise."""
+        """Whether the request would change nothing: it is done, and there is no other one."""
         return self.name == PREFIX and self.reached(placement) and placement.requested is None
 
     def is_refused(self, placement: Placement) -> bool:
-        """Whether a pin stands in the way: a pinned file is on flash whole."""
+        """Whether a pin forbids it: a pinned file stays on flash whole."""
         return self.name == PREFIX and self.value != show_prefix(WHOLE_FILE) and placement.is_pinned
 
 
@@ -81,7 +81,7 @@ def pin_request(length: str | None) -> Request:
         value=length.encode() if length else FOR_EVER,
         moves=lambda placement: placement.disk,
         reached=lambda placement: not placement.disk,
-        is_noted=lambda placement: placement.is_pinned,
+        is_stored=lambda placement: placement.is_pinned,
         direction=TO_FLASH,
     )
 
@@ -94,7 +94,7 @@ UNPIN_REQUEST = Request(
     value=None,
     moves=lambda _: 0,
     reached=lambda placement: placement.pin is None,
-    is_noted=lambda _: True,
+    is_stored=lambda _: True,
     direction=NOWHERE,
 )
 
@@ -113,7 +113,7 @@ def promote_request(prefix: int) -> Request:
         value=show_prefix(prefix),
         moves=missing,
         reached=lambda placement: not missing(placement),
-        is_noted=lambda placement: placement.requested is not None,
+        is_stored=lambda placement: placement.requested is not None,
         direction=TO_FLASH,
     )
 
@@ -126,29 +126,29 @@ DEMOTE_REQUEST = Request(
     value=show_prefix(0),
     moves=lambda placement: placement.flash,
     reached=lambda placement: placement.prefix == 0,
-    is_noted=lambda placement: placement.requested is not None,
+    is_stored=lambda placement: placement.requested is not None,
     direction=TO_DISK,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a command is to go about its files."""
+    """The options of these commands."""
 
     null: bool
     recursive: bool
     dry_run: bool
     patience: float | None
-    """Seconds to wait until the files are moved; None: not at all."""
+    """Seconds to wait for the moves; None: do not wait."""
 
 
-# ------------------------------------------------------------------ asking
+# ------------------------------------------------------------------ requesting
 
-STAYS: Final = "what was asked for stays, and is done when the mount comes to it"
+STAYS: Final = "the requests stay, and the mount does them later"
 
 
-def ask_for(request: Request, words: tuple[str, ...], options: Options) -> int:
-    """Do what a command line says; returns the exit code.
+def run_request(request: Request, words: tuple[str, ...], options: Options) -> int:
+    """Run a command; returns the exit code.
 
     Raises:
         UsageError: it makes no sense.
@@ -165,11 +165,11 @@ def ask_for(request: Request, words: tuple[str, ...], options: Options) -> int:
             reporter,
             null=options.null,
             recursive=options.recursive,
-            directory=requester.ask_directory,
+            directory=requester.request_directory,
         ):
-            if (one := requester.ask(path)) and options.patience is not None:
+            if (one := requester.request(path)) and options.patience is not None:
                 waiting.add(one)
-        requester.tell()
+        requester.print_sums()
         if waiting.left:
             in_time = _wait(waiting, request, requester, options.patience or 0)
             if waiting.reached:
@@ -177,15 +177,15 @@ def ask_for(request: Request, words: tuple[str, ...], options: Options) -> int:
             if not in_time:
                 return ExitCode.UNEXPECTED
     except KeyboardInterrupt:
-        requester.tell_interrupted(waiting.left)
+        requester.print_interrupted(waiting.left)
         raise click.Abort from None
     finally:
-        reporter.tell_skipped()
+        reporter.print_skipped()
     return reporter.exit_code
 
 
 class Requester:
-    """Asks for one thing, file by file, and counts."""
+    """Makes one request for each file, and counts."""
 
     def __init__(self, request: Request, reporter: Reporter, *, dry_run: bool) -> None:
         self._request = request
@@ -195,16 +195,16 @@ class Requester:
         self.bytes = 0
         self.directories = 0
         self._needless = 0
-        self._told = False
+        self._printed = False
         self._pinned: list[bytes] = []
         """Directories that were pinned, each with a slash at its end."""
         self._pinning: set[str] = set()
         """Directories whose pins still hold what was to be unpinned."""
 
-    def ask_directory(self, path: bytes) -> None:
-        """Pin or unpin a directory, and so what is made in and below it later.
+    def request_directory(self, path: bytes) -> None:
+        """Pin or unpin a directory, which then applies to what is made in and below it later.
 
-        Where that is not allowed, or an older daemon does not know it, its files are pinned alone.
+        If that is not allowed, or the daemon is older, only its files are pinned.
 
         Raises:
             NotMounted: the mount's daemon is gone.
@@ -228,18 +228,18 @@ class Requester:
                 self.directories += 1
         except OSError as error:
             require_daemon(error, path)
-            what = f"what is made in it later is not {request.noted}"
+            what = f"files made in it later are not {request.noted}"
             click.echo(f"tierfs: {printable(path)}: {what}: {reason(error)}", err=True)
 
-    def ask(self, path: bytes) -> Pending | None:
-        """Ask for one file, or with ``dry_run`` say so; None: there is nothing to wait for.
+    def request(self, path: bytes) -> Pending | None:
+        """Make the request for a file, or with ``dry_run`` print it; None: nothing to wait for.
 
         Raises:
             NotMounted: the mount's daemon is gone.
         """
         try:
             placement = placement_of(path)
-            if self._request.is_needless(placement) or not self._noted(path, placement):
+            if self._request.is_needless(placement) or not self._store(path, placement):
                 self._needless += 1
                 return None
         except OSError as error:
@@ -249,26 +249,26 @@ class Requester:
         self.bytes += self._request.moves(placement)
         return None if self._dry_run else Pending(path, self._request.moves(placement))
 
-    def _noted(self, path: bytes, placement: Placement) -> bool:
-        """Note the request; False: it holds already."""
+    def _store(self, path: bytes, placement: Placement) -> bool:
+        """Store the request; False: there is nothing to store."""
         request = self._request
         if self._dry_run:
             return self._show(path, placement)
         if request.value is None:
-            self._tell_pinned_by(path, placement)
+            self._print_pinned_by(path, placement)
             return remove(path, request.name)
         if placement.is_pinned and any(path.startswith(above) for above in self._pinned):
             return True
         put(path, request.name, request.value)
         return True
 
-    def _tell_pinned_by(self, path: bytes, placement: Placement) -> None:
-        """Say once of each directory that its files stay pinned."""
+    def _print_pinned_by(self, path: bytes, placement: Placement) -> None:
+        """Print, once for each directory, that its files stay pinned."""
         if placement.pinned_by is not None and placement.pinned_by not in self._pinning:
             self._pinning.add(placement.pinned_by)
             by = printable(os.fsencode(placement.pinned_by))
             self._reporter.fail(
-                path, f"the directory {by} of the mount pins it; tierfs unpin -r ends that"
+                path, f"the directory {by} of the mount pins it; use tierfs unpin -r on it"
             )
 
     def _show(self, path: bytes, placement: Placement) -> bool:
@@ -281,9 +281,9 @@ class Requester:
         click.echo(f"would {self._request.verb} {printable(path)}{size}")
         return True
 
-    def tell(self) -> None:
-        """Say what was asked for, unless problems are all there is to say."""
-        self._told = True
+    def print_sums(self) -> None:
+        """Print what was requested, unless there were only problems."""
+        self._printed = True
         if self._reporter.errors and not (self.files or self._needless):
             return
         begins = f"would {self._request.verb}" if self._dry_run else self._request.noted
@@ -292,18 +292,18 @@ class Requester:
         if self.directories:
             what = f"{counted(self.directories, 'directory', 'directories')} and {what}"
         line = f"{begins} {what}{moved}"
-        click.echo(line + (f"; {self._needless:,} need nothing" if self._needless else ""))
+        click.echo(line + (f"; {self._needless:,} unchanged" if self._needless else ""))
 
-    def tell_interrupted(self, left: int) -> None:
-        """Say what was asked for until Ctrl-C, or how many files it did not wait for."""
-        if not self._told:
-            self.tell()
+    def print_interrupted(self, left: int) -> None:
+        """Print what was requested until Ctrl-C, and how many files are not moved yet."""
+        if not self._printed:
+            self.print_sums()
         if left:
             click.echo(f"tierfs: interrupted: {_unmoved(left)}; {STAYS}", err=True)
 
 
 def _wait(waiting: PendingFiles, request: Request, requester: Requester, patience: float) -> bool:
-    """Wait for all, with a bar; tells whether they were moved in time."""
+    """Wait for all, with a progress bar; returns whether they were moved in time."""
     with progress_bar("{task.fields[files]:,.0f} of {task.fields[all]:,.0f} files") as progress:
         task = progress.add_task(
             request.verb, total=max(requester.bytes, 1), files=0, all=waiting.left, done=""
@@ -334,59 +334,59 @@ def _unmoved(left: int) -> str:
 # ------------------------------------------------------------------ waiting
 
 POLL_S: Final = 0.2
-"""Seconds between two looks."""
+"""Seconds between two polls."""
 
-LOOKS: Final = 200
-"""Files looked at in one: a tenth of a second of the daemon's time or less."""
+POLLED: Final = 200
+"""Files in one poll: a tenth of a second of the daemon's time or less."""
 
 WHY: Final = (
-    "the mount gave it up, as when a tier has no room, a rule pins the file, "
-    "or somebody asked for something else"
+    "the mount has dropped the request: a tier has no room, a rule pins the file, "
+    "or there was another request"
 )
 
 NO_ROOM: Final = {
     "room": "flash has no room for it, and what may leave flash is too little",
     "inodes": "flash has no inode for it, and no file may leave flash",
 }
-"""By the reason for which a file is stuck."""
+"""For each reason for which a file is stuck."""
 
-STAYS_PINNED: Final = "it stays pinned and comes when there is; tierfs unpin or demote others"
+STAYS_PINNED: Final = "it stays pinned and is moved when there is; unpin or demote other files"
 
 State = Literal["reached", "pending", "stuck", "given up"]
 
 
 class Pending(NamedTuple):
-    """A file that is to be moved, and the bytes of it that are."""
+    """A file to be moved, and how many of its bytes."""
 
     path: bytes
     bytes: int
 
 
 Watch = Callable[[Pending], None]
-"""Called for each file that needs no more waiting."""
+"""Called for each file that has ended."""
 
 
 def state_of(request: Request, placement: Placement) -> State:
-    """What became of a request."""
+    """The state of a request."""
     if request.reached(placement):
         return "reached"
     if request.direction == TO_FLASH and placement.stuck:
         return "stuck"
-    return "pending" if request.is_noted(placement) else "given up"
+    return "pending" if request.is_stored(placement) else "given up"
 
 
 class PendingFiles:
-    """Files that are looked at until nothing is left to wait for."""
+    """Polls files until all have ended."""
 
     def __init__(self, request: Request, reporter: Reporter) -> None:
         self._request = request
         self._files: deque[Pending] = deque()
         self._reporter = reporter
         self.reached = 0
-        """Files that are where they belong."""
+        """Files that were moved."""
 
     def add(self, pending: Pending) -> None:
-        """Wait for one more."""
+        """Wait for one more file."""
         self._files.append(pending)
 
     @property
@@ -395,31 +395,31 @@ class PendingFiles:
         return len(self._files)
 
     def reasons(self) -> Counter[str]:
-        """Why the next files wait, as many as are looked at in one, and how many for each."""
+        """Why the files of the next poll wait: how many for each reason."""
         found: Counter[str] = Counter()
-        for pending in islice(self._files, LOOKS):
+        for pending in islice(self._files, POLLED):
             with suppress(OSError):
                 if reason := placement_of(pending.path).waits:
                     found[reason] += 1
         return found
 
     def until(self, deadline: float, watch: Watch) -> bool:
-        """Wait until ``deadline`` (time.monotonic) at most; tells whether all has ended.
+        """Wait until ``deadline`` (time.monotonic) at most; returns whether all have ended.
 
         Raises:
             NotMounted: the mount's daemon is gone.
         """
         while self._files:
-            if self.look(watch) < LOOKS and self._files:
+            if self.poll(watch) < POLLED and self._files:
                 if time.monotonic() >= deadline:
                     return False
                 time.sleep(min(POLL_S, max(0.0, deadline - time.monotonic())))
         return True
 
-    def look(self, watch: Watch) -> int:
-        """Look at the next files, each once; returns how many have ended."""
+    def poll(self, watch: Watch) -> int:
+        """Poll the next files, each once; returns how many have ended."""
         ended = 0
-        for _ in range(min(LOOKS, len(self._files))):
+        for _ in range(min(POLLED, len(self._files))):
             pending = self._files.popleft()
             if self._has_ended(pending.path):
                 ended += 1
@@ -437,7 +437,7 @@ class PendingFiles:
         state = state_of(self._request, placement)
         if state == "stuck":
             why = NO_ROOM.get(placement.waits or "", f"it cannot be moved now ({placement.waits})")
-            stays = f"; {STAYS_PINNED}" if self._request.is_noted(placement) else ""
+            stays = f"; {STAYS_PINNED}" if self._request.is_stored(placement) else ""
             self._reporter.stuck(path, f"it was not {self._request.done}: {why}{stays}")
         if state == "given up":
             why = f"moving it failed ({placement.waits}); see the log" if placement.waits else WHY

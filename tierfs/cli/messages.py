@@ -14,8 +14,8 @@ _POSITION: Final = re.compile(r"[^\n]+:\d+:\d+: ")
 def message(program: str, error: Exception) -> str:
     """The line, or lines, for standard error.
 
-    A mistake in a file begins with its place, ``FILE:LINE:COLUMN:``, as compilers write it, so
-    that editors find it; everything else with the name of the program.
+    The message for a mistake in a file begins with ``FILE:LINE:COLUMN:``, as compilers write it, so
+    that editors find the place; any other with the name of the program.
     """
     text = printable_lines(str(error))
     return text if _POSITION.match(text) else f"{program}: {text}"
@@ -27,7 +27,7 @@ def counted(number: int, one: str, many: str) -> str:
 
 
 def aligned(rows: list[tuple[str, ...]], *, numbers: int = 0) -> list[str]:
-    """The rows as lines; the last ``numbers`` columns end, the others begin, at one place."""
+    """The rows as lines; the last ``numbers`` columns are aligned right, the others left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     signs = ["<"] * (len(widths) - numbers) + [">"] * numbers
     form = "  ".join(f"{{:{sign}{width}}}" for sign, width in zip(signs, widths, strict=True))
@@ -38,12 +38,12 @@ WAITS: Final = {
     "room": "flash has no room for it",
     "inodes": "flash has no inode for it",
     "window": "mover.window is closed",
-    "rate": "the mover has not come to it",
+    "rate": "the mover has not reached it yet",
     "backoff": "it was changed a moment ago",
     "closed": "nothing is moved: the mount is read-only, or too many moves failed",
-    "error": "moving it failed, it is tried again; see the log",
+    "error": "moving it failed and is tried again; see the log",
 }
-"""By the reason, as `tierfs.tiering.state.WaitReason` has it."""
+"""For each `tierfs.tiering.state.WaitReason`."""
 
 
 def reasons(sums: dict[str, dict[str, int]]) -> list[tuple[str, str, str]]:
@@ -53,6 +53,6 @@ def reasons(sums: dict[str, dict[str, int]]) -> list[tuple[str, str, str]]:
 
 
 def reasons_line(sums: dict[str, dict[str, int]]) -> str:
-    """The same in a line."""
+    """The same in one line."""
     told = [f"{why} {files} files, {size}" for why, files, size in reasons(sums)]
     return "; ".join(told) or "nothing"

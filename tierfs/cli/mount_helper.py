@@ -89,7 +89,7 @@ def perform(call: Call) -> None:
         TierfsError: it cannot.
     """
     if call.options.nofail and (missing := _missing(call.request.volume_file)):
-        _say(call, f"{missing} is not there: not mounted (nofail)")
+        _say(call, f"{missing} is missing: not mounted (nofail)")
     elif call.fake:
         load_volume_file(call.request.volume_file)
     else:

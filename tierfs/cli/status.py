@@ -1,4 +1,4 @@
-"""``tierfs status``: what a mount is made of and how full it is."""
+"""``tierfs status``: the parts of a mount, and how full it is."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from tierfs.common.units import SECOND, format_size
 from tierfs.daemon.control_client import ask
 
 WAIT: Final = 0.3
-MOST_WAIT: Final = 60.0
+MAX_WAIT: Final = 60.0
 DAEMON_SECONDS: Final = 5.0
-"""For the daemon to answer at all, which waits for no device."""
+"""For the daemon to answer at all; it waits for no device."""
 UNKNOWN: Final = "?"
 LATE: Final = {
-    "event_loop": "what answers most requests",
+    "event_loop": "the event loop",
     "counts": "the count of files and bytes",
     "index": "the index's filesystem",
     "policy": "the tier policy",
     "tiering": "the tiering engine",
     "fast_path": "the fast path",
 }
-"""What people read; a tier is called by its name."""
+"""The names for people; a tier has its own name."""
 
 EXAMPLES = """
 tierfs status /mnt/images
@@ -38,22 +38,25 @@ tierfs status /mnt/images --json | jq .tiers.flash.free
 
 
 @click.command(
-    cls=Command, epilog=EXAMPLES, name="status", short_help="Show what a mount is made of."
+    cls=Command,
+    epilog=EXAMPLES,
+    name="status",
+    short_help="Show the parts of a mount, and how full it is.",
 )
 @click.argument("mounted", metavar="MOUNTPOINT|VOLUME.yaml", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; sizes in bytes.")
 @click.option(
     "--wait",
-    type=click.FloatRange(0, MOST_WAIT),
+    type=click.FloatRange(0, MAX_WAIT),
     default=WAIT,
     show_default=True,
     metavar="SECONDS",
-    help="How long to wait for a tier, or the index; what is late is shown as last known.",
+    help="How long to wait for a tier or the index; a late value is shown as last known.",
 )
 def command(mounted: Path, *, as_json: bool, wait: float) -> None:
     """Show the tiers, index, options and daemon of a tierfs mount.
 
-    It always answers, with what the daemon knows, also while a tier hangs or has failed.
+    The command answers with what the daemon knows even while a tier hangs or has failed.
     """
     status = ask(mounted, "status", seconds=wait + DAEMON_SECONDS, wait=wait)
     if as_json:
@@ -84,7 +87,7 @@ def facts(status: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def policy(status: dict[str, Any] | None) -> list[tuple[str, str]]:
-    """Which tier policy is in force since when, and what is wrong with its file."""
+    """Which tier policy is in force since when, and the problems of its file."""
     if status is None:
         return [("policy", "none")]
     since = f"in force since {_moment(status['since'])} ({status['by']})"
@@ -98,7 +101,7 @@ def policy(status: dict[str, Any] | None) -> list[tuple[str, str]]:
 
 
 def tiering(status: dict[str, Any] | None, *, read_only: bool) -> list[tuple[str, str]]:
-    """How full flash is by the policy's measure, and what the mover does."""
+    """How full flash is by the watermarks of the policy, and what the mover does."""
     if read_only:
         return [("mover", "nothing is moved: the mount is read-only")]
     if status is None:
@@ -117,7 +120,7 @@ def tiering(status: dict[str, Any] | None, *, read_only: bool) -> list[tuple[str
 
 
 def _waits(status: dict[str, Any]) -> list[tuple[str, str]]:
-    """What is pinned, and why files are not where they belong; an older daemon does not say."""
+    """What is pinned, and why files are misplaced; an older daemon does not report it."""
     rows = []
     pinned = status.get("pinned")
     if pinned and pinned["files"]:
@@ -130,7 +133,7 @@ def _waits(status: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _flash_only(status: dict[str, Any]) -> list[tuple[str, str]]:
-    """What would be lost with flash; an older daemon does not say."""
+    """What would be lost with flash; an older daemon does not report it."""
     alone = status.get("flash_only")
     if alone is None:
         return []
@@ -163,7 +166,7 @@ def _moment(seconds: float) -> str:
 
 
 def fast_path(status: dict[str, int] | None) -> str:
-    """What the fast path holds, in a line."""
+    """The metadata cache of the fast path, in a line."""
     if status is None:
         return "off"
     held = f"{status['inodes']:,} inodes and {status['names']:,} names"
@@ -183,9 +186,9 @@ def tiers(status: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def wrong(status: dict[str, Any]) -> list[str]:
-    """What does not answer, fails, or is older than it looks, a line each.
+    """What does not answer, fails, or is outdated, a line each.
 
-    A daemon that was started by an earlier version tells nothing of it.
+    A daemon of an earlier version does not report it.
     """
     lines = []
     for name, late in status.get("late", {}).items():
@@ -193,7 +196,7 @@ def wrong(status: dict[str, Any]) -> list[str]:
         how = f"has failed: {late['error']}" if late["error"] else "does not answer"
         waits = f" since {late['waiting_s']:g} s" if late["waiting_s"] is not None else ""
         age = late["age_s"]
-        shown = "nothing is known" if age is None else f"what is shown is {age:g} s old"
+        shown = "no value is known" if age is None else f"the value shown is {age:g} s old"
         lines.append(f"{what} {how}{waits}; {shown}")
     lines += [
         f"in the background, {task} fails and is tried again: {error}"

@@ -1,4 +1,4 @@
-"""``tierfs warm``: files into the kernel's memory before they are needed."""
+"""``tierfs warm``: load files into the kernel's memory before they are needed."""
 
 from __future__ import annotations
 
@@ -36,8 +36,10 @@ tierfs warm --check /mnt/images/train
     short_help="Read files into memory before they are used.",
 )
 @takes_files
-@click.option("--tails", is_flag=True, help="Whole files, not only their heads.")
-@click.option("--check", is_flag=True, help="Read nothing; exit code 0 if all is warm, else 1.")
+@click.option("--tails", is_flag=True, help="Read whole files, not only their heads.")
+@click.option(
+    "--check", is_flag=True, help="Read nothing; exit code 0 if everything is warm, else 1."
+)
 @click.option(
     "--jobs",
     type=click.IntRange(1, 256),
@@ -50,12 +52,12 @@ tierfs warm --check /mnt/images/train
 def command(
     paths: tuple[str, ...], *, null: bool, tails: bool, check: bool, jobs: int, as_json: bool
 ) -> int:
-    """Bring names, attributes and heads of files into the kernel's memory, in disk order.
+    """Load names, attributes and heads of files into the kernel's memory, in disk order.
 
-    PATH is a file or directory of a tierfs mount; - is a list of files on standard input.
-    A directory is gone through with all below it, except in a list. Symbolic links below it
-    or in a list are not followed. A file of a list that is in no tierfs mount is an error (exit
-    code 6), as when the volume is not mounted.
+    PATH is a file or directory of a tierfs mount; - reads a list of files from standard input.
+    Directories are read recursively, except those in a list. Symbolic links below a directory or in
+    a list are not followed. A file of a list that is in no tierfs mount is an error (exit code 6),
+    such as when the volume is not mounted.
     """
     require_files("warm", paths, null=null)
     began = time.monotonic()
@@ -95,7 +97,7 @@ def _bar(*, check: bool) -> Iterator[Watch]:
 
 
 def _ended(counts: Counts) -> int:
-    """Files that need no more work, as far as the bar goes: errors may be of directories."""
+    """Files that are done, for the bar; errors may be of directories, hence the bound."""
     return min(counts.files + counts.errors, counts.found)
 
 
@@ -133,7 +135,7 @@ def summary(counts: Counts, seconds: float) -> list[str]:
     return [
         *aligned(table(counts), numbers=4),
         f"{_amount(counts)} {ended} {seconds:.1f} s, {rate:,} files a second",
-        *(f"left alone: {count:,} {kind}" for kind, count in counts.skipped.most_common()),
+        *(f"skipped: {count:,} {kind}" for kind, count in counts.skipped.most_common()),
         *_problems(counts),
     ]
 

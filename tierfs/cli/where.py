@@ -1,4 +1,4 @@
-"""``tierfs where``: on which tier files are, and what was asked for."""
+"""``tierfs where``: on which tier files are, and their pins and requests."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ HEADINGS: Final = FORM.format(
 @may_recurse
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array; sizes in bytes.")
 def command(paths: tuple[str, ...], *, null: bool, recursive: bool, as_json: bool) -> int:
-    """Show how many bytes of files are on flash and on disk, and what was asked for by hand.
+    """Show how many bytes of files are on flash and on disk, and their pins and requests.
 
-    PATH is a file of a tierfs mount, or with -r a directory; - is a list of files on standard
+    PATH is a file of a tierfs mount, or with -r a directory; - reads a list of files from standard
     input.
     """
     require_files("where", paths, null=null)
@@ -68,12 +68,12 @@ def command(paths: tuple[str, ...], *, null: bool, recursive: bool, as_json: boo
     except BrokenPipeError:
         _discard_output()
     finally:
-        reporter.tell_skipped()
+        reporter.print_skipped()
     return reporter.exit_code
 
 
 def _discard_output() -> None:
-    """Who reads it has seen enough; Python would try to write the rest at its end."""
+    """The reader has closed the pipe; else Python would fail to write the rest when it exits."""
     with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
@@ -90,7 +90,7 @@ def placements(
 
 
 def table(found: Iterator[tuple[bytes, Placement]]) -> Iterator[str]:
-    """A line for each file, below the headings, and one with the sums of several; none for none."""
+    """The headings, a line for each file, and one with the sums if there are several files."""
     size = flash = count = 0
     for path, placement in found:
         if not count:
@@ -111,7 +111,7 @@ def row(path: bytes, placement: Placement) -> str:
         *(format_size(number) for number in (placement.size, placement.flash, placement.disk)),
         placement.location,
         "yes" if placement.mirrored else "no",
-        placement.pinned_until or "for ever" if placement.is_pinned else "-",
+        placement.pinned_until or "no end" if placement.is_pinned else "-",
         requested,
         "-" if placement.waits is None else placement.waits + (" stuck" if placement.stuck else ""),
         printable(path) + _by(placement),
@@ -119,7 +119,7 @@ def row(path: bytes, placement: Placement) -> str:
 
 
 def _by(placement: Placement) -> str:
-    """Which directory pins it, where it has no pin of its own."""
+    """The directory that pins it, if it has no pin of its own."""
     if placement.pin is not None or placement.pinned_by is None:
         return ""
     return f"  (pinned by {printable(os.fsencode(placement.pinned_by))})"

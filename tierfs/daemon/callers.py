@@ -1,4 +1,4 @@
-"""Which groups and capabilities the caller of a request has: FUSE tells its user and group only."""
+"""The groups and capabilities of the caller of a request: FUSE gives only user and group."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROC: Final = Path("/proc")
 
 
 class Credentials(NamedTuple):
-    """What a process may claim."""
+    """The supplementary groups and effective capabilities of a process."""
 
     groups: frozenset[int]
     capabilities: int
@@ -25,10 +25,10 @@ class Credentials(NamedTuple):
 
 
 class ProcessCaller:
-    """The process that waits for the answer of a request; looked up once, when it is asked for."""
+    """The process that waits for the answer; its credentials are read once, when needed."""
 
     def __init__(self, uid: int, gid: int, pid: int) -> None:
-        """``pid``: of the thread that asks, as the kernel tells it (``fuse_in_header``)."""
+        """``pid``: the thread of the caller, from ``fuse_in_header``."""
         self._uid = uid
         self._gid = gid
         self._pid = pid
@@ -54,13 +54,13 @@ class ProcessCaller:
 
     @functools.cached_property
     def _credentials(self) -> Credentials:
-        return credentials(self._pid) or _guessed(self._uid)
+        return credentials(self._pid) or _from_user_id(self._uid)
 
 
 def credentials(pid: int, proc: Path = PROC) -> Credentials | None:
-    """Those of a process or thread; None when it is gone or in a PID namespace apart.
+    """Those of a process or thread; None if it is gone or in another PID namespace.
 
-    Capabilities count only in this user namespace, as they do for the kernel's ``capable()``.
+    Capabilities count only in this user namespace, as for the kernel's ``capable()``.
     """
     process = proc / str(pid)
     try:
@@ -79,6 +79,6 @@ def _fields(status: str) -> Mapping[str, str]:
     return {name: value.strip() for name, _, value in pairs}
 
 
-def _guessed(uid: int) -> Credentials:
-    """What the kernel's own two numbers let one suppose."""
+def _from_user_id(uid: int) -> Credentials:
+    """What the user ID alone implies."""
     return Credentials(frozenset(), EVERY_CAPABILITY if uid == ROOT_UID else NO_CAPABILITY)

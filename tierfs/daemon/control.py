@@ -1,10 +1,10 @@
-"""The control socket of a mount: one JSON line asks, one JSON line answers.
+"""The control socket of a mount: a request is one JSON line, and so is the answer.
 
 A request is ``{"verb": "status"}``, with ``"arguments": {...}`` for a verb that takes some; the
-reply ``{"result": {...}}`` or ``{"error": "why"}``.
-The daemon listens on ``/run/tierfs/UUID.sock`` when root runs it, else on
-``$XDG_RUNTIME_DIR/tierfs/UUID.sock``; its own user and root may connect, and members of the group
-that the volume file names, for verbs that change nothing.
+answer is ``{"result": {...}}`` or ``{"error": "why"}``. The daemon listens on
+``/run/tierfs/UUID.sock`` if root runs it, else on ``$XDG_RUNTIME_DIR/tierfs/UUID.sock``. Its own
+user and root may connect, and members of the group in the volume file, for verbs that change
+nothing.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from tierfs.daemon.runtime import make_private, socket_path
 log = logging.getLogger(__name__)
 
 Verb = Callable[..., dict[str, Any]]
-"""Called with the arguments of the request by name, in a thread. They are of the types with which
-it is annotated, which are those of ``CHECKS``."""
+"""Called in a thread, with the arguments of the request by name. Their types are its annotations,
+which must be in ``CHECKS``."""
 
 QUICK: Final = frozenset({"status"})
-"""Verbs that always answer within a second or two, and never wait for those that may take long."""
+"""Verbs that answer within a second or two; they never wait for a slow one."""
 
 READING: Final = frozenset({"status", "policy explain", "policy plan"})
 """Verbs that change nothing."""
@@ -44,25 +44,25 @@ READING: Final = frozenset({"status", "policy explain", "policy plan"})
 _CREDENTIALS: Final = struct.Struct("3i")
 """The ``struct ucred`` of SO_PEERCRED, unix(7): process, user, group."""
 
-MOST_SLOW: Final = 4
-"""Other verbs that are answered at a time; so there is always a thread for a quick one."""
+MAX_SLOW: Final = 4
+"""Other verbs that are answered at a time, so that a thread is left for a quick one."""
 
-LARGEST: Final = 2**63
-"""Numbers that an inode number, a size or a time in nanoseconds can be are below."""
+NUMBERS_BELOW: Final = 2**63
+"""Every inode number, size and time in nanoseconds is below."""
 
 
 @contextmanager
 def serving_control(
     volume: UUID, verbs: Mapping[str, Verb], metrics: Metrics, group: str | None = None
 ) -> Iterator[Listener]:
-    """Answer requests with what ``verbs`` return, each called in a thread, until left.
+    """Answer requests with the results of ``verbs`` inside the block, each called in a thread.
 
-    The caller holds the volume's lock, so that a socket left by a killed daemon can be replaced.
-    Members of ``group`` may connect as well. Where the socket cannot be made, that is logged and
-    tried again: data is served without it.
+    The caller holds the volume's lock, so a socket that a killed daemon left can be replaced.
+    Members of ``group`` may connect as well. If the socket cannot be made, that is logged and tried
+    again: the mount works without it.
     """
     path = socket_path(volume)
-    slow = threading.BoundedSemaphore(MOST_SLOW)
+    slow = threading.BoundedSemaphore(MAX_SLOW)
     service = Service(
         name="control socket",
         complete=lambda data: b"\n" in data,
@@ -85,7 +85,7 @@ BUSY: Final = {"error": "too many requests at a time; ask again in a moment"}
 
 
 def _allowed(verbs: Mapping[str, Verb], peer: socket.socket) -> Mapping[str, Verb]:
-    """What whoever is at the other end may ask for."""
+    """The verbs for the user at the other end: all, or those that only refuse."""
     credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     if _CREDENTIALS.unpack(credentials)[1] in {0, os.geteuid()}:
         return verbs
@@ -95,7 +95,7 @@ def _allowed(verbs: Mapping[str, Verb], peer: socket.socket) -> Mapping[str, Ver
 
 
 def _refuse(name: str, **_arguments: object) -> dict[str, Any]:
-    raise UsageError(f"only root and who mounted it may ask for {name!r}")
+    raise UsageError(f"only root and the user who mounted it may use {name!r}")
 
 
 def _line(reply: Mapping[str, Any]) -> bytes:
@@ -133,14 +133,14 @@ def _called(name: str, verb: Verb, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check(name: str, verb: Verb, arguments: Mapping[str, object]) -> None:
-    """Refuse arguments that the verb does not take, and those of another type.
+    """Check the names and types of arguments.
 
     Raises:
-        UsageError: with what is wrong.
+        UsageError: one is unknown, missing or of another type.
     """
     wanted = inspect.signature(verb).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in wanted.values()):
-        return  # it takes anything, to refuse it
+        return  # _refuse takes any arguments
     for unknown in arguments.keys() - wanted.keys():
         raise UsageError(f'"{name}" takes no argument "{unknown}"')
     for argument, parameter in wanted.items():
@@ -154,8 +154,8 @@ def _check(name: str, verb: Verb, arguments: Mapping[str, object]) -> None:
 
 
 def _is_number(value: object) -> bool:
-    """JSON has numbers of any length; bool is an int to Python."""
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST
+    """JSON has numbers of any length, and bool is an int in Python."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < NUMBERS_BELOW
 
 
 CHECKS: Final[Mapping[object, tuple[str, Callable[[object], bool]]]] = {
@@ -172,7 +172,7 @@ CHECKS: Final[Mapping[object, tuple[str, Callable[[object], bool]]]] = {
         lambda value: isinstance(value, list) and all(isinstance(text, str) for text in value),
     ),
 }
-"""By the annotation as it is written: what a person is told, and whether a value is of the type."""
+"""For each annotation, as written: the type in messages, and whether a value has it."""
 
 
 def _bound(path: Path, group: str | None) -> socket.socket:

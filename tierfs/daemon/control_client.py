@@ -1,7 +1,7 @@
-"""Asking the daemon of a mount; the other side is ``tierfs.daemon.control``.
+"""The client of the control socket: asks the daemon of a mount; ``control.py`` is the server.
 
-Apart from it, so that a command that only asks need not load an event loop. The mount itself is
-not asked where the daemon's own file says who it is: a mount may hang.
+In a module of its own, so that a command that only asks loads no event loop. The run file says
+which socket is a mount's, so that the mount itself, which may hang, is not needed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ VOLUME_XATTR: Final = "tierfs.volume"
 """On the root directory of a mount: the volume's UUID in ASCII."""
 REPLY_SECONDS: Final = 600.0
 """A verb may have to read the whole index."""
-LONGEST_ANSWER: Final = 64 * 1024 * 1024
+MAX_ANSWER: Final = 64 * 1024 * 1024
+"""Bytes of an answer."""
 
 _UCRED: Final = struct.Struct("iII")
 """struct ucred of unix(7): process, user and group."""
@@ -33,9 +34,9 @@ _UCRED: Final = struct.Struct("iII")
 def ask(
     mountpoint: Path, verb: str, *, seconds: float = REPLY_SECONDS, **arguments: object
 ) -> dict[str, Any]:
-    """What the daemon of the mount at ``mountpoint`` answers to ``verb``; arguments are for JSON.
+    """The answer of the daemon of the mount at ``mountpoint`` to ``verb``; arguments become JSON.
 
-    ``mountpoint`` may also be the volume file. The answer is waited for ``seconds`` at most.
+    ``mountpoint`` may also be the volume file. Waits ``seconds`` at most.
 
     Raises:
         NotMounted: no tierfs mount is there, or its daemon does not answer or refuses.
@@ -56,7 +57,7 @@ def ask(
 
 
 def volume_of(mount: Mount) -> UUID:
-    """The UUID of the volume at ``mount``, as its daemon tells it.
+    """The UUID of the volume at ``mount``: from the run file, else from the mount.
 
     Raises:
         NotMounted: the daemon is gone or does not answer.
@@ -69,14 +70,14 @@ def volume_of(mount: Mount) -> UUID:
     except PermissionError:
         raise NotMounted(_not_ours(mount)) from None
     except (OSError, ValueError) as error:
-        raise NotMounted(_dead(mount, error)) from error
-
-
-def _dead(mount: Mount, error: OSError | ValueError) -> str:
-    if isinstance(error, OSError) and error.errno == errno.ENOTCONN:
-        return f"{mount.path} was mounted, but its daemon is gone; mount it again"
-    reason = getattr(error, "strerror", None) or error
-    return f"{mount.path} is mounted, but its daemon does not answer: {reason}"
+        if isinstance(error, OSError) and error.errno == errno.ENOTCONN:
+            raise NotMounted(
+                f"{mount.path} was mounted, but its daemon is gone; mount it again"
+            ) from error
+        reason = getattr(error, "strerror", None) or error
+        raise NotMounted(
+            f"{mount.path} is mounted, but its daemon does not answer: {reason}"
+        ) from error
 
 
 def _not_ours(mount: Mount) -> str:
@@ -87,7 +88,7 @@ def _not_ours(mount: Mount) -> str:
 
 
 def _parsed(answer: bytes) -> dict[str, Any]:
-    """The daemon of another user may answer anything.
+    """The JSON object of an answer; the daemon of another user may answer anything.
 
     Raises:
         ValueError: it is no JSON object.
@@ -97,21 +98,21 @@ def _parsed(answer: bytes) -> dict[str, Any]:
     except RecursionError:
         raise ValueError("its answer is nested too deeply") from None
     if not isinstance(parsed, dict):
-        raise ValueError("its answer is no JSON object")  # noqa: TRY004 - of what was said
+        raise ValueError("its answer is no JSON object")  # noqa: TRY004 - about the answer, not about an argument
     return parsed
 
 
 def _exchange(path: Path, request: bytes, owner: int, seconds: float) -> bytes:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
-        asking.settimeout(seconds)
-        asking.connect(os.fspath(path))
-        credentials = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(seconds)
+        client.connect(os.fspath(path))
+        credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
         _, listener, _ = _UCRED.unpack(credentials)
         if listener not in (0, owner):
             raise ValueError(f"the user with ID {listener} listens there, not the daemon")
-        asking.sendall(request)
-        with asking.makefile("rb") as answer:
-            line = answer.readline(LONGEST_ANSWER)
-    if len(line) == LONGEST_ANSWER:
-        raise ValueError(f"its answer is longer than {LONGEST_ANSWER} bytes")
+        client.sendall(request)
+        with client.makefile("rb") as answer:
+            line = answer.readline(MAX_ANSWER)
+    if len(line) == MAX_ANSWER:
+        raise ValueError(f"its answer is longer than {MAX_ANSWER} bytes")
     return line

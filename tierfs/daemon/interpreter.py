@@ -1,4 +1,4 @@
-"""The command line on which another process runs this very tierfs."""
+"""The command line with which another process runs this same tierfs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ INSTALLED: Final = ("site-packages", "dist-packages")
 
 
 def module_command(module: str) -> list[str]:
-    """The words that run ``module`` with the Python and the tierfs that run now.
+    """The command that runs ``module`` with the Python and the tierfs of this process.
 
-    ``-P`` keeps the directory that the other process starts in from providing modules. A tierfs
-    that runs from its source directory is found there, installed or not.
+    ``-P`` keeps modules of the working directory out. A tierfs that runs from its source directory
+    is found there, installed or not.
     """
     words = [sys.executable, "-P", "-m", module]
     home = Path(tierfs.__path__[0]).parent

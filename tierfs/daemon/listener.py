@@ -1,10 +1,9 @@
-"""A server for short requests, for which no client can make the mount pay.
+"""A server for short requests that no client can block: of the control socket and of the metrics.
 
-Used by the control socket and the metrics. One thread accepts connections and reads requests, and
-waits for no client; a request that is complete is answered in a thread of its own. Bounded are the
-connections (of those that have asked nothing yet, the oldest makes way for a new one), the answers
-given at a time, the bytes of a request, and the seconds that it and its reply may take. Nothing
-here runs on the event loop: it answers also while that hangs.
+One thread accepts connections and reads requests, and waits for no client; a complete request is
+answered in a thread of its own. There are limits on connections (the oldest without a request is
+dropped for a new one), on answers at a time, on the bytes of a request, and on the seconds that it
+and its reply may take. Nothing here runs on the event loop, so it answers while that hangs.
 """
 
 from __future__ import annotations
@@ -25,32 +24,32 @@ from tierfs.common.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-MOST_WAITING: Final = 16
-"""Connections whose request has not come yet."""
+MAX_WAITING: Final = 16
+"""Connections whose request is not complete."""
 
-MOST_ANSWERED: Final = 8
+MAX_ANSWERING: Final = 8
 """Requests that are answered at a time."""
 
-MOST_BYTES: Final = 64 * 1024
-"""Of a request."""
+MAX_REQUEST: Final = 64 * 1024
+"""Bytes of a request."""
 
 REQUEST_SECONDS: Final = 5.0
-"""From the connection to the end of its request."""
+"""From the connection to its complete request."""
 
 REPLY_SECONDS: Final = 5.0
-"""For sending the reply, however slowly it is read."""
+"""For sending the reply, however slowly the client reads it."""
 
 RETRY_SECONDS: Final = 5.0
 """Between attempts to take an address that is in use."""
 
 START_SECONDS: Final = 2.0
-"""How long a mount waits for the first attempt, which may have to ask a name server."""
+"""How long a mount waits for the first attempt, which may need a name server."""
 
 STOP_SECONDS: Final = 2.0
 EXHAUSTED_SECONDS: Final = 0.1
 BACKLOG: Final = 64
 RESERVED: Final = 256
-"""Descriptors that are kept free for the filesystem: 64 calls on the disk, 32 reads of the router,
+"""Descriptors that are reserved for the filesystem: 64 calls on the disk, 32 reads of the router,
 16 syncs, the movers, SQLite, and as many again. A quarter of the limit where that is less."""
 
 
@@ -59,24 +58,24 @@ class Service(NamedTuple):
 
     name: str
     complete: Callable[[bytes], bool]
-    """Whether these bytes are a whole request. One that is cut, or ends early, is answered too."""
+    """Whether these bytes are a whole request. A truncated one is answered as well."""
     answer: Callable[[bytes, socket.socket], bytes]
-    """The reply; called in a thread, and told the connection, whose other end it may look at."""
+    """Returns the reply; called in a thread, with the connection, to find out who asks."""
     busy: bytes
     """The reply when too many requests are being answered already."""
 
 
 class Listening(NamedTuple):
-    """What a listener is at."""
+    """The state of a listener."""
 
     serving: bool
     error: str | None
-    """Why it is not serving; it tries again every few seconds."""
+    """Why it does not serve; it tries again every few seconds."""
 
 
 @dataclass(slots=True)
-class _Asked:
-    """A connection and what came of its request."""
+class _Client:
+    """A connection, and what has arrived of its request."""
 
     connection: socket.socket
     deadline: float
@@ -84,7 +83,7 @@ class _Asked:
 
 
 class Listener:
-    """Serves one address from ``start`` to ``close``; one that is taken is waited for."""
+    """Serves one address from ``start`` to ``close``; it retries while the address is in use."""
 
     def __init__(
         self, service: Service, bind: Callable[[], socket.socket], metrics: Metrics
@@ -96,7 +95,7 @@ class Listener:
         self._state = Listening(serving=False, error=None)
         self._tried = threading.Event()
         self._stopping = threading.Event()
-        self._waiting: dict[int, _Asked] = {}
+        self._waiting: dict[int, _Client] = {}
         """Connections whose request is being read, by descriptor, the oldest first."""
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._idle = threading.Condition()
@@ -111,12 +110,12 @@ class Listener:
         return self._state
 
     def start(self) -> None:
-        """Begin; where the address cannot be had at once, it is tried again in the background."""
+        """Start; if the address is in use, it is tried again in the background."""
         self._thread.start()
         self._tried.wait(START_SECONDS)
 
     def close(self) -> None:
-        """Stop listening; answers under way have a moment to finish."""
+        """Stop listening; answers under way have ``STOP_SECONDS`` to finish."""
         self._stopping.set()
         os.eventfd_write(self._wake, 1)
         self._thread.join(STOP_SECONDS)
@@ -168,13 +167,13 @@ class Listener:
                         self._accept(listening, selector)
                     elif key.fd in self._waiting:
                         self._read(self._waiting[key.fd], selector)
-                for late in [a for a in self._waiting.values() if a.deadline < time.monotonic()]:
+                for late in [c for c in self._waiting.values() if c.deadline < time.monotonic()]:
                     self._drop(late, selector)
 
     def _patience(self) -> float | None:
         if not self._waiting:
             return None
-        first = min(asked.deadline for asked in self._waiting.values())
+        first = min(client.deadline for client in self._waiting.values())
         return max(0.0, first - time.monotonic())
 
     def _accept(self, listening: socket.socket, selector: selectors.BaseSelector) -> None:
@@ -182,72 +181,72 @@ class Listener:
             connection, _ = listening.accept()
         except BlockingIOError:
             return
-        except OSError:  # no descriptor or memory is left: others need what comes free
+        except OSError:  # no descriptor or memory is left: the filesystem needs them
             self._refused.inc()
             self._stopping.wait(EXHAUSTED_SECONDS)
             return
-        # Numbers are handed out from the lowest: a high one tells that few descriptors are left.
-        if connection.fileno() >= most_descriptors():
+        # The kernel gives out the lowest free number: a high one means that few are left.
+        if connection.fileno() >= descriptors_for_connections():
             self._refused.inc()
             connection.close()
             return
-        if len(self._waiting) >= MOST_WAITING:
+        if len(self._waiting) >= MAX_WAITING:
             self._refused.inc()
             self._drop(next(iter(self._waiting.values())), selector)
         connection.setblocking(False)  # noqa: FBT003 - the only argument there is
-        asked = _Asked(connection, time.monotonic() + REQUEST_SECONDS)
-        self._waiting[connection.fileno()] = asked
+        client = _Client(connection, time.monotonic() + REQUEST_SECONDS)
+        self._waiting[connection.fileno()] = client
         selector.register(connection, selectors.EVENT_READ)
 
-    def _read(self, asked: _Asked, selector: selectors.BaseSelector) -> None:
+    def _read(self, client: _Client, selector: selectors.BaseSelector) -> None:
         try:
-            more = asked.connection.recv(MOST_BYTES)
+            more = client.connection.recv(MAX_REQUEST)
         except BlockingIOError:
             return
         except OSError:
-            self._drop(asked, selector)
+            self._drop(client, selector)
             return
-        asked.data += more
-        whole = len(asked.data) >= MOST_BYTES or self._service.complete(asked.data)
+        client.data += more
+        whole = len(client.data) >= MAX_REQUEST or self._service.complete(client.data)
         if whole or not more:
-            del self._waiting[asked.connection.fileno()]
-            selector.unregister(asked.connection)
-            asked.data = asked.data[:MOST_BYTES]
-            self._begin(asked)
+            del self._waiting[client.connection.fileno()]
+            selector.unregister(client.connection)
+            client.data = client.data[:MAX_REQUEST]
+            self._begin(client)
 
-    def _drop(self, asked: _Asked, selector: selectors.BaseSelector) -> None:
-        del self._waiting[asked.connection.fileno()]
-        selector.unregister(asked.connection)
-        asked.connection.close()
+    def _drop(self, client: _Client, selector: selectors.BaseSelector) -> None:
+        del self._waiting[client.connection.fileno()]
+        selector.unregister(client.connection)
+        client.connection.close()
 
     def _drop_all(self) -> None:
-        for asked in self._waiting.values():
-            asked.connection.close()
+        for client in self._waiting.values():
+            client.connection.close()
         self._waiting.clear()
 
-    def _begin(self, asked: _Asked) -> None:
+    def _begin(self, client: _Client) -> None:
         """Answer a request, in a thread."""
         with self._idle:
-            busy = self._answering >= MOST_ANSWERED
+            busy = self._answering >= MAX_ANSWERING
             self._answering += not busy
         if busy:
             self._refused.inc()
-            _send(asked.connection, self._service.busy, seconds=0)
+            _send(client.connection, self._service.busy, seconds=0)
             return
         try:
-            threading.Thread(target=self._answer, args=(asked,), daemon=True).start()
-        except RuntimeError:  # no thread is to be had
-            asked.connection.close()
+            threading.Thread(target=self._answer, args=(client,), daemon=True).start()
+        except RuntimeError:  # no thread can be started
+            client.connection.close()
             self._ended()
 
-    def _answer(self, asked: _Asked) -> None:
+    def _answer(self, client: _Client) -> None:
         try:
-            reply = self._service.answer(asked.data, asked.connection)
-            _send(asked.connection, reply, REPLY_SECONDS)
+            reply = self._service.answer(client.data, client.connection)
+            _send(client.connection, reply, REPLY_SECONDS)
         except Exception:
             log.exception("%s: a request could not be answered", self._service.name)
         finally:
-            asked.connection.close()
+            client.connection.close()
             self._ended()
 
     def _ended(self) -> None:
@@ -256,14 +255,14 @@ class Listener:
             self._idle.notify_all()
 
 
-def most_descriptors() -> int:
-    """Descriptors below this number may serve connections; the others are the filesystem's."""
+def descriptors_for_connections() -> int:
+    """Descriptors below this number may be used for connections; the others are reserved."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return limit - min(RESERVED, limit // 4)
 
 
 def raise_descriptor_limit() -> None:
-    """Let this process open as many files as the system lets it: select(2) is not used here."""
+    """Raise the limit of open files as far as allowed; nothing here uses select(2)."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with suppress(OSError, ValueError):  # a limit above the kernel's own (fs.nr_open)
@@ -271,7 +270,7 @@ def raise_descriptor_limit() -> None:
 
 
 def _send(connection: socket.socket, reply: bytes, seconds: float) -> None:
-    """Send what the other side takes within ``seconds``, and close."""
+    """Send what the client takes within ``seconds``, and close."""
     with connection, suppress(OSError):
         connection.settimeout(seconds)
         connection.sendall(reply)

@@ -25,11 +25,11 @@ class Mount:
     options: str
     """Of this mount, such as ``rw,nosuid``."""
     super_options: str
-    """Of the file system, such as ``rw,user_id=0,default_permissions``."""
+    """Of the filesystem, such as ``rw,user_id=0,default_permissions``."""
     number: int = 0
-    """The mount's ID, which one that is made after its end may get again."""
+    """The mount's ID, which the kernel reuses after its end."""
     device: str = ""
-    """Of the file system, such as ``0:45``; no other gets it while this one is served."""
+    """Of the filesystem, such as ``0:45``; unique while this one is served."""
 
     @property
     def is_tierfs(self) -> bool:
@@ -37,12 +37,12 @@ class Mount:
         return self.fstype == TIERFS
 
     def is_same(self, other: Mount) -> bool:
-        """Whether both are one mount, be it that somebody moved it or changed its options."""
+        """Whether both are one mount, even if it was moved or its options were changed."""
         return (self.number, self.device) == (other.number, other.device)
 
     @property
     def owner(self) -> int:
-        """The user that mounted it; 0 where the kernel does not say."""
+        """The user that mounted it; 0 if the kernel does not say."""
         found = _USER_ID.search(self.super_options)
         return int(found[1]) if found else 0
 

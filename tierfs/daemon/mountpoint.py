@@ -25,16 +25,16 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 SYSTEM_PATH: Final = "/usr/bin:/bin:/usr/sbin:/sbin"
-"""Searched as well: mount(8) may run us with hardly any PATH."""
+"""Searched as well: mount(8) may run a helper with hardly any PATH."""
 ANSWER_SECONDS: Final = 10.0
-STACKED_AT_MOST: Final = 16
-LINKS_AT_MOST: Final = 40
+MAX_STACKED: Final = 16
+MAX_LINKS: Final = 40
 UNMOUNT_SECONDS: Final = 600.0
-"""An unmount writes back what the kernel still holds, which may take its time."""
+"""An unmount writes back what the kernel still has in memory, which may take long."""
 TELL_SECONDS: Final = 2.0
-"""After so long whoever waits is told for what."""
-LEAST_SECONDS: Final = 1.0
-"""For a program to start and to say what is wrong."""
+"""After so long a command says what it waits for."""
+MIN_SECONDS: Final = 1.0
+"""For a program to start and to print its error."""
 
 
 # Programs that do not end: a Popen object that is collected while its process runs warns about it.
@@ -52,7 +52,7 @@ def within(seconds: float, work: Callable[[], T]) -> T:
 
 
 def begun(work: Callable[[], T]) -> Callable[[float], T]:
-    """Begin ``work`` in a thread; what is returned waits for its result, as `within`."""
+    """Start ``work`` in a thread; the returned function waits for its result, as `within`."""
     future: Future[T] = Future()
     threading.Thread(target=_fulfil, args=(future, work), daemon=True).start()
 
@@ -66,7 +66,7 @@ def begun(work: Callable[[], T]) -> Callable[[float], T]:
 
 
 def is_stale(path: Path) -> bool:
-    """Whether a FUSE mount at ``path`` lost its daemon; one that merely hangs did not."""
+    """Whether a FUSE mount at ``path`` has lost its daemon; False if it merely hangs."""
     try:
         ask_daemon(path)
     except OSError as error:
@@ -77,10 +77,10 @@ def is_stale(path: Path) -> bool:
 def ask_daemon(path: Path, seconds: float = ANSWER_SECONDS) -> None:
     """Return when the daemon of the mount at ``path`` answers.
 
-    Asked with statvfs(3), whose answer the kernel, unlike that of stat(2), never remembers.
+    By statvfs(3), whose answer the kernel never caches, unlike that of stat(2).
 
     Raises:
-        OSError: the daemon is gone (ENOTCONN), or its file system does not let us in.
+        OSError: the daemon is gone (ENOTCONN), or its filesystem denies access.
         TimeoutError: no answer within ``seconds``.
     """
     within(seconds, lambda: os.statvfs(path))
@@ -105,8 +105,8 @@ def tierfs_at(path: Path) -> Mount:
 
 
 def without_links(path: Path, listed: list[Mount]) -> Path:
-    """``path`` without symbolic links. A mountpoint itself is not looked at: it may hang."""
-    for _ in range(LINKS_AT_MOST):
+    """``path`` without symbolic links. A mountpoint itself is not looked up: it may hang."""
+    for _ in range(MAX_LINKS):
         if path.name in {"", ".."}:
             break
         candidate = Path(os.path.realpath(path.parent), path.name)
@@ -136,12 +136,12 @@ def _hint(real: Path) -> str:
 
 
 def prepare(mountpoint: Path, keep_clear: Iterable[Path]) -> Path:
-    """The real path of ``mountpoint``, fit for a new mount, which may have to replace a dead one.
+    """The real path of ``mountpoint``, checked for a new mount, which may replace a dead one.
 
-    That stays until it is replaced: without it programs would write into the directory below.
+    A dead mount stays until then: without it programs would write into the directory below.
 
-    ``keep_clear`` are the daemon's own files and directories: a mount over or under one of
-    them would make the daemon wait for itself.
+    ``keep_clear`` are the daemon's own files and directories: with a mount over or under one of
+    them the daemon would wait for itself.
 
     Raises:
         MountFailed: it is missing, no directory, in use by a live mount, or overlaps.
@@ -164,10 +164,10 @@ def unmount(
 ) -> None:
     """Unmount the topmost mount at ``path``; ``lazy`` detaches it even while in use.
 
-    It may take ``seconds`` at most; ``waiting`` is called when it takes more than some.
+    It may take ``seconds`` at most; ``waiting`` is called every ``TELL_SECONDS``.
 
     Raises:
-        MountFailed: with what umount(8) or fusermount3(1) said.
+        MountFailed: with the message of umount(8) or fusermount3(1).
     """
     found = mount_at(without_links(path, mounts()))
     if found is not None and os.geteuid() not in (0, found.owner):
@@ -177,7 +177,7 @@ def unmount(
         words = ["fusermount3", "-u", *(["-z"] if lazy else [])]
     program = find_program(words[0])
     command = [program, *words[1:], os.fspath(path)]
-    status, said = _run(command, max(seconds, LEAST_SECONDS), waiting)
+    status, said = _run(command, max(seconds, MIN_SECONDS), waiting)
     if status is None:
         raise MountFailed(_still_unmounting(path, seconds))
     if status != 0:
@@ -187,9 +187,9 @@ def unmount(
 def _run(
     command: Sequence[str], seconds: float, waiting: Callable[[], object]
 ) -> tuple[int | None, str]:
-    """A program's exit status, None when it has not ended after ``seconds``, and what it said.
+    """A program's exit status, None if it has not ended after ``seconds``, and its output.
 
-    Such a one may wait in the kernel, where no signal ends it: subprocess.run would wait with it.
+    It may wait in the kernel, where no signal ends it: subprocess.run would wait with it.
 
     Raises:
         MountFailed: it cannot be started.
@@ -214,7 +214,7 @@ def _run(
 
 
 def place_of(own: Mount, listed: list[Mount] | None = None) -> Path:
-    """Where ``own`` can be unmounted: by its path umount(8) would take what lies over it.
+    """Where ``own`` can be unmounted: umount(8) takes the topmost mount of a path.
 
     Raises:
         MountFailed: nowhere, since it is unmounted already, or something lies over it.
@@ -244,17 +244,17 @@ def find_program(name: str) -> str:
 def _fulfil(future: Future[T], work: Callable[[], T]) -> None:
     try:
         future.set_result(work())
-    except Exception as error:  # noqa: BLE001 - whoever waits is given it
+    except Exception as error:  # noqa: BLE001 - raised where the result is awaited
         future.set_exception(error)
 
 
 def clear_stale(path: Path) -> bool:
-    """Whether one dead tierfs mount is at ``path``; of several upon one another, one is left.
+    """Whether a dead tierfs mount is at ``path``; of several on top of each other, one is left.
 
     Raises:
         MountFailed: it is another filesystem's, or something alive is below it.
     """
-    for _ in range(STACKED_AT_MOST):
+    for _ in range(MAX_STACKED):
         if not is_stale(path):
             return False
         stacked = [mount for mount in mounts() if mount.path == path]

@@ -1,8 +1,8 @@
-"""The daemon's files in the runtime directory: its control socket, and what it tells of itself.
+"""The runtime directory: control sockets and run files.
 
-``UUID.json`` beside ``UUID.sock`` says who serves the volume and what it is at, so that a command
-need not ask the mount, which may hang, or be gone while its daemon still writes. A killed daemon
-leaves its file behind; ``Run.alive`` tells.
+The run file ``UUID.json`` next to ``UUID.sock`` says which daemon serves the volume, where, and in
+which state, so that a command need not ask the mount, which may hang, or may be gone while its
+daemon still writes.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ from tierfs.daemon.mountinfo import Mount
 log = logging.getLogger(__name__)
 
 State = Literal["starting", "serving", "closing"]
-"""Not yet mounted; mounted, or still used after a lazy unmount; unmounted, and writing all out."""
+"""Not yet mounted; mounted, or in use after a lazy unmount; unmounted, and closing the volume."""
 
-MOST_BYTES: Final = 64 * 1024
-"""Of a file: more is not read."""
+MAX_BYTES: Final = 64 * 1024
+"""Of a run file: more is not read."""
 _START_TIME: Final = 19
 """The field ``starttime`` of /proc/PID/stat, counted from the one after the name; see proc(5)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One daemon's life, as it tells it."""
+    """The content of a run file: who serves a volume, and where."""
 
     uuid: str
     pid: int
     started: int
-    """When the process began, in clock ticks since the boot: a number given out again differs."""
+    """When the process began, in clock ticks since the boot: differs if the ID is reused."""
     volume: str
     """The volume file."""
     mountpoint: str
     device: str
-    """Of the file system, as mountinfo has it, such as ``0:45``; empty until it is mounted."""
+    """Of the filesystem, as in mountinfo, such as ``0:45``; empty until it is mounted."""
     mount_id: int
-    """Of the mount, which an unmounted one keeps while files of it are open; 0 until then."""
+    """Of the mount, which an unmounted one keeps while its files are open; 0 before."""
     state: State
     since: float
     """Of the state, in seconds since the epoch."""
@@ -58,18 +58,18 @@ class Run:
         return same and self.alive()
 
     def alive(self) -> bool:
-        """Whether the process still runs."""
+        """Whether the process still runs; a killed daemon leaves its run file."""
         return start_time(self.pid) == self.started
 
 
 class RunFile:
-    """The file of a daemon, which holds the volume's lock."""
+    """The run file of this daemon, which holds the volume's lock."""
 
     def __init__(self, uuid: UUID, volume: Path, mountpoint: Path) -> None:
-        """Say that the daemon starts. Data is served even where the file cannot be written."""
+        """Write that the daemon starts. The mount works even if the file cannot be written."""
         pid = os.getpid()
         self._path = runtime_directory(os.geteuid()) / f"{uuid}.json"
-        self._tell(
+        self._put(
             Run(
                 uuid=str(uuid),
                 pid=pid,
@@ -84,24 +84,24 @@ class RunFile:
         )
 
     def serving(self, mount: Mount | None) -> None:
-        """Say that the mount answers."""
+        """Write that the mount answers."""
         device, number = (mount.device, mount.number) if mount else ("", 0)
-        self._tell(
+        self._put(
             replace(self._run, state="serving", device=device, mount_id=number, since=time.time())
         )
 
     def closing(self) -> None:
-        """Say that the mount has ended, and the volume is being closed."""
-        self._tell(replace(self._run, state="closing", since=time.time()))
+        """Write that the mount has ended, and the volume is being closed."""
+        self._put(replace(self._run, state="closing", since=time.time()))
 
     def remove(self) -> None:
-        """Say that it is over, unless the next daemon has told of itself already."""
-        told = _read(self._path)
-        if told is not None and told.pid == self._run.pid:
+        """Delete the file, unless it is already the next daemon's."""
+        found = _read(self._path)
+        if found is not None and found.pid == self._run.pid:
             with suppress(OSError):
                 self._path.unlink()
 
-    def _tell(self, run: Run) -> None:
+    def _put(self, run: Run) -> None:
         self._run = run
         try:
             make_private(self._path.parent)
@@ -124,12 +124,12 @@ class RunFile:
 
 
 def socket_path(volume: UUID | str, owner: int | None = None) -> Path:
-    """The control socket of ``volume`` when the user ``owner`` (default: this one) mounts it."""
+    """The control socket of ``volume`` if the user ``owner`` (default: this one) mounts it."""
     return runtime_directory(os.geteuid() if owner is None else owner) / f"{volume}.sock"
 
 
 def runs(owner: int | None = None) -> list[Run]:
-    """What the daemons of a user (default: this one) tell, those that were killed among them."""
+    """The run files of a user's daemons (default: this user), also of killed ones."""
     uid = os.geteuid() if owner is None else owner
     directory = runtime_directory(uid)
     try:
@@ -142,7 +142,7 @@ def runs(owner: int | None = None) -> list[Run]:
 
 
 def require_alone(uuid: UUID) -> None:
-    """Refuse to serve a volume beside its copy: socket, log and this file go by the UUID.
+    """Refuse to serve a volume and its copy at once: socket, log and run file are named by UUID.
 
     Raises:
         VolumeBusy: a daemon of this user, which holds other directories, has the UUID.
@@ -154,15 +154,12 @@ def require_alone(uuid: UUID) -> None:
 
 
 def run_of(mount: Mount) -> Run | None:
-    """Who serves ``mount``; None where nobody does, or the daemon's file cannot be read.
-
-    The number of a device is given out again, and a killed daemon's file stays behind.
-    """
+    """The daemon of ``mount``; None if there is none, or its run file cannot be read."""
     return next((run for run in runs(mount.owner) if run.serves(mount)), None)
 
 
 def start_time(pid: int) -> int | None:
-    """When a process began, in clock ticks since the boot; None: there is none, or it has ended."""
+    """When a process began, in clock ticks since the boot; None if it has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
@@ -173,7 +170,7 @@ def start_time(pid: int) -> int | None:
 def make_private(directory: Path) -> None:
     """Make ``directory``, in which only this user may write.
 
-    In /tmp another user may have made it first, to listen in our place.
+    In /tmp another user may have made it first, to listen in place of the daemon.
 
     Raises:
         OSError: it cannot be made, or is another user's.
@@ -182,7 +179,7 @@ def make_private(directory: Path) -> None:
     found = directory.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         raise PermissionError(None, f"{directory} belongs to another user")
-    # Others may look up who serves a mount, and use a socket that is given to their group.
+    # Others may read run files, and use a socket that belongs to their group.
     directory.chmod(0o755)
 
 
@@ -197,7 +194,7 @@ def runtime_directory(uid: int) -> Path:
 
 
 def _read(path: Path) -> Run | None:
-    """What a file says; root reads those of other users, who may put anything there."""
+    """The content of a run file; root reads those of other users, who may write anything there."""
     try:
         said = json.loads(_content(path))
         run = Run(**said)
@@ -212,7 +209,7 @@ def _content(path: Path) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
-        return os.read(descriptor, MOST_BYTES) if regular else b""
+        return os.read(descriptor, MAX_BYTES) if regular else b""
     finally:
         os.close(descriptor)
 

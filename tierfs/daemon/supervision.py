@@ -1,6 +1,6 @@
-"""The daemon's background tasks: none of them ends the daemon, whatever happens below.
+"""The daemon's background tasks: a failure of one never ends the daemon.
 
-A task that fails is logged, counted and begun again, more and more seldom while it goes on failing.
+A task that fails is logged, counted and started again, after a pause that grows while it fails.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ log = logging.getLogger(__name__)
 Task = Callable[[], Awaitable[object]]
 
 FIRST_PAUSE_S: Final = 1.0
-LONGEST_PAUSE_S: Final = 60.0
-"""A device that came back is noticed within a minute; one that does not costs a
-log line a minute."""
+MAX_PAUSE_S: Final = 60.0
+"""A device that works again is noticed within a minute; one that does not costs a log line a
+minute."""
 
 
 class Supervisor:
-    """Runs background tasks and knows which of them fail. For the event loop's thread."""
+    """Runs background tasks, on the event loop, and knows which of them fail."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._failures = metrics.background_failures
@@ -33,29 +33,29 @@ class Supervisor:
 
     @property
     def failing(self) -> dict[str, str]:
-        """The tasks that failed last time, each with why; any thread may ask."""
+        """The tasks whose last run failed, each with the reason; for any thread."""
         return dict(self._failing)
 
     async def keep(self, name: str, task: Task) -> None:
-        """Run ``task`` until it returns; begin it again after a pause when it raises."""
+        """Run ``task`` until it returns; if it raises, start it again after a pause."""
         pause = FIRST_PAUSE_S
         while True:
             began = trio.current_time()
             try:
                 await task()
-            except Exception as exc:  # noqa: BLE001 - a mistake in one task must not unmount
+            except Exception as exc:  # noqa: BLE001 - a bug in one task must not unmount
                 self._failed(name, exc)
             else:
                 return
-            # One that ran well for long, and failed then, is not yet in trouble.
-            pause = min(pause, LONGEST_PAUSE_S)
-            if trio.current_time() - began > LONGEST_PAUSE_S:
+            # A failure after a long run starts with a short pause again.
+            pause = min(pause, MAX_PAUSE_S)
+            if trio.current_time() - began > MAX_PAUSE_S:
                 pause = FIRST_PAUSE_S
             await trio.sleep(pause)
             pause *= 2
 
     async def every(self, seconds: float, name: str, step: Task) -> None:
-        """Take ``step`` again and again, ``seconds`` apart; see ``keep``."""
+        """Call ``step`` again and again, ``seconds`` apart; see ``keep``."""
 
         async def steps() -> None:
             while True:

@@ -1,4 +1,4 @@
-"""``tierfs policy check`` and ``schema``: what a policy file may say, and does."""
+"""``tierfs policy check`` and ``schema``: the meaning of a policy file, and its JSON Schema."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ tierfs policy check new.yaml && mv new.yaml /etc/tierfs/policy.yaml
 @click.command(cls=Command, epilog=CHECK_EXAMPLES, name="check", short_help="Check a policy file.")
 @click.argument("policy", metavar="FILE", type=PATH)
 def check(policy: Path) -> None:
-    """Check the policy FILE: say what it means, or everything that is wrong with it (exit code 2).
+    """Check the policy FILE, and print its meaning, or everything that is wrong (exit code 2).
 
     Users and groups are looked up on this machine.
     """
@@ -34,7 +34,7 @@ def check(policy: Path) -> None:
 
 
 def summary(policy: Policy) -> list[tuple[str, ...]]:
-    """What the policy says, name and value."""
+    """The meaning of the policy, name and value."""
     rules = [(f"rule {rule.name}", rule.settings.summary()) for rule in policy.rules]
     return [
         *rules,
@@ -75,5 +75,5 @@ tierfs policy schema > tier-policy.schema.json
     short_help="Print the JSON Schema for editors.",
 )
 def schema() -> None:
-    """Print the JSON Schema (draft 7) of policy files, by which editors complete and check them."""
+    """Print the JSON Schema (draft 7) of policy files, for completion and checks in editors."""
     click.echo(json.dumps(policy_schema(), indent=2))

@@ -1,7 +1,7 @@
-"""``tierfs policy explain``: which rule holds for a file, and why.
+"""``tierfs policy explain``: which rule applies to a file, and why.
 
-Of a policy that is named, by the facts that the file itself has (`local_facts`); else of the policy
-in force of the mount that it lies on, which is asked for what it knows (`explained`).
+With --policy by the facts that the file itself has (`local_facts`); else the mount that the file is
+on is asked, which explains by its policy in force and what it knows (`explained`).
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from tierfs.policy.tier_policy import load_policy
 Found: TypeAlias = tuple[bytes, dict[str, Any]]
 """A path and the record of its explanation."""
 
-NOT_KNOWN = "open: how the file was read is not known to the mount, so the rule is passed over"
-OPEN_NOTE = (
-    "open: how often and when a file was read is not known here, so the rule is passed over; "
+NOT_KNOWN: Final = "open: the mount does not know how the file was read, so the rule is skipped"
+OPEN_NOTE: Final = (
+    "open: how often and when a file was read is not known here, so the rule is skipped; "
     "--idle and --reads assume it"
 )
 
@@ -52,7 +52,7 @@ tierfs policy explain --policy policy.yaml --root /data/images /data/images/a.ti
     cls=Command,
     epilog=EXAMPLES,
     name="explain",
-    short_help="Say which rule holds for a file, and why.",
+    short_help="Show which rule applies to a file, and why.",
 )
 @click.argument(
     "paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=bytes)
@@ -62,7 +62,7 @@ tierfs policy explain --policy policy.yaml --root /data/images /data/images/a.ti
     "policy_file",
     metavar="FILE",
     type=PATH,
-    help="The policy.  [default: that of the mount the file lies on]",
+    help="The policy.  [default: that of the mount that the file is on]",
 )
 @click.option(
     "--root",
@@ -70,8 +70,10 @@ tierfs policy explain --policy policy.yaml --root /data/images /data/images/a.ti
     type=click.Path(file_okay=False, exists=True, path_type=bytes),
     help="Where the policy's paths start.  [default: the tierfs mount of the file, else /]",
 )
-@click.option("--idle", type=DURATION, metavar="TIME", help="Assume it was last read so long ago.")
-@click.option("--reads", type=click.IntRange(0), metavar="N", help="Assume so many reads lately.")
+@click.option(
+    "--idle", type=DURATION, metavar="TIME", help="Assume that it was last read this long ago."
+)
+@click.option("--reads", type=click.IntRange(0), metavar="N", help="Assume this many recent reads.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list; bytes and seconds.")
 def command(
     paths: tuple[bytes, ...],
@@ -82,11 +84,11 @@ def command(
     reads: int | None,
     as_json: bool,
 ) -> None:
-    """Say which rule of a policy holds for each file, why the ones before it do not, what follows.
+    """Show which rule of a policy applies to each file, why those before it do not, and the result.
 
-    Without --policy it is the policy in force of the mount that the file lies on, and the mount
-    tells what it knows: how the file was read, pins, and what is on flash. With --policy any file
-    will do, on a mount or not: the facts are those that the file itself tells.
+    Without --policy it is the policy in force of the mount that the file is on; the mount adds what
+    it knows: how the file was read, pins, and what is on flash. With --policy the file can be on a
+    mount or elsewhere; the facts are those of the file itself.
     """
     failures: list[str] = []
     if policy_file is not None:
@@ -94,13 +96,13 @@ def command(
             _by_file(load_policy(policy_file), paths, root, Assumed(idle, reads), failures)
         )
     elif root is not None or idle is not None or reads is not None:
-        raise UsageError("--root, --idle and --reads are for a policy that --policy names")
+        raise UsageError("--root, --idle and --reads need --policy")
     else:
         found = list(_by_mount(paths, failures))
     if as_json:
         click.echo(json.dumps([_as_json(*one) for one in found], indent=2))
     elif found:
-        click.echo(_told(found))
+        click.echo(_text(found))
     if failures:
         raise UsageError.of_lines(failures)
 
@@ -132,7 +134,7 @@ def _by_mount(paths: Sequence[bytes], failures: list[str]) -> Iterator[Found]:
 
 @contextmanager
 def _noted(path: bytes, failures: list[str]) -> Iterator[None]:
-    """What is wrong with one file is told at the end."""
+    """The problem of one file is printed at the end."""
     try:
         yield
     except OSError as error:
@@ -141,21 +143,21 @@ def _noted(path: bytes, failures: list[str]) -> Iterator[None]:
         failures.append(str(error))
 
 
-def _told(found: list[Found]) -> str:
-    shown = [line for path, told in found for line in _lines(path, told)]
-    if any(rule["verdict"] == "open" for _, told in found for rule in told["rules"]):
+def _text(found: list[Found]) -> str:
+    shown = [line for path, record in found for line in _lines(path, record)]
+    if any(rule["verdict"] == "open" for _, record in found for rule in record["rules"]):
         shown += ["", NOT_KNOWN if "why" in found[0][1] else OPEN_NOTE]
     return "\n".join(shown)
 
 
-def _lines(path: bytes, told: dict[str, Any]) -> Iterator[str]:
+def _lines(path: bytes, record: dict[str, Any]) -> Iterator[str]:
     yield printable(os.fsdecode(path))
-    rows = [*told["lines"], *(mount_lines(told) if "why" in told else ())]
+    rows = [*record["lines"], *(mount_lines(record) if "why" in record else ())]
     yield from map(printable, aligned([(f"  {name}", value) for name, value in rows]))
 
 
-def _as_json(path: bytes, told: dict[str, Any]) -> dict[str, Any]:
-    kept = {key: value for key, value in told.items() if key != "lines"}
+def _as_json(path: bytes, record: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in record.items() if key != "lines"}
     return {"path": os.fsdecode(path), **kept}
 
 
@@ -166,10 +168,10 @@ _NO_VALUE = frozenset({errno.ENODATA, errno.EOPNOTSUPP})
 
 @dataclass(frozen=True, slots=True)
 class Assumed:
-    """What the file itself does not tell; None when nothing is assumed.
+    """Facts that the file itself does not have; None: nothing is assumed.
 
-    ``idle`` in nanoseconds; ``reads`` is the number within any time. (A file's access time is no
-    help: mounts commonly do not keep it, or only roughly.)
+    ``idle`` in nanoseconds; ``reads`` is the number within any time. (The access time of a file is
+    of no use: mounts commonly do not keep it, or only roughly.)
     """
 
     idle: int | None
@@ -181,11 +183,11 @@ def local_facts(path: bytes, root: bytes | None, assumed: Assumed) -> Facts:
 
     Raises:
         UsageError: it is no regular file, or not below ``root``.
-        OSError: it cannot be looked at.
+        OSError: its attributes cannot be read.
     """
     status = os.lstat(path)
     if not stat.S_ISREG(status.st_mode):
-        raise UsageError(f"{os.fsdecode(path)}: not a regular file; policies are about those only")
+        raise UsageError(f"{os.fsdecode(path)}: not a regular file; policies apply to those only")
     real = _resolved(path)
     name = _below(real, os.path.realpath(root) if root else _root_of(real))
     now = time.time_ns()
@@ -235,10 +237,10 @@ def _xattr(path: bytes, name: bytes) -> bytes | None:
 # ------------------------------------------------------------------ by the mount
 
 AT_ONCE: Final = 1000
-"""Files in one request; a line of the control socket is bounded."""
+"""Files in one request: the length of a request is limited."""
 
 _BECAUSE: Final = {
-    "by hand": "asked for by hand",
+    "by hand": "requested by hand",
     "pin by hand": "pinned by hand, whatever the rule says; see tierfs unpin",
     "pin": "the rule pins it",
     "promote": "it was read often enough to be promoted",
@@ -257,11 +259,11 @@ def locate(path: bytes) -> Located:
 
     Raises:
         UsageError: it is no regular file, or not on a tierfs mount.
-        OSError: it cannot be looked at.
+        OSError: its attributes cannot be read.
     """
     status = os.lstat(path)
     if not stat.S_ISREG(status.st_mode):
-        raise UsageError(f"{os.fsdecode(path)}: not a regular file; policies are about those only")
+        raise UsageError(f"{os.fsdecode(path)}: not a regular file; policies apply to those only")
     mount = mount_above(Path(os.fsdecode(os.path.realpath(path))))
     if mount is None or not mount.is_tierfs:
         raise UsageError(f"{os.fsdecode(path)}: not on a tierfs mount; name a policy with --policy")
@@ -269,7 +271,7 @@ def locate(path: bytes) -> Located:
 
 
 def explained(files: Iterable[Located]) -> dict[Located, dict[str, Any]]:
-    """What the mounts answer of each file; one that is gone meanwhile is left out.
+    """The answers of the mounts for each file; one that is gone meanwhile is left out.
 
     Raises:
         NotMounted: a mount does not answer, or not to this user.
@@ -287,7 +289,7 @@ def explained(files: Iterable[Located]) -> dict[Located, dict[str, Any]]:
 
 
 def mount_lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """What a mount knows of the file itself, and what follows, name and value."""
+    """What a mount knows of the file, and the target placement, name and value."""
     yield "reads", _reads(found)
     where = f"{format_size(found['on_flash'])} of {format_size(found['size'])}"
     yield "on flash", where + (", copied to disk as well" if found["mirrored"] else "")
@@ -296,7 +298,10 @@ def mount_lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         because = f"the directory {printable(found['pinned_by'])} pins it; see tierfs unpin -r"
     yield "wanted there", _prefix(found["wanted"]) + (f": {because}" if because else "")
     if found.get("waits"):
-        yield "not yet", WAITS[found["waits"]] + ("; nothing may go for it" * found["stuck"])
+        yield (
+            "not yet",
+            WAITS[found["waits"]] + ("; no file may leave flash for it" * found["stuck"]),
+        )
 
 
 def _answer(mountpoint: Path, inos: list[int]) -> dict[str, Any]:

@@ -28,15 +28,15 @@ tierfs policy check new.yaml && mv new.yaml policy.yaml && tierfs policy apply
     cls=Command,
     epilog=APPLY_EXAMPLES,
     name="apply",
-    short_help="Have a mount read its policy again.",
+    short_help="Make a mount reload its policy.",
 )
 @click.argument("mounted", metavar="[MOUNTPOINT|VOLUME.yaml]...", nargs=-1, type=PATH)
 def apply(mounted: tuple[Path, ...]) -> None:
-    """Have mounts read the policy that their volume file names; without a name, all of yours.
+    """Make mounts reload the policy that their volume file names; without a name, all of yours.
 
     Returns when the policy is in force. A wrong policy is refused with everything that is wrong
-    with it (exit code 2), and the last good one stays in force. A mount also reads its policy
-    when the file is saved, and at SIGHUP; this command says what came of it.
+    (exit code 2), and the last good one stays in force. A mount also reloads its policy when the
+    file is saved, and at SIGHUP; this command shows the outcome.
     """
     failures: list[TierfsError] = []
     for mountpoint in _mountpoints(mounted, failures):
@@ -51,12 +51,12 @@ def apply(mounted: tuple[Path, ...]) -> None:
 
 
 def _mountpoints(given: tuple[Path, ...], failures: list[TierfsError]) -> list[Path]:
-    """Where to ask; what cannot be found is added to ``failures``."""
+    """The mountpoints; an error for each that is not found is added to ``failures``."""
     listed = [mount for mount in mounts() if mount.is_tierfs]
     if not given:
         ours = [mount.path for mount in listed if os.geteuid() in (0, mount.owner)]
         if not ours:
-            failures.append(NotMounted("no tierfs mount of yours is there"))
+            failures.append(NotMounted("you have no tierfs mount"))
         return ours
     found = []
     for path in given:
@@ -68,16 +68,16 @@ def _mountpoints(given: tuple[Path, ...], failures: list[TierfsError]) -> list[P
 
 
 def mountpoint_of(given: Path) -> Path:
-    """The mountpoint that is meant by itself or by a volume file.
+    """The mountpoint, given by itself or by a volume file.
 
     Raises:
-        NotMounted: nothing is mounted of that volume file.
+        NotMounted: no mount was made of that volume file.
     """
     return _mountpoint(given, [mount for mount in mounts() if mount.is_tierfs])
 
 
 def _mountpoint(given: Path, listed: list[Mount]) -> Path:
-    """The mountpoint itself, or that of the volume which a file describes."""
+    """The mountpoint itself, or that of a volume file."""
     if not given.is_file():
         return given
     real = os.path.realpath(given)
@@ -91,12 +91,12 @@ def _mountpoint(given: Path, listed: list[Mount]) -> Path:
 
 
 def _applied(mountpoint: Path, *, needed: bool) -> str:
-    """What the mount says that it did.
+    """The outcome of a reload.
 
     Raises:
         ConfigError: the policy is wrong.
-        UsageError: the mount has none, though one is ``needed``.
-        NotMounted: nobody answers there.
+        UsageError: the mount has no policy, though one is ``needed``.
+        NotMounted: the daemon does not answer.
     """
     answer = ask(mountpoint, "policy apply")
     policy = answer["policy"]
@@ -132,16 +132,16 @@ MOVES = {
 
 
 @click.command(
-    cls=Command, epilog=PLAN_EXAMPLES, name="plan", short_help="Say what a mount would move now."
+    cls=Command, epilog=PLAN_EXAMPLES, name="plan", short_help="Show what a mount would move now."
 )
 @click.argument("mounted", metavar="MOUNTPOINT|VOLUME.yaml", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; sizes in bytes.")
 def plan(mounted: Path, *, as_json: bool) -> None:
-    """Say which moves the policy in force calls for now, in files and bytes, and why.
+    """Show which moves the policy in force calls for now, in files and bytes, and why.
 
-    Nothing is moved. The whole index is gone through by a process at idle priority, which holds
-    nobody up, and takes its time where no processor is idle. Heads that come back when they are
-    read next are not counted.
+    Nothing is moved. A process at idle priority reads the whole index, which delays no request, but
+    takes long if no processor is idle. Heads that come back when they are read next are not
+    counted.
     """
     planned = ask(mountpoint_of(mounted), "policy plan")
     if as_json:
@@ -156,7 +156,7 @@ def _facts(plan: dict[str, Any]) -> list[tuple[str, ...]]:
     used, capacity = format_size(plan["flash_used"]), format_size(plan["flash_capacity"])
     fullness = "too full" if plan["to_free"] else "not too full"
     return [
-        ("policy", plan["policy"] or "none: only what is asked for by hand is moved"),
+        ("policy", plan["policy"] or "none: only manual requests are moved"),
         ("files", f"{plan['files']:,}"),
         ("flash", f"{used} of {capacity}, {fullness}: evict above {marks[0]} down to {marks[1]}"),
     ]
@@ -174,17 +174,17 @@ def _moves(plan: dict[str, Any]) -> list[str]:
 
 
 def _too_much(plan: dict[str, Any]) -> list[str]:
-    """Whether more is to come to flash than there is room for."""
+    """A note if more is to be promoted than flash has room for."""
     coming = sum(move["bytes"] for move in plan["moves"] if move["move"] == "promote")
     room = max(0, plan["high_watermark"] - plan["flash_used"])
     if coming <= room:
         return []
     free = f"{format_size(room)} is free below the high watermark"
-    return ["", f"{free}: the rest comes when something else goes"]
+    return ["", f"{free}: the rest is promoted when other files leave flash"]
 
 
 def _waiting(plan: dict[str, Any]) -> list[str]:
-    """Why files that are to be moved have not been yet."""
+    """Why misplaced files have not been moved yet."""
     if not plan.get("misplaced"):
         return []
     return [

@@ -1,4 +1,4 @@
-"""``tierfs policy replay``: what would another policy have done with what was read?"""
+"""``tierfs policy replay``: what another policy would have done with recorded reads."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ tierfs policy replay images.access --policy new.yaml --json | jq .difference
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """The policies, the new one first; bytes of flash, and of a head where a policy says none."""
+class Settings:
+    """The policies, the new one first; bytes of flash, and of a head if a policy has none."""
 
     policies: tuple[Path, ...]
     flash: int
@@ -41,11 +41,11 @@ class Asked:
     cls=Command,
     epilog=EXAMPLES,
     name="replay",
-    short_help="Play an access log through a policy: what if?",
+    short_help="Play an access log through another policy.",
 )
 @click.argument("access_log", metavar="ACCESS-LOG", type=FILE)
 @click.option(
-    "--policy", "new", metavar="NEW.yaml", type=FILE, required=True, help="The policy in question."
+    "--policy", "new", metavar="NEW.yaml", type=FILE, required=True, help="The policy to try."
 )
 @click.option("--against", metavar="OLD.yaml", type=FILE, help="The policy to compare it with.")
 @click.option(
@@ -70,19 +70,19 @@ def command(
     flash: int | None,
     as_json: bool,
 ) -> None:
-    """Play ACCESS-LOG through a policy with a virtual clock, beside another one: what if?
+    """Play ACCESS-LOG through a policy with a virtual clock, and compare it with another one.
 
-    Nothing is read from the volume or moved. A mount records such a log when its volume file has a
-    section access_log; the older part, ACCESS-LOG.1, is played first where there is one.
+    Nothing is moved, and nothing is read from the volume. A mount records such a log if its volume
+    file has a section access_log; the older part, ACCESS-LOG.1, is played first if there is one.
     """
     recording = Recording(access_log)
-    asked = _asked(recording, (new, against), volume, flash)
+    asked = _settings_of(recording, (new, against), volume, flash)
     flashes = [
         SimulatedFlash(load_policy(policy, head=asked.head), asked.flash)
         for policy in asked.policies
     ]
     played = play(recording, flashes)
-    _tell_damage(recording)
+    _print_damage(recording)
     if not played.uses:
         raise UsageError(f"{access_log} has no access; a line is: SECONDS INODE BYTES [w]")
     ledgers = [flash.ledger for flash in flashes]
@@ -91,9 +91,9 @@ def command(
     )
 
 
-def _asked(
+def _settings_of(
     recording: Recording, given: tuple[Path, Path | None], volume: Path | None, flash: int | None
-) -> Asked:
+) -> Settings:
     new, against = given
     settings = load_volume_file(volume) if volume else None
     told = beginning_of(recording) or Beginning(0, 0, 0)
@@ -102,7 +102,7 @@ def _asked(
         raise UsageError("the log does not say how large flash is; name --flash SIZE or --volume")
     old = against or (settings.policy if settings else None)
     head = settings.head if settings else told.head or DEFAULT_HEAD
-    return Asked((new, old) if old else (new,), capacity, head)
+    return Settings((new, old) if old else (new,), capacity, head)
 
 
 def _capacity(settings: VolumeFile) -> int:
@@ -114,15 +114,15 @@ def _capacity(settings: VolumeFile) -> int:
     return facts.f_blocks * facts.f_frsize
 
 
-def _tell_damage(recording: Recording) -> None:
+def _print_damage(recording: Recording) -> None:
     for damaged in recording.damaged:
-        click.echo(f"{damaged}; the line is left out", err=True)
+        click.echo(f"{damaged}; the line is skipped", err=True)
     more = recording.damaged_count - len(recording.damaged)
     if more:
         click.echo(f"and {more:,} more lines that are damaged", err=True)
 
 
-def _table(asked: Asked, played: Played, ledgers: Sequence[Ledger]) -> str:
+def _table(asked: Settings, played: Played, ledgers: Sequence[Ledger]) -> str:
     first, *others = ledgers
     time = format_duration(played.last - played.first)
     head = f"{first.reads:,} reads in {time}, {format_size(asked.flash)} of flash"
@@ -157,7 +157,7 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f}"
 
 
-def _json(asked: Asked, played: Played, recording: Recording, ledgers: Sequence[Ledger]) -> str:
+def _json(asked: Settings, played: Played, recording: Recording, ledgers: Sequence[Ledger]) -> str:
     told: dict[str, Any] = {
         "log": {
             "files": [str(part) for part in recording.parts],
