@@ -1,4 +1,4 @@
-"""Giving way to others, tried in processes of their own: what is given away does not come back."""
+"""The priority of long work, tried in processes of their own: a lowered one stays lowered."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from tierfs.common.priority import LEAST_SHARE, STARVES_AFTER_S, Patience
+from tierfs.common.priority import MIN_SHARE, STARVATION_S, StarvationGuard
 
 SHOW = "print(os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0) == os.SCHED_IDLE)"
 
@@ -17,21 +17,21 @@ def shown(call: str) -> list[str]:
     return done.stdout.split()
 
 
-def test_a_process_comes_after_others_or_takes_what_nobody_wants() -> None:
-    assert shown("give_way(idle=False)") == ["10", "False"]
-    assert shown("give_way(idle=True)") == ["10", "True"]
+def test_a_process_gets_a_nice_value_or_idle_priority() -> None:
+    assert shown("lower_priority(idle=False)") == ["10", "False"]
+    assert shown("lower_priority(idle=True)") == ["10", "True"]
 
 
-def test_patience_ends_when_no_processor_is_ever_free() -> None:
+def test_a_process_that_starves_leaves_idle_priority() -> None:
     now, used = 0.0, 0.0
-    patience = Patience(lambda: now, lambda: used)
+    guard = StarvationGuard(lambda: now, lambda: used)
     before = os.sched_getscheduler(0)
-    assert not patience.ends()
-    now, used = STARVES_AFTER_S, 2 * LEAST_SHARE * STARVES_AFTER_S
-    assert not patience.ends()
-    now += STARVES_AFTER_S / 2
-    assert not patience.ends()
-    now += STARVES_AFTER_S
-    assert patience.ends()
-    assert not patience.ends()
+    assert not guard.check()
+    now, used = STARVATION_S, 2 * MIN_SHARE * STARVATION_S
+    assert not guard.check()
+    now += STARVATION_S / 2
+    assert not guard.check()
+    now += STARVATION_S
+    assert guard.check()
+    assert not guard.check()
     assert os.sched_getscheduler(0) == before

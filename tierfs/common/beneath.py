@@ -19,8 +19,8 @@ from typing import Final
 DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY
 """Flags to list or sync a directory with."""
 
-WAY: Final = os.O_PATH | os.O_DIRECTORY
-"""Flags to open a directory with for what lies in it."""
+PATH_DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY
+"""Flags to open a directory with, only to open what lies in it."""
 
 _PATH_ONLY: Final = os.O_PATH | os.O_NOFOLLOW
 _ALWAYS: Final = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
@@ -140,7 +140,7 @@ def parent_beneath(path: str, *, dir_fd: int) -> Iterator[tuple[int, str]]:
         OSError: as open(2).
     """
     above, _, name = path.rpartition("/")
-    fd = open_beneath(above or ".", WAY, dir_fd=dir_fd)
+    fd = open_beneath(above or ".", PATH_DIRECTORY, dir_fd=dir_fd)
     try:
         yield fd, name
     finally:

@@ -1,6 +1,6 @@
-"""Giving way to others: how a process of long work asks for what nobody else wants.
+"""The priority of a process for long work: low, but not so low that it starves.
 
-Linux, sched(7) and ioprio_set(2).
+Linux: sched(7), ioprio_set(2).
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-LATER: Final = 10
+NICE: Final = 10
 """The nice value (setpriority(2)) of long work: a tenth of an ordinary share."""
 
-STARVES_AFTER_S: Final = 5.0
-LEAST_SHARE: Final = 0.05
+STARVATION_S: Final = 5.0
+MIN_SHARE: Final = 0.05
 
 _IOPRIO_SET: Final = {"x86_64": 251, "aarch64": 30}
 """The system call has no wrapper in the C library."""
@@ -28,13 +28,13 @@ _WHO_PROCESS: Final = 1
 _PR_SET_PDEATHSIG: Final = 1
 
 
-def give_way(*, idle: bool) -> None:
-    """Let this process come after others; ``idle``: take only time that nobody wants.
+def lower_priority(*, idle: bool) -> None:
+    """Lower the priority of this process; ``idle``: run only when a processor is idle.
 
-    What cannot be had, as in a container that forbids it, is done without.
+    Ignores what is not permitted, as in some containers.
     """
     with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, LATER)
+        os.setpriority(os.PRIO_PROCESS, 0, NICE)
     if idle:
         with suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
@@ -43,12 +43,12 @@ def give_way(*, idle: bool) -> None:
         _libc().syscall(number, _WHO_PROCESS, 0, _IDLE_IO)
 
 
-class Patience:
-    """Keeps a process at idle priority from starving where no processor is ever free.
+class StarvationGuard:
+    """Keeps a process at idle priority from starving where no processor is ever idle.
 
-    To be asked now and then. A process that got less than `LEAST_SHARE` of the last seconds gives
-    up idle priority and keeps its nice value. Where that is not allowed (only root may leave
-    SCHED_IDLE at such a nice value, sched(7)) it goes on as it is.
+    `check` is to be called now and then. A process that got less than `MIN_SHARE` of the last
+    seconds leaves idle priority and keeps its nice value. Where that is not allowed (only root
+    may leave SCHED_IDLE at such a nice value, sched(7)) it goes on as it is.
     """
 
     def __init__(
@@ -59,14 +59,14 @@ class Patience:
         self._monotonic, self._used = monotonic, used
         self._since = monotonic(), used()
 
-    def ends(self) -> bool:
-        """Whether it just did, if it is time to look."""
+    def check(self) -> bool:
+        """Leave idle priority where the process starves; returns whether it just did."""
         since, before = self._since
         now, used = self._monotonic(), self._used()
-        if now - since < STARVES_AFTER_S:
+        if now - since < STARVATION_S:
             return False
         self._since = now, used
-        if used - before >= LEAST_SHARE * (now - since):
+        if used - before >= MIN_SHARE * (now - since):
             return False
         with suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))

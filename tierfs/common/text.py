@@ -1,4 +1,4 @@
-"""Text that others chose, for people: names of files, arguments, what a daemon says.
+"""Text that others chose, made safe to print: names of files, arguments, answers of a daemon.
 
 A terminal obeys escape sequences, and a log is read by lines: neither may come from a name.
 """

@@ -1,7 +1,7 @@
-"""Who else than root, or the user who runs this, could change what a path leads to.
+"""Whether anybody but root, or the user who runs this, can change what a path leads to.
 
-Like sshd's StrictModes (sshd_config(5)): whoever can write to a directory on the way can put
-something else there, so every directory is looked at, and every symbolic link.
+Like sshd's StrictModes (sshd_config(5)): whoever can write to a directory on the path can put
+something else there, so every directory and every symbolic link is checked.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Final, TypeVar
 
 from tierfs.common.errors import NotMounted, TierfsError
-from tierfs.common.priority import die_with_parent, give_way
+from tierfs.common.priority import die_with_parent, lower_priority
 from tierfs.daemon.interpreter import module_command
 
 T = TypeVar("T")
@@ -95,13 +95,13 @@ def _ending(code: int) -> str:
 def main() -> None:
     """The worker process: do one task."""
     die_with_parent()
-    give_way(idle=False)
+    lower_priority(idle=False)
     # Nothing but the reply may go there, whatever a library prints.
     reply = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     # Loading the task imports the modules that it needs: at low priority already.
     idle, function, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own daemon
-    give_way(idle=idle)
+    lower_priority(idle=idle)
     try:
         outcome = True, function(*arguments)
     except Exception as error:  # noqa: BLE001 - raised again by the daemon

@@ -23,7 +23,7 @@ from typing import NamedTuple, ParamSpec, TypeVar
 
 from tierfs.common.beneath import (
     DIRECTORY,
-    WAY,
+    PATH_DIRECTORY,
     NotAFile,
     mkdir_beneath,
     open_beneath,
@@ -196,7 +196,7 @@ class Removal:
     def _enter(self, ino: int) -> None:
         above = directory_path(ino)
         with suppress(FileNotFoundError):
-            self._above = open_beneath(above, WAY, dir_fd=self._root)
+            self._above = open_beneath(above, PATH_DIRECTORY, dir_fd=self._root)
         self._group = ino >> FILES_PER_DIRECTORY_BITS
 
     def _leave(self) -> None:
@@ -554,7 +554,7 @@ class ObjectStore:
             FileNotFoundError: there is no such directory.
         """
         path = directory_path(ino)
-        return _Open(self._calls.open_directory(path, WAY, dir_fd=self._directory))
+        return _Open(self._calls.open_directory(path, PATH_DIRECTORY, dir_fd=self._directory))
 
     def _open_directory(self, path: str) -> _Open:
         return _Open(self._calls.open_directory(path, DIRECTORY, dir_fd=self._directory))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from tierfs.common.errors import NotMounted
-from tierfs.common.priority import Patience, die_with_parent
+from tierfs.common.priority import StarvationGuard, die_with_parent
 from tierfs.metadata.inodes import Inode
 from tierfs.metadata.reader import SnapshotReader
 from tierfs.policy.model import Policy
@@ -297,10 +297,10 @@ def _gathered(request: ForecastRequest, checkpoints: int, part: Part) -> Gathere
     with ExitStack() as stack:
         index = stack.enter_context(closing(SnapshotReader(request.index, checkpoints)))
         evaluator = PolicyEvaluator(index, heat, request.policy)
-        patience = Patience()
+        guard = StarvationGuard()
 
         def look() -> bool:
-            patience.ends()
+            guard.check()
             return False
 
         return gather(
