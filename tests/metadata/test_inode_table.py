@@ -69,10 +69,10 @@ def test_names_that_roll_back_are_not_remembered(index: Index) -> None:
         index.dentries.point(1, b"second", first.ino)
         raise Undo
     with index.transaction():
-        assert index.dentries.present(1, b"new") is None
-        assert index.dentries.present(1, b"renamed") is None
-        assert index.dentries.present(1, b"first") == first
-        assert index.dentries.present(1, b"second") == second
+        assert index.dentries.find_within(1, b"new") is None
+        assert index.dentries.find_within(1, b"renamed") is None
+        assert index.dentries.find_within(1, b"first") == first
+        assert index.dentries.find_within(1, b"second") == second
 
 
 def test_names_are_known_by_what_the_transaction_made(index: Index) -> None:
@@ -80,10 +80,10 @@ def test_names_are_known_by_what_the_transaction_made(index: Index) -> None:
     with index.transaction():
         assert not index.dentries.rename(1, b"first", b"second", first.ino)
         index.dentries.point(1, b"second", first.ino)
-        assert index.dentries.present(1, b"second") == first
+        assert index.dentries.find_within(1, b"second") == first
         index.dentries.move((1, b"second"), (first.ino, b"moved"), second.ino, 5000)
-        assert index.dentries.present(1, b"second") is None
-        assert index.dentries.present(first.ino, b"moved") == second
+        assert index.dentries.find_within(1, b"second") is None
+        assert index.dentries.find_within(first.ino, b"moved") == second
 
 
 def test_more_names_than_are_remembered(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,7 @@ def test_more_names_than_are_remembered(index: Index, monkeypatch: pytest.Monkey
     made = [add(index, b"%d" % number) for number in range(10)]
     assert len(index.dentries._known) <= 3
     with index.transaction():
-        assert [index.dentries.present(1, b"%d" % number) for number in range(10)] == made
+        assert [index.dentries.find_within(1, b"%d" % number) for number in range(10)] == made
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])

@@ -86,12 +86,12 @@ class Attributes:
         if self._index.inodes.unreconciled:
             self._index.inodes.get(ino)  # reconciled now: inside a transaction it is not
         with self._index.transaction():
-            row = self._index.inodes.present(ino)
+            row = self._index.inodes.find_within(ino)
             columns = _columns(row, changes, caller)
             columns["ctime"] = self._clock()
             inode = self._index.inodes.change(row, **columns)
             if changes.mode is not None:
-                stored = self._index.xattrs.present(ino, acl.ACCESS)
+                stored = self._index.xattrs.find_within(ino, acl.ACCESS)
                 if stored is not None:
                     changed = acl.after_chmod(acl.parse(stored), inode.mode)
                     self._index.xattrs.put(ino, acl.ACCESS, acl.render(changed))

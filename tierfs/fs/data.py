@@ -515,7 +515,7 @@ class Data:
             self._dirty.distrust(ino)
             self._index.inodes.store([ino])
             self._index.pending_truncations.add(ino)
-            row = self._index.inodes.present(ino)
+            row = self._index.inodes.find_within(ino)
             if row.version == 0:  # it has had a byte now
                 self._index.inodes.change(row, version=1)
 

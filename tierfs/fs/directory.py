@@ -83,12 +83,12 @@ class Directories:
 
     def get(self, ino: int) -> Inode:
         """The directory (ENOTDIR, ESTALE)."""
-        return as_directory(self._index.inodes.present(ino))
+        return as_directory(self._index.inodes.find_within(ino))
 
     def find(self, parent: int, name: bytes) -> Inode | None:
         """What ``name`` is, or None (ENAMETOOLONG, EINVAL)."""
         check_name(name)
-        return self._index.dentries.present(parent, name)
+        return self._index.dentries.find_within(parent, name)
 
     def entry(self, parent: int, name: bytes) -> Inode:
         """What ``name`` is (ENOENT, ENAMETOOLONG, EINVAL)."""
@@ -102,7 +102,7 @@ class Directories:
 
         That it is free (EEXIST) the index finds out when the entry is inserted.
         """
-        directory = as_directory(self._index.inodes.present(parent))
+        directory = as_directory(self._index.inodes.find_within(parent))
         check_name(name)
         return as_present(directory)
 
@@ -115,7 +115,7 @@ class Directories:
 
     def touch(self, ino: int, *, links: int = 0) -> None:
         """Mark a directory changed; ``links`` subdirectories were added or removed."""
-        self.touch_as_read(self._index.inodes.present(ino), links=links)
+        self.touch_as_read(self._index.inodes.find_within(ino), links=links)
 
     def touch_as_read(self, directory: Inode, *, links: int = 0) -> None:
         """The same of one whose row was read in the same transaction and not changed since."""

@@ -258,7 +258,7 @@ class Namespace:
             self._reclaimer.add_unlinked(inode.ino)
 
     def _linkable(self, ino: int) -> Inode:
-        inode = self._index.inodes.present(ino)
+        inode = self._index.inodes.find_within(ino)
         if is_directory(inode):
             raise FsError(errno.EPERM)
         if inode.nlink == 0 and ino not in self._nameless:
@@ -279,7 +279,7 @@ class Namespace:
     ) -> Inode:
         """A new inode under a free name or none; it inherits what the directory has to pass on."""
         index = self._index
-        default = index.xattrs.present(directory.ino, acl.DEFAULT)
+        default = index.xattrs.find_within(directory.ino, acl.DEFAULT)
         inherited = None
         if default is not None:  # it takes the place of the umask (acl(5))
             inherited = acl.inherit(default, mode)
@@ -374,7 +374,7 @@ class Renames:
     def _is_inside(self, directory: int, ancestor: int) -> bool:
         """Whether ``directory`` is ``ancestor`` or below it."""
         while directory not in {ancestor, ROOT}:
-            directory = self._index.inodes.present(directory).parent
+            directory = self._index.inodes.find_within(directory).parent
         return directory == ancestor
 
     def _move(self, source: DentryKey, inode: Inode, target: DentryKey) -> Inode | None:

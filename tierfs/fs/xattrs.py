@@ -106,7 +106,7 @@ class ExtendedAttributes:
         if len(value) > VALUE_MAX:
             raise FsError(errno.E2BIG)
         with self._index.transaction():
-            inode = self._index.inodes.present(ino)
+            inode = self._index.inodes.find_within(ino)
             self._check_flags(ino, name, flags)
             if name.startswith(VIRTUAL):
                 self.virtual.set(ino, name, value, caller)
@@ -123,7 +123,7 @@ class ExtendedAttributes:
         """
         _check_known(name)
         with self._index.transaction():
-            inode = self._index.inodes.present(ino)
+            inode = self._index.inodes.find_within(ino)
             if name.startswith(VIRTUAL):
                 removed = self.virtual.remove(ino, name, caller)
             elif removed := self._index.xattrs.delete(ino, name):
@@ -159,7 +159,7 @@ class ExtendedAttributes:
     def _store(self, ino: int, name: bytes, value: bytes | None) -> bool:
         """Store or, if None, delete; False when nothing changed: then ctime stays, as on ext4."""
         small = value is None or len(value) <= COMPARED
-        if small and self._index.xattrs.present(ino, name) == value:
+        if small and self._index.xattrs.find_within(ino, name) == value:
             return False
         if value is None:
             return self._index.xattrs.delete(ino, name)

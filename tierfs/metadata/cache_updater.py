@@ -37,7 +37,7 @@ class MetadataCache(Protocol):
         """The inode is this; what is known of its extended attributes stays."""
 
     def change_inode(self, row: Inode, /) -> None:
-        """The inode was changed to this, by a commit; whoever remembers what it was is told."""
+        """A commit changed the inode to this: attributes that the kernel may hold are outdated."""
 
     def drop_inode(self, ino: int, /) -> None:
         """Nothing is known of the inode, its names and extended attributes any longer."""
@@ -67,7 +67,7 @@ class MetadataCache(Protocol):
         """A directory lists other names than before."""
 
     def committed(self) -> None:
-        """Something changed: what was derived from the rows is old."""
+        """Something changed: what was derived from the rows is outdated."""
 
     def clear(self) -> None:
         """Nothing is known of anything any longer."""
@@ -124,7 +124,7 @@ class CacheUpdater:
     def __init__(self) -> None:
         self._cache: MetadataCache = NoMetadataCache()
         self.enabled = False
-        """Whether the cache keeps what it is told: else it need not be told of reads."""
+        """Whether there is a cache that keeps rows; otherwise reads need not fill it."""
         self.withheld: dict[int, int] = {}
         """Inodes whose rows the cache is not given: see ``InodeTable.unreconciled``."""
         self._inodes: dict[int, Inode | None] = {}
@@ -134,7 +134,7 @@ class CacheUpdater:
         self._made: set[int] = set()
 
     def attach_cache(self, cache: MetadataCache) -> None:
-        """From now on; ``cache`` holds nothing yet."""
+        """Update ``cache``, which holds nothing yet, from now on."""
         self._cache, self.enabled = cache, not isinstance(cache, NoMetadataCache)
 
     # ---------------------------------------------------------------- inside a transaction
@@ -176,7 +176,7 @@ class CacheUpdater:
     # ---------------------------------------------------------------- its end
 
     def commit(self) -> None:
-        """Tell what was changed; if that fails, the cache is emptied, since it may be old."""
+        """Put the changes into the cache; if that fails, clear it, since it may be outdated."""
         if not (self._inodes or self._dentries or self._xattrs):
             return
         try:
@@ -198,7 +198,7 @@ class CacheUpdater:
         return list(self._dentries)
 
     def roll_back(self) -> None:
-        """Withdraw what was to be changed: a COMMIT that failed may have been made all the same."""
+        """Drop what was to be changed: a COMMIT that failed may have taken effect."""
         for ino in self._inodes:
             self._cache.drop_inode(ino)
         for parent, name in self._dentries:
@@ -256,7 +256,7 @@ class CacheUpdater:
         self._cache.put_dentry(parent, name, inode.ino)
 
     def fill_negative(self, parent: int, name: bytes) -> None:
-        """A name was asked for that is not there."""
+        """A name was looked up that does not exist."""
         self._cache.put_dentry(parent, name, ABSENT)
 
     def fill_xattrs(self, ino: int, pairs: Pairs) -> None:

@@ -1,4 +1,4 @@
-"""The directory entries."""
+"""The dentries: names in directories, and listings in pages."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Dentries:
         self._xattrs = xattrs
         self._updater = updater
         self._known: dict[DentryKey, int] = {}
-        """What names lead to that were made lately, used and changed inside transactions."""
+        """Inode numbers of names that were made lately; used and changed inside transactions."""
 
     def find(self, parent: int, name: bytes) -> Inode | None:
         """What ``name`` refers to in the directory ``parent``, or None."""
@@ -79,11 +79,11 @@ class Dentries:
             return self._inodes.find(inode.ino)
         return inode
 
-    def present(self, parent: int, name: bytes) -> Inode | None:
-        """The same as the present transaction, which this is called inside of, has made it.
+    def find_within(self, parent: int, name: bytes) -> Inode | None:
+        """The same inside a transaction, as that has made it.
 
         Raises:
-            FsError: ESTALE, it refers to an inode that there is not: the index is damaged.
+            FsError: ESTALE, it refers to an inode that does not exist: the index is damaged.
         """
         ino = self._known.get((parent, name))
         if ino is None:
@@ -91,10 +91,10 @@ class Dentries:
             if row is None:
                 return None
             (ino,) = row
-        return self._inodes.present(ino)
+        return self._inodes.find_within(ino)
 
     def insert(self, parent: int, name: bytes, ino: int, cookie: int) -> None:
-        """Add an entry; ``cookie`` grows with every one that is added.
+        """Add a dentry; ``cookie`` grows with every one that is added.
 
         Raises:
             FsError: EEXIST, the name is taken; the transaction is to be rolled back.
@@ -111,14 +111,14 @@ class Dentries:
         self._note(parent, name, ino)
 
     def point(self, parent: int, name: bytes, ino: int) -> None:
-        """Make an entry refer to another inode; it keeps its place in the listing."""
+        """Make a dentry refer to another inode; it keeps its place in the listing."""
         self._database.execute(
             "UPDATE entry SET ino = ? WHERE parent = ? AND name = ?", ino, parent, name
         )
         self._note(parent, name, ino)
 
     def rename(self, parent: int, name: bytes, new_name: bytes, ino: int) -> bool:
-        """Give an entry of ``ino`` another name, if that is free; its place in the listing stays.
+        """Give a dentry of ``ino`` another name, if that is free; its place in the listing stays.
 
         Returns whether it was free.
         """
@@ -136,7 +136,7 @@ class Dentries:
         return renamed > 0
 
     def move(self, source: DentryKey, target: DentryKey, ino: int, cookie: int) -> None:
-        """Move an entry of ``ino`` to a free name in another directory, as one just added."""
+        """Move a dentry of ``ino`` to a free name in another directory, as if added there."""
         self._database.execute(
             "UPDATE entry SET parent = ?, name = ?, cookie = ? WHERE parent = ? AND name = ?",
             *target,
@@ -147,19 +147,19 @@ class Dentries:
         self._note(*target, ino)
 
     def delete(self, parent: int, name: bytes) -> None:
-        """Remove an entry."""
+        """Remove a dentry."""
         self._database.execute("DELETE FROM entry WHERE parent = ? AND name = ?", parent, name)
         self._note(parent, name, ABSENT)
 
     def is_empty(self, parent: int) -> bool:
-        """Whether a directory has no entry but . and .."""
+        """Whether a directory has no dentry, that is, nothing but . and .."""
         return self._database.row("SELECT 1 FROM entry WHERE parent = ? LIMIT 1", parent) is None
 
     def after(self, parent: int, cookie: int) -> Iterator[Dentry]:
-        """The entries behind ``cookie``, newest first, fetched a page at a time.
+        """The dentries behind ``cookie``, newest first, fetched a page at a time.
 
-        Newest first, so that what is made while a listing is under way is made behind it: a program
-        that makes a file for each one that it lists comes to an end.
+        Newest first, so that a file made during a listing is not listed: a program that makes a
+        file for each one that it lists comes to an end.
         """
         page = FIRST_PAGE
         stored = END - cookie
@@ -217,7 +217,7 @@ class Dentries:
         return None if row is None else bytes(row[0])
 
     def roll_back(self, places: Iterable[DentryKey]) -> None:
-        """Forget what a transaction that rolls back has made of these."""
+        """Forget what a rolled-back transaction made of these."""
         for place in places:
             self._known.pop(place, None)
 

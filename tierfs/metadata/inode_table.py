@@ -142,8 +142,8 @@ class InodeTable:
             raise FsError(errno.ESTALE)
         return inode
 
-    def present(self, ino: int) -> Inode:
-        """The inode as the present transaction, which this is called inside of, has made it.
+    def find_within(self, ino: int) -> Inode:
+        """The inode inside a transaction, as that has made it.
 
         Raises:
             FsError: ESTALE, there is none.

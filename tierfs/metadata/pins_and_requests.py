@@ -1,4 +1,4 @@
-"""What people asked for by hand: files that stay on flash, and files to be moved."""
+"""The orders of users: pins, which keep files on flash, and requests to move a file once."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class PinsAndRequests:
         )
 
     def unpin(self, ino: int) -> bool:
-        """Let a file go again; False: it was not pinned."""
+        """Remove a pin; False: there was none."""
         return self._database.execute("DELETE FROM pin WHERE ino = ?", ino) > 0
 
     def pin_of(self, ino: int) -> Pin | None:
@@ -55,13 +55,13 @@ class PinsAndRequests:
         return self._database.row("SELECT 1 FROM pin WHERE below = 1 LIMIT 1") is not None
 
     def request(self, request: Request) -> None:
-        """Note that a file is to be moved; replaces an earlier request."""
+        """Store a request to move a file; replaces an earlier one."""
         self._database.execute(
             "INSERT OR REPLACE INTO request (ino, prefix) VALUES (?, ?)", *request
         )
 
     def request_of(self, ino: int) -> Request | None:
-        """What is asked for and not done yet."""
+        """The file's request, if it is not done yet."""
         row = self._database.row("SELECT ino, prefix FROM request WHERE ino = ?", ino)
         return None if row is None else Request._make(row)
 
@@ -72,6 +72,6 @@ class PinsAndRequests:
         )
 
     def forget(self, *inos: int) -> None:
-        """These inodes are gone."""
+        """Remove the pins and requests of inodes that are gone."""
         self._database.execute_for("DELETE FROM pin WHERE ino = ?", inos)
         self._database.execute_for("DELETE FROM request WHERE ino = ?", inos)

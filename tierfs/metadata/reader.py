@@ -106,7 +106,7 @@ class IndexReader:
         return [inode_of(row) for row in rows], end if end < self.last_inode() else 0
 
     def alone(self, after: int, span: int) -> tuple[int | None, int]:
-        """When the oldest file that only flash has was changed last, in nanoseconds.
+        """When the least recently changed file without a mirror was changed, in nanoseconds.
 
         Of the ``span`` inode numbers behind ``after``; None: there is none. Also as `files`.
         """
@@ -149,7 +149,7 @@ class IndexReader:
         return b"/" if path == b"" else path
 
     def below(self, directory: int, after: int, limit: int) -> list[tuple[int, int, int]]:
-        """Places, inode numbers and modes of the ``limit`` next entries behind a place."""
+        """Cookies, inode numbers and modes of the ``limit`` next dentries behind a cookie."""
         return [
             (place, ino, mode) for place, ino, mode in self._rows(_BELOW, directory, after, limit)
         ]

@@ -137,7 +137,7 @@ def translating(path: Path) -> Iterator[None]:
 
 
 def _io_error(exc: Exception) -> str:
-    """SQLite's own word for every call is "disk I/O error"; the extended code names the call."""
+    """SQLite's message is "disk I/O error" for every call; the extended code names the call."""
     name = getattr(exc, "sqlite_errorname", "SQLITE_IOERR")
     call = name.removeprefix("SQLITE_IOERR").strip("_").lower().replace("_", " ")
     return f"its device failed{f' ({call})' if call else ''}: see the kernel's log ({exc})"

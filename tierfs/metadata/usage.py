@@ -62,12 +62,12 @@ class UsageCounts:
         """Whether they have changed since they were written."""
 
     def usage(self) -> IndexUsage:
-        """The counts; unless ``exact`` they go by a checkpoint before an unclean end."""
+        """The counts; unless ``exact``, those of a checkpoint before an unclean end."""
         return IndexUsage._make(self._sums)
 
     @property
     def exact(self) -> bool:
-        """Whether they are right, and not being counted anew."""
+        """Whether they are right, and no recount is under way."""
         return self._recount is None
 
     def commit(self) -> None:
@@ -88,7 +88,7 @@ class UsageCounts:
                 _add(sums, after, 1)
 
     def roll_back(self) -> None:
-        """They have not."""
+        """The pending rows have not changed."""
         self.pending.clear()
 
     def recount(self) -> bool:

@@ -1,4 +1,4 @@
-"""The extended attributes."""
+"""The extended attributes: values by inode and name."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ class Xattrs:
         """The value, or None."""
         with self._database.lock:  # or the transaction may be another thread's
             if self._database.in_transaction:
-                return self.present(ino, name)
+                return self.find_within(ino, name)
             self._fill_all(ino)
             row = self._database.row(_STORED, ino, name)
             return None if row is None else bytes(row[0])
 
-    def present(self, ino: int, name: bytes) -> bytes | None:
-        """The value as the present transaction, which this is called inside of, has made it.
+    def find_within(self, ino: int, name: bytes) -> bytes | None:
+        """The value inside a transaction, as that has made it.
 
-        Each file that is made asks for its directory's default list, mostly in vain.
+        Each new file needs the default ACL of its directory, which mostly has none.
         """
         names = self._known.get(ino)
         if names is None:
@@ -108,7 +108,7 @@ class Xattrs:
             self._updater.fill_xattrs(ino, self._pairs(ino))
 
     def roll_back(self, inos: Iterable[int]) -> None:
-        """Forget what a transaction that rolls back has made of these."""
+        """Forget what a rolled-back transaction made of these."""
         for ino in inos:
             self._known.pop(ino, None)
 
@@ -132,7 +132,7 @@ class Xattrs:
         self._known[ino] = names or _NONE
 
     def _fill_all(self, ino: int) -> None:
-        """Who asks for one of an inode's asks for others soon, above all for some it lacks."""
+        """A request for one attribute is soon followed by others, most of them for absent ones."""
         if not self._updater.enabled:
             return
         with self._database.lock:
