@@ -118,7 +118,7 @@ class CoreVolume:
             entries += page
         assert [entry.name for entry in entries[:2]] == [b".", b".."]
         for entry in entries[2:]:
-            self.fs.listing.refer(entry)
+            self.fs.listing.count_lookup(entry)
             self.known(entry.inode)
         return entries[2:]
 

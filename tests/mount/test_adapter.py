@@ -32,13 +32,14 @@ def test_a_size_is_that_of_when_it_was_asked_for(
         writeback=False,
         initialised=lambda: None,
     )
-    count = volume.fs.data.allocated
+    tiers = volume.fs._tiers
+    count = tiers.allocated
 
     def counting_beside_a_write(inode: Inode) -> int:
         volume.fs.data.write(ino, 1 << 20, b"more")
         return count(inode)
 
-    monkeypatch.setattr(volume.fs.data, "allocated", counting_beside_a_write)
+    monkeypatch.setattr(tiers, "allocated", counting_beside_a_write)
     told = trio.run(adapter.getattr, ino, cast("Any", None))
     assert told.st_size == 1 << 20
     assert volume.fs.attributes.get(ino).size == (1 << 20) + 4

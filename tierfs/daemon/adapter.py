@@ -221,7 +221,7 @@ class Adapter(pyfuse3.Operations):
                     attributes = entry_attributes(entry.inode)
                     if not pyfuse3.readdir_reply(token, entry.name, attributes, entry.cookie):
                         return
-                    self.fs.listing.refer(entry)
+                    self.fs.listing.count_lookup(entry)
                     start_id = entry.cookie
             except Unreconciled as exc:
                 await self._in_thread(

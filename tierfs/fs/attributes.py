@@ -13,6 +13,7 @@ from tierfs.fs import acl
 from tierfs.fs.data import Data
 from tierfs.fs.locks import WouldBlock
 from tierfs.fs.permissions import PERMISSIONS, PRIVILEGED, Caller, set_by, without_set_id
+from tierfs.fs.tiers import Tiers
 from tierfs.metadata.index import Index
 from tierfs.metadata.inodes import Columns, Inode
 
@@ -38,8 +39,9 @@ class Attributes:
         FsError: ESTALE no such inode, and what truncation raises.
     """
 
-    def __init__(self, index: Index, data: Data, clock: Clock) -> None:
+    def __init__(self, index: Index, tiers: Tiers, data: Data, clock: Clock) -> None:
         self._index = index
+        self._tiers = tiers
         self._data = data
         self._clock = clock
 
@@ -59,7 +61,7 @@ class Attributes:
             return blocks_of(inode)
         if not wait:
             raise WouldBlock
-        return min(blocks_of(inode), -(-self._data.allocated(inode) // SECTOR))
+        return min(blocks_of(inode), -(-self._tiers.allocated(inode) // SECTOR))
 
     def readlink(self, ino: int) -> bytes:
         """The target of a symbolic link (readlink(2)); EINVAL for anything else."""

@@ -164,7 +164,7 @@ class Data:
     def read(self, ino: int, offset: int, length: int, *, wait: bool = True) -> bytes:
         """The bytes at ``offset``; fewer than ``length`` only at the end of the file."""
         extent = Extent(offset, length)
-        data = self.settled(
+        data = self.unless_migrated(
             ino, lambda inode: self.load(inode, clip(extent, inode.size), wait=wait)
         )
         self.activity.read(ino, len(data))
@@ -192,12 +192,12 @@ class Data:
         if not data:
             return 0
         if self._dirty.full:
-            self._make_way(wait=wait)
+            self._free_descriptors(wait=wait)
         self._locks.acquire(ino, wait=wait)
         try:
             self._migrations.invalidate(ino)
             if not self._write_in_place(ino, offset, end, data, wait=wait, buffered=buffered):
-                inode = self._placed(self._file(ino))
+                inode = self._allocated(self.file(ino))
                 change = _Change(inode, max(inode.size, end), offset, data)
                 self._put(change, wait=wait, buffered=buffered)
         finally:
@@ -232,10 +232,12 @@ class Data:
                 return False
         elif (
             fd < 0
-            or not file.exact[at]
+            or not file.exact[at]  # bytes behind the end would become part of the file
+            # On disk: only behind the head, and where there is a tail already.
             or (at == DISK and (offset < prefix or size <= prefix or not (wait or buffered)))
+            # A file that reaches its prefix gets a tail, which must begin with an exact object.
             or (at == FLASH and grown >= prefix and not file.exact[DISK])
-            or (grown > size and not file.trusted)
+            or (grown > size and not file.trusted)  # the index must learn of the size at once
         ):
             return False
         try:
@@ -259,12 +261,12 @@ class Data:
     def truncate(
         self, ino: int, size: int, *, caller: Caller = PRIVILEGED, wait: bool = True
     ) -> None:
-        """Cut the file or extend it with a hole (truncate(2)). Marks mtime and ctime."""
+        """Shorten the file, or extend it with a hole (truncate(2)). Marks mtime and ctime."""
         if self._dirty.full:
-            self._make_way(wait=wait)
+            self._free_descriptors(wait=wait)
         with self._locks.hold(ino, wait=wait):
             self._migrations.invalidate(ino)
-            inode = self._placed(self._file(ino))
+            inode = self._allocated(self.file(ino))
             if size > inode.size:
                 self._put(_Change(inode, size, inode.size, b"", caller), wait=wait)
             else:
@@ -285,10 +287,10 @@ class Data:
         the times are marked; None: nothing.
         """
         if self._dirty.full:
-            self._make_way(wait=wait)
+            self._free_descriptors(wait=wait)
         with self._locks.hold(ino, wait=wait):
             self._migrations.invalidate(ino)
-            inode = self._placed(self._file(ino))
+            inode = self._allocated(self.file(ino))
             planned = plan(inode)
             if planned is None:
                 return
@@ -310,40 +312,33 @@ class Data:
             raise WouldBlock
         inode = self._index.inodes.cached(ino)
         if inode is None or not stat.S_ISREG(inode.mode):
-            self._file(ino)
+            self.file(ino)
         try:
             self._syncer.sync(ino)
         except Damage as exc:
-            self._report(self._file(ino), exc)
+            self._report(self.file(ino), exc)
             raise
         self._index.sync()
         if self._mirrors.at_sync(ino):
             self._mirrors.ensure(ino)
 
-    def allocated(self, inode: Inode) -> int:
-        """Bytes that the file takes in both directories, holes left out; waits for the disk.
-
-        More where a filesystem below has allocated ahead, or for an instant while the file moves.
-        """
-        return self._tiers.allocated(inode)
-
-    def settled(self, ino: int, operation: Callable[[Inode], T]) -> T:
-        """Run ``operation``, again if the file was moved meanwhile: then no damage counts."""
+    def unless_migrated(self, ino: int, operation: Callable[[Inode], T]) -> T:
+        """Run ``operation``, again if the file was migrated meanwhile: then no damage counts."""
         while True:
-            inode = self._file(ino)
+            inode = self.file(ino)
             try:
                 result = operation(inode)
             except Damage as exc:
-                if self._is_as_it_was(inode):
+                if self._is_unchanged(inode):
                     self._report(inode, exc)
                     raise
             else:
-                # A read that meets the end of an object being cut may find zeros before it.
+                # A read that meets the end of an object being shortened may find zeros before it.
                 now = self._index.inodes.find(ino)
                 if now is None or now.prefix == inode.prefix:
                     return result
 
-    def _is_as_it_was(self, inode: Inode) -> bool:
+    def _is_unchanged(self, inode: Inode) -> bool:
         return self._index.inodes.get(inode.ino).version == inode.version
 
     def load(self, inode: Inode, extent: Extent, *, wait: bool) -> bytes:
@@ -353,7 +348,7 @@ class Data:
         except (Damage, OSError) as exc:
             if not inode.mirrored or errno_of(exc) != errno.EIO:
                 raise
-            if isinstance(exc, Damage) and not self._is_as_it_was(inode):
+            if isinstance(exc, Damage) and not self._is_unchanged(inode):
                 raise
             data = self._tiers.read(inode._replace(prefix=0), extent, wait=wait)
             self._mirror_reads.inc()
@@ -364,14 +359,15 @@ class Data:
         self._damage.inc()
         log.error("%s: %s", path_of(self._index, inode), exc)
 
-    def _file(self, ino: int) -> Inode:
+    def file(self, ino: int) -> Inode:
+        """The inode of a regular file."""
         inode = self._index.inodes.get(ino)
         if not stat.S_ISREG(inode.mode):
             raise FsError(errno.EISDIR if stat.S_ISDIR(inode.mode) else errno.EINVAL)
         return inode
 
-    def _placed(self, inode: Inode) -> Inode:
-        """A file without a byte goes where there is room now; not one whose head has been begun."""
+    def _allocated(self, inode: Inode) -> Inode:
+        """A file without a byte goes where there is room now, unless its head has been begun."""
         if inode.size or inode.prefix == 0:
             return inode
         file = self._dirty.get(inode.ino)
@@ -380,8 +376,8 @@ class Data:
         prefix = self._allocator.fit(inode.prefix)
         return inode if prefix == inode.prefix else inode._replace(prefix=prefix)
 
-    def _make_way(self, *, wait: bool) -> None:
-        """Too many descriptors of dirty files are held: sync them all first."""
+    def _free_descriptors(self, *, wait: bool) -> None:
+        """Too many are held: sync all dirty files, which closes them."""
         if not wait:
             raise WouldBlock
         with suppress(OSError):  # it sticks to the files that it is about
@@ -406,7 +402,7 @@ class Data:
                 # The disk is full. What was unlinked a moment ago may still be there.
                 if exc.errno not in NO_ROOM or not self._reclaimer.drain():
                     raise
-                change = change._replace(inode=self._file(change.inode.ino))
+                change = change._replace(inode=self.file(change.inode.ino))
                 self._put_once(change, wait=wait, buffered=buffered)
         except Damage as exc:
             damaged = change.inode
@@ -429,22 +425,25 @@ class Data:
                 spilled = self._mirrors.spill(change.inode, mirrored=change.mirror_ended)
                 change = change._replace(inode=spilled)
                 file = self._write_objects(change, wait=wait, buffered=buffered)
+            row = self._index.inodes.cached(file.ino)
+            if (
+                change.data
+                and row is not None
+                and (row.prefix, row.mirrored) == (change.inode.prefix, change.inode.mirrored)
+                and (change.size == row.size or file.trusted)
+            ):
+                hole = change.skips_block
+                file.version = self._index.inodes.defer(
+                    file.ino, change.size, self._clock(), hole=hole
+                )
+                self.activity.changed(file.ino)
+            else:
+                self._commit(change)
         except Exception:
+            # It is tried again, perhaps when others may change the object that the bytes are in.
             if not isinstance(change.data, (*IN_MEMORY, Content)):
-                change.data.fetch()  # it is tried again, perhaps when others may change the file
+                change.data.fetch()
             raise
-        row = self._index.inodes.cached(file.ino)
-        if (
-            change.data
-            and row is not None
-            and (row.prefix, row.mirrored) == (change.inode.prefix, change.inode.mirrored)
-            and (change.size == row.size or file.trusted)
-        ):
-            hole = change.skips_block
-            file.version = self._index.inodes.defer(file.ino, change.size, self._clock(), hole=hole)
-            self.activity.changed(file.ino)
-        else:
-            self._commit(change)
 
     def _write_objects(self, change: _Change, *, wait: bool, buffered: bool) -> DirtyFile:
         """Put the bytes in place and give both objects their lengths; the file is dirty then.

@@ -145,7 +145,7 @@ class Listing:
     def after(self, ino: int, cookie: int = 0) -> Iterator[Dentry]:
         """The entries behind ``cookie``; 0: all of them, ``.`` and ``..`` first (getdents(2)).
 
-        No lookup is counted: ``refer`` to each entry that the kernel is told of.
+        No lookup is counted: ``count_lookup`` of each entry that the kernel is told of.
 
         Raises:
             FsError: ENOTDIR, ESTALE.
@@ -166,7 +166,7 @@ class Listing:
         ]
         self._index.dentries.fill_listing(ino, cookie, dots)
 
-    def refer(self, entry: Dentry) -> None:
+    def count_lookup(self, entry: Dentry) -> None:
         """Count a lookup of a listed inode, as READDIRPLUS does; not of ``.`` and ``..``."""
         if entry.cookie > DOTDOT_COOKIE:
             self._lookup_counts.add(entry.inode.ino)

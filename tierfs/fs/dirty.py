@@ -164,10 +164,10 @@ class DirtySet:
         shrinks = size < row.size
         file = self.files.get(row.ino)
         if file is None:
-            lower = min(row.size, size)
-            file = DirtyFile(row.ino, lower)
+            synced_size = min(row.size, size)
+            file = DirtyFile(row.ino, synced_size)
             file.trusted = not shrinks
-            self._index.dirty.put(row.ino, lower, exact=file.trusted)
+            self._index.dirty.put(row.ino, synced_size, exact=file.trusted)
             self.files[row.ino] = file
         else:
             file.undo_state = file.synced_size, file.error, file.trusted
@@ -185,12 +185,12 @@ class DirtySet:
         file.version = row.version + 1
         return file
 
-    def set_row(self, file: DirtyFile, lower: int, *, trusted: bool) -> None:
+    def set_row(self, file: DirtyFile, synced_size: int, *, trusted: bool) -> None:
         """Change the row, or give it one; inside a transaction."""
         if self.files.get(file.ino) is file:  # else the inode is gone
-            self._index.dirty.put(file.ino, lower, exact=trusted)
+            self._index.dirty.put(file.ino, synced_size, exact=trusted)
             file.has_row = True
-        file.synced_size, file.trusted = lower, trusted
+        file.synced_size, file.trusted = synced_size, trusted
 
     def undo(self, file: DirtyFile) -> None:
         """The transaction of a change was rolled back."""
@@ -282,7 +282,7 @@ class DirtySet:
         if not all(file.exact[at] for at in looked):
             if not wait:
                 raise WouldBlock
-            self._cut(file, inode)
+            self._trim(file, inode)
         file.needs_trim &= not all(file.exact)
 
     def _replace(self, file: DirtyFile, at: int) -> None:
@@ -295,7 +295,7 @@ class DirtySet:
             file.emptied_at[at] = 0
             self._let_go(file, [at])
 
-    def _cut(self, file: DirtyFile, inode: Inode) -> None:
+    def _trim(self, file: DirtyFile, inode: Inode) -> None:
         """Trim both objects, once the index that says how long they are survives a power cut."""
         self._index.sync()
         self._tiers.trim(inode)

@@ -83,7 +83,7 @@ class FileSystem:
         )
         self.activity = self.data.activity
         self.ranges = Ranges(index, tiers, self.data, locks)
-        self.attributes = Attributes(index, self.data, clock)
+        self.attributes = Attributes(index, tiers, self.data, clock)
         self.xattrs = ExtendedAttributes(index, volume, head, clock)
         self.cache_fill = CacheFill(index)
         self.listing = Listing(index, self.lookup_counts)

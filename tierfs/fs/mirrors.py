@@ -107,7 +107,7 @@ class Mirrors:
         with self._index.transaction():
             self._index.pending_truncations.add(ino)  # whichever copy is one too many in the end
         self._reclaimer.add_truncation(ino)
-        self._syncer.check_flash(ino)
+        self._syncer.sync_flash(ino)
         if not (mirrored and self._tiers.mirror_is_whole(inode)):
             self._tiers.spill(inode)
         with self._index.transaction():

@@ -99,11 +99,11 @@ class Namespace:
         uses it. An inode without a name is not found again (ESTALE): it is about to be freed.
         """
         if name in BY_NUMBER:
-            return self._referred(self._by_number(parent, name))
+            return self._looked_up(self._by_number(parent, name))
         inode = self._found(parent, name)
         if inode is None:
             raise FsError(errno.ENOENT)
-        return self._referred(inode)
+        return self._looked_up(inode)
 
     def fill(self, parent: int, name: bytes) -> None:
         """Let the metadata cache know what ``name`` is in the directory, or that there is none."""
@@ -143,7 +143,7 @@ class Namespace:
             if dirty:
                 self._dirty.undo(dirty)
             raise
-        return self._referred(inode)
+        return self._looked_up(inode)
 
     def make_nameless(self, parent: int, mode: int, owner: Owner, *, exclusive: bool) -> Inode:
         """Make a file without a name, as ``make`` would in the directory (O_TMPFILE of open(2)).
@@ -161,7 +161,7 @@ class Namespace:
             if dirty:
                 self._dirty.undo(dirty)
             raise
-        self._referred(inode)
+        self._looked_up(inode)
         self._lookup_counts.orphan(inode.ino)
         if not exclusive:
             self._nameless.add(inode.ino)
@@ -179,7 +179,7 @@ class Namespace:
             self._index.dentries.insert(parent, name, ino, self._index.new_serial())
             self._directories.touch(parent)
         self._nameless.discard(ino)
-        return self._referred(inode)
+        return self._looked_up(inode)
 
     def unlink(self, parent: int, name: bytes) -> None:
         """Remove a name of anything but a directory (unlink(2))."""
@@ -248,7 +248,7 @@ class Namespace:
             raise FsError(errno.ESTALE)
         return inode
 
-    def _referred(self, inode: Inode) -> Inode:
+    def _looked_up(self, inode: Inode) -> Inode:
         self._lookup_counts.add(inode.ino)
         return inode
 

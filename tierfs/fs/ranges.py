@@ -1,8 +1,8 @@
 """Ranges of files: fallocate(2), lseek(2) for data and holes, copy_file_range(2).
 
-A range is cut at P, as everywhere: what is below is done to the flash object, the rest to the disk
-object. Order of steps: as for a write (``data.py``); and before bytes are freed or made zeros, the
-index is synced.
+A range is split at P, as everywhere: what is below is done to the flash object, the rest to the
+disk object. Order of steps: as for a write (``data.py``); and before bytes are freed or made zeros,
+the index is synced.
 """
 
 from __future__ import annotations
@@ -259,7 +259,7 @@ class Ranges:
 
         What finds no room on flash, finds it on disk once it is written.
         """
-        inode = self._data.settled(ino, lambda row: row)
+        inode = self._data.file(ino)
         start = max(extent.offset, inode.size)
         on_flash, on_disk = split(Extent(start, extent.end - start), inode.prefix)
         lengths = lengths_of(inode)
@@ -288,8 +288,10 @@ class Ranges:
         """
         found = checked = None
         while True:
-            inode = self._data.settled(ino, lambda row: row)
-            found = self._data.settled(ino, lambda row: self._seek(row, offset, whence, wait=wait))
+            inode = self._data.file(ino)
+            found = self._data.unless_migrated(
+                ino, lambda row: self._seek(row, offset, whence, wait=wait)
+            )
             hole = _hole(inode, offset, whence, found)
             if self.write_back is None or hole is None or hole == checked:
                 break
@@ -367,7 +369,7 @@ class Ranges:
                 nonlocal copied
                 if source > target:
                     held.enter_context(self._locks.hold(source))
-                origin = self._data.settled(source, lambda row: row)
+                origin = self._data.file(source)
                 extent = Extent(offset, min(length, origin.size - offset))
                 if extent.length <= 0:
                     return None

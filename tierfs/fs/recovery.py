@@ -52,7 +52,7 @@ class Recovery:
         self._reconciling = InodeLocks()
         self._bounded: set[int] = set()
         """Inodes that an earlier mount may have left in the set, whose lengths are not trusted."""
-        self._left_cut: set[int] = set()
+        self._truncated: set[int] = set()
         """Inodes with a truncation that an earlier mount did not carry out."""
         self.never_wait: set[int] = set()
         """Identifiers of the threads that serve everybody: a disk must not hold them up."""
@@ -67,10 +67,10 @@ class Recovery:
         dirty = self._load()
         if self._index.read_only:
             return 0
-        orphans, cut = self._reclaimer.add_leftovers()
+        orphans, truncated = self._reclaimer.add_leftovers()
         if dirty <= RECOVERED_AT_ONCE:
             self.reconcile_all()
-        if orphans + cut <= RECOVERED_AT_ONCE:
+        if orphans + truncated <= RECOVERED_AT_ONCE:
             self._reclaimer.drain()
         return orphans
 
@@ -107,16 +107,16 @@ class Recovery:
         if threading.get_ident() in self.never_wait:
             raise Unreconciled(ino)
         with self._reconciling.hold(ino):
-            lower = self._index.inodes.unreconciled.get(ino)
-            if lower is None:
+            synced_size = self._index.inodes.unreconciled.get(ino)
+            if synced_size is None:
                 return
             inode = self._index.inodes.known(ino)
-            cut = bounded = ino in self._bounded
-            cut |= ino in self._left_cut
+            bounded = ino in self._bounded
+            needs_trim = bounded or ino in self._truncated
             size, changed = None, 0
             if inode is not None and stat.S_ISREG(inode.mode):
                 found, changed = self._found(inode)
-                size = max(min(found, inode.size) if bounded else found, lower)
+                size = max(min(found, inode.size) if bounded else found, synced_size)
             if self._index.read_only:
                 if size is not None:
                     self._index.inodes.sizes[ino] = size
@@ -128,7 +128,7 @@ class Recovery:
                 if row is not None and size is not None:
                     if row.mirrored and size <= row.prefix:
                         self._index.pending_truncations.add(ino)  # its mirror is an object too many
-                        cut = True
+                        needs_trim = True
                     sparse = int(size > 0 and (row.sparse or size != row.size))
                     row = row._replace(
                         size=size, version=row.version + 1, mirrored=0, sparse=sparse
@@ -136,11 +136,11 @@ class Recovery:
                     if changed > row.ctime:
                         row = row._replace(mtime=changed, ctime=changed)
                     self._index.inodes.update(row)
-                    file = DirtyFile(ino, lower)
-                    file.version, file.needs_trim = row.version, cut
+                    file = DirtyFile(ino, synced_size)
+                    file.version, file.needs_trim = row.version, needs_trim
                     file.trusted = False  # what a device lost may have made an object longer
-                    file.undo_state = lower, 0, False
-                    self._index.dirty.put(ino, lower, exact=False)
+                    file.undo_state = synced_size, 0, False
+                    self._index.dirty.put(ino, synced_size, exact=False)
                     self._dirty.adopt(file, row)
                 else:
                     self._index.dirty.delete(ino)
@@ -176,7 +176,7 @@ class Recovery:
             dirty.first = max(dirty.first, self._index.made_from)
         if rows:
             self._bounded.update(row.ino for row in rows if not row.exact)
-            self._left_cut.update(self._index.pending_truncations.all())
+            self._truncated.update(self._index.pending_truncations.all())
             if not self._index.read_only:
                 with self._index.transaction():
                     self._index.dirty.forget_errors()

@@ -42,8 +42,8 @@ class _Covered(NamedTuple):
     version: int
     size: int
     """Bytes that it makes durable at least."""
-    shrinks: int
-    was_cut: bool
+    truncations: int
+    needed_trim: bool
 
 
 class Syncer:
@@ -87,22 +87,22 @@ class Syncer:
                         inode = self._index.inodes.get(ino)
                         self.dirty.make_exact(file, inode, 0, wait=True, sync=True)
                 file.smallest_size = MAX_FILE_SIZE
-                version, shrinks, was_cut = file.version, file.truncations, file.needs_trim
+                version, truncations, trim = file.version, file.truncations, file.needs_trim
                 inode = self._index.inodes.get(ino)
                 try:
                     if file.synced_version != version:
                         self._sync_objects(file, inode)
                 except FileNotFoundError as exc:
-                    if self._moved(inode):
+                    if self._is_migrated(inode):
                         continue
                     raise Damage(ino, f"its {exc} object is missing") from None
                 except ObjectLost as exc:
                     raise Damage(ino, str(exc)) from None
-                if not self._moved(inode):
+                if not self._is_migrated(inode):
                     if leave:
-                        self._spell_out(ino)
-                    covered = _Covered(file, version, inode.size, shrinks, was_cut)
-                    self._settle([covered], leave=leave)
+                        self._give_rows(ino)
+                    covered = _Covered(file, version, inode.size, truncations, trim)
+                    self._note_synced([covered], leave=leave)
                     return
 
     def flush(self) -> None:
@@ -117,7 +117,7 @@ class Syncer:
             try:
                 self._tiers.flush()
             except OSError as exc:
-                self._blame(exc)
+                self._find_failed(exc)
                 raise
 
     def checkpoint(self) -> None:
@@ -136,9 +136,9 @@ class Syncer:
         ]
         self.flush()
         for start in range(0, len(covered), BATCH):
-            self._settle(covered[start : start + BATCH], leave=True)
+            self._note_synced(covered[start : start + BATCH], leave=True)
 
-    def check_flash(self, ino: int) -> None:
+    def sync_flash(self, ino: int) -> None:
         """Sync the flash object, whose bytes are about to be copied: none that a device refused.
 
         Raises:
@@ -154,7 +154,7 @@ class Syncer:
             if fd >= 0:
                 self._tiers.flash.sync_data(ino, fd)
         except OSError as exc:
-            self._stick(file, exc)
+            self._set_error(file, exc)
             raise
         finally:
             if fd >= 0:
@@ -183,7 +183,7 @@ class Syncer:
                         stores[at].sync_name(inode.ino)
                         file.names_unsynced[at] = False
                 except OSError as exc:
-                    self._stick(file, exc)
+                    self._set_error(file, exc)
                     raise
             finally:
                 os.close(fd)
@@ -193,15 +193,15 @@ class Syncer:
         try:
             self._tiers.stores[at].sync_removal(file.ino)
         except OSError as exc:
-            self._stick(file, exc)
+            self._set_error(file, exc)
             raise
         file.names_unsynced[at] = False
 
-    def _moved(self, inode: Inode) -> bool:
+    def _is_migrated(self, inode: Inode) -> bool:
         now = self._index.inodes.cached(inode.ino) or self._index.inodes.find(inode.ino)
         return now is not None and now.prefix != inode.prefix
 
-    def _settle(self, synced: list[_Covered], *, leave: bool) -> None:
+    def _note_synced(self, synced: list[_Covered], *, leave: bool) -> None:
         """Note what was synced, and write what is noted in memory of it.
 
         Files that did not change meanwhile leave the set, where they may. Of one that somebody is
@@ -218,28 +218,27 @@ class Syncer:
             with self._index.transaction():
                 for each in synced:
                     if self._files.get(each.file.ino) is each.file and not each.file.error:
-                        self._settle_one(each, held, left if leave else None)
+                        self._note_one(each, held, left if leave else None)
                 if left:
                     self._index.dirty.delete(*(file.ino for file in left if file.has_row))
-                    self._raise(synced[-1].file.ino + 1)
+                    self._raise_first(synced[-1].file.ino + 1)
         except BaseException:
             self._index.dirty.first = first
             for file in left:
                 self._files[file.ino] = file
-            for file, lower, trusted, version in before:
-                file.synced_size, file.trusted, file.synced_version = lower, trusted, version
+            for file, size, trusted, version in before:
+                file.synced_size, file.trusted, file.synced_version = size, trusted, version
             raise
         else:
-            if left:
-                for file in left:
-                    self.dirty.let_go(file, (FLASH, DISK))
+            for file in left:
+                self.dirty.let_go(file, (FLASH, DISK))
         finally:
             for ino in held:
                 self._locks.release(ino)
 
-    def _settle_one(self, synced: _Covered, held: list[int], left: list[DirtyFile] | None) -> None:
+    def _note_one(self, synced: _Covered, held: list[int], left: list[DirtyFile] | None) -> None:
         """``held`` gets its number if its lock is held now, and ``left`` the file if it leaves."""
-        file, version, size, shrinks, was_cut = synced
+        file, version, size, truncations, needed_trim = synced
         is_free = self._locks.try_acquire(file.ino)
         if is_free:
             held.append(file.ino)
@@ -251,26 +250,25 @@ class Syncer:
             del self._files[file.ino]
             left.append(file)
         else:
-            # What was exact before the sync is so durably, if nothing was cut since.
-            trusted = (
-                is_free and not was_cut and file.truncations == shrinks and not file.needs_trim
-            )
-            lower = max(file.synced_size, min(size, file.smallest_size))
-            self.dirty.set_row(file, lower, trusted=trusted or file.trusted)
+            # What was exact before the sync is so durably, if the file was not truncated since.
+            exact = is_free and not (needed_trim or file.needs_trim)
+            trusted = file.trusted or (exact and file.truncations == truncations)
+            synced_size = max(file.synced_size, min(size, file.smallest_size))
+            self.dirty.set_row(file, synced_size, trusted=trusted)
 
-    def _spell_out(self, end: int) -> None:
+    def _give_rows(self, end: int) -> None:
         """Give files of the set with numbers before ``end`` rows, a few at a time."""
         dirty = self._index.dirty
         while dirty.first < end:
             first = dirty.first
             try:
                 with self._index.transaction():
-                    self._raise(min(dirty.first + BATCH, end))
+                    self._raise_first(min(dirty.first + BATCH, end))
             except BaseException:
                 dirty.first = first
                 raise
 
-    def _raise(self, first: int) -> None:
+    def _raise_first(self, first: int) -> None:
         """Let files before the number ``first`` be in the set by their rows; in a transaction.
 
         All of them are known here: numbers grow, and a file is in the set before it is committed.
@@ -278,18 +276,18 @@ class Syncer:
         dirty = self._index.dirty
         if first > dirty.first:
             self._index.inodes.store_deferred_times()
-            dirty.raise_to(first, filter(None, map(self._spelled_out, range(dirty.first, first))))
+            dirty.raise_to(first, filter(None, map(self._row_for, range(dirty.first, first))))
 
-    def _spelled_out(self, ino: int) -> DirtyRow | None:
+    def _row_for(self, ino: int) -> DirtyRow | None:
         """The row that an inode gets, if it has none; None: it is not in the set."""
         file = self._files.get(ino)
         if file is not None:
             file.has_row = True
             return DirtyRow(ino, file.synced_size, file.error, int(file.trusted))
-        lower = self._index.inodes.unreconciled.get(ino)
-        return None if lower is None else DirtyRow(ino, lower, 0, 1)
+        synced_size = self._index.inodes.unreconciled.get(ino)
+        return None if synced_size is None else DirtyRow(ino, synced_size, 0, 1)
 
-    def _blame(self, exc: OSError) -> None:
+    def _find_failed(self, exc: OSError) -> None:
         """Find the files whose bytes were not written: their own descriptors know."""
         for file in list(self._files.values()):
             with file.lock, suppress(FsError):
@@ -305,9 +303,10 @@ class Syncer:
                             finally:
                                 os.close(fd)
                 except OSError as found:
-                    self._stick(file, found)
+                    self._set_error(file, found)
 
-    def _stick(self, file: DirtyFile, exc: OSError) -> None:
+    def _set_error(self, file: DirtyFile, exc: OSError) -> None:
+        """Let the error stick to the file, and log it."""
         file.error = exc.errno or errno.EIO
         if self._locks.try_acquire(file.ino):  # a writer may be using them
             self.dirty.let_go(file, (FLASH, DISK))

@@ -175,7 +175,7 @@ class Tiers:
     """The bytes of files, split at their prefix.
 
     ``replaced``: beside each store, what truncations have replaced in it. Without these, objects
-    are cut.
+    are shortened.
 
     ``made_from``: inode numbers from here on are given out in this mount. For their first bytes no
     object can be there, unless the index is an old one and the number another file's.
@@ -334,7 +334,7 @@ class Tiers:
             yield remove
 
     def flush(self) -> None:
-        """Make the bytes of every file survive a power cut; only for ``DirtySet.flush``."""
+        """Make the bytes of every file survive a power cut; only for ``Syncer.flush``."""
         try:
             self.flash.flush()
         finally:
