@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.fs.calls import DIRECTORY, FILE, ME
-from tests.fs.test_view import Opened
+from tests.fs.test_cache_updater import Opened
 from tierfs.fs.cache_fill import AHEAD, PAGE, PATIENCE, RECOVERY_S, REMEMBERED, CacheFill
 from tierfs.metadata.cache_updater import ABSENT
 from tierfs.metadata.inodes import ROOT
@@ -47,7 +47,7 @@ def full_directory(opened: Opened, files: int) -> int:
     with opened.volume.index.transaction():
         for number in range(files):
             opened.fs.names.make(directory, b"%06d" % number, FILE, ME)
-    opened.view.clear()
+    opened.cache.clear()
     return directory
 
 
@@ -65,26 +65,26 @@ def miss(fill: CacheFill, directory: int, times: int) -> int:
 def test_a_few_misses_publish_nothing(opened: Opened, fill: CacheFill) -> None:
     directory = full_directory(opened, 10)
     assert miss(fill, directory, PATIENCE - 1) == 0
-    assert opened.view.entries == {}
+    assert opened.cache.dentries == {}
 
 
 def test_the_next_one_publishes_the_whole_directory(opened: Opened, fill: CacheFill) -> None:
     files = 2 * PAGE + 10
     directory = full_directory(opened, files)
     assert miss(fill, directory, PATIENCE) == 3
-    assert directory in opened.view.complete
-    assert opened.view.lookup(directory, b"none") == ABSENT
-    assert len(opened.view.entries) == files
-    assert all(pairs == [] for pairs in opened.view.xattrs.values())
-    opened.view.check(opened.volume.index)
+    assert directory in opened.cache.complete
+    assert opened.cache.lookup(directory, b"none") == ABSENT
+    assert len(opened.cache.dentries) == files
+    assert all(pairs == [] for pairs in opened.cache.xattrs.values())
+    opened.cache.check(opened.volume.index)
 
 
 @pytest.mark.parametrize("files", [PAGE - 1, PAGE, PAGE + 1])
 def test_the_last_page_may_be_full(opened: Opened, fill: CacheFill, files: int) -> None:
     directory = full_directory(opened, files)
     miss(fill, directory, PATIENCE)
-    assert directory in opened.view.complete
-    assert len(opened.view.entries) == files
+    assert directory in opened.cache.complete
+    assert len(opened.cache.dentries) == files
 
 
 def test_misses_of_inodes_count_for_their_directory(opened: Opened, fill: CacheFill) -> None:
@@ -94,7 +94,7 @@ def test_misses_of_inodes_count_for_their_directory(opened: Opened, fill: CacheF
         fill.missed(ino)
     assert not fill.idle
     fill.fill()
-    assert directory in opened.view.complete
+    assert directory in opened.cache.complete
 
 
 def test_the_root_is_in_no_directory(fill: CacheFill) -> None:
@@ -107,12 +107,12 @@ def test_the_root_is_in_no_directory(fill: CacheFill) -> None:
 def test_a_large_directory_is_published_as_misses_come(opened: Opened, fill: CacheFill) -> None:
     directory = full_directory(opened, (PATIENCE + 3) * AHEAD)
     miss(fill, directory, PATIENCE)
-    assert len(opened.view.entries) == PATIENCE * AHEAD
-    assert directory not in opened.view.complete
+    assert len(opened.cache.dentries) == PATIENCE * AHEAD
+    assert directory not in opened.cache.complete
     miss(fill, directory, 1)
-    assert len(opened.view.entries) == (PATIENCE + 1) * AHEAD
+    assert len(opened.cache.dentries) == (PATIENCE + 1) * AHEAD
     miss(fill, directory, 3)
-    assert directory in opened.view.complete
+    assert directory in opened.cache.complete
 
 
 def test_changes_between_two_pages_are_not_missed(opened: Opened, fill: CacheFill) -> None:
@@ -127,17 +127,17 @@ def test_changes_between_two_pages_are_not_missed(opened: Opened, fill: CacheFil
     names.rename(directory, b"000003", directory, b"999999")
     while not fill.idle:
         fill.fill()
-    assert directory in opened.view.complete
-    opened.view.check(opened.volume.index)
+    assert directory in opened.cache.complete
+    opened.cache.check(opened.volume.index)
 
 
 def test_one_that_is_complete_is_not_read_again(opened: Opened, fill: CacheFill) -> None:
     directory = full_directory(opened, 5)
     miss(fill, directory, PATIENCE)
-    opened.view.evict(1)
-    calls = opened.view.calls
+    opened.cache.evict(1)
+    calls = opened.cache.calls
     assert miss(fill, directory, PATIENCE) == 1
-    assert opened.view.calls <= calls + 2
+    assert opened.cache.calls <= calls + 2
 
 
 def test_one_that_does_not_fit_earns_fewer_and_fewer_rows(
@@ -147,7 +147,7 @@ def test_one_that_does_not_fit_earns_fewer_and_fewer_rows(
     pages = []
     for _ in range(5):
         pages.append(miss(fill, directory, 2 * PATIENCE))
-        opened.view.clear()
+        opened.cache.clear()
     assert pages[0] >= 4
     assert max(pages[1:]) <= pages[0] / 2
     assert sum(pages[1:]) < 2 * pages[0]

@@ -181,11 +181,11 @@ def test_facts_come_from_the_index(small: LooseVolume) -> None:
     ino = file_of(small, bytes(9000), b"a file")
     small.fs.xattrs.set(ino, b"user.state", b"hot")
     small.fs.xattrs.set(ino, b"user.long", bytes(257))
-    survey = IndexReader(small.index.path)
+    reader = IndexReader(small.index.path)
     try:
-        found = facts_of(survey, [ROOT, ino, 10**6])
+        found = facts_of(reader, [ROOT, ino, 10**6])
     finally:
-        survey.close()
+        reader.close()
     inode = small.index.inodes.get(ino)
     assert found == {
         ino: FileFacts(

@@ -218,14 +218,14 @@ class AccessRecorder:
         return lines
 
 
-def facts_of(survey: IndexReader, inos: Sequence[int]) -> Mapping[int, FileFacts]:
+def facts_of(reader: IndexReader, inos: Sequence[int]) -> Mapping[int, FileFacts]:
     """The facts of those of the inodes that are regular files and have a name.
 
     Raises:
         IndexFailed: the index cannot be read.
     """
-    rows = survey.some(inos)
-    paths, xattrs = survey.paths(rows), survey.xattrs(inos, LONGEST_VALUE)
+    rows = reader.some(inos)
+    paths, xattrs = reader.paths(rows), reader.xattrs(inos, LONGEST_VALUE)
     return {
         row.ino: FileFacts(
             row.ino,

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 )
 
 from tests.fs.calls import DIRECTORY, FILE, ME, SYMLINK
-from tests.support.view_table import ViewTable
+from tests.support.checked_cache import CheckedCache
 from tests.support.volumes import FakeClock, make_tiers, volume_settings
 from tierfs.common.errors import FsError
 from tierfs.common.metrics import Metrics
@@ -66,11 +66,11 @@ class FailingCommits(Os):
 
 
 class Opened:
-    """A fresh volume in ``home`` with a view that is compared."""
+    """A fresh volume in ``home`` with a metadata cache that is compared."""
 
     def __init__(self, home: Path) -> None:
         self.os = FailingCommits()
-        self.view = ViewTable()
+        self.cache = CheckedCache()
         chosen = volume_settings(home)
         make_tiers(chosen)
         format_volume(chosen)
@@ -79,9 +79,9 @@ class Opened:
             metrics=Metrics(),
             os_=self.os,
             clock=FakeClock().tick,
-            make_ports=lambda _heads, _objects: RouterPorts(self.view, LookupCounter()),
+            make_ports=lambda _heads, _objects: RouterPorts(self.cache, LookupCounter()),
         )
-        self.view.index = self.volume.index
+        self.cache.index = self.volume.index
 
     @property
     def fs(self) -> FileSystem:
@@ -195,7 +195,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def ask_for_everything(self) -> None:
-        """Whatever changes from here on without a word is still in the view."""
+        """Whatever changes from here on without a word is still in the cache."""
         for ino in self.opened.inodes():
             with suppress(FsError):
                 self.fs.xattrs.get(ino, b"user.a")
@@ -222,7 +222,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 1000))
     def evict(self, number: int) -> None:
-        self.opened.view.evict(number)
+        self.opened.cache.evict(number)
 
     @precondition(lambda self: self.opened.os.fails is None)
     @rule(moment=st.sampled_from(["before", "after"]))
@@ -230,11 +230,11 @@ class Machine(RuleBasedStateMachine):
         self.opened.os.fails = moment
 
     @invariant()
-    def the_view_is_the_index(self) -> None:
-        self.opened.view.check(self.opened.volume.index)
+    def the_cache_is_the_index(self) -> None:
+        self.opened.cache.check(self.opened.volume.index)
 
 
-def test_the_view_always_equals_the_index(home: Path) -> None:
+def test_the_cache_always_equals_the_index(home: Path) -> None:
     run_state_machine_as_test(
         type("MachineAt", (Machine,), {"home": home / "machine"}),
         settings=settings(
@@ -248,32 +248,32 @@ def test_the_view_always_equals_the_index(home: Path) -> None:
 
 def test_a_new_directory_is_known_to_be_empty(opened: Opened) -> None:
     made = opened.fs.names.make(ROOT, b"d", DIRECTORY, ME)
-    assert opened.view.lookup(made.ino, b"any") == ABSENT
-    assert opened.view.xattrs[made.ino] == []
+    assert opened.cache.lookup(made.ino, b"any") == ABSENT
+    assert opened.cache.xattrs[made.ino] == []
 
 
 def test_a_new_file_is_known_to_have_no_attributes_but_those_inherited(opened: Opened) -> None:
     opened.fs.xattrs.set(ROOT, b"system.posix_acl_default", ACL)
     file = opened.fs.names.make(ROOT, b"f", FILE, ME)
     directory = opened.fs.names.make(ROOT, b"d", DIRECTORY, ME)
-    assert opened.view.xattrs[file.ino] == []
-    assert opened.view.xattrs[directory.ino] == [(b"system.posix_acl_default", ACL)]
+    assert opened.cache.xattrs[file.ino] == []
+    assert opened.cache.xattrs[directory.ino] == [(b"system.posix_acl_default", ACL)]
 
 
 def test_what_a_lookup_finds_is_published_with_its_attributes(opened: Opened) -> None:
     made = opened.fs.names.make(ROOT, b"f", FILE, ME)
     opened.fs.xattrs.set(made.ino, b"user.a", b"1")
-    opened.view.clear()
+    opened.cache.clear()
     opened.fs.names.lookup(ROOT, b"f")
-    assert opened.view.lookup(ROOT, b"f") == made.ino
-    assert opened.view.inodes[ROOT] == opened.fs.attributes.get(ROOT)
-    assert opened.view.xattrs[made.ino] == [(b"user.a", b"1")]
+    assert opened.cache.lookup(ROOT, b"f") == made.ino
+    assert opened.cache.inodes[ROOT] == opened.fs.attributes.get(ROOT)
+    assert opened.cache.xattrs[made.ino] == [(b"user.a", b"1")]
 
 
 def test_a_name_that_is_not_found_is_published_as_absent(opened: Opened) -> None:
     with suppress(FsError):
         opened.fs.names.lookup(ROOT, b"none")
-    assert opened.view.lookup(ROOT, b"none") == ABSENT
+    assert opened.cache.lookup(ROOT, b"none") == ABSENT
 
 
 @pytest.mark.parametrize("moved", [False, True])
@@ -283,35 +283,35 @@ def test_a_renamed_file_is_found_where_nothing_was(opened: Opened, *, moved: boo
     with suppress(FsError):
         opened.fs.names.lookup(target, b"b")
     opened.fs.names.rename(ROOT, b"a", target, b"b")
-    assert opened.view.lookup(ROOT, b"a") == ABSENT
-    assert opened.view.lookup(target, b"b") == ino
-    opened.view.check(opened.volume.index)
+    assert opened.cache.lookup(ROOT, b"a") == ABSENT
+    assert opened.cache.lookup(target, b"b") == ino
+    opened.cache.check(opened.volume.index)
 
 
 def test_the_first_attribute_of_a_file_is_published_when_it_is_set(opened: Opened) -> None:
     made = opened.fs.names.make(ROOT, b"f", FILE, ME)
     opened.fs.xattrs.set(made.ino, b"user.a", b"1")
-    assert opened.view.xattrs[made.ino] == [(b"user.a", b"1")]
+    assert opened.cache.xattrs[made.ino] == [(b"user.a", b"1")]
 
 
 def test_many_attributes_are_not_read_for_a_lookup(opened: Opened) -> None:
     made = opened.fs.names.make(ROOT, b"f", FILE, ME)
     opened.fs.xattrs.set(made.ino, b"user.a", b"x" * 9000)
     opened.fs.names.lookup(ROOT, b"f")
-    assert made.ino not in opened.view.xattrs
+    assert made.ino not in opened.cache.xattrs
 
 
 def test_nothing_read_inside_a_transaction_is_published(opened: Opened) -> None:
     made = opened.fs.names.make(ROOT, b"f", FILE, ME)
     index = opened.volume.index
-    opened.view.clear()
+    opened.cache.clear()
     with suppress(ZeroDivisionError), index.transaction():
         index.inodes.update(made._replace(size=5))
         assert index.dentries.find(ROOT, b"f") == made._replace(size=5)
         assert index.inodes.get(made.ino).size == 5
-        assert opened.view.inodes == {}
+        assert opened.cache.inodes == {}
         raise ZeroDivisionError
-    assert opened.view.inodes == {}
+    assert opened.cache.inodes == {}
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
@@ -319,22 +319,22 @@ def test_a_failed_commit_leaves_nothing_behind_that_is_not_so(opened: Opened, mo
     opened.os.fails = moment
     with pytest.raises(OSError, match=moment):
         opened.fs.names.make(ROOT, b"f", FILE, ME)
-    opened.view.check(opened.volume.index)
-    assert opened.view.lookup(ROOT, b"f") is None
+    opened.cache.check(opened.volume.index)
+    assert opened.cache.lookup(ROOT, b"f") is None
 
 
-def test_a_view_that_fails_is_emptied(opened: Opened) -> None:
+def test_a_cache_that_fails_is_cleared(opened: Opened) -> None:
     opened.fs.names.make(ROOT, b"a", FILE, ME)
     for calls in range(8):
-        opened.view.fail_at = opened.view.calls + calls
+        opened.cache.fail_at = opened.cache.calls + calls
         with suppress(MemoryError):
             opened.fs.names.make(ROOT, b"f%d" % calls, FILE, ME)
-        opened.view.check(opened.volume.index)
-    opened.view.fail_at = None
+        opened.cache.check(opened.volume.index)
+    opened.cache.fail_at = None
 
 
 def test_threads_publish_nothing_old(opened: Opened) -> None:
-    """Each call of the view is compared with the index while it is made: under the lock."""
+    """Each call of the cache is compared with the index while it is made: under the lock."""
     problems: list[BaseException] = []
     stop = threading.Event()
 
@@ -370,4 +370,4 @@ def test_threads_publish_nothing_old(opened: Opened) -> None:
     for thread in threads:
         thread.join()
     assert problems == []
-    opened.view.check(opened.volume.index)
+    opened.cache.check(opened.volume.index)

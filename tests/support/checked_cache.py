@@ -1,4 +1,4 @@
-"""A table as the router keeps one, in Python, which compares what it is told with the index."""
+"""A metadata cache as the router keeps one, in Python, which compares its rows with the index."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Pairs = list[tuple[bytes, bytes]]
 _COLUMNS = ", ".join(Inode._fields)
 
 
-class ViewTable:
-    """The view of an index, compared with it on demand and at each call."""
+class CheckedCache:
+    """A metadata cache that is compared with the index on demand and at each call."""
 
     def __init__(self) -> None:
         self.index: Index | None = None
         """Compared with at each call, once it is set."""
         self.inodes: dict[int, Inode] = {}
-        self.entries: dict[tuple[int, bytes], int] = {}
+        self.dentries: dict[tuple[int, bytes], int] = {}
         self.xattrs: dict[int, Pairs] = {}
         self.complete: set[int] = set()
         self.listings: dict[tuple[int, int], tuple[list[ListingLine], bool]] = {}
@@ -46,12 +46,12 @@ class ViewTable:
 
     def put_dentry(self, parent: int, name: bytes, ino: int, /) -> None:
         self._call()
-        self.entries[parent, name] = ino
+        self.dentries[parent, name] = ino
         self._check(lambda index: self._check_entry(index, parent, name))
 
     def drop_dentry(self, parent: int, name: bytes, /) -> None:
         self._call()
-        self._forget_entry(parent, name)
+        self._forget_dentry(parent, name)
 
     def put_xattrs(self, ino: int, pairs: Sequence[tuple[bytes, bytes]], /) -> None:
         self._call()
@@ -91,7 +91,7 @@ class ViewTable:
         self._call()
 
     def clear(self) -> None:
-        for rows in (self.inodes, self.entries, self.xattrs, self.listings):
+        for rows in (self.inodes, self.dentries, self.xattrs, self.listings):
             rows.clear()
         self.complete.clear()
         self._building.clear()
@@ -100,7 +100,7 @@ class ViewTable:
 
     def lookup(self, parent: int, name: bytes) -> int | None:
         """What a LOOKUP is answered: an inode number, ABSENT, or None when it is passed on."""
-        ino = self.entries.get((parent, name))
+        ino = self.dentries.get((parent, name))
         if ino is None:
             return ABSENT if parent in self.complete else None
         return ino if ino == ABSENT or ino in self.inodes else None
@@ -111,8 +111,8 @@ class ViewTable:
             ino = sorted(self.inodes)[number % len(self.inodes)]
             del self.inodes[ino]
             self.xattrs.pop(ino, None)
-        elif self.entries:
-            self._forget_entry(*sorted(self.entries)[number % len(self.entries)])
+        elif self.dentries:
+            self._forget_dentry(*sorted(self.dentries)[number % len(self.dentries)])
 
     # ---------------------------------------------------------------- against the index
 
@@ -120,7 +120,7 @@ class ViewTable:
         """Assert that all that is held is what the index holds."""
         for ino in self.inodes:
             self._check_inode(index, ino)
-        for parent, name in self.entries:
+        for parent, name in self.dentries:
             self._check_entry(index, parent, name)
         for ino in self.xattrs:
             self._check_xattrs(index, ino)
@@ -138,7 +138,7 @@ class ViewTable:
     def _check_entry(self, index: Index, parent: int, name: bytes) -> None:
         query = "SELECT ino FROM entry WHERE parent = ? AND name = ?"
         row = index._database.row(query, parent, name)
-        assert (ABSENT if row is None else row[0]) == self.entries[parent, name]
+        assert (ABSENT if row is None else row[0]) == self.dentries[parent, name]
 
     def _check_xattrs(self, index: Index, ino: int) -> None:
         query = "SELECT name, value FROM xattr WHERE ino = ? ORDER BY name"
@@ -148,7 +148,7 @@ class ViewTable:
         query = "SELECT name FROM entry WHERE parent = ?"
         names = {name for (name,) in index._database.rows(query, ino)}
         assert names == {
-            name for (parent, name), child in self.entries.items() if parent == ino and child
+            name for (parent, name), child in self.dentries.items() if parent == ino and child
         }
 
     def _check_listing(self, index: Index, ino: int, cookie: int, rows: list[ListingLine]) -> None:
@@ -168,12 +168,12 @@ class ViewTable:
             self.fail_at = None
             raise MemoryError
 
-    def _forget_entry(self, parent: int, name: bytes) -> None:
-        self.entries.pop((parent, name), None)
+    def _forget_dentry(self, parent: int, name: bytes) -> None:
+        self.dentries.pop((parent, name), None)
         self.complete.discard(parent)
         self._building.discard(parent)
 
     def _forget_names(self, which: Callable[[int, int], bool]) -> None:
-        for (parent, name), child in list(self.entries.items()):
+        for (parent, name), child in list(self.dentries.items()):
             if which(parent, child):
-                self._forget_entry(parent, name)
+                self._forget_dentry(parent, name)
