@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import errno
+import tracemalloc
 from collections import Counter
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +13,10 @@ from tests.fs.consistency import all_inodes
 from tests.support.volumes import LooseVolume
 from tierfs.fs.lookup_counts import PAGE, LookupCounter
 from tierfs.metadata.inodes import ROOT
+
+INODES = 10_000
+FEW_BYTES = 400
+"""Less than half of what the kernel spends on an inode (struct fuse_inode and a dentry)."""
 
 numbers = st.integers(1, 5) | st.integers(PAGE - 2, PAGE + 2) | st.just(2**62)
 steps = st.one_of(
@@ -95,3 +101,17 @@ def test_a_replaced_file_lives_as_long(small: LooseVolume) -> None:
     small.fs.names.forget(old)
     small.fs.reclaimer.drain()
     assert all_inodes(small) == [ROOT, new]
+
+
+@pytest.mark.parametrize("distance", [1, 10, 1000])
+def test_an_inode_takes_few_bytes(distance: int) -> None:
+    """A program that takes few files out of many looks up inodes that lie far apart."""
+    counts = LookupCounter()
+    tracemalloc.start()
+    try:
+        for number in range(INODES):
+            counts.add(16 + number * distance)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken < INODES * FEW_BYTES

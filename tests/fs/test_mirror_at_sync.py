@@ -11,7 +11,7 @@ import pytest
 
 from tests.fs.calls import fails, file_of
 from tests.fs.consistency import check, content
-from tests.fs.moving import mirror, objects, state
+from tests.fs.migrating import mirror, objects, state
 from tests.fs.scenarios import (
     HEAD,
     Operation,

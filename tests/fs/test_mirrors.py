@@ -9,7 +9,7 @@ import pytest
 
 from tests.fs.calls import file_of
 from tests.fs.consistency import check, content
-from tests.fs.moving import (
+from tests.fs.migrating import (
     SPARSE,
     SPARSE_DATA,
     make_sparse,

@@ -12,7 +12,7 @@ import pytest
 
 from tests.fs.calls import DIRECTORY, fails, file_of, make
 from tests.fs.consistency import check, content
-from tests.fs.moving import mirror, must, place
+from tests.fs.migrating import mirror, must, place
 from tests.fs.scenarios import HEAD, PUNCH, pattern
 from tests.guards.logs import ExpectLog
 from tests.support.faulty_os import Point

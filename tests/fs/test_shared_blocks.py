@@ -13,7 +13,7 @@ import pytest
 
 from tests.fs.calls import file_of, make
 from tests.fs.consistency import check, content
-from tests.fs.moving import must, place
+from tests.fs.migrating import must, place
 from tests.fs.scenarios import pattern
 from tests.support.faulty_os import Point
 from tests.support.loop_devices import loop_filesystem

@@ -12,7 +12,7 @@ import pytest
 
 from tests.fs import scenarios
 from tests.fs.consistency import check
-from tests.fs.moving import KINDS, WITHIN_A_PAGE, Kind, ready, same, small_chunks, state
+from tests.fs.migrating import KINDS, WITHIN_A_PAGE, Kind, ready, same, small_chunks, state
 from tests.fs.scenarios import prepared
 from tests.fs.test_crashes import crashed
 from tests.support.faulty_os import FaultyOs

@@ -10,7 +10,7 @@ import pytest
 
 from tests.fs import scenarios
 from tests.fs.consistency import check
-from tests.fs.moving import KINDS, Kind, ready, same, small_chunks, state
+from tests.fs.migrating import KINDS, Kind, ready, same, small_chunks, state
 from tests.guards.logs import ExpectLog
 from tests.support.faulty_os import Point
 from tests.support.volumes import LooseVolume

@@ -11,7 +11,7 @@ import pytest
 
 from tests.fs.calls import file_of, make
 from tests.fs.consistency import check, content
-from tests.fs.moving import free, small_chunks
+from tests.fs.migrating import free, small_chunks
 from tests.fs.scenarios import HEAD
 from tests.fs.test_threads import LONGEST, PATTERN, is_pattern_or_hole, some_range, together
 from tests.support.volumes import LooseVolume

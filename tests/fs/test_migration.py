@@ -6,7 +6,7 @@ import pytest
 
 from tests.fs.calls import DIRECTORY, file_of, make
 from tests.fs.consistency import check, content
-from tests.fs.moving import (
+from tests.fs.migrating import (
     SPARSE,
     SPARSE_DATA,
     free,
