@@ -80,7 +80,7 @@ def _ask(counts: Counter[Kind]) -> bool:
 
 
 def counts_line(counts: Counter[Kind]) -> str:
-    """How many findings of each kind, in a line, the worst first."""
+    """The number of findings of each kind, in a line, the worst first."""
     return ", ".join(f"{kind.name} {counts[kind]:,}" for kind in KINDS if counts[kind])
 
 
@@ -139,7 +139,11 @@ def repaired(report: Report, mended: Counter[Kind]) -> list[str]:
 
 def summary(report: Report) -> list[str]:
     """The meanings of the kinds that were found, and the sums, for people."""
-    lines = [told for kind in KINDS for told in _meaning(kind, report.counts[kind])]
+    lines = []
+    for kind in KINDS:
+        if count := report.counts[kind]:
+            lines += ["", f"{kind.name} ({count:,}): {kind.meaning}."]
+            lines += [f"  What to do: {kind.advice}.", ""]
     seen = f"{report.inodes:,} inodes, {report.files:,} files, {report.objects:,} objects"
     lines.append(f"Volume {report.volume}: {seen}")
     removed, trimmed = report.awaiting_removal, report.awaiting_trim
@@ -148,32 +152,20 @@ def summary(report: Report) -> list[str]:
         lines.append(f"The next mount removes {left}, which a killed daemon left.")
     if not report.complete:
         lines.append("The check ended early: there may be more.")
-    if report.damage:
-        lines.append(_mount_line(report))
-    return [*lines, _verdict(report)]
-
-
-def _mount_line(report: Report) -> str:
-    if report.unnoted:
-        return f"The damage could not be recorded ({report.unnoted}), so a mount will not refuse."
-    return "It can be mounted only with the option 'force', until a check finds no damage."
-
-
-def _meaning(kind: Kind, count: int) -> list[str]:
-    if not count:
-        return []
-    return ["", f"{kind.name} ({count:,}): {kind.meaning}.", f"  What to do: {kind.advice}.", ""]
-
-
-def _verdict(report: Report) -> str:
-    if not report.counts:
-        return "Nothing is wrong."
+    if report.damage and report.unnoted:
+        lines.append(
+            f"The damage could not be recorded ({report.unnoted}), so a mount will not refuse."
+        )
+    elif report.damage:
+        lines.append(
+            "It can be mounted only with the option 'force', until a check finds no damage."
+        )
     found = [
         f"{severity} {report.count(severity):,}"
         for severity in get_args(Severity)
         if report.count(severity)
     ]
-    return f"Found: {', '.join(found)}."
+    return [*lines, f"Found: {', '.join(found)}." if found else "Nothing is wrong."]
 
 
 def record(finding: Finding) -> dict[str, Any]:

@@ -56,24 +56,24 @@ _PRIORITIES: Final = (
 
 
 class OneLineFormatter(logging.Formatter):
-    """Control characters and bytes that are no UTF-8 as escapes: names of files stand in messages.
+    """Control characters and bytes that are not UTF-8 become escapes: messages contain file names.
 
-    An exception's message may have more lines, as a traceback has; none of them looks like a
-    record's first. Text and paths among the arguments have one.
+    The message of an exception may have several lines, like a traceback; those that look like the
+    first of a record are indented. Text and paths among the arguments have one line.
     """
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as text."""
-        first, *more = printable_lines(super().format(_escaped(record))).split("\n")
+        first, *more = printable_lines(super().format(_with_escapes(record))).split("\n")
         return "\n".join([first, *(_indented(line) for line in more)])
 
 
 class OneLineJson(JsonFormatter):
-    """JSON in which every string can be decoded: what is no UTF-8 is an escape in the text."""
+    """JSON in which every string can be decoded: bytes that are not UTF-8 become escapes."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as JSON."""
-        return super().format(_escaped(record))
+        return super().format(_with_escapes(record))
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         """The record's fields."""
@@ -84,7 +84,7 @@ class OneLineJson(JsonFormatter):
         }
 
 
-def _escaped(record: logging.LogRecord) -> logging.LogRecord:
+def _with_escapes(record: logging.LogRecord) -> logging.LogRecord:
     """A copy whose arguments cannot break a line; other handlers get the record as it is."""
     if not isinstance(record.args, tuple):
         return record
@@ -238,10 +238,10 @@ def _file_handler(path: Path) -> logging.Handler:
 
 
 class _LogFile(WatchedFileHandler):
-    """Private, since names of files stand in it; a link or FIFO in its place is not opened.
+    """Private, since it has file names; a link or FIFO in its place is not opened.
 
-    A log whose filesystem fails loses lines; it does not fail who logs: the base class looks for a
-    file that was moved before it begins to guard.
+    A log whose filesystem fails loses records, but the caller gets no exception: the base class
+    checks whether the file was moved before it starts to catch errors.
     """
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
 from tierfs.common.errors import NotMounted, TierfsError, VolumeBusy
@@ -43,7 +42,7 @@ def run(request: MountRequest, notifier: StartupNotifier) -> None:
         TierfsError: there is no mount; ``notifier`` has reported it.
     """
     try:
-        _run(request, notifier)
+        _serve(request, notifier)
     except TierfsError as error:
         notifier.failed(error.exit_code, str(error))
         raise
@@ -52,7 +51,7 @@ def run(request: MountRequest, notifier: StartupNotifier) -> None:
         raise
 
 
-def _run(request: MountRequest, notifier: StartupNotifier) -> None:
+def _serve(request: MountRequest, notifier: StartupNotifier) -> None:
     raise_descriptor_limit()
     options = parse_options(request.options)
     settings = load_volume_file(request.volume_file)
@@ -60,10 +59,14 @@ def _run(request: MountRequest, notifier: StartupNotifier) -> None:
     if protected:
         options = reading_only(options)
     options = for_kernel(options, Privileges.current(), trusted=not settings.allow_untrusted)
-    if notifier.pending:
-        settings = _with_log_file(settings)
+    log_to = settings.log
+    if notifier.pending and not log_to.file and log_to.format != "journald":
+        # In the background there is no stderr for the log.
+        log_to = replace(log_to, file=default_log_file(volume_uuid(settings)))
+        settings = replace(settings, log=log_to)
     start_logging(settings.log, level=options.log_level, echo=notifier.pending)
-    mountpoint = prepare(request.mountpoint, _own_paths(settings))
+    own = (settings.flash, settings.disk, settings.index, settings.policy, settings.log.file)
+    mountpoint = prepare(request.mountpoint, [path for path in own if path is not None])
 
     warning = " ".join(f"{path} is write-protected, mounting read-only" for path in protected[:1])
     if warning:
@@ -107,7 +110,7 @@ def serve_when_free(
 
 
 def _mount_of(settings: VolumeFile) -> Mount | None:
-    """Where the volume is mounted, be it by a volume file of another name."""
+    """Where the volume is mounted, even if by a volume file of another name."""
     return next((mount for mount in mounts() if mount.is_tierfs and _is_of(mount, settings)), None)
 
 
@@ -171,16 +174,3 @@ def _without_group(serving: Callable[[], None]) -> None:
         while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
             error = error.exceptions[0]
         raise error from None
-
-
-def _with_log_file(settings: VolumeFile) -> VolumeFile:
-    if settings.log.file or settings.log.format == "journald":
-        return settings
-    return replace(
-        settings, log=replace(settings.log, file=default_log_file(volume_uuid(settings)))
-    )
-
-
-def _own_paths(settings: VolumeFile) -> list[Path]:
-    every = (settings.flash, settings.disk, settings.index, settings.policy, settings.log.file)
-    return [path for path in every if path is not None]

@@ -39,7 +39,7 @@ IMPLIED: Final[Mapping[str, tuple[str, ...]]] = {
     "owner": ("nosuid", "nodev"),
     "group": ("nosuid", "nodev"),
 }
-"""mount(8): these options of an fstab line imply others, which later ones may take back."""
+"""mount(8): these options of an fstab line imply others, which later options can override."""
 
 WITHOUT_EFFECT: Final = frozenset(
     {
@@ -48,9 +48,9 @@ WITHOUT_EFFECT: Final = frozenset(
         *("diratime", "nodiratime", "lazytime", "nolazytime", "default_permissions"),
     }
 )
-"""Read by mount(8) or systemd alone, or always so here; accepted, so that fstab lines work."""
+"""Only for mount(8) or systemd, or always so here; accepted, so that fstab lines work."""
 
-NOT_PASSED_ON: Final = frozenset(
+NOT_FOR_KERNEL: Final = frozenset(
     {
         *("atime", "relatime", "norelatime", "strictatime", "nostrictatime"),
         *GROUPS["write cache"],
@@ -59,19 +59,19 @@ NOT_PASSED_ON: Final = frozenset(
         *GROUPS["damaged volume"],
     }
 )
-"""What the kernel would not understand, and tierfs keeps to itself."""
+"""Options that tierfs handles itself and the kernel does not know."""
 
 REFUSED: Final[Mapping[str, str]] = {
     "remount": "unmount, and mount again with the other options",
     "max_read": "pyfuse3 does not let libfuse agree to it",
     "auto_unmount": "a mount whose daemon was killed is replaced by mounting again",
 }
-"""Options of mount(8) and FUSE that cannot be kept, and what to do or why."""
+"""Options of mount(8) and FUSE that are not supported, and what to do or why."""
 
 LOG_LEVEL: Final = "log_level"
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 COMMENTS: Final = ("x-", "X-", "comment=", "user=", "uhelper=", "helper=")
-"""Beginnings of words that are notes to other programs (mount(8), systemd.mount(5))."""
+"""Beginnings of options for other programs (mount(8), systemd.mount(5))."""
 
 _WORD: Final = re.compile(r'(?:\\.|"[^"]*"|[^,\\"]|["\\])+')
 
@@ -82,7 +82,7 @@ class FuseOption(str):
     __slots__ = ()
 
     def encode(self, *_: object, **__: object) -> bytes:
-        """The bytes as in a file name, whatever encoding is asked for."""
+        """The bytes as in a file name; ``pyfuse3`` asks for ASCII."""
         return os.fsencode(str(self))
 
 
@@ -92,7 +92,7 @@ class Privileges:
 
     root: bool
     user_allow_other: bool
-    """``user_allow_other`` stands in /etc/fuse.conf."""
+    """/etc/fuse.conf has the line ``user_allow_other``."""
 
     @classmethod
     def current(cls, fuse_conf: Path = Path("/etc/fuse.conf")) -> Privileges:
@@ -111,16 +111,16 @@ class Privileges:
 
 @dataclass(frozen=True, slots=True)
 class MountOptions:
-    """Parsed options; those in ``fuse`` are the kernel's business."""
+    """Parsed options; those in ``fuse`` are for the kernel."""
 
     fuse: frozenset[str] = frozenset()
     shown: tuple[str, ...] = ()
-    """The options for people, in the order of ``GROUPS``."""
+    """The options to show, in the order of ``GROUPS``."""
     read_only: bool = False
     noatime: bool = False
     writeback: bool = False
     fast_path: bool | None = None
-    """None: as the volume file says."""
+    """None: as in the volume file."""
     nofail: bool = False
     force: bool = False
     """Mount although a check found damage."""
@@ -136,7 +136,7 @@ def parse_options(arguments: Iterable[str]) -> MountOptions:
     chosen = _last_of_each_group(word for text in arguments for word in split_words(text))
     words = tuple(chosen.values())
     return MountOptions(
-        fuse=frozenset(word for word in words if _goes_to_fuse(word)),
+        fuse=frozenset(word for word in words if _is_for_kernel(word)),
         shown=words,
         read_only="ro" in words,
         noatime="noatime" in words,
@@ -149,9 +149,9 @@ def parse_options(arguments: Iterable[str]) -> MountOptions:
 
 
 def reading_only(options: MountOptions) -> MountOptions:
-    """The same for a volume that cannot be written, as mount(8) does with a write-protected device.
+    """The same, read-only, as mount(8) does for a write-protected device.
 
-    ``rw`` may stand in the words: mount(8) gives it for a line that says nothing of it.
+    ``rw`` may be among the options: mount(8) adds it to a line without ``ro``.
     """
     return replace(
         options,
@@ -179,22 +179,22 @@ def known_words(words: Iterable[str]) -> list[str]:
 def for_kernel(
     options: MountOptions, privileges: Privileges, *, trusted: bool = True
 ) -> MountOptions:
-    """The options a mount by a user with ``privileges`` really gets.
+    """The options that a mount by a user with ``privileges`` gets.
 
-    ``trusted``: nobody else can write to the volume's directories; set-user-ID programs and devices
-    of other volumes are not obeyed, whatever was asked for.
+    ``trusted``: no other user can write to the volume's directories. Otherwise set-user-ID programs
+    and devices do not work, whatever the options say.
 
     Raises:
-        UsageError: ``allow_other`` or ``allow_root`` is not this user's to give.
+        UsageError: this user may not use ``allow_other`` or ``allow_root``.
     """
     given = set(options.shown)
     if not (privileges.root and trusted):
-        given -= {"suid", "dev"}  # fusermount3 grants them to nobody
+        given -= {"suid", "dev"}  # fusermount3 allows them to no user
     added = _defaults(given, privileges, trusted=trusted)
-    passed_on = {word for word in given if _goes_to_fuse(word)}
+    for_fuse = {word for word in given if _is_for_kernel(word)}
     return replace(
         options,
-        fuse=frozenset({*passed_on, *added, "default_permissions"}),
+        fuse=frozenset({*for_fuse, *added, "default_permissions"}),
         shown=_in_order({*given, *added, "default_permissions"}),
     )
 
@@ -254,8 +254,8 @@ def _why_refused(word: str) -> str:
     return f"unknown mount option {name!r}{hint}"
 
 
-def _goes_to_fuse(word: str) -> bool:
-    return _group_of(word) not in (None, LOG_LEVEL) and word not in NOT_PASSED_ON
+def _is_for_kernel(word: str) -> bool:
+    return _group_of(word) not in (None, LOG_LEVEL) and word not in NOT_FOR_KERNEL
 
 
 def _in_order(words: set[str]) -> tuple[str, ...]:

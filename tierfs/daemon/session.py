@@ -44,7 +44,7 @@ from tierfs.daemon.runtime import RunFile, require_alone
 from tierfs.daemon.status import Served, Status, watch_tiers
 from tierfs.daemon.supervision import Supervisor
 from tierfs.daemon.tiering import Tiering, recording
-from tierfs.fs.volume import MakePorts, Volume, open_volume
+from tierfs.fs.volume import Volume, open_volume
 from tierfs.policy.volume_file import VolumeFile
 
 log = logging.getLogger(__name__)
@@ -78,44 +78,42 @@ def serve(
         MountFailed: the kernel refused the mount, or it ended without an unmount.
     """
     with hangups_ignored() as follows_terminal:
-        _serve(settings, mountpoint, options, ready, follows_terminal=follows_terminal)
-
-
-def _serve(
-    settings: VolumeFile,
-    mountpoint: Path,
-    options: MountOptions,
-    ready: Callable[[], None],
-    *,
-    follows_terminal: bool,
-) -> None:
-    metrics = Metrics()
-    policy = policy_in_force(settings, mountpoint, metrics)
-    fast = fast_path(settings.fast_path) if _wants_fast_path(settings, options) else None
-    invalidation = Invalidation()
-    volume = _open(settings, metrics, fast.make_ports if fast else invalidation.make_ports, options)
-    try:
-        require_alone(volume.uuid)
-    except VolumeBusy:
-        volume.close()
-        raise
-    run = RunFile(volume.uuid, settings.path, mountpoint)
-    connection = Connection(mountpoint, fast, invalidation)
-
-    def up() -> None:
-        connection.up()
-        run.serving(connection.own)
-        ready()
-
-    try:
-        server = _Server(volume, connection, options, metrics, policy, up)
-        trio.run(partial(server.run, follows_terminal=follows_terminal))
-    finally:
-        run.closing()
+        metrics = Metrics()
+        policy = policy_in_force(settings, mountpoint, metrics)
+        fast = fast_path(settings.fast_path) if _wants_fast_path(settings, options) else None
+        invalidation = Invalidation()
         try:
+            volume = open_volume(
+                settings,
+                metrics=metrics,
+                make_ports=fast.make_ports if fast else invalidation.make_ports,
+                read_only=options.read_only,
+                force=options.force,
+            )
+        except (FsError, OSError) as exc:
+            raise MountFailed(f"{settings.path}: the volume cannot be opened: {exc}") from exc
+        try:
+            require_alone(volume.uuid)
+        except VolumeBusy:
             volume.close()
+            raise
+        run = RunFile(volume.uuid, settings.path, mountpoint)
+        connection = Connection(mountpoint, fast, invalidation)
+
+        def up() -> None:
+            connection.up()
+            run.serving(connection.own)
+            ready()
+
+        try:
+            session = _Session(volume, connection, options, metrics, policy)
+            trio.run(session.run, up, follows_terminal)
         finally:
-            run.remove()
+            run.closing()
+            try:
+                volume.close()
+            finally:
+                run.remove()
 
 
 def _wants_fast_path(settings: VolumeFile, options: MountOptions) -> bool:
@@ -126,22 +124,9 @@ def _wants_fast_path(settings: VolumeFile, options: MountOptions) -> bool:
     return settings.fast_path.enabled if options.fast_path is None else options.fast_path
 
 
-def _open(
-    settings: VolumeFile, metrics: Metrics, make_ports: MakePorts, options: MountOptions
-) -> Volume:
-    try:
-        return open_volume(
-            settings,
-            metrics=metrics,
-            make_ports=make_ports,
-            read_only=options.read_only,
-            force=options.force,
-        )
-    except (FsError, OSError) as exc:
-        raise MountFailed(f"{settings.path}: the volume cannot be opened: {exc}") from exc
+class _Session:
+    """What runs while a volume is mounted: pyfuse3, the background tasks, and the answers."""
 
-
-class _Server:
     def __init__(
         self,
         volume: Volume,
@@ -149,23 +134,49 @@ class _Server:
         options: MountOptions,
         metrics: Metrics,
         policy: PolicyInForce | None,
-        ready: Callable[[], None],
     ) -> None:
         self._volume = volume
         self._connection = connection
         self._options = options
         self._metrics = metrics
         self._policy = policy
-        self._ready = ready
         self._background = Supervisor(metrics)
         self._tiering = Tiering(volume, metrics, connection.fast_path, moves=not options.read_only)
         self._ending = False
 
-    async def run(self, *, follows_terminal: bool) -> None:
+    async def run(self, ready: Callable[[], None], follows_terminal: bool) -> None:  # noqa: FBT001 - trio passes arguments by position
+        """Mount, and serve until the mount has ended; see ``serve`` and ``hangups_ignored``."""
         with closing(self._tiering), recording(self._volume, self._tiering):
-            await self._run(follows_terminal=follows_terminal)
+            adapter, filler = self._handlers(ready)
+            connection, source = self._connection, self._volume.settings.path
+            with self._answering(), connection.open(adapter, source, self._options.fuse):
+                async with trio.open_nursery() as tasks:
+                    begin, background = tasks.start_soon, self._background
+                    begin(background.every, RECLAIM_EVERY_S, "reclaim", self._reclaim)
+                    begin(background.every, CHECKPOINT_CHECK_S, "checkpoint", self._checkpoint)
+                    if self._policy is not None:
+                        begin(background.every, POLICY_CHECK_S, "policy", self._poll_policy)
+                    begin(background.keep, "reconcile", self._reconcile)
+                    begin(background.keep, "recount", self._recount)
+                    begin(self._tiering.run, background)
+                    signals = partial(
+                        handle_signals,
+                        self._unmount,
+                        self._reload_policy,
+                        follows_terminal=follows_terminal,
+                    )
+                    await tasks.start(signals)
+                    begin(background.keep, "tune", self._tune)
+                    begin(background.keep, "publish", filler.run)
+                    begin(connection.end_with_fast_path)
+                    await pyfuse3.main(max_tasks=MAX_TASKS)
+                    self._ending = True
+                    if self._policy is not None:
+                        self._policy.stop()
+                    tasks.cancel_scope.cancel()
 
-    async def _run(self, *, follows_terminal: bool) -> None:
+    def _handlers(self, ready: Callable[[], None]) -> tuple[Adapter, CacheFiller]:
+        """The policy put in force, pyfuse3's handlers, and the task of cache fills."""
         if self._policy is not None:
             self._policy.attach(self._tiering.apply)
         fs, fast = self._volume.fs, self._connection.fast_path
@@ -186,38 +197,10 @@ class _Server:
             self._metrics,
             operations,
             writeback=self._options.writeback,
-            initialised=self._ready,
+            initialised=ready,
             fast_path=fast is not None,
         )
-        with (
-            self._answering(),
-            self._connection.open(adapter, self._volume.settings.path, self._options.fuse),
-        ):
-            async with trio.open_nursery() as tasks:
-                begin, background = tasks.start_soon, self._background
-                begin(background.every, RECLAIM_EVERY_S, "reclaim", self._reclaim)
-                begin(background.every, CHECKPOINT_CHECK_S, "checkpoint", self._checkpoint)
-                if self._policy is not None:
-                    begin(background.every, POLICY_CHECK_S, "policy", self._poll_policy)
-                begin(background.keep, "reconcile", self._reconcile)
-                begin(background.keep, "recount", self._recount)
-                tasks.start_soon(self._tiering.run, self._background)
-                await tasks.start(
-                    partial(
-                        handle_signals,
-                        self._unmount,
-                        self._reload_policy,
-                        follows_terminal=follows_terminal,
-                    )
-                )
-                begin(background.keep, "tune", self._tune)
-                begin(background.keep, "publish", filler.run)
-                tasks.start_soon(self._connection.end_with_fast_path)
-                await pyfuse3.main(max_tasks=MAX_TASKS)
-                self._ending = True
-                if self._policy is not None:
-                    self._policy.stop()
-                tasks.cancel_scope.cancel()
+        return adapter, filler
 
     @contextmanager
     def _answering(self) -> Iterator[None]:

@@ -92,7 +92,7 @@ def _reason(mount: Mount, run: Run | None) -> str:
 
 
 def _daemon(path: Path) -> int | None:
-    """The daemon's process ID, unless it does not talk to us: then nobody can be waited for."""
+    """The daemon's process ID; None if it does not answer, so that it cannot be waited for."""
     try:
         return int(ask(path, "status", seconds=ASK_SECONDS, wait=0)["pid"])
     except (NotMounted, LookupError, ValueError):
