@@ -114,7 +114,7 @@ def test_a_row_replaces_the_one_before(rig: Rig) -> None:
     assert rig.router.counters().inodes == 1
 
 
-def test_dots_and_too_long_names_are_passed_on(rig: Rig) -> None:
+def test_dots_and_too_long_names_are_forwarded(rig: Rig) -> None:
     rig.router.put_inode(inode(7))
     for name in (b".", b"..", b"/", b"n" * 256):
         request = rig.forwarded(Op.LOOKUP, ROOT, name + b"\0")

@@ -29,13 +29,13 @@ def small(scratch: Path) -> Iterator[Rig]:
     rig.forget()
 
 
-def publish(router: Router, ino: int) -> None:
+def cache_rows(router: Router, ino: int) -> None:
     router.put_inode(inode(ino))
     router.put_dentry(ROOT, b"name-%d" % ino, ino)
 
 
 def known(rig: Rig, inos: range) -> set[int]:
-    """Those whose names are found; what is passed on is answered with an error."""
+    """Those whose names are found; what is forwarded is answered with an error."""
     found = set()
     for ino in inos:
         unique = rig.kernel.request(Op.LOOKUP, ROOT, b"name-%d\0" % ino)
@@ -53,7 +53,7 @@ def known(rig: Rig, inos: range) -> set[int]:
 def test_memory_is_bounded(small: Rig) -> None:
     router = small.router
     for ino in range(FIRST, FIRST + 200_000):
-        publish(router, ino)
+        cache_rows(router, ino)
     counters = router.counters()
     assert counters.memory <= LIMIT
     assert counters.evictions == 200_000 - counters.inodes
@@ -83,20 +83,20 @@ def test_large_attributes_are_bounded(small: Rig) -> None:
     """Also where they alone take the room: the queues count inodes, not what belongs to them."""
     router = small.router
     for ino in [*range(FIRST, FIRST + 2000), *range(FIRST, FIRST + 2000)]:
-        publish(router, ino)
+        cache_rows(router, ino)
         router.put_xattrs(ino, [(b"user.large", bytes(8000))])
     counters = router.counters()
     assert counters.memory <= LIMIT
     assert counters.inodes > 100
 
 
-def test_references_leave_the_rest_less_room(small: Rig) -> None:
-    """They cannot be dropped: with more than fit, hardly anything is published."""
+def test_lookup_counts_leave_the_rest_less_room(small: Rig) -> None:
+    """They cannot be dropped: with more than fit, hardly anything is cached."""
     router = small.router
     for ino in range(1, 300_000):
         router.add_lookups(ino)
     for ino in [*range(FIRST, FIRST + 100), *range(FIRST, FIRST + 100)]:
-        publish(router, ino)
+        cache_rows(router, ino)
         router.put_inode(inode(ino, size=1))
     assert router.counters().inodes == 1
 
@@ -105,7 +105,7 @@ def test_references_leave_the_rest_less_room(small: Rig) -> None:
 def test_hardly_any_memory(scratch: Path, limit: int) -> None:
     router = make_router(scratch, scratch, limit)
     for ino in range(FIRST, FIRST + 3000):
-        publish(router, ino)
+        cache_rows(router, ino)
         router.put_xattrs(ino, [(b"user.a", bytes(ino % 512))])
         router.put_dentry(ROOT, b"absent-%d" % ino, 0)
         if ino % 3 == 0:
@@ -116,11 +116,11 @@ def test_hardly_any_memory(scratch: Path, limit: int) -> None:
 def test_what_is_used_again_survives_a_scan(small: Rig) -> None:
     hot = range(FIRST, FIRST + 500)
     for ino in hot:
-        publish(small.router, ino)
+        cache_rows(small.router, ino)
     time.sleep(CORRELATED_S + 1)
     assert known(small, hot) == set(hot)
     for ino in range(10 * FIRST, 10 * FIRST + 100_000):
-        publish(small.router, ino)
+        cache_rows(small.router, ino)
     assert len(known(small, hot)) > 0.95 * len(hot)
 
 
@@ -128,10 +128,10 @@ def test_one_pass_does_not_survive_the_next(small: Rig) -> None:
     """What one open(2) asks for in a row is one use, and does not keep a file."""
     once = range(FIRST, FIRST + 500)
     for ino in once:
-        publish(small.router, ino)
+        cache_rows(small.router, ino)
         assert known(small, range(ino, ino + 1)) == {ino}
     for ino in range(10 * FIRST, 10 * FIRST + 100_000):
-        publish(small.router, ino)
+        cache_rows(small.router, ino)
     assert len(known(small, once)) < 0.05 * len(once)
 
 
@@ -139,7 +139,7 @@ def test_nothing_is_left_of_what_was_cleared(small: Rig) -> None:
     router = small.router
     before = router.counters().memory
     for ino in range(FIRST, FIRST + 500):
-        publish(router, ino)
+        cache_rows(router, ino)
         router.put_xattrs(ino, [(b"user.a", b"1")])
     router.put_dentry(ROOT, b"absent", 0)
     router.add_lookups(FIRST)

@@ -32,7 +32,7 @@ chosen = settings(
 
 
 def asked(rig: Rig, opcode: int, ino: int, body: bytes) -> Reply | None:
-    """The native reply; None: it was passed on, and is answered with an error."""
+    """The native reply; None: it was forwarded, and is answered with an error."""
     unique = rig.kernel.request(opcode, ino, body)
     passed = False
     while rig.kernel.is_silent():
@@ -126,11 +126,11 @@ def test_it_holds_what_the_model_holds(rig: Rig, sequence: list[tuple[object, ..
     model = Model()
     rig.router.clear()
     for name, *arguments in sequence:
-        assert _publish(rig, str(name), arguments) == getattr(model, str(name))(*arguments)
+        assert _cache_rows(rig, str(name), arguments) == getattr(model, str(name))(*arguments)
     _compare(rig, model)
 
 
-def _publish(rig: Rig, name: str, arguments: list[object]) -> object:
+def _cache_rows(rig: Rig, name: str, arguments: list[object]) -> object:
     if name == "put_inode":
         ino, size = arguments
         assert isinstance(ino, int)
@@ -184,7 +184,7 @@ changes = st.one_of(
 
 
 class Truth:
-    """A namespace that publishes as ``tierfs.metadata.cache_updater`` does."""
+    """A namespace that updates as ``tierfs.metadata.cache_updater`` does."""
 
     def __init__(self, rig: Rig) -> None:
         self.rig = rig

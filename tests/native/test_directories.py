@@ -1,4 +1,4 @@
-"""Directories that are published as a whole: any other name is absent."""
+"""Directories that are cached as a whole: any other name is absent."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def begin(rig: Rig) -> None:
 
 
 def look_up(rig: Rig, name: bytes) -> int | None:
-    """The inode number, 0: absent, None: passed on."""
+    """The inode number, 0: absent, None: forwarded."""
     unique = rig.kernel.request(Op.LOOKUP, DIRECTORY, name + b"\0")
     while rig.kernel.is_silent() and rig.pyfuse3.is_silent():
         pass
@@ -72,7 +72,7 @@ def test_a_name_that_is_dropped_may_exist(listed: Rig) -> None:
     assert [look_up(listed, name) for name in (b"51", b"52", b"other")] == [None, 52, None]
 
 
-def test_dropping_a_name_that_is_not_published_may_hide_one(listed: Rig) -> None:
+def test_dropping_a_name_that_is_not_cached_may_hide_one(listed: Rig) -> None:
     listed.router.drop_dentry(DIRECTORY, b"unknown")
     assert look_up(listed, b"unknown") is None
 
@@ -82,9 +82,9 @@ def test_an_inode_that_is_dropped_takes_its_names_along(listed: Rig) -> None:
     assert [look_up(listed, name) for name in (b"51", b"52", b"other")] == [51, None, None]
 
 
-def test_a_name_whose_inode_is_not_published_may_exist(listed: Rig) -> None:
-    listed.router.put_dentry(DIRECTORY, b"unpublished", 99)
-    assert look_up(listed, b"unpublished") is None
+def test_a_name_whose_inode_is_not_cached_may_exist(listed: Rig) -> None:
+    listed.router.put_dentry(DIRECTORY, b"uncached", 99)
+    assert look_up(listed, b"uncached") is None
 
 
 def test_a_directory_that_is_dropped_is_complete_no_longer(listed: Rig) -> None:
@@ -95,14 +95,14 @@ def test_a_directory_that_is_dropped_is_complete_no_longer(listed: Rig) -> None:
     assert not listed.router.complete_fill(DIRECTORY)
 
 
-@pytest.mark.parametrize("loss", ["drop_dentry", "drop_inode", "unpublished", "clear"])
-def test_what_is_lost_while_it_is_published(rig: Rig, loss: str) -> None:
+@pytest.mark.parametrize("loss", ["drop_dentry", "drop_inode", "uncached", "clear"])
+def test_what_is_lost_while_it_is_cached(rig: Rig, loss: str) -> None:
     begin(rig)
     if loss == "drop_dentry":
         rig.router.drop_dentry(DIRECTORY, b"51")
     elif loss == "drop_inode":
         rig.router.drop_inode(51)
-    elif loss == "unpublished":
+    elif loss == "uncached":
         rig.router.put_dentry(DIRECTORY, b"more", 99)
     else:
         rig.router.clear()
@@ -112,7 +112,7 @@ def test_what_is_lost_while_it_is_published(rig: Rig, loss: str) -> None:
     assert rig.router.begin_fill(DIRECTORY)
 
 
-def test_a_directory_that_is_not_published(rig: Rig) -> None:
+def test_a_directory_that_is_not_cached(rig: Rig) -> None:
     assert not rig.router.begin_fill(DIRECTORY)
     assert not rig.router.complete_fill(DIRECTORY)
 

@@ -1,4 +1,4 @@
-"""What is passed on to pyfuse3, and what comes back."""
+"""What is forwarded to pyfuse3, and what comes back."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ASYNC_DIO = 1 << 15
 CHUNK = 65536
 
 
-def test_a_miss_is_passed_on_unchanged(rig: Rig) -> None:
+def test_a_miss_is_forwarded_unchanged(rig: Rig) -> None:
     for opcode, body in [
         (Op.LOOKUP, b"unknown\0"),
         (Op.GETATTR, getattr_in()),
@@ -59,7 +59,7 @@ def test_the_handle_is_the_inode_number(rig: Rig, opcode: int, size: int) -> Non
     assert request.body == struct.pack("=Q", 0x1122334455667788) + body[8:]
 
 
-def test_a_short_message_is_passed_on_as_it_is(rig: Rig) -> None:
+def test_a_short_message_is_forwarded_as_it_is(rig: Rig) -> None:
     for opcode in (Op.READDIR, Op.FSYNC, Op.WRITE, Op.LSEEK):
         assert rig.forwarded(opcode, 9, bytes(12)).body == bytes(12)
 

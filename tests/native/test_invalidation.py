@@ -1,4 +1,4 @@
-"""The kernel is told that attributes are old where it may be about to take over older ones."""
+"""The kernel's attributes are invalidated where it may be about to cache older ones."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def stat(rig: Rig, thread: int, ino: int = INO) -> None:
 
 
 def change(rig: Rig, thread: int = OURS, ino: int = INO) -> None:
-    """SETXATTR, which is passed on."""
+    """SETXATTR, which is forwarded."""
     ask(rig, Op.SETXATTR, ino, bytes(8) + b"user.a\0", thread)
 
 
-def told(rig: Rig) -> list[int]:
-    """Of which inodes the kernel was told since."""
+def invalidated(rig: Rig) -> list[int]:
+    """Of which inodes the kernel's attributes were invalidated since."""
     found = []
     while not rig.kernel.is_silent():
         length, kind, unique, ino, offset, size = struct.unpack("=IiQQqq", rig.kernel.receive())
@@ -57,48 +57,48 @@ def row(ctime: int, *, nlink: int = 1, ino: int = INO) -> Inode:
 
 @pytest.fixture
 def known(rig: Rig) -> Rig:
-    """The inode is published, and what was told of it before is old for certain."""
+    """The inode is cached, and every reply about it before has old attributes."""
     rig.router.put_inode(row(0))
     rig.router.change_inode(row(1))
-    assert told(rig) == [INO], "who was told before it was published is not known"
+    assert invalidated(rig) == [INO], "who got its attributes before is not known"
     return rig
 
 
-def test_nobody_was_told(known: Rig) -> None:
+def test_nobody_got_the_attributes(known: Rig) -> None:
     known.router.change_inode(row(2))
-    assert told(known) == []
+    assert invalidated(known) == []
 
 
-def test_another_thread_was_told(known: Rig) -> None:
+def test_another_thread_got_the_attributes(known: Rig) -> None:
     stat(known, ANOTHER)
     change(known)
     known.router.change_inode(row(2))
-    assert told(known) == [INO]
+    assert invalidated(known) == [INO]
     known.router.change_inode(row(3))
-    assert told(known) == [], "it has to ask again, and is told of this change"
+    assert invalidated(known) == [], "it has to send a GETATTR, whose reply has this change"
 
 
-def test_the_thread_that_makes_the_change_has_taken_over_what_it_was_told(known: Rig) -> None:
+def test_the_thread_that_makes_the_change_was_the_only_recipient_attributes(known: Rig) -> None:
     stat(known, OURS)
     change(known, OURS)
     known.router.change_inode(row(2))
-    assert told(known) == []
+    assert invalidated(known) == []
 
 
-def test_two_threads_were_told(known: Rig) -> None:
+def test_two_threads_got_the_attributes(known: Rig) -> None:
     for first, second in ((OURS, ANOTHER), (ANOTHER, OURS)):
         stat(known, first)
         stat(known, second)
         change(known, OURS)
         known.router.change_inode(row(first))
-        assert told(known) == [INO]
+        assert invalidated(known) == [INO]
 
 
 def test_a_page_of_a_mapping_is_written_by_nobody(known: Rig) -> None:
     stat(known, OURS)
     change(known, 0)
     known.router.change_inode(row(2))
-    assert told(known) == [INO]
+    assert invalidated(known) == [INO]
 
 
 def test_a_thread_that_we_do_not_see(known: Rig) -> None:
@@ -106,14 +106,14 @@ def test_a_thread_that_we_do_not_see(known: Rig) -> None:
     stat(known, 0)
     change(known, 0)
     known.router.change_inode(row(2))
-    assert told(known) == [INO]
+    assert invalidated(known) == [INO]
 
 
 def test_a_lookup_tells_as_well(known: Rig) -> None:
     known.router.put_dentry(ROOT, b"name", INO)
     ask(known, Op.LOOKUP, ROOT, b"name\0", ANOTHER)
     known.router.change_inode(row(2))
-    assert told(known) == [INO]
+    assert invalidated(known) == [INO]
 
 
 def test_a_listing_tells_as_well(known: Rig) -> None:
@@ -121,38 +121,38 @@ def test_a_listing_tells_as_well(known: Rig) -> None:
     known.router.put_listing(ROOT, 0, [(b"name", 1 << 61, INO, row(1).mode)], True)  # noqa: FBT003
     ask(known, Op.READDIRPLUS, ROOT, ReadIn(0, 0, 4096).pack(), ANOTHER)
     known.router.change_inode(row(2))
-    assert told(known) == [INO]
+    assert invalidated(known) == [INO]
 
 
 @pytest.mark.parametrize("opcode", [Op.LOOKUP, Op.GETATTR])
 def test_what_python_tells_is_not_seen_and_counts(known: Rig, opcode: int) -> None:
     if opcode == Op.LOOKUP:
-        ask(known, Op.LOOKUP, ROOT, b"not published\0", OURS)
+        ask(known, Op.LOOKUP, ROOT, b"not cached\0", OURS)
     else:
         known.router.put_inode(row(1)._replace(sparse=1))
         stat(known, OURS)
     known.router.change_inode(row(2))
-    assert told(known) == [INO]
+    assert invalidated(known) == [INO]
 
 
-def test_what_is_not_published_counts(known: Rig) -> None:
+def test_what_is_not_cached_counts(known: Rig) -> None:
     known.router.drop_inode(INO)
     known.router.change_inode(row(2))
-    assert told(known) == [INO]
+    assert invalidated(known) == [INO]
 
 
 def test_a_move_between_the_tiers_shows_nothing(known: Rig) -> None:
     stat(known, ANOTHER)
     known.router.change_inode(row(1)._replace(prefix=0, version=5))
-    assert told(known) == []
+    assert invalidated(known) == []
     known.router.change_inode(row(2))
-    assert told(known) == [INO]
+    assert invalidated(known) == [INO]
 
 
-def test_an_inode_without_a_name_is_not_told_of(known: Rig) -> None:
+def test_an_inode_without_a_name_is_not_invalidated(known: Rig) -> None:
     stat(known, ANOTHER)
     known.router.change_inode(row(2, nlink=0))
-    assert told(known) == []
+    assert invalidated(known) == []
 
 
 def test_of_a_name_that_goes_the_kernel_takes_note_by_itself(known: Rig) -> None:
@@ -160,15 +160,15 @@ def test_of_a_name_that_goes_the_kernel_takes_note_by_itself(known: Rig) -> None
     known.router.put_inode(row(2, nlink=2))
     stat(known, ANOTHER)
     known.router.change_inode(row(3, nlink=1))
-    assert told(known) == []
+    assert invalidated(known) == []
 
 
-def test_a_rename_is_by_who_was_told_of_all_that_it_changes(known: Rig) -> None:
+def test_a_rename_is_by_who_got_all_that_it_changes(known: Rig) -> None:
     directories = 80, 81
     for ino in directories:
         known.router.change_inode(row(1, ino=ino))
     known.router.put_dentry(80, b"old", INO)
-    assert told(known) == [80, 81]
+    assert invalidated(known) == [80, 81]
     for rename, flags in ((12, b""), (45, bytes(8))):
         for thread, expected in ((OURS, []), (ANOTHER, [INO, 80, 81])):
             for ino in (INO, *directories):
@@ -177,10 +177,10 @@ def test_a_rename_is_by_who_was_told_of_all_that_it_changes(known: Rig) -> None:
             ask(known, rename, 80, body, OURS)
             for ino in (INO, *directories):
                 known.router.change_inode(row(rename * 100 + thread, ino=ino))
-            assert told(known) == expected
+            assert invalidated(known) == expected
 
 
-def test_nobody_is_told_after_the_end(known: Rig) -> None:
+def test_nobody_is_invalidated_after_the_end(known: Rig) -> None:
     stat(known, ANOTHER)
     known.router.stop()
     known.router.change_inode(row(2))

@@ -29,7 +29,7 @@ def rows(inos: range) -> list[tuple[bytes, int, int, int]]:
     return [(b"%d" % ino, 100 + ino, ino, FILE) for ino in inos]
 
 
-def publish(rig: Rig, inos: range) -> None:
+def cache_rows(rig: Rig, inos: range) -> None:
     for ino in inos:
         rig.router.put_inode(inode(ino, size=ino))
         rig.router.put_dentry(DIRECTORY, b"%d" % ino, ino)
@@ -57,7 +57,7 @@ def called(rig: Rig, cookie: int, size: int = 4096, *, again: bool) -> Call:
 
 
 def test_a_whole_directory(rig: Rig) -> None:
-    publish(rig, range(60, 63))
+    cache_rows(rig, range(60, 63))
     rig.router.put_listing(DIRECTORY, 0, DOTS + rows(range(60, 63)), END)
     lines = listed(rig, 0)
     assert [line.name for line in lines] == [b".", b"..", b"60", b"61", b"62"]
@@ -73,7 +73,7 @@ def test_a_whole_directory(rig: Rig) -> None:
 
 
 def test_no_page_outlives_a_change_of_its_directory(rig: Rig) -> None:
-    publish(rig, range(60, 63))
+    cache_rows(rig, range(60, 63))
     rig.router.put_listing(DIRECTORY, 0, rows(range(60, 61)), False)  # noqa: FBT003
     rig.router.put_listing(DIRECTORY, 160, rows(range(61, 63)), END)
     rig.router.drop_listing(DIRECTORY + 1)
@@ -85,16 +85,16 @@ def test_no_page_outlives_a_change_of_its_directory(rig: Rig) -> None:
         assert rig.kernel.reply().error == errno.EIO
 
 
-def test_what_is_published_when_asked_is_tried_again(rig: Rig) -> None:
+def test_what_is_cached_when_asked_is_tried_again(rig: Rig) -> None:
     unique, call = asked(rig, 0)
-    publish(rig, range(60, 61))
+    cache_rows(rig, range(60, 61))
     rig.router.put_listing(DIRECTORY, 0, rows(range(60, 61)), END)
     call.answer()
     reply = rig.kernel.reply()
     assert (reply.unique, [line.name for line in listing(reply.body)]) == (unique, [b"60"])
 
 
-def test_python_lists_what_cannot_be_published(rig: Rig) -> None:
+def test_python_lists_what_cannot_be_cached(rig: Rig) -> None:
     """As many lines as there is room for; each but the dots is told with a reference."""
     unique, call = asked(rig, 0, 500)
     call.answer()
@@ -126,7 +126,7 @@ def test_an_error_is_passed_back(rig: Rig) -> None:
 
 
 def test_a_reply_holds_whole_records(rig: Rig) -> None:
-    publish(rig, range(1000, 1100))
+    cache_rows(rig, range(1000, 1100))
     rig.router.put_listing(DIRECTORY, 0, rows(range(1000, 1100)), END)
     names, cookie = [], 0
     while lines := listed(rig, cookie, 1000):
@@ -138,7 +138,7 @@ def test_a_reply_holds_whole_records(rig: Rig) -> None:
 
 
 def test_too_little_room_for_one_record_is_not_the_end(rig: Rig) -> None:
-    publish(rig, range(60, 61))
+    cache_rows(rig, range(60, 61))
     rig.router.put_listing(DIRECTORY, 0, rows(range(60, 61)), END)
     unique, call = asked(rig, 0, 100)
     call.answer(OSError(errno.EINVAL, "no room"))
@@ -147,7 +147,7 @@ def test_too_little_room_for_one_record_is_not_the_end(rig: Rig) -> None:
 
 
 def test_names_that_went_are_left_out(rig: Rig) -> None:
-    publish(rig, range(60, 65))
+    cache_rows(rig, range(60, 65))
     rig.router.put_listing(DIRECTORY, 0, rows(range(60, 65)), END)
     rig.router.put_dentry(DIRECTORY, b"60", 0)
     rig.router.put_dentry(DIRECTORY, b"64", 0)
@@ -160,19 +160,19 @@ def test_names_that_went_are_left_out(rig: Rig) -> None:
 
 
 def test_names_that_only_python_knows_are_asked_for_when_they_are_reached(rig: Rig) -> None:
-    publish(rig, range(60, 65))
+    cache_rows(rig, range(60, 65))
     rig.router.put_listing(DIRECTORY, 0, rows(range(60, 65)), END)
     rig.router.drop_inode(62)
     assert [line.name for line in listed(rig, 0)] == [b"60", b"61"]
     _, call = asked(rig, 161)
-    publish(rig, range(62, 63))
+    cache_rows(rig, range(62, 63))
     call.answer()
     reply = rig.kernel.reply()
     assert [line.name for line in listing(reply.body)] == [b"62", b"63", b"64"]
 
 
 def test_pages_follow_each_other(rig: Rig) -> None:
-    publish(rig, range(60, 66))
+    cache_rows(rig, range(60, 66))
     rig.router.put_listing(DIRECTORY, 0, rows(range(60, 63)), MORE)
     assert [line.name for line in listed(rig, 0)] == [b"60", b"61", b"62"]
     _, call = asked(rig, 162)
@@ -193,7 +193,7 @@ def test_an_empty_page_is_the_end_only_where_it_says_so(rig: Rig) -> None:
 
 
 def test_a_cookie_that_is_on_no_page(rig: Rig) -> None:
-    publish(rig, range(60, 63))
+    cache_rows(rig, range(60, 63))
     rig.router.put_listing(DIRECTORY, 0, rows(range(60, 63)), END)
     for cookie in (1, 163, 2**64 - 1):
         _, call = asked(rig, cookie)
@@ -248,7 +248,7 @@ SERIAL_END = 2**62
 
 def test_cookies_bear_the_count_of_changes(rig: Rig) -> None:
     """A cache of the kernel from before a change does not hold where a listing of now goes on."""
-    publish(rig, range(60, 62))
+    cache_rows(rig, range(60, 62))
     page = [(b"60", SERIAL_END - 2, 60, FILE), (b"61", SERIAL_END - 1, 61, FILE)]
     seen = []
     for _ in range(2):

@@ -62,7 +62,7 @@ class Model:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(sequence=st.lists(steps, max_size=60))
-def test_references_are_conserved(rig: Rig, sequence: list[tuple[str, object, object]]) -> None:
+def test_lookup_counts_are_conserved(rig: Rig, sequence: list[tuple[str, object, object]]) -> None:
     model = Model()
     for step, ino, count in sequence:
         _apply(rig, model, step, ino, count)
@@ -110,7 +110,7 @@ def _told(rig: Rig) -> list[int]:
     return told
 
 
-def test_only_for_orphans_a_forget_is_passed_on(rig: Rig) -> None:
+def test_only_for_orphans_a_forget_is_forwarded(rig: Rig) -> None:
     rig.router.add_lookups(7, 3)
     rig.router.add_lookups(8)
     assert not rig.router.orphan(7)

@@ -64,7 +64,7 @@ def fill(rig: Rig) -> None:
 def settle(rig: Rig) -> list[Reply]:
     """All replies to what was sent; pyfuse3 refuses what it gets.
 
-    There is one worker: what came before the mark was passed on before the mark is answered.
+    There is one worker: what came before the mark was forwarded before the mark is answered.
     """
     replies = []
     mark = rig.kernel.request(Op.FLUSH)

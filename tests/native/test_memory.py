@@ -93,8 +93,8 @@ def test_routers_that_cannot_start(scratch: Path) -> None:
     assert grows(fail) < TOLERATED
 
 
-def test_what_is_published_and_dropped(rig: Rig) -> None:
-    def publish() -> None:
+def test_what_is_cached_and_dropped(rig: Rig) -> None:
+    def cache_rows() -> None:
         for ino in range(10, 30):
             rig.router.put_inode(inode(ino))
             rig.router.put_dentry(ROOT, b"%d" % ino, ino)
@@ -107,7 +107,7 @@ def test_what_is_published_and_dropped(rig: Rig) -> None:
             rig.router.counters()
             rig.router.heat(100)
 
-    assert grows(publish) < TOLERATED
+    assert grows(cache_rows) < TOLERATED
 
 
 BUFFERS = 16
@@ -126,7 +126,7 @@ class Answers:
 
     @staticmethod
     def read(_ino: int, _offset: int, size: int, *, again: bool, **_others: object) -> bytes | None:
-        """First published, then read."""
+        """First cached, then read."""
         return bytes(size) if again else None
 
     @staticmethod
@@ -183,8 +183,9 @@ def test_what_is_refused(rig: Rig) -> None:
 
 # -------- what one thread frees, another can use
 
-# Tells what the process has in memory after each turn.
-PUBLISHED_BY_THREADS = """
+# Prints what the process has in memory after each turn; of as many threads as THREADS says.
+THREADS = 4
+CACHED_BY_THREADS = """
 import os, threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -196,7 +197,7 @@ def taken():
 
 router = make_router(Path(), Path(), 32 << 20)
 
-def publish(first):
+def cache_rows(first):
     for ino in range(first, first + 100_000):
         router.put_inode(inode(ino))
         router.put_dentry(1, b"%d" % ino, ino)
@@ -205,16 +206,20 @@ with ThreadPoolExecutor(4) as threads:
     all_there = threading.Barrier(4)
     list(threads.map(lambda _: all_there.wait(), range(4)))
     for first in range(10, 2_000_000, 200_000):  # each time by the next of the threads
-        threads.submit(publish, first).result()
+        threads.submit(cache_rows, first).result()
         router.clear()
         print(taken())
 """
 
 
-def test_what_was_published_by_another_thread_leaves_room(scratch: Path) -> None:
-    """Names are published by the event loop and by each thread that calls."""
+def test_what_was_cached_by_another_thread_leaves_room(scratch: Path) -> None:
+    """Names are cached by the event loop and by each thread that calls."""
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    command = [sys.executable, "-c", PUBLISHED_BY_THREADS]
-    told = subprocess.check_output(command, text=True, cwd=scratch, env=environment)
-    first, *later = map(int, told.split())
-    assert max(later) < first + (4 << 20), told
+    # A sanitizer's malloc replaces the slabs: it withholds what was freed, and keeps some for each
+    # thread, so that the memory is steady only when each of them has had its turn.
+    environment["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":quarantine_size_mb=1"
+    turns = THREADS if "TIERFS_SANITIZER" in os.environ else 1
+    command = [sys.executable, "-c", CACHED_BY_THREADS]
+    printed = subprocess.check_output(command, text=True, cwd=scratch, env=environment)
+    taken = [int(line) for line in printed.split()]
+    assert max(taken[turns:]) < max(taken[:turns]) + (4 << 20), printed

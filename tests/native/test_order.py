@@ -24,7 +24,7 @@ FILLER = [(Op.GETATTR, other) for other in OTHERS]
 
 
 class Growing(threading.Thread):
-    """pyfuse3's side: each WRITE makes the file a byte longer, published before the reply."""
+    """pyfuse3's side: each WRITE makes the file a byte longer, cached before the reply."""
 
     def __init__(self, rig: Rig) -> None:
         super().__init__(daemon=True)

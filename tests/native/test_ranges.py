@@ -161,7 +161,7 @@ def row(**changes: Any) -> Inode:  # noqa: ANN401 - fields
     return made._replace(**changes)
 
 
-def test_a_time_of_birth_is_told_out_of_the_table(rig: Rig, functions: Functions) -> None:
+def test_a_time_of_birth_is_told_from_the_cache(rig: Rig, functions: Functions) -> None:
     for each in (row(), row(btime=0), row(mode=stat.S_IFBLK | 0o600, rdev=os.makedev(259, 70000))):
         rig.router.put_inode(each)
         found = Statx.parse(rig.kernel.ask(Op.STATX, FILE, STATX).body)
@@ -195,7 +195,7 @@ def test_blocks_beside_a_time_of_birth_are_counted(rig: Rig, functions: Function
 
 @pytest.mark.parametrize("opcode", [Op.COPY_FILE_RANGE, Op.COPY_FILE_RANGE_64])
 @pytest.mark.parametrize(("asked", "message"), [(Op.GETATTR, getattr_in()), (Op.STATX, STATX)])
-def test_the_target_of_a_copy_is_not_told_of_out_of_the_table_meanwhile(
+def test_the_target_of_a_copy_is_not_told_of_from_the_cache_meanwhile(
     rig: Rig, functions: Functions, opcode: int, asked: int, message: bytes
 ) -> None:
     """Its size may be another already, which the kernel does not take before the reply."""

@@ -30,7 +30,7 @@ def functions() -> Functions:
     return Functions("read")
 
 
-def publish_split(rig: Rig, data: bytes, prefix: int, ino: int = 7) -> None:
+def cache_split(rig: Rig, data: bytes, prefix: int, ino: int = 7) -> None:
     """A file whose flash object is poisoned behind the prefix, and its disk object below."""
     row = inode(ino, size=len(data), prefix=prefix)
     head = data[:prefix]
@@ -54,7 +54,7 @@ def read(rig: Rig, offset: int, size: int, ino: int = 7) -> Reply:
 def test_any_range_of_a_file(rig: Rig, prefix: int, offset: int, size: int) -> None:
     data = bytes(i % 251 for i in range(SIZE))
     rig.router.clear()
-    publish_split(rig, data, prefix)
+    cache_split(rig, data, prefix)
     reply = read(rig, offset, size)
     assert (reply.error, reply.body) == (0, data[offset : offset + size])
 
@@ -98,7 +98,7 @@ def lets_go(path: Path) -> bool:
 
 def test_bytes_that_are_not_in_memory_are_read_by_a_thread(slow_rig: Rig) -> None:
     data = os.urandom(SIZE)
-    publish_split(slow_rig, data, HEAD)
+    cache_split(slow_rig, data, HEAD)
     for path in objects(slow_rig):
         forget(path)
     assert read(slow_rig, 0, 1 << 20).body == data
@@ -112,7 +112,7 @@ def test_what_the_mount_keeps_is_not_kept_below_it(slow_rig: Rig) -> None:
     """
     files, size = range(10, 60), 256 * 1024
     for ino in files:
-        publish_split(slow_rig, bytes(size), size, ino)
+        cache_split(slow_rig, bytes(size), size, ino)
     for path in objects(slow_rig):
         forget(path)
     for ino in files:
@@ -124,7 +124,7 @@ def test_what_the_mount_keeps_is_not_kept_below_it(slow_rig: Rig) -> None:
 def test_many_reads_at_a_time_from_a_disk(slow_rig: Rig) -> None:
     data = {ino: os.urandom(SIZE) for ino in range(10, 74)}
     for ino, each in data.items():
-        publish_split(slow_rig, each, HEAD, ino)
+        cache_split(slow_rig, each, HEAD, ino)
     unique = {
         slow_rig.kernel.request(Op.READ, ino, ReadIn(0, offset, HEAD).pack()): each[offset:][:HEAD]
         for ino, each in data.items()
@@ -136,7 +136,7 @@ def test_many_reads_at_a_time_from_a_disk(slow_rig: Rig) -> None:
 
 
 def test_the_bytes_of_each_tier_are_counted(rig: Rig) -> None:
-    publish_split(rig, bytes(SIZE), HEAD)
+    cache_split(rig, bytes(SIZE), HEAD)
     read(rig, 0, SIZE)
     counters = rig.router.counters()
     assert (counters.flash_bytes, counters.disk_bytes) == (HEAD, SIZE - HEAD)
@@ -160,10 +160,10 @@ def called(rig: Rig, offset: int, size: int, ino: int = 7, *, again: bool) -> Ca
     return call
 
 
-def test_an_unpublished_file_is_asked_for_and_then_read(rig: Rig) -> None:
+def test_an_uncached_file_is_asked_for_and_then_read(rig: Rig) -> None:
     unique, call = asked(rig, 5, 100)
     data = os.urandom(SIZE)
-    publish_split(rig, data, HEAD)
+    cache_split(rig, data, HEAD)
     call.answer()
     assert rig.kernel.reply() == Reply(unique, 0, data[5:105])
 
@@ -184,10 +184,10 @@ def test_an_error_is_passed_back(rig: Rig) -> None:
 @pytest.mark.parametrize("damage", ["missing head", "missing tail", "short head", "short tail"])
 @pytest.mark.parametrize("place", ["rig", "slow_rig"])
 def test_damage_is_shown_to_python(request: pytest.FixtureRequest, place: str, damage: str) -> None:
-    """Even where it is published: the second time the bytes themselves are asked for."""
+    """Even where it is cached: the second time the bytes themselves are asked for."""
     rig = request.getfixturevalue(place)
     assert isinstance(rig, Rig)
-    publish_split(rig, bytes(SIZE), HEAD)
+    cache_split(rig, bytes(SIZE), HEAD)
     store = rig.heads if "head" in damage else rig.objects
     (path,) = (path for path in store.rglob("*") if path.is_file())
     if "missing" in damage:
@@ -205,7 +205,7 @@ def test_damage_is_shown_to_python(request: pytest.FixtureRequest, place: str, d
     assert rig.kernel.reply() == Reply(unique, errno.EIO, b"")
 
 
-def test_a_file_that_is_not_published_even_then_is_asked_for_its_bytes(rig: Rig) -> None:
+def test_a_file_that_is_not_cached_even_then_is_asked_for_its_bytes(rig: Rig) -> None:
     unique, call = asked(rig, 0, 10)
     call.answer()
     called(rig, 0, 10, again=True).answer(b"0123456789")

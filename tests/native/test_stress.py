@@ -1,6 +1,6 @@
 """Reads while files move between the tiers, are cut and grow: bytes are from one consistent state.
 
-Threads publish in the order that the core keeps (tierfs/fs/data.py): copy, publish, and only then
+Threads put rows in the order that the core keeps (tierfs/fs/data.py): copy, put the row, only then
 free the source, which is overwritten before it goes, so that whoever reads it too late is caught.
 A file's bytes depend on its number and the offset alone, but for the first eight: the size. So a
 read shows which state it is of.
@@ -51,11 +51,11 @@ class File:
         self.head, self.tail = (
             rig.put_object(store, ino, CONTENTS[ino]) for store in (rig.heads, rig.objects)
         )
-        self.publish()
+        self.cache_rows()
         self.poison(self.head, HEAD, self.size)
         self.poison(self.tail, 0, HEAD)
 
-    def publish(self) -> None:
+    def cache_rows(self) -> None:
         self.version += 1
         row = inode(self.ino, size=self.size, prefix=self.prefix)
         self.rig.router.put_inode(row._replace(version=self.version))
@@ -71,13 +71,13 @@ class File:
             os.pwrite(file.fileno(), CONTENTS[self.ino][start:end], start)
 
     def move(self, prefix: int, *, unlinks: bool) -> None:
-        """Copy, publish, free."""
+        """Copy, put the row, free."""
         old, new = (min(each, self.size) for each in (self.prefix, prefix))
         target, source = (self.head, self.tail) if new > old else (self.tail, self.head)
         low, high = min(old, new), max(old, new)
         self.copy(target, low, high)
         self.prefix = prefix
-        self.publish()
+        self.cache_rows()
         self.poison(source, low, high)
         if unlinks and new == 0:
             self.head.unlink(missing_ok=True)
@@ -85,20 +85,20 @@ class File:
     def cut(self, size: int) -> None:
         """Publish, then cut the objects."""
         old, self.size = self.size, size
-        self.publish()
+        self.cache_rows()
         for path in (self.head, self.tail):
             self.poison(path, size, old)
             if path.exists() and path.stat().st_size > size:
                 os.truncate(path, size)
 
     def grow(self, size: int) -> None:
-        """Write the objects, then publish."""
+        """Write the objects, then put the row."""
         if size > self.prefix:
             self.copy(self.tail, max(self.prefix, self.size), size)
         if self.size < self.prefix:
             self.copy(self.head, self.size, min(size, self.prefix))
         self.size = size
-        self.publish()
+        self.cache_rows()
 
     def change(self, source: random.Random) -> None:
         size = source.choice(SIZES)
@@ -112,7 +112,7 @@ class File:
             self.grow(size)
         if source.random() < 0.05:
             self.rig.router.drop_inode(self.ino)
-            self.publish()
+            self.cache_rows()
 
 
 class Changing(threading.Thread):

@@ -173,7 +173,7 @@ def test_an_inode_that_is_made_is_told_as_by_a_lookup(rig: Rig, functions: Funct
     assert rig.kernel.ask(Op.LOOKUP, DIRECTORY, b"name\0").body == reply.body
 
 
-def test_what_cannot_be_published_is_told_all_the_same(rig: Rig, functions: Functions) -> None:
+def test_what_cannot_be_cached_is_told_all_the_same(rig: Rig, functions: Functions) -> None:
     for value, found in ((inode(MADE, size=5), MADE), ((), 0)):
         rig.kernel.request(Op.LOOKUP, DIRECTORY, b"name\0")
         functions.next().answer()

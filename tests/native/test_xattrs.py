@@ -18,34 +18,34 @@ PAIRS = [(b"security.selinux", b"x\0"), (b"user.a", b""), (b"user.b", b"\0" * 30
 
 
 @pytest.fixture
-def published(rig: Rig) -> Rig:
+def cached(rig: Rig) -> Rig:
     rig.router.put_inode(inode(7))
     rig.router.put_xattrs(7, PAIRS)
     return rig
 
 
-def test_values(published: Rig) -> None:
+def test_values(cached: Rig) -> None:
     for name, value in PAIRS:
-        size = published.kernel.ask(Op.GETXATTR, 7, getxattr_in(0, name))
+        size = cached.kernel.ask(Op.GETXATTR, 7, getxattr_in(0, name))
         assert size.body == struct.pack("=II", len(value), 0)
-        reply = published.kernel.ask(Op.GETXATTR, 7, getxattr_in(4096, name))
+        reply = cached.kernel.ask(Op.GETXATTR, 7, getxattr_in(4096, name))
         assert (reply.error, reply.body) == (0, value)
 
 
-def test_too_little_room(published: Rig) -> None:
-    reply = published.kernel.ask(Op.GETXATTR, 7, getxattr_in(299, b"user.b"))
+def test_too_little_room(cached: Rig) -> None:
+    reply = cached.kernel.ask(Op.GETXATTR, 7, getxattr_in(299, b"user.b"))
     assert (reply.error, reply.body) == (errno.ERANGE, b"")
-    assert published.kernel.ask(Op.GETXATTR, 7, getxattr_in(300, b"user.b")).body == bytes(300)
+    assert cached.kernel.ask(Op.GETXATTR, 7, getxattr_in(300, b"user.b")).body == bytes(300)
     names = b"".join(name + b"\0" for name, _ in PAIRS)
-    reply = published.kernel.ask(Op.LISTXATTR, 7, getxattr_in(len(names) - 1))
+    reply = cached.kernel.ask(Op.LISTXATTR, 7, getxattr_in(len(names) - 1))
     assert reply.error == errno.ERANGE
 
 
-def test_the_list_of_names(published: Rig) -> None:
+def test_the_list_of_names(cached: Rig) -> None:
     names = b"".join(name + b"\0" for name, _ in PAIRS)
-    size = published.kernel.ask(Op.LISTXATTR, 7, getxattr_in(0))
+    size = cached.kernel.ask(Op.LISTXATTR, 7, getxattr_in(0))
     assert size.body == struct.pack("=II", len(names), 0)
-    assert published.kernel.ask(Op.LISTXATTR, 7, getxattr_in(len(names))).body == names
+    assert cached.kernel.ask(Op.LISTXATTR, 7, getxattr_in(len(names))).body == names
 
 
 def test_no_attribute_at_all(rig: Rig) -> None:
@@ -56,15 +56,15 @@ def test_no_attribute_at_all(rig: Rig) -> None:
     assert (reply.error, reply.body) == (0, b"")
 
 
-def test_names_that_are_known_to_be_absent(published: Rig) -> None:
-    """In the namespaces in which tierfs stores attributes there is none but those published."""
+def test_names_that_are_known_to_be_absent(cached: Rig) -> None:
+    """In the namespaces in which tierfs stores attributes there is none but those cached."""
     for name in [*(space + b"no" for space in NAMESPACES), b"security.capability", *acl.NAMES]:
         for size in (0, 1000):
-            reply = published.kernel.ask(Op.GETXATTR, 7, getxattr_in(size, name))
+            reply = cached.kernel.ask(Op.GETXATTR, 7, getxattr_in(size, name))
             assert (name, reply.error) == (name, errno.ENODATA)
 
 
-def test_names_that_only_python_knows(published: Rig) -> None:
+def test_names_that_only_python_knows(cached: Rig) -> None:
     """Virtual ones, those of no namespace of ours, and a namespace without a name."""
     for name in [
         VIRTUAL + b"prefix",
@@ -75,7 +75,7 @@ def test_names_that_only_python_knows(published: Rig) -> None:
         *NAMESPACES,
     ]:
         body = getxattr_in(10, name)
-        assert published.forwarded(Op.GETXATTR, 7, body).body == body
+        assert cached.forwarded(Op.GETXATTR, 7, body).body == body
 
 
 def test_who_may_see_trusted_names_python_finds_out(rig: Rig) -> None:
@@ -85,15 +85,15 @@ def test_who_may_see_trusted_names_python_finds_out(rig: Rig) -> None:
     assert rig.kernel.ask(Op.GETXATTR, 7, getxattr_in(9, b"trusted.t")).body == b"1"
 
 
-def test_unpublished_ones_are_passed_on(published: Rig) -> None:
-    published.router.put_inode(inode(7, size=5))  # keeps them
-    assert published.kernel.ask(Op.GETXATTR, 7, getxattr_in(9, b"user.a")).error == 0
-    published.router.drop_xattrs(7)
-    published.forwarded(Op.GETXATTR, 7, getxattr_in(9, b"user.a"))
-    published.router.put_xattrs(7, PAIRS)
-    published.router.drop_inode(7)
-    published.router.put_inode(inode(7))
-    published.forwarded(Op.LISTXATTR, 7, getxattr_in(9))
+def test_uncached_ones_are_forwarded(cached: Rig) -> None:
+    cached.router.put_inode(inode(7, size=5))  # keeps them
+    assert cached.kernel.ask(Op.GETXATTR, 7, getxattr_in(9, b"user.a")).error == 0
+    cached.router.drop_xattrs(7)
+    cached.forwarded(Op.GETXATTR, 7, getxattr_in(9, b"user.a"))
+    cached.router.put_xattrs(7, PAIRS)
+    cached.router.drop_inode(7)
+    cached.router.put_inode(inode(7))
+    cached.forwarded(Op.LISTXATTR, 7, getxattr_in(9))
 
 
 def test_as_many_as_are_read_ahead_fit_or_nothing_is_known(rig: Rig) -> None:
@@ -107,14 +107,14 @@ def test_as_many_as_are_read_ahead_fit_or_nothing_is_known(rig: Rig) -> None:
     rig.forwarded(Op.GETXATTR, 7, getxattr_in(MAX_CACHED_XATTRS, b"user.n"))
 
 
-def test_attributes_of_an_inode_that_is_not_published_are_not_kept(rig: Rig) -> None:
+def test_attributes_of_an_inode_that_is_not_cached_are_not_kept(rig: Rig) -> None:
     rig.router.put_xattrs(7, PAIRS)
     rig.router.put_inode(inode(7))
     rig.forwarded(Op.GETXATTR, 7, getxattr_in(9, b"user.a"))
 
 
-def test_wrong_pairs_are_refused_and_nothing_is_known_then(published: Rig) -> None:
+def test_wrong_pairs_are_refused_and_nothing_is_known_then(cached: Rig) -> None:
     for pairs in ([(b"user.a",)], [[b"user.a", b""]], [("user.a", b"")], 5):
         with pytest.raises(TypeError):
-            published.router.put_xattrs(7, pairs)  # type: ignore[arg-type]
-    assert published.kernel.ask(Op.GETXATTR, 7, getxattr_in(9, b"user.a")).error == 0
+            cached.router.put_xattrs(7, pairs)  # type: ignore[arg-type]
+    assert cached.kernel.ask(Op.GETXATTR, 7, getxattr_in(9, b"user.a")).error == 0
