@@ -10,7 +10,11 @@ BENCH_PACKAGES ?= mergerfs bindfs
 ON_A_MOUNT := tests/mount tests/model/test_mount.py tests/concurrency tests/crash
 FUZZ_PACKAGES ?= clang libclang-rt-dev
 SECONDS ?= 600
+JOBS ?= 2
 BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+# A file's tests stay in one process: they share a mount.
+PARALLEL = $(PYTEST) -n $(JOBS) --dist loadfile
 export PYTHON SYSTEM_PACKAGES CONSTRAINTS
 
 .DEFAULT_GOAL := help
@@ -33,11 +37,17 @@ format: setup ## format the code and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: setup-test ## the whole test suite; ARGS="-k name" narrows it
-	$(BIN)/python -m pytest $(ARGS)
+test: setup-test ## the whole test suite, in JOBS processes; ARGS="-k name" narrows it, to one process
+ifeq ($(ARGS),)
+	$(PARALLEL) -m "not alone"
+	$(PYTEST) -m alone
+else
+	$(PYTEST) $(ARGS)
+endif
 
 test-both: test ## the whole suite, then what meets the handlers once more without the fast path
-	TIERFS_TEST_FASTPATH=0 $(BIN)/python -m pytest $(ON_A_MOUNT) -m "not once"
+	TIERFS_TEST_FASTPATH=0 $(PARALLEL) $(ON_A_MOUNT) -m "not once and not alone"
+	TIERFS_TEST_FASTPATH=0 $(PYTEST) $(ON_A_MOUNT) -m "alone and not once"
 
 demo: setup ## what tierfs gains on a simulated disk, with real files, every byte compared
 	$(BIN)/python -m tests.benchmarks.demo $(ARGS)

@@ -20,6 +20,8 @@ from tests.support.fixtures import directory
 from tests.support.mounting import mounts_at, tierfs, unmount_by_force
 from tests.support.proc import run
 
+pytestmark = pytest.mark.alone
+
 KIB, MIB = 1024, 1024 * 1024
 DROP_CACHES = Path("/proc/sys/vm/drop_caches")
 

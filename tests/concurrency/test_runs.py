@@ -19,6 +19,8 @@ from tests.concurrency.trial import Trial
 from tests.support.mounting import Mount
 from tests.support.places import Place
 
+pytestmark = pytest.mark.alone
+
 OPERATIONS = int(os.environ.get("TIERFS_OPERATIONS", "1000"))
 """In the long run 10,000."""
 

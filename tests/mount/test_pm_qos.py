@@ -16,7 +16,7 @@ from tests.support.mounting import Mount
 from tests.support.proc import wait_until
 from tierfs.daemon.native import PM_QOS
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.alone, pytest.mark.once]
 
 LATENCY_US = 3
 

@@ -24,6 +24,8 @@ import pytest
 from tests.support.mounting import Mount
 from tests.support.proc import run, start, stop, wait_until
 
+pytestmark = pytest.mark.alone
+
 DATA = bytes(range(256)) * 1024
 """Four heads."""
 

@@ -17,7 +17,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import pytest
+
 from tests.support.fixtures import MakeMount, both_ways
+
+pytestmark = pytest.mark.alone
 
 TURNS: Final = 2
 CHANGES: Final = 15

@@ -13,6 +13,8 @@ from tests.support.fixtures import directory
 from tests.support.mounting import Mount
 from tests.support.proc import run
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def mount(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mount]:

@@ -28,6 +28,8 @@ from tierfs.daemon.status import WAIT_S, Probe, Served, Status, watch_tiers
 from tierfs.daemon.supervision import Supervisor
 from tierfs.fs.volume import Volume, format_volume, open_volume
 
+pytestmark = pytest.mark.alone
+
 T = TypeVar("T")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts loop devices")
 

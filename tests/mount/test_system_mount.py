@@ -11,6 +11,8 @@ from tests.support.fixtures import MakeMount
 from tests.support.mounting import Mount
 from tests.support.proc import as_root, run
 
+pytestmark = pytest.mark.alone
+
 PRIVATE_SBIN = """
 mkdir "$home/upper" "$home/work"
 mount -t overlay -o "lowerdir=/usr/sbin,upperdir=$home/upper,workdir=$home/work" none /usr/sbin

@@ -23,6 +23,8 @@ from tierfs.daemon.runtime import runs
 from tierfs.daemon.unmount import describe, holders
 from tierfs.policy.volume_file import load_volume_file
 
+pytestmark = pytest.mark.alone
+
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="makes mount namespaces")
 
 FAILED, BUSY, NOT_MOUNTED = 5, 4, 6

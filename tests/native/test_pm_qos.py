@@ -16,6 +16,8 @@ from tests.native.rig import PATIENCE_S, Rig
 from tests.native.wire import Op, getattr_in
 from tierfs.native._router import Router
 
+pytestmark = pytest.mark.alone
+
 HELD, ENDED = 3, -1
 """Microseconds that are asked for; what says that there is no limit (PM_QOS_DEFAULT_VALUE)."""
 

@@ -17,6 +17,8 @@ from tests.native.wire import Op, ReadIn
 from tests.parity.places import Native
 from tests.support.proc import wait_until
 
+pytestmark = pytest.mark.alone
+
 MIB = 1 << 20
 SIZE = 16 * MIB
 READ = 128 * 1024
