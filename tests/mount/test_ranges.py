@@ -17,15 +17,13 @@ import pytest
 from tests.support.fixtures import MakeMount
 from tests.support.fsck import assert_clean
 from tests.support.loop_devices import loop_filesystem
-from tests.support.mounting import FAST_PATH, HEAD
+from tests.support.mounting import HEAD
 from tests.support.proc import run
 from tierfs.common.ranges import KEEP_SIZE, PUNCH_HOLE, fallocate
 
 PUNCH = PUNCH_HOLE | KEEP_SIZE
 MIB = 1024 * 1024
 DATA = os.urandom(4 * HEAD + 17)
-
-with_fast_path = pytest.mark.skipif(not FAST_PATH, reason="the router serves these calls")
 
 
 @contextlib.contextmanager
@@ -45,7 +43,7 @@ def link(descriptor: int, path: Path) -> None:
     assert linkat(-100, source, -100, bytes(path), 0x400) == 0, ctypes.get_errno()
 
 
-@with_fast_path
+@pytest.mark.once
 def test_what_returned_survives_a_kill(make_mount: MakeMount) -> None:
     mount = make_mount()
     punched, allocated, copied = (mount.path / name for name in ("punched", "allocated", "copied"))
@@ -68,7 +66,7 @@ def test_what_returned_survives_a_kill(make_mount: MakeMount) -> None:
     assert_clean(mount.volume_file)
 
 
-@with_fast_path
+@pytest.mark.once
 def test_a_nameless_file_is_gone_after_a_kill_and_a_named_one_is_not(
     make_mount: MakeMount,
 ) -> None:
@@ -87,7 +85,7 @@ def test_a_nameless_file_is_gone_after_a_kill_and_a_named_one_is_not(
     assert_clean(mount.volume_file)
 
 
-@with_fast_path
+@pytest.mark.once
 def test_a_nameless_file_takes_no_room_once_it_is_closed(make_mount: MakeMount) -> None:
     mount = make_mount()
     for _ in range(20):
@@ -98,7 +96,7 @@ def test_a_nameless_file_takes_no_room_once_it_is_closed(make_mount: MakeMount) 
     assert_clean(mount.volume_file)
 
 
-@with_fast_path
+@pytest.mark.once
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts loop devices")
 def test_cp_within_a_mount_takes_no_room_where_blocks_can_be_shared(
     make_mount: MakeMount, tmp_path: Path
@@ -122,7 +120,7 @@ def test_cp_within_a_mount_takes_no_room_where_blocks_can_be_shared(
         mount.unmount()
 
 
-@with_fast_path
+@pytest.mark.once
 def test_cp_finds_holes_and_what_is_mapped_in_them(make_mount: MakeMount) -> None:
     mount = make_mount()
     source, copy = mount.path / "source", mount.path / "copy"
@@ -138,7 +136,7 @@ def test_cp_finds_holes_and_what_is_mapped_in_them(make_mount: MakeMount) -> Non
     assert copy.stat().st_blocks * 512 < MIB
 
 
-@with_fast_path
+@pytest.mark.once
 def test_many_look_for_data_while_many_store(make_mount: MakeMount) -> None:
     """Each waits for pages to be written back: more than there are threads to serve all of them."""
     mount = make_mount()
@@ -166,7 +164,7 @@ def test_many_look_for_data_while_many_store(make_mount: MakeMount) -> None:
     assert failures == []
 
 
-@with_fast_path
+@pytest.mark.once
 def test_with_writeback_everything_is_data(make_mount: MakeMount) -> None:
     """The kernel has bytes then that nobody else has seen."""
     mount = make_mount("writeback")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.mounting import Mount
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.alone, pytest.mark.once]
 
 SETTING = Path("/sys/module/fuse/parameters/enable_uring")
 """Of Linux 6.14 and newer, and root's: whether the kernel offers rings to new mounts."""

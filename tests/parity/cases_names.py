@@ -8,7 +8,7 @@ import stat
 
 from tests.parity import kinds
 from tests.parity.harness import Place, case
-from tests.parity.makers import MAKERS
+from tests.parity.making import MAKERS
 
 USER = 1000
 CALLS = [*MAKERS, "link"]

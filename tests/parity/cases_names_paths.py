@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 
 from tests.parity.harness import Place, case
-from tests.parity.makers import MAKERS
+from tests.parity.making import MAKERS
 
 PATH_MAX = 4096
 AT_EACH = "/" + "d" * 254

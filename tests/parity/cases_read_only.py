@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 
 from tests.parity.harness import Place, case
-from tests.parity.makers import MAKERS
+from tests.parity.making import MAKERS
 
 USER = 1000
 AT_FDCWD = -100

@@ -34,7 +34,7 @@ EXCEPTIONS: dict[str, Exception_] = {
         "kernel", "every file of FUSE can be polled, so epoll takes it: always ready"
     ),
     # ------------------------------------------------------------ open, bytes
-    "cases_open_direct.direct_without_alignment": Exception_(
+    "cases_open_flags.direct_without_alignment": Exception_(
         "kernel", "FUSE does O_DIRECT with any offset, length and buffer"
     ),
     "cases_data.preadv2[flag=8]": Exception_("kernel", "FUSE has no RWF_NOWAIT: EOPNOTSUPP"),
