@@ -44,8 +44,9 @@ def test_a_write_takes_set_id_from_what_is_run_next(make_mount: MakeMount) -> No
     assert run(os.fspath(program), "-u") == b"1000\n"
 
 
+@pytest.mark.once
 def test_a_write_asks_for_nothing_before_it(mounted: Mount) -> None:
-    """Neither the mode nor security.capability (FUSE_HANDLE_KILLPRIV_V2)."""
+    """Neither the mode nor security.capability (FUSE_HANDLE_KILLPRIV_V2, which pyfuse3 lacks)."""
     with (mounted.path / "file").open("ab", buffering=0) as file:
         file.write(b"first")
         before = requests(mounted)
