@@ -30,15 +30,15 @@ typedef struct {
     hash_node node;
     uint64_t unique;
     channel *channel;
-} owed;
+} processing_request;
 
 struct forward {
     router *router;
-    pthread_mutex_t sending, owing;
+    pthread_mutex_t sending, processing_lock;
     STAILQ_HEAD(, message) queue; /* sending */
     _Atomic size_t queued;        /* written under sending */
-    hash_table unreplied;         /* owing */
-    _Atomic size_t waits;         /* how many there are in it; written under owing */
+    hash_table processing;        /* processing_lock */
+    _Atomic size_t waits;         /* how many there are in it; written under processing_lock */
     _Atomic uint64_t init;        /* `unique` of INIT, until its reply */
     uint32_t max_write, offered, offered2; /* set before INIT is forwarded, read with its reply */
 };
@@ -64,8 +64,8 @@ forward *tfs_forward_new(router *r, uint32_t max_write, int *peer) {
     f->max_write = max_write;
     STAILQ_INIT(&f->queue);
     pthread_mutex_init(&f->sending, NULL);
-    pthread_mutex_init(&f->owing, NULL);
-    if (hash_table_init(&f->unreplied) < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) {
+    pthread_mutex_init(&f->processing_lock, NULL);
+    if (hash_table_init(&f->processing) < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) {
         tfs_forward_free(f);
         return NULL;
     }
@@ -87,12 +87,12 @@ void tfs_forward_free(forward *f) {
         return;
     for (message *m; (m = STAILQ_FIRST(&f->queue)); free(m))
         STAILQ_REMOVE_HEAD(&f->queue, next);
-    for (size_t i = 0; f->unreplied.buckets && i <= f->unreplied.mask; i++)
-        for (hash_node *each; (each = f->unreplied.buckets[i]); free(each))
-            hash_table_remove(&f->unreplied, each);
-    hash_table_free(&f->unreplied);
+    for (size_t i = 0; f->processing.buckets && i <= f->processing.mask; i++)
+        for (hash_node *each; (each = f->processing.buckets[i]); free(each))
+            hash_table_remove(&f->processing, each);
+    hash_table_free(&f->processing);
     pthread_mutex_destroy(&f->sending);
-    pthread_mutex_destroy(&f->owing);
+    pthread_mutex_destroy(&f->processing_lock);
     free(f);
 }
 
@@ -106,31 +106,35 @@ bool tfs_forward_has_queued(const forward *f) {
 
 /* ---------------------------------------------------------------- requests without a reply */
 
-static bool owe(forward *f, const request *q) {
-    owed *added = malloc(sizeof *added);
+static bool begin_processing(forward *f, const request *q) {
+    processing_request *added = malloc(sizeof *added);
     if (!added)
         return false;
-    *added = (owed){.node.hash = hash_number(q->header->unique), .unique = q->header->unique, .channel = q->channel};
-    pthread_mutex_lock(&f->owing);
-    hash_table_add(&f->unreplied, &added->node);
+    *added = (processing_request){
+        .node.hash = hash_number(q->header->unique),
+        .unique = q->header->unique,
+        .channel = q->channel,
+    };
+    pthread_mutex_lock(&f->processing_lock);
+    hash_table_add(&f->processing, &added->node);
     f->waits++;
-    pthread_mutex_unlock(&f->owing);
+    pthread_mutex_unlock(&f->processing_lock);
     return true;
 }
 
 /* The channel of a request, once; NULL: it has its reply. */
-static channel *settle(forward *f, uint64_t unique) {
+static channel *end_processing(forward *f, uint64_t unique) {
     channel *found = NULL;
-    pthread_mutex_lock(&f->owing);
-    hash_node *each = f->unreplied.count ? hash_table_first(&f->unreplied, hash_number(unique)) : NULL;
-    while (each && ((owed *)each)->unique != unique)
+    pthread_mutex_lock(&f->processing_lock);
+    hash_node *each = f->processing.count ? hash_table_first(&f->processing, hash_number(unique)) : NULL;
+    while (each && ((processing_request *)each)->unique != unique)
         each = each->chain;
     if (each) {
-        found = ((owed *)each)->channel;
-        hash_table_remove(&f->unreplied, each);
+        found = ((processing_request *)each)->channel;
+        hash_table_remove(&f->processing, each);
         f->waits--;
     }
-    pthread_mutex_unlock(&f->owing);
+    pthread_mutex_unlock(&f->processing_lock);
     free(each);
     return found;
 }
@@ -139,7 +143,7 @@ static channel *settle(forward *f, uint64_t unique) {
 
 /* A request cannot be given to pyfuse3. */
 static void give_up(forward *f, uint64_t unique) {
-    channel *c = settle(f, unique);
+    channel *c = end_processing(f, unique);
     struct fuse_out_header header = {.len = sizeof header, .error = -ENOMEM, .unique = unique};
     if (c)
         c->reply(c, &header, NULL, 0);
@@ -227,7 +231,7 @@ void tfs_forward_request(forward *f, const request *q) {
     if (q->header->opcode == FUSE_INIT)
         note_init(f, q);
     /* Before the reply can come. */
-    if (tfs_has_reply(q->header->opcode) && !owe(f, q))
+    if (tfs_has_reply(q->header->opcode) && !begin_processing(f, q))
         tfs_reply_error(q, ENOMEM);
     else if (send_or_queue(f, parts, 3) == REFUSED)
         give_up(f, q->header->unique);
@@ -277,7 +281,7 @@ static void forward_reply(forward *f, uint8_t *message, size_t size) {
         return;
     }
     bool by_rings = adapt(f, &header, body, length);
-    channel *c = settle(f, header.unique);
+    channel *c = end_processing(f, header.unique);
     if (header.error > 0 || header.error <= -MOST_ERROR)
         header.error = -EIO;
     header.len = (uint32_t)size;
