@@ -128,8 +128,8 @@ static void make_stores(void) {
     const char *home = getenv("TIERFS_FUZZ_STORES"); /* an empty directory, that .ci/fuzz removes */
     if (!home)
         fail("TIERFS_FUZZ_STORES names no directory\n");
-    r.heads = (store){.directory = make_store(home, "heads"), .in_memory = true};
-    r.objects = (store){.directory = make_store(home, "objects"), .in_memory = true};
+    r.flash_store = (store){.directory = make_store(home, "heads"), .in_memory = true};
+    r.disk_store = (store){.directory = make_store(home, "objects"), .in_memory = true};
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {

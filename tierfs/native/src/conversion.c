@@ -177,7 +177,7 @@ bool tfs_parse_statfs(PyObject *args, cached_statfs *out) {
 
 /* ---------------------------------------------------------------- what an upcall returned */
 
-/* Lines of (name, cookie, row) as a listing has them, with a lookup_count for each but . and .. */
+/* A row of (name, cookie, inode) as a record of a listing, with a lookup for each but . and .. */
 static bool parse_listing_row(PyObject *row_of, cache *c, uint8_t *out, size_t room, size_t *length, bool *full) {
     const char *name;
     Py_ssize_t name_length;

@@ -15,7 +15,7 @@ typedef enum {
     REQUEST_GETATTR,
     REQUEST_GETXATTR,
     REQUEST_LISTXATTR,
-    REQUEST_OPEN, /* OPEN, OPENDIR, CREATE and FLUSH, each refused once */
+    REQUEST_OPEN, /* OPEN, OPENDIR, CREATE and FLUSH, each refused once, and IOCTL, each refused */
     REQUEST_READ,
     REQUEST_READDIR,
     REQUEST_STATFS,

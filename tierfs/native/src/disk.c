@@ -139,10 +139,10 @@ static void note_readahead(disk *d, uint64_t ino, uint64_t from, uint64_t to) {
    what was read ahead. It reaches back over what was dropped, for the folio at the border. */
 static range read_part(disk *d, uint64_t ino, const placement *file, uint64_t offset, uint64_t end) {
     range drop = {0};
-    if (d->router->objects.in_memory || end <= file->prefix)
+    if (d->router->disk_store.in_memory || end <= file->prefix)
         return drop;
     pthread_mutex_lock(&d->lock);
-    if (atomic_load(&d->router->objects.keeps_all)) /* reading brings pages as well */
+    if (atomic_load(&d->router->disk_store.keeps_all)) /* reading brings pages as well */
         note_readahead(d, ino, offset, end);
     readahead *ahead = readahead_of(d, ino);
     if (ahead->ino == ino && end >= file->size)
@@ -163,7 +163,7 @@ static range read_part(disk *d, uint64_t ino, const placement *file, uint64_t of
 static range plan_readahead(disk *d, uint64_t ino, const placement *file, uint64_t offset, uint64_t end,
                         uint64_t there) {
     range wanted = {0};
-    if (d->router->objects.in_memory || file->size <= file->prefix)
+    if (d->router->disk_store.in_memory || file->size <= file->prefix)
         return wanted;
     pthread_mutex_lock(&d->lock);
     if (tfs_pool_queued(d->pool) < MOST_GUESSES)

@@ -29,10 +29,10 @@ enum {
 };
 
 /* A request that waits. */
-typedef struct deferred deferred;
-struct deferred {
+typedef struct waiting_request waiting_request;
+struct waiting_request {
     job job;
-    STAILQ_ENTRY(deferred) next;
+    STAILQ_ENTRY(waiting_request) next;
     request request;
     const operation *operation;
     router *router;
@@ -44,7 +44,7 @@ struct upcall_queue {
     router *router;
     pthread_mutex_t lock;
     bool busy;                     /* lock: a worker makes upcalls */
-    STAILQ_HEAD(, deferred) queue; /* lock: which it is to take on */
+    STAILQ_HEAD(, waiting_request) queue; /* lock: which it is to take on */
     uint8_t *spare[SPARE];         /* lock */
     unsigned spares;               /* lock */
     pool *index, *disk, *sync;
@@ -72,26 +72,26 @@ static void give_buffer(upcall_queue *u, uint8_t *buffer) {
         free(buffer);
 }
 
-static void deferred_free(deferred *d) {
+static void waiting_free(waiting_request *d) {
     tfs_upcall_drop(&d->request);
     if (d->buffer)
         give_buffer(d->router->upcall_queue, d->buffer);
     free(d);
 }
 
-static void deferred_drop(job *j) {
-    deferred_free((deferred *)j);
+static void waiting_drop(job *j) {
+    waiting_free((waiting_request *)j);
 }
 
-static deferred *deferred_new(router *r, const request *q, const operation *op, size_t copied) {
-    deferred *d = malloc(sizeof *d + copied);
+static waiting_request *waiting_new(router *r, const request *q, const operation *op, size_t copied) {
+    waiting_request *d = malloc(sizeof *d + copied);
     if (d)
-        *d = (deferred){.job.drop = deferred_drop, .request = *q, .operation = op, .router = r};
+        *d = (waiting_request){.job.drop = waiting_drop, .request = *q, .operation = op, .router = r};
     return d;
 }
 
 /* Keeps a request for later; the worker's buffer may be used again then. NULL without memory. */
-static deferred *defer(worker *w, const request *q, const operation *op) {
+static waiting_request *keep_waiting(worker *w, const request *q, const operation *op) {
     if (tfs_splice_has(w, q) && !tfs_splice_fetch(w))
         return NULL;
     size_t size = sizeof *q->header + q->length;
@@ -99,7 +99,7 @@ static deferred *defer(worker *w, const request *q, const operation *op) {
     uint8_t *other = swaps ? take_buffer(w->router->upcall_queue) : NULL;
     if (swaps && !other)
         return NULL;
-    deferred *d = deferred_new(w->router, q, op, w->by_ring || swaps ? 0 : size);
+    waiting_request *d = waiting_new(w->router, q, op, w->by_ring || swaps ? 0 : size);
     if (!d) {
         free(other);
         return NULL;
@@ -121,12 +121,12 @@ static void reply_no_memory(router *r, const request *q) {
     tfs_in_flight_remove(&r->in_flight, unique);
 }
 
-static void queue_to(pool *p, deferred *d, void (*run)(job *, void *)) {
+static void queue_to(pool *p, waiting_request *d, void (*run)(job *, void *)) {
     d->job.run = run;
     if (tfs_pool_add(p, &d->job))
         return;
     reply_no_memory(d->router, &d->request);
-    deferred_free(d);
+    waiting_free(d);
 }
 
 /* ---------------------------------------------------------------- upcalls */
@@ -149,16 +149,16 @@ static upcall_result upcall(worker *w, request *q, const operation *op, bool aga
 }
 
 static void run_for_disk(job *j, void *thread) {
-    deferred *d = (deferred *)j;
+    waiting_request *d = (waiting_request *)j;
     upcall(thread, &d->request, d->operation, false);
-    deferred_free(d);
+    waiting_free(d);
     forget_orphans(thread);
 }
 
 static void run_for_index(job *j, void *thread);
 
 /* To where it may wait. */
-static void requeue(upcall_queue *u, deferred *d, upcall_result why) {
+static void requeue(upcall_queue *u, waiting_request *d, upcall_result why) {
     if (why == UPCALL_INDEX_BUSY)
         queue_to(u->index, d, run_for_index);
     else
@@ -166,16 +166,16 @@ static void requeue(upcall_queue *u, deferred *d, upcall_result why) {
 }
 
 static void run_for_index(job *j, void *thread) {
-    deferred *d = (deferred *)j;
+    waiting_request *d = (waiting_request *)j;
     if (upcall(thread, &d->request, d->operation, false) == UPCALL_REPLIED)
-        deferred_free(d);
+        waiting_free(d);
     else
         requeue(d->router->upcall_queue, d, UPCALL_WOULD_BLOCK);
     forget_orphans(thread);
 }
 
 /* The worker makes upcalls now, if no other does; else that one takes on `d`, if there is one. */
-static bool enter(upcall_queue *u, deferred *d) {
+static bool enter(upcall_queue *u, waiting_request *d) {
     pthread_mutex_lock(&u->lock);
     bool entered = !u->busy;
     u->busy = true;
@@ -186,9 +186,9 @@ static bool enter(upcall_queue *u, deferred *d) {
 }
 
 /* The next of the queue; NULL: there is none, and nobody makes upcalls any more. */
-static deferred *next_or_leave(upcall_queue *u) {
+static waiting_request *next_or_leave(upcall_queue *u) {
     pthread_mutex_lock(&u->lock);
-    deferred *d = STAILQ_FIRST(&u->queue);
+    waiting_request *d = STAILQ_FIRST(&u->queue);
     if (d)
         STAILQ_REMOVE_HEAD(&u->queue, next);
     else
@@ -197,15 +197,15 @@ static deferred *next_or_leave(upcall_queue *u) {
     return d;
 }
 
-/* For one request, which is still in the worker's buffer or is deferred, and then for all that are queued. */
-static void make_upcalls(worker *w, request *q, const operation *op, deferred *d) {
+/* For one request, which is still in the worker's buffer or waits, and then for all that are queued. */
+static void make_upcalls(worker *w, request *q, const operation *op, waiting_request *d) {
     upcall_queue *u = w->router->upcall_queue;
     tfs_busy_end(w);
     tfs_upcall_begin(w);
     if (!d) {
         upcall_result result = upcall(w, q, op, false);
         if (result != UPCALL_REPLIED) {
-            d = defer(w, q, op);
+            d = keep_waiting(w, q, op);
             if (d)
                 requeue(u, d, result);
             else
@@ -218,7 +218,7 @@ static void make_upcalls(worker *w, request *q, const operation *op, deferred *d
         tfs_upcall_next(w);
         upcall_result result = upcall(w, &d->request, d->operation, false);
         if (result == UPCALL_REPLIED)
-            deferred_free(d);
+            waiting_free(d);
         else
             requeue(u, d, result);
     }
@@ -231,7 +231,7 @@ static void upcall_or_queue(worker *w, request *q, const operation *op) {
         make_upcalls(w, q, op, NULL);
         return;
     }
-    deferred *d = defer(w, q, op);
+    waiting_request *d = keep_waiting(w, q, op);
     if (!d)
         reply_no_memory(w->router, q);
     else if (enter(u, d))
@@ -263,7 +263,7 @@ static void to_python(worker *w, request *q, const operation *op) {
         upcall_or_queue(w, q, op);
         return;
     }
-    deferred *d = defer(w, q, op);
+    waiting_request *d = keep_waiting(w, q, op);
     if (!d)
         reply_no_memory(r, q);
     else if (op->pool == POOL_SYNC)
@@ -283,7 +283,7 @@ static void forget_orphans(worker *w) {
             tfs_forward_request(r->forward, &q);
             continue;
         }
-        deferred *d = deferred_new(r, &q, tfs_operation_of(FUSE_FORGET), 0);
+        waiting_request *d = waiting_new(r, &q, tfs_operation_of(FUSE_FORGET), 0);
         if (!d)
             continue; /* the next mount frees it */
         d->header = header;
@@ -298,20 +298,20 @@ static void forget_orphans(worker *w) {
 /* ---------------------------------------------------------------- verdicts */
 
 static void run_read(job *j, void *thread) {
-    deferred *d = (deferred *)j;
+    waiting_request *d = (waiting_request *)j;
     worker *w = thread;
     if (tfs_disk_serve(w->router->disk, w, &d->request) == UPCALL) /* damage, or a race: not again and again */
         upcall(w, &d->request, d->operation, true);
-    deferred_free(d);
+    waiting_free(d);
 }
 
 static void wait_for_disk(worker *w, const request *q, const operation *op) {
-    deferred *d = defer(w, q, op);
+    waiting_request *d = keep_waiting(w, q, op);
     if (d) {
         d->job.run = run_read;
         if (tfs_disk_add(w->router->disk, &d->job, q->header->nodeid))
             return;
-        deferred_free(d);
+        waiting_free(d);
     }
     tfs_reply_error(q, ENOMEM);
 }
@@ -373,7 +373,7 @@ void tfs_upcall_queue_free(upcall_queue *u) {
     tfs_pool_stop(u->index); /* it queues to the next */
     tfs_pool_stop(u->disk);
     tfs_pool_stop(u->sync);
-    for (deferred *d; (d = STAILQ_FIRST(&u->queue)); deferred_free(d))
+    for (waiting_request *d; (d = STAILQ_FIRST(&u->queue)); waiting_free(d))
         STAILQ_REMOVE_HEAD(&u->queue, next);
     tfs_pool_free(u->index);
     tfs_pool_free(u->disk);

@@ -47,7 +47,7 @@ static PyObject *router_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     pthread_mutex_init(&self->session, NULL);
     router *r = &self->r;
     tfs_device_init(&r->device, -1);
-    r->socket = r->wake = r->ended = r->heads.directory = r->objects.directory =
+    r->socket = r->wake = r->ended = r->flash_store.directory = r->disk_store.directory =
         r->pm_qos.device = -1;
     if (tfs_session_init(r, (size_t)memory, heads, objects) < 0) {
         PyErr_SetFromErrno(PyExc_OSError);

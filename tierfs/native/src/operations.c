@@ -216,6 +216,9 @@ static verdict ignore(worker *w, const request *q) {
 
 /* ---------------------------------------------------------------- the table */
 
+/* The letters of `arguments` (protocol.h): I, Q numbers of 32 and 64 bits, q with a sign; K a cookie; N a name;
+   S a length, and V or D the bytes of that length; . and : 4 and 8 bytes that do not matter; ( ) a tuple; and
+   by keyword C the caller, A `again`, W `wait`. */
 static const operation operations[OPERATIONS] = {
     /* names */
     [FUSE_LOOKUP] = {"lookup", "NAW", REPLY_ENTRY, REQUEST_LOOKUP, .answer = answer_lookup},

@@ -2,8 +2,9 @@
 
    Why a read is right that races with a change of the file, without any lock on the file:
 
-   * A write or truncation of the same bytes: the kernel holds the folio locked during a READ into it
-     and during a WRITE from it (fs/fuse/file.c), so for cached I/O the two do not overlap. For
+   * A write or truncation of the same bytes: the kernel keeps a folio locked during a READ into it, and during a
+     WRITE of a part of it; one that is written whole counts as up to date before the WRITE is sent, and needs no
+     READ (fuse_fill_write_pages, fs/fuse/file.c). So for cached I/O the two do not overlap. For
      O_DIRECT POSIX lets a read that overlaps a write return old, new or mixed bytes.
    * A move between the tiers (new prefix): the mover copies, syncs and commits; the cache gets the new
      prefix with a new version, and only then frees the source. Bytes were read before the version
@@ -139,9 +140,9 @@ read_result tfs_read_file(router *r, counters *c, uint64_t ino, const struct fus
     size_t flash = 0;
     if (in->offset < before.prefix)
         flash = before.prefix - in->offset < *length ? (size_t)(before.prefix - in->offset) : *length;
-    read_result result = read_object(&r->heads, ino, out, flash, in->offset, wait);
+    read_result result = read_object(&r->flash_store, ino, out, flash, in->offset, wait);
     if (result == READ_DONE)
-        result = read_object(&r->objects, ino, out + flash, *length - flash, in->offset + flash, wait);
+        result = read_object(&r->disk_store, ino, out + flash, *length - flash, in->offset + flash, wait);
     if (result != READ_DONE)
         return result;
     if (tfs_cache_placement(r->cache, ino, &after) != HIT || !is_same(&before, &after))
@@ -187,7 +188,7 @@ static uint64_t advise(int fd, uint64_t offset, uint64_t length) {
 }
 
 void tfs_object_willneed(router *r, uint64_t ino, uint64_t offset, uint64_t length) {
-    int fd = open_object(&r->objects, ino, true);
+    int fd = open_object(&r->disk_store, ino, true);
     if (fd < 0)
         return; /* the READ itself will fail */
     uint64_t end = offset + length;
@@ -198,7 +199,7 @@ void tfs_object_willneed(router *r, uint64_t ino, uint64_t offset, uint64_t leng
 }
 
 void tfs_object_dontneed(router *r, uint64_t ino, uint64_t offset, uint64_t length) {
-    int fd = open_object(&r->objects, ino, true);
+    int fd = open_object(&r->disk_store, ino, true);
     if (fd < 0)
         return;
     posix_fadvise(fd, (off_t)offset, (off_t)length, POSIX_FADV_DONTNEED);

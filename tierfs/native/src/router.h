@@ -106,7 +106,7 @@ struct router {
     cache *cache;
     listing *listing;
     heat heat;
-    store heads, objects;
+    store flash_store, disk_store; /* the directories of objects of both tiers */
     pthread_mutex_t statfs_lock;
     cached_statfs statfs; /* statfs_lock */
     upcalls *upcalls;     /* NULL: there are no functions */

@@ -39,9 +39,9 @@ int tfs_session_init(router *r, size_t memory, int heads, int objects) {
     pthread_cond_init(&r->watch, NULL);
     r->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     r->ended = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (r->wake < 0 || r->ended < 0 || tfs_store_open(&r->heads, heads) < 0 || tfs_store_open(&r->objects, objects) < 0)
+    if (r->wake < 0 || r->ended < 0)
         return -1;
-    return 0;
+    return tfs_store_open(&r->flash_store, heads) < 0 ? -1 : tfs_store_open(&r->disk_store, objects);
 }
 
 int tfs_session_start(router *r, int device, unsigned workers, unsigned disk_threads, uint32_t max_write) {
@@ -87,8 +87,8 @@ void tfs_session_free(router *r) {
     tfs_close_fd(&r->wake);
     tfs_close_fd(&r->ended);
     tfs_pm_qos_close(&r->pm_qos);
-    tfs_close_fd(&r->heads.directory);
-    tfs_close_fd(&r->objects.directory);
+    tfs_close_fd(&r->flash_store.directory);
+    tfs_close_fd(&r->disk_store.directory);
     tfs_cache_free(r->cache);
     tfs_prefetch_free(r->prefetch);
     tfs_listing_free(r->listing);

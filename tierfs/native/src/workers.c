@@ -138,7 +138,7 @@ static int wait_for_any(worker *w) {
 
 /* What is there already, without waiting. After a look that found nothing, and unless it spins, the
    leader goes straight to sleep the next time: with one client a further look would be one call more
-   for each request. Requests that queue up wake it at once, and show that prefetch_window pays again. */
+   for each request. Requests that queue up wake it at once, and show that looking pays again. */
 static int serve_pending(worker *w, bool *look) {
     bool looks = *look || tfs_forward_waits(w->router->forward);
     int served = looks ? serve_either(w) : 0;
