@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.fs import scenarios
+from tests.fs.calls import file_of
 from tests.fs.consistency import check
 from tests.fs.migrating import KINDS, Kind, ready, same, small_chunks, state
 from tests.guards.logs import ExpectLog
 from tests.support.faulty_os import Point
 from tests.support.volumes import LooseVolume
-from tierfs.common.errors import FsError, errno_of
+from tierfs.common.errors import Damage, FsError, errno_of
 
 TAKE_ROOM = (".open", ".pwrite", ".ftruncate", ".fdatasync", ".syncfs", ".commit", "index.sync")
 """Calls that may find none."""
@@ -92,3 +93,22 @@ def test_a_short_write_is_no_failure(template: LooseVolume, home: Path, kind: Ki
                 volume.os.write_short(point, 1)
                 assert kind.do(volume).outcome == "moved", point
                 same(volume, kind, str(point))
+
+
+@pytest.mark.parametrize("synced", [True, False], ids=["synced", "dirty"])
+@pytest.mark.parametrize("way", ["place", "mirror"])
+def test_damage_that_a_migration_finds_is_counted(
+    small: LooseVolume, way: str, expect_log: ExpectLog, *, synced: bool
+) -> None:
+    ino = file_of(small, b"x" * 1000)
+    if synced:
+        small.fs.syncer.checkpoint()
+    small.flash_object(ino).unlink()
+    if way == "place":
+        with pytest.raises(Damage):
+            small.fs.migrator.place(ino, 0, keep_mirror=False, paced=lambda _length: None)
+    else:
+        expect_log("could not be mirrored")
+        (migrated,) = small.fs.migrator.mirror([ino], paced=lambda _length: None)
+        assert migrated.outcome == "failed"
+    assert small.metrics.registry.get_sample_value("tierfs_damage_total") == 1

@@ -293,7 +293,11 @@ class Operations:
         return self._fs.ranges.copy(ino, offset, target, to, length, wait=wait)
 
     def fsync(self, ino: int, _flags: int = 0, *, wait: bool = True) -> None:
-        """FSYNC; must never be answered ENOSYS, which the kernel would take for success."""
+        """FSYNC; must never be answered ENOSYS, which the kernel would take for success.
+
+        fdatasync(2) is the same: the size, without which the bytes cannot be read, is in the same
+        row as all other attributes.
+        """
         self._fs.data.sync(ino, wait=wait)
 
     # ---------------------------------------------------------------- helpers

@@ -224,7 +224,7 @@ class DirtySet:
             with self._index.transaction():
                 self._index.dirty.put(inode.ino, inode.size, exact=True)
         except BaseException:
-            self.let_go(file, (FLASH, DISK))
+            self.close_descriptors(file, (FLASH, DISK))
             raise
         self.files[inode.ino] = file
         return file
@@ -278,7 +278,7 @@ class DirtySet:
             elif (self._tiers.stores[at].length(inode.ino) or 0) <= wanted[at]:
                 file.exact[at] = True
                 if not wanted[at]:
-                    self.let_go(file, [at])  # of an object that was lost
+                    self.close_descriptors(file, [at])  # of an object that was lost
         if not all(file.exact[at] for at in looked):
             if not wait:
                 raise WouldBlock
@@ -293,7 +293,7 @@ class DirtySet:
         with self._mutex:
             file.exact[at] = file.names_unsynced[at] = True
             file.emptied_at[at] = 0
-            self._let_go(file, [at])
+            self._close_descriptors(file, [at])
 
     def _trim(self, file: DirtyFile, inode: Inode) -> None:
         """Trim both objects, once the index that says how long they are survives a power cut."""
@@ -318,7 +318,7 @@ class DirtySet:
         gone = [at for at in (FLASH, DISK) if not lengths_of(inode)[at]]
         for at in gone:
             file.names_unsynced[at] = True
-        self._let_go(file, gone)
+        self._close_descriptors(file, gone)
 
     def trimmed(self, inode: Inode) -> None:
         """Both objects are as long as ``inode`` says; the caller holds its lock."""
@@ -330,7 +330,7 @@ class DirtySet:
         """The flash object was removed, since all of the file is on disk."""
         with self._mutex:
             if file := self.files.get(ino):
-                self._let_go(file, [FLASH])
+                self._close_descriptors(file, [FLASH])
 
     def interrupted(self, ino: int) -> None:
         """A change failed half-way: bytes may lie behind the file's end."""
@@ -351,14 +351,14 @@ class DirtySet:
                 if file is None or file.has_row:
                     with_row.append(ino)
                 if file is not None:
-                    self._let_go(file, (FLASH, DISK))
+                    self._close_descriptors(file, (FLASH, DISK))
         self._index.dirty.delete(*with_row)
 
     def close(self) -> None:
         """Close every descriptor."""
         with self._mutex:
             for file in self.files.values():
-                self._let_go(file, (FLASH, DISK))
+                self._close_descriptors(file, (FLASH, DISK))
             self.files.clear()
 
     def duplicate(self, file: DirtyFile, at: int) -> int:
@@ -386,12 +386,12 @@ class DirtySet:
                         self._count_descriptors(1)
         self.files[file.ino] = file
 
-    def let_go(self, file: DirtyFile, which: Iterable[int]) -> None:
+    def close_descriptors(self, file: DirtyFile, which: Iterable[int]) -> None:
         """Close descriptors of a file, of which nobody uses one."""
         with self._mutex:
-            self._let_go(file, which)
+            self._close_descriptors(file, which)
 
-    def _let_go(self, file: DirtyFile, which: Iterable[int]) -> None:
+    def _close_descriptors(self, file: DirtyFile, which: Iterable[int]) -> None:
         for at in which:
             if file.fds[at] >= 0:
                 os.close(file.fds[at])

@@ -69,7 +69,7 @@ class FileSystem:
         self.names = Namespace(
             index, self.allocator, self.lookup_counts, self.reclaimer, self.dirty, clock
         )
-        self.migrator = Migrator(index, tiers, self.allocator, self.syncer, self.reclaimer)
+        self.migrator = Migrator(index, tiers, self.allocator, self.syncer, self.reclaimer, metrics)
         self.mirrors = Mirrors(index, tiers, self.syncer, self.reclaimer, self.migrator)
         self.data = Data(
             index,

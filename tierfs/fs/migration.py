@@ -29,8 +29,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from tierfs.common.errors import FsError, IndexFailed
+from tierfs.common.errors import Damage, FsError, IndexFailed
 from tierfs.common.extents import Extent, object_lengths
+from tierfs.common.metrics import Metrics
 from tierfs.fs.allocation import Allocator
 from tierfs.fs.locks import WouldBlock
 from tierfs.fs.reclaim import Reclaimer
@@ -167,6 +168,7 @@ class Migrator:
         allocator: Allocator,
         syncer: Syncer,
         reclaimer: Reclaimer,
+        metrics: Metrics,
     ) -> None:
         self._index = index
         self._tiers = tiers
@@ -176,6 +178,7 @@ class Migrator:
         self._locks = syncer.dirty.locks
         self._migrations = self._locks.migrations
         self._reclaimer = reclaimer
+        self._damage = metrics.damage
 
     def place(self, ino: int, prefix: int, *, keep_mirror: bool, paced: Paced) -> Migrated:
         """Promote or demote so that ``prefix`` is the file's P (0, bytes, ``WHOLE_FILE``).
@@ -189,12 +192,16 @@ class Migrator:
         with self._migrating([ino]) as begun:
             if not begun:
                 return Migrated(ino, "changed")
-            inode = self._file(ino)
-            if not isinstance(inode, Inode):
-                return Migrated(ino, inode)
-            if prefix == inode.prefix:
-                return Migrated(ino, "nothing")
-            return self._place(inode, prefix, keep_mirror=keep_mirror, paced=paced)
+            try:
+                inode = self._file(ino)
+                if not isinstance(inode, Inode):
+                    return Migrated(ino, inode)
+                if prefix == inode.prefix:
+                    return Migrated(ino, "nothing")
+                return self._place(inode, prefix, keep_mirror=keep_mirror, paced=paced)
+            except Damage:
+                self._damage.inc()
+                raise
 
     def mirror(self, inos: Sequence[int], *, paced: Paced) -> list[Migrated]:
         """Copy the heads of several files to disk; one sync and one commit for all.
@@ -212,7 +219,7 @@ class Migrator:
                 with suppress(OSError):  # what fails shows file by file
                     self._syncer.checkpoint()
             jobs = [job for ino in begun if (job := self._mirror_job(ino, done))]
-            with self._undone(jobs) as finished:
+            with self._undo_unfinished(jobs) as finished:
                 self._mirror(jobs, done, paced)
                 finished += [job for job in jobs if done[job.inode.ino].outcome == "moved"]
         return list(done.values())
@@ -232,7 +239,7 @@ class Migrator:
             )
         ):
             return Migrated(inode.ino, "no-room")
-        with self._undone([job]) as finished:
+        with self._undo_unfinished([job]) as finished:
             try:
                 self._note([job])
                 self._copy(job, paced)
@@ -243,7 +250,7 @@ class Migrator:
                 elif job.copy is not None:
                     job.copy.target.sync(inode.ino)
                 self._step("synced")
-                with self._unchanged(job):
+                with self._locked_if_unchanged(job):
                     self._commit([job])
                     if job.must_be_durable:
                         self._free(job)
@@ -275,7 +282,7 @@ class Migrator:
         except IndexFailed:
             raise
         except (FsError, OSError) as exc:
-            log.warning("inode %d: it could not be mirrored: %s", ino, exc)
+            self._report(ino, exc)
             inode = "failed"
         if not isinstance(inode, Inode):
             done[ino] = Migrated(ino, inode)
@@ -309,7 +316,7 @@ class Migrator:
         with ExitStack() as held:
             for job in copied:
                 try:
-                    held.enter_context(self._unchanged(job))
+                    held.enter_context(self._locked_if_unchanged(job))
                 except _GivenUp as exc:
                     done[job.inode.ino] = Migrated(job.inode.ino, exc.outcome, job.copied)
                 else:
@@ -322,8 +329,13 @@ class Migrator:
         try:
             return self._excuse(job, exc)
         except (FsError, OSError):
-            log.warning("inode %d: it could not be mirrored: %s", job.inode.ino, exc)
+            self._report(job.inode.ino, exc)
             return "failed"
+
+    def _report(self, ino: int, exc: FsError | OSError) -> None:
+        if isinstance(exc, Damage):
+            self._damage.inc()
+        log.warning("inode %d: it could not be mirrored: %s", ino, exc)
 
     # ---------------------------------------------------------------- the steps of both
 
@@ -380,15 +392,15 @@ class Migrator:
             for part in copy.parts(chunk):
                 paced(part.length)
                 data = data or memoryview(copy.load(chunk))
-                with self._unchanged(job):
+                with self._locked_if_unchanged(job):
                     copy.put(part.offset, data[part.offset - chunk.offset :][: part.length])
                 job.copied += part.length
                 self._tiers.moved(copy, part.length)
-        with self._unchanged(job):
+        with self._locked_if_unchanged(job):
             copy.finish()
 
     @contextmanager
-    def _unchanged(self, job: _Job) -> Iterator[None]:
+    def _locked_if_unchanged(self, job: _Job) -> Iterator[None]:
         """Hold the file's lock, if nobody has it and nobody changed the file."""
         with ExitStack() as held:
             try:
@@ -435,7 +447,7 @@ class Migrator:
         )
 
     @contextmanager
-    def _undone(self, jobs: list[_Job]) -> Iterator[list[_Job]]:
+    def _undo_unfinished(self, jobs: list[_Job]) -> Iterator[list[_Job]]:
         """A block that fills a list with the jobs that it finished; of the others the copy goes."""
         finished: list[_Job] = []
         try:

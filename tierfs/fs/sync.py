@@ -100,7 +100,7 @@ class Syncer:
                     raise Damage(ino, str(exc)) from None
                 if not self._is_migrated(inode):
                     if leave:
-                        self._give_rows(ino)
+                        self._write_rows(ino)
                     covered = _Covered(file, version, inode.size, truncations, trim)
                     self._note_synced([covered], leave=leave)
                     return
@@ -221,7 +221,7 @@ class Syncer:
                         self._note_one(each, held, left if leave else None)
                 if left:
                     self._index.dirty.delete(*(file.ino for file in left if file.has_row))
-                    self._raise_first(synced[-1].file.ino + 1)
+                    self._advance_first(synced[-1].file.ino + 1)
         except BaseException:
             self._index.dirty.first = first
             for file in left:
@@ -231,7 +231,7 @@ class Syncer:
             raise
         else:
             for file in left:
-                self.dirty.let_go(file, (FLASH, DISK))
+                self.dirty.close_descriptors(file, (FLASH, DISK))
         finally:
             for ino in held:
                 self._locks.release(ino)
@@ -256,19 +256,19 @@ class Syncer:
             synced_size = max(file.synced_size, min(size, file.smallest_size))
             self.dirty.set_row(file, synced_size, trusted=trusted)
 
-    def _give_rows(self, end: int) -> None:
+    def _write_rows(self, end: int) -> None:
         """Give files of the set with numbers before ``end`` rows, a few at a time."""
         dirty = self._index.dirty
         while dirty.first < end:
             first = dirty.first
             try:
                 with self._index.transaction():
-                    self._raise_first(min(dirty.first + BATCH, end))
+                    self._advance_first(min(dirty.first + BATCH, end))
             except BaseException:
                 dirty.first = first
                 raise
 
-    def _raise_first(self, first: int) -> None:
+    def _advance_first(self, first: int) -> None:
         """Let files before the number ``first`` be in the set by their rows; in a transaction.
 
         All of them are known here: numbers grow, and a file is in the set before it is committed.
@@ -309,7 +309,7 @@ class Syncer:
         """Let the error stick to the file, and log it."""
         file.error = exc.errno or errno.EIO
         if self._locks.try_acquire(file.ino):  # a writer may be using them
-            self.dirty.let_go(file, (FLASH, DISK))
+            self.dirty.close_descriptors(file, (FLASH, DISK))
             self._locks.release(file.ino)
         self._failures.inc()
         inode = self._index.inodes.find(file.ino)
