@@ -23,7 +23,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "init": "tierfs.cli.init",
         "mount": "tierfs.cli.mount",
-        "umount": "tierfs.cli.mount:umount",
+        "umount": "tierfs.cli.umount",
         "list": "tierfs.cli.list",
         "status": "tierfs.cli.status",
         "warm": "tierfs.cli.warm",

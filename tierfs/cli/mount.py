@@ -1,4 +1,4 @@
-"""``tierfs mount`` and ``umount``: mount a volume, or all that fstab(5) names, and unmount it."""
+"""``tierfs mount``: mount a volume, or all that fstab(5) names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from tierfs.daemon.startup import (
     StartupNotifier,
     start_daemon,
 )
-from tierfs.daemon.unmount import END_SECONDS, unmount_and_wait
 
 DAEMON: Final = "tierfs.daemon.main"
 
@@ -185,38 +184,3 @@ def is_served(mountpoint: Path) -> bool:
 def _text(field: str) -> str:
     r"""Blanks in names are written as ``\040``; see fstab(5)."""
     return _OCTAL.sub(lambda octal: chr(int(octal[1], 8)), field)
-
-
-# ------------------------------------------------------------------ umount
-
-UMOUNT_EXAMPLES = """
-tierfs umount /mnt/images
-tierfs umount --timeout 30 /mnt/images
-"""
-
-
-@click.command(cls=Command, epilog=UMOUNT_EXAMPLES, name="umount", short_help="Unmount a volume.")
-@click.argument("mounted", metavar="MOUNTPOINT|VOLUME.yaml", type=PATH)
-@click.option("-l", "--lazy", is_flag=True, help="Detach it now, even while programs use it.")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0),
-    default=END_SECONDS,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long to wait for the daemon to close the volume.",
-)
-def umount(mounted: Path, *, lazy: bool, timeout: float) -> None:
-    """Unmount a volume and return when its daemon has closed it.
-
-    umount(8) works as well, but returns before the volume is closed. The command also unmounts what
-    a killed daemon left mounted. After 2 seconds it prints what it waits for: another mount
-    namespace (a container, a service) that still has the mount, a program that uses it, or the
-    daemon, which writes out the rest.
-    """
-    unmount_and_wait(mounted, lazy=lazy, seconds=timeout, tell=_echo)
-
-
-def _echo(text: str) -> None:
-    # Printable: the text has names of programs and of other users' mounts.
-    click.echo(printable(text), err=True)
