@@ -10,7 +10,6 @@ Everything is opened below the directory's descriptor, and no symbolic link is f
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import itertools
 import logging
@@ -92,9 +91,6 @@ def set_aside(root: Path, ino: int) -> Path:
             os.rename(name, target, src_dir_fd=parent, dst_dir_fd=shelter)
         sync_file(shelter)
     return root.parent / LOST_AND_FOUND / target
-
-
-_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def object_path(ino: int) -> str:
@@ -502,11 +498,6 @@ class ObjectStore:
         start = max(0, offset - LARGEST_FOLIO)
         with suppress(OSError):
             self._calls.fadvise(fd, start, offset + length - start, os.POSIX_FADV_DONTNEED)
-
-    def inodes(self) -> Iterator[int]:
-        """The inode number of every object, in no order; for checks."""
-        for path in self.root.glob("*/*/*"):
-            yield int(path.name)
 
     def _open_root(self) -> int:
         """Only the links in the path of the directory above are followed, once.
