@@ -210,14 +210,13 @@ class Syncer:
         left: list[DirtyFile] = []
         held: list[int] = []
         first = self._index.dirty.first
-        before = [
-            (each.file, each.file.synced_size, each.file.trusted, each.file.synced_version)
-            for each in synced
-        ]
+        before: list[tuple[DirtyFile, int, bool, int]] = []
         try:
             with self._index.transaction():
                 for each in synced:
-                    if self._files.get(each.file.ino) is each.file and not each.file.error:
+                    file = each.file
+                    if self._files.get(file.ino) is file and not file.error:
+                        before.append((file, file.synced_size, file.trusted, file.synced_version))
                         self._note_one(each, held, left if leave else None)
                 if left:
                     self._index.dirty.delete(*(file.ino for file in left if file.has_row))
