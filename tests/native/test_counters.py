@@ -143,3 +143,24 @@ def test_too_much_heat_is_counted_as_lost(scratch: Path) -> None:
         assert len(rig.router.heat(100)) == 100
         assert len(rig.router.heat(2**60)) == MOST - 100
         assert rig.router.heat(2**60) == []
+
+
+def test_a_read_that_the_disk_pool_cannot_serve_is_counted_as_python_s(tmp_path: Path) -> None:
+    functions = Functions("read")
+    with Rig(tmp_path, functions=functions) as rig:
+        rig.router.put_inode(inode(7, size=10, prefix=0))
+        rig.kernel.request(Op.READ, 7, ReadIn(0, 0, 10).pack())
+        functions.next().answer(b"0123456789")
+        assert rig.kernel.reply().body == b"0123456789"
+        assert rig.router.counters().to_python == 1
+    rig.forget()
+
+
+def test_a_read_that_the_disk_pool_cannot_serve_is_forwarded_without_a_function(
+    tmp_path: Path,
+) -> None:
+    with Rig(tmp_path) as rig:
+        rig.router.put_inode(inode(7, size=10, prefix=0))
+        rig.forwarded(Op.READ, 7, ReadIn(0, 0, 10).pack())
+        assert rig.router.counters().to_python == 1
+    rig.forget()

@@ -300,8 +300,13 @@ static void forget_orphans(worker *w) {
 static void run_read(job *j, void *thread) {
     waiting_request *d = (waiting_request *)j;
     worker *w = thread;
-    if (tfs_disk_serve(w->router->disk, w, &d->request) == UPCALL) /* damage, or a race: not again and again */
-        upcall(w, &d->request, d->operation, true);
+    if (tfs_disk_serve(w->router->disk, w, &d->request) == UPCALL) {
+        count(&w->counters->to_python, 1);
+        if (tfs_upcall_has(w->router->upcalls, FUSE_READ))
+            upcall(w, &d->request, d->operation, true); /* damage, or a race: not again and again */
+        else
+            forward_to_pyfuse3(w, &d->request);
+    }
     waiting_free(d);
 }
 
