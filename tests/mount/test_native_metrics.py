@@ -19,7 +19,9 @@ class Answered(NamedTuple):
     """As the router's, which only the router makes."""
 
     ok: int
-    errors: int
+    enodata: int
+    erange: int
+    einval: int
     seconds: float
     buckets: tuple[int, ...]
 
@@ -40,7 +42,9 @@ class Told(NamedTuple):
 
 
 def counters(**answered: Answered) -> Told:
-    nothing = Answered(ok=0, errors=0, seconds=0.0, buckets=(0,) * (len(BUCKETS) + 1))
+    nothing = Answered(
+        ok=0, enodata=0, erange=0, einval=0, seconds=0.0, buckets=(0,) * (len(BUCKETS) + 1)
+    )
     return Told(
         answered=tuple(answered.get(name, nothing) for name in ANSWERED),
         to_python=11,
@@ -72,7 +76,7 @@ def test_requests_of_both_add_up() -> None:
     metrics.request_seconds.labels("read").observe(30e-6)
     times = [0] * (len(BUCKETS) + 1)
     times[0], times[1], times[-1] = 4, 2, 1
-    read = Answered(ok=7, errors=0, seconds=20.0, buckets=tuple(times))
+    read = Answered(ok=7, enodata=0, erange=0, einval=0, seconds=20.0, buckets=tuple(times))
     found = page(metrics, counters(read=read))
     assert found['tierfs_requests_total{operation="read",result="ok"}'] == 10
     name = "tierfs_request_seconds"
@@ -85,9 +89,11 @@ def test_requests_of_both_add_up() -> None:
 
 def test_what_only_the_router_answers_is_exported() -> None:
     times = (5, *itertools.repeat(0, len(BUCKETS)))
-    found = page(Metrics(), counters(getxattr=Answered(4, 1, 1e-5, times)))
+    found = page(Metrics(), counters(getxattr=Answered(4, 1, 2, 3, 1e-5, times)))
     assert found['tierfs_requests_total{operation="getxattr",result="ok"}'] == 4
     assert found['tierfs_requests_total{operation="getxattr",result="ENODATA"}'] == 1
+    assert found['tierfs_requests_total{operation="getxattr",result="ERANGE"}'] == 2
+    assert found['tierfs_requests_total{operation="getxattr",result="EINVAL"}'] == 3
     assert found['tierfs_request_seconds_bucket{le="+Inf",operation="getxattr"}'] == 5
     assert not any("listxattr" in name for name in found)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def test_each_kind_of_answer_is_counted(rig: Rig) -> None:
     rig.router.put_xattrs(7, [])
     rig.router.put_statfs((0,) * 8, 60.0)
     before = dict(zip(_router.ANSWERED, rig.router.counters().answered, strict=True))
-    assert not any(each.ok + each.errors for each in before.values())
+    assert not any(sum(each[:4]) for each in before.values())
     rig.kernel.ask(Op.LOOKUP, ROOT, b"n\0")
     rig.kernel.request(Op.FORGET, 7, forget_in(1))
     rig.kernel.ask(Op.GETATTR, 7, getattr_in())
@@ -41,11 +42,11 @@ def test_each_kind_of_answer_is_counted(rig: Rig) -> None:
     rig.router.stop()  # counted after the reply
     after = dict(zip(_router.ANSWERED, rig.router.counters().answered, strict=True))
     for name in ("lookup", "forget", "getattr", "listxattr", "open", "read", "statfs"):
-        assert (name, after[name].ok, after[name].errors) == (name, 1, 0)
-    assert (after["getxattr"].ok, after["getxattr"].errors) == (0, 1)
+        assert (name, *after[name][:4]) == (name, 1, 0, 0, 0)
+    assert after["getxattr"][:4] == (0, 1, 0, 0)
     for each in after.values():
         assert len(each.buckets) == len(LATENCY_BUCKETS) + 1
-        assert sum(each.buckets) == each.ok + each.errors
+        assert sum(each.buckets) == sum(each[:4])
         assert 0 <= each.seconds < 60
 
 
@@ -163,4 +164,23 @@ def test_a_read_that_the_disk_pool_cannot_serve_is_forwarded_without_a_function(
         rig.router.put_inode(inode(7, size=10, prefix=0))
         rig.forwarded(Op.READ, 7, ReadIn(0, 0, 10).pack())
         assert rig.router.counters().to_python == 1
+    rig.forget()
+
+
+def test_errors_are_counted_by_their_names(scratch: Path) -> None:
+    functions = Functions("getxattr")
+    with Rig(scratch, functions=functions) as rig:
+        rig.router.put_inode(inode(7))
+        rig.router.put_xattrs(7, [(b"user.a", b"long")])
+        assert rig.kernel.ask(Op.GETXATTR, 7, getxattr_in(2, b"user.a")).error == errno.ERANGE
+        assert rig.kernel.ask(Op.GETXATTR, 7, getxattr_in(9, b"user.b")).error == errno.ENODATA
+        assert rig.kernel.ask(Op.READ, 7, bytes(3)).error == errno.EINVAL
+        rig.router.drop_xattrs(7)
+        rig.kernel.request(Op.GETXATTR, 7, getxattr_in(2, b"user.a"))
+        functions.next().answer(b"long")
+        assert rig.kernel.reply().error == errno.ERANGE
+        rig.router.stop()  # counted after the reply
+        found = dict(zip(_router.ANSWERED, rig.router.counters().answered, strict=True))
+        assert found["getxattr"][:4] == (0, 1, 2, 0)
+        assert found["read"][:4] == (0, 0, 0, 1)
     rig.forget()

@@ -184,8 +184,13 @@ def _samples(native: NativeCounters) -> Iterator[tuple[_Key, float]]:
 
 
 def _requests(operation: str, answered: Answered) -> Iterator[tuple[_Key, float]]:
-    """All errors are ENODATA: the router answers with no other by itself."""
-    for result, count in (("ok", answered.ok), ("ENODATA", answered.errors)):
+    results = (
+        ("ok", answered.ok),
+        ("ENODATA", answered.enodata),
+        ("ERANGE", answered.erange),
+        ("EINVAL", answered.einval),
+    )
+    for result, count in results:
         if count:
             labels = (("operation", operation), ("result", result))
             yield _Key("tierfs_requests", "tierfs_requests_total", labels), count

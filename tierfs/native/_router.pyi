@@ -22,7 +22,9 @@ class Answered(NamedTuple):
     """What was answered natively of one kind of request, since the start."""
 
     ok: int
-    errors: int
+    enodata: int
+    erange: int
+    einval: int
     seconds: float
     buckets: tuple[int, ...]
     """One count a bucket, not accumulated; the last is for what is above ``BUCKETS``."""

@@ -232,10 +232,11 @@ PyObject *tfs_heat_list(heat *h, size_t limit) {
 }
 
 static PyStructSequence_Field answered_fields[] = {
-    {"ok", NULL}, {"errors", NULL}, {"seconds", NULL}, {"buckets", NULL}, {NULL, NULL},
+    {"ok", NULL},      {"enodata", NULL}, {"erange", NULL}, {"einval", NULL},
+    {"seconds", NULL}, {"buckets", NULL}, {NULL, NULL},
 };
 static PyStructSequence_Desc answered_desc = {
-    "tierfs.native._router.Answered", NULL, answered_fields, 4,
+    "tierfs.native._router.Answered", NULL, answered_fields, 6,
 };
 static PyStructSequence_Field counters_fields[] = {
     {"answered", NULL},    {"to_python", NULL}, {"flash_bytes", NULL}, {"disk_bytes", NULL},
@@ -276,11 +277,13 @@ static PyObject *record(PyTypeObject *type, PyObject **fields, Py_ssize_t count)
 static PyObject *answered_record(PyTypeObject *type, const counters *sum, size_t kind) {
     PyObject *fields[] = {
         PyLong_FromUnsignedLongLong(sum->answered[kind].ok),
-        PyLong_FromUnsignedLongLong(sum->answered[kind].errors),
+        PyLong_FromUnsignedLongLong(sum->answered[kind].enodata),
+        PyLong_FromUnsignedLongLong(sum->answered[kind].erange),
+        PyLong_FromUnsignedLongLong(sum->answered[kind].einval),
         PyFloat_FromDouble((double)sum->answered[kind].nanoseconds * 1e-9),
         numbers(sum->answered[kind].buckets, BUCKETS + 1),
     };
-    return record(type, fields, 4);
+    return record(type, fields, 6);
 }
 
 static PyObject *answered_tuple(PyTypeObject *type, const counters *sum) {

@@ -1,5 +1,6 @@
 #include "counters.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "hash_table.h"
@@ -24,9 +25,22 @@ static size_t bucket_of(uint64_t nanoseconds) {
     return bucket;
 }
 
-void tfs_count_request(counters *c, request_kind kind, bool ok, uint64_t started_ns) {
+static _Atomic uint64_t *result_of(counters *c, request_kind kind, int error) {
+    switch (error) {
+    case 0:
+        return &c->answered[kind].ok;
+    case ENODATA:
+        return &c->answered[kind].enodata;
+    case ERANGE:
+        return &c->answered[kind].erange;
+    default:
+        return &c->answered[kind].einval;
+    }
+}
+
+void tfs_count_request(counters *c, request_kind kind, int error, uint64_t started_ns) {
     uint64_t took = now_ns() - started_ns;
-    count(ok ? &c->answered[kind].ok : &c->answered[kind].errors, 1);
+    count(result_of(c, kind, error), 1);
     count(&c->answered[kind].nanoseconds, took);
     count(&c->answered[kind].buckets[bucket_of(took)], 1);
 }
@@ -38,7 +52,9 @@ static void add(_Atomic uint64_t *sum, _Atomic uint64_t *more) {
 void tfs_counters_add(counters *sum, counters *more) {
     for (size_t kind = 0; kind < REQUEST_KINDS; kind++) {
         add(&sum->answered[kind].ok, &more->answered[kind].ok);
-        add(&sum->answered[kind].errors, &more->answered[kind].errors);
+        add(&sum->answered[kind].enodata, &more->answered[kind].enodata);
+        add(&sum->answered[kind].erange, &more->answered[kind].erange);
+        add(&sum->answered[kind].einval, &more->answered[kind].einval);
         add(&sum->answered[kind].nanoseconds, &more->answered[kind].nanoseconds);
         for (size_t i = 0; i <= BUCKETS; i++)
             add(&sum->answered[kind].buckets[i], &more->answered[kind].buckets[i]);

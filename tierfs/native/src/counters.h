@@ -50,7 +50,7 @@ extern const double tfs_bucket_bounds[BUCKETS];
 /* One for each thread: added to by it alone, read by others at any time. */
 typedef struct {
     struct {
-        _Atomic uint64_t ok, errors, nanoseconds, buckets[BUCKETS + 1];
+        _Atomic uint64_t ok, enodata, erange, einval, nanoseconds, buckets[BUCKETS + 1];
     } answered[REQUEST_KINDS];
     _Atomic uint64_t to_python, flash_bytes, disk_bytes;
 } counters;
@@ -65,7 +65,8 @@ static inline void count(_Atomic uint64_t *counter, uint64_t more) {
     atomic_fetch_add_explicit(counter, more, memory_order_relaxed);
 }
 
-void tfs_count_request(counters *c, request_kind kind, bool ok, uint64_t started_ns);
+/* `error` as of errno(3): 0, ENODATA, ERANGE or EINVAL. */
+void tfs_count_request(counters *c, request_kind kind, int error, uint64_t started_ns);
 void tfs_counters_add(counters *sum, counters *more);
 
 /* -------- heat: reads and bytes by inode, until Python takes them */

@@ -216,7 +216,7 @@ verdict tfs_disk_serve(disk *d, worker *w, const request *q) {
     if (result != READ_DONE)
         return UPCALL;
     tfs_reply(q, w->reply, length);
-    tfs_count_request(w->counters, REQUEST_READ, true, q->started_ns);
+    tfs_count_request(w->counters, REQUEST_READ, 0, q->started_ns);
     tfs_heat_add(&r->heat, ino, length);
     range drop = read_part(d, ino, &file, in.offset, in.offset + length);
     if (drop.length)

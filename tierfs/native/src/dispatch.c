@@ -321,13 +321,17 @@ static void wait_for_disk(worker *w, const request *q, const operation *op) {
     tfs_reply_error(q, ENOMEM);
 }
 
+static int error_of(verdict v) {
+    return v == REPLIED ? 0 : v == FAILED_ENODATA ? ENODATA : v == FAILED_ERANGE ? ERANGE : EINVAL;
+}
+
 static void act(worker *w, request *q, const operation *op, verdict v) {
     if (v == WAIT_DISK)
         wait_for_disk(w, q, op);
     else if (v == UPCALL)
         to_python(w, q, op);
     else if (op->counted < REQUEST_KINDS)
-        tfs_count_request(w->counters, op->counted, v == REPLIED, q->started_ns);
+        tfs_count_request(w->counters, op->counted, error_of(v), q->started_ns);
 }
 
 /* It would, answered from the cache; as an upcall it queues behind the write. */

@@ -11,7 +11,7 @@
 
 static verdict fail(const request *q, int error) {
     tfs_reply_error(q, error);
-    return FAILED;
+    return error == ENODATA ? FAILED_ENODATA : error == ERANGE ? FAILED_ERANGE : FAILED_EINVAL;
 }
 
 /* The length of the string that starts at `at` and ends with the body, or 0. */
@@ -49,7 +49,7 @@ static verdict answer_lookup(worker *w, const request *q) {
 static verdict answer_forget(worker *w, const request *q) {
     struct fuse_forget_in in;
     if (q->length < sizeof in)
-        return FAILED;
+        return FAILED_EINVAL;
     memcpy(&in, q->body, sizeof in);
     drop_lookups(w->router, q->header->nodeid, in.nlookup);
     return REPLIED;
@@ -59,7 +59,7 @@ static verdict answer_batch_forget(worker *w, const request *q) {
     struct fuse_batch_forget_in in;
     struct fuse_forget_one one;
     if (q->length < sizeof in)
-        return FAILED;
+        return FAILED_EINVAL;
     memcpy(&in, q->body, sizeof in);
     size_t there = (q->length - sizeof in) / sizeof one;
     for (size_t i = 0; i < in.count && i < there; i++) {

@@ -142,10 +142,12 @@ struct router {
 
 /* What a handler did with a request. */
 typedef enum {
-    UPCALL,    /* nothing: only Python can reply */
-    WAIT_DISK, /* nothing: a READ needs the disk, and waiting was not allowed */
-    REPLIED,   /* a reply, */
-    FAILED,    /* or one with an error */
+    UPCALL,         /* nothing: only Python can reply */
+    WAIT_DISK,      /* nothing: a READ needs the disk, and waiting was not allowed */
+    REPLIED,        /* a reply, */
+    FAILED_ENODATA, /* or one with an error */
+    FAILED_ERANGE,
+    FAILED_EINVAL,
 } verdict;
 
 static inline bool is_stopping(router *r) {

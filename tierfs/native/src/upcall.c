@@ -401,16 +401,20 @@ static void reply_created(worker *w, const request *q, const result *r) {
         drop_lookups(w->router, r->row.ino, 1); /* the kernel did not take it */
 }
 
-static void reply_xattr(worker *w, const request *q, size_t length) {
+/* The error that the reply has; 0: none. */
+static int reply_xattr(worker *w, const request *q, size_t length) {
     struct fuse_getxattr_in in = {0};
     struct fuse_getxattr_out out = {.size = (uint32_t)length};
     memcpy(&in, q->body, q->length < sizeof in ? q->length : sizeof in);
-    if (!in.size)
-        tfs_reply(q, &out, sizeof out);
-    else if (length > in.size)
+    if (in.size && length > in.size) {
         tfs_reply_error(q, ERANGE);
-    else
+        return ERANGE;
+    }
+    if (in.size)
         tfs_reply(q, w->reply, length);
+    else
+        tfs_reply(q, &out, sizeof out);
+    return 0;
 }
 
 static void reply_listing(worker *w, const request *q, size_t length) {
@@ -418,7 +422,8 @@ static void reply_listing(worker *w, const request *q, size_t length) {
     tfs_reply(q, w->reply, length);
 }
 
-static void reply_value(worker *w, const request *q, const operation *op, const result *r) {
+/* Likewise. */
+static int reply_value(worker *w, const request *q, const operation *op, const result *r) {
     struct fuse_write_out written = {.size = (uint32_t)r->number};
     struct fuse_lseek_out offset = {.offset = r->number};
     switch (op->reply) {
@@ -449,8 +454,7 @@ static void reply_value(worker *w, const request *q, const operation *op, const 
         reply_created(w, q, r);
         break;
     case REPLY_XATTR:
-        reply_xattr(w, q, r->length);
-        break;
+        return reply_xattr(w, q, r->length);
     case REPLY_LISTING:
         reply_listing(w, q, r->length);
         break;
@@ -458,6 +462,7 @@ static void reply_value(worker *w, const request *q, const operation *op, const 
         tfs_reply(q, &r->statfs.reply, sizeof r->statfs.reply);
         break;
     }
+    return 0;
 }
 
 upcall_result tfs_upcall_make(upcalls *u, worker *w, request *q, const operation *op, bool again) {
@@ -477,8 +482,8 @@ upcall_result tfs_upcall_make(upcalls *u, worker *w, request *q, const operation
     if (r.error) {
         tfs_reply_error(q, r.error);
     } else {
-        reply_value(w, q, op, &r);
-        tfs_count_request(w->counters, op->counted, true, q->started_ns);
+        int error = reply_value(w, q, op, &r);
+        tfs_count_request(w->counters, op->counted, error, q->started_ns);
     }
     return UPCALL_REPLIED;
 }
