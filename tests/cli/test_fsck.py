@@ -86,7 +86,7 @@ def test_json_of_a_clean_volume(volume_file: Path, capsys: pytest.CaptureFixture
         "awaiting_removal": 0,
         "awaiting_trim": 0,
         "counts": {"loss": 0, "damage": 0, "leak": 0, "note": 0},
-        "mended": {},
+        "repaired": {},
     }
 
 
@@ -178,7 +178,7 @@ def test_a_repair_as_json(volume_file: Path, capsys: pytest.CaptureFixture[str])
     assert main(["fsck", "--repair", "-y", "--json", f"{volume_file}"]) == ExitCode.OK
     told = json.loads(capsys.readouterr().out)
     assert [found["kind"] for found in told["findings"]] == ["unowned-object"]
-    assert (told["mended"], told["clean"]) == ({"unowned-object": 1}, True)
+    assert (told["repaired"], told["clean"]) == ({"unowned-object": 1}, True)
 
 
 def test_without_repair_nothing_is_changed(volume_file: Path) -> None:

@@ -53,10 +53,10 @@ def command(volume_file: Path, *, thorough: bool, mend: bool, yes: bool, as_json
     writer = _Json() if as_json else _Lines()
     if mend:
         agree = _agreed if yes else _ask
-        report, mended = repair(settings, agree=agree, listener=writer.found)
+        report, fixed = repair(settings, agree=agree, listener=writer.found)
     else:
-        report, mended = check(settings, thorough=thorough, listener=writer.found), Counter()
-    writer.finish(report, mended)
+        report, fixed = check(settings, thorough=thorough, listener=writer.found), Counter()
+    writer.finish(report, fixed)
     return ExitCode.OK if report.clean else ExitCode.DAMAGE
 
 
@@ -90,8 +90,8 @@ class _Lines:
     def found(self, finding: Finding) -> None:
         click.echo(line(finding))
 
-    def finish(self, report: Report, mended: Counter[Kind]) -> None:
-        for told in [*repaired(report, mended), *summary(report)]:
+    def finish(self, report: Report, fixed: Counter[Kind]) -> None:
+        for told in [*repaired(report, fixed), *summary(report)]:
             click.echo(told)
 
 
@@ -105,9 +105,9 @@ class _Json:
         click.echo(f"{self._between()}  {json.dumps(record(finding))}", nl=False)
         self._first = False
 
-    def finish(self, report: Report, mended: Counter[Kind]) -> None:
+    def finish(self, report: Report, fixed: Counter[Kind]) -> None:
         opening = '{"findings": [' if self._first else "\n"
-        more = {**sums(report), "mended": {kind.name: count for kind, count in mended.items()}}
+        more = {**sums(report), "repaired": {kind.name: count for kind, count in fixed.items()}}
         click.echo(f"{opening}],\n{json.dumps(more, indent=1)[2:]}")
 
     def _between(self) -> str:
@@ -122,15 +122,15 @@ def line(finding: Finding) -> str:
     return f"{kind.severity}, {kind.name}: {where}{': ' if where else ''}{printable(what)}"
 
 
-def repaired(report: Report, mended: Counter[Kind]) -> list[str]:
+def repaired(report: Report, fixed: Counter[Kind]) -> list[str]:
     """What was repaired, and what the check after the repair found, for people."""
-    if not mended:
+    if not fixed:
         return []
     left = [line(finding) for finding in report.findings]
     more = sum(report.counts.values()) - len(left)
     return [
         "",
-        f"Repaired: {counts_line(mended)}.",
+        f"Repaired: {counts_line(fixed)}.",
         "Still there:" if left else "Checked again:",
         *left,
         *([f"and {more:,} more"] if more else []),

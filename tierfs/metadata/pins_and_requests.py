@@ -8,7 +8,7 @@ from tierfs.metadata.database import Database
 
 
 class Pin(NamedTuple):
-    """A file stays on flash until a time in nanoseconds since the epoch; None: for ever.
+    """A file stays on flash until a time in nanoseconds since the epoch; None: without end.
 
     With ``below`` 1 the inode is a directory, and every file in and below it does, now and later.
     """
