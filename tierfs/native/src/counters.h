@@ -1,8 +1,7 @@
-/* What was answered natively, how fast, and which files were read. */
+/* What was answered natively, and how fast. */
 #ifndef TIERFS_COUNTERS_H
 #define TIERFS_COUNTERS_H
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -68,27 +67,5 @@ static inline void count(_Atomic uint64_t *counter, uint64_t more) {
 /* `error` as of errno(3): 0, ENODATA, ERANGE or EINVAL. */
 void tfs_count_request(counters *c, request_kind kind, int error, uint64_t started_ns);
 void tfs_counters_add(counters *sum, counters *more);
-
-/* -------- heat: reads and bytes by inode, until Python takes them */
-
-enum { HEAT_ROWS = 1 << 16 };
-
-typedef struct {
-    uint64_t ino, reads, bytes;
-} heat_row;
-
-typedef struct {
-    pthread_mutex_t lock;
-    heat_row *rows;    /* lock */
-    size_t used, next; /* lock */
-    uint64_t lost;     /* lock */
-} heat;
-
-int tfs_heat_init(heat *h);
-void tfs_heat_free(heat *h);
-void tfs_heat_add(heat *h, uint64_t ino, uint64_t bytes);
-/* Moves up to `limit` rows out; how many. */
-size_t tfs_heat_take(heat *h, heat_row *out, size_t limit);
-uint64_t tfs_heat_lost(heat *h);
 
 #endif

@@ -30,6 +30,7 @@
 #include "cache.h"
 #include "channel.h"
 #include "counters.h"
+#include "heat.h"
 #include "listing.h"
 #include "pm_qos.h"
 #include "pool.h"
