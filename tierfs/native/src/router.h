@@ -80,7 +80,7 @@ struct worker {
     _Atomic unsigned busy_seq;     /* odd while a request is read and handled, see tfs_synchronize_workers() */
     _Atomic unsigned upcall_seq;   /* odd while it makes upcalls; another number for each */
     unsigned losses, pause, looks; /* see spin() */
-    bool bound;                    /* to one core */
+    int cores;                     /* that it may run on, as far as is known */
     unsigned without_pause;        /* requests of the leader that were there at once, in a row; */
     unsigned upcall_seq_before;    /* `upcall_seq` when they were enough the last time */
     splice_pipe pipe;
