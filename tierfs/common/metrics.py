@@ -89,7 +89,7 @@ TABLE = (
         (),
         "Requests that the fast path could not answer and gave to Python.",
     ),
-    Metric("fast_path_evictions", "counter", (), "Records that made room for others."),
+    Metric("fast_path_evictions", "counter", (), "Entries evicted from the metadata cache."),
     Metric("fast_path_prefetched_names", "counter", (), "Names told to the kernel ahead."),
     Metric("fast_path_inodes", "gauge", (), "Inodes that the fast path can answer for."),
     Metric("fast_path_names", "gauge", (), "Names that it can answer for, absent ones included."),

@@ -1,10 +1,10 @@
 """One lock an inode, for as long as somebody changes its bytes; and in-flight migrations.
 
 Writes, truncations and migrations of one file exclude one another; reads take no lock, they notice
-a migration by the inode's data version. A migration holds no lock while it copies and syncs. So
-each change of a file's bytes invalidates its in-flight migration, at its beginning and under the
-inode's lock: who migrates looks under that lock before each write, and gives up. The reclaimer
-leaves the objects of such a file alone.
+a migration by the inode's prefix (the router: or its data version). A migration holds no lock while
+it copies and syncs. So each change of a file's bytes invalidates its in-flight migration, at its
+beginning and under the inode's lock: who migrates looks under that lock before each write, and
+gives up. The reclaimer leaves the objects of such a file alone.
 """
 
 from __future__ import annotations

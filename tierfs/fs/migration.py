@@ -14,7 +14,7 @@ point leaves the file whole. The steps have labels, ``move.copied`` and so on, a
 * ``freed``: the source is gone, and the pending truncation.
 
 A write to the file goes first: it invalidates the migration, and what that copied is trimmed by
-the reclaimer. Readers notice a migration by the data version (``data.py``, ``reads.c``).
+the reclaimer. Readers notice it by the prefix (``data.py``; ``reads.c`` by the data version, too).
 
 P is the prefix: bytes ``[0, P)`` are on flash, the others on disk. A *mirror* is a disk object that
 holds ``[0, P)`` as well.
