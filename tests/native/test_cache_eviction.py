@@ -17,7 +17,7 @@ from tierfs.native._router import Router
 LIMIT = 2 << 20
 FIRST = 1000
 CORRELATED_S = 2
-"""As in eviction.c: uses that follow each other faster than this count as one."""
+"""As in cache_entries.c: uses that follow each other faster than this count as one."""
 
 
 @pytest.fixture
@@ -147,3 +147,14 @@ def test_nothing_is_left_of_what_was_cleared(small: Rig) -> None:
     counters = router.counters()
     assert (counters.inodes, counters.dentries, counters.known_inodes) == (0, 0, 1)
     assert counters.memory == before
+
+
+def test_what_is_being_put_is_not_evicted(small: Rig) -> None:
+    """Though it is the oldest of all, and what is added to it is what takes the room."""
+    router, ino = small.router, FIRST
+    while not router.counters().evictions:
+        cache_rows(router, ino)
+        ino += 1
+    oldest = FIRST + 1  # FIRST was evicted
+    router.put_xattrs(oldest, [(b"user.large", bytes(8000))])
+    assert known(small, range(oldest, oldest + 1)) == {oldest}
