@@ -1,4 +1,4 @@
-"""The dirty set: files whose bytes changed since they were last synced.
+"""The dirty set: files whose bytes changed since the last checkpoint, synced since or not.
 
 A file enters the set when it is made, or in the transaction of its first change of bytes, and
 leaves it at a checkpoint or before a migration: when its objects have been synced and no byte has

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from tierfs.common.beneath import open_file, open_sized
 from tierfs.common.osio import SYSTEM, Os
+from tierfs.common.sync import sync_file
 from tierfs.common.units import MIB
 from tierfs.tiering.heat import EMPTY, SLOT_BYTES, Heat, Slots
 
@@ -76,7 +77,7 @@ class HeatFile:
                         src_dir_fd=directory,
                         dst_dir_fd=directory,
                     )
-                    self._os.call("heat.sync_directory", os.fsync, directory)
+                    self._os.call("heat.sync_directory", sync_file, directory)
                 except OSError:
                     with contextlib.suppress(OSError):
                         os.unlink(new, dir_fd=directory)
@@ -111,7 +112,7 @@ class HeatFile:
         with os.fdopen(descriptor, "wb") as file:
             self._os.call("heat.write", file.write, data)
             file.flush()
-            self._os.call("heat.sync", os.fsync, descriptor)
+            self._os.call("heat.sync", sync_file, descriptor)
 
 
 def most_bytes(heat: Heat) -> int:
