@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.fixtures import MakeMount
 from tests.support.mounting import Mount
-from tests.support.proc import wait_until
+from tests.support.proc import open_files, wait_until
 from tierfs.daemon.native import PM_QOS
 
 pytestmark = [pytest.mark.alone, pytest.mark.once]
@@ -74,5 +74,4 @@ def test_a_killed_daemon_keeps_nothing_awake(make_mount: MakeMount) -> None:
 
 def test_the_setting_leaves_the_cores_alone(make_mount: MakeMount) -> None:
     mount = mounted(make_mount, "any")
-    descriptors = Path(f"/proc/{mount.pid}/fd").iterdir()
-    assert str(PM_QOS) not in {os.readlink(descriptor) for descriptor in descriptors}
+    assert str(PM_QOS) not in open_files(mount.pid)

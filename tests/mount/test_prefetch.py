@@ -11,7 +11,7 @@ import pytest
 from tests.support.exporter import listen, scrape
 from tests.support.fixtures import MakeMount
 from tests.support.mounting import Mount, mounts_at
-from tests.support.proc import run, wait_until
+from tests.support.proc import open_files, run, thread_names, wait_until
 
 pytestmark = pytest.mark.once
 
@@ -37,12 +37,7 @@ def cold(make_mount: MakeMount) -> Mount:
 def remount(mount: Mount) -> None:
     """Let the kernel forget, and wait for the thread that tells names ahead."""
     mount.remount()
-    wait_until(lambda: "tierfs-prefetch" in threads(mount.pid), what="names can be told ahead")
-
-
-def threads(pid: int) -> set[str]:
-    """The names of a process's threads."""
-    return {path.read_text().strip() for path in Path(f"/proc/{pid}/task").glob("*/comm")}
+    wait_until(lambda: "tierfs-prefetch" in thread_names(mount.pid), what="names can be told ahead")
 
 
 def prefetched(mount: Mount) -> int:
@@ -132,19 +127,15 @@ def test_nothing_of_it_keeps_the_mount_busy(cold: Mount) -> None:
 def test_the_mount_s_copy_is_not_left_behind(cold: Mount) -> None:
     """Else the daemon would not end, nor anybody see why."""
     look_up_all(cold)
-    tree = f"/proc/{cold.pid}/fd"
     wait_until(
-        lambda: not any(_points_below(tree, name, cold.path) for name in os.listdir(tree)),
+        lambda: (
+            not any(
+                target == "/" or target.startswith(f"{cold.path}")
+                for target in open_files(cold.pid)
+            )
+        ),
         what="no descriptor of our own mount is open",
     )
-
-
-def _points_below(tree: str, name: str, path: Path) -> bool:
-    try:
-        target = os.readlink(f"{tree}/{name}")
-    except FileNotFoundError:
-        return False
-    return target == "/" or target.startswith(f"{path}")
 
 
 def test_what_lies_over_the_mount_is_left_alone(cold: Mount) -> None:
@@ -167,6 +158,6 @@ def test_the_setting_turns_it_off(cold: Mount) -> None:
     cold.mount()
     before = looked_up(cold)
     look_up(cold, range(FILES))
-    assert "tierfs-prefetch" not in threads(cold.pid)
+    assert "tierfs-prefetch" not in thread_names(cold.pid)
     assert looked_up(cold) - before >= FILES
     assert prefetched(cold) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,8 +31,11 @@ def rings() -> Iterator[int]:
 
 def threads_of_one_core(pid: int) -> int:
     """Threads that stay on one core; only those of the rings do so by themselves."""
-    tasks = [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]
-    return sum(os.sched_getaffinity(task) != os.sched_getaffinity(pid) for task in tasks)
+    everywhere, pinned = os.sched_getaffinity(pid), 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(ProcessLookupError):  # it has ended since it was listed
+            pinned += os.sched_getaffinity(int(task.name)) != everywhere
+    return pinned
 
 
 def use(top: Path) -> None:

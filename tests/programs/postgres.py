@@ -82,8 +82,9 @@ class Server:
         if self._process is None:
             return
         pid = self._process.pid
-        listed = Path(f"/proc/{pid}/task/{pid}/children")
-        children = listed.read_text().split() if listed.exists() else []
+        children: list[str] = []
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         for victim in [pid, *map(int, children)]:
             kill_process(victim)
         self._reap()

@@ -116,6 +116,25 @@ def processes_naming(text: str) -> list[int]:
     return [pid for pid in found if running(pid)]
 
 
+def thread_names(pid: int) -> set[str]:
+    """The names of a process's threads; one that ends meanwhile is passed over."""
+    names = set()
+    for comm in Path(f"/proc/{pid}/task").glob("*/comm"):
+        # Open, the file of a thread that has ended says ESRCH; by its path, ENOENT.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            names.add(comm.read_text().strip())
+    return names
+
+
+def open_files(pid: int) -> set[str]:
+    """What a process's descriptors refer to; one that is closed meanwhile is passed over."""
+    targets = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            targets.add(os.readlink(link))
+    return targets
+
+
 def as_root(*argv: Argument) -> list[Argument]:
     """`argv`, behind sudo when the tests run as an ordinary user."""
     return list(argv) if os.geteuid() == 0 else ["sudo", "-n", *argv]
