@@ -139,7 +139,7 @@ def test_the_readme_shows_the_whole_life_of_a_volume() -> None:
 
 def test_alert_rules_name_metrics_and_are_documented() -> None:
     rules = yaml.safe_load(read("configs/prometheus/alerts.yml"))["groups"][0]["rules"]
-    named = {name for rule in rules for name in re.findall(r"tierfs_\w+", rule["expr"])}
+    named = {name for rule in rules for name in re.findall(r"\btierfs_\w+", rule["expr"])}
     assert named <= {exported(metric) for metric in TABLE}
     documented = re.findall(r"^\| `(Tierfs\w+)`", read("docs/reference/metrics.md"), re.MULTILINE)
     assert documented == [rule["alert"] for rule in rules]

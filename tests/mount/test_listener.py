@@ -50,7 +50,8 @@ def free_port() -> int:
 def port() -> Iterator[int]:
     metrics = Metrics()
     port = free_port()
-    with serving(metrics_listener(("127.0.0.1", port), metrics.registry, metrics)):
+    made = metrics_listener(("127.0.0.1", port), metrics.registry, metrics, lambda: None)
+    with serving(made):
         yield port
 
 
@@ -65,6 +66,8 @@ def said(port: int, request: bytes) -> bytes:
     ("request_", "status"),
     [
         (b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", b"200 OK"),
+        (b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n", b"200 OK"),
+        (b"GET /-/ready HTTP/1.1\r\nHost: x\r\n\r\n", b"200 OK"),
         (b"GET / HTTP/1.0\r\n\r\n", b"200 OK"),
         (b"POST /metrics HTTP/1.1\r\n\r\n", b"405 Method Not Allowed"),
         (b"GET /metrics\r\n\r\n", b"400 Bad Request"),

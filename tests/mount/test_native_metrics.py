@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from tierfs.common.metrics import LATENCY_BUCKETS, Metrics
-from tierfs.daemon.metrics import NativeCounters, with_native
+from tierfs.daemon.metrics import NativeCounters, exposition
 from tierfs.native._router import ANSWERED, BUCKETS, Counters
 
 pytestmark = pytest.mark.once
@@ -61,7 +61,7 @@ def counters(**answered: Answered) -> Told:
 
 def page(metrics: Metrics, told: Told) -> dict[str, float]:
     native = NativeCounters(lambda: cast("Counters", told), ANSWERED, BUCKETS)
-    lines = generate_latest(with_native(metrics.registry, native)).decode().splitlines()
+    lines = generate_latest(exposition(metrics.registry, {}, native)).decode().splitlines()
     pairs = (line.rpartition(" ") for line in lines if not line.startswith("#"))
     return {name: float(value) for name, _, value in pairs}
 

@@ -24,7 +24,7 @@ from tierfs.common.errors import UsageError
 from tierfs.common.metrics import Metrics
 from tierfs.daemon.connection import Connection, Invalidation
 from tierfs.daemon.options import parse_options
-from tierfs.daemon.status import WAIT_S, Probe, Served, Status, watch_tiers
+from tierfs.daemon.status import WAIT_S, Probe, Served, Status, readiness, watch_tiers
 from tierfs.daemon.supervision import Supervisor
 from tierfs.fs.volume import Volume, format_volume, open_volume
 
@@ -146,6 +146,13 @@ def test_a_scrape_does_not_wait_for_a_tier_that_hangs(volume: Volume, os_: Hangi
     assert value("answers", "disk") == 0
     assert str(value("free_bytes", "disk")) == "nan"
     assert (value("free_bytes", "flash") or 0) > 0
+
+
+def test_readiness_names_what_does_not_answer(volume: Volume, os_: HangingOs) -> None:
+    not_ready = readiness(volume, lambda: None)
+    assert not_ready() is None
+    os_.hanging = {"disk.statvfs"}
+    assert not_ready() == "no answer from the disk directory"
 
 
 def test_a_question_that_raises_is_told() -> None:

@@ -6,6 +6,8 @@ import contextlib
 import http.client
 import socket
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from tests.support.mounting import Mount
 
 
@@ -16,15 +18,31 @@ def listen(mount: Mount) -> None:
     mount.configure("metrics", f"{{listen: '127.0.0.1:{mount.metrics_port}'}}")
 
 
+OF_THE_MOUNT = {"volume", "mountpoint"}
+"""Labels that every sample of tierfs has."""
+
+
 def scrape_text(mount: Mount) -> str:
     """The page that Prometheus would get."""
+    return fetch(mount, "/metrics")[1]
+
+
+def fetch(mount: Mount, path: str) -> tuple[int, str]:
+    """HTTP status and body of a page of the metrics endpoint."""
     server = http.client.HTTPConnection("127.0.0.1", mount.metrics_port, timeout=10)
     with contextlib.closing(server):
-        server.request("GET", "/metrics")
-        return server.getresponse().read().decode()
+        server.request("GET", path)
+        response = server.getresponse()
+        return response.status, response.read().decode()
 
 
 def scrape(mount: Mount) -> dict[str, float]:
-    """Every sample, by its name and labels as they are written on the page."""
-    lines = [line for line in scrape_text(mount).splitlines() if not line.startswith("#")]
-    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+    """Every sample, by its name and labels as written on the page, but those of the mount."""
+    samples = {}
+    for family in text_string_to_metric_families(scrape_text(mount)):
+        for sample in family.samples:
+            labels = sample.labels.items()
+            words = [f'{key}="{value}"' for key, value in labels if key not in OF_THE_MOUNT]
+            name = f"{sample.name}{{{','.join(words)}}}" if words else sample.name
+            samples[name] = float(sample.value)
+    return samples

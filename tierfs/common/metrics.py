@@ -40,6 +40,12 @@ class Metric(NamedTuple):
 
 TABLE = (
     Metric(
+        "build_info",
+        "gauge",
+        ("version", "pyfuse3", "python"),
+        "Always 1; the labels are the versions of tierfs, pyfuse3 and Python.",
+    ),
+    Metric(
         "requests",
         "counter",
         ("operation", "result"),
@@ -173,6 +179,13 @@ TABLE = (
     Metric("scan_progress", "gauge", (), "How much of the current scan is done, 0 to 1."),
     Metric("scans", "gauge", (), "Scans of the index since the mount."),
     Metric(
+        "tier_size_bytes",
+        "gauge",
+        ("tier",),
+        "Size of the filesystem of a tier's directory, at the time of the scrape; NaN when it "
+        "does not answer.",
+    ),
+    Metric(
         "tier_free_bytes",
         "gauge",
         ("tier",),
@@ -203,6 +216,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.build_info = self._gauge("build_info")
         self.requests = self._counter("requests")
         self.request_seconds = cast("Histogram", self._make("request_seconds"))
         self.read_bytes = self._counter("read_bytes")
@@ -247,11 +261,15 @@ class Metrics:
         self.misplaced_bytes = self._gauge("misplaced_bytes")
         self.scan_progress = self._gauge("scan_progress")
         self.scans = self._gauge("scans")
+        self.tier_size_bytes = self._gauge("tier_size_bytes")
         self.tier_free_bytes = self._gauge("tier_free_bytes")
         self.tier_answers = self._gauge("tier_answers")
 
-    def watch_space(self, tier: str, available: Callable[[], float]) -> None:
-        """Export what ``available`` returns, in bytes, as the room in a tier; must not hang."""
+    def watch_space(
+        self, tier: str, size: Callable[[], float], available: Callable[[], float]
+    ) -> None:
+        """Export what both return, in bytes, as the size of a tier and its room; must not hang."""
+        self.tier_size_bytes.labels(tier).set_function(size)
         self.tier_free_bytes.labels(tier).set_function(available)
 
     def watch_answers(self, tier: str, answers: Callable[[], bool]) -> None:

@@ -1,7 +1,8 @@
 """The metrics over HTTP, by prometheus_client's WSGI application.
 
 With the fast path the exported values are the sums of what Python and the router counted. The
-router counts without the GIL; its counters are read at each scrape.
+router counts without the GIL; its counters are read at each scrape. ``/-/healthy`` and ``/-/ready``
+are for a supervisor that probes, as those of Prometheus itself.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ import io
 import logging
 import socket
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from http.client import HTTPException, parse_headers
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
@@ -36,15 +37,22 @@ WORDS: Final = 3
 """In a request line: method, target, version (RFC 9112)."""
 
 
+HEALTHY: Final = "/-/healthy"
+READY: Final = "/-/ready"
+
+Readiness = Callable[[], str | None]
+"""Why requests of the filesystem are not answered as they should be; None: they are."""
+
+
 def metrics_listener(
-    listen: tuple[str, int], registry: CollectorRegistry, metrics: Metrics
+    listen: tuple[str, int], registry: CollectorRegistry, metrics: Metrics, not_ready: Readiness
 ) -> Listener:
     """A listener that serves ``registry`` at an address; it retries while the address is in use."""
     application = make_wsgi_app(registry)
     service = Service(
         name="metrics",
         complete=lambda data: END in data,
-        answer=lambda data, _: answered(application, data),
+        answer=lambda data, _: answered(application, not_ready, data),
         busy=reply(HTTPStatus.SERVICE_UNAVAILABLE),
     )
     return Listener(service, lambda: _bound(listen), metrics)
@@ -66,7 +74,7 @@ def _bound(listen: tuple[str, int]) -> socket.socket:
         raise OSError(f"{host}:{port}: {error.strerror or error}") from error
 
 
-def answered(application: WSGIApplication, request: bytes) -> bytes:
+def answered(application: WSGIApplication, not_ready: Readiness, request: bytes) -> bytes:
     """The reply to one HTTP request without a body."""
     head, separator, _ = request.partition(END)
     line, _, fields = head.partition(b"\r\n")
@@ -78,6 +86,11 @@ def answered(application: WSGIApplication, request: bytes) -> bytes:
     except HTTPException:
         return reply(HTTPStatus.BAD_REQUEST)
     path, _, query = words[1].partition("?")
+    if path == HEALTHY:
+        return reply(HTTPStatus.OK)
+    if path == READY:
+        why = not_ready()
+        return reply(HTTPStatus.OK if why is None else HTTPStatus.SERVICE_UNAVAILABLE, why)
     environ: WSGIEnvironment = {
         "REQUEST_METHOD": words[0],
         "PATH_INFO": path,
@@ -105,9 +118,9 @@ def _called(application: WSGIApplication, environ: WSGIEnvironment) -> bytes:
     return _reply(status, [*headers, ("Content-Length", str(len(body)))], body)
 
 
-def reply(status: HTTPStatus) -> bytes:
-    """A reply with the status alone."""
-    body = f"{status.phrase}\n".encode()
+def reply(status: HTTPStatus, text: str | None = None) -> bytes:
+    """A reply with a line of text: ``text``, or what the status means."""
+    body = f"{text or status.phrase}\n".encode()
     return _reply(f"{status.value} {status.phrase}", [("Content-Length", str(len(body)))], body)
 
 
@@ -116,7 +129,7 @@ def _reply(status: str, headers: list[tuple[str, str]], body: bytes) -> bytes:
     return "\r\n".join([*lines, "Connection: close"]).encode("latin-1") + END + body
 
 
-# ------------------------------------------------------------------ with the router's counters
+# ------------------------------------------------------------------ what is exported
 
 INFINITE = float("inf")
 
@@ -139,26 +152,35 @@ class _Key(NamedTuple):
     labels: tuple[tuple[str, str], ...]
 
 
-def with_native(registry: CollectorRegistry, native: NativeCounters) -> CollectorRegistry:
-    """A registry that adds the counters of the router to those of ``registry``, at each scrape."""
-    merged = CollectorRegistry()
-    merged.register(_Merged(registry, native))
-    return merged
+def exposition(
+    registry: CollectorRegistry, mount: Mapping[str, str], native: NativeCounters | None
+) -> CollectorRegistry:
+    """What a scrape gets: ``registry`` with the router's counters added, and the process's metrics.
+
+    Each sample of tierfs has the labels ``mount`` as well, so that one query tells the mounts of
+    a machine apart. The process's metrics have the names that every client library gives them.
+    """
+    exported = CollectorRegistry()
+    exported.register(_Merged(registry, mount, native))
+    ProcessCollector(registry=exported)
+    return exported
 
 
 class _Merged(Collector):
-    def __init__(self, registry: CollectorRegistry, native: NativeCounters) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, mount: Mapping[str, str], native: NativeCounters | None
+    ) -> None:
         self._registry = registry
+        self._mount = dict(mount)
         self._native = native
 
     def collect(self) -> Iterator[Metric]:
-        more = dict(_samples(self._native))
+        more = {} if self._native is None else dict(_samples(self._native))
         for family in self._registry.collect():
             present = [_added(family.name, sample, more) for sample in family.samples]
             added = [key for key in more if key.family == family.name]
-            family.samples = present + [
-                Sample(key.sample, dict(key.labels), more[key]) for key in added
-            ]
+            present += [Sample(key.sample, dict(key.labels), more[key]) for key in added]
+            family.samples = [one._replace(labels=one.labels | self._mount) for one in present]
             yield family
 
 

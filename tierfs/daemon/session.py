@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +22,7 @@ import trio
 
 from tierfs.common.errors import FsError, MountFailed, VolumeBusy
 from tierfs.common.metrics import Metrics
+from tierfs.common.text import printable
 from tierfs.daemon.adapter import Adapter
 from tierfs.daemon.connection import (
     Connection,
@@ -29,7 +32,7 @@ from tierfs.daemon.connection import (
 )
 from tierfs.daemon.control import Verb, serving_control
 from tierfs.daemon.listener import Listener
-from tierfs.daemon.metrics import metrics_listener, with_native
+from tierfs.daemon.metrics import exposition, metrics_listener
 from tierfs.daemon.native import CacheFiller, fast_path
 from tierfs.daemon.operations import Operations
 from tierfs.daemon.options import MountOptions
@@ -41,7 +44,7 @@ from tierfs.daemon.policy import (
     policy_status,
 )
 from tierfs.daemon.runtime import RunFile, require_alone
-from tierfs.daemon.status import Served, Status, watch_tiers
+from tierfs.daemon.status import Served, Status, readiness, watch_tiers
 from tierfs.daemon.supervision import Supervisor
 from tierfs.daemon.tiering import Tiering, recording
 from tierfs.fs.volume import Volume, open_volume
@@ -206,9 +209,13 @@ class _Session:
     def _answering(self) -> Iterator[None]:
         """Serve the metrics and the control socket, in threads of their own."""
         watch_tiers(self._volume, self._metrics)
-        token = trio.lowlevel.current_trio_token()
+        event_loop = partial(
+            trio.from_thread.run_sync,
+            lambda: None,
+            trio_token=trio.lowlevel.current_trio_token(),
+        )
         with ExitStack() as resources:
-            exporter = self._metrics_listener()
+            exporter = self._metrics_listener(event_loop)
             if exporter is not None:
                 exporter.start()
                 resources.callback(exporter.close)
@@ -221,7 +228,7 @@ class _Session:
                     lambda: None if self._policy is None else policy_status(self._policy),
                     self._tiering.status,
                     exporter,
-                    partial(trio.from_thread.run_sync, lambda: None, trio_token=token),
+                    event_loop,
                 )
             )
             resources.callback(status.close)
@@ -238,14 +245,22 @@ class _Session:
             )
             yield
 
-    def _metrics_listener(self) -> Listener | None:
-        listen = self._volume.settings.metrics_listen
-        if listen is None:
+    def _metrics_listener(self, event_loop: Callable[[], object]) -> Listener | None:
+        settings, connection = self._volume.settings, self._connection
+        if settings.metrics_listen is None:
             return None
-        registry = self._metrics.registry
-        if self._connection.fast_path is not None:
-            registry = with_native(registry, self._connection.fast_path.counters)
-        return metrics_listener(listen, registry, self._metrics)
+        versions = (_version("tierfs"), _version("pyfuse3"), platform.python_version())
+        self._metrics.build_info.labels(*versions).set(1)
+        registry = exposition(
+            self._metrics.registry,
+            {
+                "volume": printable(os.fspath(settings.path)),
+                "mountpoint": printable(os.fspath(connection.mountpoint)),
+            },
+            None if connection.fast_path is None else connection.fast_path.counters,
+        )
+        not_ready = readiness(self._volume, event_loop)
+        return metrics_listener(settings.metrics_listen, registry, self._metrics, not_ready)
 
     async def _reconcile(self) -> None:
         """After an unclean end, reconcile the files that no request has reconciled."""
@@ -315,6 +330,13 @@ class _Session:
         # It fails if somebody else has unmounted it, or it lies under another mount.
         with suppress(MountFailed):
             self._connection.unmount(lazy=True)
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # it runs from its source directory
+        return "unknown"
 
 
 # ------------------------------------------------------------------ signals

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 from tierfs.common.errors import UsageError
 from tierfs.common.metrics import Metrics
@@ -129,13 +129,34 @@ def watch_tiers(volume: Volume, metrics: Metrics) -> None:
     tiers: tuple[TierName, ...] = ("flash", "disk")
     for tier in tiers:
         probe = Probe(partial(volume.probe, tier, device=False))
-        metrics.watch_space(tier, partial(_free, probe))
+        metrics.watch_space(
+            tier, partial(_bytes, probe, "capacity"), partial(_bytes, probe, "available")
+        )
         metrics.watch_answers(tier, partial(_answers, probe))
 
 
-def _free(probe: Probe[Space]) -> float:
+def readiness(volume: Volume, event_loop: Callable[[], object]) -> Callable[[], str | None]:
+    """What says why requests would wait or fail just now, and None when they would not."""
+    probes: dict[str, Probe[Any]] = {
+        "the flash directory": Probe(partial(volume.probe, "flash", device=False)),
+        "the disk directory": Probe(partial(volume.probe, "disk", device=False)),
+        "the daemon's event loop": Probe(event_loop),
+    }
+
+    def not_ready() -> str | None:
+        for probe in probes.values():
+            probe.begin()
+        deadline = time.monotonic() + SCRAPE_S
+        late = [name for name, probe in probes.items() if not probe.known(deadline).fresh]
+        return f"no answer from {', '.join(late)}" if late else None
+
+    return not_ready
+
+
+def _bytes(probe: Probe[Space], field: Literal["capacity", "available"]) -> float:
     known = probe.ask(SCRAPE_S)
-    return known.value.available if known.value is not None and known.fresh else math.nan
+    fresh = known.value is not None and known.fresh
+    return float(getattr(known.value, field)) if fresh else math.nan
 
 
 def _answers(probe: Probe[Space]) -> bool:
