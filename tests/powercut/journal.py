@@ -20,7 +20,7 @@ class Entry(NamedTuple):
     done: bool
     """Whether it returned success; else it failed, or the writer was ended in it."""
     result: int = 0
-    """What it returned, or its errno."""
+    """Of what made a file its inode number, of a sync of a file its mtime in ns; or an errno."""
     began: int = 0
     ended: int = 0
     """By the monotonic clock, which all processes share; nanoseconds."""

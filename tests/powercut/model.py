@@ -6,6 +6,8 @@ The rules are those that ext4 and XFS keep, and no more (fsync(2), rename(2)):
 * What was changed since may be as it was at any moment since then, byte by byte. The size is
   between the smallest and the largest since; what is beyond the smallest may be zeros.
 * Bytes that were cut off before the last sync are nowhere.
+* A name that may refer to several files refers to the one with the inode number that is found: two
+  files may have the same bytes, such as none.
 """
 
 from __future__ import annotations
@@ -20,9 +22,16 @@ from pathlib import Path
 import numpy as np
 
 from tests.powercut.journal import Entry
-from tests.powercut.operations import CHANGES_BYTES, LABEL, SYNCS_ALL, SYNCS_OWN, Operation
+from tests.powercut.operations import (
+    CHANGES_BYTES,
+    LABEL,
+    MAKES,
+    SYNCS_ALL,
+    SYNCS_OWN,
+    Operation,
+)
 
-CHANGES_NAMES = {"create", "nameless", "link", "rename", "unlink", "mkdir", "rmdir"}
+CHANGES_NAMES = {*MAKES, "link", "rename", "unlink", "mkdir", "rmdir"}
 
 DIRECTORY = -1
 """In place of a file's number: a directory."""
@@ -90,6 +99,8 @@ def look_at_all(root: Path) -> dict[str, Found]:
 class File:
     """One inode: each list has what was synced and every state since, the present one last."""
 
+    inode: int = 0
+    """Its inode number; 0: nobody was told."""
     contents: list[bytes] = field(default_factory=lambda: [b""])
     modes: list[int] = field(default_factory=lambda: [0o644])
     labels: list[bytes | None] = field(default_factory=lambda: [None])
@@ -188,6 +199,7 @@ class File:
 
     def accept(self, found: Found) -> None:
         """Go on from what a cut left; what was not synced still is not."""
+        self.inode = found.inode
         self.contents.append(found.content)
         self.modes.append(found.mode)
         self.labels.append(found.label)
@@ -208,7 +220,8 @@ class Model:
         self.doubtful: set[str] = set()
         """Names about which an operation failed: nobody knows what they are now."""
         self._made = 0
-        self._past: list[Entry] = []
+        self._past: list[tuple[Entry, set[int | None]]] = []
+        """Since the last look, each with the numbers of the files that it changed or named."""
 
     def now(self, path: str) -> int | None:
         """What the name refers to: a file's number, ``DIRECTORY``, or None."""
@@ -239,7 +252,8 @@ class Model:
     def take(self, entry: Entry) -> None:
         """Follow an operation; one that failed may have happened, in part as well."""
         operation = entry.operation
-        self._past.append(entry)
+        concerned = {self.now(operation.path)}
+        self._past.append((entry, concerned))
         if not entry.done:
             self._doubt(operation)
         if operation.kind in {"fsync", "fsyncdir"}:
@@ -247,6 +261,9 @@ class Model:
                 self._sync(operation, entry.result)
         elif operation.kind in CHANGES_NAMES:
             self._name(operation)
+            concerned |= {self.now(operation.path), self.now(operation.target)}
+            if entry.done and operation.kind in MAKES:
+                self.file(operation.path).inode = entry.result
         else:
             file = self.file(operation.path)
             self._change(file, operation)
@@ -336,31 +353,37 @@ class Model:
         if found.directory:
             right = DIRECTORY in chain
             return (None if right else Failure("name back", path, "a directory")), DIRECTORY
-        numbers = [number for number in chain[::-1] if number not in {None, DIRECTORY}]
+        files = {number: self.files[number] for number in chain[::-1] if number in self.files}
         failures = []
-        for number in dict.fromkeys(numbers):
-            assert number is not None
-            failure = self.files[number].judge(path, found)
-            if failure is None:
-                return None, number
-            failures.append(failure)
+        for inode in (found.inode, 0):  # of which nobody was told may be any, but for the others
+            for number, file in files.items():
+                if file.inode == inode:
+                    failure = file.judge(path, found)
+                    if failure is None:
+                        file.inode = found.inode
+                        return None, number
+                    failures.append(failure)
         if not failures:
-            self._made += 1
-            self.files[self._made] = File()
-            return Failure("name back", path, f"{found.size} bytes"), self._made
-        return failures[0], numbers[0]
+            kind, known = "name back", [file.inode for file in files.values()]
+            if files:
+                kind = "another file"
+            what = f"inode {found.inode} of {found.size} bytes, not one of {known}"
+            failures.append(Failure(kind, path, what))
+        self._made += 1
+        self.files[self._made] = File()
+        return failures[0], self._made
 
     def past(self, path: str) -> str:
-        """The last operations on a name, and on those it had before."""
-        names, told = {path}, []
-        for operation, done, *_ in reversed(self._past):
-            if operation.target in names:
-                names.add(operation.path)
-            if operation.path in names:
+        """The last operations on a name, and on the files that it may refer to."""
+        numbers = {*self.names.get(path, [])} & self.files.keys()
+        told = []
+        for (operation, done, *_), concerned in reversed(self._past):
+            if numbers & concerned or path in {operation.path, operation.target}:
                 where = f" {operation.offset}+{operation.length}" if operation.length else ""
-                to = f" to {operation.target}" if operation.target else ""
+                word = "from" if operation.kind == "copy" else "to"
+                other = f" {word} {operation.target}" if operation.target else ""
                 told.append(
-                    f"{operation.kind} {operation.path}{to}{where}{'' if done else ' FAILED'}"
+                    f"{operation.kind} {operation.path}{other}{where}{'' if done else ' FAILED'}"
                 )
         return " < ".join(told[:SHOWN])
 

@@ -83,6 +83,9 @@ WRITING = {
 }
 """The flags of open(2) for each way to write."""
 
+MAKES = frozenset({"create", "nameless"})
+"""Makes a file."""
+
 SYNCS_OWN = frozenset({"synchronous"})
 """Returns when the bytes that it wrote are safe: O_DSYNC of open(2), vfs_fsync_range()."""
 
@@ -91,15 +94,14 @@ SYNCS_ALL = frozenset({"mapped"})
 
 
 def perform(root: Path, operation: Operation) -> int:
-    """Do it below ``root``; returns the file's mtime after a sync of a file, else 0.
+    """Do it below ``root``; returns what ``Entry.result`` is then.
 
     Raises:
         OSError: it did not succeed; it may have happened in part.
     """
     path = root / operation.path
     if operation.kind in WRITING:
-        _write(path, WRITING[operation.kind] | os.O_WRONLY, operation)
-        return 0
+        return _write(path, WRITING[operation.kind] | os.O_WRONLY, operation)
     match operation.kind:
         case "mapped":
             _write_by_mapping(path, operation)
@@ -111,9 +113,11 @@ def perform(root: Path, operation: Operation) -> int:
                 fallocate(descriptor, mode, operation.offset, operation.length)
         case "nameless":
             with _open(path.parent, os.O_TMPFILE | os.O_WRONLY) as descriptor:
+                made = os.fstat(descriptor).st_ino
                 _write_all(descriptor, operation)
                 # With a directory Python asks for linkat(2), which alone can follow the link.
                 os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor)
+                return made
         case "truncate":
             os.truncate(path, operation.length)
         case "link":
@@ -168,9 +172,11 @@ def _write_by_mapping(path: Path, operation: Operation) -> None:
         mapping.flush()
 
 
-def _write(path: Path, flags: int, operation: Operation) -> None:
+def _write(path: Path, flags: int, operation: Operation) -> int:
     with _open(path, flags) as descriptor:
+        made = os.fstat(descriptor).st_ino if operation.kind in MAKES else 0
         _write_all(descriptor, operation)
+    return made
 
 
 def _write_all(descriptor: int, operation: Operation) -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.powercut.journal import Cut, Entry, Journal, entries
-from tests.powercut.model import Model, look_at_all
+from tests.powercut.model import Failure, Model, look_at_all
 from tests.powercut.operations import Operation, perform, unsupported
+from tests.powercut.trial import Tally
 from tests.powercut.writer import PROFILES, Chooser
+from tests.support.proc import run
 
 SIZE = 70_000
 WRITE = Operation("write", "file", offset=60_000, length=20_000, seed=2)
@@ -70,12 +72,18 @@ def cut_to(path: Path, size: int) -> None:
     os.utime(path, ns=(10**18, 10**18))
 
 
+def replace_by_its_like(path: Path) -> None:
+    run(["cp", "-a", path, f"{path}-like"])
+    os.rename(f"{path}-like", path)
+
+
 LOSSES: dict[str, Callable[[Path], object]] = {
     "wrong bytes": lambda root: flip(root / "file", 5000),
     "bytes lost": lambda root: cut_to(root / "file", SIZE - 1),
     "too long": lambda root: cut_to(root / "file", SIZE + 1),
     "name lost": lambda root: (root / "other name").unlink(),
     "name back": lambda root: (root / "never made").mkdir(),
+    "another file": lambda root: replace_by_its_like(root / "file"),
     "mode": lambda root: (root / "file").chmod(0o600),
     "xattr": lambda root: os.setxattr(root / "file", "user.label", b"another"),
     "mtime": lambda root: os.utime(root / "file"),
@@ -206,6 +214,53 @@ def test_a_file_that_is_replaced_is_the_old_or_the_new_one(tree: Tree) -> None:
     (tree.root / "file").write_bytes(new.data()[:-1])
     assert tree.failures()[:1] == ["bytes lost"]
     (tree.root / "file").write_bytes(old)
+
+
+def test_files_that_hold_the_same_are_told_apart(tree: Tree) -> None:
+    """A cut may take back a rename, and the bytes of a file that was not synced."""
+    sync = Operation("fsync", "empty")
+    tree.do(Operation("create", "empty"), sync, Operation("create", "new", length=500, seed=9))
+    tree.model.take(Entry(Operation("rename", "new", "empty"), done=True))
+    os.truncate(tree.root / "new", 0)
+    assert tree.failures() == []
+    tree.do(Operation("append", "empty", length=100, seed=4), sync, Operation("fsync", "new"))
+    assert tree.failures() == []
+
+
+def test_so_are_they_when_a_cut_came_before_the_number_was_told(tree: Tree) -> None:
+    new = Operation("create", "new", length=500, seed=9)
+    perform(tree.root, new)
+    tree.model.take(Entry(new, done=False))
+    os.link(tree.root / "file", tree.root / "third")
+    assert tree.failures() == ["name back"]
+    assert tree.model.file("new").inode == (tree.root / "new").stat().st_ino
+
+
+def test_what_a_failure_tells_is_of_all_names_of_the_file(tree: Tree) -> None:
+    tree.do(
+        Operation("create", "source", length=300, seed=5),
+        Operation("link", "file", "third"),
+        Operation("copy", "third", "source", length=200),
+        Operation("append", "source", length=9, seed=6),
+    )
+    assert tree.model.past("file") == (
+        "copy third from source 0+200 < link file to third"
+        " < link file to other name < fsync file < utime file < setxattr file 0+50"
+        " < create file 0+70000"
+    )
+
+
+def test_the_first_failure_keeps_what_it_was_found_in(tmp_path: Path) -> None:
+    tally = Tally(tmp_path / "kept")
+    tally.home = tmp_path / "home"
+    tally.home.mkdir()
+    for name in ("journal", "flash.img"):
+        (tally.home / name).touch()
+    for number in range(2):
+        tally.fail(Failure("mode", "file", f"{number}"), "a round")
+        (tally.home / "journal").unlink(missing_ok=True)
+    assert os.listdir(tmp_path / "kept") == ["journal"]
+    assert tally == {"mode": 2}
 
 
 def test_an_operation_in_flight_may_have_happened(tree: Tree) -> None:

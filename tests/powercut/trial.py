@@ -6,6 +6,7 @@ import contextlib
 import os
 import pickle
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -45,8 +46,8 @@ PATIENCE = 60
 SMALL_FLASH_MIB = 18
 """Room on a small flash: more than tierfs keeps back, less than the load would like."""
 
-PROFILES = ("mixed", "mixed", "logs", "appends")
-FAILING_PROFILES = ("mixed", "mixed", "mixed", "logs", *["names"] * 4)
+PROFILES = ("mixed", "ranges", "logs", "appends")
+FAILING_PROFILES = ("mixed", "mixed", "ranges", "logs", *["names"] * 4)
 """With the two databases these are ten programs."""
 
 LONGEST_LOAD_S = 2.5
@@ -69,15 +70,25 @@ flash: {high_watermark: 98%, low_watermark: 96%, reserve: 1MiB}
 
 
 class Tally(Counter[str]):
-    """Failures by kind, with some of their texts, and what was looked at."""
+    """Failures by kind, with their texts, and what was looked at.
 
-    def __init__(self) -> None:
+    ``keep``: where the first failure has a copy made of ``home``, before it is repaired: objects
+    and index, what the mount shows, the writers' journals of the round and their models before it.
+    """
+
+    def __init__(self, keep: Path | None = None) -> None:
         super().__init__()
+        self._keep = keep
+        self.home = Path()
         self.texts: list[str] = []
         self.looked: Counter[str] = Counter()
 
     def fail(self, failure: Failure, where: str) -> None:
         """Count a failure."""
+        if self._keep and not self:
+            with contextlib.suppress(OSError):  # what can be read of it
+                ignore = shutil.ignore_patterns("*.img", "ballast")
+                shutil.copytree(self.home, self._keep, symlinks=True, ignore=ignore)
         self[failure.kind] += 1
         self.texts.append(f"{where}: {failure}")
 
@@ -357,6 +368,8 @@ class Load:
 
     def begin(self, chance: random.Random) -> None:
         """Start everybody."""
+        for number in range(len(self.models)):
+            self._journal(number).unlink(missing_ok=True)
         self._round += 1
         for number, profile in enumerate(self._profiles):
             state = self._home / f"model-{number}"
@@ -398,7 +411,6 @@ class Load:
                 model.take(entry)
             if kept and all_returned:
                 model.keep_all()
-            self._journal(number).unlink(missing_ok=True)
         for mode in database.MODES:
             last = database.acknowledged(self._commits(mode), cut)
             self._committed[mode] = max(self._committed[mode], last)
@@ -556,12 +568,14 @@ def main() -> None:
     """Cut or fail, and print the failures by kind.
 
     ``python -m tests.powercut.trial [native-|killed-]ext4|[native-|killed-]xfs|flash|disk TIMES
-    SEED``; ``killed-``: the power stays, the daemon is killed each time.
+    SEED [KEEP]``; ``killed-``: the power stays, the daemon is killed each time. KEEP: a directory
+    to be made at the first failure, with what it was found in.
     """
     kind, times, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    tally = Tally()
+    tally = Tally(*map(Path, sys.argv[4:]))
     while sum(tally.looked[key] for key in ("cuts", "kills", "failing devices")) < times:
         with tempfile.TemporaryDirectory(dir="/dev/shm") as home:
+            tally.home = Path(home)
             if kind in {"flash", "disk"}:
                 run_failure(Path(home), seed, tally, kind)
             else:
