@@ -10,10 +10,13 @@ import pytest
 
 import tierfs
 from tierfs.cli import install_helpers
-from tierfs.cli.install_helpers import NAMES, remove_helpers, script, write_helpers
+from tierfs.cli.install_helpers import NAMES, UNIT, remove_helpers, script, write_helpers
 from tierfs.cli.main import main
 from tierfs.common.errors import ExitCode, TierfsError, UsageError
 from tierfs.common.trust import Exposed, exposed
+
+NO_UNITS = Path("/nonexistent")
+"""As on a machine without systemd."""
 
 
 @pytest.fixture(autouse=True)
@@ -24,40 +27,40 @@ def _trusting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_install_is_idempotent(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in NAMES]
-    assert write_helpers(tmp_path) == paths
-    assert write_helpers(tmp_path) == []
+    assert write_helpers(tmp_path, NO_UNITS) == paths
+    assert write_helpers(tmp_path, NO_UNITS) == []
     assert sorted(tmp_path.iterdir()) == sorted(paths)
     assert [path.stat().st_mode & 0o777 for path in paths] == [0o755, 0o755]
 
 
 def test_an_older_helper_is_replaced(tmp_path: Path) -> None:
-    write_helpers(tmp_path)
+    write_helpers(tmp_path, NO_UNITS)
     path = tmp_path / NAMES[0]
     path.write_text(path.read_text().replace(sys.executable, "/old/python"))
-    assert write_helpers(tmp_path) == [path]
+    assert write_helpers(tmp_path, NO_UNITS) == [path]
     assert path.read_text() == script()
 
 
 def test_remove_takes_only_what_is_there(tmp_path: Path) -> None:
-    write_helpers(tmp_path)
+    write_helpers(tmp_path, NO_UNITS)
     (tmp_path / NAMES[1]).unlink()
-    assert remove_helpers(tmp_path) == [tmp_path / NAMES[0]]
-    assert remove_helpers(tmp_path) == []
+    assert remove_helpers(tmp_path, NO_UNITS) == [tmp_path / NAMES[0]]
+    assert remove_helpers(tmp_path, NO_UNITS) == []
 
 
 @pytest.mark.parametrize("act", [write_helpers, remove_helpers])
-def test_a_foreign_file_stays(tmp_path: Path, act: Callable[[Path], list[Path]]) -> None:
+def test_a_foreign_file_stays(tmp_path: Path, act: Callable[[Path, Path], list[Path]]) -> None:
     foreign = tmp_path / NAMES[1]
     foreign.write_text("#!/bin/sh\n")
     with pytest.raises(UsageError, match="was not made by tierfs"):
-        act(tmp_path)
+        act(tmp_path, NO_UNITS)
     assert [path.name for path in tmp_path.iterdir()] == [NAMES[1]]
     assert foreign.read_text() == "#!/bin/sh\n"
 
 
 def test_a_missing_directory_is_told(tmp_path: Path) -> None:
     with pytest.raises(TierfsError, match="cannot be written: No such file"):
-        write_helpers(tmp_path / "none")
+        write_helpers(tmp_path / "none", NO_UNITS)
 
 
 def test_the_script_runs_with_hardly_any_environment(
@@ -105,11 +108,11 @@ def test_root_runs_nothing_that_others_can_change(
         monkeypatch.setattr(sys, "path", ["", os.fspath(home / "packages")])
     sbin = tmp_path / "sbin"
     sbin.mkdir()
-    assert write_helpers(sbin)
-    remove_helpers(sbin)
+    assert write_helpers(sbin, NO_UNITS)
+    remove_helpers(sbin, NO_UNITS)
     os.chown(home, 11004, 11004)
     with pytest.raises(UsageError, match=f"{home} belongs to user 11004.*chown root.*/opt/tierfs"):
-        write_helpers(sbin)
+        write_helpers(sbin, NO_UNITS)
     assert list(sbin.iterdir()) == []
 
 
@@ -134,7 +137,7 @@ def test_a_helper_whose_interpreter_is_gone(
         monkeypatch.setattr(tierfs, "__path__", [os.fspath(missing / "tierfs")])
     sbin = tmp_path / "sbin"
     sbin.mkdir()
-    write_helpers(sbin)
+    write_helpers(sbin, NO_UNITS)
     done = subprocess.run(
         [sbin / NAMES[0], "/v.yaml", "/mnt/a b", *options],
         check=False,
@@ -148,13 +151,52 @@ def test_a_helper_whose_interpreter_is_gone(
     assert "is gone: install tierfs again" in done.stderr
 
 
+# ---------------------------------------------------------------- the unit
+
+
+@pytest.fixture
+def units(tmp_path: Path) -> Path:
+    directory = tmp_path / "units"
+    directory.mkdir()
+    return directory
+
+
+def test_the_unit_goes_where_systemd_is(tmp_path: Path, units: Path) -> None:
+    written = write_helpers(tmp_path, units)
+    assert written[-1] == units / UNIT
+    assert (units / UNIT).stat().st_mode & 0o777 == 0o644
+    assert write_helpers(tmp_path, units) == []
+    assert remove_helpers(tmp_path, units) == written
+
+
+def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path, units: Path) -> None:
+    write_helpers(tmp_path, units)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", units / UNIT.replace("@", "@images")],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "SYSTEMD_UNIT_PATH": f"{units}:"},
+    )
+    ours = [line for line in done.stderr.splitlines() if "tierfs" in line]
+    assert (done.returncode, ours) == (0, []), done.stderr
+
+
+def test_a_foreign_unit_stays(tmp_path: Path, units: Path) -> None:
+    (units / UNIT).write_text("[Service]\n")
+    with pytest.raises(UsageError, match="was not made by tierfs"):
+        write_helpers(tmp_path, units)
+
+
 # ---------------------------------------------------------------- the command
 
 
 def test_the_command_writes_and_removes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = []
     for more in ([], [], ["--remove"], ["--remove"]):
-        assert main(["install-helpers", "--sbin", str(tmp_path), *more]) == 0
+        places = ["--sbin", str(tmp_path), "--units", str(tmp_path / "none")]
+        assert main(["install-helpers", *places, *more]) == 0
         said.append(capsys.readouterr().out.splitlines())
     paths = [tmp_path / name for name in NAMES]
     assert said == [

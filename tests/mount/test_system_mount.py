@@ -16,7 +16,7 @@ pytestmark = pytest.mark.alone
 PRIVATE_SBIN = """
 mkdir "$home/upper" "$home/work"
 mount -t overlay -o "lowerdir=/usr/sbin,upperdir=$home/upper,workdir=$home/work" none /usr/sbin
-"$python" -m tierfs install-helpers
+"$python" -m tierfs install-helpers --units /nonexistent
 """
 
 EPILOGUE = """

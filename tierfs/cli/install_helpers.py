@@ -1,4 +1,8 @@
-"""``tierfs install-helpers``: the programs /sbin/mount.TYPE, which mount(8) and fstab(5) call."""
+"""``tierfs install-helpers``: what lets mount(8), fstab(5) and systemd start tierfs.
+
+The programs /sbin/mount.TYPE are for mount(8) and fstab(5), the unit ``tierfs@.service`` for
+systemd. All run the Python and the tierfs that wrote them.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import os
 import shlex
 import sys
 import tempfile
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -20,18 +25,21 @@ from tierfs.common.trust import exposed
 from tierfs.daemon.interpreter import module_command
 
 SBIN: Final = Path("/sbin")
+UNITS: Final = Path("/etc/systemd/system")
+UNIT: Final = "tierfs@.service"
 NAMES: Final = ("mount.tierfs", "mount.fuse.tierfs")
 """mount(8) looks for the type of the command line, and for that of the kernel's mount table."""
 SIGNATURE: Final = (
     "# Written by `tierfs install-helpers`; `tierfs install-helpers --remove` deletes it."
 )
-MODE: Final = 0o755
 
 EXAMPLES = """
 sudo tierfs install-helpers
 sudo mount -t tierfs /etc/tierfs/images.yaml /mnt/images -o noatime
 # A line of /etc/fstab:
 /etc/tierfs/images.yaml  /mnt/images  tierfs  noatime,nofail,_netdev  0  0
+# Or a service for /etc/tierfs/images.yaml on /mnt/images:
+sudo systemctl enable --now tierfs@images
 """
 
 
@@ -39,9 +47,9 @@ sudo mount -t tierfs /etc/tierfs/images.yaml /mnt/images -o noatime
     cls=Command,
     epilog=EXAMPLES,
     name="install-helpers",
-    short_help="Make `mount -t tierfs` and fstab lines work.",
+    short_help="Make `mount -t tierfs`, fstab lines and systemd services work.",
 )
-@click.option("--remove", is_flag=True, help="Remove the helpers.")
+@click.option("--remove", is_flag=True, help="Remove what was installed.")
 @click.option(
     "--sbin",
     type=click.Path(file_okay=False, path_type=Path),
@@ -50,44 +58,113 @@ sudo mount -t tierfs /etc/tierfs/images.yaml /mnt/images -o noatime
     metavar="DIR",
     help="Where mount(8) looks for helpers.",
 )
-def command(*, remove: bool, sbin: Path) -> None:
-    """Install the helper programs through which mount(8) and fstab(5) reach tierfs, as root."""
-    changed = remove_helpers(sbin) if remove else write_helpers(sbin)
+@click.option(
+    "--units",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=UNITS,
+    show_default=True,
+    metavar="DIR",
+    help="Where systemd looks for units; a directory that is not there is left out.",
+)
+def command(*, remove: bool, sbin: Path, units: Path) -> None:
+    """Install what lets mount(8), fstab(5) and systemd start tierfs, as root.
+
+    Two helper programs for mount(8), and the unit tierfs@.service: tierfs@images mounts
+    /etc/tierfs/images.yaml on /mnt/images.
+    """
+    changed = remove_helpers(sbin, units) if remove else write_helpers(sbin, units)
     for path in changed:
         click.echo(f"{'removed' if remove else 'wrote'} {printable(path)}")
     if not changed:
         click.echo("nothing to remove" if remove else "already in place")
+    elif units / UNIT in changed:
+        click.echo("systemd reads units again after: systemctl daemon-reload")
 
 
-def write_helpers(directory: Path = SBIN) -> list[Path]:
-    """Write the helpers into ``directory``; returns those that were missing or different.
+def write_helpers(sbin: Path = SBIN, units: Path = UNITS) -> list[Path]:
+    """Write the helpers into ``sbin``, the unit into ``units``; returns what was not there so.
 
     Raises:
         UsageError: a file of that name is not tierfs's, or others can change what root would run.
-        TierfsError: the directory cannot be written.
+        TierfsError: a directory cannot be written.
     """
     _require_trusted()
-    paths = _ours(directory)
-    stale = [path for path in paths if _content(path) != script()]
+    wanted = {sbin / name: (script(), 0o755) for name in NAMES}
+    if units.is_dir():
+        wanted[units / UNIT] = (unit(), 0o644)
+    stale = [path for path in _ours(wanted) if _content(path) != wanted[path][0]]
     for path in stale:
-        _write(path, script())
+        _write(path, *wanted[path])
     return stale
 
 
-def remove_helpers(directory: Path = SBIN) -> list[Path]:
-    """Delete the helpers from ``directory``; returns those that were there.
+def remove_helpers(sbin: Path = SBIN, units: Path = UNITS) -> list[Path]:
+    """Delete the helpers from ``sbin`` and the unit from ``units``; returns what was there.
 
     Raises:
         UsageError: a file of that name is not tierfs's.
         TierfsError: a file cannot be deleted.
     """
-    present = [path for path in _ours(directory) if _content(path) is not None]
+    paths = [*(sbin / name for name in NAMES), units / UNIT]
+    present = [path for path in _ours(paths) if _content(path) is not None]
     for path in present:
         try:
             path.unlink()
         except OSError as error:
             raise _cannot("deleted", path, error) from error
     return present
+
+
+def unit() -> str:
+    """The systemd unit of a volume, see systemd.unit(5) and systemd.service(5).
+
+    It has no sandbox of its own mount namespace (``ProtectSystem=``, ``PrivateTmp=`` and the
+    like): what is mounted in one is not seen outside.
+    """
+    start = shlex.join([*module_command("tierfs"), "mount", "--foreground"])
+    apply = shlex.join([*module_command("tierfs"), "policy", "apply"])
+    return f"""\
+{SIGNATURE}
+# tierfs@NAME mounts /etc/tierfs/NAME.yaml on /mnt/NAME. Another mountpoint, other options, and
+# the directories that must be mounted first: systemctl edit tierfs@NAME, with lines such as
+#   [Unit]
+#   RequiresMountsFor=/nvme/images /raid/images
+#   [Service]
+#   Environment=MOUNTPOINT=/data OPTIONS=noatime,nosuid
+[Unit]
+Description=tierfs volume %i
+RequiresMountsFor=/etc/tierfs /mnt
+After=local-fs.target network.target
+Before=remote-fs.target
+StartLimitIntervalSec=300
+StartLimitBurst=5
+
+[Service]
+Type=notify
+Environment=MOUNTPOINT=/mnt/%i OPTIONS=noatime
+ExecStart={start} --options ${{OPTIONS}} /etc/tierfs/%i.yaml ${{MOUNTPOINT}}
+ExecReload={apply} ${{MOUNTPOINT}}
+# There is no ExecStop=: SIGTERM unmounts. After a crash the mount stays, dead, so that nothing is
+# written into the directory below, until the next start replaces it.
+KillMode=mixed
+Restart=on-failure
+RestartSec=1
+WatchdogSec=30
+TimeoutStartSec=2min
+TimeoutStopSec=10min
+LimitNOFILE=1048576
+OOMScoreAdjust=-500
+NoNewPrivileges=yes
+LockPersonality=yes
+RestrictRealtime=yes
+RestrictNamespaces=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+SystemCallArchitectures=native
+KeyringMode=private
+
+[Install]
+WantedBy=multi-user.target remote-fs.target
+"""
 
 
 def script() -> str:
@@ -146,14 +223,18 @@ def _require_trusted() -> None:
             )
 
 
-def _ours(directory: Path) -> list[Path]:
-    """The helpers' paths, none of which is a foreign file."""
-    paths = [directory / name for name in NAMES]
-    for path in paths:
-        found = _content(path)
-        if found is not None and SIGNATURE not in found:
+def _ours(paths: Iterable[Path]) -> list[Path]:
+    """These paths, none of which is a foreign file.
+
+    Raises:
+        UsageError: one is.
+    """
+    found = list(paths)
+    for path in found:
+        content = _content(path)
+        if content is not None and SIGNATURE not in content:
             raise UsageError(f"{path} was not made by tierfs; move it away first")
-    return paths
+    return found
 
 
 def _content(path: Path) -> str | None:
@@ -165,7 +246,7 @@ def _content(path: Path) -> str | None:
         raise _cannot("read", path, error) from error
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, text: str, mode: int) -> None:
     """Replace ``path`` in one step: mount(8) may run it at any moment."""
     try:
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -174,7 +255,7 @@ def _write(path: Path, text: str) -> None:
     try:
         with os.fdopen(descriptor, "w") as file:
             file.write(text)
-        Path(temporary).chmod(MODE)
+        Path(temporary).chmod(mode)
         Path(temporary).replace(path)
     except OSError as error:
         with suppress(OSError):

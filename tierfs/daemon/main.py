@@ -10,6 +10,8 @@ from dataclasses import replace
 from typing import Final
 
 from tierfs.common.errors import NotMounted, TierfsError, VolumeBusy
+from tierfs.common.text import printable
+from tierfs.daemon import service_manager
 from tierfs.daemon.control_client import volume_of
 from tierfs.daemon.listener import raise_descriptor_limit
 from tierfs.daemon.logs import default_log_file, start_logging, stop_echo
@@ -74,6 +76,7 @@ def _serve(request: MountRequest, notifier: StartupNotifier) -> None:
 
     def up() -> None:
         log.info("%s is mounted on %s (%s)", settings.path, mountpoint, ",".join(options.shown))
+        service_manager.ready(printable(f"{settings.path} is mounted on {mountpoint}"))
         if notifier.pending:
             stop_echo(settings.log.file)
             notifier.ready(warning)

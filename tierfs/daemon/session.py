@@ -23,6 +23,7 @@ import trio
 from tierfs.common.errors import FsError, MountFailed, VolumeBusy
 from tierfs.common.metrics import Metrics
 from tierfs.common.text import printable
+from tierfs.daemon import service_manager
 from tierfs.daemon.adapter import Adapter
 from tierfs.daemon.connection import (
     Connection,
@@ -171,9 +172,11 @@ class _Session:
                     await tasks.start(signals)
                     begin(background.keep, "tune", self._tune)
                     begin(background.keep, "publish", filler.run)
+                    begin(background.keep, "watchdog", self._watchdog)
                     begin(connection.end_with_fast_path)
                     await pyfuse3.main(max_tasks=MAX_TASKS)
                     self._ending = True
+                    service_manager.stopping()
                     if self._policy is not None:
                         self._policy.stop()
                     tasks.cancel_scope.cancel()
@@ -286,6 +289,13 @@ class _Session:
         while more:
             await trio.sleep(RECOUNT_EVERY_S)
             more = await trio.to_thread.run_sync(self._volume.index.recount)
+
+    async def _watchdog(self) -> None:
+        """While the event loop runs, the service manager's watchdog is quiet."""
+        period = service_manager.watchdog_seconds()
+        while period is not None:
+            service_manager.alive()
+            await trio.sleep(period / 3)
 
     async def _poll_policy(self) -> None:
         """A filesystem that hangs must not delay the end: the thread is left behind."""
