@@ -5,7 +5,7 @@
 
 PYTHON ?=
 SYSTEM_PACKAGES ?= fuse3 libfuse3-dev pkg-config gcc libc6-dev
-TEST_PACKAGES ?= attr acl e2fsprogs xfsprogs rsync git fio stress-ng strace sqlite3 tar gcc bindfs postgresql prometheus systemd
+TEST_PACKAGES ?= attr acl e2fsprogs xfsprogs rsync git fio stress-ng strace sqlite3 tar gcc bindfs postgresql prometheus systemd groff-base
 BENCH_PACKAGES ?= mergerfs bindfs
 ON_A_MOUNT := tests/mount tests/model/test_mount.py tests/concurrency tests/crash
 FUZZ_PACKAGES ?= clang libclang-rt-dev

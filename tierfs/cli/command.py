@@ -10,6 +10,7 @@ from textwrap import dedent, indent
 from typing import Any, Final
 
 import click
+from click.shell_completion import CompletionItem
 
 from tierfs.common.units import parse_duration, parse_size
 
@@ -80,6 +81,12 @@ class PlainPath(click.ParamType[Path]):
     ) -> Path:
         """The path as given."""
         return Path(value)
+
+    def shell_complete(
+        self, _ctx: click.Context, _param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """The shell itself completes paths."""
+        return [CompletionItem(incomplete, type="file")]
 
 
 class SizeType(click.ParamType[int]):

@@ -38,6 +38,8 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "bench": "tierfs.cli.bench",
         "policy": "tierfs.cli.policy",
         "install-helpers": "tierfs.cli.install_helpers",
+        "completion": "tierfs.cli.shell:completion",
+        "man": "tierfs.cli.shell:man",
         "version": "tierfs.cli.main:version",
     }
 )
