@@ -35,6 +35,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "export": "tierfs.cli.export",
         "fsck": "tierfs.cli.fsck",
         "new-uuid": "tierfs.cli.init:new_uuid",
+        "doctor": "tierfs.cli.doctor",
         "bench": "tierfs.cli.bench",
         "policy": "tierfs.cli.policy",
         "install-helpers": "tierfs.cli.install_helpers",
