@@ -10,6 +10,7 @@ import pytest
 from tests.fs.calls import file_of
 from tests.fs.consistency import check, content
 from tests.fs.migrating import (
+    free,
     mirror,
     must,
     objects,
@@ -276,6 +277,32 @@ def test_what_begins_to_move_while_the_reclaimer_syncs_is_left_alone(
     assert not small.fs.reclaimer.idle
     migrations.end(ino)
     small.fs.reclaimer.drain()
+    check(small, trimmed=True)
+
+
+@pytest.mark.parametrize("way", ["mirror", "down"])
+def test_what_the_reclaimer_has_removed_and_is_about_to_say_so_is_no_damage(
+    small: LooseVolume, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    ino = file_of(small, DATA)
+    small.fs.names.unlink(ROOT, FILE)
+    small.fs.names.forget(ino)
+    reclaimer, migrator = small.fs.reclaimer, small.fs.migrator
+    remove, outcomes = reclaimer._remove_objects, []
+
+    def remove_and_move(inode: Inode, of: Callable[[int], None]) -> bool:
+        removed = remove(inode, of)
+        if way == "mirror":
+            moved = migrator.mirror([ino], paced=free)[0]
+        else:
+            moved = migrator.place(ino, 0, keep_mirror=True, paced=free)
+        outcomes.append(moved.outcome)
+        return removed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reclaimer, "_remove_objects", remove_and_move)
+        reclaimer.drain()
+    assert outcomes == ["gone"]
     check(small, trimmed=True)
 
 

@@ -109,6 +109,38 @@ def test_of_two_replaced_objects_the_right_one_is_put_back(
     survivor.close()
 
 
+@pytest.mark.parametrize("step", ["open_object", "is_removed"])
+def test_a_sync_that_meets_the_replacement_finds_no_damage(
+    small: LooseVolume, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Another program writes the file anew, between two steps of an fsync."""
+    ino = file_of(small, OLD)
+    small.fs.syncer.checkpoint()
+    if step == "is_removed":  # by a descriptor that is held
+        small.fs.data.write(ino, 0, NEW)
+    small.fs.data.truncate(ino, HEAD - 1)
+    flash = small.volume._flash
+    proceed = getattr(flash, step)
+
+    def replace_first(number: int) -> object:
+        monkeypatch.setattr(flash, step, proceed)
+        small.fs.data.truncate(ino, 0)
+        opened = small.os.labels.count("flash.open")
+        small.os.fail(Point("flash.open", opened), errno.EIO)
+        with pytest.raises(OSError, match="Input/output"):  # after the replacement
+            small.fs.data.write(ino, 0, NEW)
+        small.fs.reclaimer.drain()
+        return proceed(number)
+
+    small.os.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(flash, step, replace_first)
+        small.fs.data.sync(ino)
+    rewrite(small, ino, NEW)
+    small.fs.data.sync(ino)
+    assert content(small, b"file") == NEW
+
+
 @pytest.mark.parametrize("size", [10, HEAD])
 @pytest.mark.parametrize("prefix", [0, HEAD])
 def test_what_was_written_since_is_not_taken_for_what_was_replaced(

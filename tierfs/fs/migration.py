@@ -355,6 +355,8 @@ class Migrator:
         A change that began before the migration does not invalidate it, and leaves no trace if it
         fails: under the lock there is none. A dirty file is synced first.
         """
+        if (inode := self._index.inodes.find(ino)) is None or inode.nlink == 0:
+            return "gone"  # the reclaimer may have removed its objects, and not its row yet
         self._syncer.sync(ino, leave=True)
         try:
             with self._locks.hold(ino, wait=False):

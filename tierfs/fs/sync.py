@@ -93,12 +93,12 @@ class Syncer:
                     if file.synced_version != version:
                         self._sync_objects(file, inode)
                 except FileNotFoundError as exc:
-                    if self._is_migrated(inode):
-                        continue
+                    if self._now(inode).version != inode.version:
+                        continue  # migrated, or truncated to 0 and about to get new objects
                     raise Damage(ino, f"its {exc} object is missing") from None
                 except ObjectLost as exc:
                     raise Damage(ino, str(exc)) from None
-                if not self._is_migrated(inode):
+                if self._now(inode).prefix == inode.prefix:
                     if leave:
                         self._write_rows(ino)
                     covered = _Covered(file, version, inode.size, truncations, trim)
@@ -197,9 +197,10 @@ class Syncer:
             raise
         file.names_unsynced[at] = False
 
-    def _is_migrated(self, inode: Inode) -> bool:
-        now = self._index.inodes.cached(inode.ino) or self._index.inodes.find(inode.ino)
-        return now is not None and now.prefix != inode.prefix
+    def _now(self, inode: Inode) -> Inode:
+        """The inode as it is by now, or as it was when it went."""
+        inodes = self._index.inodes
+        return inodes.cached(inode.ino) or inodes.find(inode.ino) or inode
 
     def _note_synced(self, synced: list[_Covered], *, leave: bool) -> None:
         """Note what was synced, and write what is noted in memory of it.
