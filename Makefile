@@ -18,7 +18,7 @@ PARALLEL = $(PYTEST) -n $(JOBS) --dist loadfile
 export PYTHON SYSTEM_PACKAGES CONSTRAINTS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test check format test test-both demo bench sanitize fuzz dist clean
+.PHONY: help setup setup-test check format test test-both demo bench sanitize fuzz dist deb clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -64,6 +64,9 @@ fuzz: .venv/.ready-fuzz ## libFuzzer on the fast path's parser; SECONDS=600
 
 dist: ## sdist and wheel in dist/
 	.ci/dist
+
+deb: ## a Debian package for this release of Debian or Ubuntu, in dist/
+	.ci/deb
 
 clean: ## remove all that these targets made in the checkout
 	rm -rf .venv build dist tierfs.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

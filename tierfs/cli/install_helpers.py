@@ -163,7 +163,7 @@ SystemCallArchitectures=native
 KeyringMode=private
 
 [Install]
-WantedBy=multi-user.target remote-fs.target
+WantedBy=multi-user.target
 """
 
 
