@@ -11,7 +11,7 @@ from tests.fs.scenarios import HEAD, before, contents, make, pattern, prepared
 from tests.support.volumes import LooseVolume
 from tierfs.common.extents import WHOLE_FILE
 from tierfs.fs import tiers
-from tierfs.fs.migration import Migrated
+from tierfs.fs.migration_plan import Migrated
 from tierfs.metadata.inodes import Inode
 
 CHUNK = 3000

@@ -31,8 +31,8 @@ from tierfs.common.metrics import Metrics
 from tierfs.common.osio import Os
 from tierfs.fs.attributes import Changes
 from tierfs.fs.filesystem import FileSystem
-from tierfs.fs.lookup_counts import LookupCounter
-from tierfs.fs.volume import RouterPorts, Volume, format_volume, open_volume
+from tierfs.fs.lookup_counts import LookupCounter, RouterPorts
+from tierfs.fs.volume import Volume, format_volume, open_volume
 from tierfs.metadata.cache_updater import ABSENT
 from tierfs.metadata.inodes import ROOT
 

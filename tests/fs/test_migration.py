@@ -22,7 +22,7 @@ from tests.fs.scenarios import HEAD, pattern
 from tests.support.volumes import LooseVolume
 from tierfs.common.extents import WHOLE_FILE
 from tierfs.fs.allocation import Limits, reserve
-from tierfs.fs.migration import Migrated
+from tierfs.fs.migration_plan import Migrated
 from tierfs.fs.tiers import COPY_CHUNK, PUT_CHUNK
 from tierfs.metadata.inodes import ROOT
 from tierfs.storage.objects import Space

@@ -21,7 +21,7 @@ from tests.fs.migrating import (
 from tests.fs.scenarios import HEAD, pattern
 from tests.support.volumes import LooseVolume
 from tierfs.common.extents import WHOLE_FILE, Extent
-from tierfs.fs.migration import Migrated, MigrationStopped
+from tierfs.fs.migration_plan import Migrated, MigrationStopped
 from tierfs.fs.tiers import Copy
 from tierfs.metadata.inodes import ROOT, Inode
 from tierfs.storage.objects import ObjectStore

@@ -28,7 +28,7 @@ from tests.support.faulty_os import Moment, Point
 from tests.support.volumes import LooseVolume
 from tierfs.fs import mirrors
 from tierfs.fs.locks import WouldBlock
-from tierfs.fs.migration import Migrated
+from tierfs.fs.migration_plan import Migrated
 
 __all__ = ["template"]
 

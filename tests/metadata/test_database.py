@@ -20,7 +20,7 @@ from tierfs.common.metrics import Metrics
 from tierfs.common.units import KIB
 from tierfs.metadata.database import HOUSEKEEPING_INTERVAL
 from tierfs.metadata.index import Index
-from tierfs.metadata.usage import IndexUsage, UsageCounts
+from tierfs.metadata.usage import READ_COUNTS, IndexUsage, UsageCounts
 
 
 def pragma(index: Index, name: str) -> object:
@@ -326,7 +326,7 @@ def test_a_damaged_row_of_the_volume_is_an_error(index: Index) -> None:
 def test_damaged_counts_are_counted_anew(index: Index, damage: str) -> None:
     with index.transaction():
         index._database.execute(damage)
-    assert UsageCounts(index._database).exact == ("exact" in damage)
+    assert UsageCounts(index._database.row(READ_COUNTS)).exact == ("exact" in damage)
 
 
 def test_a_statement_that_gets_past_the_lock_is_told_and_ends_nothing(

@@ -9,7 +9,7 @@ from pathlib import Path
 from tierfs.common.errors import FsError
 from tierfs.common.metrics import Metrics
 from tierfs.common.units import KIB, MIB, SECOND
-from tierfs.fs.migration import Migrated
+from tierfs.fs.migration_plan import Migrated
 from tierfs.metadata.inodes import Inode
 from tierfs.metadata.pins_and_requests import Pin, Request
 from tierfs.policy.model import Policy

@@ -12,7 +12,7 @@ from tests.guards.logs import ExpectLog
 from tests.tiering.fake_world import FLASH, HEAD, Driver
 from tierfs.common.extents import WHOLE_FILE
 from tierfs.common.units import MIB, SECOND
-from tierfs.fs.migration import Migrated
+from tierfs.fs.migration_plan import Migrated
 from tierfs.metadata.pins_and_requests import Pin, Request
 from tierfs.policy.model import Policy
 from tierfs.tiering.engine import Engine

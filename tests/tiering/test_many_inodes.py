@@ -18,7 +18,7 @@ from tests.support.volumes import MakeVolume, home, make_volume
 from tests.tiering.many_inodes import FIRST, fill_index
 from tierfs.common.metrics import Metrics
 from tierfs.common.units import GIB, KIB, MIB
-from tierfs.fs.migration import Migrated
+from tierfs.fs.migration_plan import Migrated
 from tierfs.policy.tier_policy import load_policy
 from tierfs.storage.objects import Space
 from tierfs.tiering.engine import Engine

@@ -17,7 +17,7 @@ from tests.support.proc import wait_until
 from tests.tiering.fake_world import FakeTime
 from tierfs.common.errors import FsError
 from tierfs.common.units import KIB, MIB
-from tierfs.fs.migration import Migrated
+from tierfs.fs.migration_plan import Migrated
 from tierfs.policy.model import Mover as Limits
 from tierfs.policy.tier_policy import DEFAULT_MOVER
 from tierfs.tiering.jobs import Done, Job, Step

@@ -25,8 +25,8 @@ import trio
 from tierfs.common.extents import BLOCK
 from tierfs.common.metrics import Metrics
 from tierfs.daemon.operations import Caller, Operations, error_number
-from tierfs.fs.attributes import Changes, blocks_of
-from tierfs.fs.filesystem import FileSystem, StatFs
+from tierfs.fs.attributes import Changes, StatFs, blocks_of
+from tierfs.fs.filesystem import FileSystem
 from tierfs.fs.locks import WouldBlock
 from tierfs.fs.recovery import Unreconciled
 from tierfs.metadata.inodes import Inode

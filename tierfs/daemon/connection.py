@@ -14,12 +14,10 @@ import pyfuse3
 
 from tierfs.common.errors import MountFailed
 from tierfs.daemon import mounting
-from tierfs.daemon.adapter import Adapter
 from tierfs.daemon.mountinfo import Mount, mount_at
 from tierfs.daemon.mountpoint import is_stale, place_of, unmount
 from tierfs.daemon.native import FastPath
-from tierfs.fs.lookup_counts import LookupCounter
-from tierfs.fs.volume import RouterPorts
+from tierfs.fs.lookup_counts import LookupCounter, RouterPorts
 from tierfs.metadata.cache_updater import NoMetadataCache
 from tierfs.metadata.inodes import Inode
 
@@ -65,8 +63,12 @@ class Connection:
         return self.fast_path is not None or mounting.leaves_umask_to_daemon()
 
     @contextmanager
-    def open(self, adapter: Adapter, source: Path, words: Collection[str]) -> Iterator[None]:
+    def open(
+        self, adapter: pyfuse3.Operations, upcalls: object, source: Path, words: Collection[str]
+    ) -> Iterator[None]:
         """Mount with the options ``words``, and let pyfuse3 serve ``adapter``.
+
+        ``upcalls`` has the functions that the router calls.
 
         If it ends with an unmount, or before ``up`` was called, nothing is left at the mountpoint.
         Otherwise the mount stays, dead: every call gives ENOTCONN, where without the mount programs
@@ -80,7 +82,7 @@ class Connection:
         try:
             if self.fast_path is not None:
                 try:
-                    endpoint = self.fast_path.start(endpoint, adapter.operations)
+                    endpoint = self.fast_path.start(endpoint, upcalls)
                 except OSError as exc:
                     raise MountFailed(f"the fast path cannot start: {exc.strerror}") from exc
             with (

@@ -20,9 +20,9 @@ import trio
 from tierfs.common.errors import FsError
 from tierfs.common.extents import BLOCK
 from tierfs.daemon.metrics import NativeCounters
+from tierfs.fs.attributes import StatFs
 from tierfs.fs.cache_fill import CacheFill
-from tierfs.fs.filesystem import StatFs
-from tierfs.fs.volume import RouterPorts
+from tierfs.fs.lookup_counts import RouterPorts
 from tierfs.policy.volume_file import ANY_LATENCY, AUTO, AUTO_LATENCY, FastPathSettings
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class FastPath:
         self._ended = -1
 
     def make_ports(self, heads: int, objects: int) -> RouterPorts:
-        """The ports of the volume; see ``tierfs.fs.volume``. The router duplicates descriptors.
+        """The ports of the volume. The router duplicates the descriptors.
 
         Raises:
             OSError: there is no memory, or no descriptor.

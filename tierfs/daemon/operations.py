@@ -34,8 +34,8 @@ from tierfs.common.errors import FsError, TierfsError, errno_of
 from tierfs.common.extents import BLOCK
 from tierfs.common.metrics import Metrics
 from tierfs.daemon.callers import ProcessCaller
-from tierfs.fs.attributes import Changes
-from tierfs.fs.filesystem import FileSystem, StatFs
+from tierfs.fs.attributes import Changes, StatFs
+from tierfs.fs.filesystem import FileSystem
 from tierfs.fs.locks import WouldBlock
 from tierfs.fs.namespace import BY_NUMBER, Owner
 from tierfs.metadata.dentries import Dentry

@@ -153,7 +153,10 @@ class _Session:
         with closing(self._tiering), recording(self._volume, self._tiering):
             adapter, filler = self._handlers(ready)
             connection, source = self._connection, self._volume.settings.path
-            with self._answering(), connection.open(adapter, source, self._options.fuse):
+            with (
+                self._answering(),
+                connection.open(adapter, adapter.operations, source, self._options.fuse),
+            ):
                 async with trio.open_nursery() as tasks:
                     begin, background = tasks.start_soon, self._background
                     begin(background.every, RECLAIM_EVERY_S, "reclaim", self._reclaim)

@@ -1,4 +1,7 @@
-"""Attributes: stat, chmod, chown, utimens, and truncate in the same call, as FUSE sends them."""
+"""Attributes: stat, chmod, chown, utimens, and truncate in the same call, as FUSE sends them.
+
+Also what statvfs(3) shows.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,20 @@ class Changes(NamedTuple):
     size: int | None = None
     atime: int | None = None
     mtime: int | None = None
+
+
+class StatFs(NamedTuple):
+    """What statvfs(3) shows: blocks of BLOCK bytes, and inodes, of the disk tier.
+
+    It alone can be full: without room or inodes on flash, a file is on disk.
+    """
+
+    blocks: int
+    blocks_free: int
+    blocks_available: int
+    files: int
+    files_free: int
+    name_max: int
 
 
 _NOTHING = Changes()

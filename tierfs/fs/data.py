@@ -36,7 +36,6 @@ from tierfs.common.extents import (
 from tierfs.common.metrics import Metrics
 from tierfs.common.times import Clock
 from tierfs.fs.allocation import Allocator
-from tierfs.fs.directory import path_of
 from tierfs.fs.dirty import DirtyFile
 from tierfs.fs.locks import WouldBlock
 from tierfs.fs.mirrors import Mirrors
@@ -352,12 +351,12 @@ class Data:
                 raise
             data = self._tiers.read(inode._replace(prefix=0), extent, wait=wait)
             self._mirror_reads.inc()
-            log.warning("%s: read from its mirror on disk: %s", path_of(self._index, inode), exc)
+            log.warning("%s: read from its mirror on disk: %s", self._index.path_of(inode), exc)
             return data
 
     def _report(self, inode: Inode, exc: Damage) -> None:
         self._damage.inc()
-        log.error("%s: %s", path_of(self._index, inode), exc)
+        log.error("%s: %s", self._index.path_of(inode), exc)
 
     def file(self, ino: int) -> Inode:
         """The inode of a regular file."""

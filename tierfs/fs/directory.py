@@ -6,7 +6,6 @@ A listing goes on where it was, whatever was made or removed meanwhile.
 from __future__ import annotations
 
 import errno
-import os
 import stat
 from collections.abc import Iterator
 
@@ -15,7 +14,7 @@ from tierfs.common.times import Clock
 from tierfs.fs.lookup_counts import LookupCounts
 from tierfs.metadata.dentries import Dentry
 from tierfs.metadata.index import Index
-from tierfs.metadata.inodes import ROOT, Inode
+from tierfs.metadata.inodes import Inode
 
 NAME_MAX = 255
 """Bytes of a name (limits.h)."""
@@ -27,8 +26,6 @@ DOT = b"."
 DOTDOT = b".."
 DOT_COOKIE = 1
 DOTDOT_COOKIE = 2
-
-UNKNOWN = "(unlinked)"
 
 
 def is_directory(inode: Inode) -> bool:
@@ -175,16 +172,3 @@ class Listing:
         directory = as_directory(self._index.inodes.get(ino))
         parent = self._index.inodes.find(directory.parent) or directory
         return Dentry(DOT, DOT_COOKIE, directory), Dentry(DOTDOT, DOTDOT_COOKIE, parent)
-
-
-def path_of(index: Index, inode: Inode) -> str:
-    """A path of the inode from the root of the volume, or ``(unlinked)`` when no name is known."""
-    names: list[bytes] = []
-    current: Inode | None = inode
-    while current is not None and current.ino != ROOT:
-        name = index.dentries.name_of(current)
-        if name is None:
-            return UNKNOWN
-        names.append(name)
-        current = index.inodes.find(current.parent)
-    return "/" + "/".join(os.fsdecode(name) for name in reversed(names))

@@ -25,13 +25,14 @@ import os
 import resource
 import threading
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
+from typing import Protocol
 
 from tierfs.common.metrics import Metrics
 from tierfs.fs.locks import InodeLocks, WouldBlock
 from tierfs.fs.tiers import DISK, FLASH, Tiers, lengths_of
-from tierfs.metadata.index import Index
 from tierfs.metadata.inodes import Inode
+from tierfs.metadata.recovery import DirtyRows, PendingTruncations
 from tierfs.storage.objects import ObjectLost
 from tierfs.storage.replaced import Replaced
 
@@ -106,6 +107,19 @@ class DirtyFile:
         """Held by the one that syncs."""
 
 
+class DirtyIndex(Protocol):
+    """What the set needs of `tierfs.metadata.index.Index`."""
+
+    dirty: DirtyRows
+    pending_truncations: PendingTruncations
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All changes inside are committed together, or none."""
+
+    def sync(self) -> None:
+        """Make every commit so far survive a power cut."""
+
+
 class DirtySet:
     """Dirty files by inode number. Thread-safe.
 
@@ -113,7 +127,9 @@ class DirtySet:
         IndexFailed: SQLite failed.
     """
 
-    def __init__(self, index: Index, tiers: Tiers, locks: InodeLocks, metrics: Metrics) -> None:
+    def __init__(
+        self, index: DirtyIndex, tiers: Tiers, locks: InodeLocks, metrics: Metrics
+    ) -> None:
         self._index = index
         self._tiers = tiers
         self.locks = locks

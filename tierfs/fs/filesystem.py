@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from typing import NamedTuple
 
 from tierfs.common.extents import BLOCK
 from tierfs.common.metrics import Metrics
 from tierfs.common.times import Clock, system_clock
 from tierfs.fs.allocation import Allocator
-from tierfs.fs.attributes import Attributes
+from tierfs.fs.attributes import Attributes, StatFs
 from tierfs.fs.cache_fill import CacheFill
 from tierfs.fs.data import Data
 from tierfs.fs.directory import NAME_MAX, Listing
@@ -26,20 +25,6 @@ from tierfs.fs.sync import Syncer
 from tierfs.fs.tiers import Tiers
 from tierfs.fs.xattrs import ExtendedAttributes
 from tierfs.metadata.index import Index
-
-
-class StatFs(NamedTuple):
-    """What statvfs(3) shows: blocks of BLOCK bytes, and inodes, of the disk tier.
-
-    It alone can be full: without room or inodes on flash, a file is on disk.
-    """
-
-    blocks: int
-    blocks_free: int
-    blocks_available: int
-    files: int
-    files_free: int
-    name_max: int
 
 
 class FileSystem:
@@ -64,13 +49,13 @@ class FileSystem:
         self.lookup_counts = lookup_counts
         self.dirty = DirtySet(index, tiers, locks, metrics)
         self.syncer = Syncer(index, tiers, self.dirty, metrics)
-        self.reclaimer = Reclaimer(index, tiers, self.syncer, metrics)
+        self.reclaimer = Reclaimer(index, tiers, self.dirty, self.syncer.flush, metrics)
         self.recovery = Recovery(index, tiers, self.dirty, self.reclaimer)
         self.names = Namespace(
             index, self.allocator, self.lookup_counts, self.reclaimer, self.dirty, clock
         )
         self.migrator = Migrator(index, tiers, self.allocator, self.syncer, self.reclaimer, metrics)
-        self.mirrors = Mirrors(index, tiers, self.syncer, self.reclaimer, self.migrator)
+        self.mirrors = Mirrors(index, tiers, self.syncer, self.reclaimer, self.migrator.mirror_now)
         self.data = Data(
             index,
             tiers,

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import threading
 from array import array
-from typing import Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, TypeAlias
+
+from tierfs.metadata.cache_updater import MetadataCache, NoMetadataCache
 
 PAGE_BITS = 4
 PAGE = 1 << PAGE_BITS
@@ -81,3 +84,19 @@ class LookupCounter:
             self._orphans.remove(ino)
             return True
         return False
+
+
+class RouterPorts(NamedTuple):
+    """What a volume has of the router: its metadata cache, and the kernel's lookup counts."""
+
+    cache: MetadataCache
+    lookup_counts: LookupCounts
+
+
+MakePorts: TypeAlias = Callable[[int, int], RouterPorts]
+"""Makes them, given descriptors of the directories of the flash and the disk objects."""
+
+
+def no_router(_heads: int, _objects: int) -> RouterPorts:
+    """The ports without a router: nothing is cached outside of the index."""
+    return RouterPorts(NoMetadataCache(), LookupCounter())

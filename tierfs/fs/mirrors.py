@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from tierfs.common.errors import FsError
-from tierfs.fs.migration import Migrator
+from tierfs.fs.migration_plan import Migrated
 from tierfs.fs.reclaim import Reclaimer
 from tierfs.fs.sync import Syncer
 from tierfs.fs.tiers import Tiers, lengths_of
@@ -28,10 +28,6 @@ PAUSES_S: Final = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 
 REFUSED: Final[Mapping[str, int]] = {"no-room": errno.ENOSPC, "failed": errno.EIO}
 """What a file that cannot be mirrored means for the fsync that waits for it."""
-
-
-def _unpaced(_bytes: int) -> None:
-    """Somebody waits for the copy."""
 
 
 class Mirrors:
@@ -48,15 +44,16 @@ class Mirrors:
         tiers: Tiers,
         syncer: Syncer,
         reclaimer: Reclaimer,
-        migrator: Migrator,
+        mirror: Callable[[int], Migrated],
     ) -> None:
+        """``mirror`` copies the head of one file to disk, at once."""
         self._index = index
         self._tiers = tiers
         self._syncer = syncer
         self._dirty = syncer.dirty
         self._locks = syncer.dirty.locks
         self._reclaimer = reclaimer
-        self._migrator = migrator
+        self._mirror = mirror
         self.at_sync: Callable[[int], bool] = lambda _: False
         """Whether what was synced of a file must be on disk as well; who has a policy tells."""
 
@@ -66,7 +63,7 @@ class Mirrors:
             row = self._index.inodes.find(ino)
             if row is None or row.mirrored or not lengths_of(row).flash:
                 break
-            outcome = self._migrator.mirror([ino], paced=_unpaced)[0].outcome
+            outcome = self._mirror(ino).outcome
             if outcome in REFUSED:
                 raise FsError(REFUSED[outcome])
             if outcome != "changed":

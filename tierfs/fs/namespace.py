@@ -17,19 +17,17 @@ from tierfs.fs import acl
 from tierfs.fs.allocation import Allocator
 from tierfs.fs.directory import (
     LINK_MAX,
-    UNKNOWN,
     Directories,
     as_directory,
     as_present,
     check_name,
     is_directory,
-    path_of,
 )
 from tierfs.fs.dirty import DirtySet
 from tierfs.fs.lookup_counts import LookupCounts
 from tierfs.fs.reclaim import Reclaimer
 from tierfs.metadata.dentries import DentryKey
-from tierfs.metadata.index import Index
+from tierfs.metadata.index import UNLINKED, Index
 from tierfs.metadata.inodes import ROOT, Inode
 
 DIRECTORY_SIZE = 4096
@@ -111,8 +109,8 @@ class Namespace:
 
     def path_of(self, ino: int) -> bytes | None:
         """A path of the inode from the root, without a slash before it; None: none is known."""
-        path = path_of(self._index, self._index.inodes.get(ino))
-        return None if path == UNKNOWN else os.fsencode(path[1:])
+        path = self._index.path_of(self._index.inodes.get(ino))
+        return None if path == UNLINKED else os.fsencode(path[1:])
 
     def make(
         self,

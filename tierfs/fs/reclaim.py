@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tierfs.common.metrics import Metrics
+from tierfs.fs.dirty import DirtySet
 from tierfs.fs.locks import WouldBlock
-from tierfs.fs.sync import Syncer
 from tierfs.fs.tiers import Tiers
 from tierfs.metadata.index import Index
 from tierfs.metadata.inodes import Inode
@@ -32,12 +32,20 @@ BATCH = 1000
 class Reclaimer:
     """Queues of inodes, and the work on them. Thread-safe."""
 
-    def __init__(self, index: Index, tiers: Tiers, syncer: Syncer, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        index: Index,
+        tiers: Tiers,
+        dirty: DirtySet,
+        flush: Callable[[], None],
+        metrics: Metrics,
+    ) -> None:
+        """``flush`` syncs both tiers."""
         self._index = index
         self._tiers = tiers
-        self._syncer = syncer
-        self._dirty = syncer.dirty
-        self._locks = syncer.dirty.locks
+        self._dirty = dirty
+        self._flush = flush
+        self._locks = dirty.locks
         self._migrations = self._locks.migrations
         self._reclaimed = metrics.reclaimed_files
         self._working = threading.Lock()
@@ -105,7 +113,7 @@ class Reclaimer:
         self, unlinked: list[Inode], truncated: list[Inode], replaced: list[tuple[int, Replaced]]
     ) -> bool:
         if truncated or replaced or any(stat.S_ISREG(inode.mode) for inode in unlinked):
-            self._syncer.flush()
+            self._flush()
             self._index.sync()
         for start in range(0, len(unlinked), BATCH):
             self._remove(unlinked[start : start + BATCH])

@@ -21,7 +21,6 @@ from typing import NamedTuple
 from tierfs.common.errors import Damage, FsError
 from tierfs.common.extents import MAX_FILE_SIZE, object_lengths
 from tierfs.common.metrics import Metrics
-from tierfs.fs.directory import path_of
 from tierfs.fs.dirty import DirtyFile, DirtySet
 from tierfs.fs.tiers import DISK, FLASH, Tiers
 from tierfs.metadata.index import Index
@@ -313,7 +312,7 @@ class Syncer:
             self._locks.release(file.ino)
         self._failures.inc()
         inode = self._index.inodes.find(file.ino)
-        where = path_of(self._index, inode) if inode else "(unlinked)"
+        where = self._index.path_of(inode) if inode else "(unlinked)"
         log.error(
             "%s: bytes could not be written to the device (%s): fsync fails until the file is "
             "truncated to 0 or replaced, or the volume is mounted again",

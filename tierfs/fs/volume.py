@@ -7,7 +7,6 @@ import os
 import stat
 import time
 import uuid
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
@@ -20,10 +19,9 @@ from tierfs.fs import trust
 from tierfs.fs.checkpoint import Checkpoints
 from tierfs.fs.filesystem import FileSystem
 from tierfs.fs.identity import read_markers, renew, require_agreement
-from tierfs.fs.lookup_counts import LookupCounter, LookupCounts
+from tierfs.fs.lookup_counts import MakePorts, no_router
 from tierfs.fs.namespace import DIRECTORY_SIZE
 from tierfs.fs.tiers import Tiers
-from tierfs.metadata.cache_updater import MetadataCache, NoMetadataCache
 from tierfs.metadata.index import Index, migrate, require_database
 from tierfs.metadata.inodes import ROOT, Inode
 from tierfs.metadata.usage import IndexUsage
@@ -48,22 +46,6 @@ ROOT_MODE = stat.S_IFDIR | 0o755
 
 
 TierName: TypeAlias = Literal["flash", "disk"]
-
-
-class RouterPorts(NamedTuple):
-    """What a volume has of the router: its metadata cache, and the kernel's lookup counts."""
-
-    cache: MetadataCache
-    lookup_counts: LookupCounts
-
-
-MakePorts: TypeAlias = Callable[[int, int], RouterPorts]
-"""Makes them, given descriptors of the directories of the flash and the disk objects."""
-
-
-def no_router(_heads: int, _objects: int) -> RouterPorts:
-    """The ports without a router: nothing is cached outside of the index."""
-    return RouterPorts(NoMetadataCache(), LookupCounter())
 
 
 class Usage(NamedTuple):

@@ -27,7 +27,6 @@ from tierfs.common.tierfs_xattrs import (
 )
 from tierfs.common.times import LIMIT, Clock
 from tierfs.fs import acl
-from tierfs.fs.directory import path_of
 from tierfs.fs.permissions import PRIVILEGED, Caller, set_by
 from tierfs.metadata.index import Index
 from tierfs.metadata.inodes import ROOT, Inode
@@ -299,7 +298,7 @@ class VirtualAttributes:
         pin = self._pin_above(inode)
         if pin is None:
             return None
-        directory = path_of(self._index, self._index.inodes.get(pin.ino))
+        directory = self._index.path_of(self._index.inodes.get(pin.ino))
         return show_pinned_by(pin.until, directory)
 
     def _pin(self, inode: Inode, length: int | None) -> None:

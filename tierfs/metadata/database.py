@@ -10,8 +10,8 @@ import logging
 import sqlite3
 import threading
 import traceback
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from threading import get_ident
 
@@ -91,7 +91,7 @@ class Database:
         with translating(path):
             self._connection = connect(path, PRAGMAS, read_only=read_only)
         self._writing = self._connection.cursor()
-        self.wal = Wal(path, os_, metrics)
+        self.wal = Wal(path, os_, metrics, self._connected)
         try:
             with translating(path):
                 if not read_only:
@@ -110,6 +110,12 @@ class Database:
         """Make a last checkpoint and close it."""
         with self.lock, translating(self.path):
             self._close()
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        """A second connection, for the log's checkpoints."""
+        with translating(self.path), closing(connect(self.path, PRAGMAS)) as connection:
+            yield connection
 
     def _close(self) -> None:
         try:

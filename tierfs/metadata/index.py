@@ -17,10 +17,17 @@ from tierfs.metadata.cache_updater import CacheUpdater, MetadataCache
 from tierfs.metadata.database import Database
 from tierfs.metadata.dentries import Dentries
 from tierfs.metadata.inode_table import InodeTable
+from tierfs.metadata.inodes import ROOT, Inode
 from tierfs.metadata.pins_and_requests import PinsAndRequests
 from tierfs.metadata.recovery import DirtyRows, Generations, PendingTruncations
 from tierfs.metadata.schema import APPLICATION_ID, VERSION
-from tierfs.metadata.usage import IndexUsage, UsageCounts
+from tierfs.metadata.usage import (
+    COUNT_NEXT,
+    READ_COUNTS,
+    WRITE_COUNTS,
+    IndexUsage,
+    UsageCounts,
+)
 from tierfs.metadata.wal import NO_LIMIT
 from tierfs.metadata.xattrs import Xattrs
 
@@ -42,6 +49,9 @@ STORED_AT_A_TIME = 500
 MAGIC = b"SQLite format 3\0"
 HEADER_BYTES = 100
 NO_VOLUME = "metadata index: its row of the volume is missing or damaged: see tierfs fsck"
+
+UNLINKED = "(unlinked)"
+"""The path of an inode of which no name is known."""
 
 BESIDE = ("-wal", "-shm", "-journal")
 """What SQLite may keep beside a database, https://www.sqlite.org/tempfiles.html."""
@@ -137,9 +147,9 @@ class Index:
         )
         try:
             self.is_free = self._database.is_free
-            self._counts = UsageCounts(self._database)
+            self._counts = UsageCounts(self._database.row(READ_COUNTS))
             self.inodes = InodeTable(self._database, cache_entries, self._updater, self._counts)
-            self.xattrs = Xattrs(self._database, self.inodes, self._updater)
+            self.xattrs = Xattrs(self._database, self.inodes.find, self._updater)
             self.dentries = Dentries(self._database, self.inodes, self.xattrs, self._updater)
             self.pending_truncations = PendingTruncations(self._database)
             self.dirty = DirtyRows(self._database)
@@ -219,7 +229,7 @@ class Index:
         with self.transaction():
             self._database.execute("UPDATE volume SET next_serial = ?", following)
             if not self._limit:
-                self._counts.store(closed=False)
+                self._store_counts()
         if not self._limit:
             self._next = self._limit = self.made_from = stored
         if self._on_reserve is not None:
@@ -280,6 +290,18 @@ class Index:
                 "check 'index' in the volume file"
             )
 
+    def path_of(self, inode: Inode) -> str:
+        """A path of the inode from the root of the volume; `UNLINKED` when no name is known."""
+        names: list[bytes] = []
+        current: Inode | None = inode
+        while current is not None and current.ino != ROOT:
+            name = self.dentries.name_of(current)
+            if name is None:
+                return UNLINKED
+            names.append(name)
+            current = self.inodes.find(current.parent)
+        return "/" + "/".join(os.fsdecode(name) for name in reversed(names))
+
     @property
     def in_memory(self) -> bool:
         """Whether a sync never waits for a device."""
@@ -311,7 +333,7 @@ class Index:
         """
         if self._counts.unwritten:
             with self.transaction():
-                self._counts.store(closed=False)
+                self._store_counts()
                 self._uncounted += 1
         reserved = self._reserved
         if self._database.wal.checkpoint(log_limit):
@@ -349,13 +371,19 @@ class Index:
         """
         self.store_deferred()
         with self._database.lock:
-            return self._counts.recount()
+            if self._counts.exact:
+                return False
+            ((last, *sums),) = self._database.rows(COUNT_NEXT, self._counts.counted)
+            return self._counts.recount(last, sums)
 
     def keep_counts(self) -> None:
         """Store the counts for the next mount: nothing changes any more."""
         self.store_deferred()
         with self.transaction():
-            self._counts.store(closed=True)
+            self._store_counts(closed=True)
+
+    def _store_counts(self, *, closed: bool = False) -> None:
+        self._database.execute(WRITE_COUNTS, *self._counts.to_store(closed=closed))
 
     def size(self) -> int:
         """Bytes of the database and its log."""

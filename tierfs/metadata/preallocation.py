@@ -45,6 +45,14 @@ def unit_of(capacity: int) -> int:
     return min(max(capacity // FRACTION, LEAST_UNIT), MOST_UNIT)
 
 
+def log_size(path: Path) -> int:
+    """Bytes of the log of the database at ``path``; 0: there is none."""
+    try:
+        return path.with_name(f"{path.name}-wal").stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def create_log(path: Path) -> None:
     """Make the log of a database that nobody has open, where there is none.
 

@@ -19,6 +19,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from tierfs.common.errors import IndexDamaged, IndexFailed
+from tierfs.metadata.preallocation import log_size
 
 Row = tuple[Any, ...]
 """The columns of a row, in the order of the query."""
@@ -96,14 +97,6 @@ def connect(path: Path, pragmas: Sequence[str], *, read_only: bool = False) -> s
         connection.close()
         raise
     return connection
-
-
-def log_size(path: Path) -> int:
-    """Bytes of the log of the database at ``path``; 0: there is none."""
-    try:
-        return path.with_name(f"{path.name}-wal").stat().st_size
-    except FileNotFoundError:
-        return 0
 
 
 def failure_of(exc: Exception, path: Path, *, device_failed: bool = False) -> IndexFailed:

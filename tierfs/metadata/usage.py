@@ -2,29 +2,31 @@
 
 The counts are in memory. A row of the index has them since the last checkpoint, and says whether
 they are right: they are when the volume was closed. After another end they are counted anew, beside
-the work, a thousand inodes at a time.
+the work, a thousand inodes at a time. This is the arithmetic; `Index` runs the statements.
 """
 
 from __future__ import annotations
 
 from stat import S_IFREG
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from tierfs.metadata.database import Database
 from tierfs.metadata.schema import COUNTED, COUNTS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tierfs.metadata.inodes import Inode
 
 AT_A_TIME: Final = 1000
 """Inodes counted in a step: half a millisecond, for which writers wait."""
 
 _HALF: Final = 32
-_READ = f"SELECT exact, {', '.join(COUNTED)} FROM usage"  # noqa: S608 - names of our own
-_WRITE = f"UPDATE usage SET exact = ?, {', '.join(f'{name} = ?' for name in COUNTED)}"  # noqa: S608
-_NEXT = f"""
+READ_COUNTS = f"SELECT exact, {', '.join(COUNTED)} FROM usage"  # noqa: S608 - names of our own
+WRITE_COUNTS = f"UPDATE usage SET exact = ?, {', '.join(f'{name} = ?' for name in COUNTED)}"  # noqa: S608
+COUNT_NEXT = f"""
 SELECT max(ino), {COUNTS} FROM (SELECT * FROM inode WHERE ino > ? ORDER BY ino LIMIT {AT_A_TIME})
 """  # noqa: S608
+"""The largest number and the sums of the next inodes behind a number."""
 
 
 class IndexUsage(NamedTuple):
@@ -46,17 +48,16 @@ class IndexUsage(NamedTuple):
 class UsageCounts:
     """Every method is called under the database's lock."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, stored: Sequence[Any] | None) -> None:
+        """``stored``: the row that `READ_COUNTS` finds."""
         self.pending: list[tuple[Inode, Literal[1, -1]]] = []
         """Rows that the present transaction adds, and takes away: a change is one of each."""
-        row = database.row(_READ)
-        if row is None or not all(isinstance(number, int) for number in row):
-            row = (0,) * (1 + len(COUNTED))  # it is damaged: all is counted anew
-        exact, *stored = row
-        self._sums = _sums_of(stored)
+        if stored is None or not all(isinstance(number, int) for number in stored):
+            stored = (0,) * (1 + len(COUNTED))  # it is damaged: all is counted anew
+        exact, *numbers = stored
+        self._sums = _sums_of(numbers)
         self._recount: list[int] | None = None if exact else [0] * len(self._sums)
-        self._counted = 0
+        self.counted = 0
         """Inodes up to this number are in the recount."""
         self.unwritten = False
         """Whether they have changed since they were written."""
@@ -75,7 +76,7 @@ class UsageCounts:
         self.unwritten = True
         for row, sign in self.pending:
             _add(self._sums, row, sign)
-            if self._recount is not None and row.ino <= self._counted:
+            if self._recount is not None and row.ino <= self.counted:
                 _add(self._recount, row, sign)
         self.pending.clear()
 
@@ -83,7 +84,7 @@ class UsageCounts:
         """A row has changed outside a transaction."""
         self.unwritten = True
         for sums in (self._sums, self._recount):
-            if sums is not None and (sums is self._sums or after.ino <= self._counted):
+            if sums is not None and (sums is self._sums or after.ino <= self.counted):
                 _add(sums, before, -1)
                 _add(sums, after, 1)
 
@@ -91,23 +92,26 @@ class UsageCounts:
         """The pending rows have not changed."""
         self.pending.clear()
 
-    def recount(self) -> bool:
-        """Count the next inodes, outside a transaction; returns whether there are more."""
+    def recount(self, last: int | None, sums: Sequence[int]) -> bool:
+        """Add what `COUNT_NEXT` finds behind ``counted``; returns whether there may be more."""
         if self._recount is None:
             return False
-        ((last, *found),) = self._database.rows(_NEXT, self._counted)
         if last is not None:
-            added = zip(self._recount, _sums_of(found), strict=True)
+            added = zip(self._recount, _sums_of(sums), strict=True)
             self._recount = [a + b for a, b in added]
-            self._counted = last
+            self.counted = last
             return True
         self._sums, self._recount = self._recount, None
         return False
 
-    def store(self, *, closed: bool) -> None:
-        """Write them, inside a transaction; ``closed``: nothing changes them any more."""
+    def to_store(self, *, closed: bool) -> tuple[int, ...]:
+        """What the caller writes by `WRITE_COUNTS`; ``closed``: nothing changes any more."""
         self.unwritten = False
-        self._database.execute(_WRITE, int(closed and self.exact), *_stored(self._sums))
+        inodes, files, flash, disk, flash_files, disk_files, alone_files, alone = self._sums
+        low = (1 << _HALF) - 1
+        halves = (half for size in (flash, disk, alone) for half in (size >> _HALF, size & low))
+        exact = int(closed and self.exact)
+        return exact, inodes, files, flash_files, disk_files, alone_files, *halves
 
 
 def _add(sums: list[int], row: Inode, sign: int) -> None:
@@ -128,14 +132,7 @@ def _add(sums: list[int], row: Inode, sign: int) -> None:
                 sums[7] += sign * size
 
 
-def _sums_of(stored: list[int]) -> list[int]:
+def _sums_of(stored: Sequence[int]) -> list[int]:
     inodes, files, flash_files, disk_files, alone_files, *halves = stored
     flash, disk, alone = ((halves[at] << _HALF) + halves[at + 1] for at in (0, 2, 4))
     return [inodes, files, flash, disk, flash_files, disk_files, alone_files, alone]
-
-
-def _stored(sums: list[int]) -> tuple[int, ...]:
-    inodes, files, flash, disk, flash_files, disk_files, alone_files, alone = sums
-    low = (1 << _HALF) - 1
-    halves = (half for size in (flash, disk, alone) for half in (size >> _HALF, size & low))
-    return (inodes, files, flash_files, disk_files, alone_files, *halves)

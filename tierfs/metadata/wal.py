@@ -19,7 +19,8 @@ import os
 import sqlite3
 import struct
 import threading
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
@@ -27,8 +28,7 @@ from tierfs.common.errors import IndexFailed, errno_of
 from tierfs.common.metrics import Metrics
 from tierfs.common.osio import Os
 from tierfs.common.sync import GroupSync, is_in_memory, sync_data
-from tierfs.metadata.preallocation import Preallocation, create_log
-from tierfs.metadata.sqlite import PRAGMAS, connect, log_size, translating
+from tierfs.metadata.preallocation import Preallocation, create_log, log_size
 
 CHECKPOINT_TIMEOUT_MS: Final = 100
 """How long a checkpoint waits for others to let go of the log, with all writers behind it."""
@@ -95,8 +95,16 @@ class Wal:
         IndexFailed: SQLite, or a call on the log, failed.
     """
 
-    def __init__(self, path: Path, os_: Os, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        path: Path,
+        os_: Os,
+        metrics: Metrics,
+        connected: Callable[[], AbstractContextManager[sqlite3.Connection]],
+    ) -> None:
+        """``connected``: a block with another connection, and SQLite's errors as `IndexFailed`."""
         self._path = path
+        self._connected = connected
         self._os = os_
         self._bytes = metrics.index_wal_bytes
         self._descriptor = -1
@@ -182,11 +190,7 @@ class Wal:
         """
         if self.preallocation is None:
             return True
-        with (
-            translating(self._path),
-            self.seqlock,
-            closing(connect(self._path, PRAGMAS)) as connection,
-        ):
+        with self.seqlock, self._connected() as connection:
             connection.execute(f"PRAGMA busy_timeout = {CHECKPOINT_TIMEOUT_MS}")
             # SQLite opened the log for this connection before our own sync. So a failure to write
             # it is reported to one of the two, whenever it happens.

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from tierfs.metadata.cache_updater import MAX_CACHED_XATTRS, CacheUpdater, Pairs
 from tierfs.metadata.database import Database
-from tierfs.metadata.inode_table import InodeTable
 
 WEIGHT = "(SELECT sum(length(name) + length(value)) FROM xattr WHERE xattr.ino = inode.ino)"
 """Bytes of the extended attributes of a row of ``inode``; NULL when there is none."""
@@ -28,9 +27,12 @@ _WEIGH = "SELECT sum(length(name) + length(value)) FROM xattr WHERE ino = ?"
 class Xattrs:
     """Values by inode and full name; changes are made inside a transaction."""
 
-    def __init__(self, database: Database, inodes: InodeTable, updater: CacheUpdater) -> None:
+    def __init__(
+        self, database: Database, find_inode: Callable[[int], object], updater: CacheUpdater
+    ) -> None:
+        """``find_inode`` puts an inode into the metadata cache."""
         self._database = database
-        self._inodes = inodes
+        self._find_inode = find_inode
         self._updater = updater
         self._known: dict[int, frozenset[bytes]] = {}
         """The names of all attributes of some inodes, used and changed inside transactions."""
@@ -137,7 +139,7 @@ class Xattrs:
             return
         with self._database.lock:
             if not self._database.in_transaction:
-                self._inodes.find(ino)  # without it they are not kept
+                self._find_inode(ino)  # without it they are not kept
                 self.fill_cache(ino, self._database.rows(_WEIGH, ino)[0][0])
 
     def _pairs(self, ino: int) -> Pairs:

@@ -15,7 +15,7 @@ KINDS: Final[tuple[Kind, ...]] = ("evict", "hand", "mirror", "promote", "demote"
 """In the order in which they are done."""
 
 Result: TypeAlias = Literal["moved", "changed", "gone", "no-room", "nothing", "error"]
-"""As `tierfs.fs.migration.Outcome`; ``error``: it failed, and the log says why."""
+"""As `tierfs.fs.migration_plan.Outcome`; ``error``: it failed, and the log says why."""
 
 URGENT: Final[frozenset[Kind]] = frozenset({"evict", "hand"})
 """Kinds that do not wait for a window: flash is full, or a person waits."""

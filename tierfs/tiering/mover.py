@@ -17,7 +17,7 @@ from typing import Final
 from tierfs.common.errors import FsError
 from tierfs.common.times import Clock, system_clock
 from tierfs.common.units import SECOND
-from tierfs.fs.migration import Migrated, MigrationStopped
+from tierfs.fs.migration_plan import Migrated, MigrationStopped
 from tierfs.policy.model import Mover as Limits
 from tierfs.tiering.jobs import URGENT, Done, Job, JobQueue, Step, brings
 from tierfs.tiering.ports import Migrator

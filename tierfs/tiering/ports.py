@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tierfs.fs.migration import Migrated
+from tierfs.fs.migration_plan import Migrated
 from tierfs.metadata.index import Index
 from tierfs.metadata.inodes import Inode
 from tierfs.metadata.pins_and_requests import Pin, Request
