@@ -11,7 +11,7 @@ from tests.fs.scenarios import HEAD, pattern
 from tests.support.faulty_os import Point
 from tests.support.volumes import LooseVolume
 from tierfs.fs.allocation import MIB, SPACE_VALID_S, Allocator, Limits, is_short, reserve, share
-from tierfs.policy.model import Mark
+from tierfs.policy.units import Mark
 from tierfs.storage.objects import ObjectStore, Space
 
 GIB = 1024 * MIB

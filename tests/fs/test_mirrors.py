@@ -28,7 +28,7 @@ from tierfs.common.errors import Damage, FsError
 from tierfs.common.extents import WHOLE_FILE
 from tierfs.fs.allocation import Limits
 from tierfs.fs.locks import WouldBlock
-from tierfs.policy.model import Mark
+from tierfs.policy.units import Mark
 
 DATA = pattern(3 * HEAD)
 FILE = b"file"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from tierfs.common.errors import ConfigError
-from tierfs.policy.conditions import Facts
+from tierfs.policy.match import Facts
 from tierfs.policy.model import Policy
 from tierfs.policy.tier_policy import load_policy
 from tierfs.policy.volume_file import VolumeFile, load_volume_file
@@ -88,6 +89,13 @@ class PolicyLoader:
         return [line.removeprefix(f"{self.path}:") for line in lines]
 
 
+class Row(NamedTuple):
+    size: int
+    mtime: int
+    uid: int
+    gid: int
+
+
 def a_file(
     path: bytes = b"/a",
     *,
@@ -103,11 +111,8 @@ def a_file(
     """Facts; lengths of time in nanoseconds."""
     return Facts(
         now=NOW,
-        size=size,
-        modified=NOW - age,
+        row=Row(size, NOW - age, uid, gid),
         last_read=None if idle is None else NOW - idle,
-        uid=uid,
-        gid=gid,
         find_paths=lambda: [path, *others],
         find_xattr=(xattrs or {}).get,
         count_reads=lambda _within: reads,

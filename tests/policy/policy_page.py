@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from tests.policy.loading import CONFIGS
-from tierfs.policy.match import MATCH_SCHEMA, READS_SCHEMA
+from tierfs.policy.conditions import MATCH_SCHEMA, READS_SCHEMA
 from tierfs.policy.policy_keys import (
     FLASH_SCHEMA,
     MOVER_SCHEMA,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.policy.loading import PolicyLoader, a_file
 from tierfs.common.units import DAY, KIB, MIB, SECOND
-from tierfs.policy.conditions import AllOf, AnyOf, Facts, Match, Not, all_of, any_of, negated
+from tierfs.policy.match import AllOf, AnyOf, Condition, Facts, Match, Not, all_of, any_of, negated
 
 
 @pytest.mark.parametrize(
@@ -87,12 +87,12 @@ def test_a_file_without_a_name_fits_only_what_everything_does(policies: PolicyLo
 
 
 @dataclass(frozen=True)
-class Fixed:
+class Fixed(Condition):
     """A condition of known outcome, of which it is known beforehand that it is so, or not."""
 
     outcome: bool | None
     sure: bool
-    cost: int
+    cost: int = 0
     key: str = "fixed"
 
     @property

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from tests.policy.loading import CONFIGS, ISSUE, NOW, PolicyLoader, a_file
 from tierfs.common.units import DAY, MIB
-from tierfs.policy.conditions import Facts
-from tierfs.policy.evaluate import ConditionResult, RuleResult, decide, explain
+from tierfs.policy.match import Facts
+from tierfs.policy.model import ConditionResult, RuleResult, decide, explain
 from tierfs.policy.tier_policy import load_policy
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tierfs.common.extents import WHOLE_FILE
 from tierfs.common.units import DAY, GIB, KIB, MIB, SECOND
 from tierfs.metadata.inodes import Inode
-from tierfs.policy.evaluate import Decision
-from tierfs.policy.model import Flash, Mark, Promote, Settings
+from tierfs.policy.model import Decision, Flash, Promote, Settings
+from tierfs.policy.units import Mark
 from tierfs.tiering.heat import Heat
 from tierfs.tiering.replacement import Evict, Item
 from tierfs.tiering.scanner import Census

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from tierfs.policy.model import Mark
+from tierfs.policy.units import Mark
 from tierfs.storage.objects import ObjectStore, Space
 
 MIB = 1024 * 1024

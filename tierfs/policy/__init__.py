@@ -7,12 +7,13 @@ Bottom up:
 - ``schema``: the keys of a mapping, their readers and defaults; JSON Schema of the same.
 - ``values``, ``units``, ``schedule``, ``glob``: readers of single values: words, lists, paths and
   accounts; sizes, durations, rates and comparisons; times of the week; patterns.
+- ``match``: a file's facts, and trees of conditions.
+- ``conditions``: every condition of a rule, with the key that reads it, and the key ``match``.
+- ``model``: what a policy says once it is read, what it decides for a file, and why; no YAML.
 - ``volume_file``, ``volume_template``: the volume file, read and written.
-- ``model``: what a policy says once it is read; no YAML.
-- ``conditions``: a file's facts, and the tree of conditions that a rule tests them with.
-- ``match``: the key ``match`` of a rule, read into such a tree.
 - ``policy_keys``, ``tier_policy``: the other keys of a policy; `load_policy`, which reads one.
-- ``evaluate``: which rule holds for a file, and why.
 
-A new condition goes to ``conditions`` (what it tests) and ``match`` (its key).
+A new condition goes to ``conditions``: its class, its field, and the field in ``MATCH_SCHEMA``.
+What it asks of a file's row of the index is an attribute of ``match.FileRow``. Then
+``python -m tests.policy.policy_page`` writes its row of docs/reference/tier-policy.md.
 """

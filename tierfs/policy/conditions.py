@@ -1,150 +1,123 @@
-"""The facts of a file, and the conditions that a rule tests them with.
+"""The conditions of a rule, each declared in one place: its class, and the key that reads it.
 
-A fact may not be known (when was this file last read?). The answer of a condition is then None,
-"open", and so is that of its negation; a rule applies only to files that surely match (Kleene's
-three-valued logic). A rule's conditions are a tree, a `Match`: all of these, any of those, not
-that one.
+A class says what passes, how the outcome is explained, and what it costs to test. The field below
+it has the key, its reader, an example and the meaning for the reference. `MATCH_SCHEMA` lists all;
+`MatchReader` reads the key ``match`` into a tree (`tierfs.policy.match`).
 """
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 from tierfs.common.text import printable
 from tierfs.common.units import format_duration, format_size
 from tierfs.policy.diagnostics import quote
-from tierfs.policy.values import account_name
+from tierfs.policy.glob import MAX_LENGTH, BadGlob, Glob, path_glob, text_glob
+from tierfs.policy.match import AnyOf, Condition, Match, all_of, any_of, negated
+from tierfs.policy.schema import (
+    REQUIRED,
+    BadValue,
+    Field,
+    Reader,
+    Schema,
+    read_node,
+    scalar_text,
+    string_text,
+)
+from tierfs.policy.units import COUNT, DURATION, SIZE, Comparison, Duration
+from tierfs.policy.values import AccountReader, ListOf, OneOrMore, account_name
+from tierfs.policy.yaml import Mapping
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable
+    from collections.abc import Mapping as MappingOf
 
-    from tierfs.policy.glob import Glob
+    from tierfs.policy.diagnostics import Diagnostics
+    from tierfs.policy.match import Facts
     from tierfs.policy.units import Interval
     from tierfs.policy.values import Account, AccountKind
+    from tierfs.policy.yaml import Node
+
+T = TypeVar("T")
+
+Parts: TypeAlias = tuple[Match, ...]
+"""What a key is read into: conditions that all must pass."""
 
 UNKNOWN: Final = "unknown"
 """How a fact that is not known is shown."""
 
 
-@dataclass(slots=True)
-class Facts:
-    """A regular file as it is at the time ``now``; times and lengths of time in nanoseconds.
+@dataclass(frozen=True, slots=True)
+class Made(Generic[T]):
+    """Conditions made of what another reader reads."""
 
-    Args:
-        now: the time, since the epoch.
-        size: in bytes.
-        modified: when its bytes were last changed, since the epoch.
-        last_read: when it was last read, since the epoch; None when that is not known.
-        uid: the number of its owner.
-        gid: the number of its group.
-        find_paths: its names, each from the root of the filesystem and beginning with a slash;
-            several for a file with hard links, none for one that is unlinked.
-        find_xattr: an extended attribute's value by its full name, None when it has none.
-        count_reads: how often it was read within so long before now; None when not known.
-    """
+    reader: Reader[T]
+    make: Callable[[T], Match]
 
-    now: int
-    size: int
-    modified: int
-    last_read: int | None
-    uid: int
-    gid: int
-    find_paths: Callable[[], Sequence[bytes]]
-    find_xattr: Callable[[bytes], bytes | None]
-    count_reads: Callable[[int], int | None]
-    _paths: list[str] | None = field(default=None, init=False)
-    _xattrs: dict[str, str | None] = field(default_factory=dict, init=False)
+    def read(self, node: Node, diagnostics: Diagnostics) -> Parts:
+        """The condition."""
+        return (self.make(self.reader.read(node, diagnostics)),)
 
-    @property
-    def age(self) -> int:
-        """How long ago its bytes were changed; 0 for a time in the future."""
-        return max(0, self.now - self.modified)
-
-    @property
-    def idle(self) -> int | None:
-        """How long it has not been read; None when that is not known."""
-        return None if self.last_read is None else max(0, self.now - self.last_read)
-
-    @property
-    def paths(self) -> list[str]:
-        """Its names; bytes that are not UTF-8 as surrogates, as `os.fsdecode` makes them."""
-        if self._paths is None:
-            self._paths = [os.fsdecode(path) for path in self.find_paths()]
-        return self._paths
-
-    def xattr(self, name: str) -> str | None:
-        """The value of an extended attribute, decoded likewise."""
-        if name not in self._xattrs:
-            value = self.find_xattr(name.encode())
-            self._xattrs[name] = None if value is None else os.fsdecode(value)
-        return self._xattrs[name]
-
-    def reads(self, within: int) -> int | None:
-        """How often it was read in the last ``within`` nanoseconds; None when not known."""
-        return self.count_reads(within)
+    def json_schema(self) -> dict[str, Any]:
+        """As the other reader."""
+        return self.reader.json_schema()
 
 
-# ------------------------------------------------------------------ single conditions
+COMPARED = "`<`, `<=`, `=`, `>=` or `>` and a number, or `A..B` with both ends included"
+_ONE_OR_LIST = " One, or a list of which one must fit."
+
+# ------------------------------------------------------------------ size and times
 
 MeasureKey: TypeAlias = Literal["size", "age", "idle"]
-OwnerKey: TypeAlias = Literal["owner", "group"]
 
-_MEASURES: Mapping[MeasureKey, Callable[[Facts], int | None]] = {
-    "size": attrgetter("size"),
+_MEASURES: MappingOf[MeasureKey, Callable[[Facts], int | None]] = {
+    "size": attrgetter("row.size"),
     "age": attrgetter("age"),
     "idle": attrgetter("idle"),
 }
-_COSTS: Mapping[str, int] = {"size": 0, "owner": 0, "group": 0, "age": 1, "idle": 2}
-
-
-class Condition(Protocol):
-    """One condition."""
-
-    @property
-    def key(self) -> str:
-        """What the fact is called."""
-
-    @property
-    def cost(self) -> int:
-        """Conditions of a lower cost are tried before those of a higher one."""
-
-    @property
-    def certain(self) -> bool | None:
-        """True when every file passes, False when none does, None when it depends on the file."""
-
-    def test(self, facts: Facts) -> bool | None:
-        """Whether ``facts`` pass; None when that is open."""
-
-    def wanted(self) -> str:
-        """What passes, for people."""
-
-    def found(self, facts: Facts) -> str:
-        """The fact, for people."""
+_COSTS: MappingOf[MeasureKey, int] = {"size": 0, "age": 1, "idle": 2}
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(Condition):
     """The size in bytes, or the nanoseconds since a write or a read, are in an interval."""
 
-    key: MeasureKey
+    fact: MeasureKey
     interval: Interval
+
+    @property
+    def key(self) -> str:
+        """As `Condition`."""
+        return self.fact
 
     @property
     def cost(self) -> int:
         """Less than a path or an attribute."""
-        return _COSTS[self.key]
+        return _COSTS[self.fact]
 
     @property
     def certain(self) -> bool | None:
         """An idle time may not be known, so it never is."""
-        return True if self.interval.everything and self.key != "idle" else None
+        return True if self.interval.everything and self.fact != "idle" else None
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """As `Condition`."""
+        return self.interval.low, self.interval.high
+
+    @property
+    def changes_with_time(self) -> bool:
+        """The times grow."""
+        return self.fact != "size"
 
     def test(self, facts: Facts) -> bool | None:
         """As `Condition`."""
-        value = _MEASURES[self.key](facts)
+        value = _MEASURES[self.fact](facts)
         return None if value is None else self.interval.low <= value <= self.interval.high
 
     def wanted(self) -> str:
@@ -153,25 +126,52 @@ class Measured:
 
     def found(self, facts: Facts) -> str:
         """As `Condition`."""
-        value = _MEASURES[self.key](facts)
+        value = _MEASURES[self.fact](facts)
         if value is None:
             return UNKNOWN
-        return format_size(value) if self.key == "size" else format_duration(value)
+        return format_size(value) if self.fact == "size" else format_duration(value)
+
+
+SIZE_IS = Field(
+    "size",
+    Made(Comparison(SIZE), partial(Measured, "size")),
+    '"<= 4MiB"',
+    None,
+    "The file's size: " + COMPARED + ".",
+)
+AGE = Field(
+    "age",
+    Made(Comparison(DURATION), partial(Measured, "age")),
+    '"> 30d"',
+    None,
+    "The time since its bytes were changed.",
+)
+IDLE = Field(
+    "idle",
+    Made(Comparison(DURATION), partial(Measured, "idle")),
+    '"> 7d"',
+    None,
+    "The time since it was last read.",
+)
+
+# ------------------------------------------------------------------ owner and group
+
+OwnerKey: TypeAlias = Literal["owner", "group"]
 
 
 @dataclass(frozen=True, slots=True)
-class OwnedBy:
+class OwnedBy(Condition):
     """The file's user, or group, is one of some."""
 
-    key: OwnerKey
+    fact: OwnerKey
     accounts: tuple[Account, ...]
     numbers: frozenset[int]
-    certain: None = None
+    cost: int = 0
 
     @property
-    def cost(self) -> int:
-        """The least."""
-        return _COSTS[self.key]
+    def key(self) -> str:
+        """As `Condition`."""
+        return self.fact
 
     def test(self, facts: Facts) -> bool:
         """As `Condition`."""
@@ -183,22 +183,48 @@ class OwnedBy:
 
     def found(self, facts: Facts) -> str:
         """As `Condition`."""
-        kind: AccountKind = "user" if self.key == "owner" else "group"
+        kind: AccountKind = "user" if self.fact == "owner" else "group"
         return account_name(kind, self._number(facts))
 
     def _number(self, facts: Facts) -> int:
-        return facts.uid if self.key == "owner" else facts.gid
+        return facts.row.uid if self.fact == "owner" else facts.row.gid
+
+
+def _owned_by(key: OwnerKey, accounts: tuple[Account, ...]) -> OwnedBy:
+    return OwnedBy(key, accounts, frozenset(account.number for account in accounts))
+
+
+OWNER = Field(
+    "owner",
+    Made(OneOrMore(AccountReader("user"), '"owner"'), partial(_owned_by, "owner")),
+    "lab",
+    None,
+    "The user it belongs to, by name or number." + _ONE_OR_LIST,
+)
+GROUP = Field(
+    "group",
+    Made(OneOrMore(AccountReader("group"), '"group"'), partial(_owned_by, "group")),
+    "imaging",
+    None,
+    "The group it belongs to, by name or number." + _ONE_OR_LIST,
+)
+
+# ------------------------------------------------------------------ reads
 
 
 @dataclass(frozen=True, slots=True)
-class ReadsAre:
+class ReadsAre(Condition):
     """The number of reads in the last ``within`` nanoseconds is in an interval."""
 
     interval: Interval
     within: int
     key: str = "reads"
     cost: int = 3
-    certain: None = None
+
+    @property
+    def changes_with_time(self) -> bool:
+        """Reads are forgotten."""
+        return True
 
     def test(self, facts: Facts) -> bool | None:
         """As `Condition`."""
@@ -215,8 +241,41 @@ class ReadsAre:
         return UNKNOWN if reads is None else f"{reads:,}"
 
 
+READS_COUNT = Field(
+    "count", Comparison(COUNT), '">= 3"', REQUIRED, "How many reads: " + COMPARED + "."
+)
+READS_WITHIN = Field("within", Duration(), "7d", REQUIRED, "The time before now that is looked at.")
+READS_SCHEMA = Schema('"reads"', (READS_COUNT, READS_WITHIN))
+
+
 @dataclass(frozen=True, slots=True)
-class PathFits:
+class ReadsReader:
+    """``reads: {count: ..., within: ...}``."""
+
+    def read(self, node: Node, diagnostics: Diagnostics) -> Parts:
+        """The condition; none when its parts are wrong, which is noted."""
+        record = READS_SCHEMA.read(node, diagnostics)
+        interval, within = record.get(READS_COUNT), record.get(READS_WITHIN)
+        return (ReadsAre(interval, within),) if interval and within else ()
+
+    def json_schema(self) -> dict[str, Any]:
+        """As `read`."""
+        return READS_SCHEMA.json_schema()
+
+
+READS = Field(
+    "reads",
+    ReadsReader(),
+    '{count: ">= 3", within: 7d}',
+    None,
+    "How often it was read recently.",
+)
+
+# ------------------------------------------------------------------ path
+
+
+@dataclass(frozen=True, slots=True)
+class PathFits(Condition):
     """One of the file's names fits one of some patterns."""
 
     globs: tuple[Glob, ...]
@@ -227,6 +286,11 @@ class PathFits:
     def certain(self) -> bool | None:
         """Such as ``**``."""
         return any(glob.everything for glob in self.globs) or None
+
+    @property
+    def needs_paths(self) -> bool:
+        """As `Condition`."""
+        return True
 
     def test(self, facts: Facts) -> bool:
         """As `Condition`; a file without a name, unlinked but open, fits only what all do."""
@@ -251,13 +315,48 @@ class PathFits:
 
 
 @dataclass(frozen=True, slots=True)
-class XattrFits:
+class PathGlobReader:
+    """A pattern of paths."""
+
+    def read(self, node: Node, _diagnostics: Diagnostics) -> Glob:
+        """The pattern, compiled."""
+        return _glob(path_glob, string_text(node, "a path"))
+
+    def json_schema(self) -> dict[str, Any]:
+        """As `read`, but for brackets that do not fit together."""
+        return {"type": "string", "pattern": r"^(?:/|\*\*)", "maxLength": MAX_LENGTH}
+
+
+def _glob(compiler: Callable[[str], Glob], text: str) -> Glob:
+    try:
+        return compiler(text)
+    except BadGlob as exc:
+        raise BadValue(f"{exc}: {quote(text)}", exc.hint) from exc
+
+
+PATH = Field(
+    "path",
+    Made(OneOrMore(PathGlobReader(), '"path"'), PathFits),
+    '"/screens/**"',
+    None,
+    "The file's path from the root of the mount: a pattern, see below." + _ONE_OR_LIST,
+)
+
+# ------------------------------------------------------------------ extended attributes
+
+NAMESPACES = ("user", "trusted", "security")
+"""Of the attributes that a policy may ask for (xattr(7)); ``tierfs.*`` it decides itself."""
+
+_XATTR = rf"(?:{'|'.join(NAMESPACES)})\.[^\x00]{{1,240}}"
+
+
+@dataclass(frozen=True, slots=True)
+class XattrFits(Condition):
     """The value of the extended attribute ``name`` fits one of some patterns."""
 
     name: str
     globs: tuple[Glob, ...]
     cost: int = 5
-    certain: None = None
 
     @property
     def key(self) -> str:
@@ -279,116 +378,115 @@ class XattrFits:
         return "not set" if value is None else quote(value)
 
 
-# ------------------------------------------------------------------ trees
+@dataclass(frozen=True, slots=True)
+class ValueGlobReader:
+    """A pattern of an attribute's value."""
+
+    def read(self, node: Node, _diagnostics: Diagnostics) -> Glob:
+        """The pattern, compiled."""
+        return _glob(text_glob, scalar_text(node))
+
+    def json_schema(self) -> dict[str, Any]:
+        """As `read`; numbers and truth values stand for themselves, as they are written."""
+        return {"type": ["string", "number", "boolean"], "maxLength": MAX_LENGTH}
+
+
+ATTRIBUTE_VALUES = OneOrMore(ValueGlobReader(), "a value")
 
 
 @dataclass(frozen=True, slots=True)
-class AllOf:
-    """Every part passes."""
+class XattrReader:
+    """Extended attributes by name, each with the values that pass."""
 
-    parts: tuple[Match, ...]
-    cost: int
+    def read(self, node: Node, diagnostics: Diagnostics) -> Parts:
+        """A condition for each."""
+        if not isinstance(node, Mapping) or not node.entries:
+            raise BadValue("must hold names of attributes, each with a value")
+        conditions: list[Match] = []
+        for entry in node.entries:
+            name = quote(entry.key)
+            if not re.fullmatch(_XATTR, entry.key):
+                message = f"{name} is not the name of an attribute that can be matched"
+                hint = f"names begin with {', '.join(f'{space}.' for space in NAMESPACES)}"
+                if "." not in entry.key:
+                    hint = f'did you mean "user.{entry.key}"?'
+                diagnostics.add(entry.position, message, hint)
+            try:
+                globs = read_node(ATTRIBUTE_VALUES, entry.value, diagnostics)
+                conditions.append(XattrFits(entry.key, globs))
+            except BadValue as exc:
+                hint = exc.hint or f'write, for example, "{entry.key}: archived"'
+                diagnostics.add(entry.value.position, f"{name} {exc.message}", hint)
+        return tuple(conditions)
 
-    @property
-    def certain(self) -> bool | None:
-        """True when every file passes, False when none does."""
-        sure = [part.certain for part in self.parts]
-        if False in sure or self._contradictory():
-            return False
-        return True if all(sure) else None
-
-    def test(self, facts: Facts) -> bool | None:
-        """Whether ``facts`` pass."""
-        result: bool | None = True
-        for part in self.parts:
-            passed = part.test(facts)
-            if passed is False:
-                return False
-            if passed is None:
-                result = None
-        return result
-
-    def _contradictory(self) -> bool:
-        """Whether two parts ask for sizes or times that no file has both of."""
-        seen: dict[MeasureKey, Interval] = {}
-        for part in _conjuncts(self):
-            if isinstance(part, Measured):
-                earlier = seen.get(part.key)
-                seen[part.key] = earlier.both(part.interval) if earlier else part.interval
-        return any(interval.empty for interval in seen.values())
+    def json_schema(self) -> dict[str, Any]:
+        """As `read`."""
+        return {
+            "type": "object",
+            "propertyNames": {"pattern": f"^{_XATTR}$"},
+            "additionalProperties": ATTRIBUTE_VALUES.json_schema(),
+            "minProperties": 1,
+        }
 
 
-@dataclass(frozen=True, slots=True)
-class AnyOf:
-    """At least one part passes."""
+XATTR = Field(
+    "xattr",
+    XattrReader(),
+    "{user.state: archived}",
+    None,
+    "Extended attributes and their values, all of which must fit; wildcards as in paths, `*` for"
+    " any value. A list of values: one must fit.",
+)
 
-    parts: tuple[Match, ...]
-    cost: int
-
-    @property
-    def certain(self) -> bool | None:
-        """True when every file passes, False when none does."""
-        sure = [part.certain for part in self.parts]
-        if True in sure:
-            return True
-        return False if all(one is False for one in sure) else None
-
-    def test(self, facts: Facts) -> bool | None:
-        """Whether ``facts`` pass."""
-        result: bool | None = False
-        for part in self.parts:
-            passed = part.test(facts)
-            if passed:
-                return True
-            if passed is None:
-                result = None
-        return result
+# ------------------------------------------------------------------ all, any, not
 
 
 @dataclass(frozen=True, slots=True)
-class Not:
-    """The part does not pass."""
+class MatchReader:
+    """A mapping of conditions, of which all must hold."""
 
-    part: Match
-    cost: int
+    def read(self, node: Node, diagnostics: Diagnostics) -> Match:
+        """The tree, or `WRONG`."""
+        before = len(diagnostics.found)
+        record = MATCH_SCHEMA.read(node, diagnostics)
+        if isinstance(node, Mapping) and not node.entries:
+            raise BadValue("holds no condition", 'to match every file write {path: "**"}')
+        parts = chain.from_iterable(record.get(field) or () for field in MATCH_SCHEMA.fields)
+        return all_of(parts) if len(diagnostics.found) == before else WRONG
 
-    @property
-    def certain(self) -> bool | None:
-        """True when every file passes, False when none does."""
-        sure = self.part.certain
-        return None if sure is None else not sure
-
-    def test(self, facts: Facts) -> bool | None:
-        """Whether ``facts`` pass."""
-        passed = self.part.test(facts)
-        return None if passed is None else not passed
-
-
-Match: TypeAlias = AllOf | AnyOf | Not | Condition
-"""A tree of conditions."""
+    def json_schema(self) -> dict[str, Any]:
+        """As `read`."""
+        return {"$ref": "#/definitions/match"}
 
 
-def all_of(parts: Iterable[Match]) -> Match:
-    """``parts`` together, the cheapest first; a single one is itself."""
-    return _joined(AllOf, parts)
+WRONG: Final[Match] = AnyOf((), 0)
+"""Stands in for conditions with a mistake, about which no more can be said."""
 
+ALL = Field(
+    "all",
+    ListOf(MatchReader(), 'a part of "all"', 1),
+    '[{age: "> 1d"}, {size: "< 1MiB"}]',
+    None,
+    "A list of conditions: all must hold.",
+)
+ANY = Field(
+    "any",
+    Made(
+        ListOf(MatchReader(), 'a part of "any"', 1),
+        lambda parts: any_of(parts) if parts else WRONG,
+    ),
+    '[{idle: "> 30d"}, {owner: lab}]',
+    None,
+    "A list of conditions: at least one must hold.",
+)
+NOT = Field(
+    "not",
+    Made(MatchReader(), negated),
+    '{path: "/tmp/**"}',
+    None,
+    "Conditions that must not all hold.",
+)
 
-def any_of(parts: Iterable[Match]) -> Match:
-    """Any of ``parts``, the cheapest first; a single one is itself."""
-    return _joined(AnyOf, parts)
-
-
-def negated(part: Match) -> Match:
-    """What ``part`` is not."""
-    return Not(part, part.cost)
-
-
-def _conjuncts(match: Match) -> Iterator[Match]:
-    """What must hold for ``match`` to hold, ``all`` inside ``all`` taken apart."""
-    for part in match.parts if isinstance(match, AllOf) else ():
-        yield from _conjuncts(part) if isinstance(part, AllOf) else (part,)
-
-
-def _joined(kind: type[AllOf | AnyOf], parts: Iterable[Match]) -> Match:
-    ordered = tuple(sorted(parts, key=attrgetter("cost")))
-    return ordered[0] if len(ordered) == 1 else kind(ordered, ordered[-1].cost)
+MATCH_SCHEMA = Schema(
+    '"match"', (PATH, SIZE_IS, AGE, IDLE, OWNER, GROUP, XATTR, READS, ALL, ANY, NOT)
+)

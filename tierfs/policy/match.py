@@ -1,238 +1,262 @@
-"""The key ``match`` of a rule, read into a tree of conditions."""
+"""What a rule matches: a file's facts, and the tree of conditions that they are tested with.
+
+A fact may not be known (when was this file last read?). The answer of a condition is then None,
+"open", and so is that of its negation; a rule applies only to files that surely match (Kleene's
+three-valued logic). A rule's conditions are a tree, a `Match`: all of these, any of those, not
+that one. The single conditions are declared in `tierfs.policy.conditions`.
+"""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
-
-from tierfs.policy.conditions import (
-    AnyOf,
-    Match,
-    Measured,
-    OwnedBy,
-    PathFits,
-    ReadsAre,
-    XattrFits,
-    all_of,
-    any_of,
-    negated,
-)
-from tierfs.policy.diagnostics import quote
-from tierfs.policy.glob import MAX_LENGTH, BadGlob, Glob, path_glob, text_glob
-from tierfs.policy.schema import REQUIRED, BadValue, Field, Record, Schema, read_node
-from tierfs.policy.units import COUNT, DURATION, SIZE, Comparison, Duration
-from tierfs.policy.values import AccountReader, ListOf, OneOrMore, scalar_text, string_text
-from tierfs.policy.yaml import Mapping
+import os
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from tierfs.policy.conditions import MeasureKey, OwnerKey
-    from tierfs.policy.diagnostics import Diagnostics
-    from tierfs.policy.units import Interval
-    from tierfs.policy.values import Account
-    from tierfs.policy.yaml import Node
 
-NAMESPACES = ("user", "trusted", "security")
-"""Of the attributes that a policy may ask for (xattr(7)); ``tierfs.*`` it decides itself."""
+class FileRow(Protocol):
+    """A file's row of the index, as far as policies ask for it; bytes, nanoseconds, numbers."""
 
-_XATTR = rf"(?:{'|'.join(NAMESPACES)})\.[^\x00]{{1,240}}"
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+    @property
+    def mtime(self) -> int:
+        """When its bytes were last changed, since the epoch."""
+
+    @property
+    def uid(self) -> int:
+        """The number of its owner."""
+
+    @property
+    def gid(self) -> int:
+        """The number of its group."""
+
+
+@dataclass(slots=True)
+class Facts:
+    """A regular file as it is at the time ``now``; times and lengths of time in nanoseconds.
+
+    Args:
+        now: the time, since the epoch.
+        row: its row of the index, or what stands in for it.
+        last_read: when it was last read, since the epoch; None when that is not known.
+        find_paths: its names, each from the root of the filesystem and beginning with a slash;
+            several for a file with hard links, none for one that is unlinked.
+        find_xattr: an extended attribute's value by its full name, None when it has none.
+        count_reads: how often it was read within so long before now; None when not known.
+    """
+
+    now: int
+    row: FileRow
+    last_read: int | None
+    find_paths: Callable[[], Sequence[bytes]]
+    find_xattr: Callable[[bytes], bytes | None]
+    count_reads: Callable[[int], int | None]
+    _paths: list[str] | None = field(default=None, init=False)
+    _xattrs: dict[str, str | None] = field(default_factory=dict, init=False)
+
+    @property
+    def age(self) -> int:
+        """How long ago its bytes were changed; 0 for a time in the future."""
+        return max(0, self.now - self.row.mtime)
+
+    @property
+    def idle(self) -> int | None:
+        """How long it has not been read; None when that is not known."""
+        return None if self.last_read is None else max(0, self.now - self.last_read)
+
+    @property
+    def paths(self) -> list[str]:
+        """Its names; bytes that are not UTF-8 as surrogates, as `os.fsdecode` makes them."""
+        if self._paths is None:
+            self._paths = [os.fsdecode(path) for path in self.find_paths()]
+        return self._paths
+
+    def xattr(self, name: str) -> str | None:
+        """The value of an extended attribute, decoded likewise."""
+        if name not in self._xattrs:
+            value = self.find_xattr(name.encode())
+            self._xattrs[name] = None if value is None else os.fsdecode(value)
+        return self._xattrs[name]
+
+    def reads(self, within: int) -> int | None:
+        """How often it was read in the last ``within`` nanoseconds; None when not known."""
+        return self.count_reads(within)
+
+
+class Condition(ABC):
+    """One condition."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def key(self) -> str:
+        """What the fact is called."""
+
+    @property
+    @abstractmethod
+    def cost(self) -> int:
+        """Conditions of a lower cost are tried before those of a higher one."""
+
+    @property
+    def certain(self) -> bool | None:
+        """True when every file passes, False when none does, None when it depends on the file."""
+        return None
+
+    @property
+    def limits(self) -> tuple[int, int] | None:
+        """The least and the largest value that passes, of a single number; None of other facts."""
+        return None
+
+    @property
+    def changes_with_time(self) -> bool:
+        """Whether a file that is not changed may pass now and not later, or the other way round."""
+        return False
+
+    @property
+    def needs_paths(self) -> bool:
+        """Whether it tests the names of a file, which are found for many files at a time."""
+        return False
+
+    @abstractmethod
+    def test(self, facts: Facts) -> bool | None:
+        """Whether ``facts`` pass; None when that is open."""
+
+    @abstractmethod
+    def wanted(self) -> str:
+        """What passes, for people."""
+
+    @abstractmethod
+    def found(self, facts: Facts) -> str:
+        """The fact, for people."""
 
 
 @dataclass(frozen=True, slots=True)
-class PathGlobReader:
-    """A pattern of paths."""
+class AllOf:
+    """Every part passes."""
 
-    def read(self, node: Node, _diagnostics: Diagnostics) -> Glob:
-        """The pattern, compiled."""
-        return _glob(path_glob, string_text(node, "a path"))
+    parts: tuple[Match, ...]
+    cost: int
 
-    def json_schema(self) -> dict[str, Any]:
-        """As `read`, but for brackets that do not fit together."""
-        return {"type": "string", "pattern": r"^(?:/|\*\*)", "maxLength": MAX_LENGTH}
+    @property
+    def certain(self) -> bool | None:
+        """True when every file passes, False when none does."""
+        sure = [part.certain for part in self.parts]
+        if False in sure or self._contradictory():
+            return False
+        return True if all(sure) else None
 
+    def test(self, facts: Facts) -> bool | None:
+        """Whether ``facts`` pass."""
+        result: bool | None = True
+        for part in self.parts:
+            passed = part.test(facts)
+            if passed is False:
+                return False
+            if passed is None:
+                result = None
+        return result
 
-@dataclass(frozen=True, slots=True)
-class ValueGlobReader:
-    """A pattern of an attribute's value."""
-
-    def read(self, node: Node, _diagnostics: Diagnostics) -> Glob:
-        """The pattern, compiled."""
-        return _glob(text_glob, scalar_text(node))
-
-    def json_schema(self) -> dict[str, Any]:
-        """As `read`; numbers and truth values stand for themselves, as they are written."""
-        return {"type": ["string", "number", "boolean"], "maxLength": MAX_LENGTH}
-
-
-def _glob(compiler: Callable[[str], Glob], text: str) -> Glob:
-    try:
-        return compiler(text)
-    except BadGlob as exc:
-        raise BadValue(f"{exc}: {quote(text)}", exc.hint) from exc
-
-
-ATTRIBUTE_VALUES = OneOrMore(ValueGlobReader(), "a value")
-
-
-@dataclass(frozen=True, slots=True)
-class XattrReader:
-    """Extended attributes by name, each with the values that pass."""
-
-    def read(self, node: Node, diagnostics: Diagnostics) -> tuple[XattrFits, ...]:
-        """A condition for each."""
-        if not isinstance(node, Mapping) or not node.entries:
-            raise BadValue("must hold names of attributes, each with a value")
-        conditions = []
-        for entry in node.entries:
-            name = quote(entry.key)
-            if not re.fullmatch(_XATTR, entry.key):
-                message = f"{name} is not the name of an attribute that can be matched"
-                hint = f"names begin with {', '.join(f'{space}.' for space in NAMESPACES)}"
-                if "." not in entry.key:
-                    hint = f'did you mean "user.{entry.key}"?'
-                diagnostics.add(entry.position, message, hint)
-            try:
-                globs = read_node(ATTRIBUTE_VALUES, entry.value, diagnostics)
-                conditions.append(XattrFits(entry.key, globs))
-            except BadValue as exc:
-                hint = exc.hint or f'write, for example, "{entry.key}: archived"'
-                diagnostics.add(entry.value.position, f"{name} {exc.message}", hint)
-        return tuple(conditions)
-
-    def json_schema(self) -> dict[str, Any]:
-        """As `read`."""
-        return {
-            "type": "object",
-            "propertyNames": {"pattern": f"^{_XATTR}$"},
-            "additionalProperties": ATTRIBUTE_VALUES.json_schema(),
-            "minProperties": 1,
-        }
-
-
-COMPARED = "`<`, `<=`, `=`, `>=` or `>` and a number, or `A..B` with both ends included"
-READS_COUNT = Field(
-    "count", Comparison(COUNT), '">= 3"', REQUIRED, "How many reads: " + COMPARED + "."
-)
-READS_WITHIN = Field("within", Duration(), "7d", REQUIRED, "The time before now that is looked at.")
-READS_SCHEMA = Schema('"reads"', (READS_COUNT, READS_WITHIN))
+    def _contradictory(self) -> bool:
+        """Whether two parts ask for sizes or times that no file has both of."""
+        seen: dict[str, tuple[int, int]] = {}
+        for part in _conjuncts(self):
+            if isinstance(part, Condition) and part.limits is not None:
+                low, high = part.limits
+                least, most = seen.get(part.key, part.limits)
+                seen[part.key] = max(low, least), min(high, most)
+        return any(low > high for low, high in seen.values())
 
 
 @dataclass(frozen=True, slots=True)
-class ReadsReader:
-    """``reads: {count: ..., within: ...}``."""
+class AnyOf:
+    """At least one part passes."""
 
-    def read(self, node: Node, diagnostics: Diagnostics) -> ReadsAre | None:
-        """The condition; None when its parts are wrong, which is noted."""
-        record = READS_SCHEMA.read(node, diagnostics)
-        interval, within = record.get(READS_COUNT), record.get(READS_WITHIN)
-        return ReadsAre(interval, within) if interval and within else None
+    parts: tuple[Match, ...]
+    cost: int
 
-    def json_schema(self) -> dict[str, Any]:
-        """As `read`."""
-        return READS_SCHEMA.json_schema()
+    @property
+    def certain(self) -> bool | None:
+        """True when every file passes, False when none does."""
+        sure = [part.certain for part in self.parts]
+        if True in sure:
+            return True
+        return False if all(one is False for one in sure) else None
+
+    def test(self, facts: Facts) -> bool | None:
+        """Whether ``facts`` pass."""
+        result: bool | None = False
+        for part in self.parts:
+            passed = part.test(facts)
+            if passed:
+                return True
+            if passed is None:
+                result = None
+        return result
 
 
 @dataclass(frozen=True, slots=True)
-class MatchReader:
-    """A mapping of conditions, of which all must hold."""
+class Not:
+    """The part does not pass."""
 
-    def read(self, node: Node, diagnostics: Diagnostics) -> Match:
-        """The tree, or `WRONG`."""
-        before = len(diagnostics.found)
-        record = MATCH_SCHEMA.read(node, diagnostics)
-        if isinstance(node, Mapping) and not node.entries:
-            raise BadValue("holds no condition", 'to match every file write {path: "**"}')
-        return all_of(_parts(record)) if len(diagnostics.found) == before else WRONG
+    part: Match
+    cost: int
 
-    def json_schema(self) -> dict[str, Any]:
-        """As `read`."""
-        return {"$ref": "#/definitions/match"}
+    @property
+    def certain(self) -> bool | None:
+        """True when every file passes, False when none does."""
+        sure = self.part.certain
+        return None if sure is None else not sure
 
-
-WRONG: Final[Match] = AnyOf((), 0)
-"""Stands in for conditions with a mistake, about which no more can be said."""
-
-_ONE_OR_LIST = " One, or a list of which one must fit."
-PATH = Field(
-    "path",
-    OneOrMore(PathGlobReader(), '"path"'),
-    '"/screens/**"',
-    None,
-    "The file's path from the root of the mount: a pattern, see below." + _ONE_OR_LIST,
-)
-SIZE_IS = Field("size", Comparison(SIZE), '"<= 4MiB"', None, "The file's size: " + COMPARED + ".")
-AGE = Field("age", Comparison(DURATION), '"> 30d"', None, "The time since its bytes were changed.")
-IDLE = Field("idle", Comparison(DURATION), '"> 7d"', None, "The time since it was last read.")
-OWNER = Field(
-    "owner",
-    OneOrMore(AccountReader("user"), '"owner"'),
-    "lab",
-    None,
-    "The user it belongs to, by name or number." + _ONE_OR_LIST,
-)
-GROUP = Field(
-    "group",
-    OneOrMore(AccountReader("group"), '"group"'),
-    "imaging",
-    None,
-    "The group it belongs to, by name or number." + _ONE_OR_LIST,
-)
-XATTR = Field(
-    "xattr",
-    XattrReader(),
-    "{user.state: archived}",
-    None,
-    "Extended attributes and their values, all of which must fit; wildcards as in paths, `*` for"
-    " any value. A list of values: one must fit.",
-)
-READS = Field(
-    "reads", ReadsReader(), '{count: ">= 3", within: 7d}', None, "How often it was read lately."
-)
-ALL = Field(
-    "all",
-    ListOf(MatchReader(), 'a part of "all"', 1),
-    '[{age: "> 1d"}, {size: "< 1MiB"}]',
-    None,
-    "A list of conditions: all must hold.",
-)
-ANY = Field(
-    "any",
-    ListOf(MatchReader(), 'a part of "any"', 1),
-    '[{idle: "> 30d"}, {owner: lab}]',
-    None,
-    "A list of conditions: at least one must hold.",
-)
-NOT = Field("not", MatchReader(), '{path: "/tmp/**"}', None, "Conditions that must not all hold.")
-
-MEASURES: Final[dict[MeasureKey, Field[Interval | None]]] = {
-    "size": SIZE_IS,
-    "age": AGE,
-    "idle": IDLE,
-}
-OWNERS: Final[dict[OwnerKey, Field[tuple[Account, ...] | None]]] = {"owner": OWNER, "group": GROUP}
-
-MATCH_SCHEMA = Schema(
-    '"match"', (PATH, SIZE_IS, AGE, IDLE, OWNER, GROUP, XATTR, READS, ALL, ANY, NOT)
-)
+    def test(self, facts: Facts) -> bool | None:
+        """Whether ``facts`` pass."""
+        passed = self.part.test(facts)
+        return None if passed is None else not passed
 
 
-def _parts(record: Record) -> Iterator[Match]:
-    """The conditions that are right."""
-    if globs := record.get(PATH):
-        yield PathFits(globs)
-    if reads := record.get(READS):
-        yield reads
-    for measure, field in MEASURES.items():
-        if interval := record.get(field):
-            yield Measured(measure, interval)
-    for owner, field_of in OWNERS.items():
-        if accounts := record.get(field_of):
-            yield OwnedBy(owner, accounts, frozenset(one.number for one in accounts))
-    yield from record.get(XATTR) or ()
-    yield from record.get(ALL) or ()
-    if parts := record.get(ANY):
-        yield any_of(parts)
-    if part := record.get(NOT):
-        yield negated(part)
+Match: TypeAlias = AllOf | AnyOf | Not | Condition
+"""A tree of conditions."""
+
+
+def all_of(parts: Iterable[Match]) -> Match:
+    """``parts`` together, the cheapest first; a single one is itself."""
+    return _joined(AllOf, parts)
+
+
+def any_of(parts: Iterable[Match]) -> Match:
+    """Any of ``parts``, the cheapest first; a single one is itself."""
+    return _joined(AnyOf, parts)
+
+
+def negated(part: Match) -> Match:
+    """What ``part`` is not."""
+    return Not(part, part.cost)
+
+
+def conditions_of(match: Match) -> Iterator[Condition]:
+    """Every condition in a tree."""
+    if isinstance(match, AllOf | AnyOf):
+        for part in match.parts:
+            yield from conditions_of(part)
+    elif isinstance(match, Not):
+        yield from conditions_of(match.part)
+    else:
+        yield match
+
+
+def _conjuncts(match: Match) -> Iterator[Match]:
+    """What must hold for ``match`` to hold, ``all`` inside ``all`` taken apart."""
+    for part in match.parts if isinstance(match, AllOf) else ():
+        yield from _conjuncts(part) if isinstance(part, AllOf) else (part,)
+
+
+def _joined(kind: type[AllOf | AnyOf], parts: Iterable[Match]) -> Match:
+    ordered = tuple(sorted(parts, key=attrgetter("cost")))
+    return ordered[0] if len(ordered) == 1 else kind(ordered, ordered[-1].cost)

@@ -12,11 +12,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tierfs.common.extents import WHOLE_FILE
 from tierfs.common.units import GIB, MAX_SIZE, MIB
-from tierfs.policy.match import MatchReader
-from tierfs.policy.model import STANDARD, Evict, Mark, Mirror, Promote
+from tierfs.policy.conditions import MatchReader
+from tierfs.policy.model import STANDARD, Evict, Mirror, Promote
 from tierfs.policy.schedule import Window, WindowReader
 from tierfs.policy.schema import EMPTY, REQUIRED, Field, Record, Schema
-from tierfs.policy.units import NO_LIMIT, ByteRate, CountRate, Duration, Percent, Size, Watermark
+from tierfs.policy.units import (
+    NO_LIMIT,
+    ByteRate,
+    CountRate,
+    Duration,
+    Mark,
+    Percent,
+    Size,
+    Watermark,
+)
 from tierfs.policy.values import (
     Boolean,
     Choice,

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tierfs.policy.diagnostics import did_you_mean, quote
-from tierfs.policy.schema import BadValue
-from tierfs.policy.values import pattern_schema, scalar_text
+from tierfs.policy.schema import BadValue, pattern_schema, scalar_text
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -2,7 +2,8 @@
 
 A `Schema` is a tuple of fields, and each `Field` has a reader that turns one node into a Python
 value or says what is wrong with it. A schema is a reader itself: schemas nest. Reading one gives a
-`Record`. JSON Schema is written as draft 7, which editors support best.
+`Record`. Readers of single values begin with `scalar_text` or `string_text`. JSON Schema is written
+as draft 7, which editors support best.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from enum import Enum, auto
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from tierfs.policy.diagnostics import START, Diagnostics, Position, did_you_mean, quote
-from tierfs.policy.yaml import Document, Entry, Mapping, Node, Scalar
+from tierfs.policy.yaml import Document, Entry, Mapping, Node, Scalar, Sequence
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -24,6 +25,8 @@ class _Absent(Enum):
 
 REQUIRED = _Absent.REQUIRED
 """The default of a field that has none."""
+
+QUOTE_IT = "put the value in quotes"
 
 
 class BadValue(Exception):
@@ -182,3 +185,35 @@ def _read_entry(field: Field[Any], entry: Entry, record: Record, diagnostics: Di
         if empty and field.default is not REQUIRED:
             hint = "give it one, or remove the key"
         diagnostics.add(entry.value.position, f'"{field.name}" {exc.message}', hint)
+
+
+def scalar_text(node: Node) -> str:
+    """The text of a node that must be a single value.
+
+    Raises:
+        BadValue: it is a list or a mapping.
+    """
+    if isinstance(node, Scalar):
+        return node.text
+    kind = "a list" if isinstance(node, Sequence) else "a mapping"
+    raise BadValue(f"must be a single value, not {kind}")
+
+
+def string_text(node: Node, noun: str) -> str:
+    """The text of a node that YAML takes for nothing else, such as a number or ``yes``.
+
+    Raises:
+        BadValue: it does, or it is a list or a mapping.
+    """
+    text = scalar_text(node)
+    if isinstance(node, Scalar) and node.kind != "str":
+        raise BadValue(f"must be {noun}, but YAML reads {quote(text)} as {node.kind}", QUOTE_IT)
+    return text
+
+
+def pattern_schema(pattern: str) -> dict[str, Any]:
+    """The JSON Schema of a text that matches ``pattern``, perhaps with blanks around it.
+
+    ``pattern`` is a regular expression of JSON Schema (ECMA-262) and of Python.
+    """
+    return {"type": "string", "pattern": rf"^\s*(?:{pattern})\s*$"}

@@ -10,9 +10,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tierfs.common.units import KIB
+from tierfs.policy.conditions import MATCH_SCHEMA, WRONG
 from tierfs.policy.diagnostics import did_you_mean, quote
-from tierfs.policy.match import MATCH_SCHEMA, WRONG
-from tierfs.policy.model import STANDARD, Flash, Mark, Mover, Policy, Rule, Settings, show_prefix
+from tierfs.policy.model import STANDARD, Flash, Mover, Policy, Rule, Settings, show_prefix
 from tierfs.policy.policy_keys import (
     CAPACITY,
     CLASS,
@@ -40,14 +40,15 @@ from tierfs.policy.policy_keys import (
     WINDOW,
 )
 from tierfs.policy.schema import EMPTY, read_document
+from tierfs.policy.units import Mark
 from tierfs.policy.yaml import load_document
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from tierfs.policy.conditions import Match
     from tierfs.policy.diagnostics import Diagnostics
+    from tierfs.policy.match import Match
     from tierfs.policy.schema import Field, Record
 
 T = TypeVar("T")

@@ -1,7 +1,7 @@
 """Readers of numbers with a unit, and comparisons: ``64KiB``, ``85%``, ``200MiB/s``, ``"> 30d"``.
 
-Every reader keeps the spelling rules of `tierfs.common.units` and `tierfs.common.units`, whose
-messages say what was meant by an unclear unit. Sizes are in bytes, durations in nanoseconds.
+Every reader keeps the spelling rules of `tierfs.common.units`, whose messages say what was meant by
+an unclear unit. Sizes are in bytes, durations in nanoseconds.
 """
 
 from __future__ import annotations
@@ -24,9 +24,7 @@ from tierfs.common.units import (
     parse_size,
 )
 from tierfs.policy.diagnostics import quote
-from tierfs.policy.model import Mark
-from tierfs.policy.schema import BadValue
-from tierfs.policy.values import pattern_schema, scalar_text
+from tierfs.policy.schema import BadValue, pattern_schema, scalar_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -259,6 +257,23 @@ def _percent_hint(text: str) -> str | None:
     if number == 0:
         return None
     return f'write "{100 * number:g}%"' if "." in text and number <= 1 else f'write "{text}%"'
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How full something is: ``percent`` of its capacity, or ``size`` bytes; the other is None."""
+
+    percent: float | None = None
+    size: int | None = None
+
+    def of(self, capacity: int) -> int:
+        """The bytes in use that it stands for; never more than ``capacity``."""
+        if self.size is not None:
+            return min(self.size, capacity)
+        return int(capacity * (self.percent or 0.0) / 100)
+
+    def __str__(self) -> str:
+        return f"{self.percent:g}%" if self.size is None else format_size(self.size)
 
 
 @dataclass(frozen=True, slots=True)

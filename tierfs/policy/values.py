@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
 
 from tierfs.policy.diagnostics import did_you_mean, quote
-from tierfs.policy.schema import BadValue, Reader, read_node
+from tierfs.policy.schema import (
+    QUOTE_IT,
+    BadValue,
+    Reader,
+    pattern_schema,
+    read_node,
+    scalar_text,
+    string_text,
+)
 from tierfs.policy.yaml import Mapping, Scalar, Sequence
 
 if TYPE_CHECKING:
@@ -24,40 +32,6 @@ T = TypeVar("T")
 Option = TypeVar("Option", bound=str)
 
 AccountKind: TypeAlias = Literal["user", "group"]
-
-_QUOTE_IT = "put the value in quotes"
-
-
-def scalar_text(node: Node) -> str:
-    """The text of a node that must be a single value.
-
-    Raises:
-        BadValue: it is a list or a mapping.
-    """
-    if isinstance(node, Scalar):
-        return node.text
-    kind = "a list" if isinstance(node, Sequence) else "a mapping"
-    raise BadValue(f"must be a single value, not {kind}")
-
-
-def string_text(node: Node, noun: str) -> str:
-    """The text of a node that YAML takes for nothing else, such as a number or ``yes``.
-
-    Raises:
-        BadValue: it does, or it is a list or a mapping.
-    """
-    text = scalar_text(node)
-    if isinstance(node, Scalar) and node.kind != "str":
-        raise BadValue(f"must be {noun}, but YAML reads {quote(text)} as {node.kind}", _QUOTE_IT)
-    return text
-
-
-def pattern_schema(pattern: str) -> dict[str, Any]:
-    """The JSON Schema of a text that matches ``pattern``, perhaps with blanks around it.
-
-    ``pattern`` is a regular expression of JSON Schema (ECMA-262) and of Python.
-    """
-    return {"type": "string", "pattern": rf"^\s*(?:{pattern})\s*$"}
 
 
 # ------------------------------------------------------------------ words and counts
@@ -364,7 +338,7 @@ class AccountReader:
         text = scalar_text(node)
         if isinstance(node, Scalar) and node.kind not in {"str", "int"}:
             message = f"must name a {self.kind}, but YAML reads {quote(text)} as {node.kind}"
-            raise BadValue(message, _QUOTE_IT)
+            raise BadValue(message, QUOTE_IT)
         if text.isascii() and text.isdigit():
             if len(text) > len(str(LAST_ID)) or int(text) > LAST_ID:
                 what = f"must be a {self.kind}'s number up to {LAST_ID}, not {quote(text)}"

@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 from tierfs.metadata.inodes import Inode
 from tierfs.metadata.pins_and_requests import Request
-from tierfs.policy.evaluate import Explanation, explain
-from tierfs.policy.model import Policy
+from tierfs.policy.model import Explanation, Policy, explain
 from tierfs.tiering.context import Context
 from tierfs.tiering.heat import Warmth
 from tierfs.tiering.ports import CatalogReader

@@ -15,9 +15,8 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from tierfs.common.extents import WHOLE_FILE
 from tierfs.common.units import SECOND
 from tierfs.metadata.inodes import Inode
-from tierfs.policy.conditions import AllOf, AnyOf, Facts, Match, Not, PathFits
-from tierfs.policy.evaluate import Decider, Decision
-from tierfs.policy.model import Policy
+from tierfs.policy.match import Facts, conditions_of
+from tierfs.policy.model import Decider, Decision, Policy
 from tierfs.tiering.heat import MOST_INTERVALS, Heat
 from tierfs.tiering.ports import CatalogReader
 from tierfs.tiering.replacement import Evict
@@ -134,18 +133,16 @@ def wants_mirror(inode: Inode, target: Target) -> bool:
 class RowFacts(Facts):
     """A file's facts out of its row of the index; what is costly is found when it is asked for."""
 
-    __slots__ = ("_catalog", "_heat", "_names", "_row")
+    __slots__ = ("_catalog", "_heat", "_names")
+
+    row: Inode
 
     def __init__(
         self, row: Inode, names: Sequence[bytes], now: int, catalog: CatalogReader, heat: Heat
     ) -> None:
         # Not by the constructor of `Facts`: this is done for every file that is looked at.
         self.now = now
-        self.size = row.size
-        self.modified = row.mtime
-        self.uid = row.uid
-        self.gid = row.gid
-        self._row = row
+        self.row = row
         self._names = names
         self._catalog = catalog
         self._heat = heat
@@ -154,7 +151,7 @@ class RowFacts(Facts):
     @property
     def idle(self) -> int | None:
         """As `Facts`."""
-        read = last_read(self._heat, self._row, self.now)
+        read = last_read(self._heat, self.row, self.now)
         return None if read is None else max(0, self.now - read)
 
     @property
@@ -167,12 +164,12 @@ class RowFacts(Facts):
 
     def xattr(self, name: str) -> str | None:
         """As `Facts`; asked for anew each time, which is seldom more than once."""
-        value = self._catalog.xattr(self._row.ino, name.encode())
+        value = self._catalog.xattr(self.row.ino, name.encode())
         return None if value is None else fsdecode(value)
 
     def reads(self, within: int) -> int | None:
         """As `Facts`."""
-        return reads_within(self._heat, self._row.ino, within, self.now)
+        return reads_within(self._heat, self.row.ino, within, self.now)
 
 
 class PolicyEvaluator:
@@ -185,7 +182,9 @@ class PolicyEvaluator:
         self._catalog = catalog
         self._heat = heat
         self._decider = None if policy is None else Decider(policy)
-        self._by_path = policy is not None and any(_asks_path(rule.match) for rule in policy.rules)
+        self._by_path = policy is not None and any(
+            one.needs_paths for rule in policy.rules for one in conditions_of(rule.match)
+        )
         self._targets: dict[str | None, Target] = {}
 
     @property
@@ -248,9 +247,3 @@ def reads_within(heat: Heat, ino: int, within: int, now: int) -> int | None:
         return 0
     fitting = 1 + (int(left / mean) if intervals and mean > 0 else 0)
     return fitting if intervals == MOST_INTERVALS else min(fitting, intervals + 1)
-
-
-def _asks_path(match: Match) -> bool:
-    if isinstance(match, AllOf | AnyOf):
-        return any(_asks_path(part) for part in match.parts)
-    return _asks_path(match.part) if isinstance(match, Not) else isinstance(match, PathFits)

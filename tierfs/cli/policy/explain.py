@@ -26,9 +26,9 @@ from tierfs.common.text import printable
 from tierfs.common.units import SECOND, format_duration, format_size
 from tierfs.daemon.control_client import ask
 from tierfs.daemon.mountinfo import mount_above
-from tierfs.policy.conditions import Facts
-from tierfs.policy.evaluate import explain, explanation_record
-from tierfs.policy.model import Policy
+from tierfs.metadata.inodes import Inode
+from tierfs.policy.match import Facts
+from tierfs.policy.model import Policy, explain, explanation_record
 from tierfs.policy.tier_policy import load_policy
 
 Found: TypeAlias = tuple[bytes, dict[str, Any]]
@@ -193,11 +193,25 @@ def local_facts(path: bytes, root: bytes | None, assumed: Assumed) -> Facts:
     now = time.time_ns()
     return Facts(
         now=now,
-        size=status.st_size,
-        modified=status.st_mtime_ns,
+        row=Inode(
+            ino=status.st_ino,
+            mode=status.st_mode,
+            uid=status.st_uid,
+            gid=status.st_gid,
+            nlink=status.st_nlink,
+            size=status.st_size,
+            rdev=0,
+            atime=status.st_atime_ns,
+            mtime=status.st_mtime_ns,
+            ctime=status.st_ctime_ns,
+            prefix=0,
+            version=0,
+            parent=0,
+            target=None,
+            sparse=0,
+            mirrored=0,
+        ),
         last_read=None if assumed.idle is None else now - assumed.idle,
-        uid=status.st_uid,
-        gid=status.st_gid,
         find_paths=lambda: [name],
         find_xattr=lambda attribute: _xattr(path, attribute),
         count_reads=lambda _within: assumed.reads,

@@ -8,9 +8,8 @@ from typing import Final
 
 from tierfs.common.units import SECOND
 from tierfs.metadata.inodes import ROOT, Inode
-from tierfs.policy.conditions import AllOf, AnyOf, Facts, Match, Not
-from tierfs.policy.evaluate import Decision, decide
-from tierfs.policy.model import Policy
+from tierfs.policy.match import Facts, conditions_of
+from tierfs.policy.model import Decision, Policy, decide
 from tierfs.tiering.access_log import FileFacts, Use
 from tierfs.tiering.heat import Heat
 from tierfs.tiering.target import Target, last_read, reads_within, target_of
@@ -118,11 +117,8 @@ class LoggedFiles:
     def _facts_of(self, inode: Inode, facts: FileFacts, now: int) -> Facts:
         return Facts(
             now=now,
-            size=inode.size,
-            modified=inode.mtime,
+            row=inode,
             last_read=last_read(self._heat, inode, now),
-            uid=facts.uid,
-            gid=facts.gid,
             find_paths=lambda: facts.paths,
             find_xattr=lambda name: dict(facts.xattrs).get(name),
             count_reads=lambda within: reads_within(self._heat, inode.ino, within, now),
@@ -153,12 +149,4 @@ def _row(facts: FileFacts) -> Inode:
 
 def depends_on_time(policy: Policy) -> bool:
     """Whether another rule may hold for a file without a change of the file."""
-    return any(_keys(rule.match) & {"age", "idle", "reads"} for rule in policy.rules)
-
-
-def _keys(match: Match) -> set[str]:
-    if isinstance(match, Not):
-        return _keys(match.part)
-    if isinstance(match, AllOf | AnyOf):
-        return set().union(*(_keys(part) for part in match.parts))
-    return {match.key}
+    return any(one.changes_with_time for rule in policy.rules for one in conditions_of(rule.match))
