@@ -9,7 +9,7 @@ import pytest
 from tests.support.volumes import LooseVolume, home, make_volume, small
 from tests.tiering.fake_world import Driver
 from tests.tiering.on_volume import Tiered
-from tierfs.tiering.ports import IndexCatalog
+from tierfs.metadata.index import IndexCatalog
 
 __all__ = ["home", "make_volume", "small"]
 

@@ -17,7 +17,7 @@ from tierfs.policy.tier_policy import load_policy
 from tierfs.storage.objects import Space
 from tierfs.tiering.engine import Clocks, Engine
 from tierfs.tiering.heat import Row
-from tierfs.tiering.jobs import Done
+from tierfs.tiering.model import Done
 from tierfs.tiering.mover import Mover
 from tierfs.tiering.ports import Ports
 

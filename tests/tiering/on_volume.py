@@ -8,11 +8,12 @@ from tests.support.proc import wait_until
 from tests.support.volumes import LooseVolume
 from tests.tiering.fake_world import START, FakeTime
 from tierfs.common.units import KIB, MIB
+from tierfs.metadata.index import IndexCatalog
 from tierfs.policy.tier_policy import load_policy
 from tierfs.storage.objects import Space
 from tierfs.tiering.engine import Clocks, Engine
-from tierfs.tiering.ports import IndexCatalog, Ports
-from tierfs.tiering.target import on_flash
+from tierfs.tiering.model import on_flash
+from tierfs.tiering.ports import Ports
 
 HEAD = 4 * KIB
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from tests.tiering.fake_world import START
 from tierfs.common.units import DAY, SECOND
 from tierfs.tiering.context import FIRST_REST, Backoff, Debounce
-from tierfs.tiering.state import Waiting
-from tierfs.tiering.target import DEBOUNCE
+from tierfs.tiering.model import DEBOUNCE, Waiting
 
 
 def test_a_file_that_fails_rests_longer_and_longer() -> None:

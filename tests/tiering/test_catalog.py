@@ -9,10 +9,10 @@ import pytest
 
 from tests.fs.calls import DIRECTORY, file_of, make
 from tests.support.volumes import LooseVolume
+from tierfs.metadata.index import IndexCatalog
 from tierfs.metadata.inodes import ROOT, Inode
 from tierfs.metadata.pins_and_requests import Pin, Request
-from tierfs.tiering.ports import IndexCatalog
-from tierfs.tiering.scanner import ScanCursor
+from tierfs.tiering.ports import ScanCursor
 
 
 @pytest.fixture

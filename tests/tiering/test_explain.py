@@ -15,9 +15,9 @@ from tierfs.common.units import MIB, SECOND
 from tierfs.fs.migration_plan import Migrated
 from tierfs.metadata.pins_and_requests import Pin, Request
 from tierfs.policy.model import Policy
-from tierfs.tiering.engine import Engine
-from tierfs.tiering.explain import Explained
-from tierfs.tiering.state import Sum, Waiting
+from tierfs.tiering.engine import Engine, Explained
+from tierfs.tiering.model import Waiting
+from tierfs.tiering.state import Sum
 
 RULES = """\
 rules:

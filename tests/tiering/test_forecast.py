@@ -14,14 +14,13 @@ from tests.tiering.many_inodes import FIRST, fill_index
 from tierfs.common.metrics import Metrics
 from tierfs.common.osio import SYSTEM
 from tierfs.common.units import MIB
-from tierfs.metadata.index import Index
+from tierfs.metadata.index import Index, IndexCatalog
 from tierfs.metadata.pins_and_requests import Pin, Request
 from tierfs.policy.model import Policy
 from tierfs.policy.tier_policy import load_policy
 from tierfs.tiering.forecast import BLOCK, ForecastRequest, forecast, forecast_apart
 from tierfs.tiering.heat import Heat
 from tierfs.tiering.heat_file import pack_heat
-from tierfs.tiering.ports import IndexCatalog
 from tierfs.tiering.target import PolicyEvaluator
 from tierfs.tiering.watermarks import Levels, Moment
 

@@ -11,7 +11,8 @@ from tierfs.common.extents import WHOLE_FILE
 from tierfs.common.units import KIB, MIB
 from tierfs.metadata.pins_and_requests import Pin
 from tierfs.storage.objects import Space
-from tierfs.tiering.state import Sum, Waiting
+from tierfs.tiering.model import Waiting
+from tierfs.tiering.state import Sum
 from tierfs.tiering.watermarks import UNLIMITED, Levels, inode_levels
 
 SMALL = 4 * KIB

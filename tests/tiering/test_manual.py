@@ -15,7 +15,8 @@ from tierfs.common.extents import WHOLE_FILE
 from tierfs.common.units import DAY, KIB, MIB, SECOND
 from tierfs.metadata.inodes import ROOT
 from tierfs.metadata.pins_and_requests import Pin, Request
-from tierfs.tiering.state import Sum, Waiting
+from tierfs.tiering.model import Waiting
+from tierfs.tiering.state import Sum
 
 SIZE = 3 * VOLUME_HEAD
 

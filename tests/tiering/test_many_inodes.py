@@ -19,12 +19,13 @@ from tests.tiering.many_inodes import FIRST, fill_index
 from tierfs.common.metrics import Metrics
 from tierfs.common.units import GIB, KIB, MIB
 from tierfs.fs.migration_plan import Migrated
+from tierfs.metadata.index import IndexCatalog
 from tierfs.policy.tier_policy import load_policy
 from tierfs.storage.objects import Space
 from tierfs.tiering.engine import Engine
 from tierfs.tiering.heat import Row
-from tierfs.tiering.ports import IndexCatalog, Ports
-from tierfs.tiering.target import on_flash
+from tierfs.tiering.model import on_flash
+from tierfs.tiering.ports import Ports
 
 __all__ = ["home", "make_volume"]
 

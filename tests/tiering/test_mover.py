@@ -20,7 +20,7 @@ from tierfs.common.units import KIB, MIB
 from tierfs.fs.migration_plan import Migrated
 from tierfs.policy.model import Mover as Limits
 from tierfs.policy.tier_policy import DEFAULT_MOVER
-from tierfs.tiering.jobs import Done, Job, Step
+from tierfs.tiering.model import Done, Job, Step
 from tierfs.tiering.mover import LONGEST_SUSPENDED_S, SUSPENDED_S, Mover, Suspension, TokenBucket
 
 LIMITS = replace(DEFAULT_MOVER, rate=None, concurrency=3, suspend_on_errors=None)

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from tierfs.common.units import GIB, KIB, SECOND
+from tierfs.policy.model import Evict
 from tierfs.tiering.heat import Heat
-from tierfs.tiering.replacement import REFUSED, Evict, Item, Verdict, admit, enough, resident_worth
+from tierfs.tiering.replacement import (
+    REFUSED,
+    Admission,
+    Item,
+    admit,
+    enough,
+    resident_worth,
+)
 
 NOW = 10_000 * SECOND
 SIZE = 64 * KIB
@@ -28,12 +36,12 @@ def item(ino: int, size: int = SIZE, evict: Evict = "heat", rank: int = 0) -> It
 
 
 def test_while_there_is_room_everybody_comes_in() -> None:
-    assert admit(Heat(8), item(1), SIZE, [], NOW) == Verdict(admit=True)
+    assert admit(Heat(8), item(1), SIZE, [], NOW) == Admission(admit=True)
 
 
 def test_a_file_read_more_often_takes_the_place_of_another() -> None:
     heat = visited(10, 1000)
-    assert admit(heat, item(1), 0, [item(2)], NOW) == Verdict(admit=True, evict=(item(2),))
+    assert admit(heat, item(1), 0, [item(2)], NOW) == Admission(admit=True, evict=(item(2),))
     assert admit(heat, item(2), 0, [item(1)], NOW) == REFUSED
 
 

@@ -15,9 +15,9 @@ from tests.tiering.fake_world import FLASH, Driver
 from tierfs.common.extents import WHOLE_FILE
 from tierfs.common.units import KIB, MIB
 from tierfs.metadata.pins_and_requests import Pin, Request
+from tierfs.tiering.model import Waiting
 from tierfs.tiering.mover import Mover
 from tierfs.tiering.selection import POOL_SIZE
-from tierfs.tiering.state import Waiting
 
 SMALL = 2 * KIB
 BIG = 10 * MIB

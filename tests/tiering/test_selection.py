@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from tierfs.common.extents import WHOLE_FILE
 from tierfs.common.units import DAY, GIB, KIB, MIB, SECOND
 from tierfs.metadata.inodes import Inode
-from tierfs.policy.model import Decision, Flash, Promote, Settings
+from tierfs.policy.model import Decision, Evict, Flash, Promote, Settings
 from tierfs.policy.units import Mark
 from tierfs.tiering.heat import Heat
-from tierfs.tiering.replacement import Evict, Item
-from tierfs.tiering.scanner import Census
+from tierfs.tiering.model import DEBOUNCE, Target, due, missing, on_flash, pinned_by_hand
+from tierfs.tiering.replacement import Item
 from tierfs.tiering.selection import (
     Candidate,
+    Census,
     EvictionPool,
     Resident,
     forced,
@@ -26,15 +27,7 @@ from tierfs.tiering.selection import (
     resident_of,
     victims,
 )
-from tierfs.tiering.target import (
-    DEBOUNCE,
-    Target,
-    due,
-    missing,
-    on_flash,
-    pinned_by_hand,
-    target_of,
-)
+from tierfs.tiering.target import target_of
 from tierfs.tiering.watermarks import levels_of
 
 NOW = 1_700_000_000 * SECOND

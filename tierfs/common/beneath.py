@@ -1,6 +1,6 @@
 """Opening what lies below a directory, by its descriptor: no symbolic link is followed.
 
-Whoever can write to a directory can put a link, a FIFO or a device in the place of a file. So a
+A user who can write to a directory can put a link, a FIFO or a device in the place of a file. So a
 path is resolved below a descriptor that is held since the mount, without links and without ``..``
 (openat2(2), Linux 5.6), and no open waits: that of a FIFO would, for its other end.
 """

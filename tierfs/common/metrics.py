@@ -136,7 +136,7 @@ TABLE = (
         (),
         "Whether nothing is moved, since too many moves failed: 1 or 0.",
     ),
-    Metric("flash_used_bytes", "gauge", (), "Bytes of flash in use, by whomever."),
+    Metric("flash_used_bytes", "gauge", (), "Bytes of flash in use, by tierfs and by others."),
     Metric(
         "flash_watermark_bytes",
         "gauge",

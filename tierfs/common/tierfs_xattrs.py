@@ -48,7 +48,7 @@ _PREFIXES: Mapping[str, int] = {"all": WHOLE_FILE, "none": 0}
 
 
 def parse_pin(value: bytes) -> int | None:
-    """For how long a file is to be pinned, in nanoseconds; None: for ever.
+    """For how long a file is to be pinned, in nanoseconds; None: without end.
 
     Raises:
         ValueError: it says neither that nor a length of time of a second or more.
@@ -66,7 +66,7 @@ def parse_pin(value: bytes) -> int | None:
 def show_pin(until: int | None) -> bytes:
     """A pin as it is read: ``1``, or its end in UTC to the second, ``2030-01-31T18:00:00Z``.
 
-    ``until`` in nanoseconds since the epoch; None: for ever.
+    ``until`` in nanoseconds since the epoch; None: without end.
     """
     if until is None:
         return FOR_EVER

@@ -1,7 +1,7 @@
 """Whether anybody but root, or the user who runs this, can change what a path leads to.
 
-Like sshd's StrictModes (sshd_config(5)): whoever can write to a directory on the path can put
-something else there, so every directory and every symbolic link is checked.
+Like sshd's StrictModes (sshd_config(5)): a user who can write to a directory on the path can
+put something else there, so every directory and every symbolic link is checked.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ from tierfs.daemon.worker import run_in_worker
 from tierfs.policy.model import Policy, explanation_record, prefix_record
 from tierfs.policy.tier_policy import load_policy
 from tierfs.policy.volume_file import VolumeFile
-from tierfs.tiering.explain import Explained
-from tierfs.tiering.target import on_flash
+from tierfs.tiering.engine import Explained
+from tierfs.tiering.model import on_flash
 
 log = logging.getLogger(__name__)
 

@@ -35,7 +35,7 @@ STOP_SECONDS: Final = 5.0
 POLL_SECONDS: Final = 0.01
 TAIL_LINES: Final = 15
 
-# A Popen object that is collected while its process runs warns about it; these shall run on.
+# A Popen object that is collected while its process runs warns about it; these run on.
 _left_running: list[subprocess.Popen[bytes]] = []
 
 

@@ -18,7 +18,9 @@ from tierfs.common.times import system_clock
 from tierfs.daemon.native import FastPath
 from tierfs.daemon.supervision import Supervisor
 from tierfs.daemon.worker import run_in_worker
+from tierfs.fs.allocation import limits_of
 from tierfs.fs.volume import Volume
+from tierfs.metadata.index import IndexCatalog
 from tierfs.metadata.reader import IndexReader
 from tierfs.policy.model import Policy
 from tierfs.policy.volume_file import AccessLogSettings
@@ -26,9 +28,8 @@ from tierfs.tiering.access_recorder import AccessRecorder, facts_of
 from tierfs.tiering.engine import Engine
 from tierfs.tiering.forecast import forecast_apart
 from tierfs.tiering.heat import Row
-from tierfs.tiering.ports import IndexCatalog, Ports
+from tierfs.tiering.ports import Ports
 from tierfs.tiering.state import Sums
-from tierfs.tiering.watermarks import limits_of
 
 log = logging.getLogger(__name__)
 

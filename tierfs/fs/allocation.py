@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from tierfs.policy.model import Policy
 from tierfs.policy.units import Mark
 from tierfs.storage.objects import ObjectStore, Space
 
@@ -34,6 +35,12 @@ class Limits(NamedTuple):
     """Above it new files go to disk."""
     capacity: int | None = None
     """Bytes of flash that tierfs may fill; None: the filesystem is all its own."""
+
+
+def limits_of(policy: Policy) -> Limits:
+    """Where first bytes go under a policy; ``share`` of it is the room that tierfs sees."""
+    flash = policy.flash
+    return Limits(policy.defaults.head, flash.reserve, flash.high_watermark, flash.capacity)
 
 
 def reserve(capacity: int) -> int:

@@ -22,7 +22,7 @@ Paced = Callable[[int], None]
 
 
 class MigrationStopped(Exception):
-    """Whoever paces the copying wants it abandoned; nothing has changed then."""
+    """``paced`` abandons the migration; nothing has changed then."""
 
 
 class Migrated(NamedTuple):

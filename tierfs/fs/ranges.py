@@ -171,7 +171,7 @@ def _below(store: ObjectStore, ino: int, call: Callable[[int], int]) -> int:
     """Bytes that ``call`` dealt with, given a descriptor to read an object by; 0: it cannot.
 
     Raises:
-        OSError: there is no room. Whatever else is wrong, whoever reads the bytes finds.
+        OSError: there is no room. What else is wrong shows when the bytes are read.
     """
     try:
         source = store.open_object(ino)

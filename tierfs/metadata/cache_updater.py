@@ -1,8 +1,8 @@
 """The metadata cache as the index sees it, and its updater, which keeps it true.
 
 The cache answers requests without asking the index. It holds rows that the index has at this
-moment, never others: every change reaches it after its commit and before the reply to whoever made
-it. Of what it does not hold it knows nothing; it may evict anything at any time.
+moment, never others: every change reaches it after its commit and before its reply. Of what it does
+not hold it knows nothing; it may evict anything at any time.
 
 The updater works under the database's lock. So the cache is told of commits in their order, and a
 row that was read before a commit never reaches it after that. What is read inside a transaction may

@@ -63,7 +63,7 @@ class Dentries:
         self._xattrs = xattrs
         self._updater = updater
         self._known: dict[DentryKey, int] = {}
-        """Inode numbers of names that were made lately; used and changed inside transactions."""
+        """Inode numbers of names that were made recently; used and changed inside transactions."""
 
     def find(self, parent: int, name: bytes) -> Inode | None:
         """What ``name`` refers to in the directory ``parent``, or None."""

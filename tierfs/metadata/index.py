@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from tierfs.metadata.database import Database
 from tierfs.metadata.dentries import Dentries
 from tierfs.metadata.inode_table import InodeTable
 from tierfs.metadata.inodes import ROOT, Inode
-from tierfs.metadata.pins_and_requests import PinsAndRequests
+from tierfs.metadata.pins_and_requests import Pin, PinsAndRequests, Request
+from tierfs.metadata.reader import IndexReader
 from tierfs.metadata.recovery import DirtyRows, Generations, PendingTruncations
 from tierfs.metadata.schema import APPLICATION_ID, VERSION
 from tierfs.metadata.usage import (
@@ -419,3 +420,20 @@ class Index:
         self.dentries.roll_back(self._updater.names_touched)
         self._counts.roll_back()
         self._updater.roll_back()
+
+
+class IndexCatalog(IndexReader):
+    """A reader of an index that is open, by which pins and requests are settled as well."""
+
+    def __init__(self, index: Index) -> None:
+        super().__init__(index.path, read_only=index.read_only, prepare=index.store_deferred)
+        self._index = index
+
+    def settle(self, requests: Sequence[Request], ended: Sequence[Pin]) -> None:
+        """Remove requests that are done with, and pins that have ended; what is newer stays."""
+        with self._index.transaction():
+            for request in requests:
+                self._index.pins_and_requests.settle(request)
+            for pin in ended:
+                if self._index.pins_and_requests.pin_of(pin.ino) == pin:
+                    self._index.pins_and_requests.unpin(pin.ino)

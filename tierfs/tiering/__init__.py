@@ -1,27 +1,26 @@
 """What belongs on flash: heat, target placements, and the engine that has files moved.
 
-Every second the mount calls `engine.Engine.tick`. A tick observes what was read and changed, lets
-the planners look at some files, and gives the mover jobs. No module here moves a byte itself: that
-is `tierfs.fs.migration`, which the mover calls. The clocks come from the caller.
+Every second the mount calls `engine.Engine.tick`. A tick takes in what was read and changed, lets
+the planners look at some files, and queues jobs for the mover. No module here moves a byte itself:
+that is `tierfs.fs.migration`, which the mover calls. The clocks come from the caller.
 
-What a tick goes through, from the top; a module imports only those below it::
+What a tick goes through, from the top; a module imports only those in lines below its own::
 
-    engine      the tick, the policy in force, what the mount and people ask
-    manual      pins and requests of people: ManualPlanner
-    promotion   who comes to flash: PromotionPlanner; files just read or changed: RecentActivity
-    eviction    who goes when flash is full: EvictionPlanner
-    scanner     scans of the index: Scanner, ScanCursor, Census, Exposure
-    explain     why a file belongs where it does, why it is not there
-    context     what the planners share; files put off: Backoff, Debounce
-    mover       the threads that move files; how fast: TokenBucket, Suspension
-    selection   pure choices: Candidate, Resident, EvictionPool, victims, promotions
-    state       what is told: EngineState, metrics, WaitReason, Tally
-    jobs        Step, Job, JobQueue, MirrorBacklog
-    target      where the policy wants a file: Target, PolicyEvaluator
+    engine      the tick, the policy in force, answers to the mount and to users
+    manual      pins and requests: ManualPlanner
+    promotion   which candidates come to flash: PromotionPlanner
+    scanner     which files to look at: Scanner, RecentActivity, Exposure
+    eviction    which residents leave when flash is full: EvictionPlanner
+    context     what the planners share; files put off: Backoff, Debounce, MirrorBacklog
+    mover       the threads that do jobs: JobQueue, TokenBucket, Suspension
+    target      where the policy wants a file: PolicyEvaluator
+    selection   pure choices: Candidate, Resident, EvictionPool, Census, victims, promotions
+    state       what the engine reports: EngineState, metrics, Tally
     replacement what a file on flash is worth: admit
-    ports       what is needed of the filesystem below: Catalog, Migrator
+    ports       what is needed of the filesystem below: Catalog, Migrator; ScanCursor
     watermarks  how full flash may be: Levels, Moment
-    heat        how much each file was read: Heat; when it will be read again
+    model       the values that all of them share: Step, Job, Target, Waiting
+    heat        how much each file was read, and when it will be read again: Heat
 
 Beside the tick:
 
@@ -33,6 +32,6 @@ Beside the tick:
 
 Where state is: what is known of reads in `heat.Heat`; jobs in `mover.Mover.queue`; residents in
 `context.Context.pool`, candidates in ``.candidates``, heads to mirror in ``.mirroring``; the
-position of a scan in its `scanner.ScanCursor`; pins and requests in the index. All of it but heat
+position of a scan in its `ports.ScanCursor`; pins and requests in the index. All of it but heat
 and the index is bounded and may be lost: the next scan finds it again.
 """

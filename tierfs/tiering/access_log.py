@@ -20,7 +20,7 @@ it was deleted. In names and values bytes other than letters, digits and plain p
 written as in URLs: ``%20``.
 
 A mount keeps a log in two parts, ``NAME.1`` with what is older and ``NAME``
-(`tierfs.tiering.access_recorder`); whoever names the second means both.
+(`tierfs.tiering.access_recorder`); the name of the second stands for both.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from tierfs.tiering.access_log import (
     use_line,
 )
 from tierfs.tiering.heat import Row
-from tierfs.tiering.target import on_flash
+from tierfs.tiering.model import on_flash
 
 log = logging.getLogger(__name__)
 

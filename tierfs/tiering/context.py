@@ -12,43 +12,55 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from tierfs.common.units import DAY, SECOND
+from tierfs.common.units import DAY, MIB, SECOND
 from tierfs.metadata.inodes import Inode
+from tierfs.metadata.pins_and_requests import Request
 from tierfs.tiering.heat import Heat
-from tierfs.tiering.jobs import Job, MirrorBacklog, Step
-from tierfs.tiering.mover import Mover
-from tierfs.tiering.ports import Ports
-from tierfs.tiering.selection import (
-    Candidate,
-    EvictionPool,
-    Resident,
-    candidate_of,
-    resident_of,
-)
-from tierfs.tiering.state import Waiting, WaitReason
-from tierfs.tiering.target import (
+from tierfs.tiering.model import (
     DEBOUNCE,
     Due,
     Evaluated,
-    PolicyEvaluator,
+    Job,
+    Misplaced,
+    Step,
     Target,
+    Waiting,
+    WaitReason,
     due,
     is_quiet,
+    misplaced,
     missing,
     on_flash,
     wants_mirror,
 )
+from tierfs.tiering.mover import Mover
+from tierfs.tiering.ports import Ports
+from tierfs.tiering.selection import Candidate, EvictionPool, Resident, candidate_of, resident_of
+from tierfs.tiering.target import PolicyEvaluator
 from tierfs.tiering.watermarks import Moment
 
 FIRST_REST: Final = 60 * SECOND
 LONGEST_REST: Final = DAY
 """How long a file rests after a move that failed, at first and at most."""
 
+SHORT_REST: Final = 5 * SECOND
+"""How long one rests whose turn came to nothing, since others took the room or were in use."""
+
+REFUSED_REST: Final = 60 * SECOND
+"""How long one rests for which there is no room."""
+
 REMEMBERED: Final = 65_536
 """Files in each list of those that are put off, at most."""
 
 HELD: Final = 10 * SECOND
 """So long room is made for a file that does not ask again."""
+
+BACKLOG: Final = 65_536
+"""Files that wait to be mirrored, at most."""
+
+BATCH_FILES: Final = 256
+BATCH_BYTES: Final = 32 * MIB
+"""Of a batch of heads to mirror: one sync and one commit serve all of it."""
 
 MOST_CANDIDATES: Final = 2048
 """Files that wait for a decision; those beyond come again with the next scan or read."""
@@ -136,6 +148,58 @@ class Debounce:
         return found
 
 
+class MirrorBacklog:
+    """Heads to be copied to disk, given out in batches in the order of the objects on disk.
+
+    Bytes by inode number; bounded: what does not fit is found by the next scan.
+    """
+
+    def __init__(self, remembered: int = BACKLOG) -> None:
+        self._remembered = remembered
+        self._waiting: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room for as many files as the scanner finds at once."""
+        return len(self._waiting) > self._remembered // 2
+
+    def add(self, ino: int, size: int) -> None:
+        """A file of which ``size`` bytes on flash are on flash alone."""
+        if len(self._waiting) < self._remembered:
+            self._waiting[ino] = size
+
+    def forget(self, ino: int) -> None:
+        """It was changed, or is gone; one that is not known is no mistake."""
+        self._waiting.pop(ino, None)
+
+    def clear(self) -> None:
+        """Forget all: the policy changed."""
+        self._waiting.clear()
+
+    def batches(self, most: int) -> list[Job]:
+        """The next batches, in the order of inode numbers; their files are forgotten."""
+        jobs: list[Job] = []
+        steps: list[Step] = []
+        size = 0
+        for ino in sorted(self._waiting) if most > 0 else ():
+            if steps and (len(steps) == BATCH_FILES or size + self._waiting[ino] > BATCH_BYTES):
+                jobs.append(Job("mirror", tuple(steps)))
+                steps, size = [], 0
+            if len(jobs) == most:
+                break
+            steps.append(Step("mirror", ino, 0, self._waiting[ino]))
+            size += self._waiting[ino]
+        if steps and len(jobs) < most:
+            jobs.append(Job("mirror", tuple(steps)))
+        for job in jobs:
+            for step in job.steps:
+                del self._waiting[step.ino]
+        return jobs
+
+
 class Demand(NamedTuple):
     """Room that is being made for a file, in bytes and inodes, for as long as it asks."""
 
@@ -199,7 +263,7 @@ class Context:
             elif mirrors:
                 self.mirroring.add(inode.ino, on_flash(inode))
         elif mirrors and quiet and not self.backoff.failed(inode.ino, moment.now):
-            # It waits for room only, perhaps for ever: that must not keep it on flash alone.
+            # It waits for room only, perhaps without end: that must not keep it on flash alone.
             self.mirroring.add(inode.ino, on_flash(inode))
         elif move or mirrors:
             self.debounce.add([inode.ino], moment.now)
@@ -223,6 +287,48 @@ class Context:
         """Let room be made for a file, or go on with it, as it was begun at ``since``."""
         self.demands[candidate.ino] = Demand(
             candidate.size, candidate.files, now + HELD, since, reason
+        )
+
+    def waiting(
+        self, inode: Inode, target: Target, request: Request | None, now: int
+    ) -> Waiting | None:
+        """Why a file is not where it belongs; None: it is. Any thread may ask."""
+        ino, mover = inode.ino, self.mover
+        what = misplaced(inode, target, request)
+        if what is None:
+            return self.refused.why(ino, now)
+        if self.closed or mover.is_suspended():
+            return Waiting("closed")
+        if mover.queue.is_busy(ino):
+            return Waiting("rate")
+        held = (self.backoff if what.debounced else self.later).why(ino, now)
+        if held is not None:
+            return held
+        if (demand := self.demands.get(ino)) is not None:
+            return Waiting(demand.reason)
+        if not what.urgent and not mover.in_window():
+            return Waiting("window")
+        if what.debounced and not is_quiet(inode, now):
+            return Waiting("backoff")
+        return Waiting((self._lacking(what) if what.weighed else None) or "rate")
+
+    def _lacking(self, what: Misplaced) -> WaitReason | None:
+        """What there is not enough of for a file that comes only into free room."""
+        moment = self.moment
+        if moment is None:
+            return None
+        if what.files > moment.file_levels.room(moment.files_used):
+            return "inodes"
+        return "room" if what.bytes > moment.levels.room(moment.used) else None
+
+    def request_of(self, ino: int) -> Request | None:
+        """What somebody asked for by hand, and was not done yet.
+
+        Raises:
+            FsError: the index could not be read.
+        """
+        return next(
+            (one for one in self.ports.catalog.requests(ino - 1, 1) if one.ino == ino), None
         )
 
     def shortage(self, step: Step) -> WaitReason:

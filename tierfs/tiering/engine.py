@@ -9,29 +9,29 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from tierfs.common.metrics import Metrics
 from tierfs.common.times import Clock, system_clock
-from tierfs.policy.model import Policy
+from tierfs.metadata.inodes import Inode
+from tierfs.policy.model import Explanation, Policy, explain
 from tierfs.policy.tier_policy import DEFAULT_FLASH, DEFAULT_MOVER
-from tierfs.tiering.context import Context
+from tierfs.tiering.context import SHORT_REST, Context
 from tierfs.tiering.eviction import EvictionPlanner
-from tierfs.tiering.explain import Explained, explained, request_for, waiting
 from tierfs.tiering.forecast import Forecast, ForecastRequest, forecast
-from tierfs.tiering.heat import SLOT_BYTES, Heat
+from tierfs.tiering.heat import SLOT_BYTES, Heat, Warmth
 from tierfs.tiering.heat_file import HeatFile, pack_heat
-from tierfs.tiering.jobs import brings
 from tierfs.tiering.manual import ManualPlanner
+from tierfs.tiering.model import Target, Waiting, brings
 from tierfs.tiering.mover import Mover
 from tierfs.tiering.ports import Ports
-from tierfs.tiering.promotion import SOON, PromotionPlanner, RecentActivity
-from tierfs.tiering.scanner import Exposure, Scanner
-from tierfs.tiering.state import EngineState, Sum, Totals, Waiting, together
-from tierfs.tiering.target import PolicyEvaluator
+from tierfs.tiering.promotion import PromotionPlanner
+from tierfs.tiering.scanner import Exposure, RecentActivity, Scanner
+from tierfs.tiering.state import EngineState, Sum, Totals, together
+from tierfs.tiering.target import PolicyEvaluator, last_read
 from tierfs.tiering.watermarks import Moment, inode_levels, levels_of, used
 
 SAVE_EVERY_S: Final = 300.0
@@ -87,7 +87,7 @@ class Engine:
         self._scanner = Scanner(self._context)
         self._eviction = EvictionPlanner(self._context, self._scanner.census)
         self._promotion = PromotionPlanner(self._context, self._eviction)
-        self._manual = ManualPlanner(self._context, self._promotion)
+        self._manual = ManualPlanner(self._context, self._promotion.force)
         self._exposure = Exposure(ports.catalog)
         self._totals = Totals(metrics)
         self._saved = clocks.monotonic()
@@ -185,7 +185,7 @@ class Engine:
         catalog = context.ports.catalog
         evaluator = PolicyEvaluator(catalog, context.heat, self.policy)
         for inode, target in evaluator.evaluate(catalog.some([ino]), now):
-            return waiting(context, inode, target, request_for(catalog, ino), now)
+            return context.waiting(inode, target, context.request_of(ino), now)
         return None
 
     def mirrors_at_sync(self, ino: int) -> bool:
@@ -255,7 +255,7 @@ class Engine:
                 context.debounce.add([ino], now)
             elif done.outcome == "no-room" and brings(done.step):
                 # Others took it, or one that was to go was in use: no fault of the file's.
-                context.backoff.later(ino, now + SOON, Waiting(context.shortage(done.step)))
+                context.backoff.later(ino, now + SHORT_REST, Waiting(context.shortage(done.step)))
             elif done.outcome == "no-room":
                 context.backoff.fail(ino, now, "room")
             elif done.outcome == "gone":
@@ -330,4 +330,46 @@ class Engine:
             misplaced=together(
                 tally.waiting for tally in (*pins, self._manual.requests, self._scanner.others)
             ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A file as it is, what the policy says of it, and the target that follows, with pins."""
+
+    inode: Inode
+    explanation: Explanation
+    target: Target
+    warmth: Warmth | None
+    """Its reads, decayed; None when none is known."""
+    last_read: int | None
+    """Nanoseconds since the epoch; None when it is not known."""
+    waiting: Waiting | None
+    """Why it is not where it belongs; None: it is."""
+    pinned_by: bytes | None
+    """The path of the directory that pins it; None: none does, or it has a pin of its own."""
+
+
+def explained(
+    context: Context, policy: Policy, inos: Sequence[int], now: int
+) -> Iterator[Explained]:
+    """For each of the inodes that is a regular file with a name, in ascending order.
+
+    Raises:
+        FsError: the index could not be read.
+    """
+    catalog, heat = context.ports.catalog, context.heat
+    evaluator = PolicyEvaluator(catalog, heat, policy)
+    rows = catalog.some(inos)
+    paths = catalog.paths(rows)
+    pinned = catalog.pinned(rows, now)
+    for row, target in evaluator.evaluate(rows, now):
+        yield Explained(
+            row,
+            explain(policy, evaluator.facts(row, paths, now)),
+            target,
+            heat.look(row.ino, now),
+            last_read(heat, row, now),
+            context.waiting(row, target, context.request_of(row.ino), now),
+            None if (by := pinned.get(row.ino, row.ino)) == row.ino else catalog.directory_path(by),
         )

@@ -1,8 +1,8 @@
-"""The eviction planner: flash is too full, or room is made for what must come. Who goes?
+"""The eviction planner: which residents leave flash when it is too full, or for what must come.
 
 While flash is above a high watermark, the coldest files go until the low one is reached. They are
 found by scans of what is on flash, which look at `SAMPLE` times as much as is to be freed;
-nothing is sorted but those that were come across (`tierfs.tiering.selection.EvictionPool`). Files
+nothing is sorted but what was found (`tierfs.tiering.selection.EvictionPool`). Files
 that are pinned, never evicted by the policy, in a job or changed since are no residents or are left
 out by `Context.confirmed`, which looks once more at what was chosen.
 """
@@ -13,9 +13,9 @@ from typing import Final
 
 from tierfs.common.units import SECOND
 from tierfs.tiering.context import Context
-from tierfs.tiering.jobs import Job
-from tierfs.tiering.scanner import Census, ScanCursor
-from tierfs.tiering.selection import POOL_SIZE, Resident, victims
+from tierfs.tiering.model import Job
+from tierfs.tiering.ports import ScanCursor
+from tierfs.tiering.selection import POOL_SIZE, Census, Resident, victims
 from tierfs.tiering.watermarks import Moment
 
 BUDGET_S: Final = 0.1
@@ -41,10 +41,10 @@ class EvictionPlanner:
     A scan goes on where the last one stopped.
     """
 
-    def __init__(self, context: Context, surveyed: Census) -> None:
-        """``surveyed`` is what the scanner counts."""
+    def __init__(self, context: Context, scanned: Census) -> None:
+        """``scanned`` is what the scanner counts."""
         self._context = context
-        self._surveyed = surveyed
+        self._scanned = scanned
         self._cursor = ScanCursor(context.ports.catalog, on_flash=True)
         self._census = Census()
         self._began: int | None = None
@@ -73,22 +73,22 @@ class EvictionPlanner:
             self._context.pool.forget(resident.item.ino)
             self.gone(resident)
         if not going and self._whole:
-            self._falling = self._files_falling = False  # there is nobody else
+            self._falling = self._files_falling = False  # nothing else may leave
         return going
 
     def look(
-        self, size: int, files: int, moment: Moment, *, survey_since: int | None = None
+        self, size: int, files: int, moment: Moment, *, known_since: int | None = None
     ) -> None:
         """Meet more residents, until there are enough to choose from for so much.
 
-        ``survey_since``: at least until it is known, as of then, whether so much may go at all.
+        ``known_since``: at least until it is known, as of then, whether so much may go at all.
         """
         context, cursor = self._context, self._cursor
         if self._began is None:  # a scan that is half done finds only a part
             self._began, self._whole = cursor.scans + (cursor.after > 0), False
         start = context.monotonic()
         while context.monotonic() - start < BUDGET_S:
-            if self._is_enough(size, files, moment, survey_since):
+            if self._is_enough(size, files, moment, known_since):
                 break
             scans = cursor.scans
             for inode, target in context.evaluator.evaluate(cursor.rows(), moment.now):
@@ -113,7 +113,7 @@ class EvictionPlanner:
             and latest.began_at >= since
             and 0 <= now - latest.found_at < FRESH
         )
-        known = [one.evictable for one in ((latest,) if knows else (self._census, self._surveyed))]
+        known = [one.evictable for one in ((latest,) if knows else (self._census, self._scanned))]
         if any(one.bytes >= size and one.files >= files for one in known):
             return True
         return False if knows else None
@@ -121,7 +121,7 @@ class EvictionPlanner:
     def gone(self, resident: Resident) -> None:
         """It is being evicted."""
         self._census.gone(resident)
-        self._surveyed.gone(resident)
+        self._scanned.gone(resident)
 
     def reset(self) -> None:
         """The policy changed."""
@@ -145,7 +145,7 @@ class EvictionPlanner:
 
     def _latest(self) -> Census:
         """The census whose scan ended last."""
-        return max(self._surveyed, self._census, key=lambda one: one.found_at or 0)
+        return max(self._scanned, self._census, key=lambda one: one.found_at or 0)
 
     def _is_enough(self, size: int, files: int, moment: Moment, since: int | None) -> bool:
         pool = self._context.pool

@@ -24,12 +24,9 @@ from tierfs.metadata.reader import SnapshotReader
 from tierfs.policy.model import Policy
 from tierfs.tiering.heat import Heat
 from tierfs.tiering.heat_file import unpack_heat
-from tierfs.tiering.jobs import Kind
-from tierfs.tiering.ports import CatalogReader
-from tierfs.tiering.selection import Order, order_of, resident_of
-from tierfs.tiering.target import (
+from tierfs.tiering.model import (
     Evaluated,
-    PolicyEvaluator,
+    Kind,
     Reason,
     Target,
     due,
@@ -37,6 +34,9 @@ from tierfs.tiering.target import (
     on_flash,
     wants_mirror,
 )
+from tierfs.tiering.ports import CatalogReader
+from tierfs.tiering.selection import Order, order_of, resident_of
+from tierfs.tiering.target import PolicyEvaluator
 from tierfs.tiering.watermarks import Moment
 
 PAGE: Final = 1024

@@ -1,4 +1,4 @@
-"""What people asked for by hand: requests to move files, and pins that keep files on flash.
+"""What users ordered by hand: requests to move files, and pins that keep files on flash.
 
 Both are noted in the index by `tierfs pin`, `promote` and `demote`, or by virtual attributes, and
 work without a policy as well.
@@ -8,19 +8,29 @@ from __future__ import annotations
 
 import logging
 import stat
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeAlias
 
 from tierfs.common.extents import WHOLE_FILE
 from tierfs.common.units import DAY
 from tierfs.metadata.inodes import Inode
 from tierfs.metadata.pins_and_requests import Pin, Request
-from tierfs.tiering.context import REMEMBERED, Backoff, Context
-from tierfs.tiering.explain import misplaced, waiting
-from tierfs.tiering.jobs import Done, Job, Step
-from tierfs.tiering.promotion import AGAIN, REFUSED, SOON, PromotionPlanner
-from tierfs.tiering.selection import candidate_of
-from tierfs.tiering.state import Tally, Waiting
-from tierfs.tiering.target import Target, missing, on_flash
+from tierfs.tiering.context import REFUSED_REST, REMEMBERED, SHORT_REST, Backoff, Context
+from tierfs.tiering.model import (
+    UNPLACEABLE,
+    Bringing,
+    Done,
+    Job,
+    Kind,
+    Step,
+    Target,
+    Waiting,
+    misplaced,
+    missing,
+    on_flash,
+)
+from tierfs.tiering.selection import Candidate, candidate_of
+from tierfs.tiering.state import Tally
 from tierfs.tiering.watermarks import Moment
 
 log = logging.getLogger(__name__)
@@ -36,15 +46,19 @@ REST_S: Final = 5.0
 """A walk through pinned directories begins so long after the last one began, at the earliest."""
 
 
+Force: TypeAlias = Callable[[Candidate, Moment, Kind, Request], Bringing]
+
+
 class ManualPlanner:
     """Works off requests and pins in the order of inode numbers, round and round, a few at a time.
 
     What is done with is removed from the index at the end of a tick.
     """
 
-    def __init__(self, context: Context, promotion: PromotionPlanner) -> None:
+    def __init__(self, context: Context, force: Force) -> None:
+        """``force`` brings a file to flash that must come: `PromotionPlanner.force`."""
         self._context = context
-        self._promotion = promotion
+        self._force = force
         self._request = 0
         self._pin = 0
         self._settled: list[Request] = []
@@ -79,13 +93,13 @@ class ManualPlanner:
         if request is None or not done.ends_job:
             return
         if done.outcome == "changed":
-            self._context.later.later(request.ino, now + SOON, Waiting("backoff"))
+            self._context.later.later(request.ino, now + SHORT_REST, Waiting("backoff"))
             return
         if done.outcome == "no-room":
             log.warning("inode %d does not come to flash: there is no room", request.ino)
-            self._context.refused.later(request.ino, now + AGAIN, Waiting("room"))
+            self._context.refused.later(request.ino, now + REFUSED_REST, Waiting("room"))
         elif done.outcome == "error":
-            self._context.refused.later(request.ino, now + AGAIN, Waiting("error"))
+            self._context.refused.later(request.ino, now + REFUSED_REST, Waiting("error"))
         self._settle(request, now)
 
     def _settle(self, request: Request, now: int) -> None:
@@ -111,7 +125,7 @@ class ManualPlanner:
                 self._begin_one(request, inode, target, moment)
             what = misplaced(inode, target, request)
             if what is not None:
-                why = waiting(context, inode, target, request, moment.now)
+                why = context.waiting(inode, target, request, moment.now)
                 self.requests.count(0, why, what.bytes)
         self._settled.extend(wanted.values())  # there is no such file any longer
 
@@ -122,10 +136,10 @@ class ManualPlanner:
             self._settle(request, moment.now)
         elif size:
             candidate = candidate_of(inode, request.prefix, target, "by hand")
-            coming = self._promotion.force(candidate, moment, "hand", request)
-            if coming in REFUSED:
-                why = REFUSED[coming]
-                self._context.refused.later(inode.ino, moment.now + AGAIN, why)
+            coming = self._force(candidate, moment, "hand", request)
+            if coming in UNPLACEABLE:
+                why = UNPLACEABLE[coming]
+                self._context.refused.later(inode.ino, moment.now + REFUSED_REST, why)
                 what = "room" if why.reason == "room" else "inode"
                 log.warning("inode %d does not come to flash: there is no %s", inode.ino, what)
                 self._settle(request, moment.now)
@@ -195,5 +209,5 @@ class ManualPlanner:
         for inode, target in context.evaluator.evaluate(left, moment.now):
             if not self._waits(inode.ino, moment, context.backoff):
                 context.consider(inode, target, moment)
-            why = waiting(context, inode, target, None, moment.now)
+            why = context.waiting(inode, target, None, moment.now)
             tally.count(inode.size, why, missing(inode, target.prefix))

@@ -1,18 +1,26 @@
-"""What the engine needs of the filesystem below it, so that a test can stand in for that."""
+"""What the engine needs of the filesystem below it, so that a test can stand in for that.
+
+A `ScanCursor` goes through the files of a catalog, a few at a time.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from tierfs.fs.migration_plan import Migrated
-from tierfs.metadata.index import Index
 from tierfs.metadata.inodes import Inode
 from tierfs.metadata.pins_and_requests import Pin, Request
-from tierfs.metadata.reader import IndexReader
 from tierfs.storage.objects import Space
 from tierfs.tiering.heat import Row
+
+ROWS: Final = 128
+"""Rows fetched at a time, about: what a time limit may be overrun by."""
+
+LEAST_SPAN: Final = 64
+MOST_SPAN: Final = 16_384
+"""Inode numbers asked for at a time: where most are gone it takes many to find a few."""
 
 
 class CatalogReader(Protocol):
@@ -93,18 +101,34 @@ class Ports:
     """Files read, with reads and bytes, and files changed, since the last call."""
 
 
-class IndexCatalog(IndexReader):
-    """A `Catalog`: the index, read beside the writer and settled by it."""
+class ScanCursor:
+    """Goes through the files of the index in the order of numbers, round and round.
 
-    def __init__(self, index: Index) -> None:
-        super().__init__(index.path, read_only=index.read_only, prepare=index.store_deferred)
-        self._index = index
+    ``scans`` counts how often it came to the end of the table.
+    """
 
-    def settle(self, requests: Sequence[Request], ended: Sequence[Pin]) -> None:
-        """Remove requests that are done with, and pins that have ended; what is newer stays."""
-        with self._index.transaction():
-            for request in requests:
-                self._index.pins_and_requests.settle(request)
-            for pin in ended:
-                if self._index.pins_and_requests.pin_of(pin.ino) == pin:
-                    self._index.pins_and_requests.unpin(pin.ino)
+    def __init__(self, files: CatalogReader, *, on_flash: bool) -> None:
+        self._files = files
+        self._on_flash = on_flash
+        self._span = ROWS
+        self.after = 0
+        self.scans = 0
+
+    def rows(self) -> list[Inode]:
+        """The next few files, perhaps none."""
+        rows, self.after = self._files.files(self.after, self._span, on_flash=self._on_flash)
+        self.scans += self.after == 0
+        if len(rows) < ROWS // 4:
+            self._span = min(2 * self._span, MOST_SPAN)
+        elif len(rows) > 2 * ROWS:
+            self._span = max(self._span * ROWS // len(rows), LEAST_SPAN)
+        return rows
+
+    def restart(self) -> None:
+        """Begin a scan anew."""
+        self.after = 0
+
+    @property
+    def progress(self) -> float:
+        """How much of the present scan is done, 0 to 1, by inode numbers."""
+        return min(1.0, self.after / max(1, self._files.last_inode()))

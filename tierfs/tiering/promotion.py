@@ -1,46 +1,30 @@
-"""The promotion planner: who of those that ask comes to flash, and who goes for them.
+"""The promotion planner: which candidates come to flash, and which residents leave for them.
 
 A file becomes a candidate when it is read and the policy wants more of it on flash
-(`RecentActivity`), when a rule or a person pins it (`tierfs.tiering.context.Context.consider`), or
-when somebody asks for it (`tierfs.tiering.manual`). Candidates that were only read are weighed
-against what would go for them (`tierfs.tiering.replacement`); those that must come take the place
-of anything that may go. Where the coldest `WEIGHED` residents are not enough for one, others go
-piece by piece until there is room: a demand, which the eviction planner works off.
+(`tierfs.tiering.scanner.RecentActivity`), when a rule or a user pins it
+(`tierfs.tiering.context.Context.consider`), or when a user requests it (`tierfs.tiering.manual`).
+Candidates that were only read are weighed against what would leave for them
+(`tierfs.tiering.replacement`); those that must come take the place of anything that may leave.
+Where the coldest `WEIGHED` residents are not enough for one, others leave piece by piece until
+there is room: a demand, which the eviction planner works off.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
-from typing import Final, Literal
+from collections.abc import Sequence
+from typing import Final
 
 from tierfs.common.units import SECOND
 from tierfs.metadata.pins_and_requests import Request
-from tierfs.tiering.context import REMEMBERED, Context
+from tierfs.tiering.context import REFUSED_REST, REMEMBERED, Context
 from tierfs.tiering.eviction import EvictionPlanner
-from tierfs.tiering.heat import Row
-from tierfs.tiering.jobs import Kind
+from tierfs.tiering.model import UNPLACEABLE, Bringing, Kind, WaitReason
 from tierfs.tiering.replacement import admit
-from tierfs.tiering.selection import (
-    Candidate,
-    Resident,
-    Swap,
-    candidate_of,
-    forced,
-    promotions,
-)
-from tierfs.tiering.state import Waiting, WaitReason
-from tierfs.tiering.target import missing, on_flash
+from tierfs.tiering.selection import Candidate, Resident, Swap, forced, promotions
 from tierfs.tiering.watermarks import Moment
 
 MUST: Final = frozenset({"by hand", "pin", "pin by hand"})
 """Reasons for which everything that may go goes, however warm."""
-
-AGAIN: Final = 60 * SECOND
-"""A pin for which there is no room is tried again so much later."""
-
-SOON: Final = 5 * SECOND
-"""One whose turn came to nothing, since others took the room or were in use, so much later."""
 
 MOST_DECIDED: Final = 512
 """Files decided on in a tick."""
@@ -57,19 +41,6 @@ Where that is not enough, the coldest go piece by piece (`EvictionPlanner`) unti
 PATIENCE: Final = 600 * SECOND
 """So long room is made for a file that is read often."""
 
-PAGE: Final = 128
-BUDGET_S: Final = 0.02
-"""Of a tick, for files that were changed, and for those that were read."""
-
-Admission = Literal["begun", "making room", "no room", "no inodes"]
-"""What becomes of a file that must come."""
-
-REFUSED: Final[Mapping[Admission, Waiting]] = {
-    "no room": Waiting("room", stuck=True),
-    "no inodes": Waiting("inodes", stuck=True),
-}
-"""Why it does not come, where all that may go is not enough."""
-
 
 class PromotionPlanner:
     """Decides which of ``Context.candidates`` come."""
@@ -78,7 +49,7 @@ class PromotionPlanner:
         self._context = context
         self._eviction = eviction
         self._coldest: Sequence[Resident] | None = None
-        self._surveyed = 0
+        self._looked_at = 0
 
     def tick(self, moment: Moment) -> None:
         """Bring up what may come; the others are forgotten until they ask again."""
@@ -103,7 +74,7 @@ class PromotionPlanner:
 
     def force(
         self, candidate: Candidate, moment: Moment, kind: Kind, request: Request | None = None
-    ) -> Admission:
+    ) -> Bringing:
         """Bring a file up that must come."""
         room, files = self._headroom(moment)
         if self._coldest is None and (candidate.size > room or candidate.files > files):
@@ -126,15 +97,15 @@ class PromotionPlanner:
         if coming == "making room":
             # A pin by a rule would come up again with the next scan only.
             context.add_candidate(candidate)
-        elif coming in REFUSED:
-            context.backoff.later(candidate.ino, moment.now + AGAIN, REFUSED[coming])
+        elif coming in UNPLACEABLE:
+            context.backoff.later(candidate.ino, moment.now + REFUSED_REST, UNPLACEABLE[coming])
 
-    def _make_room(self, candidate: Candidate, room: int, files: int, moment: Moment) -> Admission:
+    def _make_room(self, candidate: Candidate, room: int, files: int, moment: Moment) -> Bringing:
         """Have others go piece by piece, if so much may go; what does not fit sends nobody off."""
         context = self._context
         known = context.demands.pop(candidate.ino, None)
         reason: WaitReason = "room" if candidate.size > room else "inodes"
-        refused: Admission = "no room" if reason == "room" else "no inodes"
+        refused: Bringing = "no room" if reason == "room" else "no inodes"
         if not context.evaluator.evicts or candidate.size > moment.levels.high:
             return refused
         size, taken = context.demanded(moment.now)
@@ -146,9 +117,9 @@ class PromotionPlanner:
             context.waiting_since.pop(next(iter(context.waiting_since)), None)
         since = context.waiting_since.setdefault(candidate.ino, moment.now)
         may = self._eviction.may_free(size, taken, since, moment.now)
-        if may is None and self._surveyed != moment.now:
-            self._surveyed = moment.now  # once a tick, whatever the number of files
-            self._eviction.look(max(0, size), max(0, taken), moment, survey_since=since)
+        if may is None and self._looked_at != moment.now:
+            self._looked_at = moment.now  # once a tick, whatever the number of files
+            self._eviction.look(max(0, size), max(0, taken), moment, known_since=since)
             may = self._eviction.may_free(size, taken, since, moment.now)
         if may:
             context.demand(candidate, moment.now, known.since if known else moment.now, reason)
@@ -232,77 +203,3 @@ class PromotionPlanner:
         if self._coldest is None:
             self._coldest = self._context.pool.coldest()[:WEIGHED]
         return self._coldest
-
-
-class RecentActivity:
-    """Files that were changed or read recently: they are evaluated soon, one by one.
-
-    What was read and lacks something on flash becomes a candidate. What was changed is considered
-    once it was left alone for a while.
-    """
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self._read: dict[int, None] = {}
-        self._complete: dict[int, None] = {}
-        """Files that have all on flash the policy may ever want there: reads change nothing."""
-
-    def observe(self, reads: Iterable[Row], changed: Iterable[int], now: int) -> None:
-        """Take note of a batch."""
-        context = self._context
-        changed = list(changed)
-        for ino in changed:
-            self._complete.pop(ino, None)
-            context.mirroring.forget(ino)
-        context.debounce.add(changed, now)
-        for ino, *_ in reads:
-            context.pool.forget(ino)
-            if ino not in self._complete:
-                _bounded_add(self._read, ino)
-
-    def tick(self, moment: Moment) -> None:
-        """Look at some of them."""
-        for look in (self._look_at_changed, self._look_at_read):
-            start = self._context.monotonic()
-            while look(moment) and self._context.monotonic() - start < BUDGET_S:
-                pass
-
-    def reset(self) -> None:
-        """The policy changed: what was enough may not be any longer."""
-        self._complete.clear()
-
-    def moved(self, ino: int) -> None:
-        """The file was moved, by whomever."""
-        self._complete.pop(ino, None)
-
-    def _look_at_changed(self, moment: Moment) -> bool:
-        """Consider a page of those that were left alone since; False: that was the last one."""
-        context = self._context
-        ready = context.debounce.ready(moment.now, PAGE)
-        found = set()
-        for inode, target in context.evaluated(ready, moment.now):
-            found.add(inode.ino)
-            context.consider(inode, target, moment)
-        for ino in set(ready) - found:
-            context.heat.forget(ino)
-            context.pool.forget(ino)
-        return len(ready) == PAGE
-
-    def _look_at_read(self, moment: Moment) -> bool:
-        """Let a page of files ask for what they miss; likewise."""
-        context, some = self._context, list(islice(self._read, PAGE))
-        for ino in some:
-            del self._read[ino]
-        for inode, target in context.evaluated(some, moment.now):
-            if missing(inode, target.prefix):
-                if not context.backoff.holds(inode.ino, moment.now):
-                    context.add_candidate(candidate_of(inode, target.prefix, target, target.reason))
-            elif inode.size and on_flash(inode) >= min(inode.size, target.most):
-                _bounded_add(self._complete, inode.ino)
-        return len(some) == PAGE
-
-
-def _bounded_add(known: dict[int, None], ino: int) -> None:
-    if ino not in known and len(known) >= REMEMBERED:
-        del known[next(iter(known))]
-    known[ino] = None

@@ -14,13 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 from tierfs.common.units import KIB, SECOND
+from tierfs.policy.model import Evict
 from tierfs.tiering.heat import PATIENCE, Heat, candidate_interval, resident_interval
-
-Evict: TypeAlias = Literal["heat", "lru", "never"]
-"""How a file is chosen: as `tierfs.policy.model.Evict` says."""
 
 MARGIN: Final = 1.5
 """A file that asks to come in must be worth so many times what goes for it.
@@ -79,14 +77,14 @@ class Worth(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Admission:
     """Whether a file comes in, and which go first."""
 
     admit: bool
     evict: tuple[Item, ...] = ()
 
 
-REFUSED: Final = Verdict(admit=False)
+REFUSED: Final = Admission(admit=False)
 
 
 def resident_worth(heat: Heat, item: Item, now: int) -> Worth:
@@ -126,14 +124,14 @@ def enough(coldest: Iterable[Item], size: int) -> tuple[Item, ...]:
 
 def admit(
     heat: Heat, item: Item, room: int, coldest: Sequence[Item], now: int, *, written: bool = False
-) -> Verdict:
+) -> Admission:
     """Whether a file that was just read, or ``written``, is kept on flash with ``room`` bytes free.
 
     ``coldest`` is what may go for it, the first one first.
     """
     needed = item.size - room
     if needed <= 0:
-        return Verdict(admit=True)
+        return Admission(admit=True)
     going = enough(coldest, needed)
     freed = sum(one.size for one in going)
     if freed < needed:
@@ -149,7 +147,7 @@ def admit(
     )
     share = max(item.size / freed, LEAST_SHARE)
     enough_gained = mine.density * item.size > MARGIN * share * lost
-    return Verdict(admit=True, evict=going) if enough_gained else REFUSED
+    return Admission(admit=True, evict=going) if enough_gained else REFUSED
 
 
 def _yields(one: Item, worth: Worth, item: Item, *, written: bool) -> bool:

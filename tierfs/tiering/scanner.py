@@ -1,30 +1,27 @@
-"""Scans of the index, a little at a time, whatever the number of files.
+"""Which files the engine looks at: all of them in scans of the index, and soon those just used.
 
-The `Scanner` goes through all files. On its way it counts what may go from flash (`Census`), and
-what is not where it belongs. `ScanCursor` remembers where a scan is. `Exposure` looks for the
-oldest file that only flash has.
+The `Scanner` goes through all files, a little at a time, whatever their number. On its way it
+counts what may leave flash (`Census`) and what is misplaced. `RecentActivity` has files that were
+changed or read looked at soon. `Exposure` looks for the oldest file that only flash has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from itertools import islice
+from typing import Final
 
-from tierfs.metadata.inodes import Inode
-from tierfs.tiering.context import MOST_CANDIDATES, Context
-from tierfs.tiering.explain import misplaced, waiting
-from tierfs.tiering.jobs import MOST_JOBS
-from tierfs.tiering.ports import CatalogReader
-from tierfs.tiering.selection import Resident
+from tierfs.tiering.context import MOST_CANDIDATES, REMEMBERED, Context
+from tierfs.tiering.heat import Row
+from tierfs.tiering.model import misplaced, missing, on_flash
+from tierfs.tiering.mover import MOST_JOBS
+from tierfs.tiering.ports import ROWS, CatalogReader, ScanCursor
+from tierfs.tiering.selection import Census, candidate_of
 from tierfs.tiering.state import Tally
 from tierfs.tiering.watermarks import Moment
 
-ROWS: Final = 128
-"""Rows fetched at a time, about: what a time limit may be overrun by."""
-
-LEAST_SPAN: Final = 64
-MOST_SPAN: Final = 16_384
-"""Inode numbers asked for at a time: where most are gone it takes many to find a few."""
+PAGE: Final = 128
+"""Files that were changed or read, looked at at a time."""
 
 BUDGET_S: Final = 0.02
 """Of a tick: a fiftieth of a processor, whatever the number of files."""
@@ -38,7 +35,7 @@ EXPOSURE_SPAN: Final = 16_384
 
 
 class Scanner:
-    """Lets every file come up now and then, for what is due without anybody asking.
+    """Looks at every file from time to time, for moves that are due without a read or a request.
 
     Goes through the whole index, as fast as the mover follows.
     """
@@ -99,7 +96,7 @@ class Scanner:
             # Pins by hand are counted by the planner of what people ask for.
             if target.reason == "pin by hand" or (what is None and not target.pinned):
                 continue
-            why = waiting(context, inode, target, None, moment.now) if what else None
+            why = context.waiting(inode, target, None, moment.now) if what else None
             tally = self.pins if target.pinned else self.others
             tally.count(min(inode.size, target.prefix), why, what.bytes if what else 0)
 
@@ -109,108 +106,6 @@ class Scanner:
         candidates = MOST_CANDIDATES - len(context.candidates)
         room = min(candidates, context.mover.queue.room("demote"))
         return room >= min(ROWS, MOST_JOBS // 2) and not context.mirroring.is_full
-
-
-class ScanCursor:
-    """Goes through the files of the index in the order of numbers, round and round.
-
-    ``scans`` counts how often it came to the end of the table.
-    """
-
-    def __init__(self, files: CatalogReader, *, on_flash: bool) -> None:
-        self._files = files
-        self._on_flash = on_flash
-        self._span = ROWS
-        self.after = 0
-        self.scans = 0
-
-    def rows(self) -> list[Inode]:
-        """The next few files, perhaps none."""
-        rows, self.after = self._files.files(self.after, self._span, on_flash=self._on_flash)
-        self.scans += self.after == 0
-        if len(rows) < ROWS // 4:
-            self._span = min(2 * self._span, MOST_SPAN)
-        elif len(rows) > 2 * ROWS:
-            self._span = max(self._span * ROWS // len(rows), LEAST_SPAN)
-        return rows
-
-    def restart(self) -> None:
-        """Begin a scan anew."""
-        self.after = 0
-
-    @property
-    def progress(self) -> float:
-        """How much of the present scan is done, 0 to 1, by inode numbers."""
-        return min(1.0, self.after / max(1, self._files.last_inode()))
-
-
-class Evictable(NamedTuple):
-    """What may go from flash: bytes, and inodes of it."""
-
-    bytes: int
-    files: int
-
-
-class Census:
-    """What may go, by class, as the last whole scan found it.
-
-    ``found_at`` is when that scan ended, in nanoseconds since the epoch, and ``began_at`` a time
-    before it began; None: not yet, or not known.
-    """
-
-    def __init__(self) -> None:
-        self._counting: dict[int, Evictable] = {}
-        self._found: dict[int, Evictable] = {}
-        self.found_at: int | None = None
-        self.began_at: int | None = None
-
-    def count(self, residents: Iterable[Resident]) -> None:
-        """Met in this scan."""
-        for resident in residents:
-            _add(self._counting, resident.item.rank, resident.here, 1)
-
-    def end_scan(self, now: int) -> None:
-        """The scan is complete."""
-        self._found, self._counting = self._counting, {}
-        self.began_at, self.found_at = self.found_at, now
-
-    def gone(self, resident: Resident) -> None:
-        """It was evicted; whether this scan had counted it is not known: rather too little."""
-        for sums in (self._found, self._counting):
-            if resident.item.rank in sums:
-                _add(sums, resident.item.rank, -resident.item.size, -resident.files)
-
-    @property
-    def evictable(self) -> Evictable:
-        """What was found by the last whole scan, or by now in this one, whichever is more."""
-        found, counting = (list(sums.values()) for sums in (self._found, self._counting))
-        return Evictable(
-            max(sum(one.bytes for one in found), sum(one.bytes for one in counting)),
-            max(sum(one.files for one in found), sum(one.files for one in counting)),
-        )
-
-    def highest_rank(self, needed: int, files: int = 0) -> int | None:
-        """The highest class that must give something for ``needed`` bytes and ``files`` inodes.
-
-        None: not known yet.
-        """
-        if self.found_at is None:
-            return None
-        for rank in sorted(self._found):
-            needed -= max(0, self._found[rank].bytes)
-            files -= max(0, self._found[rank].files)
-            if needed <= 0 and files <= 0:
-                return rank
-        return max(self._found, default=0)
-
-    def clear(self) -> None:
-        """The policy changed: its classes mean something else."""
-        self._counting, self._found, self.found_at, self.began_at = {}, {}, None, None
-
-
-def _add(sums: dict[int, Evictable], rank: int, size: int, files: int) -> None:
-    before = sums.get(rank, Evictable(0, 0))
-    sums[rank] = Evictable(before.bytes + size, before.files + files)
 
 
 class Exposure:
@@ -239,3 +134,77 @@ class Exposure:
             self._oldest = found if self._oldest is None else min(found, self._oldest)
         if self._after == 0:
             self.since = self._oldest
+
+
+class RecentActivity:
+    """Files that were changed or read recently: they are evaluated soon, one by one.
+
+    What was read and lacks something on flash becomes a candidate. What was changed is considered
+    once it was left alone for a while.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._read: dict[int, None] = {}
+        self._complete: dict[int, None] = {}
+        """Files that have all on flash the policy may ever want there: reads change nothing."""
+
+    def observe(self, reads: Iterable[Row], changed: Iterable[int], now: int) -> None:
+        """Take note of a batch."""
+        context = self._context
+        changed = list(changed)
+        for ino in changed:
+            self._complete.pop(ino, None)
+            context.mirroring.forget(ino)
+        context.debounce.add(changed, now)
+        for ino, *_ in reads:
+            context.pool.forget(ino)
+            if ino not in self._complete:
+                _bounded_add(self._read, ino)
+
+    def tick(self, moment: Moment) -> None:
+        """Look at some of them."""
+        for look in (self._look_at_changed, self._look_at_read):
+            start = self._context.monotonic()
+            while look(moment) and self._context.monotonic() - start < BUDGET_S:
+                pass
+
+    def reset(self) -> None:
+        """The policy changed: what was enough may not be any longer."""
+        self._complete.clear()
+
+    def moved(self, ino: int) -> None:
+        """The file was moved."""
+        self._complete.pop(ino, None)
+
+    def _look_at_changed(self, moment: Moment) -> bool:
+        """Consider a page of those that were left alone since; False: that was the last one."""
+        context = self._context
+        ready = context.debounce.ready(moment.now, PAGE)
+        found = set()
+        for inode, target in context.evaluated(ready, moment.now):
+            found.add(inode.ino)
+            context.consider(inode, target, moment)
+        for ino in set(ready) - found:
+            context.heat.forget(ino)
+            context.pool.forget(ino)
+        return len(ready) == PAGE
+
+    def _look_at_read(self, moment: Moment) -> bool:
+        """Let a page of files ask for what they miss; likewise."""
+        context, some = self._context, list(islice(self._read, PAGE))
+        for ino in some:
+            del self._read[ino]
+        for inode, target in context.evaluated(some, moment.now):
+            if missing(inode, target.prefix):
+                if not context.backoff.holds(inode.ino, moment.now):
+                    context.add_candidate(candidate_of(inode, target.prefix, target, target.reason))
+            elif inode.size and on_flash(inode) >= min(inode.size, target.most):
+                _bounded_add(self._complete, inode.ino)
+        return len(some) == PAGE
+
+
+def _bounded_add(known: dict[int, None], ino: int) -> None:
+    if ino not in known and len(known) >= REMEMBERED:
+        del known[next(iter(known))]
+    known[ino] = None

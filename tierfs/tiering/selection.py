@@ -1,8 +1,9 @@
-"""Who comes to flash and who goes: pure choices among candidates and residents.
+"""Which files come to flash and which leave: pure choices among candidates and residents.
 
 A `Candidate` is a file that asks for flash: it was read, is pinned, or somebody asked for it. A
 `Resident` is one that may go. Nothing is sorted but the residents in the `EvictionPool`, which
-remembers a bounded number: the coldest of all that were come across. The order is that of
+remembers a bounded number: the coldest of all that were found. A `Census` counts how much may go
+in all. The order is that of
 `tierfs.tiering.replacement.Worth`: lower classes first, then what nothing is expected of, then what
 is read least for its size.
 
@@ -19,10 +20,10 @@ from typing import Final, NamedTuple, TypeAlias
 
 from tierfs.metadata.inodes import Inode
 from tierfs.metadata.pins_and_requests import Request
+from tierfs.policy.model import Evict
 from tierfs.tiering.heat import Heat
-from tierfs.tiering.jobs import Job, Kind, Step
-from tierfs.tiering.replacement import Evict, Item, admit, resident_worth
-from tierfs.tiering.target import Reason, Target, is_quiet, missing, on_flash
+from tierfs.tiering.model import Job, Kind, Reason, Step, Target, is_quiet, missing, on_flash
+from tierfs.tiering.replacement import Item, admit, resident_worth
 
 POOL_SIZE: Final = 4096
 """Residents that the pool remembers."""
@@ -137,6 +138,75 @@ def victims(
     return chosen
 
 
+class Evictable(NamedTuple):
+    """What may go from flash: bytes, and inodes of it."""
+
+    bytes: int
+    files: int
+
+
+class Census:
+    """What may go, by class, as the last whole scan found it.
+
+    ``found_at`` is when that scan ended, in nanoseconds since the epoch, and ``began_at`` a time
+    before it began; None: not yet, or not known.
+    """
+
+    def __init__(self) -> None:
+        self._counting: dict[int, Evictable] = {}
+        self._found: dict[int, Evictable] = {}
+        self.found_at: int | None = None
+        self.began_at: int | None = None
+
+    def count(self, residents: Iterable[Resident]) -> None:
+        """Met in this scan."""
+        for resident in residents:
+            _add(self._counting, resident.item.rank, resident.here, 1)
+
+    def end_scan(self, now: int) -> None:
+        """The scan is complete."""
+        self._found, self._counting = self._counting, {}
+        self.began_at, self.found_at = self.found_at, now
+
+    def gone(self, resident: Resident) -> None:
+        """It was evicted; whether this scan had counted it is not known: rather too little."""
+        for sums in (self._found, self._counting):
+            if resident.item.rank in sums:
+                _add(sums, resident.item.rank, -resident.item.size, -resident.files)
+
+    @property
+    def evictable(self) -> Evictable:
+        """What was found by the last whole scan, or by now in this one, whichever is more."""
+        found, counting = (list(sums.values()) for sums in (self._found, self._counting))
+        return Evictable(
+            max(sum(one.bytes for one in found), sum(one.bytes for one in counting)),
+            max(sum(one.files for one in found), sum(one.files for one in counting)),
+        )
+
+    def highest_rank(self, needed: int, files: int = 0) -> int | None:
+        """The highest class that must give something for ``needed`` bytes and ``files`` inodes.
+
+        None: not known yet.
+        """
+        if self.found_at is None:
+            return None
+        for rank in sorted(self._found):
+            needed -= max(0, self._found[rank].bytes)
+            files -= max(0, self._found[rank].files)
+            if needed <= 0 and files <= 0:
+                return rank
+        return max(self._found, default=0)
+
+    def clear(self) -> None:
+        """The policy changed: its classes mean something else."""
+        self._counting, self._found, self.found_at, self.began_at = {}, {}, None, None
+
+
+def _add(sums: dict[int, Evictable], rank: int, size: int, files: int) -> None:
+    before = sums.get(rank, Evictable(0, 0))
+    sums[rank] = Evictable(before.bytes + size, before.files + files)
+
+
 class Candidate(NamedTuple):
     """A file asks for ``size`` more bytes of flash, so that its P becomes ``prefix``.
 
@@ -217,11 +287,11 @@ def promotions(
         crowded = candidate.files > files
         # Where inodes are short a file goes whole: its head alone would keep the inode.
         leaving = [one.off() for one in others] if crowded else others
-        verdict = admit(
+        admission = admit(
             heat, candidate.item, 0 if crowded else room, [one.item for one in leaving], now
         )
-        if verdict.admit and not (crowded and not verdict.evict):
-            going = len(verdict.evict)  # the first of those left
+        if admission.admit and not (crowded and not admission.evict):
+            going = len(admission.evict)  # the first of those left
             swap = Swap(candidate, tuple(leaving[:going]))
             left = others[going:]
             room -= swap.grows

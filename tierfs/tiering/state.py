@@ -1,34 +1,15 @@
-"""What the engine tells of itself: its state, sums since the mount, and why files wait."""
+"""What the engine tells of itself: its state, and sums over files and since the mount."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple, TypeAlias, get_args
+from typing import Final, NamedTuple, TypeAlias
 
 from tierfs.common.metrics import Metrics
 from tierfs.common.units import SECOND
-from tierfs.tiering.jobs import KINDS, Done, Kind
-
-WaitReason: TypeAlias = Literal["room", "inodes", "window", "rate", "backoff", "closed", "error"]
-"""``room``, ``inodes``: flash has no bytes, or no inodes, to spare. ``window``: ``mover.window`` is
-closed. ``rate``: it is queued or under way, and the mover does as much at a time as it may.
-``backoff``: it was changed a moment ago, or while it was moved. ``closed``: nothing is moved, since
-the mount is read-only or too many moves failed. ``error``: moving it failed, which the log tells.
-"""
-
-REASONS: Final[tuple[WaitReason, ...]] = get_args(WaitReason)
-
-
-class Waiting(NamedTuple):
-    """Why one file waits. ``stuck``: not until something else changes, as when pins exceed flash.
-
-    Then all that may leave flash does not make enough room, or the file is larger than flash.
-    """
-
-    reason: WaitReason
-    stuck: bool = False
+from tierfs.tiering.model import KINDS, REASONS, Done, Kind, Waiting, WaitReason
 
 
 class Sum(NamedTuple):

@@ -1,67 +1,21 @@
-"""Where the policy wants a file: its target placement, and what follows from it.
+"""The policy evaluator: where the policy wants a file.
 
-A `Target` is made of the decision of the policy (`tierfs.policy`) and of the file's reads. What it
-calls for is told by pure functions over a row of the index and its target: `due`, `missing`,
-`wants_mirror`. `PolicyEvaluator` finds the targets of many rows.
+A target follows from the decision of the policy (`tierfs.policy.model`) and the reads of the file.
+`PolicyEvaluator` finds the targets of many rows of the index.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from os import fsdecode
-from typing import Final, Literal, NamedTuple, TypeAlias
 
-from tierfs.common.extents import WHOLE_FILE
 from tierfs.common.units import SECOND
 from tierfs.metadata.inodes import Inode
 from tierfs.policy.match import Facts, conditions_of
 from tierfs.policy.model import Decider, Decision, Policy
 from tierfs.tiering.heat import MOST_INTERVALS, Heat
+from tierfs.tiering.model import LEFT_ALONE, Evaluated, Reason, Target, pinned_by_hand
 from tierfs.tiering.ports import CatalogReader
-from tierfs.tiering.replacement import Evict
-
-DEBOUNCE: Final = 5 * SECOND
-"""A file that was changed within so many nanoseconds is not moved: it is about to change again."""
-
-Reason = Literal["by hand", "pin by hand", "pin", "promote", "head", "head: none", "full", "mirror"]
-"""Why a file is moved, as reports and metrics call it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """``prefix`` is the P that the file should have, ``head`` the least that it falls back to.
-
-    ``most`` is the largest P that the policy may ever want for it; ``reason`` says why
-    ``prefix`` is what it is.
-    """
-
-    rule: str | None
-    prefix: int
-    head: int
-    most: int
-    pinned: bool
-    mirror: bool
-    evict: Evict
-    rank: int
-    reason: Reason
-    at_sync: bool = False
-    """Whether what was synced must be on disk as well."""
-
-
-LEFT_ALONE: Final = Target(None, 0, 0, WHOLE_FILE, False, False, "never", 0, "head")  # noqa: FBT003
-"""The target without a policy: nothing moves by itself."""
-
-
-Evaluated: TypeAlias = tuple[Inode, Target]
-"""A file, and where the policy wants it."""
-
-
-class Due(NamedTuple):
-    """A move that is called for whether or not anybody reads the file."""
-
-    prefix: int
-    reason: Reason
 
 
 def target_of(decision: Decision, reads: Callable[[int], int | None]) -> Target:
@@ -83,51 +37,6 @@ def target_of(decision: Decision, reads: Callable[[int], int | None]) -> Target:
         reason=reason,
         at_sync=settings.mirror == "sync",
     )
-
-
-def pinned_by_hand(target: Target) -> Target:
-    """The target for a file that somebody pinned: all of it."""
-    return Target(
-        target.rule,
-        WHOLE_FILE,
-        WHOLE_FILE,
-        WHOLE_FILE,
-        pinned=True,
-        mirror=target.mirror,
-        evict=target.evict,
-        rank=target.rank,
-        reason="pin by hand",
-        at_sync=target.at_sync,
-    )
-
-
-def on_flash(inode: Inode) -> int:
-    """Bytes of the file that are on flash."""
-    return min(inode.size, inode.prefix)
-
-
-def missing(inode: Inode, prefix: int) -> int:
-    """Bytes that must come to flash for this prefix."""
-    return max(0, min(inode.size, prefix) - on_flash(inode))
-
-
-def is_quiet(inode: Inode, now: int) -> bool:
-    """Whether the file was left alone for a while; a change time in the future says nothing."""
-    return not 0 <= now - inode.ctime < DEBOUNCE
-
-
-def due(inode: Inode, target: Target) -> Due | None:
-    """The move that the target calls for without a read: a pin, or ``head: none``."""
-    if target.pinned and missing(inode, target.head):
-        return Due(target.head, target.reason)
-    if target.prefix == 0 and target.reason == "head: none" and on_flash(inode):
-        return Due(0, "head: none")
-    return None
-
-
-def wants_mirror(inode: Inode, target: Target) -> bool:
-    """Whether the file's head is to be copied to disk."""
-    return target.mirror and not inode.mirrored and on_flash(inode) > 0
 
 
 class RowFacts(Facts):

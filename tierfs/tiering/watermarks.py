@@ -6,8 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from tierfs.fs.allocation import Limits
-from tierfs.policy.model import Flash, Policy
+from tierfs.policy.model import Flash
 from tierfs.storage.objects import Space
 
 MOST_RESERVED: Final = 2
@@ -46,12 +45,6 @@ def inode_levels(levels: Levels, capacity: int, files: int) -> Levels:
     if not files or not capacity:
         return UNLIMITED
     return Levels(round(files * levels.high / capacity), round(files * levels.low / capacity))
-
-
-def limits_of(policy: Policy) -> Limits:
-    """Where first bytes go under a policy; ``share`` of it is the room that tierfs sees."""
-    flash = policy.flash
-    return Limits(policy.defaults.head, flash.reserve, flash.high_watermark, flash.capacity)
 
 
 def levels_of(flash: Flash, capacity: int) -> Levels:

@@ -61,7 +61,7 @@ struct cache {
     size_t forgotten_room;
     _Atomic size_t forgotten_count; /* read without the lock, to see that there is none */
     uint32_t era;                   /* grows when any inode may have a recipient that is not known */
-    uint32_t ghosts[GHOSTS];        /* fingerprints of inodes that were evicted lately */
+    uint32_t ghosts[GHOSTS];        /* fingerprints of inodes that were evicted recently */
 };
 
 inode *tfs_find_inode(const cache *c, uint64_t ino);

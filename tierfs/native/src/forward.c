@@ -300,7 +300,7 @@ int tfs_forward_take_reply(forward *f, worker *leader) {
     while (size < 0 && errno == EINTR);
     if (size <= 0)
         return size < 0 && errno == EAGAIN ? 0 : -1;
-    /* Whoever sent the request is done with it, before the reply is put where it was (uring.c). */
+    /* The thread that sent the request is done with it, before the reply is put where it was (uring.c). */
     pthread_mutex_lock(&f->sending);
     pthread_mutex_unlock(&f->sending);
     if ((size_t)size >= sizeof(struct fuse_out_header))

@@ -69,7 +69,7 @@ static void router_dealloc(PyObject *self) {
     Py_DECREF(type);
 }
 
-/* The device is closed as well: nobody else would, and who has mounted it would wait for ever. */
+/* The device is closed as well: nobody else would, and the process that mounted it would wait without end. */
 static PyObject *failed_start(router *r, int device, int ended) {
     PyErr_SetFromErrno(PyExc_OSError);
     r->device.fd = device;

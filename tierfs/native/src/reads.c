@@ -2,10 +2,11 @@
 
    Why a read is right that races with a change of the file, without any lock on the file:
 
-   * A write or truncation of the same bytes: the kernel keeps a folio locked during a READ into it, and during a
-     WRITE of a part of it; one that is written whole counts as up to date before the WRITE is sent, and needs no
-     READ (fuse_fill_write_pages, fs/fuse/file.c). So for cached I/O the two do not overlap. For
-     O_DIRECT POSIX lets a read that overlaps a write return old, new or mixed bytes.
+   * A write of the same bytes: the kernel keeps a folio locked while a READ fills it (read_folio in
+     Documentation/filesystems/vfs.rst), and until the end of a WRITE where it was not up to date and is written
+     in part. Where it is written whole, or was up to date before, it is so before the WRITE is sent, and needs
+     no READ (fuse_fill_write_pages in fs/fuse/file.c). So for cached I/O the two do not overlap. For O_DIRECT
+     POSIX lets a read that overlaps a write return old, new or mixed bytes.
    * A move between the tiers (new prefix): the mover copies, syncs and commits; the cache gets the new
      prefix with a new version, and only then frees the source. Bytes were read before the version
      was checked again; if it is still the same then, nothing had been freed when they were read.

@@ -12,7 +12,8 @@ from tierfs.policy.match import Facts, conditions_of
 from tierfs.policy.model import Decision, Policy, decide
 from tierfs.tiering.access_log import FileFacts, Use
 from tierfs.tiering.heat import Heat
-from tierfs.tiering.target import Target, last_read, reads_within, target_of
+from tierfs.tiering.model import Target
+from tierfs.tiering.target import last_read, reads_within, target_of
 
 VALID: Final = 60 * SECOND
 """A decision that depends on time is made again after so many nanoseconds, and when it is read."""

@@ -15,12 +15,13 @@ from random import Random
 from typing import Final
 
 from tierfs.common.units import SECOND
-from tierfs.fs.allocation import is_short, share
+from tierfs.fs.allocation import is_short, limits_of, share
 from tierfs.metadata.inodes import Inode
 from tierfs.policy.model import Policy
 from tierfs.storage.objects import Space
 from tierfs.tiering.access_log import Beginning, FileFacts, Gone, Line, Recording, Use
 from tierfs.tiering.heat import Heat
+from tierfs.tiering.model import DEBOUNCE, Target, due, missing, on_flash, wants_mirror
 from tierfs.tiering.replay.flash import Allowance, FilesOnFlash, Ledger, answered
 from tierfs.tiering.replay.logged_files import LoggedFiles
 from tierfs.tiering.selection import (
@@ -34,8 +35,7 @@ from tierfs.tiering.selection import (
     resident_of,
     victims,
 )
-from tierfs.tiering.target import DEBOUNCE, Target, due, missing, on_flash, wants_mirror
-from tierfs.tiering.watermarks import levels_of, limits_of
+from tierfs.tiering.watermarks import levels_of
 
 KNOWN: Final = 2**19
 """Files that the heat table has room for."""
