@@ -17,7 +17,12 @@ __all__ = ["home"]
 def test_its_own_name_is_synced(home: Path) -> None:
     recorded = FaultyOs()
     ObjectStore("flash", home / "heads", recorded).close()
-    assert recorded.labels == ["flash.open", "flash.fsync_directory"]
+    assert recorded.labels == [
+        "flash.open_parent",
+        "flash.mkdir",
+        "flash.open",
+        "flash.fsync_directory",
+    ]
 
 
 def test_it_is_synced_again_when_that_failed(home: Path) -> None:

@@ -117,6 +117,11 @@ def _splice(fd: int, data: PipedBuffer, offset: int) -> int:
     return data.splice(fd, offset)
 
 
+def _rmdir(path: str, root: int) -> None:
+    with parent_beneath(path, dir_fd=root) as (above, name):
+        os.rmdir(name, dir_fd=above)
+
+
 class _Open:
     """An open descriptor, for a block; a generator would cost a microsecond more each time.
 
@@ -147,6 +152,8 @@ class _Calls:
         self.other = os_.call
         self.open = labelled("open", open_sized)
         self.open_directory = labelled("open", open_beneath)
+        self.open_parent = labelled("open_parent", os.open)
+        self.open_group = labelled("open_group", open_beneath)
         self.pread = labelled("pread", os.pread)
         self.fadvise = labelled("fadvise", os.posix_fadvise)
         self.pwrite = labelled("pwrite", os.pwrite)
@@ -161,6 +168,9 @@ class _Calls:
         self.fstat = labelled("stat", os.fstat)
         self.pieces = labelled("lseek", _pieces)
         self.mkdir = labelled("mkdir", mkdir_beneath)
+        self.mkdir_root = labelled("mkdir", os.mkdir)
+        self.rmdir = labelled("rmdir", _rmdir)
+        self.listdir = labelled("listdir", os.listdir)
         self.set_aside = labelled("set_aside", set_aside)
         self.statvfs = labelled("statvfs", os.fstatvfs)
         self.syncfs = labelled("syncfs", sync_filesystem)
@@ -192,7 +202,7 @@ class Removal:
     def _enter(self, ino: int) -> None:
         above = directory_path(ino)
         with suppress(FileNotFoundError):
-            self._above = open_beneath(above, PATH_DIRECTORY, dir_fd=self._root)
+            self._above = self._calls.open_group(above, PATH_DIRECTORY, dir_fd=self._root)
         self._group = ino >> FILES_PER_DIRECTORY_BITS
 
     def _leave(self) -> None:
@@ -217,6 +227,8 @@ class ObjectStore:
         self.in_memory = is_in_memory(self._directory)
         """Whether nothing waits for a device."""
         self._knows_nowait = True
+        self._unsynced_parents: set[str] = set()
+        """Directories with a new one in them that is neither durable nor removed again."""
 
     @property
     def directory(self) -> int:
@@ -360,7 +372,7 @@ class ObjectStore:
             directory = directory_path(group << bits)
             try:
                 with self._open_directory(directory) as fd:
-                    names = os.listdir(fd)
+                    names = self._calls.listdir(fd)
             except FileNotFoundError:
                 continue
             for name in names:
@@ -462,6 +474,9 @@ class ObjectStore:
 
     def sync_name(self, ino: int) -> None:
         """Make the name of an object that was made survive a power cut."""
+        for parent in tuple(self._unsynced_parents):
+            self._sync_directory(parent)
+            self._unsynced_parents.discard(parent)
         self._sync_directory(directory_path(ino))
 
     def flush(self) -> None:
@@ -504,10 +519,10 @@ class ObjectStore:
 
         The directory's own name, which the first mount makes, is made durable.
         """
-        above = os.open(self.root.parent, DIRECTORY | os.O_CLOEXEC)
+        above = self._calls.open_parent(self.root.parent, DIRECTORY | os.O_CLOEXEC)
         try:
             with suppress(FileExistsError):
-                os.mkdir(self.root.name, DIRECTORY_MODE, dir_fd=above)
+                self._calls.mkdir_root(self.root.name, DIRECTORY_MODE, dir_fd=above)
             opened = self._calls.open_directory(self.root.name, DIRECTORY, dir_fd=above)
             try:
                 self._calls.fsync_directory(above)
@@ -590,12 +605,17 @@ class ObjectStore:
                 self._sync_made(parent, name)
 
     def _sync_made(self, parent: str, name: str) -> None:
-        """Sync the entry of a new directory; when that fails, the next attempt makes it again."""
+        """Sync the entry of a new directory; when that fails, the next attempt makes it again.
+
+        Where it cannot be removed for that, it is synced with the name of the next object.
+        """
         try:
             self._sync_directory(parent)
         except OSError:
-            with suppress(OSError), parent_beneath(name, dir_fd=self._directory) as (above, last):
-                os.rmdir(last, dir_fd=above)
+            try:
+                self._calls.rmdir(name, self._directory)
+            except OSError:
+                self._unsynced_parents.add(parent)
             raise
 
     def _sync_directory(self, path: str) -> None:

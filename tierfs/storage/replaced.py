@@ -81,14 +81,17 @@ class ReplacedObjects:
         self._store = store
         self._rename = os_.bound(f"{store.name}.rename", os.rename)
         self._unlink = os_.bound(f"{store.name}.unlink_replaced", os.unlink)
+        self._listdir = os_.bound(f"{store.name}.list_replaced", os.listdir)
         self._directory = -1
-        tier = os.open(store.root.parent, DIRECTORY | os.O_CLOEXEC)
+        label = f"{store.name}.open_replaced"
+        tier = os_.call(label, os.open, store.root.parent, DIRECTORY | os.O_CLOEXEC)
         try:
             if not read_only:
                 with suppress(FileExistsError):
-                    os.mkdir(REPLACED, DIRECTORY_MODE, dir_fd=tier)
+                    name = f"{store.name}.mkdir_replaced"
+                    os_.call(name, os.mkdir, REPLACED, DIRECTORY_MODE, dir_fd=tier)
             with suppress(FileNotFoundError):
-                self._directory = open_beneath(REPLACED, DIRECTORY, dir_fd=tier)
+                self._directory = os_.call(label, open_beneath, REPLACED, DIRECTORY, dir_fd=tier)
         finally:
             os.close(tier)
 
@@ -101,7 +104,7 @@ class ReplacedObjects:
         """What there is, in the order of the inodes; nothing else is looked at."""
         if self._directory < 0:
             return []
-        return sorted(filter(None, map(_replaced, os.listdir(self._directory))))
+        return sorted(filter(None, map(_replaced, self._listdir(self._directory))))
 
     def replace(self, each: Replaced) -> None:
         """Take the object of the inode out of the store; no object is fine."""
