@@ -15,8 +15,8 @@ from trio.testing import MockClock
 from tests.guards.logs import ExpectLog
 from tierfs.common.errors import FsError
 from tierfs.common.metrics import Metrics
+from tierfs.daemon.background import MAX_PAUSE_S, BackgroundTasks
 from tierfs.daemon.logs import start_logging
-from tierfs.daemon.supervision import MAX_PAUSE_S, Supervisor
 from tierfs.policy.volume_file import LogSettings
 
 pytestmark = pytest.mark.once
@@ -34,7 +34,7 @@ def failures(metrics: Metrics, task: str) -> float:
 def test_a_task_that_fails_is_begun_again(error: Exception, expect_log: ExpectLog) -> None:
     expect_log("in the background, probe: ")
     metrics = Metrics()
-    background = Supervisor(metrics)
+    background = BackgroundTasks(metrics)
     begun = []
 
     async def probe() -> None:
@@ -51,7 +51,7 @@ def test_a_task_that_fails_is_begun_again(error: Exception, expect_log: ExpectLo
 
 def test_a_step_that_works_again_is_no_longer_failing(expect_log: ExpectLog) -> None:
     expect_log("in the background, probe: ")
-    background = Supervisor(Metrics())
+    background = BackgroundTasks(Metrics())
     seen: list[dict[str, str]] = []
 
     async def step() -> None:

@@ -18,7 +18,7 @@ from tierfs.policy.volume_file import VolumeFile, load_volume_file
 
 pytestmark = pytest.mark.once
 
-Serve = Callable[[VolumeFile, Path, MountOptions, Callable[[], None]], None]
+Serve = Callable[[VolumeFile, Path, MountOptions, Callable[[], None], None], None]
 
 
 @pytest.fixture
@@ -52,8 +52,13 @@ def test_who_waits_hears_of_the_mount(
     seen: list[VolumeFile] = []
 
     def serve(
-        settings: VolumeFile, mountpoint: Path, options: MountOptions, up: Callable[[], None]
+        settings: VolumeFile,
+        mountpoint: Path,
+        options: MountOptions,
+        up: Callable[[], None],
+        supervised: None,
     ) -> None:
+        assert supervised is None
         assert mountpoint == request_.mountpoint
         assert {"noatime", "default_permissions"} <= options.fuse
         seen.append(settings)

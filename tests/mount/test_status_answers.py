@@ -22,10 +22,10 @@ from tests.support.proc import start, stop
 from tests.support.volumes import make_tiers, volume_settings
 from tierfs.common.errors import UsageError
 from tierfs.common.metrics import Metrics
+from tierfs.daemon.background import BackgroundTasks
 from tierfs.daemon.connection import Connection, Invalidation
 from tierfs.daemon.options import parse_options
 from tierfs.daemon.status import WAIT_S, Probe, Served, Status, readiness, watch_tiers
-from tierfs.daemon.supervision import Supervisor
 from tierfs.fs.volume import Volume, format_volume, open_volume
 
 pytestmark = pytest.mark.alone
@@ -75,7 +75,7 @@ def status(volume: Volume, tmp_path: Path) -> Status:
         volume,
         Connection(tmp_path / "mnt", None, Invalidation()),
         parse_options(()),
-        Supervisor(Metrics()),
+        BackgroundTasks(Metrics()),
         lambda: None,
         dict,
         None,

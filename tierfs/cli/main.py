@@ -33,6 +33,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "promote": "tierfs.cli.manual:promote",
         "demote": "tierfs.cli.manual:demote",
         "export": "tierfs.cli.export",
+        "upgrade": "tierfs.cli.upgrade",
         "fsck": "tierfs.cli.fsck",
         "new-uuid": "tierfs.cli.init:new_uuid",
         "doctor": "tierfs.cli.doctor",

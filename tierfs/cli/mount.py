@@ -25,6 +25,8 @@ from tierfs.daemon.startup import (
 )
 
 DAEMON: Final = "tierfs.daemon.main"
+SUPERVISOR: Final = "tierfs.supervisor"
+"""In the context: the socket of the supervisor that started this, or None."""
 
 FSTAB: Final = Path("/etc/fstab")
 TYPES: Final = frozenset({"tierfs", "fuse.tierfs"})
@@ -76,6 +78,13 @@ tierfs mount --all
     help="How long to wait for the mount to answer.",
 )
 @click.option("--ready-pipe", type=click.IntRange(min=3), hidden=True)
+@click.option(
+    "--supervisor",
+    type=click.IntRange(min=3),
+    hidden=True,
+    expose_value=False,
+    callback=lambda ctx, _option, descriptor: ctx.meta.update({SUPERVISOR: descriptor}),
+)
 def command(
     volume_file: Path | None,
     mountpoint: Path | None,
@@ -92,7 +101,7 @@ def command(
 
     The command returns when the mount answers; a daemon serves it in the background. The options
     are those of mount(8) and of FUSE, such as ro, nosuid and allow_other, and those of tierfs:
-    writeback, no_fastpath and log_level=LEVEL.
+    writeback, no_fastpath, supervise and log_level=LEVEL.
     """
     if no_fastpath:
         options = (*options, "no_fastpath")
@@ -103,8 +112,16 @@ def command(
         return
     if volume_file is None or mountpoint is None:
         raise click.UsageError("name a VOLUME.yaml and a MOUNTPOINT, or give --all")
+    supervisor = click.get_current_context().meta[SUPERVISOR]
+    if supervisor is not None:
+        # The paths are real ones, and nobody may answer at the mountpoint yet.
+        request = MountRequest(volume_file, mountpoint, options)
+        import_module(DAEMON).run_supervised(request, StartupNotifier(ready_pipe), supervisor)
+        return
     request = MountRequest.of(volume_file, mountpoint, options)
-    if foreground:
+    if foreground and parse_options(options).supervise:
+        request.supervise(ready_pipe)
+    elif foreground:
         # Loaded only here: the command that waits does not need the daemon's modules.
         import_module(DAEMON).run(request, StartupNotifier(ready_pipe))
     else:

@@ -75,6 +75,7 @@ def facts(status: dict[str, Any]) -> list[tuple[str, ...]]:
         ("UUID", status["uuid"]),
         ("mounted on", status["mountpoint"]),
         ("daemon", f"process {status['pid']}, up {timedelta(seconds=int(status['uptime_s']))}"),
+        *supervisor(status.get("supervisor")),
         ("options", ",".join(status["options"])),
         ("fast path", fast_path(status["fast_path"])),
         ("head", format_size(status["head"])),
@@ -84,6 +85,18 @@ def facts(status: dict[str, Any]) -> list[tuple[str, ...]]:
         ("index", f"{index['path']}, {_size(index['bytes'])}, {_count(index['inodes'])} inodes"),
         ("log", status["log"] or "the journal, or standard error in the foreground"),
     ]
+
+
+def supervisor(status: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """Whether another daemon would take over, and how often one has."""
+    if status is None:
+        return []
+    if status["refusal"]:
+        return [("supervisor", f"none takes over: {status['refusal']}")]
+    shown = f"process {status['pid']}, took over {status['restarts']:,} times"
+    if status["restarts"]:
+        shown += f", last {_moment(status['last_at'])}: {status['last_reason']}"
+    return [("supervisor", shown)]
 
 
 def policy(status: dict[str, Any] | None) -> list[tuple[str, str]]:

@@ -16,8 +16,10 @@ from tierfs.common.errors import MountFailed
 from tierfs.daemon import mounting
 from tierfs.daemon.mountinfo import Mount, mount_at
 from tierfs.daemon.mountpoint import is_stale, place_of, unmount
-from tierfs.daemon.native import FastPath
+from tierfs.daemon.native import MAX_WRITE, FastPath
+from tierfs.daemon.takeover import Supervised
 from tierfs.fs.lookup_counts import LookupCounter, RouterPorts
+from tierfs.fs.volume import Descriptors
 from tierfs.metadata.cache_updater import NoMetadataCache
 from tierfs.metadata.inodes import Inode
 
@@ -40,15 +42,23 @@ BDI: Final = Path("/sys/class/bdi")
 class Connection:
     """One mount at ``mountpoint``; ``fast_path`` stands between the kernel and pyfuse3, if any.
 
-    ``invalidation`` is of use without it.
+    ``invalidation`` is of use without it. With ``supervised`` another daemon may go on with the
+    connection when this one ends, as this one may with that of an earlier one.
     """
 
     def __init__(
-        self, mountpoint: Path, fast_path: FastPath | None, invalidation: Invalidation
+        self,
+        mountpoint: Path,
+        fast_path: FastPath | None,
+        invalidation: Invalidation,
+        supervised: Supervised | None = None,
     ) -> None:
         self.mountpoint = mountpoint
         self.fast_path = fast_path
         self._invalidation = invalidation
+        self.supervised = supervised
+        self._earlier = None if supervised is None else supervised.earlier
+        self._device = -1
         self._own: Mount | None = None
         self._is_up = False
 
@@ -77,12 +87,19 @@ class Connection:
         Raises:
             MountFailed: it cannot be mounted, or not be served, or its dead mount is left.
         """
-        endpoint = mounting.mount(self.mountpoint, source, words)
-        self._own = mount_at(self.mountpoint)
+        earlier = self._earlier
+        self._device = earlier.device if earlier else mounting.mount(self.mountpoint, source, words)
+        self._own = earlier.mount if earlier else mount_at(self.mountpoint)
+        endpoint = self._device
         try:
             if self.fast_path is not None:
                 try:
-                    endpoint = self.fast_path.start(endpoint, upcalls)
+                    endpoint = self.fast_path.start(
+                        self._device,
+                        upcalls,
+                        rings=self.supervised is None,
+                        earlier=earlier,
+                    )
                 except OSError as exc:
                     raise MountFailed(f"the fast path cannot start: {exc.strerror}") from exc
             with (
@@ -97,9 +114,17 @@ class Connection:
         if left is not None:
             raise MountFailed(_left_dead(left))
 
-    def up(self) -> None:
-        """The mount answers: from now on programs may rely on it."""
+    def up(self, descriptors: Descriptors) -> None:
+        """The mount answers: from now on programs may rely on it.
+
+        ``descriptors``: those of the volume, for a daemon that takes over.
+        """
         self._is_up = True
+        if self.supervised is not None and self.fast_path is None:
+            self.supervised.refuse("it is served without the fast path")
+        elif self.supervised is not None and self.fast_path is not None:
+            init = self.fast_path.router.init()
+            self.supervised.keep(self._device, descriptors, init, MAX_WRITE, self._own)
 
     def unmount(self, *, lazy: bool = False) -> None:
         """Unmount our mount, wherever it is now, and no other; ``lazy``: even while in use.

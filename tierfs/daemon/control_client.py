@@ -18,7 +18,7 @@ from uuid import UUID
 from tierfs.common.errors import NotMounted
 from tierfs.daemon.mountinfo import Mount
 from tierfs.daemon.mountpoint import ANSWER_SECONDS, tierfs_at, within
-from tierfs.daemon.runtime import run_of, socket_path
+from tierfs.daemon.runtime import epitaph_of, run_of, socket_path
 
 VOLUME_XATTR: Final = "tierfs.volume"
 """On the root directory of a mount: the volume's UUID in ASCII."""
@@ -71,8 +71,9 @@ def volume_of(mount: Mount) -> UUID:
         raise NotMounted(_not_ours(mount)) from None
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno == errno.ENOTCONN:
+            why = f" ({epitaph})" if (epitaph := epitaph_of(mount)) else ""
             raise NotMounted(
-                f"{mount.path} was mounted, but its daemon is gone; mount it again"
+                f"{mount.path} was mounted, but its daemon is gone{why}; mount it again"
             ) from error
         reason = getattr(error, "strerror", None) or error
         raise NotMounted(

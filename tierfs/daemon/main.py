@@ -21,6 +21,7 @@ from tierfs.daemon.options import Privileges, for_kernel, parse_options, reading
 from tierfs.daemon.runtime import Run, runs
 from tierfs.daemon.session import serve
 from tierfs.daemon.startup import MountRequest, StartupNotifier
+from tierfs.daemon.takeover import Supervised
 from tierfs.daemon.unmount import describe, holders
 from tierfs.fs.volume import volume_uuid, write_protected
 from tierfs.policy.volume_file import VolumeFile, load_volume_file
@@ -37,23 +38,34 @@ of the last request."""
 RETRY_SECONDS: Final = 0.1
 
 
-def run(request: MountRequest, notifier: StartupNotifier) -> None:
+def run(
+    request: MountRequest, notifier: StartupNotifier, supervised: Supervised | None = None
+) -> None:
     """Serve ``request`` until it is unmounted; ``notifier`` reports that the mount is up, or not.
+
+    With ``supervised``, go on with the mount of an earlier daemon, if there is one.
 
     Raises:
         TierfsError: there is no mount; ``notifier`` has reported it.
     """
     try:
-        _serve(request, notifier)
+        _serve(request, notifier, supervised)
     except TierfsError as error:
         notifier.failed(error.exit_code, str(error))
+        if supervised is not None:
+            supervised.failed(str(error))
         raise
     except Exception:
         log.critical("the daemon failed unexpectedly", exc_info=True)
         raise
 
 
-def _serve(request: MountRequest, notifier: StartupNotifier) -> None:
+def run_supervised(request: MountRequest, notifier: StartupNotifier, descriptor: int) -> None:
+    """``run`` for the supervisor at the other end of the socket ``descriptor``."""
+    run(request, notifier, Supervised(descriptor))
+
+
+def _serve(request: MountRequest, notifier: StartupNotifier, supervised: Supervised | None) -> None:
     raise_descriptor_limit()
     options = parse_options(request.options)
     settings = load_volume_file(request.volume_file)
@@ -61,20 +73,29 @@ def _serve(request: MountRequest, notifier: StartupNotifier) -> None:
     if protected:
         options = reading_only(options)
     options = for_kernel(options, Privileges.current(), trusted=not settings.allow_untrusted)
+    earlier = None if supervised is None else supervised.wait()
     log_to = settings.log
-    if notifier.pending and not log_to.file and log_to.format != "journald":
+    background = notifier.pending if earlier is None else earlier.background
+    if background and not log_to.file and log_to.format != "journald":
         # In the background there is no stderr for the log.
         log_to = replace(log_to, file=default_log_file(volume_uuid(settings)))
         settings = replace(settings, log=log_to)
+    if supervised is not None:
+        supervised.background = background
     start_logging(settings.log, level=options.log_level, echo=notifier.pending)
     own = (settings.flash, settings.disk, settings.index, settings.policy, settings.log.file)
-    mountpoint = prepare(request.mountpoint, [path for path in own if path is not None])
+    if earlier is not None:
+        mountpoint = request.mountpoint  # which nobody can look at yet
+    else:
+        mountpoint = prepare(request.mountpoint, [path for path in own if path is not None])
 
     warning = " ".join(f"{path} is write-protected, mounting read-only" for path in protected[:1])
     if warning:
         log.warning("%s: %s", settings.path, warning)
 
     def up() -> None:
+        if earlier is not None and background:
+            stop_echo(settings.log.file)
         log.info("%s is mounted on %s (%s)", settings.path, mountpoint, ",".join(options.shown))
         service_manager.ready(printable(f"{settings.path} is mounted on {mountpoint}"))
         if notifier.pending:
@@ -82,7 +103,8 @@ def _serve(request: MountRequest, notifier: StartupNotifier) -> None:
             notifier.ready(warning)
 
     serve_when_free(
-        settings, lambda: _without_group(lambda: serve(settings, mountpoint, options, up))
+        settings,
+        lambda: _without_group(lambda: serve(settings, mountpoint, options, up, supervised)),
     )
     log.info("%s is unmounted from %s", settings.path, mountpoint)
 

@@ -26,6 +26,7 @@ from tierfs.fs.lookup_counts import RouterPorts
 from tierfs.policy.volume_file import ANY_LATENCY, AUTO, AUTO_LATENCY, FastPathSettings
 
 if TYPE_CHECKING:
+    from tierfs.daemon.takeover import Earlier
     from tierfs.native._router import Router
 
 log = logging.getLogger(__name__)
@@ -82,10 +83,13 @@ class FastPath:
         assert self._router is not None  # noqa: S101 - open_volume calls make_ports
         return self._router
 
-    def start(self, device: int, operations: object) -> int:
-        """Serve ``device``, which is taken over, with the methods of ``operations``.
+    def start(
+        self, device: int, operations: object, *, rings: bool, earlier: Earlier | None = None
+    ) -> int:
+        """Serve ``device``, which becomes the router's, with the methods of ``operations``.
 
-        Returns the descriptor that pyfuse3 serves: forwarded requests arrive there.
+        ``rings``: as the settings say; else by the device alone. ``earlier``: go on with its
+        connection. Returns the descriptor that pyfuse3 serves: forwarded requests arrive there.
 
         Raises:
             OSError: a thread or socket could not be made; ``device`` is closed.
@@ -100,8 +104,9 @@ class FastPath:
             else min(len(os.sched_getaffinity(0)), MAX_WORKERS),
             spin_us=settings.spin_us,
             disk_threads=settings.disk_threads,
-            max_write=MAX_WRITE,
-            io_uring=settings.io_uring,
+            max_write=earlier.max_write if earlier else MAX_WRITE,
+            io_uring=settings.io_uring and rings,
+            init=earlier.init if earlier else b"",
         )
         return peer
 

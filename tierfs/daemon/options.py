@@ -30,6 +30,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "fast path": ("fastpath", "no_fastpath"),
     "missing volume": ("fail", "nofail"),
     "damaged volume": ("noforce", "force"),
+    "supervisor": ("nosupervise", "supervise"),
 }
 """Options that exclude each other."""
 
@@ -57,6 +58,7 @@ NOT_FOR_KERNEL: Final = frozenset(
         *GROUPS["fast path"],
         *GROUPS["missing volume"],
         *GROUPS["damaged volume"],
+        *GROUPS["supervisor"],
     }
 )
 """Options that tierfs handles itself and the kernel does not know."""
@@ -125,6 +127,8 @@ class MountOptions:
     force: bool = False
     """Mount although a check found damage."""
     log_level: str | None = None
+    supervise: bool = False
+    """Let a parent process start another daemon when this one ends."""
 
 
 def parse_options(arguments: Iterable[str]) -> MountOptions:
@@ -145,6 +149,7 @@ def parse_options(arguments: Iterable[str]) -> MountOptions:
         nofail="nofail" in words,
         force="force" in words,
         log_level=chosen.get(LOG_LEVEL, "").partition("=")[2] or None,
+        supervise="supervise" in words,
     )
 
 

@@ -69,6 +69,8 @@ class RunFile:
         """Write that the daemon starts. The mount works even if the file cannot be written."""
         pid = os.getpid()
         self._path = runtime_directory(os.geteuid()) / f"{uuid}.json"
+        with suppress(OSError):
+            self.epitaph.unlink()
         self._put(
             Run(
                 uuid=str(uuid),
@@ -82,6 +84,11 @@ class RunFile:
                 since=time.time(),
             )
         )
+
+    @property
+    def epitaph(self) -> Path:
+        """Where the supervisor says why it has given the mount up."""
+        return self._path.with_suffix(_EPITAPH)
 
     def serving(self, mount: Mount | None) -> None:
         """Write that the mount answers."""
@@ -158,6 +165,17 @@ def run_of(mount: Mount) -> Run | None:
     return next((run for run in runs(mount.owner) if run.serves(mount)), None)
 
 
+def epitaph_of(mount: Mount) -> str:
+    """Why the supervisor of ``mount``, which is dead, has given it up; empty if it has not."""
+    home = runtime_directory(mount.owner)
+    for run in runs(mount.owner):
+        if (run.device, run.volume) == (mount.device, mount.source):
+            with suppress(OSError):
+                written = _content(home / f"{run.uuid}{_EPITAPH}")
+                return written.decode(errors="surrogateescape").strip()
+    return ""
+
+
 def start_time(pid: int) -> int | None:
     """When a process began, in clock ticks since the boot; None if it has ended."""
     try:
@@ -213,5 +231,7 @@ def _content(path: Path) -> bytes:
     finally:
         os.close(descriptor)
 
+
+_EPITAPH: Final = ".dead"
 
 _KINDS: Final = [str, int, int, str, str, str, int, str, float]

@@ -15,16 +15,17 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pyfuse3
 import trio
 
-from tierfs.common.errors import FsError, MountFailed, VolumeBusy
+from tierfs.common.errors import FsError, MountFailed, TierfsError, VolumeBusy
 from tierfs.common.metrics import Metrics
 from tierfs.common.text import printable
 from tierfs.daemon import service_manager
 from tierfs.daemon.adapter import Adapter
+from tierfs.daemon.background import BackgroundTasks
 from tierfs.daemon.connection import (
     Connection,
     Invalidation,
@@ -44,9 +45,10 @@ from tierfs.daemon.policy import (
     policy_in_force,
     policy_status,
 )
+from tierfs.daemon.resent import SupervisedOperations, TakenOverOperations
 from tierfs.daemon.runtime import RunFile, require_alone
 from tierfs.daemon.status import Served, Status, readiness, watch_tiers
-from tierfs.daemon.supervision import Supervisor
+from tierfs.daemon.takeover import Supervised
 from tierfs.daemon.tiering import Tiering, recording
 from tierfs.fs.volume import Volume, open_volume
 from tierfs.policy.volume_file import VolumeFile
@@ -69,12 +71,19 @@ LAST_USERS_S: Final = 10.0
 
 
 def serve(
-    settings: VolumeFile, mountpoint: Path, options: MountOptions, ready: Callable[[], None]
+    settings: VolumeFile,
+    mountpoint: Path,
+    options: MountOptions,
+    ready: Callable[[], None],
+    supervised: Supervised | None = None,
 ) -> None:
     """Mount a volume, call ``ready`` when the mount answers, and serve until it is unmounted.
 
     SIGTERM and SIGINT unmount; programs that still use the mount have ten seconds to finish.
     SIGHUP reloads the policy.
+
+    With ``supervised`` an earlier daemon may have mounted it, and another may take over: then a
+    failure ends the process at once.
 
     Raises:
         ConfigError: the policy is wrong.
@@ -93,6 +102,9 @@ def serve(
                 make_ports=fast.make_ports if fast else invalidation.make_ports,
                 read_only=options.read_only,
                 force=options.force,
+                earlier=supervised.earlier.descriptors
+                if supervised and supervised.earlier
+                else None,
             )
         except (FsError, OSError) as exc:
             raise MountFailed(f"{settings.path}: the volume cannot be opened: {exc}") from exc
@@ -102,22 +114,35 @@ def serve(
             volume.close()
             raise
         run = RunFile(volume.uuid, settings.path, mountpoint)
-        connection = Connection(mountpoint, fast, invalidation)
+        if supervised is not None:
+            supervised.epitaph = run.epitaph
+        connection = Connection(mountpoint, fast, invalidation, supervised)
 
         def up() -> None:
-            connection.up()
+            connection.up(volume.descriptors)
             run.serving(connection.own)
             ready()
 
         try:
             session = _Session(volume, connection, options, metrics, policy)
             trio.run(session.run, up, follows_terminal)
+        except BaseException:
+            _leave_to_next(supervised, exc_info=True)
+            raise
         finally:
+            _leave_to_next(supervised)
             run.closing()
             try:
                 volume.close()
             finally:
                 run.remove()
+
+
+def _leave_to_next(supervised: Supervised | None, *, exc_info: bool = False) -> None:
+    """Let nothing be closed, and above all nothing freed, of a mount that another goes on with."""
+    if supervised is not None and supervised.would_be_replaced():
+        log.critical("serving ended, but not the mount", exc_info=exc_info)
+        supervised.leave_to_next()
 
 
 def _wants_fast_path(settings: VolumeFile, options: MountOptions) -> bool:
@@ -144,9 +169,11 @@ class _Session:
         self._options = options
         self._metrics = metrics
         self._policy = policy
-        self._background = Supervisor(metrics)
+        self._background = BackgroundTasks(metrics)
         self._tiering = Tiering(volume, metrics, connection.fast_path, moves=not options.read_only)
         self._ending = False
+        self._checkpointing = trio.Lock()
+        self._token: trio.lowlevel.TrioToken | None = None
 
     async def run(self, ready: Callable[[], None], follows_terminal: bool) -> None:  # noqa: FBT001 - trio passes arguments by position
         """Mount, and serve until the mount has ended; see ``serve`` and ``hangups_ignored``."""
@@ -190,7 +217,7 @@ class _Session:
             self._policy.attach(self._tiering.apply)
         fs, fast = self._volume.fs, self._connection.fast_path
         filler = CacheFiller(fs.cache_fill)
-        operations = Operations(
+        operations = self._kind_of_operations()(
             fs,
             self._metrics,
             masks=self._connection.leaves_umask_to_daemon,
@@ -199,6 +226,8 @@ class _Session:
             filler=filler if fast else None,
             put_statfs=fast.put_statfs if fast else None,
         )
+        if isinstance(operations, SupervisedOperations) and fast:
+            operations.supervise(fs, fast.router.unique)
         if fast:
             fs.ranges.write_back = fast.write_back
         adapter = Adapter(
@@ -211,15 +240,18 @@ class _Session:
         )
         return adapter, filler
 
+    def _kind_of_operations(self) -> type[Operations]:
+        supervised = self._connection.supervised
+        if supervised is None or self._connection.fast_path is None:
+            return Operations
+        return TakenOverOperations if supervised.earlier else SupervisedOperations
+
     @contextmanager
     def _answering(self) -> Iterator[None]:
         """Serve the metrics and the control socket, in threads of their own."""
         watch_tiers(self._volume, self._metrics)
-        event_loop = partial(
-            trio.from_thread.run_sync,
-            lambda: None,
-            trio_token=trio.lowlevel.current_trio_token(),
-        )
+        self._token = trio.lowlevel.current_trio_token()
+        event_loop = partial(trio.from_thread.run_sync, lambda: None, trio_token=self._token)
         with ExitStack() as resources:
             exporter = self._metrics_listener(event_loop)
             if exporter is not None:
@@ -243,6 +275,7 @@ class _Session:
                 "policy apply": partial(apply_policy, self._policy),
                 "policy explain": partial(explain_files, self._tiering.engine.explain),
                 "policy plan": self._tiering.plan,
+                "upgrade": self._upgrade,
             }
             resources.enter_context(
                 serving_control(
@@ -250,6 +283,18 @@ class _Session:
                 )
             )
             yield
+
+    def _upgrade(self, command: list[str]) -> dict[str, Any]:
+        """Let another tierfs take over: a checkpoint leaves it little to recover."""
+        supervised = self._connection.supervised
+        if supervised is None:
+            raise TierfsError("the mount has no supervisor; mount it with the option 'supervise'")
+        try:
+            trio.from_thread.run(self._make_checkpoint, trio_token=self._token)
+        except (FsError, OSError) as exc:
+            log.warning("there is no checkpoint before the upgrade: %s", exc)
+        supervised.upgrade(command)
+        return {}
 
     def _metrics_listener(self, event_loop: Callable[[], object]) -> Listener | None:
         settings, connection = self._volume.settings, self._connection
@@ -276,15 +321,21 @@ class _Session:
 
     async def _reclaim(self) -> None:
         """Delete unlinked files and carry out pending truncations, in batches."""
-        reclaimer = self._volume.fs.reclaimer
+        fast, reclaimer = self._connection.fast_path, self._volume.fs.reclaimer
+        if fast is not None and self._volume.inherited_counts is not None:
+            is_known = fast.router.is_known
+            await trio.to_thread.run_sync(partial(self._volume.free_forgotten, is_known))
         if not reclaimer.idle:
             await trio.to_thread.run_sync(reclaimer.drain)
 
     async def _checkpoint(self) -> None:
         """Make a checkpoint if one is due."""
-        checkpoints = self._volume.checkpoints
-        if checkpoints.is_due():
-            await trio.to_thread.run_sync(checkpoints.make)
+        if self._volume.checkpoints.is_due():
+            await self._make_checkpoint()
+
+    async def _make_checkpoint(self) -> None:
+        async with self._checkpointing:
+            await trio.to_thread.run_sync(self._volume.checkpoints.make)
 
     async def _recount(self) -> None:
         """After an unclean end count the inodes again, a little at a time."""

@@ -20,12 +20,13 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final, NoReturn
 
 from tierfs.common.errors import ConfigError, ExitCode, MountFailed, TierfsError
 from tierfs.daemon.interpreter import module_command
 from tierfs.daemon.mountinfo import mount_at
 from tierfs.daemon.mountpoint import ask_daemon, begun, unmount, within
+from tierfs.daemon.supervisor import command_of
 
 if TYPE_CHECKING:
     from tierfs.policy.volume_file import VolumeFile
@@ -65,7 +66,17 @@ class MountRequest:
     def command(self, ready_pipe: int) -> list[str]:
         """The command line of the daemon."""
         words = [*module_command("tierfs"), "mount", "--foreground", f"--ready-pipe={ready_pipe}"]
-        words += [f"--options={text}" for text in self.options]
+        return [*words, *self._arguments()]
+
+    def supervise(self, ready_pipe: int | None) -> NoReturn:
+        """Become the supervisor of daemons that serve this; see `tierfs.daemon.supervisor`."""
+        command = command_of(self._arguments(), ready_pipe)
+        if ready_pipe is not None:
+            os.set_inheritable(ready_pipe, True)  # noqa: FBT003 - the only argument there is
+        os.execv(command[0], command)  # noqa: S606 - there is nothing for a shell to do
+
+    def _arguments(self) -> list[str]:
+        words = [f"--options={text}" for text in self.options]
         return [*words, "--", os.fspath(self.volume_file), os.fspath(self.mountpoint)]
 
 

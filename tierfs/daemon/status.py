@@ -13,10 +13,10 @@ from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 from tierfs.common.errors import UsageError
 from tierfs.common.metrics import Metrics
+from tierfs.daemon.background import BackgroundTasks
 from tierfs.daemon.connection import Connection
 from tierfs.daemon.listener import Listener
 from tierfs.daemon.options import MountOptions
-from tierfs.daemon.supervision import Supervisor
 from tierfs.fs.volume import TierName, Volume
 from tierfs.metadata.usage import IndexUsage
 from tierfs.storage.objects import Space
@@ -37,7 +37,7 @@ class Served(NamedTuple):
     volume: Volume
     connection: Connection
     options: MountOptions
-    background: Supervisor
+    background: BackgroundTasks
     policy: Callable[[], Record | None]
     tiering: Callable[[], Record]
     metrics: Listener | None
@@ -117,6 +117,7 @@ class Status:
             "policy": known["policy"].value,
             "tiering": known["tiering"].value,
             "background": served.background.failing,
+            "supervisor": served.connection.supervised and served.connection.supervised.status(),
             "late": {name: _late(one) for name, one in known.items() if not one.fresh},
         }
 

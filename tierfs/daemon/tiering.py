@@ -15,8 +15,8 @@ from tierfs.common.errors import MountFailed
 from tierfs.common.metrics import Metrics
 from tierfs.common.tierfs_xattrs import show_waits
 from tierfs.common.times import system_clock
+from tierfs.daemon.background import BackgroundTasks
 from tierfs.daemon.native import FastPath
-from tierfs.daemon.supervision import Supervisor
 from tierfs.daemon.worker import run_in_worker
 from tierfs.fs.allocation import limits_of
 from tierfs.fs.volume import Volume
@@ -124,7 +124,7 @@ class Tiering:
             "misplaced": misplaced,
         }
 
-    async def run(self, background: Supervisor) -> None:
+    async def run(self, background: BackgroundTasks) -> None:
         """Drive the engine until cancelled; then stop it, and abandon what it is doing."""
         try:
             await background.every(TICK_S, "tiering", lambda: trio.to_thread.run_sync(self._tick))

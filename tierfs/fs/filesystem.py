@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tierfs.common.extents import BLOCK
 from tierfs.common.metrics import Metrics
@@ -88,6 +90,19 @@ class FileSystem:
             files_free=disk.files_free,
             name_max=NAME_MAX,
         )
+
+    @contextmanager
+    def once(self, request: int) -> Iterator[bool]:
+        """A transaction that makes the change of a request, numbered as the kernel does.
+
+        The value is False where an earlier daemon of the same connection has made it.
+        """
+        if self._index.answered.has(request):
+            yield False
+            return
+        with self._index.transaction():
+            self._index.answered.note(request)
+            yield True
 
     def sync_index(self, *, wait: bool = True) -> None:
         """Make every name and attribute survive a power cut: fsync(2) of a directory.

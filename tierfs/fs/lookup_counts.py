@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import threading
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol, TypeAlias
-
-from tierfs.metadata.cache_updater import MetadataCache, NoMetadataCache
 
 PAGE_BITS = 4
 PAGE = 1 << PAGE_BITS
@@ -84,6 +82,41 @@ class LookupCounter:
             self._orphans.remove(ino)
             return True
         return False
+
+
+class InheritedCounts:
+    """Lookup counts of a daemon that has taken over: what the kernel got before is not known.
+
+    So an inode that an earlier daemon made is freed when the kernel, asked for it, does not have it
+    in memory any more (``forgotten``), and not by its count.
+    """
+
+    def __init__(self, counts: LookupCounts, first: int, unlinked: Iterable[int]) -> None:
+        """Inodes below ``first`` are earlier ones; ``unlinked``: those without a name."""
+        self.add = counts.add
+        self.drop = counts.drop
+        self.count = counts.count
+        self._orphan = counts.orphan
+        self._first = first
+        self._lock = threading.Lock()
+        self._unlinked = set(unlinked)
+
+    def orphan(self, ino: int) -> bool:
+        """See ``LookupCounts``; an earlier inode waits for ``forgotten``."""
+        if ino >= self._first:
+            return self._orphan(ino)
+        with self._lock:
+            self._unlinked.add(ino)
+        return False
+
+    def forgotten(self, is_known: Callable[[int], bool]) -> list[int]:
+        """The earlier inodes without a name that the kernel has forgotten; each once."""
+        with self._lock:
+            waiting = sorted(self._unlinked)
+        found = [ino for ino in waiting if not is_known(ino)]
+        with self._lock:
+            self._unlinked.difference_update(found)
+        return found
 
 
 class RouterPorts(NamedTuple):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from tierfs.common.errors import FsError
@@ -221,6 +222,13 @@ class Namespace:
             if flags & WHITEOUT and self._directories.find(parent, name) is None:
                 self._add(self._directories.get(parent), name, WHITEOUT_MODE, owner)
         self._release(replaced)
+
+    def take_over(self, nameless: Iterable[int]) -> None:
+        """Go on with the inodes without a name that an earlier daemon left.
+
+        Which of them may be given one the kernel knows as well (``I_LINKABLE``, fs/namei.c).
+        """
+        self._nameless.update(nameless)
 
     def forget(self, ino: int, count: int = 1) -> None:
         """Lower the lookup count by ``count``; an unlinked inode is freed when that is 0."""

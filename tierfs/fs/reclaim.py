@@ -63,15 +63,16 @@ class Reclaimer:
         with self._mutex:
             self._truncated.add(ino)
 
-    def add_leftovers(self) -> tuple[int, int]:
+    def add_leftovers(self, *, kernel_knows: bool = False) -> tuple[int, int]:
         """Queue all that a crash left; returns how many inodes were unlinked, how many truncated.
 
-        Only for when the kernel knows no inode.
+        ``kernel_knows``: it may have unlinked inodes open, which are not queued.
 
         Raises:
             FsError: the index could not be read.
         """
-        orphans, truncated = self._index.inodes.orphans(), self._index.pending_truncations.all()
+        orphans = [] if kernel_knows else self._index.inodes.orphans()
+        truncated = self._index.pending_truncations.all()
         with self._mutex:
             self._unlinked.update(orphans)
             self._truncated.update(truncated)

@@ -57,17 +57,18 @@ class Recovery:
         self.never_wait: set[int] = set()
         """Identifiers of the threads that serve everybody: a disk must not hold them up."""
 
-    def run(self) -> int:
+    def run(self, *, kernel_knows: bool = False) -> int:
         """Take over what a crash left; returns how many files were unlinked while they were open.
 
-        A little is worked off at once. Of much, each file waits for its first use, or for
-        ``reconcile_all`` and the reclaimer in the background. A read-only mount changes nothing.
+        ``kernel_knows``: these are not freed, since programs may still have them open. A little is
+        worked off at once. Of much, each file waits for its first use, or for ``reconcile_all`` and
+        the reclaimer in the background. A read-only mount changes nothing.
         """
         self._put_back()
         dirty = self._load()
         if self._index.read_only:
             return 0
-        orphans, truncated = self._reclaimer.add_leftovers()
+        orphans, truncated = self._reclaimer.add_leftovers(kernel_knows=kernel_knows)
         if dirty <= RECOVERED_AT_ONCE:
             self.reconcile_all()
         if orphans + truncated <= RECOVERED_AT_ONCE:

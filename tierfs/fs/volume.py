@@ -18,8 +18,8 @@ from tierfs.common.times import Clock, system_clock
 from tierfs.fs import trust
 from tierfs.fs.checkpoint import Checkpoints
 from tierfs.fs.filesystem import FileSystem
-from tierfs.fs.identity import read_markers, renew, require_agreement
-from tierfs.fs.lookup_counts import MakePorts, no_router
+from tierfs.fs.identity import Markers, read_markers, renew, require_agreement
+from tierfs.fs.lookup_counts import InheritedCounts, MakePorts, no_router
 from tierfs.fs.namespace import DIRECTORY_SIZE
 from tierfs.fs.tiers import Tiers
 from tierfs.metadata.index import Index, migrate, require_database
@@ -46,6 +46,17 @@ ROOT_MODE = stat.S_IFDIR | 0o755
 
 
 TierName: TypeAlias = Literal["flash", "disk"]
+
+
+class Descriptors(NamedTuple):
+    """What a daemon that takes over needs of the volume of the earlier one."""
+
+    flash_lock: int
+    disk_lock: int
+    flash: int
+    """Of the directory of the heads, as ``disk`` of that of the other objects: to these the kernel
+    reports what could not be written since they were opened."""
+    disk: int
 
 
 class Usage(NamedTuple):
@@ -156,24 +167,40 @@ class Volume:
         make_ports: MakePorts = no_router,
         read_only: bool = False,
         force: bool = False,
+        earlier: Descriptors | None = None,
     ) -> None:
+        """``earlier``: take over what another process has served, while the kernel knows it."""
         self.settings = settings
         trust.require_trusted(settings)
         self.read_only = read_only
         self.uuid = volume_uuid(settings)
         self._os = os_
         with ExitStack() as resources:
-            for directory in (settings.flash, settings.disk):
-                resources.callback(VolumeLock(directory).release)
+            locks = [
+                VolumeLock(settings.flash, earlier and earlier.flash_lock),
+                VolumeLock(settings.disk, earlier and earlier.disk_lock),
+            ]
+            for lock in locks:
+                resources.callback(lock.release)
             markers = read_markers(settings)
             _require_undamaged(settings, markers.flash, force=force)
             self.index = _open_index(settings, self.uuid, os_, metrics, read_only=read_only)
             resources.callback(self.index.close)
             require_agreement(settings, markers, self.index.generations())
             if not read_only:
-                renew(settings, markers, self.index, os_)
-            self._flash = _open_store("flash", settings.flash / HEADS, os_, resources)
-            self._disk = _open_store("disk", settings.disk / OBJECTS, os_, resources)
+                self._begin(settings, markers, takes_over=earlier is not None)
+            self._flash = _open_store(
+                "flash", settings.flash / HEADS, os_, resources, earlier and earlier.flash
+            )
+            self._disk = _open_store(
+                "disk", settings.disk / OBJECTS, os_, resources, earlier and earlier.disk
+            )
+            self.descriptors = Descriptors(
+                locks[0].descriptor,
+                locks[1].descriptor,
+                self._flash.directory,
+                self._disk.directory,
+            )
             replaced = tuple(
                 _open_replaced(store, os_, resources, read_only=read_only)
                 for store in (self._flash, self._disk)
@@ -181,6 +208,13 @@ class Volume:
             if not read_only:
                 self.index.check_reservations(self._flash.set_aside_unowned)
             ports = make_ports(self._flash.directory, self._disk.directory)
+            self.inherited_counts = (
+                InheritedCounts(
+                    ports.lookup_counts, self.index.made_from, self.index.inodes.orphans()
+                )
+                if earlier
+                else None
+            )
             self.index.attach_cache(ports.cache)
             self.fs = FileSystem(
                 index=self.index,
@@ -188,7 +222,7 @@ class Volume:
                 head=settings.head,
                 volume=self.uuid,
                 metrics=metrics,
-                lookup_counts=ports.lookup_counts,
+                lookup_counts=self.inherited_counts or ports.lookup_counts,
                 clock=clock,
             )
             resources.callback(self.fs.dirty.close)
@@ -200,6 +234,22 @@ class Volume:
                 lambda: renew(settings, read_markers(settings), self.index, os_),
             )
             self._resources = resources.pop_all()
+
+    def _begin(self, settings: VolumeFile, markers: Markers, *, takes_over: bool) -> None:
+        """Begin a mount generation, or go on with that of the daemon before."""
+        if takes_over:
+            self.index.answered.take_over()
+            with self.index.transaction():
+                pass  # before it, serials are reserved: those of the earlier daemon are skipped
+            return
+        renew(settings, markers, self.index, self._os)
+        self.index.answered.begin()
+
+    def free_forgotten(self, is_known: Callable[[int], bool]) -> None:
+        """After a takeover: let the unlinked inodes be freed that the kernel does not know now."""
+        if self.inherited_counts is not None:
+            for ino in self.inherited_counts.forgotten(is_known):
+                self.fs.reclaimer.add_unlinked(ino)
 
     def usage(self) -> Usage:
         """Counts and room by tier: what the index keeps, and a statvfs of each directory."""
@@ -247,12 +297,13 @@ def open_volume(
     make_ports: MakePorts = no_router,
     read_only: bool = False,
     force: bool = False,
+    earlier: Descriptors | None = None,
 ) -> Volume:
     """Open a volume for one daemon and recover it.
 
     With ``read_only`` nothing is written, neither to the directories nor to the index, and nothing
     recovered: what a crash has left waits. With ``force`` a volume is opened although a check found
-    damage.
+    damage. With ``earlier`` it is the volume of a daemon that has ended, whose mount lives.
 
     Raises:
         VolumeRefused: the directories are not this volume, not of the same time, damaged, or
@@ -268,9 +319,12 @@ def open_volume(
         make_ports=make_ports,
         read_only=read_only,
         force=force,
+        earlier=earlier,
     )
     try:
-        orphans = volume.fs.recovery.run()
+        if earlier:
+            volume.fs.names.take_over(volume.index.inodes.orphans())
+        orphans = volume.fs.recovery.run(kernel_knows=earlier is not None)
     except BaseException:
         volume.close()
         raise
@@ -331,7 +385,9 @@ def _open_replaced(
     return objects
 
 
-def _open_store(name: str, root: Path, os_: Os, resources: ExitStack) -> ObjectStore:
-    store = ObjectStore(name, root, os_)
+def _open_store(
+    name: str, root: Path, os_: Os, resources: ExitStack, directory: int | None
+) -> ObjectStore:
+    store = ObjectStore(name, root, os_, directory)
     resources.callback(store.close)
     return store

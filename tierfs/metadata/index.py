@@ -13,6 +13,7 @@ from tierfs.common.beneath import make_private, open_file
 from tierfs.common.errors import IndexFailed, VolumeRefused
 from tierfs.common.metrics import Metrics
 from tierfs.common.osio import Os
+from tierfs.metadata.answered import AnsweredRequests
 from tierfs.metadata.cache_updater import CacheUpdater, MetadataCache
 from tierfs.metadata.database import Database
 from tierfs.metadata.dentries import Dentries
@@ -155,6 +156,7 @@ class Index:
             self.pending_truncations = PendingTruncations(self._database)
             self.dirty = DirtyRows(self._database)
             self.pins_and_requests = PinsAndRequests(self._database)
+            self.answered = AnsweredRequests(self._database)
         except BaseException:
             self._database.close()
             raise

@@ -236,6 +236,17 @@ ALTER TABLE volume ADD COLUMN dirty_from INTEGER NOT NULL DEFAULT 0;
 UPDATE volume SET dirty_from = next_serial;
 """
 
+_ANSWERED = """
+-- One row a thread of a supervised daemon: its last request whose change could not be told from
+-- what it left. A daemon that takes over may get the request again, if it has no reply yet.
+CREATE TABLE answered (
+    -- number of the thread, never of two daemons of one connection to the kernel
+    thread INTEGER PRIMARY KEY,
+    -- `unique` of the request, of the connection
+    request INTEGER NOT NULL
+) STRICT;
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _INITIAL,
     _DIRTY,
@@ -245,6 +256,7 @@ MIGRATIONS: tuple[str, ...] = (
     _BIRTH,
     _EXACT_LENGTHS,
     _DIRTY_FROM,
+    _ANSWERED,
 )
 """Migration N leads from ``user_version`` N to N + 1."""
 

@@ -112,19 +112,34 @@ class Router:
         disk_threads: int,
         max_write: int,
         io_uring: bool,
+        init: bytes = b"",
     ) -> tuple[int, int]:
         """Serve the FUSE device ``device``, which is taken over and closed in the end.
 
         ``io_uring``: let requests come by a ring for each core where the kernel offers it (6.14+,
         ``/sys/module/fuse/parameters/enable_uring``); by the device as ever where it does not.
 
+        ``init``: the ``init()`` of the router that served the connection before, in a process that
+        has ended. pyfuse3 gets it, its reply goes nowhere, and the kernel sends again what it has
+        no reply to, with the highest bit of ``unique`` set. ``max_write`` must be what it was.
+
         Returns (peer, ended): ``/dev/fd/PEER`` is what pyfuse3 mounts; ``ended`` becomes readable
         when the kernel has ended the session or a thread failed. Both belong to the caller.
 
         Raises:
-            OSError: a thread or a socket could not be made; ``device`` is closed.
+            OSError: a thread or a socket could not be made, or the kernel sends nothing again
+                (before Linux 6.9); ``device`` is closed.
             ValueError: a number is out of its range; ``device`` stays the caller's.
             RuntimeError: the router was started or stopped before; likewise.
+        """
+
+    def init(self) -> bytes:
+        """INIT as the kernel sent it, for ``start`` of the router that takes over; empty before."""
+
+    def unique(self) -> int:
+        """The number of the request whose upcall this thread is in; 0: it is in none.
+
+        The highest bit is set if it was sent before, to a daemon that has ended.
         """
 
     def prefetch(self, mountpoint: bytes, device: int, /) -> None:
@@ -194,6 +209,9 @@ class Router:
 
     def drop_listing(self, ino: int, /) -> None:
         """A name of the directory changed: no listing continues with an older page."""
+
+    def is_known(self, ino: int, /) -> bool:
+        """Whether the kernel has the inode in memory; invalidates the attributes that it has."""
 
     def write_back(self, ino: int, offset: int, length: int, /) -> None:
         """Have the kernel write its dirty pages of a range of bytes; waits for that."""

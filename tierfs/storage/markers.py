@@ -249,9 +249,16 @@ def _holder(fd: int) -> str:
 
 
 class VolumeLock:
-    """Holds a volume for one daemon, by flock(2) on a marker; gone with the process."""
+    """Holds a volume for one daemon, by flock(2) on a marker.
 
-    def __init__(self, directory: Path) -> None:
+    Gone with the process, unless another has its descriptor as well.
+    """
+
+    def __init__(self, directory: Path, held: int | None = None) -> None:
+        """``held``: the descriptor of the lock of an earlier daemon, to go on with."""
+        if held is not None:
+            self._fd = held
+            return
         self._fd = _open_marker(directory / MARKER)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -263,8 +270,14 @@ class VolumeLock:
                 f"(one that was unmounted lazily ends with the last program that uses it){holder}"
             ) from None
 
+    @property
+    def descriptor(self) -> int:
+        """That of the marker, open until ``release``."""
+        return self._fd
+
     def release(self) -> None:
         """Let another daemon in."""
+        fcntl.flock(self._fd, fcntl.LOCK_UN)  # whoever else has the descriptor
         os.close(self._fd)
 
 

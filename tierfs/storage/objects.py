@@ -218,12 +218,16 @@ class ObjectStore:
         OSError: the call on the backing directory failed.
     """
 
-    def __init__(self, name: str, root: Path, os_: Os) -> None:
+    def __init__(self, name: str, root: Path, os_: Os, directory: int | None = None) -> None:
+        """``directory``: a descriptor of ``root``, which becomes the store's own; None: open it.
+
+        By one that was open before, a flush learns what could not be written since.
+        """
         self.name = name
         self.root = root
         self._calls = _Calls(name, os_)
         self._group_flush = GroupSync(lambda: self._calls.syncfs(self._directory))
-        self._directory = self._open_root()
+        self._directory = self._open_root() if directory is None else directory
         self.in_memory = is_in_memory(self._directory)
         """Whether nothing waits for a device."""
         self._knows_nowait = True

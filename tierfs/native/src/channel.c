@@ -55,12 +55,14 @@ void tfs_device_notify_and_wait(device_channel *d, int32_t code, const void *bod
     close(own);
 }
 
-void tfs_device_notify(device_channel *d, int32_t code, const void *body, size_t length) {
+bool tfs_device_notify(device_channel *d, int32_t code, const void *body, size_t length) {
     struct fuse_out_header header = {.len = (uint32_t)(sizeof header + length), .error = code};
     pthread_mutex_lock(&d->notifying);
-    if (d->fd >= 0)
-        write_message(d->fd, &header, body, length);
+    bool taken = d->fd >= 0 && write_message(d->fd, &header, body, length);
+    int error = d->fd >= 0 ? errno : ENODEV;
     pthread_mutex_unlock(&d->notifying);
+    errno = error;
+    return taken;
 }
 
 /* What a system call that reads a request returned, as tfs_device_read() says it; -2: it is to be made again. */

@@ -37,8 +37,13 @@ typedef struct {
 
 void tfs_device_init(device_channel *d, int fd);
 void tfs_device_close(device_channel *d);
-/* Writes a notification: `code` is a FUSE_NOTIFY_... */
-void tfs_device_notify(device_channel *d, int32_t code, const void *body, size_t length);
+/* FUSE_NOTIFY_RESEND and FUSE_UNIQUE_RESEND of linux/fuse.h, Linux 6.9: the bit is set in `unique` of a request that
+   came before. */
+enum { NOTIFY_RESEND = 7 };
+#define UNIQUE_RESEND (UINT64_C(1) << 63)
+
+/* Writes a notification: `code` is a FUSE_NOTIFY_...; false with errno where the kernel refused it. */
+bool tfs_device_notify(device_channel *d, int32_t code, const void *body, size_t length);
 /* The same of one that may wait for other requests, which may write notifications as well. */
 void tfs_device_notify_and_wait(device_channel *d, int32_t code, const void *body, size_t length);
 /* Reads a request: its size, 0 when there is none, -1 at the end. */

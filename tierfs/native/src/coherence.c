@@ -1,5 +1,6 @@
 #include "coherence.h"
 
+#include <errno.h>
 #include <string.h>
 
 uint64_t tfs_changed_inode(const request *q) {
@@ -85,10 +86,14 @@ void tfs_note_python_reply(router *r, const request *q) {
         tfs_cache_add_unknown_recipient(r->cache, q->header->nodeid);
 }
 
-void tfs_invalidate_attributes(router *r, uint64_t ino) {
+bool tfs_is_known(router *r, uint64_t ino) {
     struct fuse_notify_inval_inode_out inode = {.ino = ino, .off = -1}; /* no byte */
-    /* ENOENT: the kernel does not know the inode, and has nothing old. */
-    tfs_device_notify(&r->device, FUSE_NOTIFY_INVAL_INODE, &inode, sizeof inode);
+    /* ENOENT: the kernel does not know the inode, and has nothing old (fuse_reverse_inval_inode). */
+    return tfs_device_notify(&r->device, FUSE_NOTIFY_INVAL_INODE, &inode, sizeof inode) || errno != ENOENT;
+}
+
+void tfs_invalidate_attributes(router *r, uint64_t ino) {
+    tfs_is_known(r, ino);
 }
 
 void tfs_write_back(router *r, uint64_t ino, uint64_t offset, uint64_t length) {

@@ -41,6 +41,9 @@ struct forward {
     _Atomic size_t waits;         /* how many there are in it; written under processing_lock */
     _Atomic uint64_t init;        /* `unique` of INIT, until its reply */
     uint32_t max_write, offered, offered2; /* set before INIT is forwarded, read with its reply */
+    uint8_t init_message[INIT_ROOM];       /* the same; */
+    _Atomic size_t init_length;            /* written last */
+    channel nowhere;
 };
 
 static int widen(int socket) {
@@ -217,7 +220,45 @@ static void note_init(forward *f, const request *q) {
     f->offered = in.flags;
     f->offered2 = in.flags & FUSE_INIT_EXT ? in.flags2 : 0;
     atomic_store(&f->router->no_open, (in.flags & FUSE_NO_OPEN_SUPPORT) && (in.flags & FUSE_NO_OPENDIR_SUPPORT));
+    size_t length = sizeof *q->header + q->length;
+    if (length <= INIT_ROOM) {
+        memcpy(f->init_message, q->header, length);
+        atomic_store(&f->init_length, length);
+    }
     atomic_store(&f->init, q->header->unique);
+}
+
+size_t tfs_forward_init(const forward *f, uint8_t *message) {
+    size_t length = f ? atomic_load(&f->init_length) : 0;
+    if (length)
+        memcpy(message, f->init_message, length);
+    return length;
+}
+
+static bool reply_nowhere(channel *c, const struct fuse_out_header *header, const void *body, size_t length) {
+    (void)c, (void)header, (void)body, (void)length;
+    return true;
+}
+
+int tfs_forward_resume(forward *f, const uint8_t *message, size_t length) {
+    union {
+        struct fuse_in_header header;
+        uint8_t bytes[INIT_ROOM];
+    } init;
+    if (length < sizeof init.header || length > INIT_ROOM) {
+        errno = EINVAL;
+        return -1;
+    }
+    memcpy(init.bytes, message, length);
+    if (init.header.opcode != FUSE_INIT || init.header.len != length) {
+        errno = EINVAL;
+        return -1;
+    }
+    f->nowhere.reply = reply_nowhere;
+    request q = {.channel = &f->nowhere, .header = &init.header, .body = init.bytes + sizeof init.header,
+                 .length = length - sizeof init.header};
+    tfs_forward_request(f, &q);
+    return 0;
 }
 
 void tfs_forward_request(forward *f, const request *q) {

@@ -8,6 +8,8 @@
 
 #include "router.h"
 
+enum { INIT_ROOM = 256 }; /* bytes of INIT: its header, its fields, and those of kernels to come */
+
 /* NULL without memory or descriptors; *peer is pyfuse3's end. */
 forward *tfs_forward_new(router *r, uint32_t max_write, int *peer);
 void tfs_forward_free(forward *f);
@@ -17,6 +19,11 @@ int tfs_forward_take_reply(forward *f, worker *leader);
 /* Whether a reply of pyfuse3 is awaited; whether messages for it are queued. */
 bool tfs_forward_waits(const forward *f);
 bool tfs_forward_has_queued(const forward *f);
+/* INIT as the kernel sent it, header and body: its length, at most INIT_ROOM; 0: there was none yet. */
+size_t tfs_forward_init(const forward *f, uint8_t *message);
+/* Gives pyfuse3 the INIT of a connection whose INIT an earlier daemon has answered: the reply goes nowhere. Before
+   any other request. -1 and errno: it cannot be given. */
+int tfs_forward_resume(forward *f, const uint8_t *message, size_t length);
 void tfs_forward_flush(forward *f);
 
 #endif

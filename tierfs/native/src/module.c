@@ -10,6 +10,7 @@
 #include "coherence.h"
 #include "conversion.h"
 #include "dispatch.h"
+#include "forward.h"
 #include "prefetch.h"
 #include "session.h"
 #include "upcall.h"
@@ -102,12 +103,14 @@ static PyObject *router_use_pm_qos(PyObject *self, PyObject *args) {
 }
 
 static PyObject *router_start(PyObject *self, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"device", "workers", "spin_us", "disk_threads", "max_write", "io_uring", NULL};
-    unsigned workers, spin_us, disk_threads, max_write;
-    int device, io_uring;
+    static char *names[] = {"device", "workers", "spin_us", "disk_threads", "max_write", "io_uring", "init", NULL};
+    unsigned workers = 0, spin_us = 0, disk_threads = 0, max_write = 0;
+    int device, io_uring = 0;
+    const char *init = NULL;
+    Py_ssize_t length = 0;
     router *r = router_of(self);
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "i$IIIIp", names, &device, &workers, &spin_us,
-                                     &disk_threads, &max_write, &io_uring))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "i|$IIIIpy#", names, &device, &workers, &spin_us,
+                                     &disk_threads, &max_write, &io_uring, &init, &length))
         return NULL;
     if (!workers || workers > MOST_WORKERS || !disk_threads || disk_threads > MOST_DISK_THREADS ||
         max_write < LEAST_WRITE || max_write > MOST_WRITE || max_write % LEAST_WRITE)
@@ -126,11 +129,22 @@ static PyObject *router_start(PyObject *self, PyObject *args, PyObject *kwargs) 
         r->spin_ns = spin_us * 1000ULL;
         r->uring = io_uring ? tfs_uring_new(r, tfs_dispatch) : NULL;
         int ended = fcntl(r->ended, F_DUPFD_CLOEXEC, 0);
-        int peer = ended < 0 ? -1 : tfs_session_start(r, device, workers, disk_threads, max_write);
+        taken_over earlier = {(const uint8_t *)init, (size_t)length};
+        int peer = ended < 0 ? -1 : tfs_session_start(r, device, workers, disk_threads, max_write, earlier);
         made = peer < 0 ? failed_start(r, device, ended) : Py_BuildValue("ii", peer, ended);
     }
     pthread_mutex_unlock(&((RouterObject *)self)->session);
     return made;
+}
+
+static PyObject *router_init(PyObject *self, PyObject *Py_UNUSED(none)) {
+    uint8_t message[INIT_ROOM];
+    size_t length = tfs_forward_init(router_of(self)->forward, message);
+    return PyBytes_FromStringAndSize((const char *)message, (Py_ssize_t)length);
+}
+
+static PyObject *router_unique(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(none)) {
+    return PyLong_FromUnsignedLongLong(tfs_upcall_unique());
 }
 
 static PyObject *router_prefetch(PyObject *self, PyObject *args) {
@@ -268,6 +282,17 @@ static PyObject *router_drop_listing(PyObject *self, PyObject *ino) {
     Py_RETURN_NONE;
 }
 
+static PyObject *router_is_known(PyObject *self, PyObject *ino) {
+    unsigned long long number = PyLong_AsUnsignedLongLong(ino);
+    if (PyErr_Occurred())
+        return NULL;
+    bool is_known;
+    Py_BEGIN_ALLOW_THREADS
+    is_known = tfs_is_known(router_of(self), number);
+    Py_END_ALLOW_THREADS
+    return PyBool_FromLong(is_known);
+}
+
 static PyObject *router_write_back(PyObject *self, PyObject *args) {
     unsigned long long ino, offset, length;
     if (!PyArg_ParseTuple(args, "KKK", &ino, &offset, &length))
@@ -338,6 +363,8 @@ static PyMethodDef router_methods[] = {
     {"set_upcalls", router_set_upcalls, METH_O, NULL},
     {"use_pm_qos", router_use_pm_qos, METH_VARARGS, NULL},
     {"start", (PyCFunction)(void (*)(void))router_start, METH_VARARGS | METH_KEYWORDS, NULL},
+    {"init", router_init, METH_NOARGS, NULL},
+    {"unique", router_unique, METH_NOARGS, NULL},
     {"prefetch", router_prefetch, METH_VARARGS, NULL},
     {"stop", router_stop, METH_NOARGS, NULL},
     {"put_inode", router_put_inode, METH_O, NULL},
@@ -352,6 +379,7 @@ static PyMethodDef router_methods[] = {
     {"put_listing", router_put_listing, METH_VARARGS, NULL},
     {"drop_listing", router_drop_listing, METH_O, NULL},
     {"put_statfs", router_put_statfs, METH_VARARGS, NULL},
+    {"is_known", router_is_known, METH_O, NULL},
     {"write_back", router_write_back, METH_VARARGS, NULL},
     {"clear", router_clear, METH_NOARGS, NULL},
     {"add_lookups", router_add_lookups, METH_VARARGS, NULL},

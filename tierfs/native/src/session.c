@@ -44,7 +44,19 @@ int tfs_session_init(router *r, size_t memory, int heads, int objects) {
     return tfs_store_open(&r->flash_store, heads) < 0 ? -1 : tfs_store_open(&r->disk_store, objects);
 }
 
-int tfs_session_start(router *r, int device, unsigned workers, unsigned disk_threads, uint32_t max_write) {
+/* Requests that the earlier daemon read, and did not reply to, come again, before all others: fuse_resend() in
+   fs/fuse/dev.c puts them back into the queue. No other may have been read by now: it would come twice. */
+static int resume(router *r, taken_over earlier) {
+    if (tfs_forward_resume(r->forward, earlier.init, earlier.length) < 0)
+        return -1;
+    if (tfs_device_notify(&r->device, NOTIFY_RESEND, NULL, 0))
+        return 0;
+    errno = EOPNOTSUPP; /* before Linux 6.9; or the connection is over */
+    return -1;
+}
+
+int tfs_session_start(router *r, int device, unsigned workers, unsigned disk_threads, uint32_t max_write,
+                      taken_over earlier) {
     int peer;
     r->device.fd = device; /* tfs_session_stop() closes it */
     if (fcntl(device, F_SETFL, O_RDWR | O_NONBLOCK) < 0 || fcntl(device, F_SETFD, FD_CLOEXEC) < 0)
@@ -56,7 +68,7 @@ int tfs_session_start(router *r, int device, unsigned workers, unsigned disk_thr
     r->forward = r->upcall_queue ? tfs_forward_new(r, max_write, &peer) : NULL;
     if (!r->forward)
         return -1;
-    if (tfs_workers_start(r, workers) < 0) {
+    if ((earlier.length && resume(r, earlier) < 0) || tfs_workers_start(r, workers) < 0) {
         int error = errno;
         close(peer);
         errno = error;

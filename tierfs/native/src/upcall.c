@@ -38,6 +38,9 @@ typedef struct {
 static _Thread_local PyThreadState *python;
 static _Thread_local PyGILState_STATE before;
 
+/* Of the request that it is in. */
+static _Thread_local uint64_t unique;
+
 /* ---------------------------------------------------------------- the functions */
 
 static PyObject *method(PyObject *functions, const char *name) {
@@ -465,6 +468,10 @@ static int reply_value(worker *w, const request *q, const operation *op, const r
     return 0;
 }
 
+uint64_t tfs_upcall_unique(void) {
+    return unique;
+}
+
 upcall_result tfs_upcall_make(upcalls *u, worker *w, request *q, const operation *op, bool again) {
     argument all[MOST_ARGUMENTS];
     result r = {.result = UPCALL_REPLIED};
@@ -475,7 +482,9 @@ upcall_result tfs_upcall_make(upcalls *u, worker *w, request *q, const operation
     }
     if (again)
         tfs_note_python_reply(w->router, q);
+    unique = q->header->unique;
     call_python(u, w, q, op, again, all, count, &r);
+    unique = 0;
     q->resume = r.resume;
     if (r.result != UPCALL_REPLIED)
         return r.result;

@@ -19,6 +19,8 @@ void tfs_upcalls_free(upcalls *u);
 bool tfs_upcall_has(const upcalls *u, uint32_t opcode);
 /* Calls the function of `op` and replies. `again`: the cache was filled, and missed all the same. */
 upcall_result tfs_upcall_make(upcalls *u, worker *w, request *q, const operation *op, bool again);
+/* `unique` of the request whose upcall this thread is in; 0: it is in none. */
+uint64_t tfs_upcall_unique(void);
 /* The request is dropped. */
 void tfs_upcall_drop(request *q);
 /* Before a thread ends that may have made upcalls. */

@@ -24,7 +24,7 @@ MAX_PAUSE_S: Final = 60.0
 minute."""
 
 
-class Supervisor:
+class BackgroundTasks:
     """Runs background tasks, on the event loop, and knows which of them fail."""
 
     def __init__(self, metrics: Metrics) -> None:
