@@ -141,6 +141,7 @@ StartLimitBurst=5
 
 [Service]
 Type=notify
+NotifyAccess=all
 Environment=MOUNTPOINT=/mnt/%i OPTIONS=noatime
 ExecStart={start} --options ${{OPTIONS}} /etc/tierfs/%i.yaml ${{MOUNTPOINT}}
 ExecReload={apply} ${{MOUNTPOINT}}

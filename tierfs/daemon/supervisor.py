@@ -375,6 +375,9 @@ class Supervisor:
 def main() -> None:
     """The supervisor's process: the argument is its task, in JSON (``command_of``)."""
     task = json.loads(sys.argv[1])
+    # The watchdog of a service manager waits for this process (sd_watchdog_enabled(3)): a daemon
+    # that serves is what it is to hear of.
+    os.environ.pop("WATCHDOG_PID", None)
     sys.exit(Supervisor(task["daemon"], task["arguments"], task["ready"]).run())
 
 
