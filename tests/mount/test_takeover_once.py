@@ -55,7 +55,7 @@ sys.exit(main(sys.argv[2:]))
 """
 """A daemon that dies after the next change, once the file of the first argument is there."""
 
-Change = Callable[[Path], None]
+Change = Callable[[Path], object]
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def fill(root: Path) -> None:
 
 def picture(root: Path) -> dict[str, tuple[object, ...]]:
     """What a tree is, but for its times and numbers."""
-    shown = {}
+    shown: dict[str, tuple[object, ...]] = {}
     for path in sorted(root.rglob("*")):
         facts = path.lstat()
         content: object = path.read_bytes() if stat.S_ISREG(facts.st_mode) else None
