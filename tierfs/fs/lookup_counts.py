@@ -12,6 +12,8 @@ from array import array
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol, TypeAlias
 
+from tierfs.metadata.cache_updater import MetadataCache, NoMetadataCache
+
 PAGE_BITS = 4
 PAGE = 1 << PAGE_BITS
 _EMPTY_PAGE = array("Q", bytes(8 * PAGE))
