@@ -78,6 +78,7 @@ def status(volume: Volume, tmp_path: Path) -> Status:
         BackgroundTasks(Metrics()),
         lambda: None,
         dict,
+        dict,
         None,
         lambda: None,
     )

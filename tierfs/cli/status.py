@@ -26,6 +26,7 @@ LATE: Final = {
     "index": "the index's filesystem",
     "policy": "the tier policy",
     "tiering": "the tiering engine",
+    "backup": "the directory of the backups",
     "fast_path": "the fast path",
 }
 """The names for people; a tier has its own name."""
@@ -83,6 +84,7 @@ def facts(status: dict[str, Any]) -> list[tuple[str, ...]]:
         *tiering(status["tiering"], read_only="ro" in status["options"]),
         *_flash_only(status),
         ("index", f"{index['path']}, {_size(index['bytes'])}, {_count(index['inodes'])} inodes"),
+        *_backup(status),
         ("log", status["log"] or "the journal, or standard error in the foreground"),
     ]
 
@@ -156,6 +158,19 @@ def _flash_only(status: dict[str, Any]) -> list[tuple[str, str]]:
     shown = f"{alone['files']:,} files, {format_size(alone['bytes'])}"
     oldest = "" if since is None else f"; the oldest was changed {_moment(since / SECOND)}"
     return [("only on flash", shown + oldest)]
+
+
+def _backup(status: dict[str, Any]) -> list[tuple[str, str]]:
+    """Where the backups are, and how old they are; an older daemon does not report it."""
+    backup = status.get("backup")
+    if backup is None:
+        return []
+    if not backup["on"]:
+        return [("backup", "off")]
+    if backup["last_s"] is None:
+        return [("backup", f"{backup['directory']}, none yet")]
+    last, behind = _moment(backup["last_s"]), f"{backup['behind']:,} changes not copied yet"
+    return [("backup", f"{backup['directory']}, the last one {last}; {behind}")]
 
 
 def _moves(status: dict[str, Any]) -> str:

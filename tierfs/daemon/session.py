@@ -26,6 +26,7 @@ from tierfs.common.text import printable
 from tierfs.daemon import service_manager
 from tierfs.daemon.adapter import Adapter
 from tierfs.daemon.background import BackgroundTasks
+from tierfs.daemon.backup import CHECKED_EVERY_S, COPIED_EVERY_S, Backups
 from tierfs.daemon.connection import (
     Connection,
     Invalidation,
@@ -170,6 +171,7 @@ class _Session:
         self._metrics = metrics
         self._policy = policy
         self._background = BackgroundTasks(metrics)
+        self._backups = Backups(volume, lambda: self._ending)
         self._tiering = Tiering(volume, metrics, connection.fast_path, moves=not options.read_only)
         self._ending = False
         self._checkpointing = trio.Lock()
@@ -190,6 +192,9 @@ class _Session:
                     begin(background.every, CHECKPOINT_CHECK_S, "checkpoint", self._checkpoint)
                     if self._policy is not None:
                         begin(background.every, POLICY_CHECK_S, "policy", self._poll_policy)
+                    if self._backups.on:
+                        begin(background.every, COPIED_EVERY_S, "feed", self._copy_feed)
+                        begin(background.every, CHECKED_EVERY_S, "backup", self._back_up)
                     begin(background.keep, "reconcile", self._reconcile)
                     begin(background.keep, "recount", self._recount)
                     begin(self._tiering.run, background)
@@ -265,6 +270,7 @@ class _Session:
                     self._background,
                     lambda: None if self._policy is None else policy_status(self._policy),
                     self._tiering.status,
+                    self._backups.status,
                     exporter,
                     event_loop,
                 )
@@ -276,6 +282,7 @@ class _Session:
                 "policy explain": partial(explain_files, self._tiering.engine.explain),
                 "policy plan": self._tiering.plan,
                 "upgrade": self._upgrade,
+                "backup": self._backups.show,
             }
             resources.enter_context(
                 serving_control(
@@ -336,6 +343,14 @@ class _Session:
     async def _make_checkpoint(self) -> None:
         async with self._checkpointing:
             await trio.to_thread.run_sync(self._volume.checkpoints.make)
+
+    async def _copy_feed(self) -> None:
+        """Copy what was changed to where the backups are; a target that hangs is left behind."""
+        await trio.to_thread.run_sync(self._backups.copy, abandon_on_cancel=True)
+
+    async def _back_up(self) -> None:
+        """Make a backup if one is due, in a worker process."""
+        await trio.to_thread.run_sync(self._backups.make_if_due)
 
     async def _recount(self) -> None:
         """After an unclean end count the inodes again, a little at a time."""

@@ -40,6 +40,7 @@ class Served(NamedTuple):
     background: BackgroundTasks
     policy: Callable[[], Record | None]
     tiering: Callable[[], Record]
+    backup: Callable[[], Record]
     metrics: Listener | None
     event_loop: Callable[[], object]
     """Returns once the event loop has run a callback."""
@@ -59,6 +60,7 @@ class Status:
             "index": Probe(volume.index.size),
             "policy": Probe(served.policy),
             "tiering": Probe(served.tiering),
+            "backup": Probe(served.backup),
             "event_loop": Probe(served.event_loop),
             "fast_path": Probe(lambda: None if fast_path is None else fast_path.status()),
         }
@@ -116,6 +118,7 @@ class Status:
             "metrics": _metrics(settings.metrics_listen, served.metrics),
             "policy": known["policy"].value,
             "tiering": known["tiering"].value,
+            "backup": known["backup"].value,
             "background": served.background.failing,
             "supervisor": served.connection.supervised and served.connection.supervised.status(),
             "late": {name: _late(one) for name, one in known.items() if not one.fresh},

@@ -116,6 +116,7 @@ class Reclaimer:
         if truncated or replaced or any(stat.S_ISREG(inode.mode) for inode in unlinked):
             self._flush()
             self._index.sync()
+            self._index.feed.catch_up()
         for start in range(0, len(unlinked), BATCH):
             self._remove(unlinked[start : start + BATCH])
         for start in range(0, len(truncated), BATCH):

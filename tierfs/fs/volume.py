@@ -287,6 +287,8 @@ class Volume:
                 self.index.keep_counts()
             except (FsError, OSError, VolumeRefused) as exc:
                 log.warning("volume %s: closing left work to the next mount: %s", self.uuid, exc)
+            finally:
+                self.index.feed.on_close()
 
 
 def open_volume(

@@ -19,7 +19,7 @@ class Kind(NamedTuple):
 
 
 RESTORE = "restore the file from a backup, or delete it"
-ANEW = "restore the index from a backup, or copy what can be read to a new volume"
+ANEW = "move the index away and `tierfs restore` it, or copy what can be read to a new volume"
 COPY = "mount the volume, copy the file, check the copy, delete the original"
 REPAIR = "`--repair`"
 
@@ -57,7 +57,8 @@ GENERATION = Kind(
     "generation",
     "damage",
     "the index and the directories are of different mounts: one of them is an older copy",
-    "restore what belongs together; or `--repair`, which accepts what is there: no number that is "
+    "restore what belongs together (`tierfs restore` makes an index that fits both directories); "
+    "or `--repair`, which accepts what is there: no number that is "
     "in use is given again, and objects that the index does not know go to `lost+found`",
 )
 SERIAL = Kind(

@@ -6,6 +6,8 @@ What other packages use:
 - ``inodes``, ``dentries``, ``pins_and_requests``, ``recovery``, ``usage``: the rows of its tables.
 - ``cache_updater``: the metadata cache, as the index fills it and keeps it true.
 - ``reader``: reading beside the daemon's writer, in the daemon or in another process.
+- ``feed``, ``feed_copy``, ``copying``, ``restoring``: the change feed, its copy, a copy of the
+  index made beside its writer, and an index made again from these.
 - ``integrity``: checks and repairs of an index that nobody has open.
 
 The other modules are the engine, and alone know SQLite: ``sqlite`` (connections, errors), ``wal``

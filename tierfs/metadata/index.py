@@ -17,6 +17,7 @@ from tierfs.metadata.answered import AnsweredRequests
 from tierfs.metadata.cache_updater import CacheUpdater, MetadataCache
 from tierfs.metadata.database import Database
 from tierfs.metadata.dentries import Dentries
+from tierfs.metadata.feed import NEW_GENERATION, Feed
 from tierfs.metadata.inode_table import InodeTable
 from tierfs.metadata.inodes import ROOT, Inode
 from tierfs.metadata.pins_and_requests import Pin, PinsAndRequests, Request
@@ -76,14 +77,15 @@ def require_database(path: Path, *, writable: bool = True) -> None:
     except FileNotFoundError:
         raise VolumeRefused(
             f"{path}: the index is missing: is its filesystem mounted? "
-            "Restore it, or correct 'index' in the volume file"
+            "If it is lost: 'tierfs restore VOLUME.yaml'; else correct 'index' in the volume file"
         ) from None
     except OSError as exc:
         raise VolumeRefused(f"{path}: the index cannot be opened: {exc.strerror}") from exc
     if not header.startswith(MAGIC) or header[APPLICATION_ID_AT] != APPLICATION_ID.to_bytes(4):
         raise VolumeRefused(
-            f"{path}: is {'not an index' if header else 'an empty file'}: restore the index, "
-            "or correct 'index' in the volume file"
+            f"{path}: is {'not an index' if header else 'an empty file'}: restore the index "
+            "(move it away, then 'tierfs restore VOLUME.yaml'), or correct 'index' in the volume "
+            "file"
         )
 
 
@@ -157,6 +159,7 @@ class Index:
             self.dirty = DirtyRows(self._database)
             self.pins_and_requests = PinsAndRequests(self._database)
             self.answered = AnsweredRequests(self._database)
+            self.feed = Feed(self._database)
         except BaseException:
             self._database.close()
             raise
@@ -269,6 +272,7 @@ class Index:
             self._database.execute(
                 "UPDATE volume SET uuid = ?, next_serial = ?", str(volume), self._next
             )
+            self._database.execute(NEW_GENERATION)
         self._next = self._limit = self._reserved = 0
         self._database.housekeep_soon()
 
@@ -285,7 +289,8 @@ class Index:
         if not owner:
             raise VolumeRefused(
                 f"{self.path}: this index is empty and belongs to no volume: restore the index "
-                "of this one, or correct 'index' in the volume file"
+                "of this one (move it away, then 'tierfs restore VOLUME.yaml'), or correct "
+                "'index' in the volume file"
             )
         if owner != str(volume):
             raise VolumeRefused(

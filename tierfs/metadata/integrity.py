@@ -19,6 +19,7 @@ from tierfs.common.errors import VolumeRefused
 from tierfs.common.metrics import Metrics
 from tierfs.common.osio import SYSTEM
 from tierfs.metadata.database import Database
+from tierfs.metadata.feed import NEW_GENERATION
 from tierfs.metadata.inodes import ROOT, Inode, inode_of
 from tierfs.metadata.recovery import IN_SET, Generations
 from tierfs.metadata.schema import COUNTED, COUNTS, MIGRATIONS, VERSION
@@ -266,6 +267,7 @@ def repairing(path: Path) -> Iterator[Repair]:
         with database:
             # The next mount counts again what a repair changed.
             database.execute("UPDATE usage SET exact = 0")
+            database.execute(NEW_GENERATION)
             yield Repair(database)
         database.wal.sync()
 
@@ -294,6 +296,30 @@ class Repair:
             "UPDATE inode SET prefix = 0, mirrored = 0, version = version + 1 WHERE ino = ?", ino
         )
         self.trim(ino)
+
+    def place(self, ino: int, size: int, prefix: int, mirrored: int) -> None:
+        """Let the row of a file say where its bytes are, as its objects show."""
+        self._run(
+            "UPDATE inode SET size = ?, prefix = ?, mirrored = ?, version = version + 1 "
+            "WHERE ino = ?",
+            size,
+            prefix,
+            mirrored,
+            ino,
+        )
+
+    def insert_file(self, ino: int, size: int, prefix: int) -> None:
+        """Insert a file for objects that have none; its own attributes are not known."""
+        self._insert(ino, stat.S_IFREG | 0o600, 1, size, prefix)
+
+    def require_size(self, ino: int, size: int) -> None:
+        """Let so many bytes of a file of the dirty set count as synced: less is damage."""
+        self._run("INSERT OR REPLACE INTO dirty VALUES (?, ?, 0, 0)", ino, size)
+
+    def clear_dirty(self) -> None:
+        """Take every file out of the dirty set: its row says how long it is."""
+        self._run("DELETE FROM dirty")
+        self._run("UPDATE volume SET dirty_from = next_serial")
 
     def drop_mirror(self, ino: int) -> None:
         """Mark a file as not mirrored, so that it is mirrored again."""
@@ -363,11 +389,15 @@ class Repair:
         return ino
 
     def _insert_directory(self, ino: int, links: int) -> None:
+        self._insert(ino, PRIVATE, links, DIRECTORY_SIZE, 0)
+
+    def _insert(self, ino: int, mode: int, links: int, size: int, prefix: int) -> None:
         uid, gid = self._row("SELECT uid, gid FROM inode WHERE ino = ?", ROOT)
         now = time.time_ns()
         times = (now, now, now)
+        sparse = int(stat.S_ISREG(mode) and size > 0)
         row = Inode(
-            ino, PRIVATE, uid, gid, links, DIRECTORY_SIZE, 0, *times, 0, 0, ROOT, None, 0, 0, now
+            ino, mode, uid, gid, links, size, 0, *times, prefix, 0, ROOT, None, sparse, 0, now
         )
         marks = ", ".join("?" * len(row))
         self._run(f"INSERT INTO inode ({', '.join(Inode._fields)}) VALUES ({marks})", *row)  # noqa: S608

@@ -247,6 +247,79 @@ CREATE TABLE answered (
 ) STRICT;
 """
 
+FEED = """
+-- The change feed: one row a change, written in its transaction while there is a reader. What a row
+-- was changed to stands here; columns that the kind does not need are NULL.
+CREATE TABLE feed (
+    -- grows with every change; the last row is never trimmed, so that none is given out twice
+    serial INTEGER PRIMARY KEY,
+    -- of what: 1 inode, 3 dentry, 5 extended attribute, 7 pin, 9 row of the dirty set; one more: it
+    -- is gone; 11: new files below this inode number are in the dirty set only by a row
+    kind INTEGER NOT NULL,
+    -- inode number
+    ino INTEGER NOT NULL,
+    -- of an inode or a dentry
+    parent INTEGER,
+    -- of a dentry or an extended attribute
+    name BLOB,
+    -- value of an extended attribute; target of a symbolic link
+    value BLOB,
+    -- cookie of a dentry; ``pin.until``; ``dirty.error``
+    number INTEGER,
+    -- ``pin.below``; ``dirty.exact``
+    flag INTEGER,
+    -- of an inode; also ``dirty.size``
+    size INTEGER,
+    -- see ``inode.mode``
+    mode INTEGER,
+    -- see ``inode.uid``
+    uid INTEGER,
+    -- see ``inode.gid``
+    gid INTEGER,
+    -- see ``inode.nlink``
+    nlink INTEGER,
+    -- see ``inode.rdev``
+    rdev INTEGER,
+    -- see ``inode.atime``
+    atime INTEGER,
+    -- see ``inode.mtime``
+    mtime INTEGER,
+    -- see ``inode.ctime``
+    ctime INTEGER,
+    -- see ``inode.prefix``
+    prefix INTEGER,
+    -- see ``inode.version``
+    version INTEGER,
+    -- see ``inode.sparse``
+    sparse INTEGER,
+    -- see ``inode.mirrored``
+    mirrored INTEGER,
+    -- see ``inode.btime``
+    btime INTEGER
+) STRICT;
+"""
+"""The table alone, for a copy of the feed."""
+
+_FEEDS = f"""{FEED}
+-- One row a reader of the feed.
+CREATE TABLE feed_reader (
+    -- what it is called by
+    name TEXT PRIMARY KEY,
+    -- it has dealt with every change up to this serial
+    serial INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- One row: which feed it is.
+CREATE TABLE feed_state (
+    -- always 1: there is one row
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    -- random UUID; another one after a restore or a repair, when serials do not go on
+    generation TEXT NOT NULL
+) STRICT;
+
+INSERT INTO feed_state (id, generation) VALUES (1, lower(hex(randomblob(16))));
+"""  # noqa: S608 - SQL of our own
+
 MIGRATIONS: tuple[str, ...] = (
     _INITIAL,
     _DIRTY,
@@ -257,6 +330,7 @@ MIGRATIONS: tuple[str, ...] = (
     _EXACT_LENGTHS,
     _DIRTY_FROM,
     _ANSWERED,
+    _FEEDS,
 )
 """Migration N leads from ``user_version`` N to N + 1."""
 

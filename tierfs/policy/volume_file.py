@@ -11,10 +11,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from tierfs.common.units import GIB, KIB, MIB
+from tierfs.common.units import GIB, KIB, MIB, SECOND
 from tierfs.policy.diagnostics import START, Position
 from tierfs.policy.schema import EMPTY, Field, Record, Schema, read_document
-from tierfs.policy.units import Microseconds, Size
+from tierfs.policy.units import Duration, Microseconds, Size
 from tierfs.policy.values import (
     Boolean,
     Choice,
@@ -87,6 +87,21 @@ class AccessLogSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class BackupSettings:
+    """Where, how often and how many backups of the index are kept.
+
+    ``interval`` in nanoseconds; without a ``target`` they are in the disk directory; ``memory`` in
+    bytes.
+    """
+
+    enabled: bool = True
+    interval: int = 3600 * SECOND
+    keep: int = 24
+    target: Path | None = None
+    memory: int = 64 * MIB
+
+
+@dataclass(frozen=True, slots=True)
 class VolumeFile:
     """What a volume file says, all paths absolute; ``head`` and ``tiering_memory`` are in bytes."""
 
@@ -104,6 +119,7 @@ class VolumeFile:
     control_group: str | None = None
     """Whose members may ask what the daemon knows."""
     allow_untrusted: bool = False
+    backup: BackupSettings = field(default_factory=BackupSettings)
 
 
 # ------------------------------------------------------------------ keys
@@ -163,6 +179,19 @@ ACCESS_LOG: Field[Record | None] = Field(
 TIERING_MEMORY = Field("memory", Size(64 * KIB, 64 * GIB, 1), "32MiB", DEFAULT_TIERING_MEMORY)
 TIERING = Field("tiering", Schema('"tiering"', (TIERING_MEMORY,)), "{memory: 32MiB}", EMPTY)
 
+_BACKUP = BackupSettings()
+BACKED_UP = Field("enabled", Boolean(), "false", _BACKUP.enabled)
+INTERVAL = Field("interval", Duration(), "1h", _BACKUP.interval)
+KEEP = Field("keep", Count(10_000), "24", _BACKUP.keep)
+TARGET: Field[Path | None] = Field("target", LocalPath(), "/backup/images", None)
+BACKUP_MEMORY = Field("memory", Size(MIB, 1024 * GIB, 1), "64MiB", _BACKUP.memory)
+BACKUP = Field(
+    "backup",
+    Schema('"backup"', (BACKED_UP, INTERVAL, KEEP, TARGET, BACKUP_MEMORY)),
+    "{interval: 1h, keep: 24}",
+    EMPTY,
+)
+
 ALLOW_UNTRUSTED = Field("allow_untrusted", Boolean(), "true", default=False)
 
 VOLUME = Schema(
@@ -180,6 +209,7 @@ VOLUME = Schema(
         LOG,
         ACCESS_LOG,
         TIERING,
+        BACKUP,
         ALLOW_UNTRUSTED,
     ),
 )
@@ -209,6 +239,7 @@ def _settings(record: Record, home: Path) -> VolumeFile:
 
     flash = home.parent / record[FLASH]
     log, accesses, fast = record[LOG], record[ACCESS_LOG], record[FAST_PATH]
+    backup = record[BACKUP]
     access_log = None
     if accesses:
         access_log = AccessLogSettings(home.parent / accesses[ACCESS_FILE], accesses[ACCESS_SIZE])
@@ -235,6 +266,13 @@ def _settings(record: Record, home: Path) -> VolumeFile:
         tiering_memory=record[TIERING][TIERING_MEMORY],
         control_group=record[CONTROL][GROUP],
         allow_untrusted=record[ALLOW_UNTRUSTED],
+        backup=BackupSettings(
+            enabled=backup[BACKED_UP],
+            interval=backup[INTERVAL],
+            keep=backup[KEEP],
+            target=rooted(backup[TARGET]),
+            memory=backup[BACKUP_MEMORY],
+        ),
     )
 
 

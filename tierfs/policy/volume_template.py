@@ -67,14 +67,21 @@ def render_volume_file(*, flash: Path, disk: Path, head: int, index: Path | None
         ConfigError: a path cannot be written in a YAML file.
     """
     return _TEMPLATE.format(
-        flash=_path(flash),
-        disk=_path(disk),
-        index=f"index: {_path(index)}" if index else f"#index: {_path(flash / 'index.db')}",
+        flash=quoted_path(flash),
+        disk=quoted_path(disk),
+        index=f"index: {quoted_path(index)}"
+        if index
+        else f"#index: {quoted_path(flash / 'index.db')}",
         head=_exact_size(head),
     )
 
 
-def _path(path: Path) -> str:
+def quoted_path(path: Path) -> str:
+    """A path as a volume file names it.
+
+    Raises:
+        ConfigError: no YAML file can name it.
+    """
     text = str(path)
     try:
         text.encode()

@@ -43,6 +43,11 @@ Tier = Literal["flash", "disk"]
 
 LOCKS = Path("/proc/locks")
 
+_AFTER_LOSS: dict[Tier, str] = {
+    "flash": "If it is lost: 'tierfs replace-flash VOLUME.yaml NEW'. ",
+    "disk": "",
+}
+
 LAST_FORMAT = 10_000
 """A larger number is no version but damage."""
 
@@ -170,7 +175,7 @@ def read_marker(directory: Path, tier: Tier) -> Marker:
         lacks = f"no {MARKER} in it" if directory.exists() else "it does not exist"
         raise VolumeRefused(
             f"{directory}: is not the {tier} directory of a tierfs volume ({lacks}): "
-            "is its filesystem mounted? A new volume is made by 'tierfs init'"
+            f"is its filesystem mounted? {_AFTER_LOSS[tier]}A new volume is made by 'tierfs init'"
         ) from None
     except OSError as exc:
         raise VolumeRefused(f"{path}: {exc.strerror}") from exc

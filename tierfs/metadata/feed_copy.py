@@ -1,0 +1,154 @@
+"""The change feed's copy: what was changed since a copy of the index, in a file elsewhere.
+
+A `FeedCopier` adds the newest rows of the feed to such a file, a *segment*: a database that holds
+the table ``feed`` alone. It reads on a connection of its own, for a moment only, into memory, so
+that a slow target never keeps the log of the index from being emptied.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from tierfs.common.sync import sync_file
+from tierfs.metadata.schema import FEED
+from tierfs.metadata.sqlite import connect, translating
+
+ROWS_AT_A_TIME: Final = 20_000
+"""Rows in memory: some megabytes."""
+
+_PRAGMAS: Final = (
+    "PRAGMA cache_size = -2048",
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA busy_timeout = 10000",
+)
+
+
+class Segment(NamedTuple):
+    """What a segment says of itself: it holds each change behind ``start`` up to ``end``."""
+
+    generation: str
+    start: int
+    end: int
+
+
+def read_segment(path: Path) -> Segment:
+    """What a segment holds.
+
+    Raises:
+        IndexFailed: it cannot be read, or is damaged.
+    """
+    with (
+        translating(path),
+        closing(sqlite3.connect(f"file:{path}?mode=rw", uri=True)) as connection,
+    ):
+        return _segment(connection, "main")
+
+
+def _segment(connection: sqlite3.Connection, schema: str) -> Segment:
+    (row,) = connection.execute(
+        f"SELECT generation, start, coalesce((SELECT max(serial) FROM {schema}.feed), start) "  # noqa: S608 - a name of our own
+        f"FROM {schema}.segment"
+    )
+    return Segment._make(row)
+
+
+def make_segment(path: Path, generation: str, start: int) -> None:
+    """Make an empty segment, durably, at a ``path`` where nothing is.
+
+    Raises:
+        IndexFailed: SQLite failed.
+        OSError: it cannot be made.
+    """
+    unfinished = path.with_name(f"{path.name}.new")
+    unfinished.unlink(missing_ok=True)
+    os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    with translating(unfinished), closing(sqlite3.connect(unfinished)) as connection:
+        connection.executescript(f"BEGIN; {FEED} {_STATE} COMMIT;")
+        connection.execute("INSERT INTO segment VALUES (?, ?)", (generation, start))
+        connection.commit()
+    unfinished.rename(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        sync_file(directory)
+    finally:
+        os.close(directory)
+
+
+_STATE: Final = """
+-- One row: which feed it is of, and behind which serial it starts.
+CREATE TABLE segment (generation TEXT NOT NULL, start INTEGER NOT NULL) STRICT;
+"""
+
+
+class FeedCopier:
+    """Adds to a segment what the feed has; thread-safe.
+
+    Raises from every method:
+        IndexFailed: SQLite failed: the index could not be read, or the segment not be written.
+        OSError: the log of the index could not be synced.
+    """
+
+    def __init__(self, index: Path, sync: Callable[[], object]) -> None:
+        """``sync`` makes every commit of the index so far durable."""
+        self._index = index
+        self._sync = sync
+        self._lock = threading.Lock()
+        self._segment: Path | None = None
+        self.position = 0
+        """The serial up to which every change is in the copy, durably."""
+        with translating(index):
+            self._connection = connect(index, _PRAGMAS)
+            self._connection.execute(
+                "CREATE TEMP TABLE batch AS SELECT * FROM main.feed WHERE serial IS NULL"
+            )
+
+    def close(self) -> None:
+        """Close; nothing may be called afterwards."""
+        with self._lock, translating(self._index):
+            self._connection.close()
+
+    def write_to(self, path: Path) -> Segment:
+        """Go on with the segment ``path``."""
+        with self._lock, translating(path):
+            if self._segment is not None:
+                self._connection.execute("DETACH segment")
+                self._segment = None
+            self._connection.execute("ATTACH ? AS segment", (f"file:{path}?mode=rw",))
+            self._connection.execute("PRAGMA segment.synchronous = FULL")
+            self._segment = path
+            found = _segment(self._connection, "segment")
+            self.position = found.end
+            return found
+
+    def copy(self) -> int:
+        """Copy what is there and not copied yet, durably; returns the `position`."""
+        with self._lock:
+            if self._segment is None:
+                return self.position
+            while self._copy_some(self._segment):
+                pass
+            return self.position
+
+    def _copy_some(self, segment: Path) -> bool:
+        """Copy some rows; returns whether there may be more."""
+        connection = self._connection
+        with translating(self._index):
+            connection.execute("DELETE FROM temp.batch")
+            rows = connection.execute(
+                "INSERT INTO temp.batch "
+                "SELECT * FROM main.feed WHERE serial > ? ORDER BY serial LIMIT ?",
+                (self.position, ROWS_AT_A_TIME),
+            ).rowcount
+        if rows <= 0:
+            return False
+        self._sync()  # nothing is in the copy that a power cut could take from the index
+        with translating(segment):
+            connection.execute("INSERT OR IGNORE INTO segment.feed SELECT * FROM temp.batch")
+        (self.position,) = connection.execute("SELECT max(serial) FROM temp.batch").fetchone()
+        return rows == ROWS_AT_A_TIME
