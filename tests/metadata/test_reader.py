@@ -68,3 +68,22 @@ def test_nobody_waits_for_it(index: Index, reader: IndexReader) -> None:
         index.inodes.update(rows[100]._replace(size=7))
         assert reader.files(0, 100, on_flash=True)[0] == [rows[100]]
     assert reader.files(0, 100, on_flash=True)[0][0].size == 7
+
+
+def test_bytes_by_directory(index: Index, reader: IndexReader) -> None:
+    with index.transaction():
+        for row in (
+            inode(100, size=10, prefix=4, parent=7),
+            inode(101, size=2**62, prefix=2**62, parent=7)._replace(mirrored=True),
+            inode(102, size=2**62, prefix=2**62, parent=7),
+            inode(103, size=5, prefix=0, parent=8),
+            inode(104, size=5, nlink=0, parent=8),
+            inode(105, mode=stat.S_IFDIR | 0o755, size=4096, parent=8),
+        ):
+            index.inodes.insert(row)
+    assert reader.bytes_by_directory(99, 10) == {
+        7: (3, 2**63 + 10, 2**63 + 4, 2**62),
+        8: (1, 5, 0, 0),
+    }
+    assert reader.parents(99, 10) == {105: 8}
+    assert reader.bytes_by_directory(105, 10) == {}

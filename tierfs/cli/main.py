@@ -28,6 +28,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "status": "tierfs.cli.status",
         "warm": "tierfs.cli.warm",
         "where": "tierfs.cli.where",
+        "du": "tierfs.cli.du",
         "pin": "tierfs.cli.manual:pin",
         "unpin": "tierfs.cli.manual:unpin",
         "promote": "tierfs.cli.manual:promote",

@@ -283,6 +283,7 @@ class _Session:
                 "policy plan": self._tiering.plan,
                 "upgrade": self._upgrade,
                 "backup": self._backups.show,
+                "du": self._tiering.disk_usage,
             }
             resources.enter_context(
                 serving_control(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
@@ -11,7 +12,7 @@ from typing import Any, Final
 
 import trio
 
-from tierfs.common.errors import MountFailed
+from tierfs.common.errors import MountFailed, UsageError
 from tierfs.common.metrics import Metrics
 from tierfs.common.tierfs_xattrs import show_waits
 from tierfs.common.times import system_clock
@@ -25,6 +26,7 @@ from tierfs.metadata.reader import IndexReader
 from tierfs.policy.model import Policy
 from tierfs.policy.volume_file import AccessLogSettings
 from tierfs.tiering.access_recorder import AccessRecorder, facts_of
+from tierfs.tiering.disk_usage import disk_usage_apart
 from tierfs.tiering.engine import Engine
 from tierfs.tiering.forecast import forecast_apart
 from tierfs.tiering.heat import Row
@@ -122,6 +124,30 @@ class Tiering:
             "moves": lines,
             **plan,
             "misplaced": misplaced,
+        }
+
+    def disk_usage(self, directory: int, depth: int) -> dict[str, Any]:
+        """What a directory has on each tier, for JSON: `DirectoryUsage`; in a thread.
+
+        Raises:
+            UsageError: ``depth`` is negative.
+        """
+        if depth < 0:
+            raise UsageError("depth must be 0 or more")
+        snapshot = self._index.checkpoint_for_snapshot()
+        usages = run_in_worker(
+            disk_usage_apart,
+            self._index.path,
+            snapshot,
+            directory,
+            depth,
+            descriptors=[snapshot],
+            cancelled=lambda: self.engine.stopping,
+        )
+        return {
+            "directories": [
+                {**one._asdict(), "path": os.fsdecode(one.path), "disk": one.disk} for one in usages
+            ]
         }
 
     async def run(self, background: BackgroundTasks) -> None:

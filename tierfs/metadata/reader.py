@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from tierfs.common.errors import IndexFailed
@@ -40,6 +40,17 @@ _ALONE = f"""
 SELECT min(ctime) FROM inode WHERE ino > ? AND ino <= ? AND {_FILE}
 AND prefix > 0 AND size > 0 AND NOT mirrored
 """  # noqa: S608
+_DIRECTORIES = """
+SELECT ino, parent FROM inode WHERE ino > ? AND ino <= ? AND mode & 0xF000 = 0x4000
+"""
+# In halves: the sum of two sparse files may have more than 63 bits.
+_BY_DIRECTORY = f"""
+SELECT parent, count(*),
+    sum(size >> 32), sum(size & 0xFFFFFFFF),
+    sum(min(size, prefix) >> 32), sum(min(size, prefix) & 0xFFFFFFFF),
+    sum(mirrored * (min(size, prefix) >> 32)), sum(mirrored * (min(size, prefix) & 0xFFFFFFFF))
+FROM inode WHERE ino > ? AND ino <= ? AND {_FILE} GROUP BY parent
+"""  # noqa: S608 - names of our own
 _GIVEN = "IN (SELECT value FROM json_each(?))"
 _SOME = f"SELECT {COLUMNS} FROM inode WHERE ino {_GIVEN} AND {_FILE} ORDER BY ino"  # noqa: S608
 _PINNED_BELOW = "SELECT ino FROM pin WHERE below = 1 AND (until IS NULL OR until > ?)"
@@ -64,6 +75,15 @@ _NAMES = f"SELECT ino, name FROM entry WHERE parent = ? AND ino {_GIVEN}"  # noq
 _XATTRS = f"""
 SELECT ino, name, value FROM xattr WHERE ino {_GIVEN} AND length(value) <= ? ORDER BY ino, name
 """  # noqa: S608
+
+
+class DirectoryBytes(NamedTuple):
+    """What is directly in a directory, or below it: files, and bytes by tier."""
+
+    files: int
+    size: int
+    flash: int
+    mirrored: int
 
 
 class IndexReader:
@@ -115,6 +135,32 @@ class IndexReader:
         ((oldest,),) = self._rows(_ALONE, after, end)
         return oldest, end if end < self.last_inode() else 0
 
+    def parents(self, after: int, span: int) -> dict[int, int]:
+        """The directory that each directory is in, of ``span`` inode numbers behind ``after``."""
+        rows = self._rows(_DIRECTORIES, after, after + span)
+        return {int(ino): int(parent) for ino, parent in rows}
+
+    def bytes_by_directory(self, after: int, span: int) -> dict[int, DirectoryBytes]:
+        """What the files among ``span`` inode numbers behind ``after`` add to their directories."""
+        return {
+            int(directory): DirectoryBytes(
+                files,
+                (size_high << 32) + size_low,
+                (flash_high << 32) + flash_low,
+                (mirrored_high << 32) + mirrored_low,
+            )
+            for (
+                directory,
+                files,
+                size_high,
+                size_low,
+                flash_high,
+                flash_low,
+                mirrored_high,
+                mirrored_low,
+            ) in self._rows(_BY_DIRECTORY, after, after + span)
+        }
+
     def last_inode(self) -> int:
         """The largest inode number there is."""
         return int(self._rows("SELECT coalesce(max(ino), 0) FROM inode")[0][0])
@@ -147,6 +193,11 @@ class IndexReader:
         """The path of a directory from the root; None: it is being removed."""
         path = self._directories({ino}).get(ino)
         return b"/" if path == b"" else path
+
+    def directory_paths(self, inos: Sequence[int]) -> dict[int, bytes]:
+        """The paths of directories from the root; one that is being removed has none."""
+        found = self._directories(set(inos))
+        return {ino: found[ino] or b"/" for ino in inos if ino in found}
 
     def below(self, directory: int, after: int, limit: int) -> list[tuple[int, int, int]]:
         """Cookies, inode numbers and modes of the ``limit`` next dentries behind a cookie."""
