@@ -36,6 +36,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "export": "tierfs.cli.export",
         "upgrade": "tierfs.cli.upgrade",
         "backup": "tierfs.cli.backup",
+        "changes": "tierfs.cli.changes",
         "restore": "tierfs.cli.restore",
         "replace-flash": "tierfs.cli.restore:replace_flash",
         "fsck": "tierfs.cli.fsck",

@@ -27,6 +27,7 @@ from tierfs.daemon import service_manager
 from tierfs.daemon.adapter import Adapter
 from tierfs.daemon.background import BackgroundTasks
 from tierfs.daemon.backup import CHECKED_EVERY_S, COPIED_EVERY_S, Backups
+from tierfs.daemon.changes import ChangeFeed
 from tierfs.daemon.connection import (
     Connection,
     Invalidation,
@@ -284,6 +285,8 @@ class _Session:
                 "upgrade": self._upgrade,
                 "backup": self._backups.show,
                 "du": self._tiering.disk_usage,
+                "changes": ChangeFeed(self._volume.index).changes,
+                "forget reader": ChangeFeed(self._volume.index).forget,
             }
             resources.enter_context(
                 serving_control(

@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from tierfs.common.errors import TierfsError
 from tierfs.metadata.database import Database
 from tierfs.metadata.inodes import Inode
+from tierfs.metadata.sqlite import Row
 
 INODE, DENTRY, XATTR, PIN, DIRTY = 1, 3, 5, 7, 9
 """Kinds: what a row of the feed is of. With 1 added: it is gone."""
@@ -65,6 +67,10 @@ _TRIGGERS: Final = {
 
 NEW_GENERATION: Final = "UPDATE feed_state SET generation = lower(hex(randomblob(16)))"
 """Where something was changed that the feed does not say: its readers begin anew."""
+
+
+class TrimmedAway(TierfsError):
+    """A reader is so far behind that changes are missing: it must begin anew."""
 
 
 class Reader(NamedTuple):
@@ -144,6 +150,23 @@ class Feed:
                     self._database.execute(NEW_GENERATION)
             if self._written and not self.readers():
                 self._stop()
+
+    def read(self, after: int, limit: int) -> list[Row]:
+        """The next rows behind a serial; the caller makes them durable before it passes them on.
+
+        Raises:
+            TrimmedAway: rows behind ``after`` are not there any more.
+        """
+        with self._database.lock:
+            ((first,),) = self._database.rows("SELECT coalesce(min(serial), 0) FROM feed")
+            if after + 1 < first:
+                raise TrimmedAway(
+                    f"the change feed begins behind {first - 1}, not at {after}: begin anew from "
+                    "what is there now"
+                )
+            return self._database.rows(
+                "SELECT * FROM feed WHERE serial > ? ORDER BY serial LIMIT ?", after, limit
+            )
 
     def trim(self, most: int = MOST_ROWS) -> bool:
         """Delete some rows that every reader has dealt with; returns whether there are more.

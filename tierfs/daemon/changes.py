@@ -1,0 +1,64 @@
+"""The change feed for other programs: the control verbs of `tierfs changes`."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from tierfs.common.errors import UsageError
+from tierfs.daemon.backup import BACKUP, COPY
+from tierfs.metadata.changes import VERSION, record_of
+from tierfs.metadata.index import Index
+
+MOST: Final = 500
+"""Changes in an answer: a millisecond, for which writers wait."""
+
+OWN: Final = frozenset({BACKUP, COPY})
+FROM_READER: Final = -1
+"""As ``after``: go on where the reader is."""
+
+
+class ChangeFeed:
+    """The feed of a mount. Thread-safe."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+
+    def changes(self, reader: str, after: int) -> dict[str, Any]:
+        """The next changes behind a serial, all of them durable; the reader is past those before.
+
+        Raises:
+            UsageError: the reader's name is one of the daemon's own, or empty.
+            TrimmedAway: the reader is too far behind.
+            TierfsError: the index could not be read, or its log not be synced.
+        """
+        _require_free(reader)
+        feed = self._index.feed
+        position = feed.register(reader)
+        if after == FROM_READER:
+            after = position
+        elif after > position:
+            feed.advance(reader, after)
+        rows = feed.read(after, MOST)
+        if rows:
+            self._index.sync()
+        return {
+            "version": VERSION,
+            "generation": feed.generation,
+            "changes": [record_of(row) for row in rows],
+            "next": rows[-1][0] if rows else after,
+        }
+
+    def forget(self, reader: str) -> dict[str, Any]:
+        """Let a reader go, so that nothing is kept for it.
+
+        Raises:
+            UsageError: it is one of the daemon's own.
+        """
+        _require_free(reader)
+        self._index.feed.unregister(reader)
+        return {}
+
+
+def _require_free(reader: str) -> None:
+    if not reader or reader in OWN:
+        raise UsageError(f"a reader of the change feed cannot be called {reader!r}")

@@ -1,0 +1,65 @@
+"""A change of the feed as a record for JSON, documented in docs/reference/change-feed.md."""
+
+from __future__ import annotations
+
+import base64
+import os
+from typing import Any, Final
+
+from tierfs.metadata.feed import DENTRY, DIRTY, DIRTY_FROM, INODE, PIN, XATTR
+from tierfs.metadata.inodes import Inode, inode_of
+from tierfs.metadata.sqlite import Row
+
+VERSION: Final = 1
+"""Of the form of the records: another one where a reader of the old one would be wrong."""
+
+_NAMES: Final = {INODE: "inode", DENTRY: "name", XATTR: "xattr", PIN: "pin"}
+
+COLUMNS: Final = (
+    *("serial", "kind", "ino", "parent", "name", "value", "number", "flag", "size", "mode", "uid"),
+    *("gid", "nlink", "rdev", "atime", "mtime", "ctime", "prefix", "version", "sparse"),
+    *("mirrored", "btime"),
+)
+"""Of the table, in its order."""
+
+
+def record_of(row: Row) -> dict[str, Any]:
+    """The record of a row of the feed, with all of `COLUMNS`."""
+    found = dict(zip(COLUMNS, row, strict=True))
+    serial, kind = {"serial": found["serial"]}, found["kind"]
+    if kind == DIRTY_FROM:
+        return {**serial, "change": "settled", "below": found["ino"]}
+    if kind == DIRTY:
+        return {**serial, "change": "dirtied", "ino": found["ino"], "synced": found["size"]}
+    if kind == DIRTY + 1:
+        return {**serial, "change": "settled", "ino": found["ino"]}
+    is_put = kind in _NAMES
+    what = _NAMES[kind if is_put else kind - 1]
+    key = _key(what, found)
+    head = {**serial, "change": "put" if is_put else "delete", "of": what, **key}
+    return {**head, **_image(what, found)} if is_put else head
+
+
+def _key(what: str, found: dict[str, Any]) -> dict[str, Any]:
+    """What tells one row of the table from the others."""
+    key = {"ino": found["ino"]}
+    if what == "name":
+        key = {"parent": found["parent"], "name": os.fsdecode(found["name"]), **key}
+    elif what == "xattr":
+        key["name"] = os.fsdecode(found["name"])
+    return key
+
+
+def _image(what: str, found: dict[str, Any]) -> dict[str, Any]:
+    """What the row is now, behind its key."""
+    if what == "name":
+        return {"cookie": found["number"]}
+    if what == "xattr":
+        return {"value": base64.b64encode(found["value"]).decode()}
+    if what == "pin":
+        return {"until": found["number"], "below": bool(found["flag"])}
+    inode = inode_of([found["value" if name == "target" else name] for name in Inode._fields])
+    image = inode._asdict()
+    del image["ino"]
+    target = image.pop("target")
+    return image if target is None else {**image, "target": os.fsdecode(target)}
