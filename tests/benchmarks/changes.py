@@ -56,11 +56,12 @@ class Ingest:
         return work_directory(side) / f"ingest-{os.getpid()}-{self.writers}-{side.name}"
 
     def _paths(self, home: Path, writer: int) -> list[bytes]:
-        """The encoded paths of one writer's share; makes their directories."""
-        names = [
-            f"{number // A_DIRECTORY:05}/{number:07}.bin"
-            for number in range(writer, self.files, self.writers)
-        ]
+        """The encoded paths of one writer's share; makes their directories.
+
+        Neighbours, so that many writers fill few directories, as one does.
+        """
+        first, end = (self.files * each // self.writers for each in (writer, writer + 1))
+        names = [f"{number // A_DIRECTORY:05}/{number:07}.bin" for number in range(first, end)]
         for directory in dict.fromkeys(name.partition("/")[0] for name in names):
             (home / directory).mkdir(parents=True)
         return [os.fsencode(home / name) for name in names]
@@ -299,7 +300,7 @@ def _home(side: Side, name: str) -> Path:
 
 SIZE: Final = 8 * KIB
 AT_ONCE: Final = 64
-"""Files that a process has at any time."""
+"""Files that there are at any time, a share of them for each process."""
 MIX: Final = "mix"
 STEPS: Final = {"read": 6, "append": 1, "replace": 1, "chmod": 1, "make anew": 1}
 """What is done, and how often of ten times."""
@@ -324,7 +325,7 @@ class Mixing:
 
     def prepare(self, side: Side) -> None:
         """Look whether there is room, and make the directory of the run."""
-        require_room(side.directory, self.processes * AT_ONCE, SIZE)
+        require_room(side.directory, AT_ONCE, SIZE)
         self._home(side).mkdir(parents=True, exist_ok=True)
 
     def run(self, turn: Turn) -> Mapping[str, float]:
@@ -336,7 +337,8 @@ class Mixing:
         for number in range(self.processes):
             mine = home / str(number)
             mine.mkdir()
-            paths = [os.fsencode(mine / f"{file:03}") for file in range(AT_ONCE)]
+            share = range(number, AT_ONCE, self.processes)
+            paths = [os.fsencode(mine / f"{file:03}") for file in share]
             create_files(paths, bytes(SIZE))
             steps = len(range(number, self.count, self.processes))
             works.append(partial(_mix, paths, steps, turn.number * self.processes + number))
