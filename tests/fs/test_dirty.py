@@ -23,6 +23,7 @@ from tierfs.common.errors import Damage, FsError
 from tierfs.fs.attributes import Changes
 from tierfs.fs.locks import WouldBlock
 from tierfs.fs.recovery import RECOVERED_AT_ONCE, Unreconciled
+from tierfs.fs.tiers import FLASH
 from tierfs.fsck.check import check as fsck
 from tierfs.metadata.inodes import ROOT
 
@@ -471,6 +472,28 @@ def test_a_file_that_changes_during_its_sync_stays_in_the_set(small: LooseVolume
     syncing.join()
     small.fs.data.write(ino, 20, OLD[20:30])
     assert [row.size for row in small.index.dirty.all()] == [20]
+
+
+def test_a_descriptor_that_is_to_be_closed_during_a_sync_is_closed_after_it(
+    small: LooseVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ino = file_of(small, OLD[:10], synced=False)
+    file = small.fs.dirty.files[ino]
+    sync_data, fd = small.fs.syncer._tiers.flash.sync_data, file.fds[FLASH]
+
+    def close_meanwhile(number: int, descriptor: int) -> bool:
+        assert descriptor == fd
+        small.fs.dirty.close_descriptors(file)
+        assert file.fds[FLASH] == -1
+        os.fstat(fd)
+        return sync_data(number, descriptor)
+
+    monkeypatch.setattr(small.fs.syncer._tiers.flash, "sync_data", close_meanwhile)
+    small.fs.data.sync(ino)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
+    assert file.lent == -1
+    assert small.fs.dirty._descriptors == 0
 
 
 def rows(volume: LooseVolume) -> dict[int, tuple[int, int]]:

@@ -109,20 +109,20 @@ def test_of_two_replaced_objects_the_right_one_is_put_back(
     survivor.close()
 
 
-@pytest.mark.parametrize("step", ["open_object", "is_removed"])
+@pytest.mark.parametrize("step", ["open_object", "sync_data"])
 def test_a_sync_that_meets_the_replacement_finds_no_damage(
     small: LooseVolume, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """Another program writes the file anew, between two steps of an fsync."""
     ino = file_of(small, OLD)
     small.fs.syncer.checkpoint()
-    if step == "is_removed":  # by a descriptor that is held
+    if step == "sync_data":  # by a descriptor that is held
         small.fs.data.write(ino, 0, NEW)
     small.fs.data.truncate(ino, HEAD - 1)
     flash = small.volume._flash
     proceed = getattr(flash, step)
 
-    def replace_first(number: int) -> object:
+    def replace_first(*args: int) -> object:
         monkeypatch.setattr(flash, step, proceed)
         small.fs.data.truncate(ino, 0)
         opened = small.os.labels.count("flash.open")
@@ -130,7 +130,7 @@ def test_a_sync_that_meets_the_replacement_finds_no_damage(
         with pytest.raises(OSError, match="Input/output"):  # after the replacement
             small.fs.data.write(ino, 0, NEW)
         small.fs.reclaimer.drain()
-        return proceed(number)
+        return proceed(*args)
 
     small.os.clear()
     with monkeypatch.context() as patch:

@@ -25,6 +25,9 @@ PATH_DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY
 _PATH_ONLY: Final = os.O_PATH | os.O_NOFOLLOW
 _ALWAYS: Final = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
+_MADE: Final = os.O_CREAT | os.O_EXCL
+"""What is opened so is a new file."""
+
 _TYPE: Final = 0o170000
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
@@ -92,6 +95,8 @@ def open_sized(path: str, flags: int, mode: int = 0o600, *, dir_fd: int) -> tupl
         if exc.errno in _NOT_A_FILE:
             raise NotAFile(path, exc.errno) from None
         raise
+    if flags & _MADE == _MADE:
+        return fd, 0
     status = os.fstat(fd)
     if status.st_mode & _TYPE != stat.S_IFREG:
         os.close(fd)

@@ -31,24 +31,28 @@ def is_in_memory(fd: int) -> bool:
     return _LIBC.fstatfs(fd, fields) == 0 and fields[0] == _TMPFS_MAGIC
 
 
-def sync_file(fd: int) -> None:
+def sync_file(fd: int) -> os.stat_result:
     """Make a file, or the names in a directory, survive a power cut (fsync(2)).
+
+    Returns what fstat(2) says of it then.
 
     Raises:
         OSError: it may not; also EIO of an XFS that has shut down.
     """
     os.fsync(fd)
-    os.fstat(fd)
+    return os.fstat(fd)
 
 
-def sync_data(fd: int) -> None:
+def sync_data(fd: int) -> os.stat_result:
     """Make the bytes and the length of a file survive a power cut (fdatasync(2)).
+
+    Returns what fstat(2) says of it then.
 
     Raises:
         OSError: they may not; also EIO of an XFS that has shut down.
     """
     os.fdatasync(fd)
-    os.fstat(fd)
+    return os.fstat(fd)
 
 
 def sync_filesystem(fd: int) -> None:
@@ -71,9 +75,6 @@ class _Round:
     def __init__(self) -> None:
         self.done = False
         self.error: OSError | None = None
-
-    def finish(self, error: OSError | None) -> None:
-        self.error, self.done = error, True
 
 
 class GroupSync:
@@ -104,17 +105,13 @@ class GroupSync:
             raise OSError(*mine.error.args) from mine.error
 
     def _lead(self, mine: _Round) -> None:
-        self._begin_next()
+        with self._mutex:
+            self._next = _Round()  # of those who come from now on
         try:
             self._sync()
         except OSError as exc:
-            self._begin_next().finish(exc)
-            mine.finish(exc)
-        else:
-            mine.finish(None)
-
-    def _begin_next(self) -> _Round:
-        """Let who comes from now on wait for another sync; returns the round of those before."""
-        with self._mutex:
-            before, self._next = self._next, _Round()
-        return before
+            with self._mutex:
+                meanwhile, self._next = self._next, _Round()
+            meanwhile.error = mine.error = exc
+            meanwhile.done = True
+        mine.done = True

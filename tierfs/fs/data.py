@@ -307,7 +307,8 @@ class Data:
             FsError: an earlier sync of the file failed, and it was not truncated to 0 since.
             OSError: this sync failed.
         """
-        if not wait and (not self._in_memory or self._mirrors.at_sync(ino)):
+        mirrors = self._mirrors.at_sync(ino)
+        if not wait and (mirrors or not self._in_memory):
             raise WouldBlock
         inode = self._index.inodes.cached(ino)
         if inode is None or not stat.S_ISREG(inode.mode):
@@ -318,7 +319,7 @@ class Data:
             self._report(self.file(ino), exc)
             raise
         self._index.sync()
-        if self._mirrors.at_sync(ino):
+        if mirrors:
             self._mirrors.ensure(ino)
 
     def unless_migrated(self, ino: int, operation: Callable[[Inode], T]) -> T:

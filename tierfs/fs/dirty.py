@@ -54,6 +54,7 @@ class DirtyFile:
         "fds",
         "has_row",
         "ino",
+        "lent",
         "lock",
         "names_unsynced",
         "needs_trim",
@@ -92,6 +93,8 @@ class DirtyFile:
         """Whether the length of each object is known to be what the index says."""
         self.fds = [-1, -1]
         """Descriptors of its objects; a writer uses them under the inode's lock."""
+        self.lent = -1
+        """One of them that is in use under ``lock``: not closed before it is taken back."""
         self.names_unsynced = [False, False]
         """Which objects were made, or removed, and have names that are not synced so yet."""
         self.created = [False, False]
@@ -240,7 +243,7 @@ class DirtySet:
             with self._index.transaction():
                 self._index.dirty.put(inode.ino, inode.size, exact=True)
         except BaseException:
-            self.close_descriptors(file, (FLASH, DISK))
+            self.close_descriptors(file)
             raise
         self.files[inode.ino] = file
         return file
@@ -294,7 +297,8 @@ class DirtySet:
             elif (self._tiers.stores[at].length(inode.ino) or 0) <= wanted[at]:
                 file.exact[at] = True
                 if not wanted[at]:
-                    self.close_descriptors(file, [at])  # of an object that was lost
+                    with self._mutex:
+                        self._close_descriptors(file, [at])  # of an object that was lost
         if not all(file.exact[at] for at in looked):
             if not wait:
                 raise WouldBlock
@@ -386,6 +390,22 @@ class DirtySet:
             fd = file.fds[at]
             return os.dup(fd) if fd >= 0 else -1
 
+    def lend(self, file: DirtyFile, at: int) -> int:
+        """A descriptor of a held object, until ``take_back``; below 0: none is held.
+
+        One at a time, to who holds the file's ``lock``.
+        """
+        with self._mutex:
+            file.lent = file.fds[at]
+            return file.lent
+
+    def take_back(self, file: DirtyFile, at: int) -> None:
+        """The descriptor that was lent of object ``at`` is not in use any more."""
+        with self._mutex:
+            if file.lent >= 0 and file.lent != file.fds[at]:
+                os.close(file.lent)  # it was to be closed meanwhile
+            file.lent = -1
+
     def adopt(self, file: DirtyFile, row: Inode) -> None:
         """Take in a file that an earlier mount left in the set; in a transaction.
 
@@ -402,15 +422,17 @@ class DirtySet:
                         self._count_descriptors(1)
         self.files[file.ino] = file
 
-    def close_descriptors(self, file: DirtyFile, which: Iterable[int]) -> None:
-        """Close descriptors of a file, of which nobody uses one."""
+    def close_descriptors(self, *files: DirtyFile) -> None:
+        """Close the descriptors of these files, of which no writer uses one."""
         with self._mutex:
-            self._close_descriptors(file, which)
+            for file in files:
+                self._close_descriptors(file, (FLASH, DISK))
 
     def _close_descriptors(self, file: DirtyFile, which: Iterable[int]) -> None:
         for at in which:
             if file.fds[at] >= 0:
-                os.close(file.fds[at])
+                if file.fds[at] != file.lent:
+                    os.close(file.fds[at])
                 file.fds[at] = -1
                 self._count_descriptors(-1)
 

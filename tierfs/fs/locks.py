@@ -10,6 +10,7 @@ gives up. The reclaimer leaves the objects of such a file alone.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 
 
@@ -55,6 +56,20 @@ class InodeLocks:
             if free:
                 self._held.add(ino)
             return free
+
+    def try_acquire_all(self, inos: Iterable[int]) -> set[int]:
+        """Hold those of the inodes that nobody holds, until ``release_all``; returns which."""
+        with self._mutex:
+            free = set(inos) - self._held
+            self._held |= free
+            return free
+
+    def release_all(self, inos: set[int]) -> None:
+        """Let others have the inodes, all of which the caller holds."""
+        with self._mutex:
+            self._held -= inos
+            if self._waiting:
+                self._released.notify_all()
 
     def release(self, ino: int) -> None:
         """Let others have the inode."""

@@ -22,7 +22,7 @@ from tierfs.common.errors import Damage, FsError
 from tierfs.common.extents import MAX_FILE_SIZE, object_lengths
 from tierfs.common.metrics import Metrics
 from tierfs.fs.dirty import DirtyFile, DirtySet
-from tierfs.fs.tiers import DISK, FLASH, Tiers
+from tierfs.fs.tiers import FLASH, Tiers
 from tierfs.metadata.index import Index
 from tierfs.metadata.inodes import Inode
 from tierfs.metadata.recovery import DirtyRow
@@ -98,10 +98,12 @@ class Syncer:
                 except ObjectLost as exc:
                     raise Damage(ino, str(exc)) from None
                 if self._now(inode).prefix == inode.prefix:
+                    covered = _Covered(file, version, inode.size, truncations, trim)
                     if leave:
                         self._write_rows(ino)
-                    covered = _Covered(file, version, inode.size, truncations, trim)
-                    self._note_synced([covered], leave=leave)
+                        self._leave([covered])
+                    else:
+                        self._note_synced(covered)
                     return
 
     def flush(self) -> None:
@@ -135,7 +137,7 @@ class Syncer:
         ]
         self.flush()
         for start in range(0, len(covered), BATCH):
-            self._note_synced(covered[start : start + BATCH], leave=True)
+            self._leave(covered[start : start + BATCH])
 
     def sync_flash(self, ino: int) -> None:
         """Sync the flash object, whose bytes are about to be copied: none that a device refused.
@@ -160,32 +162,42 @@ class Syncer:
                 os.close(fd)
 
     def _sync_objects(self, file: DirtyFile, inode: Inode) -> None:
-        stores = self._tiers.stores
         for at, length in enumerate(object_lengths(inode.size, inode.prefix)):
             if not length:
                 if file.names_unsynced[at]:
                     self._sync_removal(file, at)
                 continue
-            fd = self.dirty.duplicate(file, at)
-            held = fd >= 0
-            if not held:
-                try:
-                    fd = stores[at].open_object(inode.ino)
-                except FileNotFoundError:
-                    raise FileNotFoundError(stores[at].name) from None
+            fd = self.dirty.lend(file, at)
             try:
-                if stores[at].is_removed(fd):
-                    raise FileNotFoundError(stores[at].name)
-                try:
-                    stores[at].sync_data(inode.ino, fd)
-                    if file.names_unsynced[at] or not held:
-                        stores[at].sync_name(inode.ino)
-                        file.names_unsynced[at] = False
-                except OSError as exc:
-                    self._set_error(file, exc)
-                    raise
+                self._sync_object(file, at, fd)
             finally:
+                self.dirty.take_back(file, at)
+
+    def _sync_object(self, file: DirtyFile, at: int, held: int) -> None:
+        """``held``: a descriptor of the object; below 0: there is none.
+
+        Raises:
+            FileNotFoundError: the object was removed.
+        """
+        store, fd = self._tiers.stores[at], held
+        if fd < 0:
+            try:
+                fd = store.open_object(file.ino)
+            except FileNotFoundError:
+                raise FileNotFoundError(store.name) from None
+        try:
+            is_named = store.sync_data(file.ino, fd)
+            if is_named and (file.names_unsynced[at] or held < 0):
+                store.sync_name(file.ino)
+                file.names_unsynced[at] = False
+        except OSError as exc:
+            self._set_error(file, exc)
+            raise
+        finally:
+            if held < 0:
                 os.close(fd)
+        if not is_named:
+            raise FileNotFoundError(store.name)
 
     def _sync_removal(self, file: DirtyFile, at: int) -> None:
         """Else a power cut may bring an object back, whose length would be believed."""
@@ -201,23 +213,49 @@ class Syncer:
         inodes = self._index.inodes
         return inodes.cached(inode.ino) or inodes.find(inode.ino) or inode
 
-    def _note_synced(self, synced: list[_Covered], *, leave: bool) -> None:
+    def _note_synced(self, each: _Covered) -> None:
+        """Note what was synced of a file, and write what is noted in memory of it."""
+        file = each.file
+        is_free = self._locks.try_acquire(file.ino)
+        before = file.synced_size, file.trusted, file.synced_version
+        try:
+            with self._index.transaction():
+                if self._files.get(file.ino) is file and not file.error:
+                    self._index.inodes.store((file.ino,))
+                    if is_free and file.version == each.version and not file.needs_trim:
+                        file.synced_version = each.version
+                    self._note_size(each, is_free=is_free)
+        except BaseException:
+            file.synced_size, file.trusted, file.synced_version = before
+            raise
+        finally:
+            if is_free:
+                self._locks.release(file.ino)
+
+    def _leave(self, synced: list[_Covered]) -> None:
         """Note what was synced, and write what is noted in memory of it.
 
-        Files that did not change meanwhile leave the set, where they may. Of one that somebody is
-        changing only the synced size is noted.
+        Files that did not change meanwhile leave the set. Of one that somebody is changing only the
+        synced size is noted.
         """
         left: list[DirtyFile] = []
-        held: list[int] = []
         first = self._index.dirty.first
         before: list[tuple[DirtyFile, int, bool, int]] = []
+        held = self._locks.try_acquire_all(each.file.ino for each in synced)
         try:
             with self._index.transaction():
                 for each in synced:
-                    file = each.file
-                    if self._files.get(file.ino) is file and not file.error:
-                        before.append((file, file.synced_size, file.trusted, file.synced_version))
-                        self._note_one(each, held, left if leave else None)
+                    file, ino = each.file, each.file.ino
+                    if self._files.get(ino) is not file or file.error:
+                        continue
+                    before.append((file, file.synced_size, file.trusted, file.synced_version))
+                    self._index.inodes.store((ino,))
+                    if ino in held and file.version == each.version and not file.needs_trim:
+                        file.synced_version = each.version
+                        del self._files[ino]
+                        left.append(file)
+                    else:
+                        self._note_size(each, is_free=ino in held)
                 if left:
                     self._index.dirty.delete(*(file.ino for file in left if file.has_row))
                     self._advance_first(synced[-1].file.ino + 1)
@@ -229,31 +267,18 @@ class Syncer:
                 file.synced_size, file.trusted, file.synced_version = size, trusted, version
             raise
         else:
-            for file in left:
-                self.dirty.close_descriptors(file, (FLASH, DISK))
+            self.dirty.close_descriptors(*left)
         finally:
-            for ino in held:
-                self._locks.release(ino)
+            self._locks.release_all(held)
 
-    def _note_one(self, synced: _Covered, held: list[int], left: list[DirtyFile] | None) -> None:
-        """``held`` gets its number if its lock is held now, and ``left`` the file if it leaves."""
-        file, version, size, truncations, needed_trim = synced
-        is_free = self._locks.try_acquire(file.ino)
-        if is_free:
-            held.append(file.ino)
-        is_same = is_free and file.version == version and not file.needs_trim
-        self._index.inodes.store([file.ino])
-        if is_same:
-            file.synced_version = version
-        if is_same and left is not None:
-            del self._files[file.ino]
-            left.append(file)
-        else:
-            # What was exact before the sync is so durably, if the file was not truncated since.
-            exact = is_free and not (needed_trim or file.needs_trim)
-            trusted = file.trusted or (exact and file.truncations == truncations)
-            synced_size = max(file.synced_size, min(size, file.smallest_size))
-            self.dirty.set_row(file, synced_size, trusted=trusted)
+    def _note_size(self, synced: _Covered, *, is_free: bool) -> None:
+        """``is_free``: its lock is held now. Inside a transaction."""
+        file, _, size, truncations, needed_trim = synced
+        # What was exact before the sync is so durably, if the file was not truncated since.
+        exact = is_free and not (needed_trim or file.needs_trim)
+        trusted = file.trusted or (exact and file.truncations == truncations)
+        synced_size = max(file.synced_size, min(size, file.smallest_size))
+        self.dirty.set_row(file, synced_size, trusted=trusted)
 
     def _write_rows(self, end: int) -> None:
         """Give files of the set with numbers before ``end`` rows, a few at a time."""
@@ -308,7 +333,7 @@ class Syncer:
         """Let the error stick to the file, and log it."""
         file.error = exc.errno or errno.EIO
         if self._locks.try_acquire(file.ino):  # a writer may be using them
-            self.dirty.close_descriptors(file, (FLASH, DISK))
+            self.dirty.close_descriptors(file)
             self._locks.release(file.ino)
         self._failures.inc()
         inode = self._index.inodes.find(file.ino)

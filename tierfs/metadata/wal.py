@@ -106,6 +106,7 @@ class Wal:
         self._path = path
         self._connected = connected
         self._os = os_
+        self._sync_log = os_.bound("index.sync", sync_data)
         self._bytes = metrics.index_wal_bytes
         self._descriptor = -1
         self.seqlock = CheckpointSeqlock()
@@ -159,7 +160,7 @@ class Wal:
                 errno.EIO, "an earlier sync of the index's log failed; mount the volume again"
             )
         try:
-            self._os.call("index.sync", sync_data, self._descriptor)
+            self._sync_log(self._descriptor)
         except OSError:
             self.sync_failed = True
             raise

@@ -3,7 +3,8 @@
 ``ROOT/KIND/ab/cd/INODE``: ``ab`` and ``cd`` are bits of the inode number, so that 1,024
 consecutive inodes share a directory and neighbours in time are neighbours on disk.
 
-The store keeps nothing open between two calls; a writer may keep what ``open_to_write`` gives it.
+The store keeps nothing open between two calls, but for a few directories of names that were synced;
+a writer may keep what ``open_to_write`` gives it.
 Everything is opened below the directory's descriptor, and no symbolic link is followed
 (tierfs/common/beneath.py).
 """
@@ -47,6 +48,9 @@ LOST_AND_FOUND = "lost+found"
 FILES_PER_DIRECTORY_BITS = 10
 OBJECT_MODE = 0o600
 DIRECTORY_MODE = 0o700
+
+KEPT_DIRECTORIES = 4
+"""Directories of objects that stay open for the next sync of a name in one."""
 
 LARGEST_FOLIO = 2 * 1024 * 1024
 """Bytes that the page cache holds together at most: it drops all of them, or none."""
@@ -233,6 +237,8 @@ class ObjectStore:
         self._knows_nowait = True
         self._unsynced_parents: set[str] = set()
         """Directories with a new one in them that is neither durable nor removed again."""
+        self._kept: dict[str, int] = {}
+        """Descriptors of directories by path, until ``flush``; who uses one takes it out."""
 
     @property
     def directory(self) -> int:
@@ -241,7 +247,13 @@ class ObjectStore:
 
     def close(self) -> None:
         """Let go of the directory."""
+        self._close_kept()
         os.close(self._directory)
+
+    def _close_kept(self) -> None:
+        with suppress(KeyError):  # until there is none
+            while True:
+                os.close(self._kept.popitem()[1])
 
     def read(self, ino: int, offset: int, length: int, *, keep: bool = True) -> bytes:
         """Up to ``length`` bytes, fewer only at its end; FileNotFoundError: no object.
@@ -313,8 +325,18 @@ class ObjectStore:
         Raises:
             ObjectLost: it does not hold them.
         """
-        opened = self._writable(ino, holds, fresh=fresh)
-        return opened.fd, opened.length
+        if holds:
+            found = self._existing(ino, holds)
+            opened = found.fd, found.length
+        elif not fresh:
+            opened = self._create(ino, os.O_CREAT)
+        else:
+            try:
+                opened = self._create(ino, os.O_CREAT | os.O_EXCL)
+            except FileExistsError:
+                self._set_aside(ino)
+                opened = self._create(ino, os.O_CREAT | os.O_EXCL)
+        return opened
 
     def write_by(self, fd: int, offset: int, data: Buffer) -> None:
         """Write all of ``data`` by a descriptor of an object, open for reading as well."""
@@ -399,7 +421,7 @@ class ObjectStore:
         Raises:
             ObjectLost: it does not hold ``holds`` bytes.
         """
-        with self._writable(ino, holds, fresh=False) as fd:
+        with _Open(*self.open_to_write(ino, holds)) as fd:
             work(fd)
 
     def call(self, name: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -444,19 +466,21 @@ class ObjectStore:
     def sync(self, ino: int) -> None:
         """Make the object's bytes, length and name survive a power cut."""
         self.sync_data(ino)
-        self.sync_name(ino)
+        self._sync_parents()
+        self._sync_directory(directory_path(ino))
 
-    def sync_data(self, ino: int, fd: int = -1) -> None:
+    def sync_data(self, ino: int, fd: int = -1) -> bool:
         """Make the object's bytes and length survive a power cut.
 
         ``fd``: a descriptor of it, which reports what was not written since it was opened; below 0:
         the object is opened, and reports only what nobody was told.
+
+        Returns whether the object has a name; else it was removed.
         """
         if fd >= 0:
-            self._calls.fdatasync(fd)
-            return
+            return self._calls.fdatasync(fd).st_nlink > 0
         with self._open(object_path(ino), os.O_RDONLY) as opened:
-            self._calls.fdatasync(opened)
+            return self._calls.fdatasync(opened).st_nlink > 0
 
     def length_and_mtime(self, ino: int) -> tuple[int, int]:
         """The object's length, and its mtime in ns; no object: 0 and 0."""
@@ -467,27 +491,47 @@ class ObjectStore:
         """A descriptor of the object, which the caller closes; FileNotFoundError: no object."""
         return self._open(object_path(ino), os.O_RDWR if writable else os.O_RDONLY).fd
 
-    def is_removed(self, fd: int) -> bool:
-        """Whether the object of a descriptor has no name any more."""
-        return self._calls.fstat(fd).st_nlink == 0
-
     def sync_removal(self, ino: int) -> None:
         """Make the removal of the object survive a power cut."""
         with suppress(FileNotFoundError):  # there never was one
             self.sync_name(ino)
 
     def sync_name(self, ino: int) -> None:
-        """Make the name of an object that was made survive a power cut."""
+        """Make the name of an object that was made survive a power cut.
+
+        Neighbours are mostly synced one after the other, so their directory stays open.
+        """
+        self._sync_parents()
+        path = directory_path(ino)
+        fd = self._kept.pop(path, -1)
+        if fd < 0:
+            fd = self._open_directory(path).fd
+        try:
+            status = self._calls.fsync_directory(fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        if not status.st_nlink:  # it was removed since it was opened, and perhaps made again
+            os.close(fd)
+            self._sync_directory(path)
+            return
+        if len(self._kept) >= KEPT_DIRECTORIES:
+            with suppress(KeyError):  # other threads have taken them all
+                os.close(self._kept.popitem()[1])
+        if self._kept.setdefault(path, fd) != fd:
+            os.close(fd)
+
+    def _sync_parents(self) -> None:
         for parent in tuple(self._unsynced_parents):
             self._sync_directory(parent)
             self._unsynced_parents.discard(parent)
-        self._sync_directory(directory_path(ino))
 
     def flush(self) -> None:
         """Make everything in the directory's filesystem survive a power cut (syncfs(2)).
 
         Threads that wait share one sync and its failure, which the descriptor reports only once.
         """
+        self._close_kept()
         self._group_flush()
 
     @contextmanager
@@ -569,17 +613,6 @@ class ObjectStore:
     def _open_directory(self, path: str) -> _Open:
         return _Open(self._calls.open_directory(path, DIRECTORY, dir_fd=self._directory))
 
-    def _writable(self, ino: int, holds: int, *, fresh: bool) -> _Open:
-        if holds:
-            return self._existing(ino, holds)
-        if not fresh:
-            return self._create(ino, os.O_CREAT)
-        try:
-            return self._create(ino, os.O_CREAT | os.O_EXCL)
-        except FileExistsError:
-            self._set_aside(ino)
-            return self._create(ino, os.O_CREAT | os.O_EXCL)
-
     def _existing(self, ino: int, holds: int) -> _Open:
         """Open to write, unless bytes are lost: a new object would show zeros for them."""
         try:
@@ -591,14 +624,17 @@ class ObjectStore:
             raise self._short(opened.length, holds)
         return opened
 
-    def _create(self, ino: int, flags: int) -> _Open:
-        """Open to write; nearly always the directory is there."""
-        path = object_path(ino)
+    def _create(self, ino: int, flags: int) -> tuple[int, int]:
+        """Open to write, and its length; nearly always the directory is there."""
+        path, flags = object_path(ino), os.O_RDWR | flags
         try:
-            return self._open(path, os.O_RDWR | flags)
+            return self._calls.open(path, flags, OBJECT_MODE, dir_fd=self._directory)
         except FileNotFoundError:
             self._make_directories(path)
-        return self._open(path, os.O_RDWR | flags)
+        except NotAFile:
+            pass
+        opened = self._open(path, flags)
+        return opened.fd, opened.length
 
     def _make_directories(self, path: str) -> None:
         """Make ``ab`` and ``ab/cd`` durably, once for 1,024 files: ``sync`` needs only the last."""
