@@ -70,6 +70,8 @@ FieldsOfSetattr = tuple[int, int, int, int, int, int, int, int, int]
 
 FATTR_MODE, FATTR_UID, FATTR_GID, FATTR_SIZE, FATTR_ATIME, FATTR_MTIME = (1 << i for i in range(6))
 FATTR_ATIME_NOW, FATTR_MTIME_NOW = 1 << 7, 1 << 8
+_ATIMES: Final = FATTR_ATIME | FATTR_ATIME_NOW
+_MTIMES: Final = FATTR_MTIME | FATTR_MTIME_NOW
 SECOND: Final = 1_000_000_000
 
 
@@ -230,7 +232,8 @@ class Operations:
 
     def setattr(self, ino: int, fields: FieldsOfSetattr, *, caller: Caller, wait: bool) -> Inode:
         """SETATTR: chmod, chown, truncate, utimens."""
-        return self.change(ino, changes(*fields), caller=caller, wait=wait)
+        changed = changes(*fields)
+        return self._fs.attributes.set(ino, changed, caller=ProcessCaller(*caller), wait=wait)
 
     def change(self, ino: int, changed: Changes, *, caller: Caller, wait: bool) -> Inode:
         """SETATTR, with the attributes that ``changed`` sets."""
@@ -342,16 +345,14 @@ def changes(
 ) -> Changes:
     """The changes of a SETATTR; the FATTR bits of ``valid`` say which fields count."""
     resizes = valid & FATTR_SIZE
-    return Changes(
-        mode=mode if valid & FATTR_MODE else None,
-        uid=uid if valid & FATTR_UID else None,
-        gid=gid if valid & FATTR_GID else None,
-        size=size if resizes else None,
-        atime=_time(valid & FATTR_ATIME, valid & FATTR_ATIME_NOW, atime, atimensec),
+    return Changes(  # by position: by name it takes half a microsecond more
+        mode if valid & FATTR_MODE else None,
+        uid if valid & FATTR_UID else None,
+        gid if valid & FATTR_GID else None,
+        size if resizes else None,
+        _time(valid & FATTR_ATIME, atime, atimensec) if valid & _ATIMES else None,
         # With a size comes the current time, which a truncation sets by itself.
-        mtime=None
-        if resizes
-        else _time(valid & FATTR_MTIME, valid & FATTR_MTIME_NOW, mtime, mtimensec),
+        _time(valid & FATTR_MTIME, mtime, mtimensec) if valid & _MTIMES and not resizes else None,
     )
 
 
@@ -368,7 +369,5 @@ def error_number(exc: Exception, operation: str, metrics: Metrics) -> int:
     return errno_of(exc)
 
 
-def _time(given: int, now: int, seconds: int, nanoseconds: int) -> int | None:
-    if given:
-        return seconds * SECOND + nanoseconds
-    return time.time_ns() if now else None
+def _time(given: int, seconds: int, nanoseconds: int) -> int:
+    return seconds * SECOND + nanoseconds if given else time.time_ns()

@@ -127,19 +127,20 @@ def blocks_of(inode: Inode) -> int:
 def _columns(inode: Inode, changes: Changes, caller: Caller) -> Columns:
     """What is changed but for the ctime."""
     columns: Columns = {}
-    if changes.mode is not None:
-        mode = stat.S_IFMT(inode.mode) | changes.mode & PERMISSIONS
+    mode, uid, gid, _, atime, mtime = changes
+    if mode is not None:
+        mode = stat.S_IFMT(inode.mode) | mode & PERMISSIONS
         # The kernel has done so, but not where it took set-user-ID away itself (fuse_setattr).
         columns["mode"] = mode if stat.S_ISDIR(mode) else set_by(mode, inode.gid, caller)
-    elif changes.uid is not None or changes.gid is not None or changes == _NOTHING:
+    elif uid is not None or gid is not None or changes == _NOTHING:
         # chown(2) takes set-user-ID from everyone, root too.
         columns["mode"] = without_set_id(inode.mode, inode.gid, caller)
-    if changes.uid is not None:
-        columns["uid"] = changes.uid
-    if changes.gid is not None:
-        columns["gid"] = changes.gid
-    if changes.atime is not None:
-        columns["atime"] = nearest(changes.atime)
-    if changes.mtime is not None:
-        columns["mtime"] = nearest(changes.mtime)
+    if uid is not None:
+        columns["uid"] = uid
+    if gid is not None:
+        columns["gid"] = gid
+    if atime is not None:
+        columns["atime"] = nearest(atime)
+    if mtime is not None:
+        columns["mtime"] = nearest(mtime)
     return columns

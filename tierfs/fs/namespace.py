@@ -29,7 +29,7 @@ from tierfs.fs.lookup_counts import LookupCounts
 from tierfs.fs.reclaim import Reclaimer
 from tierfs.metadata.dentries import DentryKey
 from tierfs.metadata.index import UNLINKED, Index
-from tierfs.metadata.inodes import ROOT, Inode
+from tierfs.metadata.inodes import ROOT, Inode, make_inode
 
 DIRECTORY_SIZE = 4096
 
@@ -132,9 +132,10 @@ class Namespace:
             with self._index.transaction():
                 directory = self._directories.with_room_for(parent, name)
                 inode = self._add(directory, name, mode, owner, rdev=rdev, target=target)
-                if stat.S_ISREG(inode.mode):
+                kind = stat.S_IFMT(mode)
+                if kind == stat.S_IFREG:
                     dirty = self._dirty.begin(inode)
-                if is_directory(inode):
+                if kind == stat.S_IFDIR:
                     self._directories.touch(parent, links=1)
                 else:
                     self._index.inodes.defer_times(directory, inode.btime)
@@ -142,7 +143,8 @@ class Namespace:
             if dirty:
                 self._dirty.undo(dirty)
             raise
-        return self._looked_up(inode)
+        self._lookup_counts.add(inode.ino)
+        return inode
 
     def make_nameless(self, parent: int, mode: int, owner: Owner, *, exclusive: bool) -> Inode:
         """Make a file without a name, as ``make`` would in the directory (O_TMPFILE of open(2)).
@@ -313,24 +315,26 @@ class Namespace:
         if directory.mode & stat.S_ISGID:
             gid = directory.gid
             mode |= stat.S_ISGID if is_dir else 0
-        return Inode(  # by position: by name it takes 2 microseconds more
-            self._index.new_serial(),
-            mode,
-            owner.uid,
-            gid,
-            2 if is_dir else 1,  # nlink
-            DIRECTORY_SIZE if is_dir else len(target or b""),
-            rdev,
-            now,  # atime
-            now,  # mtime
-            now,  # ctime
-            self._allocator.head,
-            0,  # version
-            directory.ino,
-            target,
-            0,  # sparse
-            0,  # mirrored
-            now,  # btime
+        return make_inode(  # by name it takes 2 microseconds more
+            (
+                self._index.new_serial(),
+                mode,
+                owner.uid,
+                gid,
+                2 if is_dir else 1,  # nlink
+                DIRECTORY_SIZE if is_dir else len(target or b""),
+                rdev,
+                now,  # atime
+                now,  # mtime
+                now,  # ctime
+                self._allocator.head,
+                0,  # version
+                directory.ino,
+                target,
+                0,  # sparse
+                0,  # mirrored
+                now,  # btime
+            )
         )
 
     def _store_acls(self, ino: int, inherited: acl.Inherited) -> None:

@@ -166,10 +166,13 @@ class ExtendedAttributes:
         return True
 
 
+_PREFIXES = (*NAMESPACES, VIRTUAL)
+
+
 def _check_known(name: bytes) -> None:
     if name in NAMESPACES:
         raise FsError(errno.EINVAL)
-    if not name.startswith((*NAMESPACES, VIRTUAL)) and name not in acl.NAMES:
+    if not name.startswith(_PREFIXES) and name not in acl.NAMES:
         raise FsError(errno.EOPNOTSUPP)
 
 

@@ -127,8 +127,10 @@ class CacheUpdater:
         """Whether there is a cache that keeps rows; otherwise reads need not fill it."""
         self.withheld: dict[int, int] = {}
         """Inodes whose rows the cache is not given: see ``InodeTable.unreconciled``."""
-        self._inodes: dict[int, Inode | None] = {}
-        self._dentries: dict[tuple[int, bytes], int] = {}
+        self.inodes: dict[int, Inode | None] = {}
+        """Rows that were changed, for who changes one to put there; None: it was deleted."""
+        self.dentries: dict[tuple[int, bytes], int] = {}
+        """Names that lead to another inode now, likewise; ``ABSENT``: to none."""
         self._xattrs: dict[int, dict[bytes, bytes] | None] = {}
         self._directories: list[int] = []
         self._made: set[int] = set()
@@ -141,25 +143,17 @@ class CacheUpdater:
 
     def made(self, inode: Inode) -> None:
         """An inode is new: it has no attribute, and no name in it, but those that follow."""
-        self._inodes[inode.ino] = inode
+        self.inodes[inode.ino] = inode
         self._xattrs[inode.ino] = {}
         self._made.add(inode.ino)
         if stat.S_ISDIR(inode.mode):
             self._directories.append(inode.ino)
 
-    def changed(self, inode: Inode) -> None:
-        """A row was changed."""
-        self._inodes[inode.ino] = inode
-
     def removed(self, ino: int) -> None:
         """A row was deleted."""
-        self._inodes[ino] = None
+        self.inodes[ino] = None
         if ino in self._directories:
             self._directories.remove(ino)
-
-    def named(self, parent: int, name: bytes, ino: int) -> None:
-        """A name leads to the inode now; ``ABSENT``: to none."""
-        self._dentries[parent, name] = ino
 
     def xattr_changed(self, ino: int, name: bytes, value: bytes | None) -> None:
         """An extended attribute was set, or with None removed."""
@@ -177,7 +171,7 @@ class CacheUpdater:
 
     def commit(self) -> None:
         """Put the changes into the cache; if that fails, clear it, since it may be outdated."""
-        if not (self._inodes or self._dentries or self._xattrs):
+        if not (self.inodes or self.dentries or self._xattrs):
             return
         try:
             self._tell()
@@ -190,18 +184,18 @@ class CacheUpdater:
     @property
     def inodes_touched(self) -> set[int]:
         """Inodes of which the present transaction has changed the row or the attributes."""
-        return {*self._inodes, *self._xattrs}
+        return {*self.inodes, *self._xattrs}
 
     @property
     def names_touched(self) -> list[tuple[int, bytes]]:
         """Names that it has changed, with their directories."""
-        return list(self._dentries)
+        return list(self.dentries)
 
     def roll_back(self) -> None:
         """Drop what was to be changed: a COMMIT that failed may have taken effect."""
-        for ino in self._inodes:
+        for ino in self.inodes:
             self._cache.drop_inode(ino)
-        for parent, name in self._dentries:
+        for parent, name in self.dentries:
             self._cache.drop_dentry(parent, name)
             self._cache.drop_listing(parent)
         for ino in self._xattrs:
@@ -211,7 +205,7 @@ class CacheUpdater:
     def _tell(self) -> None:
         """Inodes first: names and attributes of one that the cache does not hold are not kept."""
         cache = self._cache
-        for ino, inode in self._inodes.items():
+        for ino, inode in self.inodes.items():
             if inode is None or ino in self.withheld:
                 cache.drop_inode(ino)
             elif ino in self._made:
@@ -221,7 +215,7 @@ class CacheUpdater:
         for ino in self._directories:
             cache.begin_fill(ino)
             cache.complete_fill(ino)
-        for (parent, name), ino in self._dentries.items():
+        for (parent, name), ino in self.dentries.items():
             cache.put_dentry(parent, name, ino)
             cache.drop_listing(parent)
         for ino, pairs in self._xattrs.items():
@@ -232,11 +226,12 @@ class CacheUpdater:
         cache.committed()
 
     def _forget(self) -> None:
-        self._inodes.clear()
-        self._dentries.clear()
+        self.inodes.clear()
+        self.dentries.clear()
         self._xattrs.clear()
-        self._directories.clear()
-        self._made.clear()
+        if self._made:
+            self._directories.clear()
+            self._made.clear()
 
     # ---------------------------------------------------------------- outside a transaction
 

@@ -18,7 +18,6 @@ from threading import get_ident
 from tierfs.common.errors import IndexDamaged, IndexFailed, VolumeRefused
 from tierfs.common.metrics import Metrics
 from tierfs.common.osio import Os
-from tierfs.metadata.preallocation import Preallocation
 from tierfs.metadata.schema import MIGRATIONS, VERSION
 from tierfs.metadata.sqlite import (
     PRAGMAS,
@@ -213,7 +212,10 @@ class Database:
         self._acquire()
         if not self._depth:
             try:
-                self._begin()
+                self._until_housekeeping -= 1
+                if self._until_housekeeping < 0:
+                    self._prepare()
+                self.execute("BEGIN IMMEDIATE")
             except BaseException:
                 self.lock.release()
                 raise
@@ -230,18 +232,16 @@ class Database:
         finally:
             self.lock.release()
 
-    def _begin(self) -> None:
+    def _prepare(self) -> None:
+        """Keep the log short, and blocks for it and the database; before a transaction.
+
+        Raises:
+            IndexFailed: EROFS, it is open to be read only.
+        """
         preallocation = self.wal.preallocation
         if preallocation is None:
             raise IndexFailed(errno.EROFS, f"metadata index: {self.path}: is open to be read only")
-        self._until_housekeeping -= 1
-        if self._until_housekeeping < 0:
-            self._until_housekeeping = HOUSEKEEPING_INTERVAL
-            self._housekeep(preallocation)
-        self.execute("BEGIN IMMEDIATE")
-
-    def _housekeep(self, preallocation: Preallocation) -> None:
-        """Keep the log short, and blocks for it and the database; before a transaction."""
+        self._until_housekeeping = HOUSEKEEPING_INTERVAL
         if self.wal.size() > self._log_limit:
             self.wal.checkpoint(0)
         preallocation.ensure_log()

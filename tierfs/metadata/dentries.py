@@ -223,13 +223,14 @@ class Dentries:
 
     def _note(self, parent: int, name: bytes, ino: int) -> None:
         """A name leads to the inode now; ``ABSENT``: to none."""
+        place = parent, name
         if ino == ABSENT:
-            self._known.pop((parent, name), None)
+            self._known.pop(place, None)
         else:
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()
-            self._known[parent, name] = ino
-        self._updater.named(parent, name, ino)
+            self._known[place] = ino
+        self._updater.dentries[place] = ino
 
     def _page(self, parent: int, stored: int, limit: int) -> list[Dentry]:
         entries = []

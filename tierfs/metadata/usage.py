@@ -81,12 +81,20 @@ class UsageCounts:
         self.pending.clear()
 
     def change(self, before: Inode, after: Inode) -> None:
-        """A row has changed outside a transaction."""
+        """The size of a file has changed outside a transaction."""
         self.unwritten = True
-        for sums in (self._sums, self._recount):
-            if sums is not None and (sums is self._sums or after.ino <= self.counted):
-                _add(sums, before, -1)
-                _add(sums, after, 1)
+        sums = self._sums
+        if 0 < before.size < after.size <= after.prefix and self._recount is None:
+            grown = after.size - before.size  # nearly always: its head grows
+            sums[2] += grown
+            if not after.mirrored:
+                sums[7] += grown
+            return
+        _add(sums, before, -1)
+        _add(sums, after, 1)
+        if self._recount is not None and after.ino <= self.counted:
+            _add(self._recount, before, -1)
+            _add(self._recount, after, 1)
 
     def roll_back(self) -> None:
         """The pending rows have not changed."""
