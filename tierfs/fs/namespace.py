@@ -236,7 +236,8 @@ class Namespace:
         """Lower the lookup count by ``count``; an unlinked inode is freed when that is 0."""
         if self._lookup_counts.drop(ino, count):
             self._nameless.discard(ino)
-            inode = self._index.inodes.known(ino)
+            inodes = self._index.inodes
+            inode = inodes.cached(ino) or inodes.known(ino)
             if inode is not None and inode.nlink == 0:  # else it got its first name meanwhile
                 self._reclaimer.add_unlinked(ino)
 

@@ -138,17 +138,22 @@ class Reclaimer:
         self._reclaimed.inc(len(freed))
 
     def _remove_objects(self, inode: Inode, remove: Callable[[int], None]) -> bool:
+        ino = inode.ino
         if not stat.S_ISREG(inode.mode):
             return True
-        try:
-            with self._held(inode.ino):
-                remove(inode.ino)
-        except WouldBlock:
-            self.add_unlinked(inode.ino)
+        if not self._locks.try_acquire(ino):
+            self.add_unlinked(ino)
             return False
+        try:
+            if self._migrations.holds(ino):
+                self.add_unlinked(ino)
+                return False
+            remove(ino)
         except OSError as exc:
             _log_failure(inode, exc)
             return False
+        finally:
+            self._locks.release(ino)
         return True
 
     def _trim(self, inodes: list[Inode]) -> None:

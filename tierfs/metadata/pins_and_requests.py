@@ -73,5 +73,5 @@ class PinsAndRequests:
 
     def forget(self, *inos: int) -> None:
         """Remove the pins and requests of inodes that are gone."""
-        self._database.execute_for("DELETE FROM pin WHERE ino = ?", inos)
-        self._database.execute_for("DELETE FROM request WHERE ino = ?", inos)
+        self._database.delete_for("pin", inos)
+        self._database.delete_for("request", inos)

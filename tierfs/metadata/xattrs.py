@@ -94,7 +94,7 @@ class Xattrs:
 
     def delete_all(self, *inos: int) -> None:
         """Remove every value of these inodes."""
-        self._database.execute_for("DELETE FROM xattr WHERE ino = ?", inos)
+        self._database.delete_for("xattr", inos)
         for ino in inos:
             self._known.pop(ino, None)
             self._updater.xattrs_removed(ino)
