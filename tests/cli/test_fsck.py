@@ -83,6 +83,7 @@ def test_json_of_a_clean_volume(volume_file: Path, capsys: pytest.CaptureFixture
         "inodes": 1,
         "files": 0,
         "objects": 0,
+        "verified": 0,
         "awaiting_removal": 0,
         "awaiting_trim": 0,
         "counts": {"loss": 0, "damage": 0, "leak": 0, "note": 0},

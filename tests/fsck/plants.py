@@ -69,6 +69,18 @@ def put_symlink_for_object(image: Image) -> Findings:
     return {(kinds.MISSING_OBJECT, ino), (kinds.FOREIGN, 0)}
 
 
+def give_up_bytes(image: Image) -> Findings:
+    """As a scrub does that found them wrong."""
+    ino = image.ino(b"exact")
+    image.flash(ino).unlink()
+    image.sql(
+        "INSERT INTO checksum (ino, version, length, head, verified, lost) "
+        "SELECT ino, version, 0, x'00', 1, 2 FROM inode WHERE ino = ?",
+        ino,
+    )
+    return {(kinds.MISSING_OBJECT, ino), (kinds.WRONG_BYTES, ino)}
+
+
 def remove_mirrored_head(image: Image) -> Findings:
     ino = image.ino(b"mirrored")
     image.flash(ino).unlink()
@@ -319,7 +331,14 @@ def stray(table: str, columns: str = "ino") -> Plant:
     return plant
 
 
-VALUES = {"ino": "", "ino, prefix": ", 0", "ino, name, value": ", x'61', x'62'"}
+CHECKSUM = "ino, version, length, head, verified, lost"
+
+VALUES = {
+    "ino": "",
+    "ino, prefix": ", 0",
+    "ino, name, value": ", x'61', x'62'",
+    CHECKSUM: ", 1, 0, x'00', 0, 0",
+}
 
 
 def odd(name: bytes, column: str, value: object) -> Plant:
@@ -391,11 +410,13 @@ PLANTS: Mapping[str, Plant] = MappingProxyType(
             lower_serial,
             miscount,
             lose_counts,
+            give_up_bytes,
             put_object_of_future,
             change_schema,
         )
     }
     | {
+        "stray_checksum": stray("checksum", CHECKSUM),
         "stray_cut": stray("cut"),
         "stray_pin": stray("pin"),
         "stray_request": stray("request", "ino, prefix"),

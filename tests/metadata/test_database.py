@@ -177,7 +177,8 @@ def test_transactions_are_counted(home: Path) -> None:
 
 
 def test_a_full_database_is_enospc(index: Index) -> None:
-    index._database._connection.execute("PRAGMA max_page_count = 30")
+    ((pages,),) = index._database.rows("PRAGMA page_count")
+    index._database._connection.execute(f"PRAGMA max_page_count = {pages + 10}")
 
     def fill() -> None:
         for number in range(10_000):

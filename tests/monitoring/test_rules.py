@@ -71,6 +71,13 @@ CASES = {
     "TierfsMoverSuspended": Case({"tierfs_mover_suspended": "0x5 1x5"}, "4m", "8m"),
     "TierfsPolicyWrong": Case({"tierfs_policy_valid": "1x5 0x5"}, "4m", "8m"),
     "TierfsDamage": Case({"tierfs_damage_total": COUNTS}, "5m", "8m"),
+    "TierfsLostBytes": Case({"tierfs_lost_files": "0x5 1x5"}, "4m", "8m"),
+    "TierfsWrongCopies": Case(
+        {'tierfs_wrong_copies_total{copy="head",outcome="healed"}': COUNTS},
+        "5m",
+        "8m",
+        {"copy": "head", "outcome": "healed"},
+    ),
     "TierfsSyncFails": Case({"tierfs_sync_failures_total": COUNTS}, "5m", "8m"),
     "TierfsTierIsGone": Case(
         {'tierfs_tier_answers{tier="disk"}': "1x5 0x5"}, "5m", "9m", {"tier": "disk"}

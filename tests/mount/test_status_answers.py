@@ -79,6 +79,7 @@ def status(volume: Volume, tmp_path: Path) -> Status:
         lambda: None,
         dict,
         dict,
+        dict,
         None,
         lambda: None,
     )

@@ -46,6 +46,7 @@ class FaultyOs(Os):
         self._seen: Counter[str] = Counter()
         self._faults: dict[Point, int] = {}
         self._short: dict[Point, int] = {}
+        self._acts: dict[Point, Callable[[], object]] = {}
         self._killed: tuple[Point, Moment] | None = None
         self._on_kill: Callable[[], object] = lambda: None
 
@@ -53,7 +54,7 @@ class FaultyOs(Os):
         """Forget what was recorded and what was to go wrong."""
         self.labels, self.full = [], ()
         self._seen.clear()
-        self._faults, self._short, self._killed = {}, {}, None
+        self._faults, self._short, self._killed, self._acts = {}, {}, None, {}
 
     def fail(self, point: Point, code: int) -> None:
         """Answer one call with an errno; it is not made."""
@@ -62,6 +63,10 @@ class FaultyOs(Os):
     def write_short(self, point: Point, length: int) -> None:
         """Let one pwrite write ``length`` bytes only, and say so."""
         self._short[point] = length
+
+    def before(self, point: Point, act: Callable[[], object]) -> None:
+        """Let something happen before one call, once."""
+        self._acts[point] = act
 
     def kill(self, point: Point, moment: Moment, on_kill: Callable[[], object]) -> None:
         """Die before or after one call; ``on_kill`` sees the directories as they then are."""
@@ -81,6 +86,8 @@ class FaultyOs(Os):
             raise Killed
         point = self._record(label)
         self._die_if(point, "before")
+        if act := self._acts.pop(point, None):
+            act()
         code = self._faults.get(point, errno.ENOSPC if label in self.full else 0)
         if code:
             raise OSError(code, os.strerror(code))

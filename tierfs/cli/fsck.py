@@ -21,6 +21,7 @@ from tierfs.policy.volume_file import load_volume_file
 EXAMPLES = """
 tierfs fsck /etc/tierfs/images.yaml
 tierfs fsck --thorough images.yaml
+tierfs fsck --data images.yaml
 tierfs fsck --repair images.yaml
 tierfs fsck images.yaml --json | jq -r '.findings[] | select(.severity == "loss") | .path'
 """
@@ -36,6 +37,9 @@ tierfs fsck images.yaml --json | jq -r '.findings[] | select(.severity == "loss"
     help="Compare mirrored heads byte by byte, and SQLite's tables with its indexes.",
 )
 @click.option(
+    "--data", is_flag=True, help="Read all bytes that have checksums, and compare them with these."
+)
+@click.option(
     "--repair/-n",
     "mend",
     default=False,
@@ -43,7 +47,9 @@ tierfs fsck images.yaml --json | jq -r '.findings[] | select(.severity == "loss"
 )
 @click.option("-y", "--yes", is_flag=True, help="Repair without asking.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(volume_file: Path, *, thorough: bool, mend: bool, yes: bool, as_json: bool) -> int:
+def command(
+    volume_file: Path, *, thorough: bool, data: bool, mend: bool, yes: bool, as_json: bool
+) -> int:
     """Check the volume of VOLUME.yaml, which must not be mounted.
 
     Exit codes: 0: nothing but notes; 7: something is lost, damaged or leaked; 4: it is mounted.
@@ -53,9 +59,10 @@ def command(volume_file: Path, *, thorough: bool, mend: bool, yes: bool, as_json
     writer = _Json() if as_json else _Lines()
     if mend:
         agree = _agreed if yes else _ask
-        report, fixed = repair(settings, agree=agree, listener=writer.found)
+        report, fixed = repair(settings, agree=agree, data=data, listener=writer.found)
     else:
-        report, fixed = check(settings, thorough=thorough, listener=writer.found), Counter()
+        report = check(settings, thorough=thorough, data=data, listener=writer.found)
+        fixed = Counter()
     writer.finish(report, fixed)
     return ExitCode.OK if report.clean else ExitCode.DAMAGE
 
@@ -145,7 +152,8 @@ def summary(report: Report) -> list[str]:
             lines += ["", f"{kind.name} ({count:,}): {kind.meaning}."]
             lines += [f"  What to do: {kind.advice}.", ""]
     seen = f"{report.inodes:,} inodes, {report.files:,} files, {report.objects:,} objects"
-    lines.append(f"Volume {report.volume}: {seen}")
+    verified = f", {report.verified:,} compared with their checksums" if report.verified else ""
+    lines.append(f"Volume {report.volume}: {seen}{verified}")
     removed, trimmed = report.awaiting_removal, report.awaiting_trim
     if removed or trimmed:
         left = f"{removed:,} unlinked inodes and trims the objects of {trimmed:,} files"
@@ -190,6 +198,7 @@ def sums(report: Report) -> dict[str, Any]:
         "inodes": report.inodes,
         "files": report.files,
         "objects": report.objects,
+        "verified": report.verified,
         "awaiting_removal": report.awaiting_removal,
         "awaiting_trim": report.awaiting_trim,
         "counts": {severity: report.count(severity) for severity in get_args(Severity)},

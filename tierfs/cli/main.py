@@ -39,6 +39,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "changes": "tierfs.cli.changes",
         "restore": "tierfs.cli.restore",
         "replace-flash": "tierfs.cli.restore:replace_flash",
+        "scrub": "tierfs.cli.scrub",
         "fsck": "tierfs.cli.fsck",
         "new-uuid": "tierfs.cli.init:new_uuid",
         "doctor": "tierfs.cli.doctor",

@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from tierfs.cli.command import PATH, Command
-from tierfs.cli.messages import aligned, reasons_line
+from tierfs.cli.messages import aligned, counted, reasons_line
 from tierfs.common.text import printable
 from tierfs.common.units import SECOND, format_size
 from tierfs.daemon.control_client import ask
@@ -27,6 +27,7 @@ LATE: Final = {
     "policy": "the tier policy",
     "tiering": "the tiering engine",
     "backup": "the directory of the backups",
+    "scrub": "the scrub",
     "fast_path": "the fast path",
 }
 """The names for people; a tier has its own name."""
@@ -83,6 +84,7 @@ def facts(status: dict[str, Any]) -> list[tuple[str, ...]]:
         *policy(status["policy"]),
         *tiering(status["tiering"], read_only="ro" in status["options"]),
         *_flash_only(status),
+        *_scrub(status),
         ("index", f"{index['path']}, {_size(index['bytes'])}, {_count(index['inodes'])} inodes"),
         *_backup(status),
         ("log", status["log"] or "the journal, or standard error in the foreground"),
@@ -173,6 +175,17 @@ def _backup(status: dict[str, Any]) -> list[tuple[str, str]]:
     return [("backup", f"{backup['directory']}, the last one {last}; {behind}")]
 
 
+def _scrub(status: dict[str, Any]) -> list[tuple[str, str]]:
+    """Since when all files are verified; an older daemon does not report it."""
+    scrub = status.get("scrub")
+    if scrub is None:
+        return []
+    since = scrub["verified_since"]
+    shown = "never all files" if since is None else f"all files since {_moment(since)}"
+    under_way = f"; {scrub['state']}, {scrub['done']:.0%} done" if scrub["state"] != "idle" else ""
+    return [("verified", shown + under_way)]
+
+
 def _moves(status: dict[str, Any]) -> str:
     moved = ", ".join(f"{kind} {files:,}" for kind, files in status["moved"].items() if files)
     copied, freed = format_size(status["copied"]), format_size(status["freed"])
@@ -230,6 +243,11 @@ def wrong(status: dict[str, Any]) -> list[str]:
         f"in the background, {task} fails and is tried again: {error}"
         for task, error in status.get("background", {}).items()
     ]
+    if lost := (status.get("scrub") or {}).get("lost_files"):
+        lines.append(
+            f"{counted(lost, 'file has', 'files have')} bytes that no copy has right; reading them "
+            "gives EIO: see tierfs scrub status"
+        )
     metrics = status.get("metrics")
     if metrics is not None and not metrics["serving"]:
         lines.append(f"the metrics are not served: {metrics['error']}; it is tried again")

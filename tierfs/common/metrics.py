@@ -68,6 +68,28 @@ TABLE = (
         (),
         "Reads that the copy on disk answered, since flash failed or had lost the bytes.",
     ),
+    Metric(
+        "wrong_copies",
+        "counter",
+        ("copy", "outcome"),
+        "Copies of bytes that differed from their checksum or could not be read, where a scrub "
+        "read them; copy is head, mirror or tail, outcome is healed, lost or failed.",
+    ),
+    Metric(
+        "lost_files",
+        "gauge",
+        (),
+        "Files with bytes that differ from their checksum and that no copy has right: reading "
+        "them gives EIO.",
+    ),
+    Metric("verified_bytes", "counter", (), "Bytes that the scrub compared with checksums."),
+    Metric("scrub_progress", "gauge", (), "How much of the current scrub is done, 0 to 1."),
+    Metric(
+        "verified_since_timestamp_seconds",
+        "gauge",
+        (),
+        "When the last complete scrub began, since the epoch; 0: none was.",
+    ),
     Metric("sync_failures", "counter", (), "Files whose bytes could not be synced."),
     Metric(
         "dirty_files",
@@ -225,6 +247,11 @@ class Metrics:
         self.index_transactions = self._counter("index_transactions")
         self.damage = self._counter("damage")
         self.mirror_reads = self._counter("mirror_reads")
+        self.wrong_copies = self._counter("wrong_copies")
+        self.lost_files = self._gauge("lost_files")
+        self.verified_bytes = self._counter("verified_bytes")
+        self.scrub_progress = self._gauge("scrub_progress")
+        self.verified_since_timestamp_seconds = self._gauge("verified_since_timestamp_seconds")
         self.sync_failures = self._counter("sync_failures")
         self.dirty_files = self._gauge("dirty_files")
         self.handler_failures = self._counter("handler_failures")

@@ -25,6 +25,11 @@ REQUESTED: Final = "tierfs.requested"
 MIRRORED: Final = "tierfs.mirrored"
 """Whether the disk holds every byte of a file."""
 
+CHECKSUM: Final = "tierfs.checksum"
+"""The checksum of a whole file, where one holds of it: its algorithm, a colon, and hexadecimals."""
+
+ALGORITHM: Final = "xxh3-128"
+
 WAITS: Final = "tierfs.waits"
 """Why a file is not where it belongs: a reason, and ``stuck`` where waiting alone helps nothing."""
 
@@ -105,6 +110,11 @@ def parse_pinned_by(value: bytes) -> tuple[str, str]:
 def show_waits(reason: str, *, stuck: bool) -> bytes:
     """Why a file waits, as it is read: ``window``, ``room stuck``."""
     return f"{reason} {STUCK}".encode() if stuck else reason.encode()
+
+
+def show_checksum(checksum: bytes) -> bytes:
+    """A checksum as it is read: ``xxh3-128:99aa06d3014798d86001c324468d497f``."""
+    return f"{ALGORITHM}:{checksum.hex()}".encode()
 
 
 def parse_waits(value: bytes) -> tuple[str, bool]:

@@ -134,6 +134,17 @@ class Connection:
         """
         unmount(self._place(), lazy=lazy)
 
+    def drop_pages(self, ino: int) -> None:
+        """Have the kernel forget the bytes of a file that it holds; waits for reads and writes.
+
+        Not for a thread that these need.
+        """
+        if self.fast_path is not None:
+            self.fast_path.write_back(ino, 0, 0)
+        else:
+            with suppress(OSError):  # the kernel does not know the inode, or the mount has ended
+                pyfuse3.invalidate_inode(ino)
+
     async def end_with_fast_path(self) -> None:
         """Let ``pyfuse3.main`` return when the router has ended, which pyfuse3 does not notice."""
         if self.fast_path is not None:

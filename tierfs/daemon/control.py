@@ -38,7 +38,7 @@ which must be in ``CHECKS``."""
 QUICK: Final = frozenset({"status"})
 """Verbs that answer within a second or two; they never wait for a slow one."""
 
-READING: Final = frozenset({"status", "policy explain", "policy plan", "du"})
+READING: Final = frozenset({"status", "policy explain", "policy plan", "du", "scrub status"})
 """Verbs that change nothing."""
 
 _CREDENTIALS: Final = struct.Struct("3i")

@@ -202,6 +202,7 @@ class _Session:
             with (
                 self._answering(),
                 connection.open(adapter, adapter.operations, source, self._options.fuse),
+                closing(self._tiering.scrub),
             ):
                 async with trio.open_nursery() as tasks:
                     begin, background = tasks.start_soon, self._background
@@ -215,6 +216,7 @@ class _Session:
                     begin(background.keep, "reconcile", self._reconcile)
                     begin(background.keep, "recount", self._recount)
                     begin(self._tiering.run, background)
+                    begin(background.keep, "scrub", self._scrub)
                     signals = partial(
                         handle_signals,
                         self._unmount,
@@ -238,6 +240,7 @@ class _Session:
         if self._policy is not None:
             self._policy.attach(self._tiering.apply)
         fs, fast = self._volume.fs, self._connection.fast_path
+        fs.verifier.drop_pages = self._connection.drop_pages
         filler = CacheFiller(fs.cache_fill)
         operations = self._kind_of_operations()(
             fs,
@@ -288,6 +291,7 @@ class _Session:
                     lambda: None if self._policy is None else policy_status(self._policy),
                     self._tiering.status,
                     self._backups.status,
+                    self._tiering.scrub.status,
                     exporter,
                     event_loop,
                 )
@@ -303,6 +307,9 @@ class _Session:
                 "du": self._tiering.disk_usage,
                 "changes": ChangeFeed(self._volume.index).changes,
                 "forget reader": ChangeFeed(self._volume.index).forget,
+                "scrub start": self._tiering.scrub.start,
+                "scrub pause": self._tiering.scrub.pause,
+                "scrub status": self._tiering.scrub.status,
             }
             resources.enter_context(
                 serving_control(
@@ -345,6 +352,10 @@ class _Session:
         await trio.to_thread.run_sync(
             partial(self._volume.fs.recovery.reconcile_all, lambda: self._ending)
         )
+
+    async def _scrub(self) -> None:
+        """Verify files, in a thread that ends with the block of the connection."""
+        await trio.to_thread.run_sync(self._tiering.scrub.run, abandon_on_cancel=True)
 
     async def _reclaim(self) -> None:
         """Delete unlinked files and carry out pending truncations, in batches."""

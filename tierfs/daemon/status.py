@@ -41,6 +41,7 @@ class Served(NamedTuple):
     policy: Callable[[], Record | None]
     tiering: Callable[[], Record]
     backup: Callable[[], Record]
+    scrub: Callable[[], Record]
     metrics: Listener | None
     event_loop: Callable[[], object]
     """Returns once the event loop has run a callback."""
@@ -61,6 +62,7 @@ class Status:
             "policy": Probe(served.policy),
             "tiering": Probe(served.tiering),
             "backup": Probe(served.backup),
+            "scrub": Probe(served.scrub),
             "event_loop": Probe(served.event_loop),
             "fast_path": Probe(lambda: None if fast_path is None else fast_path.status()),
         }
@@ -119,6 +121,7 @@ class Status:
             "policy": known["policy"].value,
             "tiering": known["tiering"].value,
             "backup": known["backup"].value,
+            "scrub": known["scrub"].value,
             "background": served.background.failing,
             "supervisor": served.connection.supervised and served.connection.supervised.status(),
             "late": {name: _late(one) for name, one in known.items() if not one.fresh},

@@ -31,6 +31,7 @@ from tierfs.tiering.engine import Engine
 from tierfs.tiering.forecast import forecast_apart
 from tierfs.tiering.heat import Row
 from tierfs.tiering.ports import Ports
+from tierfs.tiering.scrub import Scrub, ScrubPorts
 from tierfs.tiering.state import Sums
 
 log = logging.getLogger(__name__)
@@ -72,6 +73,18 @@ class Tiering:
             ports, settings.index, settings.tiering_memory, metrics, closed=not moves
         )
         index = volume.index
+        self.scrub = Scrub(
+            ScrubPorts(
+                volume.fs.verifier,
+                index,
+                self._catalog,
+                self.engine.mover,
+                path=index.path_of,
+            ),
+            settings.scrub_interval,
+            metrics,
+        )
+        """In a thread: `Scrub.run`, and before the mount is gone `Scrub.close`."""
         metrics.flash_only_files.set_function(lambda: index.usage().alone_files)
         metrics.flash_only_bytes.set_function(lambda: index.usage().alone_bytes)
         volume.fs.xattrs.virtual.waits = self._waits

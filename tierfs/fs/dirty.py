@@ -17,6 +17,9 @@ Before an object shrinks, the index that says so is synced. Before bytes are add
 long as the index says: else what lies behind the end would become part of the file after a crash.
 Until a sync has made that durable, lengths are not *trusted*: the index's size is an upper bound,
 and each write that makes the file longer is a transaction.
+
+No file of the set has a checksum: before the first change of a file that has one, the index without
+it is synced.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from typing import Protocol
 from tierfs.common.metrics import Metrics
 from tierfs.fs.locks import InodeLocks, WouldBlock
 from tierfs.fs.tiers import DISK, FLASH, Tiers, lengths_of
+from tierfs.metadata.checksums import Checksums
 from tierfs.metadata.inodes import Inode
 from tierfs.metadata.recovery import DirtyRows, PendingTruncations
 from tierfs.storage.objects import ObjectLost
@@ -115,6 +119,11 @@ class DirtyIndex(Protocol):
 
     dirty: DirtyRows
     pending_truncations: PendingTruncations
+    checksums: Checksums
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether a sync never waits for a device."""
 
     def transaction(self) -> AbstractContextManager[None]:
         """All changes inside are committed together, or none."""
@@ -145,6 +154,8 @@ class DirtySet:
         self._limit = max(16, min(limit // DESCRIPTOR_SHARE, MOST_DESCRIPTORS))
         self.full = False
         """Whether no further descriptor may be held: the next change waits for a sync of all."""
+        self._unsynced_ends: set[int] = set()
+        """Files whose checksums have ended in the index, which is not synced since."""
         self.replaced: list[tuple[int, Replaced]] = []
         """To be removed once the index is synced; with where the store is in ``Tiers.stores``."""
         metrics.dirty_files.set_function(lambda: len(self.files))
@@ -240,13 +251,29 @@ class DirtySet:
         file.version = file.synced_version = inode.version
         try:
             self.make_exact(file, inode, end, writes, wait=wait)
-            with self._index.transaction():
-                self._index.dirty.put(inode.ino, inode.size, exact=True)
+            self._put_row(inode, wait=wait)
         except BaseException:
             self.close_descriptors(file)
             raise
         self.files[inode.ino] = file
         return file
+
+    def _put_row(self, inode: Inode, *, wait: bool) -> None:
+        """Give the file its row, and let its checksums hold no more, also after a power cut.
+
+        Otherwise that could bring them back, for bytes that the file no longer has. That of a
+        mirrored head alone may come back: before the head changes, the end of the mirror is synced.
+        """
+        ino, kept = inode.ino, inode.prefix if inode.mirrored else -1
+        with self._index.transaction():
+            self._index.dirty.put(ino, inode.size, exact=True)
+            if self._index.checksums.end(ino, inode.version, kept):
+                if not (wait or self._index.in_memory):
+                    raise WouldBlock
+                self._unsynced_ends.add(ino)
+        if ino in self._unsynced_ends:
+            self._index.sync()
+            self._unsynced_ends.discard(ino)
 
     def descriptor(self, file: DirtyFile, at: int, inode: Inode, holds: int) -> int:
         """A descriptor of object ``at`` to write by, while the inode's lock is held.

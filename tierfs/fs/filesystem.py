@@ -25,6 +25,7 @@ from tierfs.fs.reclaim import Reclaimer
 from tierfs.fs.recovery import Recovery
 from tierfs.fs.sync import Syncer
 from tierfs.fs.tiers import Tiers
+from tierfs.fs.verification import Verifier
 from tierfs.fs.xattrs import ExtendedAttributes
 from tierfs.metadata.index import Index
 
@@ -56,7 +57,10 @@ class FileSystem:
         self.names = Namespace(
             index, self.allocator, self.lookup_counts, self.reclaimer, self.dirty, clock
         )
-        self.migrator = Migrator(index, tiers, self.allocator, self.syncer, self.reclaimer, metrics)
+        self.migrator = Migrator(
+            index, tiers, self.allocator, self.syncer, self.reclaimer, clock, metrics
+        )
+        self.verifier = Verifier(index, tiers, self.dirty, clock, metrics)
         self.mirrors = Mirrors(index, tiers, self.syncer, self.reclaimer, self.migrator.mirror_now)
         self.data = Data(
             index,

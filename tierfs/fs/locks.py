@@ -10,8 +10,8 @@ gives up. The reclaimer leaves the objects of such a file alone.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 
 class WouldBlock(Exception):
@@ -123,6 +123,16 @@ class Migrations:
         """The migration that was begun is over."""
         with self._mutex:
             del self._invalid[ino]
+
+    @contextmanager
+    def of(self, inos: Iterable[int]) -> Iterator[list[int]]:
+        """A block with those of the files whose migration begins; nobody else migrates them."""
+        begun = [ino for ino in inos if self.begin(ino)]
+        try:
+            yield begun
+        finally:
+            for ino in begun:
+                self.end(ino)
 
     def invalidate(self, ino: int) -> None:
         """The file's bytes are going to change; called under the inode's lock."""

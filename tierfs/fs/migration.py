@@ -7,10 +7,11 @@ point leaves the file whole. The steps have labels, ``move.copied`` and so on, a
 * then: a pending truncation, if the copy makes an object longer than the index says it must be.
 * ``copied``: read without a lock; each chunk is written under the inode's lock, if nobody has
   changed the file since the migration began. So no byte arrives late in an object that is used
-  again.
+  again. Of a head the checksum is taken, or compared with what is known.
 * ``synced``: the copy survives a power cut; of a new mirror the bytes on flash do as well.
-* ``committed``: P, the mirror's mark and a new data version, in one transaction. Where something
-  is freed, or a mirror ends, the index is synced before anybody may write to the file.
+* ``committed``: P, the mirror's mark, the checksum and a new data version, in one transaction.
+  Where something is freed, or a mirror ends, the index is synced before anybody may write to the
+  file.
 * ``freed``: the source is gone, and the pending truncation.
 
 A write to the file goes first: it invalidates the migration, and what that copied is trimmed by
@@ -23,13 +24,15 @@ from __future__ import annotations
 
 import logging
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 from tierfs.common.errors import Damage, FsError, IndexFailed
 from tierfs.common.metrics import Metrics
+from tierfs.common.times import Clock
 from tierfs.fs.allocation import Allocator
+from tierfs.fs.checksums import MOST_ZEROS, Summer
 from tierfs.fs.locks import WouldBlock
 from tierfs.fs.migration_plan import (
     Migrated,
@@ -42,6 +45,7 @@ from tierfs.fs.migration_plan import (
 from tierfs.fs.reclaim import Reclaimer
 from tierfs.fs.sync import Syncer
 from tierfs.fs.tiers import NO_ROOM, Copy, Tiers, lengths_of
+from tierfs.metadata.checksums import Checksum
 from tierfs.metadata.index import Index
 from tierfs.metadata.inodes import Inode
 
@@ -49,6 +53,31 @@ log = logging.getLogger(__name__)
 
 SYNCED_ONE_BY_ONE = 4
 """Dirty files of a batch; more are cheaper to sync with the whole filesystem."""
+
+
+def _compare(job: _Job) -> None:
+    """Let no copy be made of bytes that are known to be wrong.
+
+    Raises:
+        Damage: what was copied differs from its checksum.
+    """
+    known, extent = job.known, job.plan.extent
+    if known is None:
+        return
+    wanted = known.head if known.length == extent.end else None
+    if extent.end == job.inode.size and known.whole is not None:
+        wanted = known.whole
+    if wanted is not None and wanted != job.checksum:
+        source = job.copy.source.name if job.copy is not None else ""
+        what = f"bytes 0 to {extent.end} of its {source} object differ from their checksum"
+        raise Damage(job.inode.ino, f"{what}: see tierfs scrub")
+
+
+def _checksum(job: _Job, now: int) -> Checksum:
+    """What is stored of a file once it is migrated."""
+    inode, end, checksum = job.inode, job.plan.extent.end, job.checksum or b""
+    whole = checksum if end == inode.size else None
+    return Checksum(inode.ino, inode.version + 1, end, checksum, whole, now)
 
 
 class _GivenUp(Exception):
@@ -72,6 +101,10 @@ class _Job:
     copied: int = 0
     freed: int = 0
     """Bytes of flash that are free by now."""
+    known: Checksum | None = None
+    """The checksums that hold of the file."""
+    checksum: bytes | None = None
+    """That of what was copied, where it begins with the file's first byte."""
 
     @property
     def must_be_durable(self) -> bool:
@@ -92,6 +125,7 @@ class Migrator:
         allocator: Allocator,
         syncer: Syncer,
         reclaimer: Reclaimer,
+        clock: Clock,
         metrics: Metrics,
     ) -> None:
         self._index = index
@@ -102,6 +136,7 @@ class Migrator:
         self._locks = syncer.dirty.locks
         self._migrations = self._locks.migrations
         self._reclaimer = reclaimer
+        self._clock = clock
         self._damage = metrics.damage
 
     def place(self, ino: int, prefix: int, *, keep_mirror: bool, paced: Paced) -> Migrated:
@@ -113,7 +148,7 @@ class Migrator:
             MigrationStopped: by ``paced``.
             FsError, OSError: the migration failed. The file is as it was, as in the other cases.
         """
-        with self._migrating([ino]) as begun:
+        with self._migrations.of([ino]) as begun:
             if not begun:
                 return Migrated(ino, "changed")
             try:
@@ -146,7 +181,7 @@ class Migrator:
             FsError, OSError: a step for all of them failed. The files are as they were.
         """
         done: dict[int, Migrated] = {ino: Migrated(ino, "changed") for ino in inos}
-        with self._migrating(done) as begun:
+        with self._migrations.of(done) as begun:
             if sum(self._dirty.get(ino) is not None for ino in begun) > SYNCED_ONE_BY_ONE:
                 with suppress(OSError):  # what fails shows file by file
                     self._syncer.checkpoint()
@@ -271,16 +306,6 @@ class Migrator:
 
     # ---------------------------------------------------------------- the steps of both
 
-    @contextmanager
-    def _migrating(self, inos: Iterable[int]) -> Iterator[list[int]]:
-        """The inodes whose migration begins; nobody else migrates them until the block ends."""
-        begun = [ino for ino in inos if self._migrations.begin(ino)]
-        try:
-            yield begun
-        finally:
-            for ino in begun:
-                self._migrations.end(ino)
-
     def _file(self, ino: int) -> Inode | Outcome:
         """The file, or why there is nothing to be migrated now.
 
@@ -306,7 +331,8 @@ class Migrator:
         if not plan.extent.length:
             return _Job(inode, plan, None)
         make = self._tiers.up if plan.way == "up" else self._tiers.down
-        return _Job(inode, plan, make(believed, plan.extent))
+        known = self._index.checksums.find(inode.ino, inode.version)
+        return _Job(inode, plan, make(believed, plan.extent), known=known)
 
     def _note(self, jobs: list[_Job]) -> None:
         """Note what would be left over, so that a crash leaks nothing."""
@@ -321,6 +347,7 @@ class Migrator:
         copy = job.copy
         if copy is None:
             return
+        summer = None if copy.extent.offset else Summer()
         for chunk in copy.chunks():
             data = memoryview(b"")
             for part in copy.parts(chunk):
@@ -330,8 +357,16 @@ class Migrator:
                     copy.put(part.offset, data[part.offset - chunk.offset :][: part.length])
                 job.copied += part.length
                 self._tiers.moved(copy, part.length)
+            if summer is not None and chunk.offset - summer.end > MOST_ZEROS:
+                summer = None
+            if summer is not None:
+                summer.add(chunk.offset, data)
         with self._locked_if_unchanged(job):
             copy.finish()
+        if summer is not None and copy.extent.end - summer.end <= MOST_ZEROS:
+            summer.skip_to(copy.extent.end)
+            job.checksum = summer.digest()
+            _compare(job)
 
     @contextmanager
     def _locked_if_unchanged(self, job: _Job) -> Iterator[None]:
@@ -358,6 +393,10 @@ class Migrator:
         with self._index.transaction():
             for job in jobs:
                 self._store(job.inode.ino, job.plan.prefix, job.plan.mirrored)
+                if job.checksum is not None and job.known is None:
+                    self._index.checksums.put(_checksum(job, self._clock()))
+                else:
+                    self._index.checksums.carry(job.inode.ino, job.inode.version)
                 if job.plan.frees:
                     self._index.pending_truncations.add(job.inode.ino)
                 elif job.noted:
@@ -371,6 +410,7 @@ class Migrator:
                 with self._index.transaction():
                     for job in jobs:
                         self._store(job.inode.ino, job.inode.prefix, job.inode.mirrored)
+                        self._index.checksums.carry(job.inode.ino, job.inode.version + 1)
                         self._index.pending_truncations.add(job.inode.ino)
                 raise
 

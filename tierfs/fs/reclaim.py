@@ -134,6 +134,7 @@ class Reclaimer:
             self._index.xattrs.delete_all(*freed)
             self._index.pending_truncations.delete(*freed)
             self._index.pins_and_requests.forget(*freed)
+            self._index.checksums.delete(*freed)
             self._index.inodes.delete(*freed)
         self._reclaimed.inc(len(freed))
 

@@ -21,6 +21,7 @@ from tierfs.common.extents import WHOLE_FILE
 from tierfs.common.tierfs_xattrs import (
     parse_pin,
     parse_prefix,
+    show_checksum,
     show_pin,
     show_pinned_by,
     show_prefix,
@@ -45,7 +46,7 @@ XATTR_CREATE = 1
 XATTR_REPLACE = 2
 
 VIRTUAL = b"tierfs."
-PIN, PINNED_BY, PREFIX, REQUESTED, MIRRORED, WAITS = (
+PIN, PINNED_BY, PREFIX, REQUESTED, MIRRORED, WAITS, CHECKSUM = (
     name.encode()
     for name in (
         tierfs_xattrs.PIN,
@@ -54,6 +55,7 @@ PIN, PINNED_BY, PREFIX, REQUESTED, MIRRORED, WAITS = (
         tierfs_xattrs.REQUESTED,
         tierfs_xattrs.MIRRORED,
         tierfs_xattrs.WAITS,
+        tierfs_xattrs.CHECKSUM,
     )
 )
 WRITABLE = frozenset({PIN, PREFIX})
@@ -277,6 +279,9 @@ class VirtualAttributes:
             return show_prefix(request.prefix)
         if name == WAITS:
             return self.waits(inode.ino)
+        if name == CHECKSUM:
+            known = self._index.checksums.find(inode.ino, inode.version)
+            return known and known.whole and show_checksum(known.whole)
         value_of = OF_FILES.get(name)
         return value_of and value_of(inode)
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import errno
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from tierfs.common.errors import IndexDamaged, IndexFailed, VolumeRefused
+from tierfs.common.osio import SYSTEM
+from tierfs.fs.checksums import State, inspect
 from tierfs.fs.identity import disagreement, read_markers
 from tierfs.fs.trust import require_trusted
 from tierfs.fs.volume import HEADS, OBJECTS, volume_uuid
@@ -23,11 +25,22 @@ from tierfs.fsck import kinds
 from tierfs.fsck.faults import Case, Fault, Paths, cases, link_faults, object_faults, row_faults
 from tierfs.fsck.kinds import Kind, Severity
 from tierfs.fsck.objects import first_difference, walk
+from tierfs.metadata.checksums import Checksum
 from tierfs.metadata.index import SERIAL_BLOCK, require_database
 from tierfs.metadata.integrity import IntegrityCheck, Tier
 from tierfs.policy.volume_file import VolumeFile
 from tierfs.storage.markers import VolumeLock, read_marker, rewrite_marker
+from tierfs.storage.objects import ObjectStore
 from tierfs.storage.replaced import replaced_lengths, to_put_back
+
+BY_STATE: Mapping[State, Kind] = {
+    "bad-head": kinds.WRONG_HEAD,
+    "bad-mirror": kinds.WRONG_MIRROR,
+    "lost": kinds.WRONG_BYTES,
+    "unreadable": kinds.UNREADABLE,
+    "differs": kinds.MIRROR_DIFFERS,
+}
+"""What it means that the bytes of a file are so."""
 
 KEPT = 1000
 """Findings that a report keeps; `Listener` gets all of them."""
@@ -59,6 +72,8 @@ class Report:
     """Inodes unlinked while open: the next mount frees them."""
     awaiting_trim: int = 0
     """Files whose objects the next mount trims."""
+    verified: int = 0
+    """Files whose bytes were compared with their checksums."""
     complete: bool = True
     """Whether the check came to its end; False: the index could not be read."""
     unnoted: str = ""
@@ -75,7 +90,11 @@ class Report:
     def damage(self) -> str:
         """What is damaged, for people: kinds and how many of each; empty: nothing."""
         found = [(kind.name, count) for kind, count in self.counts.items() if count]
-        damaged = {kind.name for kind in self.counts if kind.severity == "damage"}
+        damaged = {
+            kind.name
+            for kind in self.counts
+            if kind.severity == "damage" and kind not in kinds.HEALED_BY_SCRUB
+        }
         return ", ".join(f"{name} {count}" for name, count in found if name in damaged)
 
     def add(self, finding: Finding) -> None:
@@ -97,8 +116,17 @@ def ignore(_finding: Finding) -> None:
     """A listener for who needs the report alone."""
 
 
-def check(settings: VolumeFile, *, thorough: bool = False, listener: Listener = ignore) -> Report:
-    """Check a volume that is not mounted; ``thorough``: mirrors byte by byte, and SQLite's indexes.
+def check(
+    settings: VolumeFile,
+    *,
+    thorough: bool = False,
+    data: bool = False,
+    listener: Listener = ignore,
+) -> Report:
+    """Check a volume that is not mounted.
+
+    ``thorough``: mirrors byte by byte, and SQLite's indexes. ``data``: all bytes that have
+    checksums.
 
     Raises:
         VolumeRefused: the directories or the index are not this volume, or of another schema.
@@ -107,7 +135,7 @@ def check(settings: VolumeFile, *, thorough: bool = False, listener: Listener = 
         OSError: a marker cannot be opened.
     """
     with locked(settings) as volume:
-        report = examine(settings, volume, thorough=thorough, listener=listener)
+        report = examine(settings, volume, thorough=thorough, data=data, listener=listener)
         note_damage(settings, report, thorough=thorough)
         return report
 
@@ -144,13 +172,18 @@ def note_damage(settings: VolumeFile, report: Report, *, thorough: bool) -> None
 
 
 def examine(
-    settings: VolumeFile, volume: str, *, thorough: bool = False, listener: Listener = ignore
+    settings: VolumeFile,
+    volume: str,
+    *,
+    thorough: bool = False,
+    data: bool = False,
+    listener: Listener = ignore,
 ) -> Report:
-    """Check a volume that the caller has locked."""
+    """Check a volume that the caller has locked; as ``check``."""
     report = Report(volume)
-    checker = _Checker(settings, report, listener)
+    checker = _Checker(settings, report, listener, data=data)
     try:
-        with closing(IntegrityCheck(settings.index)) as index:
+        with closing(IntegrityCheck(settings.index)) as index, checker:
             checker.run(index, thorough=thorough)
     except IndexFailed as exc:
         if exc.errno != errno.EIO:
@@ -161,10 +194,19 @@ def examine(
     return report
 
 
+def _unpaced(_nbytes: int) -> None:
+    """Somebody waits for the check."""
+
+
 class _Checker:
     """One check under way."""
 
-    def __init__(self, settings: VolumeFile, report: Report, listener: Listener) -> None:
+    def __init__(
+        self, settings: VolumeFile, report: Report, listener: Listener, *, data: bool
+    ) -> None:
+        self._data = data
+        self._opened: list[ObjectStore] = []
+        """Both stores, once bytes were compared with checksums."""
         self._settings = settings
         self._report = report
         self._listener = listener
@@ -174,6 +216,13 @@ class _Checker:
             "flash": settings.flash / HEADS,
             "disk": settings.disk / OBJECTS,
         }
+
+    def __enter__(self) -> None:
+        """Nothing is open yet."""
+
+    def __exit__(self, *_: object) -> None:
+        for store in self._opened:
+            store.close()
 
     def add(self, finding: Finding) -> None:
         """Count a finding and pass it on."""
@@ -256,15 +305,17 @@ class _Checker:
         self._count(case)
         found = [*row_faults(case), *link_faults(case, paths), *object_faults(case)]
         is_clean = not found and case.dirty is None and case.ino not in self._put_back
-        if is_clean and thorough and case.inode and case.inode.mirrored and case.inode.nlink:
-            found = list(self._mirror_faults(case))
+        if is_clean and self._data and case.known is not None and case.is_file:
+            found += self._data_faults(case, case.known)
+        elif is_clean and (thorough or self._data) and case.inode and case.inode.mirrored:
+            found += self._mirror_faults(case)
         if found:
             path = paths.of(case.ino, case.names)
             for kind, what, remedy in found:
                 self.add(Finding(kind, case.ino, what, path, remedy))
 
     def _mirror_faults(self, case: Case) -> Iterator[Fault]:
-        if case.inode is None:
+        if case.inode is None or not case.inode.nlink:
             return
         try:
             offset = first_difference(self._stores["flash"], self._stores["disk"], case.inode)
@@ -273,6 +324,19 @@ class _Checker:
         else:
             if offset is not None:
                 yield Fault(kinds.MIRROR_DIFFERS, f"byte {offset} differs")
+
+    def _data_faults(self, case: Case, known: Checksum) -> Iterator[Fault]:
+        """What of the bytes of a file, whose objects are long enough, is not as it was."""
+        if case.inode is None or not case.inode.nlink:
+            return
+        if not self._opened:
+            roots = self._stores.items()
+            self._opened += [ObjectStore(tier, root, SYSTEM) for tier, root in roots]
+        verdict = inspect(self._opened, case.inode, known, _unpaced)
+        self._report.verified += 1
+        kind = BY_STATE.get(verdict.state)
+        if kind is not None:
+            yield Fault(kind, verdict.what, int(kind in kinds.HEALED_BY_SCRUB))
 
     def _count(self, case: Case) -> None:
         report = self._report

@@ -16,6 +16,7 @@ from tierfs.common.extents import MAX_FILE_SIZE, WHOLE_FILE, Lengths, object_len
 from tierfs.fs.namespace import DIRECTORY_SIZE
 from tierfs.fsck import kinds
 from tierfs.fsck.kinds import Kind
+from tierfs.metadata.checksums import Checksum
 from tierfs.metadata.inodes import ROOT, Inode
 from tierfs.metadata.integrity import IntegrityCheck, Location, Names
 from tierfs.policy.volume_file import HEAD_STEP
@@ -50,6 +51,7 @@ class Case(NamedTuple):
     pin: bool
     request: bool
     pending_truncation: bool
+    checksum: Checksum | None
     dirty: int | None
     """Of a dirty file: bytes that are synced."""
     flash: int | None
@@ -64,6 +66,13 @@ class Case(NamedTuple):
     def is_file(self) -> bool:
         """Whether the inode is there and a regular file, with or without a name."""
         return self.inode is not None and stat.S_ISREG(self.inode.mode)
+
+    @property
+    def known(self) -> Checksum | None:
+        """The checksums, where they hold: of no dirty file, and for the present data version."""
+        found, inode = self.checksum, self.inode
+        holds = found and inode and found.version == inode.version and self.dirty is None
+        return found if holds else None
 
     @property
     def is_root(self) -> bool:
@@ -88,6 +97,7 @@ def cases(index: IntegrityCheck) -> Iterator[Case]:
         (index.listed("pin"), False),
         (index.listed("request"), False),
         (index.listed("cut"), False),
+        (index.checksums(), None),
         (index.dirty(), None),
         (index.objects("flash"), None),
         (index.objects("disk"), None),
@@ -192,6 +202,7 @@ def row_faults(case: Case) -> Iterator[Fault]:
         "pin": case.pin,
         "request": case.request,
         "cut": case.pending_truncation,
+        "checksum": case.checksum is not None,
         "dirty": case.dirty is not None,
     }
     for table, number in stray.items():
@@ -331,6 +342,8 @@ def object_faults(case: Case) -> Iterator[Fault]:
             # The next mount takes its size from its objects; less than what was synced is a loss.
             inode = inode._replace(size=min(case.dirty, inode.size), mirrored=0)
         yield from _losses(inode, case)
+        if case.known is not None and case.known.lost:
+            yield Fault(kinds.WRONG_BYTES, "as a scrub found; they were moved to lost+found")
         if not case.pending_truncation and case.dirty is None:
             yield from _leftovers(inode, case)
 

@@ -35,6 +35,12 @@ SHORT_OBJECT = Kind(
     "an object with bytes of the file ends too early: reading the rest gives EIO",
     RESTORE,
 )
+WRONG_BYTES = Kind(
+    "wrong-bytes",
+    "loss",
+    "bytes of the file differ from their checksum, and no copy has them right",
+    RESTORE,
+)
 UNREADABLE = Kind(
     "unreadable",
     "loss",
@@ -115,6 +121,18 @@ MIRROR_DIFFERS = Kind(
     "the mirror on disk has other bytes than flash, which is what is read",
     "compare the file with a backup; a copy of it gets a new mirror",
 )
+WRONG_HEAD = Kind(
+    "wrong-head",
+    "damage",
+    "the head on flash differs from its checksum or cannot be read, and its mirror is right",
+    "mount the volume and run `tierfs scrub start`; or `--repair`, which reads the file from disk",
+)
+WRONG_MIRROR = Kind(
+    "wrong-mirror",
+    "damage",
+    "the mirror on disk differs from its checksum or cannot be read, and the head is right",
+    "mount the volume and run `tierfs scrub start`; or `--repair`, which makes it anew later",
+)
 UNOWNED_OBJECT = Kind(
     "unowned-object",
     "leak",
@@ -130,7 +148,7 @@ FOREIGN = Kind(
 STRAY_ROW = Kind(
     "stray-row",
     "leak",
-    "an extended attribute, pin, request or pending truncation of an inode that is not there",
+    "an extended attribute, pin, request, pending truncation or checksum of no inode",
     REPAIR,
 )
 LEFTOVER = Kind(
@@ -149,6 +167,7 @@ COUNTS = Kind(
 KINDS = (
     MISSING_OBJECT,
     SHORT_OBJECT,
+    WRONG_BYTES,
     UNREADABLE,
     INDEX,
     SCHEMA,
@@ -167,6 +186,8 @@ KINDS = (
     HEAD_LOST,
     STALE_MIRROR,
     MIRROR_DIFFERS,
+    WRONG_HEAD,
+    WRONG_MIRROR,
     UNOWNED_OBJECT,
     FOREIGN,
     STRAY_ROW,
@@ -174,3 +195,6 @@ KINDS = (
     COUNTS,
 )
 """All of them, the worst first."""
+
+HEALED_BY_SCRUB = frozenset({WRONG_HEAD, WRONG_MIRROR})
+"""Damage that does not keep a volume from being mounted: a mount is what heals it."""

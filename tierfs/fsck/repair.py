@@ -68,8 +68,10 @@ class _Look(NamedTuple):
         return self._replace(repairable=repairable, counts=Counter(counts))
 
 
-def repair(settings: VolumeFile, *, agree: Agree, listener: Listener = ignore) -> Outcome:
-    """Check a volume that is not mounted, and repair what can be.
+def repair(
+    settings: VolumeFile, *, agree: Agree, data: bool = False, listener: Listener = ignore
+) -> Outcome:
+    """Check a volume that is not mounted, and repair what can be; ``data`` as ``check``.
 
     ``listener`` gets what the first check finds.
 
@@ -79,14 +81,15 @@ def repair(settings: VolumeFile, *, agree: Agree, listener: Listener = ignore) -
     """
     repaired: Counter[Kind] = Counter()
     with locked(settings, to_write=True) as volume:
-        look = _look(settings, volume, listener)
+        look = _look(settings, volume, listener, data=data)
         spared = OF_NEWER if OLD_INDEX & set(look.report.counts) else frozenset[Kind]()
         look = look.without(spared)
         if look.repairable and agree(look.counts):
             for _ in range(ROUNDS):
                 _repair(settings, look.repairable)
                 repaired.update(finding.kind for finding in look.repairable)
-                before, look = look, _look(settings, volume, ignore).without(spared)
+                again = _look(settings, volume, ignore, data=data)
+                before, look = look, again.without(spared)
                 if not look.repairable or look.repairable == before.repairable:
                     break
         note_damage(settings, look.report, thorough=False)
@@ -98,7 +101,7 @@ def can_repair(finding: Finding) -> bool:
     return finding.kind in _ACTIONS and finding.remedy > 0
 
 
-def _look(settings: VolumeFile, volume: str, listener: Listener) -> _Look:
+def _look(settings: VolumeFile, volume: str, listener: Listener, *, data: bool) -> _Look:
     repairable: list[Finding] = []
     counts: Counter[Kind] = Counter()
 
@@ -109,7 +112,7 @@ def _look(settings: VolumeFile, volume: str, listener: Listener) -> _Look:
             if len(repairable) < AT_A_TIME:
                 repairable.append(finding)
 
-    report = examine(settings, volume, listener=listen)
+    report = examine(settings, volume, data=data, listener=listen)
     if HOPELESS & set(report.counts):
         return _Look(report, [], Counter())
     return _Look(report, repairable, counts)
@@ -151,6 +154,8 @@ _ACTIONS: dict[Kind, Callable[[Repair, Finding], None]] = {
     kinds.PARENT: lambda index, finding: index.set_parent(finding.ino, finding.remedy),
     kinds.HEAD_LOST: lambda index, finding: index.read_from_disk(finding.ino),
     kinds.STALE_MIRROR: lambda index, finding: index.drop_mirror(finding.ino),
+    kinds.WRONG_HEAD: lambda index, finding: index.read_from_disk(finding.ino),
+    kinds.WRONG_MIRROR: lambda index, finding: index.drop_mirror(finding.ino),
     kinds.UNOWNED_OBJECT: _elsewhere,
     kinds.STRAY_ROW: lambda index, finding: index.delete_rows(finding.ino),
     kinds.LEFTOVER: lambda index, finding: index.trim(finding.ino),

@@ -15,6 +15,7 @@ from tierfs.common.metrics import Metrics
 from tierfs.common.osio import Os
 from tierfs.metadata.answered import AnsweredRequests
 from tierfs.metadata.cache_updater import CacheUpdater, MetadataCache
+from tierfs.metadata.checksums import Checksums
 from tierfs.metadata.database import Database
 from tierfs.metadata.dentries import Dentries
 from tierfs.metadata.feed import NEW_GENERATION, Feed
@@ -160,6 +161,7 @@ class Index:
             self.pins_and_requests = PinsAndRequests(self._database)
             self.answered = AnsweredRequests(self._database)
             self.feed = Feed(self._database)
+            self.checksums = Checksums(self._database)
         except BaseException:
             self._database.close()
             raise

@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 from tierfs.common.errors import VolumeRefused
 from tierfs.common.metrics import Metrics
 from tierfs.common.osio import SYSTEM
+from tierfs.metadata.checksums import Checksum
 from tierfs.metadata.database import Database
 from tierfs.metadata.feed import NEW_GENERATION
 from tierfs.metadata.inodes import ROOT, Inode, inode_of
@@ -224,6 +225,12 @@ class IntegrityCheck:
         """The inodes in a table that has one row for each."""
         yield from self._rows(f"SELECT ino, 1 FROM {table} ORDER BY ino")  # noqa: S608
 
+    def checksums(self) -> Iterator[tuple[int, Checksum]]:
+        """The checksums of each file that has some, for whichever data version."""
+        columns = ", ".join(Checksum._fields)
+        for row in self._rows(f"SELECT {columns} FROM checksum ORDER BY ino"):  # noqa: S608
+            yield row[0], Checksum._make(row)
+
     def dirty(self) -> Iterator[tuple[int, int]]:
         """The dirty inodes, and how many bytes of each are synced."""
         for ino, size, _, _ in self._rows(IN_SET):
@@ -292,6 +299,7 @@ class Repair:
 
     def read_from_disk(self, ino: int) -> None:
         """Take all of a mirrored file from disk: its head is lost."""
+        self._carry(ino)
         self._run(
             "UPDATE inode SET prefix = 0, mirrored = 0, version = version + 1 WHERE ino = ?", ino
         )
@@ -323,8 +331,17 @@ class Repair:
 
     def drop_mirror(self, ino: int) -> None:
         """Mark a file as not mirrored, so that it is mirrored again."""
+        self._carry(ino)
         self._run("UPDATE inode SET mirrored = 0, version = version + 1 WHERE ino = ?", ino)
         self.trim(ino)
+
+    def _carry(self, ino: int) -> None:
+        """Let checksums hold for the next data version: the bytes stay as they are."""
+        self._run(
+            "UPDATE checksum SET version = version + 1 WHERE ino = ? AND version = "
+            "(SELECT version FROM inode WHERE inode.ino = checksum.ino)",
+            ino,
+        )
 
     def trim(self, ino: int) -> None:
         """Let the next mount trim the objects of a file."""
@@ -332,7 +349,7 @@ class Repair:
 
     def delete_rows(self, ino: int) -> None:
         """Remove the rows of other tables of an inode that is not there."""
-        for table in ("xattr", "pin", "request", "cut", "dirty"):
+        for table in ("xattr", "pin", "request", "cut", "dirty", "checksum"):
             self._run(f"DELETE FROM {table} WHERE ino = ?", ino)  # noqa: S608 - names of our own
 
     def recount(self) -> None:

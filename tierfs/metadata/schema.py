@@ -319,6 +319,55 @@ CREATE TABLE feed_state (
 
 INSERT INTO feed_state (id, generation) VALUES (1, lower(hex(randomblob(16))));
 """  # noqa: S608 - SQL of our own
+_CHECKSUMS = """
+-- One row a file of whose bytes checksums were taken: XXH3 with 128 bits, canonical (big-endian).
+-- No file of the dirty set has a row that holds.
+CREATE TABLE checksum (
+    -- inode number
+    ino INTEGER PRIMARY KEY,
+    -- the data version for which it holds; with another one it says nothing
+    version INTEGER NOT NULL,
+    -- how many of the first bytes of the file ``head`` is of
+    length INTEGER NOT NULL,
+    -- their checksum, 16 bytes
+    head BLOB NOT NULL,
+    -- that of the whole file; NULL: not taken yet
+    whole BLOB,
+    -- when every copy was last found to be right, in nanoseconds since the epoch
+    verified INTEGER NOT NULL,
+    -- when it was found that bytes are wrong of which no copy is right, likewise; 0: none are
+    lost INTEGER NOT NULL
+) STRICT;
+
+-- Such files are few, and counted for every status.
+CREATE INDEX checksum_lost ON checksum (ino) WHERE lost != 0;
+
+-- One row: how far the scrub is, which compares all bytes with their checksums.
+CREATE TABLE scrub (
+    -- always 1: there is one row
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    -- 0: no pass is under way; 1: one is; 2: it is paused
+    state INTEGER NOT NULL,
+    -- inode number behind which the pass continues
+    position INTEGER NOT NULL,
+    -- when the latest pass began, in nanoseconds since the epoch; 0: none has
+    began INTEGER NOT NULL,
+    -- when the last complete pass began: all files that it saw were verified since; 0: none was
+    completed INTEGER NOT NULL,
+    -- files that the latest pass has verified
+    files INTEGER NOT NULL,
+    -- their bytes, of every copy
+    bytes INTEGER NOT NULL,
+    -- copies that it healed
+    healed INTEGER NOT NULL,
+    -- files of which it found bytes that no copy has right
+    lost INTEGER NOT NULL,
+    -- files that it could not verify
+    skipped INTEGER NOT NULL
+) STRICT;
+
+INSERT INTO scrub VALUES (1, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+"""
 
 MIGRATIONS: tuple[str, ...] = (
     _INITIAL,
@@ -331,6 +380,7 @@ MIGRATIONS: tuple[str, ...] = (
     _DIRTY_FROM,
     _ANSWERED,
     _FEEDS,
+    _CHECKSUMS,
 )
 """Migration N leads from ``user_version`` N to N + 1."""
 

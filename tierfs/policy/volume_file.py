@@ -11,7 +11,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from tierfs.common.units import GIB, KIB, MIB, SECOND
+from tierfs.common.units import DAY, GIB, KIB, MIB, SECOND
 from tierfs.policy.diagnostics import START, Position
 from tierfs.policy.schema import EMPTY, Field, Record, Schema, read_document
 from tierfs.policy.units import Duration, Microseconds, Size
@@ -41,6 +41,11 @@ HEAD_STEP = 4 * KIB
 """Heads are whole pages, so that the page cache never straddles flash and disk."""
 
 DEFAULT_TIERING_MEMORY = 32 * MIB
+
+DEFAULT_SCRUB_INTERVAL = 30 * DAY
+
+OFF = 0
+"""Of ``scrub.interval``: no scrub begins by itself."""
 
 AUTO = 0
 """Of ``threads``: as many as suit the machine."""
@@ -116,6 +121,8 @@ class VolumeFile:
     fast_path: FastPathSettings = field(default_factory=FastPathSettings)
     access_log: AccessLogSettings | None = None
     tiering_memory: int = DEFAULT_TIERING_MEMORY
+    scrub_interval: int | None = DEFAULT_SCRUB_INTERVAL
+    """Nanoseconds from the beginning of one scrub to that of the next; None: only on demand."""
     control_group: str | None = None
     """Whose members may ask what the daemon knows."""
     allow_untrusted: bool = False
@@ -191,6 +198,10 @@ BACKUP = Field(
     "{interval: 1h, keep: 24}",
     EMPTY,
 )
+SCRUB_INTERVAL: Field[int] = Field(
+    "interval", KeywordOr({"off": OFF}, Duration()), "30d", DEFAULT_SCRUB_INTERVAL
+)
+SCRUB = Field("scrub", Schema('"scrub"', (SCRUB_INTERVAL,)), "{interval: 30d}", EMPTY)
 
 ALLOW_UNTRUSTED = Field("allow_untrusted", Boolean(), "true", default=False)
 
@@ -210,6 +221,7 @@ VOLUME = Schema(
         ACCESS_LOG,
         TIERING,
         BACKUP,
+        SCRUB,
         ALLOW_UNTRUSTED,
     ),
 )
@@ -264,6 +276,7 @@ def _settings(record: Record, home: Path) -> VolumeFile:
         ),
         access_log=access_log,
         tiering_memory=record[TIERING][TIERING_MEMORY],
+        scrub_interval=record[SCRUB][SCRUB_INTERVAL] or None,
         control_group=record[CONTROL][GROUP],
         allow_untrusted=record[ALLOW_UNTRUSTED],
         backup=BackupSettings(

@@ -463,6 +463,24 @@ class ObjectStore:
         except (FileNotFoundError, ObjectLost):
             return []
 
+    def forget(self, ino: int) -> None:
+        """Let the next read ask the device: drop what the kernel remembers of a synced object.
+
+        Raises:
+            FileNotFoundError: there is no object.
+            ObjectLost: it is no file.
+        """
+        with self._open(object_path(ino), os.O_RDONLY) as fd, suppress(OSError):
+            self._calls.fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
+    def set_aside(self, ino: int) -> Path:
+        """Move an object with wrong bytes to lost+found; returns where it is then.
+
+        Raises:
+            FileNotFoundError: there is no object.
+        """
+        return self._calls.set_aside(self.root, ino)
+
     def sync(self, ino: int) -> None:
         """Make the object's bytes, length and name survive a power cut."""
         self.sync_data(ino)

@@ -160,6 +160,11 @@ class Engine:
         return ForecastRequest(index, policy, pack_heat(heat), heat.capacity, self._moment(policy))
 
     @property
+    def mover(self) -> Mover:
+        """The threads that move files, and the limits on what they do."""
+        return self._context.mover
+
+    @property
     def stopping(self) -> bool:
         """Whether the mount is about to end."""
         return self._stopping.is_set()

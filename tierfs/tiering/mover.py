@@ -115,6 +115,10 @@ class Mover:
         """Whether too many recent moves failed."""
         return self.suspension.holds(self._monotonic())
 
+    def delay(self, nbytes: int, operations: int = 0) -> float:
+        """Let others have a part of the rates; returns the seconds that they are to wait before."""
+        return max(self._bytes.take(nbytes), self._operations.take(operations))
+
     def stop(self) -> None:
         """Abandon what is under way and end the threads; a sync under way is waited for."""
         self._stopped.set()
