@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import mmap
 import os
 import stat
 import sys
@@ -94,6 +95,16 @@ def link_nameless(root: Path) -> None:
     os.close(nameless)
 
 
+def seek_over_a_mapping(root: Path) -> None:
+    """LSEEK has the kernel write the page, which is the change: both wait for the next daemon."""
+    with (
+        (root / "sparse").open("r+b", buffering=0) as file,
+        mmap.mmap(file.fileno(), 0) as mapped,
+    ):
+        mapped[1 << 19] = 1
+        assert os.lseek(file.fileno(), 1 << 16, os.SEEK_DATA) == 1 << 19
+
+
 CHANGES: dict[str, Change] = {
     "open": make_file,
     "mkdir": lambda root: (root / "new").mkdir(),
@@ -112,6 +123,7 @@ CHANGES: dict[str, Change] = {
     "setxattr": lambda root: os.setxattr(root / "a", "user.x", b"1"),
     "removexattr": lambda root: os.removexattr(root / "b", "user.y"),
     "append": append,
+    "mapping": seek_over_a_mapping,
     "truncate": lambda root: os.truncate(root / "a", 2),
     "chmod": lambda root: (root / "a").chmod(0o600),
 }
@@ -121,6 +133,8 @@ def fill(root: Path) -> None:
     (root / "a").write_bytes(b"first")
     (root / "b").write_bytes(b"second")
     os.setxattr(root / "b", "user.y", b"1")
+    (root / "sparse").touch()
+    os.truncate(root / "sparse", 1 << 20)
     (root / "empty").mkdir()
     (root / "full" / "inner").mkdir(parents=True)
 

@@ -5,6 +5,9 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "descriptors.h"
+#include "pool.h"
+
 bool tfs_reply(const request *q, const void *body, size_t length) {
     struct fuse_out_header header = {.len = (uint32_t)(sizeof header + length), .unique = q->header->unique};
     return !q->channel || q->channel->reply(q->channel, &header, body, length);
@@ -44,14 +47,36 @@ void tfs_device_close(device_channel *d) {
     pthread_mutex_unlock(&d->notifying);
 }
 
+typedef struct {
+    int fd;
+    const struct fuse_out_header *header;
+    const void *body;
+    size_t length;
+} waiting_notification;
+
+/* It waits for requests that are replied to by this daemon, or by the next one, which waits for the end of the
+   descriptors of this one: so it has a table of its own, with this descriptor alone. */
+static void *write_waiting(void *argument) {
+    const waiting_notification *n = argument;
+    if (!tfs_leave_descriptors((unsigned)n->fd + 1, ~0U))
+        tfs_leave_descriptors(FIRST_DESCRIPTOR, (unsigned)n->fd - 1);
+    write_message(n->fd, n->header, n->body, n->length);
+    return NULL;
+}
+
 void tfs_device_notify_and_wait(device_channel *d, int32_t code, const void *body, size_t length) {
     struct fuse_out_header header = {.len = (uint32_t)(sizeof header + length), .error = code};
+    pthread_t thread;
     pthread_mutex_lock(&d->notifying);
-    int own = d->fd >= 0 ? fcntl(d->fd, F_DUPFD_CLOEXEC, 0) : -1;
+    int own = d->fd >= 0 ? fcntl(d->fd, F_DUPFD_CLOEXEC, FIRST_DESCRIPTOR) : -1;
     pthread_mutex_unlock(&d->notifying);
     if (own < 0)
         return;
-    write_message(own, &header, body, length);
+    waiting_notification n = {own, &header, body, length};
+    if (tfs_thread_start(&thread, "tierfs-notify", write_waiting, &n))
+        write_message(own, &header, body, length);
+    else
+        pthread_join(thread, NULL);
     close(own);
 }
 

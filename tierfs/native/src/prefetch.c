@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "descriptors.h"
 #include "pool.h"
 #include "prefetch_window.h"
 
@@ -194,18 +195,10 @@ static bool take_steps(prefetch *p, uint64_t directory) {
     return true;
 }
 
-/* A client of this very daemon must not keep its descriptors: killed while it waits for a reply, it ends only when
-   the next daemon has replied (request_wait_answer in fs/fuse/dev.c), and that one waits for the end of the
-   descriptors of this one. Before Linux 5.9 it keeps them. */
-static void leave_descriptors(void) {
-    enum { FIRST = 3, UNSHARE = 2 /* CLOSE_RANGE_UNSHARE */ };
-    syscall(SYS_close_range, FIRST, ~0U, UNSHARE);
-}
-
 static void *run(void *argument) {
     prefetch *p = argument;
     uint64_t directory;
-    leave_descriptors();
+    tfs_leave_descriptors(FIRST_DESCRIPTOR, ~0U);
     while ((directory = next_queued(p, true)) != 0)
         if (!take_steps(p, directory))
             tfs_prefetch_window_put_off(&p->windows, directory);
