@@ -91,8 +91,8 @@ def _after(
                 raise
             refused = refused or error
         else:
-            if status["pid"] != before["pid"]:
-                return status
-            if refused is not None:
+            if status["pid"] == before["pid"] and refused is not None:
                 raise refused
+            if status["pid"] != before["pid"] and status["supervisor"]["stalled_s"] is not None:
+                return status  # it answers here before it serves the mount
         time.sleep(AGAIN_S)

@@ -71,7 +71,7 @@ class Supervised:
         self._socket.set_inheritable(False)
         self._lock = threading.Lock()
         self._device: int | None = None
-        self._stalled = 0.0
+        self._stalled: float | None = None
         self.earlier: Earlier | None = None
         self.background = False
         self.epitaph: Path | None = None
@@ -132,11 +132,12 @@ class Supervised:
     ) -> None:
         """The mount answers: leave with the supervisor what a takeover needs."""
         if self.earlier is not None:
-            self._stalled = time.time() - self.earlier.since
+            stalled = time.time() - self.earlier.since
+            self._stalled = round(stalled, 3)
             log.warning(
                 "took over %s after %.3f s (takeover %d): %s",
                 self.earlier.mount.path,
-                self._stalled,
+                stalled,
                 self.earlier.restarts,
                 self.earlier.why,
             )
@@ -209,7 +210,7 @@ class Supervised:
             "restarts": number,
             "last_reason": why or None,
             "last_at": at or None,
-            "stalled_s": round(self._stalled, 3),
+            "stalled_s": self._stalled,
         }
 
 
