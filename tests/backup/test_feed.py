@@ -13,11 +13,14 @@ import pytest
 
 from tests.fs.calls import FILE, ME, make
 from tests.support.volumes import LooseVolume
+from tierfs.metadata import copying
+from tierfs.metadata.changes import COLUMNS
 from tierfs.metadata.copying import copy_index
 from tierfs.metadata.feed_copy import FeedCopier, make_segment, read_segment
 from tierfs.metadata.inodes import ROOT
 from tierfs.metadata.pins_and_requests import Pin
 from tierfs.metadata.restoring import RestoredIndex
+from tierfs.metadata.schema import MIGRATIONS
 
 TABLES = {
     "inode": "ino",
@@ -199,3 +202,17 @@ def test_owner_changes_reach_the_feed_as_after_images(small: LooseVolume) -> Non
         "SELECT kind, ino, uid, gid FROM feed WHERE ino = ? ORDER BY serial DESC LIMIT 2", ino
     )
     assert (1, ino, ME.uid, ME.gid) in row
+
+
+def test_every_column_of_what_the_feed_follows_is_copied() -> None:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for migration in MIGRATIONS:
+            connection.executescript(migration)
+
+        def columns_of(table: str) -> set[str]:
+            return {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+
+        assert tuple(row[1] for row in connection.execute("PRAGMA table_info(feed)")) == COLUMNS
+        for _, table, _, columns, named in copying.TABLES:
+            assert set(columns.split(", ")) == columns_of(table)
+            assert set(named.split(", ")) <= columns_of("feed")

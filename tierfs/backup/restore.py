@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -71,10 +71,11 @@ class Report:
 
 
 class Source(NamedTuple):
-    """What the index is made of: a chain of backups, an index that is there, or nothing."""
+    """What the index is made of: a chain of backups, an index that is there, a dump, or nothing."""
 
     chain: Chain | None = None
     old: Path | None = None
+    dump: Iterable[str] | None = None
 
 
 def restore(
@@ -82,6 +83,7 @@ def restore(
     *,
     backup: Path | None = None,
     from_objects: bool = False,
+    dump: Iterable[str] | None = None,
     listener: Listener = lambda _path, _what: None,
     os_: Os = SYSTEM,
 ) -> Report:
@@ -91,11 +93,13 @@ def restore(
         settings: of the volume, whose directories both have their markers.
         backup: the one to take; None: the newest.
         from_objects: take none: each object becomes a file in ``lost+found``.
+        dump: take none, but these lines.
         listener: see `Listener`.
         os_: for tests.
 
     Raises:
-        VolumeRefused: there is an index, or no backup; or the directories are not a volume.
+        VolumeRefused: there is an index, or no backup; the directories are not a volume; or the
+            backup or the dump is of another one.
         VolumeBusy: it is mounted.
         DamageFound: the backup is damaged.
         IndexFailed, OSError: something could not be read or written.
@@ -109,7 +113,9 @@ def restore(
         )
     with _locked(settings.flash, settings.disk):
         require_no_index(settings.index)
-        source = Source() if from_objects else Source(chain_from(directory_of(settings), backup))
+        source = Source(dump=dump)
+        if dump is None and not from_objects:
+            source = Source(chain_from(directory_of(settings), backup))
         with made_index(settings, source, markers[1], flash_lost=False, os_=os_) as made:
             made.reconcile(listener)
             generation = made.finish()
@@ -189,11 +195,14 @@ class MadeIndex:
             empty_index(self.path)
         with closing(RestoredIndex(self.path)) as index:
             index.migrate()
+            if source.dump is not None:
+                report.made = index.load(source.dump)
             if source == Source():
                 index.make_root(os.getuid(), os.getgid())
             elif (owner := index.volume()) != str(self._volume):
                 raise VolumeRefused(
-                    f"{report.backup or source.old}: is of volume {owner}, not of {self._volume}"
+                    f"{report.backup or source.old or 'the dump'}: is of volume {owner}, not of "
+                    f"{self._volume}"
                 )
             for segment in source.chain.segments if source.chain else ():
                 report.changes += index.replay(segment.path)

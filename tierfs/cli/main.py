@@ -38,6 +38,8 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "backup": "tierfs.cli.backup",
         "changes": "tierfs.cli.changes",
         "restore": "tierfs.cli.restore",
+        "dump": "tierfs.cli.dump",
+        "load": "tierfs.cli.dump:load",
         "replace-flash": "tierfs.cli.restore:replace_flash",
         "scrub": "tierfs.cli.scrub",
         "fsck": "tierfs.cli.fsck",

@@ -64,7 +64,7 @@ def command(volume_file: Path, *, backup: Path | None, from_objects: bool, as_js
             listener=listener,
         )
 
-    return _told(work, as_json=as_json)
+    return told(work, as_json=as_json)
 
 
 REPLACE_EXAMPLES = """
@@ -99,10 +99,11 @@ def replace_flash(volume_file: Path, directory: Path, *, backup: Path | None, as
         chosen = backup and backup.absolute()
         return replace(settings, directory, backup=chosen, listener=listener)
 
-    return _told(work, as_json=as_json)
+    return told(work, as_json=as_json)
 
 
-def _told(work: Callable[[Listener], Report], *, as_json: bool) -> int:
+def told(work: Callable[[Listener], Report], *, as_json: bool) -> int:
+    """Print what is missing while ``work`` finds it, then its report; returns the exit code."""
     files: list[dict[str, str]] = []
 
     def listener(path: bytes, what: str) -> None:

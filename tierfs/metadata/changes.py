@@ -33,11 +33,15 @@ def record_of(row: Row) -> dict[str, Any]:
         return {**serial, "change": "dirtied", "ino": found["ino"], "synced": found["size"]}
     if kind == DIRTY + 1:
         return {**serial, "change": "settled", "ino": found["ino"]}
-    is_put = kind in _NAMES
-    what = _NAMES[kind if is_put else kind - 1]
-    key = _key(what, found)
-    head = {**serial, "change": "put" if is_put else "delete", "of": what, **key}
-    return {**head, **_image(what, found)} if is_put else head
+    if kind in _NAMES:
+        return {**serial, **put_record(_NAMES[kind], found)}
+    what = _NAMES[kind - 1]
+    return {**serial, "change": "delete", "of": what, **_key(what, found)}
+
+
+def put_record(what: str, found: dict[str, Any]) -> dict[str, Any]:
+    """The record of a row of ``found`` columns, as the feed calls them."""
+    return {"change": "put", "of": what, **_key(what, found), **_image(what, found)}
 
 
 def _key(what: str, found: dict[str, Any]) -> dict[str, Any]:

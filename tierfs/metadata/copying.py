@@ -35,7 +35,8 @@ _BIG: Final = {"inode": "ino", "entry": "parent, name", "xattr": "ino, name"}
 """The tables that are copied by ranges, with their keys."""
 
 _SMALL: Final = ("volume", "generation", "pin", "request", "cut", "dirty", "feed_state")
-"""Those that are copied whole."""
+"""Those that are copied whole. Checksums are in no copy: of a file that was changed after the last
+change that is known, they would call right bytes wrong."""
 
 _UNSYNCED: Final = ("PRAGMA journal_mode = OFF", "PRAGMA synchronous = OFF")
 """Of a file that nobody believes before it was synced as a whole."""
@@ -227,7 +228,7 @@ def _copy_rest(connection: sqlite3.Connection, after: int) -> None:
 
 # ------------------------------------------------------------------ replay
 
-_TABLES: Final = (
+TABLES: Final = (
     (INODE, "inode", "ino", ", ".join(Inode._fields), INODE_COLUMNS),
     (DENTRY, "entry", "parent, name", "parent, name, ino, cookie", "parent, name, ino, number"),
     (XATTR, "xattr", "ino, name", "ino, name, value", "ino, name, value"),
@@ -262,7 +263,7 @@ UPDATE volume SET dirty_from = max(dirty_from, coalesce(
 
 def replay(connection: sqlite3.Connection, after: int) -> None:
     """Carry out what the feed of ``main`` says behind a serial, and keep only its last row."""
-    for table in _TABLES:
+    for table in TABLES:
         for statement in _replayed(*table):
             connection.execute(statement, {"after": after})
     connection.execute(_DIRTY_FROM, {"after": after})

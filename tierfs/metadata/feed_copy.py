@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
+from urllib.parse import quote
 
 from tierfs.common.sync import sync_file
 from tierfs.metadata.schema import FEED
@@ -45,7 +46,7 @@ def read_segment(path: Path) -> Segment:
     """
     with (
         translating(path),
-        closing(sqlite3.connect(f"file:{path}?mode=rw", uri=True)) as connection,
+        closing(sqlite3.connect(f"file:{quote(str(path))}?mode=rw", uri=True)) as connection,
     ):
         return _segment(connection, "main")
 
@@ -119,7 +120,9 @@ class FeedCopier:
             if self._segment is not None:
                 self._connection.execute("DETACH segment")
                 self._segment = None
-            self._connection.execute("ATTACH ? AS segment", (f"file:{path}?mode=rw",))
+            self._connection.execute(
+                "ATTACH ? AS segment", (f"file:{quote(str(path))}?mode=rw&vfs=unix",)
+            )
             self._connection.execute("PRAGMA segment.synchronous = FULL")
             self._segment = path
             found = _segment(self._connection, "segment")
