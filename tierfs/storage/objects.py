@@ -237,8 +237,10 @@ class ObjectStore:
         self._knows_nowait = True
         self._unsynced_parents: set[str] = set()
         """Directories with a new one in them that is neither durable nor removed again."""
-        self._kept: dict[str, int] = {}
-        """Descriptors of directories by path, until ``flush``; who uses one takes it out."""
+        self._kept: dict[int, int] = {}
+        """Descriptors of directories by the high bits of the inode numbers there, until ``flush``.
+
+        Who uses one takes it out."""
 
     @property
     def directory(self) -> int:
@@ -519,11 +521,12 @@ class ObjectStore:
 
         Neighbours are mostly synced one after the other, so their directory stays open.
         """
-        self._sync_parents()
-        path = directory_path(ino)
-        fd = self._kept.pop(path, -1)
+        if self._unsynced_parents:
+            self._sync_parents()
+        group = ino >> FILES_PER_DIRECTORY_BITS
+        fd = self._kept.pop(group, -1)
         if fd < 0:
-            fd = self._open_directory(path).fd
+            fd = self._open_directory(directory_path(ino)).fd
         try:
             status = self._calls.fsync_directory(fd)
         except BaseException:
@@ -531,12 +534,12 @@ class ObjectStore:
             raise
         if not status.st_nlink:  # it was removed since it was opened, and perhaps made again
             os.close(fd)
-            self._sync_directory(path)
+            self._sync_directory(directory_path(ino))
             return
         if len(self._kept) >= KEPT_DIRECTORIES:
             with suppress(KeyError):  # other threads have taken them all
                 os.close(self._kept.popitem()[1])
-        if self._kept.setdefault(path, fd) != fd:
+        if self._kept.setdefault(group, fd) != fd:
             os.close(fd)
 
     def _sync_parents(self) -> None:
