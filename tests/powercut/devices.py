@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import subprocess
 import sys
@@ -158,8 +159,21 @@ class FailingFilesystem:
         for line in told.splitlines():
             fields = line.replace(".", " ").replace(":", " ").split()
             if fields and fields[0].isdigit():
-                where = ["-o", f"{int(fields[3]) * 4096}", "-l", f"{int(fields[5]) * 4096}"]
-                run(["fallocate", "-p", *where, self._image])
+                self._make_hole(int(fields[3]), int(fields[5]))
+
+    def _make_hole(self, block: int, count: int) -> None:
+        where = ["-o", f"{block * 4096}", "-l", f"{count * 4096}"]
+        run(["fallocate", "-p", *where, self._image])
+
+    def fail_journal(self) -> None:
+        """Let the device fail for the journal as well, but for its first block."""
+        run(["sync", "-f", self.at])
+        blocks = run(as_root("debugfs", "-R", "blocks <8>", self._image)).stdout.split()
+        numbered = enumerate(map(int, blocks[1:]))
+        for _, together in itertools.groupby(numbered, lambda each: each[1] - each[0]):
+            (_, first), *others = together
+            self._make_hole(first, 1 + len(others))
+        self.fail()
 
     def fail(self) -> None:
         """Let the device fail from now on."""

@@ -1,6 +1,6 @@
 """A sync never returns as if all were well when the filesystem below has shut down.
 
-XFS lets some do: see `tierfs.common.sync`.
+XFS lets some do, and ext4 where its journal is lost: see `tierfs.common.sync`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.powercut.devices import FailingFilesystem
 from tests.support.loop_devices import loop_filesystem, shut_down
 from tests.support.proc import run
 from tierfs.common.osio import SYSTEM
@@ -97,3 +98,40 @@ def test_what_was_synced_beside_a_shutdown_is_there(tmp_path: Path) -> None:
 
 def _has(path: Path, content: bytes) -> bool:
     return path.is_file() and path.read_bytes() == content
+
+
+@pytest.mark.parametrize("sync", [sync_file, sync_data, sync_filesystem])
+def test_a_sync_fails_when_that_of_another_file_has_lost_the_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync: Callable[[int], None]
+) -> None:
+    """Both were in one transaction; ext4 tells only who committed it."""
+    monkeypatch.setattr("tierfs.common.sync._has_journal", {})
+    with (
+        contextlib.closing(FailingFilesystem(tmp_path, tmp_path / "ext4")) as device,
+        contextlib.ExitStack() as opened,
+    ):
+        one, other = (
+            os.open(device.at / name, os.O_CREAT | os.O_RDWR) for name in ("one", "other")
+        )
+        for descriptor in (one, other):
+            opened.callback(os.close, descriptor)
+            os.write(descriptor, b"in the block that is written again")
+        sync(other)
+        device.fail_journal()
+        for descriptor in (one, other):
+            os.write(descriptor, b"more")
+        with pytest.raises(OSError, match="Input/output error"):
+            os.fdatasync(one)
+        with pytest.raises(OSError, match=r"Read-only|Input/output"):
+            sync(other)
+        device.heal()
+
+
+def test_a_filesystem_that_nobody_may_write_to_has_nothing_to_sync(tmp_path: Path) -> None:
+    with loop_filesystem(tmp_path, "ext4") as path:
+        run(["mount", "-o", "remount,ro", path])
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            sync_file(descriptor)
+        finally:
+            os.close(descriptor)

@@ -7,6 +7,12 @@ fsync of a directory does not ask at all. A filesystem shuts down when its devic
 so this happens where a sync matters most. fstat(2) fails with EIO then (`xfs_vn_getattr`), so each
 sync here ends with one.
 
+**ext4.** When the device refuses the journal, a sync that commits a transaction fails, and a later
+one of another file in the same transaction finds nothing to wait for and returns 0
+(`jbd2_complete_transaction`), until somebody begins a change. What begins one is refused with EROFS
+(`ext4_journal_check_start`). Removing an extended attribute that is not there is the smallest
+such change: it changes nothing. So on ext4 each sync here ends with that.
+
 **Group commit.** Linux reports a failed write-back once for each open descriptor (errseq_t,
 fsync(2)). Of several threads that sync one descriptor at the same time, one is told and the others
 are not. So one thread syncs at a time, and its result is that of all who waited.
@@ -15,6 +21,7 @@ are not. So one thread syncs at a time, and its result is that of all who waited
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import threading
 from collections.abc import Callable
@@ -23,12 +30,40 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 _STATFS_LONGS = 32
 """More than struct statfs has; its first is ``f_type``."""
 _TMPFS_MAGIC = 0x01021994
+_EXT4_MAGIC = 0xEF53
+
+_NO_ATTRIBUTE = "user.tierfs.none"
+"""Nothing has an extended attribute of this name."""
+_ABORTED = frozenset({errno.EROFS, errno.EIO})
+
+_has_journal: dict[int, bool] = {}
+"""By device number, whether its filesystem must be asked for an aborted journal."""
 
 
 def is_in_memory(fd: int) -> bool:
     """Whether a filesystem is tmpfs, where neither a write nor a sync waits for a device."""
+    return _type_of(fd) == _TMPFS_MAGIC
+
+
+def _type_of(fd: int) -> int:
+    """``f_type`` of statfs(2), or 0."""
     fields = (ctypes.c_long * _STATFS_LONGS)()
-    return _LIBC.fstatfs(fd, fields) == 0 and fields[0] == _TMPFS_MAGIC
+    return fields[0] if _LIBC.fstatfs(fd, fields) == 0 else 0
+
+
+def _ask_journal(fd: int, device: int) -> None:
+    """Raise OSError if a sync that has just returned 0 means nothing on this ext4."""
+    if device not in _has_journal:
+        if os.fstatvfs(fd).f_flag & os.ST_RDONLY:
+            return  # there is nothing to sync, and nothing may be changed
+        _has_journal[device] = _type_of(fd) == _EXT4_MAGIC
+        if not _has_journal[device]:
+            return
+    try:
+        os.removexattr(fd, _NO_ATTRIBUTE)
+    except OSError as exc:
+        if exc.errno in _ABORTED:
+            raise
 
 
 def sync_file(fd: int) -> os.stat_result:
@@ -37,10 +72,13 @@ def sync_file(fd: int) -> os.stat_result:
     Returns what fstat(2) says of it then.
 
     Raises:
-        OSError: it may not; also EIO of an XFS that has shut down.
+        OSError: it may not; also EIO of an XFS that has shut down, EROFS of a lost journal.
     """
     os.fsync(fd)
-    return os.fstat(fd)
+    status = os.fstat(fd)
+    if _has_journal.get(status.st_dev, True):
+        _ask_journal(fd, status.st_dev)
+    return status
 
 
 def sync_data(fd: int) -> os.stat_result:
@@ -49,22 +87,27 @@ def sync_data(fd: int) -> os.stat_result:
     Returns what fstat(2) says of it then.
 
     Raises:
-        OSError: they may not; also EIO of an XFS that has shut down.
+        OSError: they may not; also as ``sync_file``.
     """
     os.fdatasync(fd)
-    return os.fstat(fd)
+    status = os.fstat(fd)
+    if _has_journal.get(status.st_dev, True):
+        _ask_journal(fd, status.st_dev)
+    return status
 
 
 def sync_filesystem(fd: int) -> None:
     """Make everything in the filesystem of a descriptor survive a power cut (syncfs(2)).
 
     Raises:
-        OSError: it may not; also EIO of an XFS that has shut down.
+        OSError: it may not; also as ``sync_file``.
     """
     if _LIBC.syncfs(fd) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
-    os.fstat(fd)
+    device = os.fstat(fd).st_dev
+    if _has_journal.get(device, True):
+        _ask_journal(fd, device)
 
 
 class _Round:
