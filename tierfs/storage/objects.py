@@ -121,6 +121,11 @@ def _splice(fd: int, data: PipedBuffer, offset: int) -> int:
     return data.splice(fd, offset)
 
 
+def list_directory(fd: int) -> list[str]:
+    """The names in a directory."""
+    return os.listdir(fd)
+
+
 def _rmdir(path: str, root: int) -> None:
     with parent_beneath(path, dir_fd=root) as (above, name):
         os.rmdir(name, dir_fd=above)
@@ -174,7 +179,7 @@ class _Calls:
         self.mkdir = labelled("mkdir", mkdir_beneath)
         self.mkdir_root = labelled("mkdir", os.mkdir)
         self.rmdir = labelled("rmdir", _rmdir)
-        self.listdir = labelled("listdir", os.listdir)
+        self.listdir = labelled("listdir", list_directory)
         self.set_aside = labelled("set_aside", set_aside)
         self.statvfs = labelled("statvfs", os.fstatvfs)
         self.syncfs = labelled("syncfs", sync_filesystem)

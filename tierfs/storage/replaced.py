@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from tierfs.common.beneath import DIRECTORY, open_beneath
 from tierfs.common.osio import Os
-from tierfs.storage.objects import DIRECTORY_MODE, ObjectStore
+from tierfs.storage.objects import DIRECTORY_MODE, ObjectStore, list_directory
 
 REPLACED = "replaced"
 """The directory, beside the store in that of the tier."""
@@ -81,7 +81,7 @@ class ReplacedObjects:
         self._store = store
         self._rename = os_.bound(f"{store.name}.rename", os.rename)
         self._unlink = os_.bound(f"{store.name}.unlink_replaced", os.unlink)
-        self._listdir = os_.bound(f"{store.name}.list_replaced", os.listdir)
+        self._listdir = os_.bound(f"{store.name}.list_replaced", list_directory)
         self._directory = -1
         label = f"{store.name}.open_replaced"
         tier = os_.call(label, os.open, store.root.parent, DIRECTORY | os.O_CLOEXEC)
