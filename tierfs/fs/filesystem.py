@@ -61,7 +61,14 @@ class FileSystem:
             index, tiers, self.allocator, self.syncer, self.reclaimer, clock, metrics
         )
         self.verifier = Verifier(index, tiers, self.dirty, clock, metrics)
-        self.mirrors = Mirrors(index, tiers, self.syncer, self.reclaimer, self.migrator.mirror_now)
+        self.mirrors = Mirrors(
+            index,
+            tiers,
+            self.dirty,
+            mirror=self.migrator.mirror_now,
+            sync_flash=self.syncer.sync_flash,
+            add_truncation=self.reclaimer.add_truncation,
+        )
         self.data = Data(
             index,
             tiers,

@@ -16,9 +16,8 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from tierfs.common.errors import FsError
+from tierfs.fs.dirty import DirtySet
 from tierfs.fs.migration_plan import Migrated
-from tierfs.fs.reclaim import Reclaimer
-from tierfs.fs.sync import Syncer
 from tierfs.fs.tiers import Tiers, lengths_of
 from tierfs.metadata.index import Index
 from tierfs.metadata.inodes import Inode
@@ -42,17 +41,19 @@ class Mirrors:
         self,
         index: Index,
         tiers: Tiers,
-        syncer: Syncer,
-        reclaimer: Reclaimer,
+        dirty: DirtySet,
+        *,
         mirror: Callable[[int], Migrated],
+        sync_flash: Callable[[int], None],
+        add_truncation: Callable[[int], None],
     ) -> None:
-        """``mirror`` copies the head of one file to disk, at once."""
+        """What others do for an inode: copy its head to disk, sync its flash object, trim it."""
         self._index = index
         self._tiers = tiers
-        self._syncer = syncer
-        self._dirty = syncer.dirty
-        self._locks = syncer.dirty.locks
-        self._reclaimer = reclaimer
+        self._dirty = dirty
+        self._locks = dirty.locks
+        self._sync_flash = sync_flash
+        self._add_truncation = add_truncation
         self._mirror = mirror
         self.at_sync: Callable[[int], bool] = lambda _: False
         """Whether what was synced of a file must be on disk as well; who has a policy tells."""
@@ -85,7 +86,7 @@ class Mirrors:
         ino = inode.ino
         self._store(ino, 0)
         if inode.size <= inode.prefix:
-            self._reclaimer.add_truncation(ino)
+            self._add_truncation(ino)
         try:
             self._index.sync()
         except FsError:
@@ -103,8 +104,8 @@ class Mirrors:
         ino = inode.ino
         with self._index.transaction():
             self._index.pending_truncations.add(ino)  # whichever copy is one too many in the end
-        self._reclaimer.add_truncation(ino)
-        self._syncer.sync_flash(ino)
+        self._add_truncation(ino)
+        self._sync_flash(ino)
         if not (mirrored and self._tiers.mirror_is_whole(inode)):
             self._tiers.spill(inode)
         with self._index.transaction():

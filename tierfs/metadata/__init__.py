@@ -11,6 +11,6 @@ What other packages use:
   index made beside its writer, and an index made again from these.
 - ``integrity``: checks and repairs of an index that nobody has open.
 
-The other modules are the engine, and alone know SQLite: ``sqlite`` (connections, errors), ``wal``
+The other modules alone know SQLite: ``sqlite`` (connections, errors), ``wal``
 (durability, checkpoints), ``preallocation``, ``database`` (transactions), ``schema``, the tables.
 """

@@ -16,10 +16,10 @@ What a tick goes through, from the top; a module imports only those in lines bel
     target      where the policy wants a file: PolicyEvaluator
     selection   pure choices: Candidate, Resident, EvictionPool, Census, victims, promotions
     state       what the engine reports: EngineState, metrics, Tally
-    replacement what a file on flash is worth: admit
-    ports       what is needed of the filesystem below: Catalog, Migrator; ScanCursor
     watermarks  how full flash may be: Levels, Moment
     model       the values that all of them share: Step, Job, Target, Waiting
+    ports       what is needed of the filesystem below: Catalog, Migrator; ScanCursor
+    replacement what a file on flash is worth: admit
     heat        how much each file was read, and when it will be read again: Heat
 
 Beside the tick:

@@ -14,7 +14,7 @@ from tierfs.common.extents import WHOLE_FILE
 from tierfs.common.units import SECOND
 from tierfs.metadata.inodes import Inode
 from tierfs.metadata.pins_and_requests import Request
-from tierfs.policy.model import Evict
+from tierfs.tiering.replacement import Evict
 
 # ------------------------------------------------------------------ what the mover is given to do
 

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from tierfs.common.units import KIB, SECOND
-from tierfs.policy.model import Evict
 from tierfs.tiering.heat import PATIENCE, Heat, candidate_interval, resident_interval
+
+Evict: TypeAlias = Literal["heat", "lru", "never"]
+"""How a file is chosen; the values of `tierfs.policy.model.Evict`."""
 
 MARGIN: Final = 1.5
 """A file that asks to come in must be worth so many times what goes for it.

@@ -20,10 +20,9 @@ from typing import Final, NamedTuple, TypeAlias
 
 from tierfs.metadata.inodes import Inode
 from tierfs.metadata.pins_and_requests import Request
-from tierfs.policy.model import Evict
 from tierfs.tiering.heat import Heat
 from tierfs.tiering.model import Job, Kind, Reason, Step, Target, is_quiet, missing, on_flash
-from tierfs.tiering.replacement import Item, admit, resident_worth
+from tierfs.tiering.replacement import Evict, Item, admit, resident_worth
 
 POOL_SIZE: Final = 4096
 """Residents that the pool remembers."""
