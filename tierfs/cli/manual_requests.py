@@ -255,21 +255,17 @@ class Requester:
         if self._dry_run:
             return self._show(path, placement)
         if request.value is None:
-            self._print_pinned_by(path, placement)
+            if placement.pinned_by is not None and placement.pinned_by not in self._pinning:
+                self._pinning.add(placement.pinned_by)  # each directory is named once
+                by = printable(os.fsencode(placement.pinned_by))
+                self._reporter.fail(
+                    path, f"the directory {by} of the mount pins it; use tierfs unpin -r on it"
+                )
             return remove(path, request.name)
         if placement.is_pinned and any(path.startswith(above) for above in self._pinned):
             return True
         put(path, request.name, request.value)
         return True
-
-    def _print_pinned_by(self, path: bytes, placement: Placement) -> None:
-        """Print, once for each directory, that its files stay pinned."""
-        if placement.pinned_by is not None and placement.pinned_by not in self._pinning:
-            self._pinning.add(placement.pinned_by)
-            by = printable(os.fsencode(placement.pinned_by))
-            self._reporter.fail(
-                path, f"the directory {by} of the mount pins it; use tierfs unpin -r on it"
-            )
 
     def _show(self, path: bytes, placement: Placement) -> bool:
         if self._request.value is None and not placement.is_pinned:

@@ -132,18 +132,15 @@ def summary(counts: Counts, seconds: float) -> list[str]:
     """The counts for people."""
     ended = "interrupted after" if counts.interrupted else "in"
     rate = int(counts.files / max(seconds, 1e-3))
+    amount = counted(counts.files, "file", "files")
+    if counts.directories:
+        amount += f" and {counted(counts.directories, 'directory', 'directories')}"
     return [
         *aligned(table(counts), numbers=4),
-        f"{_amount(counts)} {ended} {seconds:.1f} s, {rate:,} files a second",
+        f"{amount} {ended} {seconds:.1f} s, {rate:,} files a second",
         *(f"skipped: {count:,} {kind}" for kind, count in counts.skipped.most_common()),
         *_problems(counts),
     ]
-
-
-def _amount(counts: Counts) -> str:
-    files = counted(counts.files, "file", "files")
-    folders = counted(counts.directories, "directory", "directories")
-    return f"{files} and {folders}" if counts.directories else files
 
 
 def table(counts: Counts) -> list[tuple[str, ...]]:

@@ -54,7 +54,8 @@ class ProcessCaller:
 
     @functools.cached_property
     def _credentials(self) -> Credentials:
-        return credentials(self._pid) or _from_user_id(self._uid)
+        by_user = EVERY_CAPABILITY if self._uid == ROOT_UID else NO_CAPABILITY
+        return credentials(self._pid) or Credentials(frozenset(), by_user)
 
 
 def credentials(pid: int, proc: Path = PROC) -> Credentials | None:
@@ -77,8 +78,3 @@ def credentials(pid: int, proc: Path = PROC) -> Credentials | None:
 def _fields(status: str) -> Mapping[str, str]:
     pairs = (line.partition(":") for line in status.splitlines())
     return {name: value.strip() for name, _, value in pairs}
-
-
-def _from_user_id(uid: int) -> Credentials:
-    """What the user ID alone implies."""
-    return Credentials(frozenset(), EVERY_CAPABILITY if uid == ROOT_UID else NO_CAPABILITY)

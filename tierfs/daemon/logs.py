@@ -65,7 +65,9 @@ class OneLineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The record as text."""
         first, *more = printable_lines(super().format(_with_escapes(record))).split("\n")
-        return "\n".join([first, *(_indented(line) for line in more)])
+        return "\n".join(
+            [first, *(f"    {line}" if _LIKE_A_RECORD.match(line) else line for line in more)]
+        )
 
 
 class OneLineJson(JsonFormatter):
@@ -93,10 +95,6 @@ def _with_escapes(record: logging.LogRecord) -> logging.LogRecord:
         printable(value) if isinstance(value, str | Path) else value for value in record.args
     )
     return shown
-
-
-def _indented(line: str) -> str:
-    return f"    {line}" if _LIKE_A_RECORD.match(line) else line
 
 
 def start_logging(settings: LogSettings, *, level: str | None = None, echo: bool = False) -> None:

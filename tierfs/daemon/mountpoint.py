@@ -148,7 +148,9 @@ def prepare(mountpoint: Path, keep_clear: Iterable[Path]) -> Path:
     """
     real = Path(os.path.realpath(mountpoint))
     if not clear_stale(real):
-        _require_free(real)
+        found = mount_at(real)
+        if found is not None and found.is_tierfs:
+            raise MountFailed(f"{found.source} is already mounted on {real}")
         _require_directory(real)
     for own in keep_clear:
         _require_apart(real, Path(os.path.realpath(own)))
@@ -179,9 +181,16 @@ def unmount(
     command = [program, *words[1:], os.fspath(path)]
     status, said = _run(command, max(seconds, MIN_SECONDS), waiting)
     if status is None:
-        raise MountFailed(_still_unmounting(path, seconds))
+        raise MountFailed(
+            f"{path} is not unmounted after {seconds:g} s: what was written to it is still being "
+            "written back; tierfs status shows whether a tier does not answer"
+        )
     if status != 0:
-        raise MountFailed(_why_not_unmounted(path, said))
+        if "busy" in said:
+            raise MountFailed(
+                f"{path} is in use; see by whom: fuser -vm {path} (or unmount it with --lazy)"
+            )
+        raise MountFailed(f"{path} cannot be unmounted: {said or 'no reason given'}")
 
 
 def _run(
@@ -279,27 +288,8 @@ def _require_directory(path: Path) -> None:
         raise MountFailed(f"mountpoint {path} is not a directory")
 
 
-def _require_free(path: Path) -> None:
-    found = mount_at(path)
-    if found is not None and found.is_tierfs:
-        raise MountFailed(f"{found.source} is already mounted on {path}")
-
-
 def _require_apart(mountpoint: Path, own: Path) -> None:
     if mountpoint in (own, *own.parents):
         raise MountFailed(f"a mount on {mountpoint} would hide {own}, which tierfs itself uses")
     if own in mountpoint.parents:
         raise MountFailed(f"mountpoint {mountpoint} lies in {own}, which is tierfs's own")
-
-
-def _still_unmounting(path: Path, seconds: float) -> str:
-    return (
-        f"{path} is not unmounted after {seconds:g} s: what was written to it is still being "
-        "written back; tierfs status shows whether a tier does not answer"
-    )
-
-
-def _why_not_unmounted(path: Path, said: str) -> str:
-    if "busy" in said:
-        return f"{path} is in use; see by whom: fuser -vm {path} (or unmount it with --lazy)"
-    return f"{path} cannot be unmounted: {said or 'no reason given'}"

@@ -119,7 +119,11 @@ def parse_document(path: Path, text: str) -> Document:
         mark = exc.problem_mark or exc.context_mark
         said = ", ".join(" ".join(part.split()) for part in _parser_message(exc))
         position = _position_of(mark) if mark else START
-        diagnostics.add(position, f"not valid YAML: {said}", _parser_hint(said))
+        if "flow" in said and "scalar" not in said:
+            hint = _FLOW_HINT
+        else:
+            hint = next((one for sign, one in _PARSER_HINTS if sign in said), _OTHER_HINT)
+        diagnostics.add(position, f"not valid YAML: {said}", hint)
         raise diagnostics.error() from exc
     if root is None:
         diagnostics.add(START, "the file is empty", 'write one "key: value" on each line')
@@ -254,12 +258,6 @@ def _parser_message(error: yaml.MarkedYAMLError) -> Iterator[str]:
         yield error.context
     if error.problem:
         yield error.problem
-
-
-def _parser_hint(said: str) -> str:
-    if "flow" in said and "scalar" not in said:
-        return _FLOW_HINT
-    return next((hint for sign, hint in _PARSER_HINTS if sign in said), _OTHER_HINT)
 
 
 # ------------------------------------------------------------------ nodes

@@ -64,7 +64,13 @@ class PromotionPlanner:
         for candidate in candidates:
             if candidate.reason in MUST and (moment.may_work or candidate.reason == "pin by hand"):
                 kind: Kind = "hand" if candidate.reason == "pin by hand" else "promote"
-                self._bring(candidate, moment, kind)
+                coming = self.force(candidate, moment, kind)
+                if coming == "making room":
+                    # A pin by a rule would come up again with the next scan only.
+                    context.add_candidate(candidate)
+                elif coming in UNPLACEABLE:
+                    until = moment.now + REFUSED_REST
+                    context.backoff.later(candidate.ino, until, UNPLACEABLE[coming])
         for candidate in busy:
             # A file that is being mirrored may not be read again for long.
             context.add_candidate(candidate)
@@ -90,15 +96,6 @@ class PromotionPlanner:
                 return "begun"
             self._coldest = None  # those that cannot go any longer are forgotten by now
         return self._make_room(candidate, room, files, moment)
-
-    def _bring(self, candidate: Candidate, moment: Moment, kind: Kind) -> None:
-        context = self._context
-        coming = self.force(candidate, moment, kind)
-        if coming == "making room":
-            # A pin by a rule would come up again with the next scan only.
-            context.add_candidate(candidate)
-        elif coming in UNPLACEABLE:
-            context.backoff.later(candidate.ino, moment.now + REFUSED_REST, UNPLACEABLE[coming])
 
     def _make_room(self, candidate: Candidate, room: int, files: int, moment: Moment) -> Bringing:
         """Have others go piece by piece, if so much may go; what does not fit sends nobody off."""

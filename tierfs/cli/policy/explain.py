@@ -100,7 +100,11 @@ def command(
     else:
         found = list(_by_mount(paths, failures))
     if as_json:
-        click.echo(json.dumps([_as_json(*one) for one in found], indent=2))
+        shown = [
+            {"path": os.fsdecode(path), **{key: record[key] for key in record if key != "lines"}}
+            for path, record in found
+        ]
+        click.echo(json.dumps(shown, indent=2))
     elif found:
         click.echo(_text(found))
     if failures:
@@ -156,11 +160,6 @@ def _lines(path: bytes, record: dict[str, Any]) -> Iterator[str]:
     yield from map(printable, aligned([(f"  {name}", value) for name, value in rows]))
 
 
-def _as_json(path: bytes, record: dict[str, Any]) -> dict[str, Any]:
-    kept = {key: value for key, value in record.items() if key != "lines"}
-    return {"path": os.fsdecode(path), **kept}
-
-
 # ------------------------------------------------------------------ by the file itself
 
 _NO_VALUE = frozenset({errno.ENODATA, errno.EOPNOTSUPP})
@@ -188,7 +187,9 @@ def local_facts(path: bytes, root: bytes | None, assumed: Assumed) -> Facts:
     status = os.lstat(path)
     if not stat.S_ISREG(status.st_mode):
         raise UsageError(f"{os.fsdecode(path)}: not a regular file; policies apply to those only")
-    real = _resolved(path)
+    directory, name = os.path.split(path)
+    # The directory without symbolic links; the file itself is none.
+    real = os.path.realpath(directory or b".").rstrip(b"/") + b"/" + name
     name = _below(real, os.path.realpath(root) if root else _root_of(real))
     now = time.time_ns()
     return Facts(
@@ -216,12 +217,6 @@ def local_facts(path: bytes, root: bytes | None, assumed: Assumed) -> Facts:
         find_xattr=lambda attribute: _xattr(path, attribute),
         count_reads=lambda _within: assumed.reads,
     )
-
-
-def _resolved(path: bytes) -> bytes:
-    """Absolute and without symbolic links; the file itself is none."""
-    directory, name = os.path.split(path)
-    return os.path.realpath(directory or b".").rstrip(b"/") + b"/" + name
 
 
 def _root_of(real: bytes) -> bytes:
@@ -310,7 +305,12 @@ def mount_lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     because = _BECAUSE.get(found["why"])
     if found.get("pinned_by"):
         because = f"the directory {printable(found['pinned_by'])} pins it; see tierfs unpin -r"
-    yield "wanted there", _prefix(found["wanted"]) + (f": {because}" if because else "")
+    prefix = found["wanted"]
+    if isinstance(prefix, str):
+        wanted = "all of it"
+    else:
+        wanted = f"at least its first {format_size(prefix)}" if prefix else "nothing"
+    yield "wanted there", wanted + (f": {because}" if because else "")
     if found.get("waits"):
         yield (
             "not yet",
@@ -333,9 +333,3 @@ def _reads(found: dict[str, Any]) -> str:
         ago = max(0.0, time.time() - found["last_read"])
         last = f", the last {format_duration(int(ago * SECOND))} ago"
     return f"{found['reads']:g} recent requests{last}"
-
-
-def _prefix(wanted: int | str) -> str:
-    if isinstance(wanted, str):
-        return "all of it"
-    return f"at least its first {format_size(wanted)}" if wanted else "nothing"

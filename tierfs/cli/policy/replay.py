@@ -82,7 +82,11 @@ def command(
         for policy in asked.policies
     ]
     played = play(recording, flashes)
-    _print_damage(recording)
+    for damaged in recording.damaged:
+        click.echo(f"{damaged}; the line is skipped", err=True)
+    more = recording.damaged_count - len(recording.damaged)
+    if more:
+        click.echo(f"and {more:,} more lines that are damaged", err=True)
     if not played.uses:
         raise UsageError(f"{access_log} has no access; a line is: SECONDS INODE BYTES [w]")
     ledgers = [flash.ledger for flash in flashes]
@@ -112,14 +116,6 @@ def _capacity(settings: VolumeFile) -> int:
         message = f"{settings.path}: {settings.flash}: {error.strerror}; name --flash SIZE"
         raise UsageError(message) from None
     return facts.f_blocks * facts.f_frsize
-
-
-def _print_damage(recording: Recording) -> None:
-    for damaged in recording.damaged:
-        click.echo(f"{damaged}; the line is skipped", err=True)
-    more = recording.damaged_count - len(recording.damaged)
-    if more:
-        click.echo(f"and {more:,} more lines that are damaged", err=True)
 
 
 def _table(asked: Settings, played: Played, ledgers: Sequence[Ledger]) -> str:

@@ -139,8 +139,12 @@ class Allowance:
 
     def take(self, size: int, now: int) -> bool:
         """Whether a move of ``size`` bytes may begin ``now`` (ns since the epoch)."""
-        self._earn(now)
         mover = self._mover
+        seconds = max(0, now - self._now) / SECOND
+        self._now = max(self._now, now)
+        rate, operations = mover.rate or 0, mover.operations or 0
+        self._bytes = min(self._bytes + seconds * rate, rate)
+        self._moves = min(self._moves + seconds * operations, operations)
         spent = (mover.rate is not None and self._bytes <= 0) or (
             mover.operations is not None and self._moves < 1
         )
@@ -149,13 +153,6 @@ class Allowance:
         self._bytes -= size
         self._moves -= 1
         return True
-
-    def _earn(self, now: int) -> None:
-        seconds = max(0, now - self._now) / SECOND
-        self._now = max(self._now, now)
-        rate, operations = self._mover.rate or 0, self._mover.operations or 0
-        self._bytes = min(self._bytes + seconds * rate, rate)
-        self._moves = min(self._moves + seconds * operations, operations)
 
     def _in_window(self, now: int) -> bool:
         if not self._mover.windows:
