@@ -145,7 +145,7 @@ def test_many_names_are_listed_once_each(drive: Drive) -> None:
     assert sorted(os.listdir(drive.path)) == names
 
 
-def test_extended_attributes(drive: Drive) -> None:
+def test_extended_attributes_are_those_of_the_backing_file(drive: Drive) -> None:
     path = drive.path / "file"
     path.touch()
     os.setxattr(path, "user.colour", b"red")

@@ -66,7 +66,7 @@ def test_values_are_short(value: float, shown: str) -> None:
     assert format_value(value) == shown
 
 
-def test_a_summary() -> None:
+def test_a_summary_has_the_median_and_its_spread() -> None:
     assert summarize([5, 1, 2, 3, 100]) == Summary(median=3, low=1, high=100, mad=2)
 
 

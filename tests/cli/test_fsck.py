@@ -52,7 +52,9 @@ def as_json(capsys: pytest.CaptureFixture[str], volume_file: Path) -> dict[str, 
     return told
 
 
-def test_a_clean_volume(volume_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_clean_volume_has_no_findings(
+    volume_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     capsys.readouterr()
     assert main(["fsck", f"{volume_file}"]) == ExitCode.OK
     told = capsys.readouterr().out.splitlines()
@@ -60,7 +62,9 @@ def test_a_clean_volume(volume_file: Path, capsys: pytest.CaptureFixture[str]) -
     assert told[1:] == ["Nothing is wrong."]
 
 
-def test_a_damaged_volume(volume_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_volume_is_told_with_advice(
+    volume_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     foreign = damage(volume_file)
     capsys.readouterr()
     assert main(["fsck", "--thorough", f"{volume_file}"]) == ExitCode.DAMAGE

@@ -105,7 +105,7 @@ def test_a_slip_in_a_verb(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("word", ["version", "--version"])
-def test_version(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_names_the_libraries(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([word]) == 0
     assert f"pyfuse3 {version_of('pyfuse3')}\n" in capsys.readouterr().out
 
@@ -115,7 +115,7 @@ def test_every_exit_code_is_documented() -> None:
     assert all(f"\n| {code.value} |" in text for code in ExitCode)
 
 
-def test_python_m_tierfs() -> None:
+def test_the_module_runs_as_the_command_does() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tierfs", "status", "/"],
         check=False,

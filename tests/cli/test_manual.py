@@ -14,7 +14,7 @@ from tierfs.common.errors import ExitCode
 from tierfs.common.extents import WHOLE_FILE
 
 
-def test_pin_and_unpin(
+def test_pin_and_unpin_say_what_they_did_and_skipped(
     fake: FakeMount, tree: Path, small: bytes, large: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     done = Captured(capsys, "pin", "-r", tree)
@@ -53,7 +53,7 @@ def test_pin_for_a_while(fake: FakeMount, small: bytes, capsys: pytest.CaptureFi
     ("words", "prefix"),
     [([], WHOLE_FILE), (["--to", "all"], WHOLE_FILE), (["--to", "1MB"], 1003520)],
 )
-def test_promote(
+def test_promote_requests_what_is_not_there(
     fake: FakeMount,
     tree: Path,
     large: bytes,
@@ -67,7 +67,7 @@ def test_promote(
     assert fake.requests == {large: prefix}
 
 
-def test_demote(
+def test_demote_requests_what_is_on_flash(
     fake: FakeMount, tree: Path, small: bytes, large: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fake.prefixes[small] = 0
@@ -108,7 +108,7 @@ def test_a_dry_run_asks_for_nothing(
 
 
 @pytest.mark.parametrize(("option", "end"), [([], b"\n"), (["-0"], b"\0")])
-def test_a_list(
+def test_paths_are_read_from_standard_input(
     fake: FakeMount,
     tree: Path,
     small: bytes,
@@ -164,7 +164,7 @@ def test_a_listed_file_elsewhere(
         (errno.EIO, "Input/output error"),
     ],
 )
-def test_why_not(
+def test_promote_says_why_a_file_was_not_moved(
     fake: FakeMount, large: bytes, code: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fake.broken[large] = code

@@ -50,7 +50,9 @@ def test_a_failure_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().err == "mount.tierfs: no such luck\n"
 
 
-def test_mounted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_verbose_mount_names_its_process(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with patch.object(mount_helper, "start_daemon", return_value=77):
         assert main([str(tmp_path / "v.yaml"), str(tmp_path), "-v"]) == MountExit.OK
     assert "process 77" in capsys.readouterr().out

@@ -238,7 +238,7 @@ def test_a_lost_object_is_damage_and_no_hole(
         small.fs.ranges.seek(ino, HEAD, whence)
 
 
-def test_what_is_refused(small: LooseVolume) -> None:
+def test_unknown_modes_and_wrong_ranges_are_refused(small: LooseVolume) -> None:
     ino = file_of(small, pattern(10))
     folder = make(small, b"folder", DIRECTORY).ino
     ranges = small.fs.ranges

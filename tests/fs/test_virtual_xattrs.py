@@ -144,13 +144,13 @@ def test_the_others_cannot_be_set(small: LooseVolume, ino: int, name: bytes) -> 
         small.fs.xattrs.remove(ino, name)
 
 
-def test_none_is_listed(small: LooseVolume, ino: int) -> None:
+def test_no_virtual_attribute_is_listed(small: LooseVolume, ino: int) -> None:
     small.fs.xattrs.set(ino, PIN, b"1")
     small.fs.xattrs.set(ino, PREFIX, b"all")
     assert small.fs.xattrs.names(ino) == []
 
 
-def test_an_unknown_one(small: LooseVolume, ino: int) -> None:
+def test_an_unknown_attribute_or_inode_has_no_value(small: LooseVolume, ino: int) -> None:
     with fails(errno.ENODATA):
         small.fs.xattrs.get(ino, b"tierfs.unknown")
     for name in (b"tierfs.inode", PIN, REQUESTED):
@@ -164,7 +164,7 @@ def test_an_unknown_one(small: LooseVolume, ino: int) -> None:
 
 
 @pytest.mark.parametrize("value", [b"1", b"true", b"yes", b"Yes", b" 1\n"])
-def test_pinned_for_ever(small: LooseVolume, ino: int, value: bytes) -> None:
+def test_a_pin_without_an_end_survives_a_mount(small: LooseVolume, ino: int, value: bytes) -> None:
     small.fs.xattrs.set(ino, PIN, value)
     small.reopen()
     assert small.fs.xattrs.get(ino, PIN) == b"1"
@@ -206,7 +206,7 @@ def test_a_pin_ends_before_the_clock_does(small: LooseVolume, ino: int) -> None:
     assert small.fs.xattrs.get(ino, PIN) == b"2262-04-11T23:47:16Z"
 
 
-def test_unpinned(small: LooseVolume, ino: int) -> None:
+def test_a_pin_is_removed_once(small: LooseVolume, ino: int) -> None:
     with fails(errno.ENODATA):
         small.fs.xattrs.remove(ino, PIN)
     small.fs.xattrs.set(ino, PIN, b"1")
@@ -302,7 +302,7 @@ def test_a_pin_outdoes_what_was_asked_for_before(small: LooseVolume, ino: int) -
 
 
 @given(st.binary(max_size=12) | st.text(max_size=12).map(str.encode))
-def test_no_value_surprises(value: bytes) -> None:
+def test_every_value_is_parsed_or_refused(value: bytes) -> None:
     for parse in (parse_pin, parse_prefix):
         try:
             result = parse(value)
@@ -331,7 +331,9 @@ def test_only_the_owner_and_the_privileged_unpin(small: LooseVolume, ino: int) -
     small.fs.xattrs.remove(ino, PIN, caller=OWNER)
 
 
-def test_create_and_replace(small: LooseVolume, ino: int) -> None:
+def test_the_flags_create_and_replace_count_for_virtual_attributes(
+    small: LooseVolume, ino: int
+) -> None:
     put = small.fs.xattrs.set
     with fails(errno.ENODATA):
         put(ino, PIN, b"1", os.XATTR_REPLACE)

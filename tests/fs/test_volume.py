@@ -129,14 +129,14 @@ def test_directories_that_are_swapped(settings: VolumeFile) -> None:
     refuses(swapped, r"holds the disk tier, not the flash tier.*swapped\?")
 
 
-def test_a_foreign_directory(settings: VolumeFile, home: Path) -> None:
+def test_a_foreign_directory_is_refused(settings: VolumeFile, home: Path) -> None:
     format_volume(settings)
     (home / "foreign").mkdir()
     refuses(replace(settings, disk=home / "foreign"), r"is not the disk directory.*mounted\?")
     refuses(replace(settings, flash=home / "nowhere"), r"is not the flash directory")
 
 
-def test_a_newer_format(settings: VolumeFile) -> None:
+def test_a_newer_format_is_refused(settings: VolumeFile) -> None:
     format_volume(settings)
     marker = settings.disk / MARKER
     content = json.loads(marker.read_text())
@@ -150,7 +150,7 @@ def test_an_index_of_another_volume(settings: VolumeFile, small: LooseVolume) ->
     refuses(replace(settings, index=small.settings.index), "this index belongs to volume")
 
 
-def test_a_missing_index(settings: VolumeFile) -> None:
+def test_a_missing_index_is_refused_and_not_made(settings: VolumeFile) -> None:
     format_volume(settings)
     settings.index.unlink()
     refuses(settings, "the index is missing")

@@ -21,7 +21,7 @@ def ino(small: LooseVolume) -> int:
 
 
 @pytest.mark.parametrize("name", [b"user.a", b"trusted.a", b"security.a", b"user.\xff\xfe"])
-def test_every_namespace(small: LooseVolume, ino: int, name: bytes) -> None:
+def test_a_value_of_each_namespace_is_kept(small: LooseVolume, ino: int, name: bytes) -> None:
     small.fs.xattrs.set(ino, name, b"\0value")
     small.reopen()
     assert small.fs.xattrs.get(ino, name) == b"\0value"
@@ -31,7 +31,7 @@ def test_every_namespace(small: LooseVolume, ino: int, name: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", [b"", b"a", b"other.a", b"system.a", b"USER.a"])
-def test_no_other_namespace(small: LooseVolume, ino: int, name: bytes) -> None:
+def test_other_namespaces_are_refused(small: LooseVolume, ino: int, name: bytes) -> None:
     with fails(errno.EOPNOTSUPP):
         small.fs.xattrs.set(ino, name, b"v")
     for call in (small.fs.xattrs.get, small.fs.xattrs.remove):
@@ -85,7 +85,7 @@ def test_an_attribute_that_was_rolled_back_was_never_there(small: LooseVolume, i
     assert small.fs.xattrs.get(ino, b"user.a") == b"w"
 
 
-def test_create_and_replace(small: LooseVolume, ino: int) -> None:
+def test_the_flags_create_and_replace_are_obeyed(small: LooseVolume, ino: int) -> None:
     put = small.fs.xattrs.set
     with fails(errno.ENODATA):
         put(ino, b"user.a", b"1", REPLACE)

@@ -76,7 +76,7 @@ def try_all(
         assert time.thread_time() - began < MOST_CPU_S, (SEED, data[:1000])
 
 
-def test_markers(tmp_path: Path) -> None:
+def test_garbage_in_a_marker_is_refused(tmp_path: Path) -> None:
     write_marker(tmp_path, Marker(uuid.uuid4(), "flash"))
     path = tmp_path / MARKER
 
@@ -105,7 +105,7 @@ def verbs() -> dict[str, control.Verb]:
     }
 
 
-def test_control_requests(verbs: dict[str, control.Verb]) -> None:
+def test_garbage_on_the_control_socket_is_answered(verbs: dict[str, control.Verb]) -> None:
     """The guard on logs fails the test when one of them leaves a traceback."""
     corpus = [
         b'{"verb": "status"}',
@@ -139,7 +139,7 @@ def some_heat(capacity: int = 64) -> Heat:
     return heat
 
 
-def test_heat_snapshots() -> None:
+def test_garbage_in_a_heat_snapshot_is_refused() -> None:
     """As they are, and packed with a checksum that is right."""
     whole = pack_heat(some_heat())
     table = zlib.decompress(whole[16:])
@@ -172,7 +172,7 @@ def test_lines_of_an_access_log() -> None:
     try_all([*LINES, b"".join(LINES)], parse, BadLine)
 
 
-def test_access_logs(tmp_path: Path) -> None:
+def test_garbage_in_an_access_log_is_skipped(tmp_path: Path) -> None:
     """Read for a replay, and continued by a mount."""
     path = tmp_path / "log"
 
@@ -186,7 +186,7 @@ def test_access_logs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["volume.example.yaml", "policy.example.yaml"])
-def test_configuration(tmp_path: Path, name: str) -> None:
+def test_garbage_in_a_configuration_file_is_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     read: Callable[[Path], object] = load_volume_file if name.startswith("vol") else load_policy
 
@@ -218,7 +218,7 @@ def image(make_volume: MakeVolume) -> Iterator[LooseVolume]:
     volume.close()
 
 
-def test_indexes(
+def test_garbage_in_an_index_is_told_and_breaks_no_mount(
     image: LooseVolume, expect_log: ExpectLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Their pages are damaged in a few places: fsck tells it, and a mount does not break."""

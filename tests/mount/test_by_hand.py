@@ -82,7 +82,7 @@ def test_an_open_file_can_be_pinned(file: Path) -> None:
     assert os.getxattr(file, "tierfs.pin") == b"1"
 
 
-def test_setfattr_and_getfattr(file: Path) -> None:
+def test_setfattr_pins_and_requests(file: Path) -> None:
     run(["setfattr", "-n", "tierfs.pin", "-v", "6h", file])
     assert run(["getfattr", "--only-values", "-n", "tierfs.pin", file]).stdout.endswith("Z")
     run(["setfattr", "-x", "tierfs.pin", file])
@@ -100,7 +100,7 @@ def requested_or_done(file: Path, prefix: bytes) -> bool:
 
 @pytest.mark.parametrize("value", [b"", b"6m", b"\xff\0", b"x" * 65536])
 @pytest.mark.parametrize("name", ["tierfs.pin", "tierfs.prefix"])
-def test_bad_values(file: Path, name: str, value: bytes) -> None:
+def test_bad_values_are_refused_and_change_nothing(file: Path, name: str, value: bytes) -> None:
     with pytest.raises(OSError, match="Invalid argument"):
         os.setxattr(file, name, value)
     assert (absent(file, "tierfs.pin"), absent(file, "tierfs.requested")) == (True, True)

@@ -47,7 +47,7 @@ def assert_whole(files: list[Path]) -> None:
     assert [path.read_bytes() for path in files] == [content(n) for n in range(len(files))]
 
 
-def test_promoted_and_demoted(mounted: Mount, files: list[Path]) -> None:
+def test_files_are_promoted_and_demoted_whole(mounted: Mount, files: list[Path]) -> None:
     times = [(path.stat().st_ctime_ns, path.stat().st_mtime_ns) for path in files]
     tierfs("promote", "--wait", "--timeout", "60s", "-r", mounted.path)
     assert locations(files) == {b"flash"}
@@ -61,7 +61,7 @@ def test_promoted_and_demoted(mounted: Mount, files: list[Path]) -> None:
     assert_whole(files)
 
 
-def test_promoted_in_part(files: list[Path]) -> None:
+def test_files_are_promoted_in_part(files: list[Path]) -> None:
     said = tierfs("promote", "--to", "100000", "--wait", "--timeout", "60s", *files)
     assert said.startswith(f"asked to promote {COUNT} files, ")
     assert {os.getxattr(path, "tierfs.prefix") for path in files} == {b"102400"}

@@ -46,18 +46,18 @@ def written(tmp_path: Path, style: Literal["text", "json"], level: str = "info")
     return file.read_text()
 
 
-def test_text(tmp_path: Path) -> None:
+def test_a_line_of_text_has_time_level_and_logger(tmp_path: Path) -> None:
     line = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z INFO    tierfs\.test: hello world\n"
     assert re.fullmatch(line, written(tmp_path, "text"))
 
 
-def test_json(tmp_path: Path) -> None:
+def test_a_line_of_json_has_time_level_and_logger(tmp_path: Path) -> None:
     record = json.loads(written(tmp_path, "json"))
     assert re.fullmatch(r"[-\d]{10}T[:\d]{8}\.\d{3}Z", record.pop("time"))
     assert record == {"level": "INFO", "logger": "tierfs.test", "message": "hello world"}
 
 
-def test_level(tmp_path: Path) -> None:
+def test_details_are_written_where_the_level_says_so(tmp_path: Path) -> None:
     assert "a detail" in written(tmp_path, "text", "debug")
 
 
@@ -90,7 +90,9 @@ def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
         start_logging(LogSettings("text", "info", tmp_path / "file" / "log"))
 
 
-def test_no_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_journal_that_cannot_be_opened_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(JournalHandler.__init__, "__defaults__", (tmp_path / "none",))
     with pytest.raises(ConfigError, match="the journal cannot be opened"):
         start_logging(LogSettings("journald", "info", None))
@@ -118,7 +120,9 @@ def record(message: str, level: int = logging.ERROR) -> logging.LogRecord:
     return logging.LogRecord("tierfs.x", level, "/x.py", 7, message, (), None, "work")
 
 
-def test_journal_fields(journal: socket.socket, handler: JournalHandler) -> None:
+def test_the_journal_gets_a_record_in_fields(
+    journal: socket.socket, handler: JournalHandler
+) -> None:
     handler.emit(record("it broke"))
     assert journal.recv(4096).splitlines() == [
         b"MESSAGE=it broke",
@@ -131,7 +135,9 @@ def test_journal_fields(journal: socket.socket, handler: JournalHandler) -> None
     ]
 
 
-def test_journal_lines(journal: socket.socket, handler: JournalHandler) -> None:
+def test_the_journal_gets_several_lines_as_one_field(
+    journal: socket.socket, handler: JournalHandler
+) -> None:
     handler.emit(record("a\nb"))
     assert journal.recv(4096).startswith(b"MESSAGE\n\3\0\0\0\0\0\0\0a\nb\nPRIORITY=3\n")
 

@@ -34,7 +34,7 @@ def test_escapes_and_optional_fields(table: list[Mount]) -> None:
     )
 
 
-def test_owner(table: list[Mount]) -> None:
+def test_the_owner_of_a_mount_is_read_from_its_options(table: list[Mount]) -> None:
     assert [mount.owner for mount in table] == [0, 1000, 0, 0, 0]
 
 
@@ -65,7 +65,7 @@ def test_a_mount_is_known_again(table: list[Mount]) -> None:
     assert not table[1].is_same(bound)
 
 
-def test_mount_above(table: list[Mount]) -> None:
+def test_the_innermost_mount_above_a_path_is_found(table: list[Mount]) -> None:
     inner = mount_above(Path("/mnt/x/deep/er"), table)
     outer = mount_above(Path("/mnt"), table)
     assert inner is not None

@@ -95,7 +95,9 @@ def test_what_is_asked_for_is_published_first(small: LooseVolume, operations: Op
     assert small.fs.lookup_counts.count(made.ino) == 1
 
 
-def test_and_then_answered(small: LooseVolume, operations: Operations) -> None:
+def test_what_is_asked_again_is_answered_in_full(
+    small: LooseVolume, operations: Operations
+) -> None:
     made = operations.mknod(ROOT, FILE | 0o644, 0, 0, b"file", caller=ME)
     assert operations.lookup(ROOT, b"file", again=True, wait=False) == made
     assert operations.lookup(ROOT, b"none", again=True, wait=False) == NO_NAME
@@ -169,7 +171,7 @@ def test_the_fields_of_setattr_that_are_valid_count() -> None:
     assert now > 1_000_000_000_000_000_000
 
 
-def test_extended_attributes(operations: Operations) -> None:
+def test_extended_attributes_are_set_listed_and_removed(operations: Operations) -> None:
     operations.setxattr(ROOT, 0, b"user.b", b"2", caller=ME)
     operations.setxattr(ROOT, 0, b"user.a", b"1", caller=ME)
     assert operations.getxattr(ROOT, b"user.a") == b"1"

@@ -86,7 +86,7 @@ def test_the_last_of_a_group_wins(text: str, fuse: set[str]) -> None:
         ("bind", "unknown mount option 'bind'"),
     ],
 )
-def test_refused(text: str, message: str) -> None:
+def test_a_wrong_option_is_refused_with_a_reason(text: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_options([f"rw,{text}"])
     assert str(caught.value).startswith(message)
@@ -106,7 +106,7 @@ def test_notes_to_other_programs_are_taken() -> None:
         ('x-note="a,ro', ['x-note="a', "ro"]),
     ],
 )
-def test_split_words(text: str, words: list[str]) -> None:
+def test_options_are_split_at_commas_alone(text: str, words: list[str]) -> None:
     assert split_words(text) == words
 
 

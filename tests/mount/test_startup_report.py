@@ -31,7 +31,7 @@ def test_a_warning_comes_with_the_mount(pipe: tuple[int, int]) -> None:
     assert read_report(pipe[0], 5) == Report(ready=True, message=warning)
 
 
-def test_ready(pipe: tuple[int, int]) -> None:
+def test_a_mount_that_answers_is_reported_once(pipe: tuple[int, int]) -> None:
     notifier = StartupNotifier(pipe[1])
     before = notifier.pending
     notifier.ready()

@@ -45,7 +45,7 @@ def shell(volume: Mount, script: str) -> str:
     return done.stdout.partition("mount.fuse.tierfs\n")[2]
 
 
-def test_mount_by_type(volume: Mount) -> None:
+def test_mount_by_type_shows_its_options(volume: Mount) -> None:
     script = """
     mount -t tierfs "$volume" "$mnt" -o noatime,nosuid
     echo hello > "$mnt/file"
@@ -84,7 +84,7 @@ def test_by_the_mountpoint_alone(volume: Mount) -> None:
     assert shell(volume, script + EPILOGUE) == ""
 
 
-def test_right_after_umount(volume: Mount) -> None:
+def test_a_mount_right_after_an_unmount_succeeds(volume: Mount) -> None:
     script = """
     for round in 1 2 3; do
         mount -t tierfs "$volume" "$mnt"

@@ -79,7 +79,7 @@ def live(scratch: Path) -> None:
             rig.kernel.request(Op.GETXATTR, 8, getxattr_in(100, b"user.a"))
 
 
-def test_lives(scratch: Path) -> None:
+def test_a_router_that_starts_and_ends_leaks_nothing(scratch: Path) -> None:
     assert grows(lambda: live(scratch)) < TOLERATED
 
 
@@ -140,7 +140,7 @@ class Answers:
         return None if isinstance(exc, WouldBlock) else 5
 
 
-def test_calls(scratch: Path) -> None:
+def test_requests_leak_nothing(scratch: Path) -> None:
     with Rig(scratch, workers=1, functions=Answers()) as rig:
         rig.initialise()
 
@@ -165,7 +165,7 @@ def test_calls(scratch: Path) -> None:
     rig.forget()
 
 
-def test_what_is_refused(rig: Rig) -> None:
+def test_arguments_that_are_refused_leak_nothing(rig: Rig) -> None:
     def refuse() -> None:
         with pytest.raises(TypeError):
             rig.router.put_inode((1, 2))  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ def cached(rig: Rig) -> Rig:
     return rig
 
 
-def test_values(cached: Rig) -> None:
+def test_cached_values_are_answered(cached: Rig) -> None:
     for name, value in PAIRS:
         size = cached.kernel.ask(Op.GETXATTR, 7, getxattr_in(0, name))
         assert size.body == struct.pack("=II", len(value), 0)
@@ -32,7 +32,7 @@ def test_values(cached: Rig) -> None:
         assert (reply.error, reply.body) == (0, value)
 
 
-def test_too_little_room(cached: Rig) -> None:
+def test_too_small_a_buffer_is_refused(cached: Rig) -> None:
     reply = cached.kernel.ask(Op.GETXATTR, 7, getxattr_in(299, b"user.b"))
     assert (reply.error, reply.body) == (errno.ERANGE, b"")
     assert cached.kernel.ask(Op.GETXATTR, 7, getxattr_in(300, b"user.b")).body == bytes(300)

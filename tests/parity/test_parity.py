@@ -30,7 +30,7 @@ SHOWN = 400
 @pytest.mark.parametrize(
     "case", [each for each in WRITABLE if each.base not in VARIATIONS], ids=lambda c: c.name
 )
-def test_parity(case: Case, shared_trio: Trio) -> None:
+def test_a_mount_does_as_native_filesystems_do(case: Case, shared_trio: Trio) -> None:
     with watchdog(shared_trio, SECONDS - 10), shared_trio.fresh() as places:
         compare(case, *places)
     shared_trio.check_logs()
@@ -38,7 +38,7 @@ def test_parity(case: Case, shared_trio: Trio) -> None:
 
 @pytest.mark.timeout(SECONDS)
 @pytest.mark.parametrize("case", [each for each in ALL if each.read_only], ids=lambda c: c.name)
-def test_read_only(case: Case, shared_read_only_trio: Trio) -> None:
+def test_a_read_only_mount_does_as_native_ones_do(case: Case, shared_read_only_trio: Trio) -> None:
     with watchdog(shared_read_only_trio, SECONDS - 10):
         compare(case, *shared_read_only_trio.prepared())
     shared_read_only_trio.check_logs()
@@ -48,7 +48,9 @@ def test_read_only(case: Case, shared_read_only_trio: Trio) -> None:
 @pytest.mark.parametrize(
     "case", [each for each in WRITABLE if each.base in VARIATIONS], ids=lambda c: c.name
 )
-def test_variation(case: Case, shared_trio: Trio, natives: list[Native]) -> None:
+def test_a_mount_does_as_one_of_the_native_filesystems_does(
+    case: Case, shared_trio: Trio, natives: list[Native]
+) -> None:
     """Where the native filesystems differ among themselves, each mount does as one of them does."""
     allowed = {native.name: observe(case, native.fresh()) for native in natives}
     assert len(set(map(repr, allowed.values()))) > 1, f"{case.name}: all agree: {allowed}"

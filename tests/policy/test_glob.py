@@ -42,7 +42,9 @@ from tierfs.policy.glob import BadGlob, path_glob, text_glob
         ("/a\nb*", ["/a\nb", "/a\nb\n"], ["/a"]),
     ],
 )
-def test_patterns_of_paths(pattern: str, fits: list[str], fits_not: list[str]) -> None:
+def test_a_pattern_of_paths_matches_what_it_should(
+    pattern: str, fits: list[str], fits_not: list[str]
+) -> None:
     glob = path_glob(pattern)
     assert [path for path in fits if not glob.matches(path)] == []
     assert [path for path in fits_not if glob.matches(path)] == []
@@ -59,7 +61,9 @@ def test_patterns_of_paths(pattern: str, fits: list[str], fits_not: list[str]) -
         ("", [""], ["a"]),
     ],
 )
-def test_patterns_of_values(pattern: str, fits: list[str], fits_not: list[str]) -> None:
+def test_a_pattern_of_values_matches_what_it_should(
+    pattern: str, fits: list[str], fits_not: list[str]
+) -> None:
     glob = text_glob(pattern)
     assert [text for text in fits if not glob.matches(text)] == []
     assert [text for text in fits_not if glob.matches(text)] == []

@@ -77,7 +77,7 @@ def test_a_file_below_a_file(loader: Loader) -> None:
     assert "Not a directory; check the directories" in _refusal(loader.path / "x")
 
 
-def test_a_directory(tmp_path: Path) -> None:
+def test_a_directory_is_refused(tmp_path: Path) -> None:
     assert "is a directory; name the YAML file itself" in _refusal(tmp_path)
 
 
@@ -86,7 +86,7 @@ def test_a_fifo_does_not_hang(tmp_path: Path) -> None:
     assert "is not a regular file" in _refusal(tmp_path / "fifo")
 
 
-def test_an_endless_device() -> None:
+def test_an_endless_device_is_refused() -> None:
     assert "is not a regular file" in _refusal(Path("/dev/zero"))
 
 
@@ -99,7 +99,7 @@ def test_a_file_that_may_not_be_read(loader: Loader, monkeypatch: pytest.MonkeyP
     assert "Permission denied; run as a user who may read it" in _refusal(loader.path)
 
 
-def test_a_huge_file(loader: Loader) -> None:
+def test_a_huge_file_is_refused(loader: Loader) -> None:
     loader.path.write_bytes(b"#" * (MAX_BYTES + 1))
     assert "is larger than 256KiB" in _refusal(loader.path)
     loader.path.write_bytes(GOOD.encode() + b"#" * (MAX_BYTES - len(GOOD)))

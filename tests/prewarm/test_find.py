@@ -182,7 +182,7 @@ def test_names_come_whole_wherever_the_pieces_end(
         (b" a \r\n", [b" a \r"]),
     ],
 )
-def test_lines(data: bytes, names: list[bytes]) -> None:
+def test_names_are_read_line_by_line(data: bytes, names: list[bytes]) -> None:
     assert names_in([data] if data else [], b"\n") == names
 
 

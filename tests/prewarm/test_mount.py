@@ -36,7 +36,7 @@ COLD = (0, 1)
 ODD_NAMES = (b"line\nbreak", b"not\xffutf8", b" blank ", b"-dash", "Z\u00fcrich".encode())
 
 
-def test_cold_then_warm(mounted: Mount) -> None:
+def test_what_was_read_is_warm_until_a_remount(mounted: Mount) -> None:
     make_files(mounted.path / "folder")
 
     def scenario() -> list[dict[str, Any]]:

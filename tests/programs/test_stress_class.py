@@ -90,7 +90,9 @@ class Result:
 
 
 @pytest.mark.timeout(3 * SECONDS + 400)
-def test_class_filesystem(mounted: Mount, scratch: Path) -> None:
+def test_the_filesystem_stressors_complain_as_on_a_native_one(
+    mounted: Mount, scratch: Path
+) -> None:
     mount = stress(mounted.path, SECONDS)
     take_out_what_waits_for_another(mount, mounted.path)
     if not mount.complaints and mount.status != FAILED:

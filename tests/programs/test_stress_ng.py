@@ -32,7 +32,9 @@ LACKING = ("chattr", "fallocate", "fiemap", "fpunch", "inode-flags", "verity")
 
 @pytest.mark.timeout(2 * SECONDS + 220)
 @pytest.mark.parametrize("group", GROUPS)
-def test_group_of_stressors(mounted: Mount, scratch: Path, group: str) -> None:
+def test_a_group_of_stressors_passes_as_on_a_native_filesystem(
+    mounted: Mount, scratch: Path, group: str
+) -> None:
     status, output = stress(GROUPS[group], mounted.path)
     if status != PASSED:
         native, _ = stress(GROUPS[group], scratch)

@@ -51,7 +51,7 @@ def fio(mount: Mount, number: int) -> list[str]:
 
 
 @pytest.mark.timeout(max(240, int(2 * SECONDS)))
-def test_everything_at_once(mount: Mount, scratch: Path) -> None:
+def test_files_survive_everything_at_once(mount: Mount, scratch: Path) -> None:
     politics = Politics(scratch / "policy.yaml", SECONDS / 10)
     mount.mount()
     politics.pid = mount.pid

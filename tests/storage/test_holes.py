@@ -43,7 +43,7 @@ def cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "lseek", cutting)
 
 
-def test_ranges_of_data(descriptor: int) -> None:
+def test_ranges_of_data_are_cut_at_the_ends(descriptor: int) -> None:
     assert list(data_ranges(descriptor, 0, SIZE)) == [(PAGE, 2 * PAGE), (7 * PAGE, 8 * PAGE)]
     assert list(data_ranges(descriptor, PAGE + 5, 7 * PAGE + 9)) == [
         (PAGE + 5, 2 * PAGE),

@@ -51,7 +51,7 @@ def test_a_scan_of_flash_meets_what_has_bytes_there(
     assert met == [full]
 
 
-def test_paths(small: LooseVolume, catalog: IndexCatalog) -> None:
+def test_files_are_known_by_all_their_paths(small: LooseVolume, catalog: IndexCatalog) -> None:
     upper = make(small, b"upper", DIRECTORY).ino
     lower = make(small, b"lower", DIRECTORY, upper).ino
     inside = make(small, b"inside", parent=lower)
@@ -75,7 +75,7 @@ def test_paths(small: LooseVolume, catalog: IndexCatalog) -> None:
     }
 
 
-def test_xattrs_and_some(small: LooseVolume, catalog: IndexCatalog) -> None:
+def test_attributes_and_rows_are_found_by_number(small: LooseVolume, catalog: IndexCatalog) -> None:
     ino = file_of(small, b"x")
     small.fs.xattrs.set(ino, b"user.state", b"archived")
     assert catalog.xattr(ino, b"user.state") == b"archived"

@@ -106,7 +106,9 @@ def pools(draw: st.DrawFn) -> tuple[Heat, list[Resident]]:
     reserve=st.integers(0, 2048 * GIB),
     used=st.floats(0, 1),
 )
-def test_levels(capacity: int, high: float, gap: float, reserve: int, used: float) -> None:
+def test_levels_keep_the_reserve_and_their_order(
+    capacity: int, high: float, gap: float, reserve: int, used: float
+) -> None:
     levels = levels_of(
         Flash(Mark(high), Mark(max(0.1, high - gap)), reserve, ("standard",)), capacity
     )
@@ -275,5 +277,5 @@ def test_equal_files_do_not_take_turns(out: int, inside: int) -> None:
         (0, 0, WHOLE_FILE, 0),
     ],
 )
-def test_what_is_missing(size: int, prefix: int, wanted: int, less: int) -> None:
+def test_what_is_missing_ends_with_the_file(size: int, prefix: int, wanted: int, less: int) -> None:
     assert missing(inode(size=size, prefix=prefix), wanted) == less

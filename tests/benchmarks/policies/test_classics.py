@@ -28,12 +28,12 @@ def hits(policy: str, names: str, flash: int) -> str:
     return "".join(name if hit else "." for name, hit in zip(names, found, strict=True))
 
 
-def test_lru() -> None:
+def test_lru_evicts_what_was_read_least_recently() -> None:
     assert hits("lru", "abcabc", 2) == "......"
     assert hits("lru", "abacab", 2) == "..a.a."
 
 
-def test_lfu() -> None:
+def test_lfu_evicts_what_was_read_least_often() -> None:
     assert hits("lfu", "aabcbca", 2) == ".a....."
     assert hits("lfu", "aabbcba", 2) == ".a.b.b."
 
@@ -90,7 +90,7 @@ def test_flash_is_never_over_full_and_a_hit_was_held(
         assert policy.used <= flash
 
 
-def test_what_is_counted() -> None:
+def test_reads_hits_and_bytes_are_counted_from_a_moment_on() -> None:
     accesses = [
         Access(0, 1, 10),
         Access(1, 2, 5, write=True),
