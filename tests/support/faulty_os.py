@@ -96,7 +96,7 @@ class FaultyOs(Os):
         except OSError:
             self._die_if(point, "after")
             raise
-        self._die_if(point, "after", result if label.endswith(".open") else None)
+        self._die_if(point, "after", result if ".open" in label else None)
         return result
 
     def _make(self, point: Point, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

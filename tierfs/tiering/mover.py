@@ -159,13 +159,16 @@ class Mover:
                 if self._stopped.is_set() or number >= self._limits.concurrency:
                     del self._threads[number]
                     return None
-                job = None
-                if len(self.queue) and not self.is_suspended():
-                    job = self.queue.take(None if self.in_window() else URGENT)
+                job = self._may_begin()
                 if job is not None:
                     self._moving += 1
                     return job
                 self._condition.wait(LOOK_AGAIN_S if len(self.queue) else None)
+
+    def _may_begin(self) -> Job | None:
+        if not len(self.queue) or self.is_suspended():
+            return None
+        return self.queue.take(None if self.in_window() else URGENT)
 
     def _run(self, job: Job) -> None:
         if job.kind == "mirror":
