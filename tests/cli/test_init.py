@@ -7,7 +7,7 @@ import pytest
 
 from tierfs.cli.main import main
 from tierfs.common.errors import ExitCode
-from tierfs.fs.volume import volume_uuid
+from tierfs.fs.identity import volume_uuid
 from tierfs.policy.volume_file import load_volume_file
 
 

@@ -11,8 +11,8 @@ import pytest
 from tests.support.volumes import LooseVolume, make_tiers, volume_settings
 from tierfs.common.errors import VolumeBusy, VolumeRefused
 from tierfs.fs import identity
-from tierfs.fs.identity import CHANGE, give_new_uuid
-from tierfs.fs.volume import format_volume, volume_uuid
+from tierfs.fs.identity import CHANGE, give_new_uuid, volume_uuid
+from tierfs.fs.volume import format_volume
 from tierfs.storage.markers import MARKER
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from tests.support.proc import wait_until
 from tierfs.common.errors import VolumeBusy
-from tierfs.fsck.check import check, locked
+from tierfs.fs.identity import locked
+from tierfs.fsck.check import check
 from tierfs.policy.volume_file import VolumeFile, load_volume_file
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tierfs.backup.files import chain_from
 from tierfs.backup.making import decompressed
-from tierfs.fsck.check import locked
+from tierfs.fs.identity import locked
 from tierfs.metadata.dumping import dump_lines
 from tierfs.metadata.integrity import IntegrityCheck
 from tierfs.metadata.restoring import RestoredIndex

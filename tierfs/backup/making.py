@@ -20,7 +20,7 @@ from tierfs.common.errors import DamageFound
 from tierfs.common.osio import SYSTEM, Os
 from tierfs.common.priority import StarvationGuard
 from tierfs.common.sync import sync_file
-from tierfs.fsck.check import locked
+from tierfs.fs.identity import locked
 from tierfs.metadata.copying import IndexState, copy_index
 from tierfs.metadata.integrity import IntegrityCheck
 from tierfs.policy.volume_file import VolumeFile

@@ -27,8 +27,7 @@ from tierfs.common.beneath import open_beneath
 from tierfs.common.errors import IndexDamaged, VolumeRefused
 from tierfs.common.osio import SYSTEM, Os
 from tierfs.common.sync import sync_file
-from tierfs.fs.trust import require_trusted
-from tierfs.fs.volume import HEADS, OBJECTS
+from tierfs.fs.trust import HEADS, OBJECTS, require_trusted
 from tierfs.fsck.faults import Paths, cases
 from tierfs.fsck.objects import walk
 from tierfs.metadata.copying import copy_index, empty_index

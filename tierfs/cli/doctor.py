@@ -292,14 +292,14 @@ def read_ahead(subject: str, setting: Path) -> Finding:
 def volume(path: Path) -> Iterator[Finding]:
     """What holds for one volume: its file, its directories and the filesystems below."""
     policy = import_module("tierfs.policy.volume_file")
-    fs = import_module("tierfs.fs.volume")
+    identity = import_module("tierfs.fs.identity")
     try:
         settings = policy.load_volume_file(path)
     except ConfigError as error:
         yield Finding("error", "volume file", str(error))
         return
     try:
-        uuid = within(ANSWER_S, lambda: fs.volume_uuid(settings))
+        uuid = within(ANSWER_S, lambda: identity.volume_uuid(settings))
     except VolumeRefused as error:
         yield Finding("error", "volume", str(error))
         return

@@ -18,8 +18,7 @@ from tierfs.daemon.mountinfo import Mount, mount_at
 from tierfs.daemon.mountpoint import is_stale, place_of, unmount
 from tierfs.daemon.native import MAX_WRITE, FastPath
 from tierfs.daemon.takeover import Supervised
-from tierfs.fs.lookup_counts import LookupCounter, RouterPorts
-from tierfs.fs.volume import Descriptors
+from tierfs.fs.lookup_counts import Descriptors, LookupCounter, RouterPorts
 from tierfs.metadata.cache_updater import NoMetadataCache
 from tierfs.metadata.inodes import Inode
 

@@ -23,7 +23,8 @@ from tierfs.daemon.session import serve
 from tierfs.daemon.startup import MountRequest, StartupNotifier
 from tierfs.daemon.takeover import Supervised
 from tierfs.daemon.unmount import describe, holders
-from tierfs.fs.volume import volume_uuid, write_protected
+from tierfs.fs.identity import volume_uuid
+from tierfs.fs.volume import write_protected
 from tierfs.policy.volume_file import VolumeFile, load_volume_file
 from tierfs.storage.markers import MARKER
 

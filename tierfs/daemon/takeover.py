@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 from tierfs.common.errors import TierfsError
 from tierfs.daemon.mountinfo import Mount
 from tierfs.daemon.supervisor import is_over, receive, send
-from tierfs.fs.volume import Descriptors
+from tierfs.fs.lookup_counts import Descriptors
 
 log = logging.getLogger(__name__)
 

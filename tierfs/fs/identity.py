@@ -46,6 +46,34 @@ CHANGE: Final = ".tierfs-new-uuid"
 """In the flash directory while the UUID is being changed: the old one and the new one."""
 
 
+def volume_uuid(settings: VolumeFile) -> uuid.UUID:
+    """The UUID that both directories agree on.
+
+    Raises:
+        VolumeRefused: they are no volume, or not of the same one.
+    """
+    flash = read_marker(settings.flash, "flash").volume
+    disk = read_marker(settings.disk, "disk").volume
+    if flash != disk:
+        raise VolumeRefused(
+            f"{settings.path}: {settings.flash} belongs to volume {flash}, "
+            f"{settings.disk} to volume {disk}: check 'flash' and 'disk' in the volume file"
+        )
+    return flash
+
+
+@contextmanager
+def locked(settings: VolumeFile, *, to_write: bool = False) -> Iterator[str]:
+    """Keep daemons and other checks out; gives the UUID of the volume."""
+    require_trusted(settings)
+    volume = str(volume_uuid(settings))
+    with ExitStack() as stack:
+        for directory in (settings.flash, settings.disk):
+            stack.callback(VolumeLock(directory).release)
+        require_database(settings.index, writable=to_write)
+        yield volume
+
+
 class Markers(NamedTuple):
     """Both markers of a volume, read by who holds its locks."""
 

@@ -121,6 +121,17 @@ class InheritedCounts:
         return found
 
 
+class Descriptors(NamedTuple):
+    """What a daemon that takes over needs of the volume of the earlier one."""
+
+    flash_lock: int
+    disk_lock: int
+    flash: int
+    """Of the directory of the heads, as ``disk`` of that of the other objects: to these the kernel
+    reports what could not be written since they were opened."""
+    disk: int
+
+
 class RouterPorts(NamedTuple):
     """What a volume has of the router: its metadata cache, and the kernel's lookup counts."""
 

@@ -19,8 +19,8 @@ from tierfs.common.times import Clock, system_clock
 from tierfs.fs import trust
 from tierfs.fs.checkpoint import Checkpoints
 from tierfs.fs.filesystem import FileSystem
-from tierfs.fs.identity import Markers, read_markers, renew, require_agreement
-from tierfs.fs.lookup_counts import InheritedCounts, MakePorts, no_router
+from tierfs.fs.identity import Markers, read_markers, renew, require_agreement, volume_uuid
+from tierfs.fs.lookup_counts import Descriptors, InheritedCounts, MakePorts, no_router
 from tierfs.fs.namespace import DIRECTORY_SIZE
 from tierfs.fs.tiers import Tiers
 from tierfs.metadata.index import Index, migrate, require_database
@@ -33,7 +33,6 @@ from tierfs.storage.markers import (
     VolumeLock,
     check_formattable,
     probe,
-    read_marker,
     write_marker,
 )
 from tierfs.storage.objects import ObjectStore, Space
@@ -47,17 +46,6 @@ ROOT_MODE = stat.S_IFDIR | 0o755
 
 
 TierName: TypeAlias = Literal["flash", "disk"]
-
-
-class Descriptors(NamedTuple):
-    """What a daemon that takes over needs of the volume of the earlier one."""
-
-    flash_lock: int
-    disk_lock: int
-    flash: int
-    """Of the directory of the heads, as ``disk`` of that of the other objects: to these the kernel
-    reports what could not be written since they were opened."""
-    disk: int
 
 
 class Usage(NamedTuple):
@@ -137,22 +125,6 @@ def _undo_format(settings: VolumeFile) -> None:
     for path in (settings.flash / MARKER, settings.disk / MARKER, settings.index):
         with suppress(OSError):
             path.unlink(missing_ok=True)
-
-
-def volume_uuid(settings: VolumeFile) -> uuid.UUID:
-    """The UUID that both directories agree on.
-
-    Raises:
-        VolumeRefused: they are no volume, or not of the same one.
-    """
-    flash = read_marker(settings.flash, "flash").volume
-    disk = read_marker(settings.disk, "disk").volume
-    if flash != disk:
-        raise VolumeRefused(
-            f"{settings.path}: {settings.flash} belongs to volume {flash}, "
-            f"{settings.disk} to volume {disk}: check 'flash' and 'disk' in the volume file"
-        )
-    return flash
 
 
 class Volume:

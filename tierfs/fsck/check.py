@@ -10,7 +10,7 @@ import errno
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -18,18 +18,17 @@ from typing import NamedTuple
 from tierfs.common.errors import IndexDamaged, IndexFailed, VolumeRefused
 from tierfs.common.osio import SYSTEM
 from tierfs.fs.checksums import State, inspect
-from tierfs.fs.identity import disagreement, read_markers
-from tierfs.fs.trust import require_trusted
-from tierfs.fs.volume import HEADS, OBJECTS, volume_uuid
+from tierfs.fs.identity import disagreement, locked, read_markers
+from tierfs.fs.trust import HEADS, OBJECTS
 from tierfs.fsck import kinds
 from tierfs.fsck.faults import Case, Fault, Paths, cases, link_faults, object_faults, row_faults
 from tierfs.fsck.kinds import Kind, Severity
 from tierfs.fsck.objects import first_difference, walk
 from tierfs.metadata.checksums import Checksum
-from tierfs.metadata.index import SERIAL_BLOCK, require_database
+from tierfs.metadata.index import SERIAL_BLOCK
 from tierfs.metadata.integrity import IntegrityCheck, Tier
 from tierfs.policy.volume_file import VolumeFile
-from tierfs.storage.markers import VolumeLock, read_marker, rewrite_marker
+from tierfs.storage.markers import read_marker, rewrite_marker
 from tierfs.storage.objects import ObjectStore
 from tierfs.storage.replaced import replaced_lengths, to_put_back
 
@@ -138,18 +137,6 @@ def check(
         report = examine(settings, volume, thorough=thorough, data=data, listener=listener)
         note_damage(settings, report, thorough=thorough)
         return report
-
-
-@contextmanager
-def locked(settings: VolumeFile, *, to_write: bool = False) -> Iterator[str]:
-    """Keep daemons and other checks out; gives the UUID of the volume."""
-    require_trusted(settings)
-    volume = str(volume_uuid(settings))
-    with ExitStack() as stack:
-        for directory in (settings.flash, settings.disk):
-            stack.callback(VolumeLock(directory).release)
-        require_database(settings.index, writable=to_write)
-        yield volume
 
 
 def note_damage(settings: VolumeFile, report: Report, *, thorough: bool) -> None:

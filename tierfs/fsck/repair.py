@@ -12,8 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
-from tierfs.fs.identity import read_markers
-from tierfs.fs.volume import HEADS, OBJECTS
+from tierfs.fs.identity import locked, read_markers
+from tierfs.fs.trust import HEADS, OBJECTS
 from tierfs.fsck import kinds
 from tierfs.fsck.check import (
     Finding,
@@ -21,7 +21,6 @@ from tierfs.fsck.check import (
     Report,
     examine,
     ignore,
-    locked,
     note_damage,
 )
 from tierfs.fsck.kinds import Kind
