@@ -69,7 +69,7 @@ class Made(Generic[T]):
 
 
 COMPARED = "`<`, `<=`, `=`, `>=` or `>` and a number, or `A..B` with both ends included"
-_ONE_OR_LIST = " One, or a list of which one must fit."
+_ONE_OR_LIST = " One, or a list of which one must match."
 
 # ------------------------------------------------------------------ size and times
 
@@ -244,7 +244,9 @@ class ReadsAre(Condition):
 READS_COUNT = Field(
     "count", Comparison(COUNT), '">= 3"', REQUIRED, "How many reads: " + COMPARED + "."
 )
-READS_WITHIN = Field("within", Duration(), "7d", REQUIRED, "The time before now that is looked at.")
+READS_WITHIN = Field(
+    "within", Duration(), "7d", REQUIRED, "The period before now in which reads count."
+)
 READS_SCHEMA = Schema('"reads"', (READS_COUNT, READS_WITHIN))
 
 
@@ -434,8 +436,8 @@ XATTR = Field(
     XattrReader(),
     "{user.state: archived}",
     None,
-    "Extended attributes and their values, all of which must fit; wildcards as in paths, `*` for"
-    " any value. A list of values: one must fit.",
+    "Extended attributes and their values, all of which must match; wildcards as in paths, `*` for"
+    " any value. A list of values: one must match.",
 )
 
 # ------------------------------------------------------------------ all, any, not

@@ -51,7 +51,7 @@ ALL = MappingProxyType({"all": WHOLE_FILE})
 ALL_OR_NONE = MappingProxyType({"all": WHOLE_FILE, "none": 0})
 
 PROMOTE_READS = Field(
-    "reads", Count(1_000_000), "3", meaning="So many reads make it happen: 1 to 1000000."
+    "reads", Count(1_000_000), "3", meaning="How many reads promote a file: 1 to 1000000."
 )
 PROMOTE_WITHIN = Field(
     "within", Duration(), "1h", meaning="The time in which the reads must come: 1s to 100y."
@@ -158,7 +158,7 @@ LOW = Field(
     Watermark(),
     "75%",
     Mark(percent=75.0),
-    "Stop evicting when flash is as empty as this, written likewise. Less than `high_watermark`.",
+    "Stop evicting at this fill level, written in the same way. Less than `high_watermark`.",
     "75%",
 )
 RESERVE = Field(
@@ -166,7 +166,7 @@ RESERVE = Field(
     Size(0, MAX_SIZE, 1),
     "5GiB",
     GIB,
-    "Bytes of flash that are left free always, for the index and others.",
+    "Bytes of flash that are always left free, for the index and others.",
     "1GiB",
 )
 EVICT_ORDER: Field[tuple[str, ...]] = Field(
@@ -182,8 +182,8 @@ CAPACITY: Field[int | None] = Field(
     Size(GIB, MAX_SIZE, 1),
     "500GiB",
     None,
-    "What tierfs may fill of a flash filesystem that others use as well, 1GiB at least: its files'"
-    " own bytes count, and `reserve` is left free for all.",
+    "How much tierfs may fill of a flash filesystem that others use too, at least 1GiB: the bytes"
+    " of its own files count, and `reserve` is left free for all.",
     "the whole filesystem",
 )
 FLASH_SCHEMA = Schema('"flash"', (HIGH, LOW, RESERVE, CAPACITY, EVICT_ORDER))
@@ -193,7 +193,7 @@ RATE: Field[int | None] = Field(
     KeywordOr(UNLIMITED, ByteRate()),
     "200MiB/s",
     200 * MIB,
-    "Bytes moved in a second at most: at least 64KiB/s, or `unlimited`.",
+    "The most bytes moved in a second: at least 64KiB/s, or `unlimited`.",
     "200MiB/s",
 )
 OPERATIONS: Field[int | None] = Field(
@@ -201,18 +201,18 @@ OPERATIONS: Field[int | None] = Field(
     KeywordOr(UNLIMITED, CountRate()),
     "500/s",
     None,
-    "Files moved in a second at most, or `unlimited`.",
+    "The most files moved in a second, or `unlimited`.",
     "unlimited",
 )
 CONCURRENCY = Field(
-    "concurrency", Count(64), "4", 2, "Files moved at the same time at most: 1 to 64.", "2"
+    "concurrency", Count(64), "4", 2, "The most files moved at the same time: 1 to 64.", "2"
 )
 WINDOW: Field[tuple[Window, ...]] = Field(
     "window",
     OneOrMore(WindowReader(), '"window"'),
     '"22:00-06:00"',
     (),
-    "When files are moved, in local time: `HH:MM-HH:MM`, with days in front if wished"
+    "When files are moved, in local time: `HH:MM-HH:MM`, optionally with days in front"
     " (`mon-fri 20:00-07:00`, `sat,sun 00:00-24:00`). One, or a list.",
     "always",
 )
@@ -221,7 +221,7 @@ SUSPEND: Field[float | None] = Field(
     KeywordOr(MappingProxyType({"never": None}), Percent()),
     "20%",
     50.0,
-    "Stop moving for a while when more of the latest moves failed than this, or `never`.",
+    "Pause for a while when more than this share of the latest moves failed, or `never`.",
     "50%",
 )
 MOVER_SCHEMA = Schema('"mover"', (RATE, OPERATIONS, CONCURRENCY, WINDOW, SUSPEND))
@@ -245,13 +245,13 @@ MOVER = Field(
 
 # ------------------------------------------------------------------ rules and the whole file
 
-NAME = Field("name", Name(), "archive", REQUIRED, "How reports and metrics call the rule.")
+NAME = Field("name", Name(), "archive", REQUIRED, "The name of the rule in reports and metrics.")
 MATCH = Field(
     "match",
     MatchReader(),
     '{path: "/archive/**"}',
     REQUIRED,
-    "The files that it is about: conditions, of which all must hold.",
+    "Which files the rule applies to: conditions, all of which must hold.",
 )
 RULE_SCHEMA = Schema("a rule", (NAME, MATCH, *SETTINGS))
 VERSION = Field("version", FORMAT, "1", REQUIRED, "The version of the file's format: `1`.")
