@@ -18,6 +18,10 @@ from tierfs.policy.volume_file import VolumeFile
 DIRECTORY: Final = "backup"
 """In the disk directory, where the volume file names no target."""
 
+COPY: Final = "copy"
+BACKUP: Final = "backup"
+"""The readers of the feed: what is copied, and what a backup under way still needs."""
+
 _NAME: Final = re.compile(r"(index|feed)-([0-9a-f]{8})-(\d{19})\.db(?:\.zst)?")
 _SHOWN: Final = 8
 

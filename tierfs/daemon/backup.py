@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final
 
-from tierfs.backup.files import backups, directory_of, segment_name, segments
+from tierfs.backup.files import BACKUP, COPY, backups, directory_of, segment_name, segments
 from tierfs.backup.making import Job, Made, make_backup, make_directory
 from tierfs.common.errors import TierfsError, UsageError
 from tierfs.common.times import system_clock
@@ -23,10 +23,6 @@ log = logging.getLogger(__name__)
 
 COPIED_EVERY_S: Final = 2.0
 CHECKED_EVERY_S: Final = 5.0
-
-COPY: Final = "copy"
-BACKUP: Final = "backup"
-"""The readers of the feed: what is copied, and what a backup under way still needs."""
 
 
 class Backups:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from tierfs.backup.files import BACKUP, COPY
 from tierfs.common.errors import UsageError
-from tierfs.daemon.backup import BACKUP, COPY
 from tierfs.metadata.changes import VERSION, record_of
 from tierfs.metadata.index import Index
 
