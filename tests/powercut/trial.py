@@ -297,9 +297,10 @@ def mount_again(mount: Mount) -> None:
         raise Failure("mount refused", str(mount.path), str(exc)) from exc
 
 
-def findings_of(mount: Mount) -> list[Finding]:
-    """What fsck finds, notes left out."""
-    report = check(load_volume_file(mount.volume_file), thorough=True)
+def findings_of(mount: Mount, tally: Tally) -> list[Finding]:
+    """What fsck finds, notes left out; a checksum of other bytes than the file has is one."""
+    report = check(load_volume_file(mount.volume_file), thorough=True, data=True)
+    tally.looked["files compared with their checksums"] += report.verified
     return [found for found in report.findings if found.kind.severity != "note"]
 
 
@@ -309,7 +310,7 @@ def check_and_mount(mount: Mount, tally: Tally, where: str) -> None:
     An object of no file is no failure: a cut takes back the row of a file that nobody synced.
     """
     mount.unmount()
-    found = findings_of(mount)
+    found = findings_of(mount, tally)
     for finding in found:
         if finding.kind.severity == "leak":
             tally.looked["objects of no file, repaired"] += 1
@@ -319,7 +320,7 @@ def check_and_mount(mount: Mount, tally: Tally, where: str) -> None:
             tally.fail(Failure("fsck", name, what), where)
     if found:
         tierfs("fsck", "--repair", "--yes", mount.volume_file, statuses=range(10))
-        for finding in findings_of(mount):
+        for finding in findings_of(mount, tally):
             failure = Failure("fsck after a repair", f"inode {finding.ino}", finding.what)
             tally.fail(failure, where)
     mount_again(mount)
