@@ -84,6 +84,23 @@ def test_a_dirty_file_is_not_compared(summed: LooseVolume, home: Path) -> None:
     assert not check(killed.settings, data=True).counts
 
 
+def test_an_old_index_that_is_accepted_has_no_checksums(summed: LooseVolume) -> None:
+    """Or bytes that were written since would be called wrong, and given up."""
+    summed.close()
+    old = summed.settings.index.read_bytes()
+    summed.open()
+    summed.fs.data.write(summed.find(b"other").ino, 0, b"new bytes")
+    summed.close()
+    summed.settings.index.write_bytes(old)
+    assert set(check(summed.settings, data=True).counts) == {kinds.GENERATION}
+    outcome = repair(summed.settings, agree=lambda _: True, data=True)
+    assert outcome.repaired == Counter([kinds.GENERATION])
+    assert not check(summed.settings, data=True).counts
+    summed.open()
+    assert verify(summed, b"other") == ["right"]
+    assert contents(summed)[b"other"].startswith(b"new bytes")
+
+
 def test_what_a_scrub_gave_up_is_told(summed: LooseVolume, expect_log: ExpectLog) -> None:
     expect_log("no copy has them right")
     ino = spoil(summed, b"large", "disk", HEAD)

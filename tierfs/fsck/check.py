@@ -284,6 +284,7 @@ class _Checker:
     def _check_generation(self, index: IntegrityCheck) -> None:
         what = disagreement(self._settings, read_markers(self._settings), index.generations())
         if what:
+            self._data = False  # bytes may be newer than their checksums
             # The index may have handed out more than it knows: to directories, or beyond a block.
             following = max(index.largest_serial() + 1, index.next_serial())
             self.add(Finding(kinds.GENERATION, 0, what, remedy=following + SERIAL_BLOCK))

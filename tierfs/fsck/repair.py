@@ -41,8 +41,9 @@ HOPELESS = frozenset({kinds.INDEX, kinds.SCHEMA, kinds.ROOT})
 OLD_INDEX = frozenset({kinds.GENERATION, kinds.SERIAL})
 """With one of these the index may be older than the objects."""
 
-OF_NEWER = frozenset({kinds.LEFTOVER})
-"""With an index that may be older than the objects: what it does not know may be a file's bytes."""
+OF_NEWER = frozenset({kinds.LEFTOVER, *kinds.HEALED_BY_SCRUB})
+"""With an index that may be older than the objects: what it does not know may be a file's bytes,
+and bytes that differ from a checksum may be newer."""
 
 Agree = Callable[[Counter[Kind]], bool]
 """Asked once whether so many findings of each kind are to be repaired."""

@@ -358,7 +358,11 @@ class Repair:
         self._run(f"INSERT OR REPLACE INTO usage ({columns}) SELECT 1, 1, {COUNTS} FROM inode")  # noqa: S608
 
     def accept(self, generation: str) -> None:
-        """Accept the directories whose markers get this generation."""
+        """Accept the directories whose markers get this generation.
+
+        What of the objects is newer than the index may have other bytes than a checksum says.
+        """
+        self._run("DELETE FROM checksum")
         self._run("UPDATE generation SET current = ?, next = ''", generation)
 
     def raise_serial(self, following: int) -> None:
