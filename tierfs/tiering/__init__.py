@@ -26,6 +26,8 @@ Beside the tick:
 
 - `forecast`: what would be moved now (`tierfs policy plan`);
 - `heat_file`: the heat table, kept over a restart;
+- `scrub`: all files read and compared with their checksums, a little at a time;
+- `disk_usage`: what directories have on each tier (`tierfs du`);
 - `access_log` (the format, and reading it) and `access_recorder` (writing it on a mount);
 - `replay`: an access log played through policies (`tierfs policy replay`), by the same
   ``selection``, ``replacement``, ``target`` and ``watermarks`` as on a mount.
