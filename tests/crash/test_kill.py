@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -17,11 +18,13 @@ import pytest
 from tests.crash import writer
 from tests.crash.journal import read_journal
 from tests.crash.oracle import Oracle
-from tests.support.mounting import HEAD, Mount
+from tests.support.fixtures import MakeMount
+from tests.support.mounting import FAST_PATH, HEAD, Mount
 from tests.support.places import NativeDirectory, Place
 from tests.support.proc import REPOSITORY, run, start, stop, wait_until
 
 KILLS = int(os.environ.get("TIERFS_CRASH_KILLS", "5"))
+TAKEOVERS = int(os.environ.get("TIERFS_CRASH_TAKEOVERS", "3"))
 SEED = int(os.environ.get("TIERFS_CRASH_SEED", str(random.randrange(2**32))))
 """Chooses operations and moments; the failure message names it."""
 
@@ -100,6 +103,29 @@ def test_what_succeeded_survives_a_clean_end_under_load(mounted: Mount, scratch:
     load.run_until(lambda: os.kill(mounted.pid, signal.SIGTERM))
     mounted.wait_for_daemon()
     mounted.mount()
+    load.check()
+
+
+@pytest.mark.skipif(not FAST_PATH, reason="only the router can be taken over")
+def test_nothing_fails_while_daemons_take_over(make_mount: MakeMount, scratch: Path) -> None:
+    """Each operation is done once, and succeeds, whatever it was in when its daemon was killed."""
+    mount = make_mount.formatted()
+    mount.mount("supervise")
+
+    def killed_and_taken_over() -> None:
+        for _ in range(TAKEOVERS):
+            time.sleep(1.5)
+            os.kill(mount.pid, signal.SIGKILL)
+            os.statvfs(mount.path)  # the next one replies
+            before, mount.pid = mount.pid, int(mount.status()["pid"])
+            assert mount.pid != before
+        os.kill(mount.pid, signal.SIGTERM)
+
+    load = Load(mount, scratch)
+    load.run_until(killed_and_taken_over)
+    mount.wait_for_daemon()
+    assert len(re.findall("took over", mount.log.text())) == TAKEOVERS
+    mount.mount()
     load.check()
 
 
