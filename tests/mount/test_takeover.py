@@ -162,6 +162,24 @@ def test_without_the_router_nobody_takes_over(make_mount: MakeMount) -> None:
     assert refused.value.errno == errno.ENOTCONN
 
 
+def test_what_is_wrong_in_the_files_by_then_ends_no_mount(supervised: Mount) -> None:
+    policy = supervised.volume_file.with_name("policy.yaml")
+    policy.write_text("version: 1\n")
+    supervised.configure("policy", os.fspath(policy))
+    tierfs("upgrade", supervised.path)
+    supervised.pid = supervised.status()["pid"]
+    (supervised.path / "f").write_bytes(b"content")
+    policy.write_text("no_such_key: 1\n")
+    supervised.log.allow("no_such_key")
+    wait_until(lambda: bool(supervised.status()["policy"]["problems"]), what="it is noticed")
+    assert "correct" in tierfs("upgrade", supervised.path, statuses=[6])
+    supervised.configure("flash", os.fspath(supervised.volume_file.with_name("elsewhere")))
+    kill(supervised)
+    assert supervised.status()["policy"] is None
+    assert (supervised.path / "f").read_bytes() == b"content"
+    supervised.configure("flash", os.fspath(supervised.flash))
+
+
 # ------------------------------------------------------------------ upgrades
 
 

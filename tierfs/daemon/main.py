@@ -77,6 +77,8 @@ def _serve(request: MountRequest, notifier: StartupNotifier, supervised: Supervi
     earlier = None if supervised is None else supervised.wait()
     log_to = settings.log
     background = notifier.pending if earlier is None else earlier.background
+    if earlier is not None:  # the file may name others by now
+        settings = replace(settings, flash=earlier.flash, disk=earlier.disk, index=earlier.index)
     if background and not log_to.file and log_to.format != "journald":
         # In the background there is no stderr for the log.
         log_to = replace(log_to, file=default_log_file(volume_uuid(settings)))

@@ -21,7 +21,7 @@ from typing import Any, Final
 import pyfuse3
 import trio
 
-from tierfs.common.errors import FsError, MountFailed, TierfsError, VolumeBusy
+from tierfs.common.errors import ConfigError, FsError, MountFailed, TierfsError, VolumeBusy
 from tierfs.common.metrics import Metrics
 from tierfs.common.text import printable
 from tierfs.daemon import service_manager
@@ -98,7 +98,7 @@ def serve(
     """
     with hangups_ignored() as follows_terminal:
         metrics = Metrics()
-        policy = policy_in_force(settings, mountpoint, metrics)
+        policy = _policy_of(settings, mountpoint, metrics, supervised)
         fast = fast_path(settings.fast_path) if _wants_fast_path(settings, options) else None
         invalidation = Invalidation()
         try:
@@ -121,7 +121,7 @@ def serve(
             raise
         run = RunFile(volume.uuid, settings.path, mountpoint)
         if supervised is not None:
-            supervised.epitaph = run.epitaph
+            supervised.remember(settings, run.epitaph)
         connection = Connection(mountpoint, fast, invalidation, supervised)
 
         def up() -> None:
@@ -143,6 +143,19 @@ def serve(
                 volume.close()
             finally:
                 run.remove()
+
+
+def _policy_of(
+    settings: VolumeFile, mountpoint: Path, metrics: Metrics, supervised: Supervised | None
+) -> PolicyInForce | None:
+    """The policy; at a takeover none, if the file is wrong: programs use the mount already."""
+    try:
+        return policy_in_force(settings, mountpoint, metrics)
+    except ConfigError as exc:
+        if supervised is None or supervised.earlier is None:
+            raise
+        log.warning("no policy is in force until the next takeover or mount: %s", exc)
+        return None
 
 
 def _leave_to_next(supervised: Supervised | None, *, exc_info: bool = False) -> None:
@@ -323,6 +336,8 @@ class _Session:
         supervised = self._connection.supervised
         if supervised is None:
             raise TierfsError("the mount has no supervisor; mount it with the option 'supervise'")
+        if self._policy is not None and policy_status(self._policy)["problems"]:
+            raise TierfsError(f"correct {self._volume.settings.policy} first: see tierfs status")
         try:
             trio.from_thread.run(self._make_checkpoint, trio_token=self._token)
         except (FsError, OSError) as exc:

@@ -24,6 +24,7 @@ from tierfs.common.errors import TierfsError
 from tierfs.daemon.mountinfo import Mount
 from tierfs.daemon.supervisor import is_over, receive, send
 from tierfs.fs.lookup_counts import Descriptors
+from tierfs.policy.volume_file import VolumeFile
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,10 @@ class Earlier:
     """When, in seconds since the epoch."""
     background: bool
     """Whether nobody reads what is printed."""
+    flash: Path
+    disk: Path
+    index: Path
+    """Of the volume file, as it was when the mount was made."""
 
 
 class Restarts(NamedTuple):
@@ -74,8 +79,7 @@ class Supervised:
         self._stalled: float | None = None
         self.earlier: Earlier | None = None
         self.background = False
-        self.epitaph: Path | None = None
-        """Where the supervisor is to say why it gives the mount up."""
+        self._remembered: dict[str, str] = {}
         self._refusal = "the mount does not answer yet"
 
     @property
@@ -110,6 +114,9 @@ class Supervised:
                 why=record["why"],
                 since=record["since"],
                 background=record["background"],
+                flash=Path(record["flash"]),
+                disk=Path(record["disk"]),
+                index=Path(record["index"]),
             )
             self._device = os.dup(device)
             self._refusal = ""
@@ -121,6 +128,15 @@ class Supervised:
             send(self._socket, {"is": "failed", "why": why})
         except OSError as error:
             log.warning("the supervisor does not answer: %s", error)
+
+    def remember(self, settings: VolumeFile, epitaph: Path) -> None:
+        """What the record is to have of the volume; before ``keep``.
+
+        ``epitaph``: where the supervisor is to say why it gives the mount up.
+        """
+        paths = {"flash": settings.flash, "disk": settings.disk, "index": settings.index}
+        paths["epitaph"] = epitaph
+        self._remembered = {name: os.fspath(path) for name, path in paths.items()}
 
     def keep(
         self,
@@ -152,7 +168,7 @@ class Supervised:
                 "init": base64.b64encode(init).decode(),
                 "max_write": max_write,
                 "background": self.background,
-                "epitaph": self.epitaph and os.fspath(self.epitaph),
+                **self._remembered,
                 "mount": {**asdict(mount), "path": os.fspath(mount.path)},
             }
             self._device = os.dup(device)
