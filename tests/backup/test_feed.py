@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.fs.calls import FILE, ME, make
+from tests.fs.migrating import free
 from tests.support.volumes import LooseVolume
 from tierfs.metadata import copying
 from tierfs.metadata.changes import COLUMNS
@@ -216,3 +217,41 @@ def test_every_column_of_what_the_feed_follows_is_copied() -> None:
         for _, table, _, columns, named in copying.TABLES:
             assert set(columns.split(", ")) == columns_of(table)
             assert set(named.split(", ")) <= columns_of("feed")
+
+
+def test_a_full_filesystem_ends_the_feed_and_readers_begin_anew(small: LooseVolume) -> None:
+    feed, database = small.index.feed, small.index._database
+    feed.register("one")
+    for number in range(20):
+        make(small, b"%d" % number)
+    generation, last = feed.generation, feed.last()
+    assert database.wal.preallocation is not None
+    database.wal.preallocation.exhausted = True
+    assert small.index._database.is_full
+    feed.shed()
+    assert (feed.is_written, feed.last(), feed.generation != generation) == (False, last, True)
+    ((count,),) = database.rows("SELECT count(*) FROM feed")
+    assert count == 1
+    feed.register("one", anew=True)
+    assert not feed.is_written
+    database.wal.preallocation.exhausted = False
+    feed.register("one", anew=True)
+    make(small, b"again")
+    assert feed.last() > last
+
+
+def test_objects_are_freed_only_after_the_feed_was_copied(small: LooseVolume) -> None:
+    ino = make(small, b"file").ino
+    small.fs.data.write(ino, 0, b"bytes")
+    there: list[bool] = []
+    small.index.feed.catch_up = lambda: there.append(small.flash_object(ino).exists())
+    small.fs.migrator.place(ino, 0, keep_mirror=False, paced=free)
+    small.fs.reclaimer.drain()
+    assert there == [True]
+    assert not small.flash_object(ino).exists()
+    small.fs.names.unlink(ROOT, b"file")
+    small.index.feed.catch_up = lambda: there.append(small.disk_object(ino).exists())
+    small.fs.reclaimer.add_leftovers()
+    small.fs.reclaimer.drain()
+    assert there == [True, True]
+    assert not small.disk_object(ino).exists()

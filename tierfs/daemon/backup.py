@@ -38,6 +38,7 @@ class Backups:
         self._making = threading.Lock()
         self._copying = threading.Lock()
         self._reported = False
+        self._generation = ""
         self._position = 0
         """The serial of the feed up to which everything is copied."""
         self._broken = False
@@ -46,6 +47,7 @@ class Backups:
         if self.on:
             # Before a request changes anything: what is not in the feed is in no copy either.
             self._position = self._feed.register(COPY)
+            self._generation = self._feed.generation
             self._feed.catch_up = self.copy_before_freeing
             self._feed.on_close = self._close
             self._feed.unregister(BACKUP)  # of a daemon that was killed
@@ -62,6 +64,8 @@ class Backups:
             TierfsError, OSError: the target cannot be written.
         """
         with self._copying:
+            if not self._feed.is_written or self._feed.generation != self._generation:
+                self._begin_anew()
             if self._copier is None and self._has_backup():
                 self._copier = self._opened()
             if self._copier is None:
@@ -70,6 +74,14 @@ class Backups:
                 self._advance(self._copier.copy())
         while self._feed.trim():
             pass
+
+    def _begin_anew(self) -> None:
+        """Changes are missing from the feed, since flash was full: another backup is due."""
+        if self._copier is not None:
+            self._copier.close()
+            self._copier = None
+        self._position = self._feed.register(COPY, anew=True)
+        self._generation = self._feed.generation
 
     def _advance(self, serial: int) -> None:
         if serial > self._position:

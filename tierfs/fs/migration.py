@@ -231,6 +231,9 @@ class Migrator:
     def _free(self, job: _Job) -> None:
         """Under the lock; the file is migrated, and what fails here is left to the reclaimer."""
         ino = job.inode.ino
+        if job.plan.prefix < job.inode.prefix and not job.inode.mirrored:
+            # Or, with flash lost, a restore would look for these bytes there.
+            self._index.feed.catch_up()
         try:
             self._tiers.trim(self._index.inodes.get(ino))
             job.freed = job.plan.freed

@@ -114,6 +114,8 @@ class Mirrors:
             self._index.inodes.update(row)
             self._dirty.distrust(ino)  # the disk object may have been longer than the file
         self._index.sync()
+        if not inode.mirrored:
+            self._index.feed.catch_up()
         self._tiers.flash.remove(ino)
         self._dirty.spilled(ino)
         return row

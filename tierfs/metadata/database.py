@@ -314,6 +314,14 @@ class Database:
         return free
 
     @property
+    def is_full(self) -> bool:
+        """Whether what room is left is for removals."""
+        preallocation = self.wal.preallocation
+        return preallocation is not None and (
+            preallocation.exhausted or not preallocation.may_truncate_log()
+        )
+
+    @property
     def in_transaction(self) -> bool:
         """Whether the thread that holds the lock is in a transaction."""
         return self._depth > 0

@@ -121,8 +121,8 @@ class Feed:
         A reader that is registered already goes on where it was, unless it begins ``anew``.
         """
         with self._database.lock:
-            if not self._written:  # not in the transaction, which may be rolled back
-                self._write()
+            if not self._written and not self._database.is_full:
+                self._write()  # not in the transaction, which may be rolled back
         with self._database:
             if anew:
                 self._database.execute("DELETE FROM feed_reader WHERE name = ?", name)
@@ -150,6 +150,23 @@ class Feed:
                     self._database.execute(NEW_GENERATION)
             if self._written and not self.readers():
                 self._stop()
+
+    @property
+    def is_written(self) -> bool:
+        """Whether changes are written: there is a reader, and room."""
+        return self._written
+
+    def shed(self) -> None:
+        """Stop where the filesystem is full, and delete some rows: the room is for removals.
+
+        Readers begin anew, with another generation. To be called now and then, between two
+        transactions, while it is full.
+        """
+        if self._written:
+            self._stop()
+            with self._database:
+                self._database.execute(NEW_GENERATION)
+        self.trim(most=0)
 
     def read(self, after: int, limit: int) -> list[Row]:
         """The next rows behind a serial; the caller makes them durable before it passes them on.

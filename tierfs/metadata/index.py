@@ -218,6 +218,8 @@ class Index:
         the reservation, and a new file would get the number, and the object, of another.
         """
         first = not self._limit
+        if self._database.is_full and not first:
+            self.feed.shed()
         try:
             if self._limit - self._next < self._block // 2 and self._reserved == self._limit:
                 self._reserve_block()
