@@ -36,6 +36,15 @@ UNDO = (
     "ALTER TABLE inode DROP COLUMN btime",
     "ALTER TABLE dirty DROP COLUMN exact",
     "ALTER TABLE volume DROP COLUMN dirty_from",
+    "DROP TABLE answered",
+    "DROP TABLE feed",
+    "DROP TABLE feed_reader",
+    "DROP TABLE feed_state",
+    "DROP TABLE checksum",
+    "DROP TABLE scrub",
+    "ALTER TABLE inode DROP COLUMN adopted",
+    "DROP TABLE adopted",
+    "DROP TABLE adopting",
 )
 """What the migrations since have made."""
 

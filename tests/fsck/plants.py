@@ -122,6 +122,25 @@ def evict_mirrored(image: Image) -> Findings:
     return {(kinds.ROW, ino)}
 
 
+def change_original(image: Image) -> Findings:
+    """Of a file that is adopted, as far as the index tells."""
+    ino = image.ino(b"mirrored")
+    status = image.disk(ino).stat()
+    image.set(ino, "adopted", 1)
+    image.sql(
+        "INSERT INTO adopted VALUES (?, ?, ?, ?, ?)",
+        *(ino, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns),
+    )
+    os.truncate(image.disk(ino), 5000)
+    return {(kinds.CHANGED_OUTSIDE, ino)}
+
+
+def adopt_what_has_no_mirror(image: Image) -> Findings:
+    ino = image.ino(b"other")
+    image.set(ino, "adopted", 1)
+    return {(kinds.ROW, ino)}
+
+
 def lengthen_object(image: Image) -> Findings:
     ino = image.ino(b"large")
     os.truncate(image.disk(ino), 20_000)
@@ -338,6 +357,7 @@ VALUES = {
     "ino, prefix": ", 0",
     "ino, name, value": ", x'61', x'62'",
     CHECKSUM: ", 1, 0, x'00', 0, 0",
+    "ino, original, size, mtime, ctime": ", 0, 0, 0, 0",
 }
 
 
@@ -379,6 +399,8 @@ PLANTS: Mapping[str, Plant] = MappingProxyType(
             call_unmirrored_mirrored,
             evict_mirrored,
             lengthen_object,
+            change_original,
+            adopt_what_has_no_mirror,
             put_object_for_empty_file,
             forget_cut,
             put_object_of_nobody,
@@ -419,6 +441,7 @@ PLANTS: Mapping[str, Plant] = MappingProxyType(
         "stray_checksum": stray("checksum", CHECKSUM),
         "stray_cut": stray("cut"),
         "stray_pin": stray("pin"),
+        "stray_adopted": stray("adopted", "ino, original, size, mtime, ctime"),
         "stray_request": stray("request", "ino, prefix"),
         "stray_xattr": stray("xattr", "ino, name, value"),
         "odd_prefix": odd(b"empty", "prefix", 4097),

@@ -55,6 +55,7 @@ MENDED = {
     "miscount",
     "lose_counts",
     "put_object_of_future",
+    "stray_adopted",
     "stray_checksum",
     "stray_cut",
     "stray_pin",

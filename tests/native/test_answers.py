@@ -48,6 +48,7 @@ inodes = st.builds(
     sparse=st.integers(0, 1),
     mirrored=st.integers(0, 1),
     btime=times,
+    adopted=st.integers(0, 1),
 )
 
 

@@ -20,7 +20,7 @@ MOST = HEAT_ROWS * 3 // 4
 
 def test_constants_agree() -> None:
     assert _router.BUCKETS == LATENCY_BUCKETS
-    assert len(Inode._fields) == 17
+    assert len(Inode._fields) == 18
     assert Inode._fields.index("prefix") == 10
 
 

@@ -33,6 +33,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "unpin": "tierfs.cli.manual:unpin",
         "promote": "tierfs.cli.manual:promote",
         "demote": "tierfs.cli.manual:demote",
+        "adopt": "tierfs.cli.adopt",
         "export": "tierfs.cli.export",
         "upgrade": "tierfs.cli.upgrade",
         "backup": "tierfs.cli.backup",

@@ -248,6 +248,11 @@ def wrong(status: dict[str, Any]) -> list[str]:
             f"{counted(lost, 'file has', 'files have')} bytes that no copy has right; reading them "
             "gives EIO: see tierfs scrub status"
         )
+    if changed := status.get("changed_outside"):
+        lines.append(
+            f"the originals of {changed:,} adopted files were changed by others since the mount: "
+            "reading them fails; see tierfs adopt --refresh"
+        )
     metrics = status.get("metrics")
     if metrics is not None and not metrics["serving"]:
         lines.append(f"the metrics are not served: {metrics['error']}; it is tried again")

@@ -85,8 +85,8 @@ def open_file(path: str, flags: int, mode: int = 0o600, *, dir_fd: int) -> int:
     return open_sized(path, flags, mode, dir_fd=dir_fd)[0]
 
 
-def open_sized(path: str, flags: int, mode: int = 0o600, *, dir_fd: int) -> tuple[int, int]:
-    """As ``open_file``; also the length in bytes, which costs nothing."""
+def open_sized(path: str, flags: int, mode: int = 0o600, *, dir_fd: int) -> tuple[int, int, int]:
+    """As ``open_file``; also the length in bytes and the link count, which cost nothing."""
     try:
         fd = open_beneath(path, flags, mode, dir_fd=dir_fd)
     except BlockingIOError:
@@ -96,12 +96,12 @@ def open_sized(path: str, flags: int, mode: int = 0o600, *, dir_fd: int) -> tupl
             raise NotAFile(path, exc.errno) from None
         raise
     if flags & _MADE == _MADE:
-        return fd, 0
+        return fd, 0, 1
     status = os.fstat(fd)
     if status.st_mode & _TYPE != stat.S_IFREG:
         os.close(fd)
         raise NotAFile(path)
-    return fd, status.st_size
+    return fd, status.st_size, status.st_nlink
 
 
 def make_private(descriptor: int) -> None:

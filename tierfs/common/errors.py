@@ -10,6 +10,7 @@
     ├── DamageFound             a comparison or check found wrong bytes
     └── FsError                 the failure of one file operation, carries an errno
         ├── Damage              an object is missing or short: EIO for that file
+        │   └── ChangedOutside  its owner changed the original of an adopted file
         └── IndexFailed         SQLite could not do it: ENOSPC, EROFS, EIO and others
             └── IndexDamaged    what the index holds is wrong, not its device
 
@@ -134,6 +135,10 @@ class Damage(FsError):
     def __reduce__(self) -> tuple[type[FsError], tuple[int, str]]:
         """As `FsError`."""
         return type(self), (self.ino, self._detail)
+
+
+class ChangedOutside(Damage):
+    """The original of an adopted file has another size or mtime than when it was adopted: EIO."""
 
 
 class IndexFailed(FsError):

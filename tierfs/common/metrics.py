@@ -63,6 +63,12 @@ TABLE = (
     ),
     Metric("damage", "counter", (), "Operations that found an object missing or short."),
     Metric(
+        "changed_outside",
+        "counter",
+        (),
+        "Operations that found the original of an adopted file changed by others.",
+    ),
+    Metric(
         "mirror_reads",
         "counter",
         (),
@@ -246,6 +252,7 @@ class Metrics:
         self.moved_bytes = self._counter("moved_bytes")
         self.index_transactions = self._counter("index_transactions")
         self.damage = self._counter("damage")
+        self.changed_outside = self._counter("changed_outside")
         self.mirror_reads = self._counter("mirror_reads")
         self.wrong_copies = self._counter("wrong_copies")
         self.lost_files = self._gauge("lost_files")

@@ -1,4 +1,4 @@
-"""What Linux does to a range of a file, where Python has no function for it; in bytes."""
+"""What Linux does to ranges of files, where Python has no function for it; in bytes."""
 
 from __future__ import annotations
 
@@ -22,6 +22,20 @@ _CLONE_RANGE: Final = struct.Struct("=qQQQ")
 """struct file_clone_range: descriptor and offset of the source, length, offset of the target."""
 
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
+
+NO_CLONE: Final = frozenset(
+    {errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS, errno.EPERM}
+)
+"""Errors of ``clone_range`` after which a copy may still do it."""
+
+_NOT_IN_THE_KERNEL: Final = frozenset(
+    {errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.ETXTBSY}
+)
+"""Errors of copy_file_range(2) after which read and write may still do it."""
+
+_AT_ONCE: Final = 64 * 1024 * 1024
+"""Bytes of a copy_file_range(2)."""
+_BUFFER: Final = 1024 * 1024
 
 
 def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
@@ -66,3 +80,34 @@ def data_ranges(descriptor: int, start: int, end: int) -> Iterator[tuple[int, in
             raise
         if begin < end:
             yield begin, min(at, end)
+
+
+def copy_data(source: int, target: int, size: int) -> int:
+    """Copy the first ``size`` bytes, but for holes, to an empty file; returns how many that is.
+
+    Of a source that is cut meanwhile, what it still has. The target ends with its last data.
+
+    Raises:
+        OSError: they cannot be copied.
+    """
+    copied = 0
+    for start, end in data_ranges(source, 0, size):
+        at = start
+        while at < end and (done := _copy_some(source, target, at, min(_AT_ONCE, end - at))):
+            at += done
+        copied += at - start
+    return copied
+
+
+def _copy_some(source: int, target: int, offset: int, length: int) -> int:
+    """Copy up to ``length`` bytes; 0: the file ends here."""
+    try:
+        return os.copy_file_range(source, target, length, offset, offset)
+    except OSError as error:
+        if error.errno not in _NOT_IN_THE_KERNEL:
+            raise
+    data = os.pread(source, min(length, _BUFFER), offset)
+    done = 0
+    while done < len(data):
+        done += os.pwrite(target, memoryview(data)[done:], offset + done)
+    return done

@@ -30,6 +30,9 @@ CHECKSUM: Final = "tierfs.checksum"
 
 ALGORITHM: Final = "xxh3-128"
 
+ADOPTED: Final = "tierfs.adopted"
+"""Whether the disk object is a file of somebody else, who may go on using it."""
+
 WAITS: Final = "tierfs.waits"
 """Why a file is not where it belongs: a reason, and ``stuck`` where waiting alone helps nothing."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -144,6 +144,17 @@ class Connection:
             with suppress(OSError):  # the kernel does not know the inode, or the mount has ended
                 pyfuse3.invalidate_inode(ino)
 
+    def invalidate_names(self, directory: int, names: Sequence[bytes]) -> None:
+        """Have the kernel look names up again that were made without it.
+
+        It may wait for a request in the directory: not for a thread that serves requests.
+        """
+        for name in names:
+            if self.fast_path is not None:
+                self.fast_path.invalidate_name(directory, name)
+            else:
+                self._invalidation.drop_name(directory, name)
+
     async def end_with_fast_path(self) -> None:
         """Let ``pyfuse3.main`` return when the router has ended, which pyfuse3 does not notice."""
         if self.fast_path is not None:
@@ -220,6 +231,12 @@ class Invalidation(NoMetadataCache):
         finally:
             with self._lock:
                 self._serving = False
+
+    def drop_name(self, directory: int, name: bytes) -> None:
+        """Have the kernel look a name up again."""
+        with self._lock:
+            if self._serving:
+                pyfuse3.invalidate_entry_async(directory, name, ignore_enoent=True)
 
     def change_inode(self, row: Inode, /) -> None:
         """See ``MetadataCache``; an inode without a name is left alone."""

@@ -163,6 +163,10 @@ class FastPath:
         """Have the kernel write back its dirty pages of a range of a file; waits for the WRITEs."""
         self.router.write_back(ino, offset, length)
 
+    def invalidate_name(self, parent: int, name: bytes) -> None:
+        """Have the kernel forget what a name is, or that there is none."""
+        self.router.invalidate_name(parent, name)
+
     def put_statfs(self, room: StatFs) -> None:
         """Let the router answer statvfs(3) with ``room`` for ``STATFS_S``."""
         self._cache.put_statfs(room)

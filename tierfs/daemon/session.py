@@ -26,6 +26,7 @@ from tierfs.common.metrics import Metrics
 from tierfs.common.text import printable
 from tierfs.daemon import service_manager
 from tierfs.daemon.adapter import Adapter
+from tierfs.daemon.adopting import Adopting
 from tierfs.daemon.background import BackgroundTasks
 from tierfs.daemon.backup import CHECKED_EVERY_S, COPIED_EVERY_S, Backups
 from tierfs.daemon.changes import ChangeFeed
@@ -310,7 +311,11 @@ class _Session:
                 )
             )
             resources.callback(status.close)
+            adopting = Adopting(self._volume, self._connection)
             verbs: dict[str, Verb] = {
+                "adopt": adopting.adopt,
+                "adopt refresh": adopting.refresh,
+                "adopt settle": adopting.settle,
                 "status": status.show,
                 "policy apply": partial(apply_policy, self._policy),
                 "policy explain": partial(explain_files, self._tiering.engine.explain),

@@ -116,6 +116,7 @@ class Status:
                 "inodes": counts and counts.inodes,
             },
             "flash_only": counts and {"files": counts.alone_files, "bytes": counts.alone_bytes},
+            "changed_outside": len(volume.fs.shared.changed),
             "log": None if settings.log.file is None else os.fspath(settings.log.file),
             "metrics": _metrics(settings.metrics_listen, served.metrics),
             "policy": known["policy"].value,

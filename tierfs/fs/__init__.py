@@ -7,12 +7,14 @@ the top; a module imports only those below it::
     filesystem    everything below put together; statfs
     recovery      what a mount does after an unclean end: reconcile, put back, reclaim
     checkpoint    from time to time all becomes durable
+    adoption      names for files that exist: tierfs adopt
     attributes    stat, chmod, chown, utimens
     ranges        fallocate, SEEK_DATA and SEEK_HOLE, copy_file_range
     data          the bytes of files: read, write, truncate, fsync
     mirrors       copies of heads on disk, beside writes and for fsync; spilling a head to disk
     migration     promotion, demotion and mirroring, each in steps that a crash may end;
                   migration_plan: the arithmetic of what one copies and frees
+    shared        disk objects of adopted files: checked when read, copied before they change
     namespace     look up, make, link, unlink, rename
     reclaim       objects of unlinked files and ends of truncated ones are freed
     sync          dirty files are synced: one, or all

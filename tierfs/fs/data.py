@@ -24,7 +24,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NamedTuple, TypeVar
 
-from tierfs.common.errors import Damage, FsError, errno_of
+from tierfs.common.errors import ChangedOutside, Damage, FsError, errno_of
 from tierfs.common.extents import (
     MAX_FILE_SIZE,
     Extent,
@@ -41,10 +41,12 @@ from tierfs.fs.locks import WouldBlock
 from tierfs.fs.mirrors import Mirrors
 from tierfs.fs.permissions import PRIVILEGED, Caller, after_writing
 from tierfs.fs.reclaim import Reclaimer
+from tierfs.fs.shared import SharedObjects
 from tierfs.fs.sync import Syncer
 from tierfs.fs.tiers import DISK, FLASH, NO_ROOM, Content, FlashFull, Tiers, lengths_of
 from tierfs.metadata.index import Index
 from tierfs.metadata.inodes import Inode
+from tierfs.storage.objects import ObjectShared
 from tierfs.storage.write_buffer import IN_MEMORY, Buffer
 
 log = logging.getLogger(__name__)
@@ -142,6 +144,7 @@ class Data:
         syncer: Syncer,
         mirrors: Mirrors,
         reclaimer: Reclaimer,
+        shared: SharedObjects,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
@@ -154,6 +157,7 @@ class Data:
         self._mirrors = mirrors
         self._locks = syncer.dirty.locks
         self._reclaimer = reclaimer
+        self._shared = shared
         self._clock = clock
         self._migrations = self._locks.migrations
         self._in_memory = index.in_memory and all(store.in_memory for store in tiers.stores)
@@ -196,7 +200,10 @@ class Data:
         try:
             self._migrations.invalidate(ino)
             if not self._write_in_place(ino, offset, end, data, wait=wait, buffered=buffered):
-                inode = self._allocated(self.file(ino))
+                inode = self.file(ino)
+                if inode.adopted:
+                    inode = self._copy_up(inode, wait=wait)
+                inode = self._allocated(inode)
                 change = _Change(inode, max(inode.size, end), offset, data)
                 self._put(change, wait=wait, buffered=buffered)
         finally:
@@ -243,7 +250,7 @@ class Data:
             if fd < 0:
                 fd = self._dirty.descriptor(file, at, inode, 0)
             self._tiers.write(at, ino, fd, offset, data, holds, now=at == DISK and not wait)
-        except Damage:
+        except (Damage, ObjectShared):
             return False
         except OSError as exc:
             if exc.errno in NO_ROOM:
@@ -265,7 +272,10 @@ class Data:
             self._free_descriptors(wait=wait)
         with self._locks.hold(ino, wait=wait):
             self._migrations.invalidate(ino)
-            inode = self._allocated(self.file(ino))
+            inode = self.file(ino)
+            if inode.adopted and size:
+                inode = self._copy_up(inode, wait=wait)
+            inode = self._allocated(inode)
             if size > inode.size:
                 self._put(_Change(inode, size, inode.size, b"", caller), wait=wait)
             else:
@@ -289,7 +299,10 @@ class Data:
             self._free_descriptors(wait=wait)
         with self._locks.hold(ino, wait=wait):
             self._migrations.invalidate(ino)
-            inode = self._allocated(self.file(ino))
+            inode = self.file(ino)
+            if inode.adopted:
+                inode = self._copy_up(inode, wait=wait)
+            inode = self._allocated(inode)
             planned = plan(inode)
             if planned is None:
                 return
@@ -346,7 +359,8 @@ class Data:
         try:
             return self._tiers.read(inode, extent, wait=wait)
         except (Damage, OSError) as exc:
-            if not inode.mirrored or errno_of(exc) != errno.EIO:
+            is_ours = inode.mirrored and not isinstance(exc, ChangedOutside)
+            if not is_ours or errno_of(exc) != errno.EIO:
                 raise
             if isinstance(exc, Damage) and not self._is_unchanged(inode):
                 raise
@@ -355,7 +369,62 @@ class Data:
             log.warning("%s: read from its mirror on disk: %s", self._index.path_of(inode), exc)
             return data
 
+    def own(self, ino: int, *, wait: bool) -> None:
+        """Let a file have objects of its own: no other name of one sees what changes then."""
+        if not wait:
+            raise WouldBlock
+        with self._locks.hold(ino):
+            self._migrations.invalidate(ino)
+            inode = self.file(ino)
+            if inode.adopted:
+                self._copy_up(inode, wait=True)
+            else:
+                self._separate(ino)
+
+    def _copy_up(self, inode: Inode, *, wait: bool) -> Inode:
+        """An adopted file is about to change: see ``SharedObjects``; its lock is held."""
+        if not wait:
+            raise WouldBlock
+        try:
+            inode = self._shared.copy_up(inode)
+        except Damage as exc:
+            self._report(inode, exc)
+            raise
+        if not lengths_of(inode).disk:
+            self._reclaimer.add_truncation(inode.ino)
+        return inode
+
+    def refresh(self, ino: int) -> bool:
+        """Take the original of an adopted file as it is now; returns whether it had changed."""
+        with self._locks.hold(ino):
+            self._migrations.invalidate(ino)
+            inode = self.file(ino)
+            changed = inode.adopted > 0 and self._shared.refresh(inode, self._clock())
+        if changed:
+            self._reclaimer.add_truncation(ino)
+        return changed
+
+    def check_original(self, inode: Inode) -> None:
+        """See that the original of an adopted file is as it was."""
+        self._shared.check(inode)
+
+    def _separate(self, ino: int) -> None:
+        """Somebody gave an object another name, as a backup by hard links does; the lock is held.
+
+        What is held open of it is synced first, so that no error of the device is missed.
+        """
+        file = self._dirty.get(ino)
+        for at, store in enumerate(self._tiers.stores):
+            if file is not None and file.fds[at] >= 0:
+                store.sync_data(ino, file.fds[at])
+            with suppress(FileNotFoundError):
+                if store.separate(ino) and file is not None:
+                    self._dirty.close_descriptors(file)
+
     def _report(self, inode: Inode, exc: Damage) -> None:
+        if isinstance(exc, ChangedOutside):
+            self._shared.note(exc)
+            return
         self._damage.inc()
         log.error("%s: %s", self._index.path_of(inode), exc)
 
@@ -397,6 +466,11 @@ class Data:
                     raise WouldBlock  # for the sync
                 change = self._without_mirror(change)
             try:
+                self._put_once(change, wait=wait, buffered=buffered)
+            except ObjectShared:
+                if not wait:
+                    raise WouldBlock from None
+                self._separate(change.inode.ino)
                 self._put_once(change, wait=wait, buffered=buffered)
             except OSError as exc:
                 # The disk is full. What was unlinked a moment ago may still be there.
@@ -541,7 +615,7 @@ class Data:
                     dirty = self._dirty.enter(row, size)
                 if size < row.size:
                     self._index.pending_truncations.add(inode.ino)
-                self._index.inodes.change(
+                changed = self._index.inodes.change(
                     row,
                     size=size,
                     prefix=inode.prefix,
@@ -552,6 +626,8 @@ class Data:
                     version=row.version + 1,
                     sparse=int(size > 0 and (change.skips_block or row.sparse > 0)),
                 )
+                if row.adopted:  # truncated to 0: its object is not needed any more
+                    self._index.originals.release(changed)
         except BaseException:
             if dirty:
                 self._dirty.undo(dirty)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from tierfs.common.extents import BLOCK
 from tierfs.common.metrics import Metrics
 from tierfs.common.times import Clock, system_clock
+from tierfs.fs.adoption import Adoption
 from tierfs.fs.allocation import Allocator
 from tierfs.fs.attributes import Attributes, StatFs
 from tierfs.fs.cache_fill import CacheFill
@@ -23,6 +24,7 @@ from tierfs.fs.namespace import Namespace
 from tierfs.fs.ranges import Ranges
 from tierfs.fs.reclaim import Reclaimer
 from tierfs.fs.recovery import Recovery
+from tierfs.fs.shared import SharedObjects
 from tierfs.fs.sync import Syncer
 from tierfs.fs.tiers import Tiers
 from tierfs.fs.verification import Verifier
@@ -53,12 +55,14 @@ class FileSystem:
         self.dirty = DirtySet(index, tiers, locks, metrics)
         self.syncer = Syncer(index, tiers, self.dirty, metrics)
         self.reclaimer = Reclaimer(index, tiers, self.dirty, self.syncer.flush, metrics)
+        self.adoption = Adoption(index, tiers, self.dirty, self.allocator, clock)
         self.recovery = Recovery(index, tiers, self.dirty, self.reclaimer)
         self.names = Namespace(
             index, self.allocator, self.lookup_counts, self.reclaimer, self.dirty, clock
         )
+        self.shared = SharedObjects(index, tiers, metrics)
         self.migrator = Migrator(
-            index, tiers, self.allocator, self.syncer, self.reclaimer, clock, metrics
+            index, tiers, self.allocator, self.syncer, self.reclaimer, self.shared, clock, metrics
         )
         self.verifier = Verifier(index, tiers, self.dirty, clock, metrics)
         self.mirrors = Mirrors(
@@ -76,6 +80,7 @@ class FileSystem:
             self.syncer,
             self.mirrors,
             self.reclaimer,
+            self.shared,
             clock,
             metrics,
         )

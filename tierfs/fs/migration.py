@@ -28,7 +28,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
-from tierfs.common.errors import Damage, FsError, IndexFailed
+from tierfs.common.errors import ChangedOutside, Damage, FsError, IndexFailed
 from tierfs.common.metrics import Metrics
 from tierfs.common.times import Clock
 from tierfs.fs.allocation import Allocator
@@ -43,6 +43,7 @@ from tierfs.fs.migration_plan import (
     plan_place,
 )
 from tierfs.fs.reclaim import Reclaimer
+from tierfs.fs.shared import SharedObjects
 from tierfs.fs.sync import Syncer
 from tierfs.fs.tiers import NO_ROOM, Copy, Tiers, lengths_of
 from tierfs.metadata.checksums import Checksum
@@ -125,11 +126,13 @@ class Migrator:
         allocator: Allocator,
         syncer: Syncer,
         reclaimer: Reclaimer,
+        shared: SharedObjects,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
         self._index = index
         self._tiers = tiers
+        self._shared = shared
         self._allocator = allocator
         self._syncer = syncer
         self._dirty = syncer.dirty
@@ -158,6 +161,9 @@ class Migrator:
                 if prefix == inode.prefix:
                     return Migrated(ino, "nothing")
                 return self._place(inode, prefix, keep_mirror=keep_mirror, paced=paced)
+            except ChangedOutside as exc:
+                self._shared.note(exc)
+                raise
             except Damage:
                 self._damage.inc()
                 raise
@@ -195,6 +201,9 @@ class Migrator:
 
     def _place(self, inode: Inode, prefix: int, *, keep_mirror: bool, paced: Paced) -> Migrated:
         believed = inode
+        if inode.adopted:
+            keep_mirror = True  # it costs nothing, and is the only copy of what is behind the head
+            self._shared.check(inode)
         if prefix <= inode.prefix and inode.mirrored and not self._tiers.mirror_is_whole(inode):
             believed = inode._replace(mirrored=0)  # the mirror is needed, and is not there
         job = self._job(inode, believed, plan_place(believed, prefix, keep_mirror=keep_mirror))
@@ -210,6 +219,8 @@ class Migrator:
             try:
                 self._note([job])
                 self._copy(job, paced)
+                if inode.adopted:
+                    self._shared.check(inode)  # also what was a hole of it
                 self._step("copied")
                 if job.plan.mirrored > inode.mirrored:
                     self._tiers.flash.sync(inode.ino)

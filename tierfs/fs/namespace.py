@@ -335,6 +335,7 @@ class Namespace:
                 0,  # sparse
                 0,  # mirrored
                 now,  # btime
+                0,  # adopted
             )
         )
 

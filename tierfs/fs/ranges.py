@@ -21,7 +21,7 @@ from tierfs.fs.locks import InodeLocks, WouldBlock
 from tierfs.fs.tiers import COPY_CHUNK, NO_ROOM, Content, Tiers, lengths_of
 from tierfs.metadata.index import Index
 from tierfs.metadata.inodes import Inode
-from tierfs.storage.objects import ObjectLost, ObjectStore
+from tierfs.storage.objects import ObjectLost, ObjectShared, ObjectStore
 
 MIB: Final = 1024 * 1024
 
@@ -131,7 +131,8 @@ class Copied(Content):
         source = Extent(self._offset + extent.offset - self._to, extent.length)
         within = extent.end if store is self._tiers.flash else 0
         for piece in pieces(self._tiers, source, inode.prefix, extent.offset, within):
-            shared = self._share(inode.ino, piece, fd)
+            # Of an adopted file, others may change the object meanwhile: loading it finds out.
+            shared = 0 if inode.adopted else self._share(inode.ino, piece, fd)
             self._copy(inode, piece, fd, shared)
 
     def _share(self, ino: int, piece: Piece, fd: int) -> int:
@@ -159,7 +160,8 @@ class Copied(Content):
                 function = os.copy_file_range
                 return target.call("copy_file_range", function, source, fd, length, at, to)
 
-            copied = _below(piece.source, inode.ino, copy) if piece.source is target else 0
+            below = piece.source is target and not inode.adopted
+            copied = _below(piece.source, inode.ino, copy) if below else 0
             if not copied:
                 data = memoryview(self._load(inode, Extent(at, length)))
                 while copied < length:
@@ -247,7 +249,11 @@ class Ranges:
 
         try:
             if keep and kind is not Punched:
-                self._reserve(ino, Extent(offset, length), wait=wait)
+                try:
+                    self._reserve(ino, Extent(offset, length), wait=wait)
+                except ObjectShared:
+                    self._data.own(ino, wait=wait)
+                    self._reserve(ino, Extent(offset, length), wait=wait)
             self._data.change(ino, plan, wait=wait)
         except OSError as exc:
             if exc.errno == errno.EOPNOTSUPP:
@@ -259,6 +265,8 @@ class Ranges:
 
         What finds no room on flash, finds it on disk once it is written.
         """
+        if self._data.file(ino).adopted:
+            self._data.own(ino, wait=wait)
         inode = self._data.file(ino)
         start = max(extent.offset, inode.size)
         on_flash, on_disk = split(Extent(start, extent.end - start), inode.prefix)
@@ -326,6 +334,8 @@ class Ranges:
         except (FileNotFoundError, ObjectLost):
             raise Damage(inode.ino, f"its {store.name} object is missing") from None
         try:
+            if inode.adopted:
+                self._data.check_original(inode)
             length = store.call("stat", os.fstat, fd).st_size
             if length < extent.end:
                 where = f"ends at byte {length}, before byte {extent.end}"

@@ -135,6 +135,8 @@ class Reclaimer:
             self._index.pending_truncations.delete(*freed)
             self._index.pins_and_requests.forget(*freed)
             self._index.checksums.delete(*freed)
+            if adopted := [inode.ino for inode in inodes if inode.adopted]:
+                self._index.originals.forget(*adopted)
             self._index.inodes.delete(*freed)
         self._reclaimed.inc(len(freed))
 

@@ -16,7 +16,7 @@ from tierfs.common.metrics import Metrics
 from tierfs.common.osio import SYSTEM, Os
 from tierfs.fs.locks import WouldBlock
 from tierfs.metadata.inodes import Inode
-from tierfs.storage.objects import ObjectLost, ObjectStore
+from tierfs.storage.objects import ObjectLost, ObjectShared, ObjectStore
 from tierfs.storage.replaced import ReplacedObjects
 from tierfs.storage.write_buffer import Buffer
 
@@ -65,6 +65,8 @@ class Copy(NamedTuple):
     extent: Extent
     holds: int
     """Bytes that the target's object has already, by the lengths rule."""
+    checked: Callable[[Inode, Extent], bytes] | None = None
+    """Reads instead of ``load`` where the source is the object of an adopted file."""
 
     def chunks(self) -> Iterator[Extent]:
         """What is to be copied, in order, ``COPY_CHUNK`` bytes at most.
@@ -77,6 +79,8 @@ class Copy(NamedTuple):
 
     def load(self, chunk: Extent) -> bytes:
         """The bytes of a chunk, from the source."""
+        if self.checked is not None:
+            return self.checked(self.inode, chunk)
         return load(self.source, self.inode.ino, chunk)
 
     def parts(self, chunk: Extent) -> Iterator[Extent]:
@@ -87,19 +91,26 @@ class Copy(NamedTuple):
     def put(self, offset: int, data: bytes | memoryview) -> None:
         """Bytes of the source to the target."""
         ino = self.inode.ino
-        try:
-            self.target.write(ino, offset, data, holds=self.holds, then=self._then)
-        except ObjectLost as exc:
-            raise Damage(ino, str(exc)) from None
+        self._change(
+            lambda: self.target.write(ino, offset, data, holds=self.holds, then=self._then)
+        )
 
     def finish(self) -> None:
         """Give the target its length, where the copy ends with a hole."""
         ino, end = self.inode.ino, self.extent.end
         if self.inode.sparse and (self.target.length(ino) or 0) < end:
+            self._change(lambda: self.target.resize(ino, end, holds=self.holds, then=self._then))
+
+    def _change(self, change: Callable[[], None]) -> None:
+        """Change the target, as a file of its own if somebody gave it another name."""
+        try:
             try:
-                self.target.resize(ino, end, holds=self.holds, then=self._then)
-            except ObjectLost as exc:
-                raise Damage(ino, str(exc)) from None
+                change()
+            except ObjectShared:
+                self.target.separate(self.inode.ino)
+                change()
+        except ObjectLost as exc:
+            raise Damage(self.inode.ino, str(exc)) from None
 
     @property
     def _then(self) -> int:
@@ -200,6 +211,10 @@ class Tiers:
         self.disk = disk
         self.stores = flash, disk
         self._read = {store.name: metrics.read_bytes.labels(store.name) for store in (flash, disk)}
+        self.read_adopted: Callable[[Inode, Extent], bytes] = lambda inode, extent: load(
+            disk, inode.ino, extent
+        )
+        """Reads what of an adopted file is on disk, and checks that it is as it was."""
         self._written = [metrics.written_bytes.labels(store.name) for store in self.stores]
         self._moved = metrics.moved_bytes
 
@@ -296,7 +311,8 @@ class Tiers:
 
     def up(self, inode: Inode, extent: Extent) -> Copy:
         """The copying of an extent from disk to flash."""
-        return Copy(inode, self.disk, self.flash, extent, lengths_of(inode).flash)
+        checked = self.read_adopted if inode.adopted else None
+        return Copy(inode, self.disk, self.flash, extent, lengths_of(inode).flash, checked)
 
     def down(self, inode: Inode, extent: Extent) -> Copy:
         """The copying of an extent from flash to disk."""
@@ -315,12 +331,18 @@ class Tiers:
         return (self.disk.length(inode.ino) or 0) >= inode.size
 
     def trim(self, inode: Inode) -> None:
-        """Free what the objects hold beyond what the index says."""
+        """Free what the objects hold beyond what the index says.
+
+        Of an adopted file the one on disk is as long as its owner makes it.
+        """
         for store, length in zip((self.flash, self.disk), lengths_of(inode), strict=True):
             if length == 0:
                 store.remove(inode.ino)
-            else:
-                store.trim(inode.ino, length)
+            elif not (inode.adopted and store is self.disk):
+                try:
+                    store.trim(inode.ino, length)
+                except ObjectShared:
+                    store.separate(inode.ino, length)
 
     @contextmanager
     def removal(self) -> Iterator[Callable[[int], None]]:
@@ -351,6 +373,9 @@ class Tiers:
         )
 
     def _read_from(self, store: ObjectStore, inode: Inode, extent: Extent) -> bytes:
-        data = load(store, inode.ino, extent, keep=False)
+        if inode.adopted and store is self.disk:
+            data = self.read_adopted(inode, extent)
+        else:
+            data = load(store, inode.ino, extent, keep=False)
         self._read[store.name].inc(len(data))
         return data

@@ -48,7 +48,7 @@ Outcome = Literal[
 ]
 """As ``State`` of ``checksums.py``. ``healed``: a copy was wrong, and is right now; ``failed``: it
 could not be healed, and the log says why; ``changed``: somebody changes or migrates the file, or it
-is in the dirty set; ``gone``: it has no name any more, or is no file."""
+is in the dirty set; ``gone``: it has no name any more, is no file, or is an adopted one."""
 
 
 COUNTED: Final = (
@@ -136,6 +136,8 @@ class Verifier:
         except WouldBlock:
             raise _Changed from None
         if inode is None or inode.nlink == 0 or not stat.S_ISREG(inode.mode):
+            return None
+        if inode.adopted:  # others change it, and each read looks whether they did
             return None
         if self._dirty.get(ino) is not None:
             raise _Changed

@@ -254,6 +254,7 @@ class Volume:
             if self.read_only:
                 return
             try:
+                self.fs.adoption.settle()
                 self.fs.reclaimer.add_leftovers()
                 self.checkpoints.make()
                 self.index.keep_counts()
@@ -297,6 +298,7 @@ def open_volume(
         earlier=earlier,
     )
     try:
+        volume.fs.adoption.recover()
         if earlier:
             volume.fs.names.take_over(volume.index.inodes.orphans())
         orphans = volume.fs.recovery.run(kernel_knows=earlier is not None)

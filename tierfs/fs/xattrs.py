@@ -46,7 +46,7 @@ XATTR_CREATE = 1
 XATTR_REPLACE = 2
 
 VIRTUAL = b"tierfs."
-PIN, PINNED_BY, PREFIX, REQUESTED, MIRRORED, WAITS, CHECKSUM = (
+PIN, PINNED_BY, PREFIX, REQUESTED, MIRRORED, ADOPTED, WAITS, CHECKSUM = (
     name.encode()
     for name in (
         tierfs_xattrs.PIN,
@@ -54,6 +54,7 @@ PIN, PINNED_BY, PREFIX, REQUESTED, MIRRORED, WAITS, CHECKSUM = (
         tierfs_xattrs.PREFIX,
         tierfs_xattrs.REQUESTED,
         tierfs_xattrs.MIRRORED,
+        tierfs_xattrs.ADOPTED,
         tierfs_xattrs.WAITS,
         tierfs_xattrs.CHECKSUM,
     )
@@ -193,6 +194,7 @@ OF_FILES: Mapping[bytes, Callable[[Inode], bytes]] = {
     PREFIX: lambda inode: show_prefix(inode.prefix),
     b"tierfs.location": _location,
     MIRRORED: _is_on_disk,
+    ADOPTED: lambda inode: tierfs_xattrs.YES if inode.adopted else tierfs_xattrs.NO,
 }
 """What the row of a regular file says."""
 

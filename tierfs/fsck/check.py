@@ -29,7 +29,7 @@ from tierfs.metadata.index import SERIAL_BLOCK
 from tierfs.metadata.integrity import IntegrityCheck, Tier
 from tierfs.policy.volume_file import VolumeFile
 from tierfs.storage.markers import read_marker, rewrite_marker
-from tierfs.storage.objects import ObjectStore
+from tierfs.storage.objects import ObjectStore, object_path
 from tierfs.storage.replaced import replaced_lengths, to_put_back
 
 BY_STATE: Mapping[State, Kind] = {
@@ -40,6 +40,9 @@ BY_STATE: Mapping[State, Kind] = {
     "differs": kinds.MIRROR_DIFFERS,
 }
 """What it means that the bytes of a file are so."""
+
+LEFT_BY_ADOPT = frozenset({kinds.MISSING_OBJECT, kinds.UNOWNED_OBJECT})
+"""What a killed adoption leaves for the next mount: an original has the bytes."""
 
 KEPT = 1000
 """Findings that a report keeps; `Listener` gets all of them."""
@@ -197,6 +200,7 @@ class _Checker:
         self._settings = settings
         self._report = report
         self._listener = listener
+        self._adopting: list[range] = []
         self._put_back: set[int] = set()
         """Inodes of which the next mount puts an object back."""
         self._stores: dict[Tier, Path] = {
@@ -225,6 +229,7 @@ class _Checker:
         for tier, root in self._stores.items():
             objects = self._counted(walk(root, self._add_foreign))
             index.remember(tier, self._as_mounted(objects, root.parent, index))
+        self._adopting = index.adopting()
         self._check_generation(index)
         self._check_serials(index)
         self._check_counts(index)
@@ -233,7 +238,7 @@ class _Checker:
             path = paths.at(location)
             self.add(Finding(kinds.BAD_NAME, ino, f"name {location.name!r}", path))
         for case in cases(index):
-            self._check_case(case, paths, thorough=thorough)
+            self._check_case(case, index, paths, thorough=thorough)
 
     def _as_mounted(
         self, objects: Iterable[tuple[int, int]], tier: Path, index: IntegrityCheck
@@ -289,10 +294,18 @@ class _Checker:
             following = max(index.largest_serial() + 1, index.next_serial())
             self.add(Finding(kinds.GENERATION, 0, what, remedy=following + SERIAL_BLOCK))
 
-    def _check_case(self, case: Case, paths: Paths, *, thorough: bool) -> None:
+    def _check_case(
+        self, case: Case, index: IntegrityCheck, paths: Paths, *, thorough: bool
+    ) -> None:
         self._count(case)
         found = [*row_faults(case), *link_faults(case, paths), *object_faults(case)]
+        if case.inode and case.inode.adopted and case.inode.nlink and case.disk is not None:
+            found += self._original_faults(case, index)
+        if found and any(case.ino in each for each in self._adopting):
+            found = [fault for fault in found if fault.kind not in LEFT_BY_ADOPT]
         is_clean = not found and case.dirty is None and case.ino not in self._put_back
+        if case.inode and case.inode.adopted:
+            is_clean = False  # others change its object: that is no damage of a mirror
         if is_clean and self._data and case.known is not None and case.is_file:
             found += self._data_faults(case, case.known)
         elif is_clean and (thorough or self._data) and case.inode and case.inode.mirrored:
@@ -301,6 +314,21 @@ class _Checker:
             path = paths.of(case.ino, case.names)
             for kind, what, remedy in found:
                 self.add(Finding(kind, case.ino, what, path, remedy))
+
+    def _original_faults(self, case: Case, index: IntegrityCheck) -> Iterator[Fault]:
+        original = index.original(case.ino)
+        if original is None:  # the index was restored: the first read takes what is there
+            return
+        try:
+            status = os.lstat(self._stores["disk"] / object_path(case.ino))
+        except OSError as exc:
+            yield Fault(kinds.UNREADABLE, f"its disk object cannot be looked at: {exc.strerror}")
+            return
+        if not original.is_unchanged(status):
+            what = f"its original has {status.st_size} bytes, and had {original.size}"
+            if original.size == status.st_size:
+                what = "its original was modified"
+            yield Fault(kinds.CHANGED_OUTSIDE, what)
 
     def _mirror_faults(self, case: Case) -> Iterator[Fault]:
         if case.inode is None or not case.inode.nlink:

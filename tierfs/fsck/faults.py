@@ -52,6 +52,7 @@ class Case(NamedTuple):
     request: bool
     pending_truncation: bool
     checksum: Checksum | None
+    adopted: bool
     dirty: int | None
     """Of a dirty file: bytes that are synced."""
     flash: int | None
@@ -98,6 +99,7 @@ def cases(index: IntegrityCheck) -> Iterator[Case]:
         (index.listed("request"), False),
         (index.listed("cut"), False),
         (index.checksums(), None),
+        (index.listed("adopted"), False),
         (index.dirty(), None),
         (index.objects("flash"), None),
         (index.objects("disk"), None),
@@ -203,6 +205,7 @@ def row_faults(case: Case) -> Iterator[Fault]:
         "request": case.request,
         "cut": case.pending_truncation,
         "checksum": case.checksum is not None,
+        "adopted": case.adopted,
         "dirty": case.dirty is not None,
     }
     for table, number in stray.items():
@@ -247,6 +250,10 @@ def _placement_faults(inode: Inode, kind: int) -> Iterator[str]:
     may_be_mirrored = kind == stat.S_IFREG and (inode.prefix > 0 or not inode.size)
     if inode.mirrored not in FLAGS or (inode.mirrored and not may_be_mirrored):
         yield f"mirrored {inode.mirrored}, prefix {inode.prefix}"
+    # The original is the whole file: with a head on flash, it is the mirror.
+    may_be_adopted = kind == stat.S_IFREG and (inode.prefix == 0 or inode.mirrored)
+    if inode.adopted not in FLAGS or (inode.adopted and not may_be_adopted):
+        yield f"adopted {inode.adopted}, prefix {inode.prefix}, mirrored {inode.mirrored}"
 
 
 # ------------------------------------------------------------------ names and link counts
@@ -338,6 +345,8 @@ def object_faults(case: Case) -> Iterator[Fault]:
                 what = f"a {tier} object of {length} bytes"
                 yield Fault(kinds.UNOWNED_OBJECT, what, int(nobodys))
     elif inode.nlink and min(inode.size, inode.prefix) >= 0:
+        if inode.adopted and case.disk is not None:  # its length is its owner's affair
+            case = case._replace(disk=inode.size)
         if case.dirty is not None:
             # The next mount takes its size from its objects; less than what was synced is a loss.
             inode = inode._replace(size=min(case.dirty, inode.size), mirrored=0)

@@ -41,6 +41,12 @@ WRONG_BYTES = Kind(
     "bytes of the file differ from their checksum, and no copy has them right",
     RESTORE,
 )
+CHANGED_OUTSIDE = Kind(
+    "changed-outside",
+    "loss",
+    "its owner changed the original of an adopted file: what of it is not on flash gives EIO",
+    "mount the volume, and take what the original is now with `tierfs adopt --refresh`",
+)
 UNREADABLE = Kind(
     "unreadable",
     "loss",
@@ -168,6 +174,7 @@ KINDS = (
     MISSING_OBJECT,
     SHORT_OBJECT,
     WRONG_BYTES,
+    CHANGED_OUTSIDE,
     UNREADABLE,
     INDEX,
     SCHEMA,

@@ -18,7 +18,7 @@ _NAMES: Final = {INODE: "inode", DENTRY: "name", XATTR: "xattr", PIN: "pin"}
 COLUMNS: Final = (
     *("serial", "kind", "ino", "parent", "name", "value", "number", "flag", "size", "mode", "uid"),
     *("gid", "nlink", "rdev", "atime", "mtime", "ctime", "prefix", "version", "sparse"),
-    *("mirrored", "btime"),
+    *("mirrored", "btime", "adopted"),
 )
 """Of the table, in its order."""
 

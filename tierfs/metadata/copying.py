@@ -34,7 +34,10 @@ _PAUSE_S: Final = 0.01
 _BIG: Final = {"inode": "ino", "entry": "parent, name", "xattr": "ino, name"}
 """The tables that are copied by ranges, with their keys."""
 
-_SMALL: Final = ("volume", "generation", "pin", "request", "cut", "dirty", "feed_state")
+_SMALL: Final = (
+    *("volume", "generation", "pin", "request", "cut", "dirty", "feed_state"),
+    *("adopted", "adopting"),
+)
 """Those that are copied whole. Checksums are in no copy: of a file that was changed after the last
 change that is known, they would call right bytes wrong."""
 

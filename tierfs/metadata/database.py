@@ -10,7 +10,7 @@ import logging
 import sqlite3
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from threading import get_ident
@@ -190,6 +190,16 @@ class Database:
         """Delete the rows of many inodes from a table that mostly is empty; in a transaction."""
         if self.row_within(f"SELECT 1 FROM {table} LIMIT 1") is not None:  # noqa: S608 - our own
             self.execute_for(f"DELETE FROM {table} WHERE ino = ?", inos)  # noqa: S608
+
+    def execute_many(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
+        """Run a statement inside a transaction, once for each row of arguments."""
+        cursor = self._begin_statement(statement)
+        try:
+            cursor.executemany(statement, rows)
+        except SQLITE_ERRORS as exc:
+            raise self._failure(exc) from exc
+        finally:
+            self._executing = 0
 
     def _begin_statement(self, statement: str) -> sqlite3.Cursor:
         """A cursor for one statement, which no other thread is using.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from tierfs.common.errors import FsError
@@ -36,6 +36,8 @@ LAST_PAGE = 512
 """Dentries fetched at a time, more and more: a listing of any directory needs that much memory."""
 
 
+_INSERT = "INSERT INTO entry (parent, name, ino, cookie) VALUES (?, ?, ?, ?)"
+_BETWEEN = "SELECT parent, name, ino FROM entry WHERE ino >= ? AND ino < ?"
 _NAME = "SELECT name FROM entry WHERE parent = ? AND ino = ? LIMIT 1"
 _FIRST_NAME = "SELECT name FROM entry WHERE parent = ? AND ino = ? AND cookie = ?"
 
@@ -109,6 +111,19 @@ class Dentries:
         if not added:
             raise FsError(errno.EEXIST)
         self._note(parent, name, ino)
+
+    def insert_all(self, parent: int, names: Sequence[tuple[bytes, int, int]]) -> None:
+        """Add many dentries whose names are free: name, inode number and cookie of each."""
+        self._database.execute_many(_INSERT, [(parent, *each) for each in names])
+        for name, ino, _ in names:
+            self._updater.dentries[parent, name] = ino
+
+    def between(self, first: int, end: int) -> list[tuple[int, bytes, int]]:
+        """Directory, name and inode number of every name of these inodes; reads every dentry."""
+        return [
+            (parent, bytes(name), ino)
+            for parent, name, ino in self._database.rows(_BETWEEN, first, end)
+        ]
 
     def point(self, parent: int, name: bytes, ino: int) -> None:
         """Make a dentry refer to another inode; it keeps its place in the listing."""

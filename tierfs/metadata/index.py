@@ -13,6 +13,7 @@ from tierfs.common.beneath import make_private, open_file
 from tierfs.common.errors import IndexFailed, VolumeRefused
 from tierfs.common.metrics import Metrics
 from tierfs.common.osio import Os
+from tierfs.metadata.adopted import Originals
 from tierfs.metadata.answered import AnsweredRequests
 from tierfs.metadata.cache_updater import CacheUpdater, MetadataCache
 from tierfs.metadata.checksums import Checksums
@@ -162,6 +163,7 @@ class Index:
             self.answered = AnsweredRequests(self._database)
             self.feed = Feed(self._database)
             self.checksums = Checksums(self._database)
+            self.originals = Originals(self._database, self.inodes)
         except BaseException:
             self._database.close()
             raise

@@ -162,6 +162,13 @@ class InodeTable:
         self.remember(inode)
         self._updater.made(inode)
 
+    def insert_all(self, inodes: Sequence[Inode]) -> None:
+        """Add many rows, of which the cache keeps none; inside a transaction."""
+        self._database.execute_many(_INSERT, map(row_of, inodes))
+        for inode in inodes:
+            self._pending_counts.append((inode, 1))
+            self._updater.made(inode)
+
     def update(self, inode: Inode) -> None:
         """Write back a changed row; inside a transaction."""
         self._uncount(inode.ino)

@@ -36,6 +36,7 @@ class Inode(NamedTuple):
     mirrored: int
     btime: int = 0
     """0: not known."""
+    adopted: int = 0
 
 
 class Columns(TypedDict, total=False):
@@ -54,6 +55,7 @@ class Columns(TypedDict, total=False):
     parent: int
     sparse: int
     mirrored: int
+    adopted: int
 
 
 _pack = struct.Struct(f"={len(Inode._fields) - 1}q").pack

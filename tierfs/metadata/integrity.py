@@ -18,6 +18,8 @@ from typing import Any, Literal, NamedTuple
 from tierfs.common.errors import VolumeRefused
 from tierfs.common.metrics import Metrics
 from tierfs.common.osio import SYSTEM
+from tierfs.metadata.adopted import COLUMNS as ADOPTED
+from tierfs.metadata.adopted import Original
 from tierfs.metadata.checksums import Checksum
 from tierfs.metadata.database import Database
 from tierfs.metadata.feed import NEW_GENERATION
@@ -221,7 +223,18 @@ class IntegrityCheck:
         """How many extended attributes each inode has, if any."""
         yield from self._rows("SELECT ino, count(*) FROM xattr GROUP BY ino ORDER BY ino")
 
-    def listed(self, table: Literal["pin", "request", "cut"]) -> Iterator[tuple[int, bool]]:
+    def original(self, ino: int) -> Original | None:
+        """The original of an adopted file."""
+        row = next(self._rows(f"SELECT {ADOPTED} FROM adopted WHERE ino = ?", ino), None)  # noqa: S608
+        return None if row is None else Original._make(row)
+
+    def adopting(self) -> list[range]:
+        """Inodes whose objects were just being made of originals: the next mount sees to them."""
+        return [range(first, end) for first, end in self._rows("SELECT first, end FROM adopting")]
+
+    def listed(
+        self, table: Literal["pin", "request", "cut", "adopted"]
+    ) -> Iterator[tuple[int, bool]]:
         """The inodes in a table that has one row for each."""
         yield from self._rows(f"SELECT ino, 1 FROM {table} ORDER BY ino")  # noqa: S608
 
@@ -349,7 +362,7 @@ class Repair:
 
     def delete_rows(self, ino: int) -> None:
         """Remove the rows of other tables of an inode that is not there."""
-        for table in ("xattr", "pin", "request", "cut", "dirty", "checksum"):
+        for table in ("xattr", "pin", "request", "cut", "dirty", "checksum", "adopted"):
             self._run(f"DELETE FROM {table} WHERE ino = ?", ino)  # noqa: S608 - names of our own
 
     def recount(self) -> None:

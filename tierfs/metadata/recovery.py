@@ -14,10 +14,12 @@ from tierfs.metadata.database import Database
 IN_SET = """
 SELECT ino, size, error, exact FROM dirty UNION ALL
 SELECT ino, 0, 0, 1 FROM inode
-WHERE ino >= (SELECT dirty_from FROM volume) AND mode & 0xF000 = 0x8000
+WHERE ino >= (SELECT dirty_from FROM volume) AND mode & 0xF000 = 0x8000 AND NOT adopted
 AND ino NOT IN (SELECT ino FROM dirty) ORDER BY ino
 """
-"""The whole set, in the order of the inode numbers; a new file is in it without a row."""
+"""The whole set, in the order of the inode numbers; a new file is in it without a row.
+
+An adopted one never is: others change its object, whose length says nothing."""
 
 
 class Generations(NamedTuple):
@@ -42,10 +44,10 @@ class DirtyRow(NamedTuple):
 class DirtyRows:
     """By inode number; those that change something are called inside a transaction.
 
-    A regular file with a number from ``first`` on is in the set without a row, as if it had one
-    with size 0 that is exact. Any other has a row, committed no later than the first change of size
-    that it covers. So whatever part of SQLite's log survives a power cut, a file with a size that
-    may not be durable is in the set.
+    A regular file with a number from ``first`` on, which is not adopted, is in the set without a
+    row, as if it had one with size 0 that is exact. Any other has a row, committed no later than
+    the first change of size that it covers. So whatever part of SQLite's log survives a power cut,
+    a file with a size that may not be durable is in the set.
     """
 
     def __init__(self, database: Database) -> None:

@@ -109,7 +109,7 @@ class RestoredIndex:
         with translating(self.path):
             self._connection.execute(
                 "INSERT INTO inode "
-                "VALUES (?, ?, ?, ?, 2, 4096, 0, ?, ?, ?, 0, 0, ?, NULL, 0, 0, ?)",
+                "VALUES (?, ?, ?, ?, 2, 4096, 0, ?, ?, ?, 0, 0, ?, NULL, 0, 0, ?, 0)",
                 (ROOT, stat.S_IFDIR | 0o755, uid, gid, now, now, now, ROOT, now),
             )
 

@@ -295,7 +295,9 @@ CREATE TABLE feed (
     -- see ``inode.mirrored``
     mirrored INTEGER,
     -- see ``inode.btime``
-    btime INTEGER
+    btime INTEGER,
+    -- see ``inode.adopted``
+    adopted INTEGER
 ) STRICT;
 """
 """The table alone, for a copy of the feed."""
@@ -369,6 +371,39 @@ CREATE TABLE scrub (
 INSERT INTO scrub VALUES (1, 0, 0, 0, 0, 0, 0, 0, 0, 0);
 """
 
+_ADOPTED = """
+-- 1: the disk object is the whole file and may have names outside of the volume, whose owner
+-- changes it as before: tierfs does not, and compares it with the row of adopted; else 0
+ALTER TABLE inode ADD COLUMN adopted INTEGER NOT NULL DEFAULT 0;
+
+-- One row an adopted file: its original as it was when it was adopted, or looked at last.
+CREATE TABLE adopted (
+    -- inode number
+    ino INTEGER PRIMARY KEY,
+    -- inode number of the original in the filesystem of the disk tier; beyond 2^63 less 2^64
+    original INTEGER NOT NULL,
+    -- bytes that it has
+    size INTEGER NOT NULL,
+    -- last modification and change, as inode.mtime counts
+    mtime INTEGER NOT NULL,
+    -- see mtime
+    ctime INTEGER NOT NULL
+) STRICT;
+
+-- A further name of a file that is adopted already is found by it.
+CREATE INDEX adopted_original ON adopted (original);
+
+-- Ranges of inode numbers whose disk objects are just being made of originals. After a crash an
+-- inode without its object is forgotten, and an object without an inode removed: the original has
+-- the bytes.
+CREATE TABLE adopting (
+    -- first inode number of the range
+    first INTEGER PRIMARY KEY,
+    -- the number behind its last
+    end INTEGER NOT NULL
+) STRICT;
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _INITIAL,
     _DIRTY,
@@ -381,6 +416,7 @@ MIGRATIONS: tuple[str, ...] = (
     _ANSWERED,
     _FEEDS,
     _CHECKSUMS,
+    _ADOPTED,
 )
 """Migration N leads from ``user_version`` N to N + 1."""
 

@@ -54,10 +54,27 @@ class Counters(NamedTuple):
     """Names that readdirplus prefetch gave to the kernel."""
 
 Row: TypeAlias = tuple[
-    int, int, int, int, int, int, int, int, int, int, int, int, int, bytes | None, int, int, int
+    int,
+    int,
+    int,
+    int,
+    int,
+    int,
+    int,
+    int,
+    int,
+    int,
+    int,
+    int,
+    int,
+    bytes | None,
+    int,
+    int,
+    int,
+    int,
 ]
 """``tierfs.metadata.inodes.Inode``: ino, mode, uid, gid, nlink, size, rdev, atime, mtime, ctime,
-prefix, version, parent, target, sparse, mirrored, btime. A subclass of tuple will do."""
+prefix, version, parent, target, sparse, mirrored, btime, adopted. A subclass of tuple will do."""
 
 class Router:
     """See the module. ``memory`` bounds the metadata cache in bytes; beyond it entries are evicted.
@@ -215,6 +232,12 @@ class Router:
 
     def write_back(self, ino: int, offset: int, length: int, /) -> None:
         """Have the kernel write its dirty pages of a range of bytes; waits for that."""
+
+    def invalidate_name(self, parent: int, name: bytes, /) -> None:
+        """Have the kernel forget what a name is, or that there is none.
+
+        It may wait for a request in the directory: not for a thread that serves requests.
+        """
 
     def put_statfs(
         self, fields: tuple[int, int, int, int, int, int, int, int], valid_s: float

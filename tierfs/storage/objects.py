@@ -19,7 +19,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import NamedTuple, ParamSpec, Self, TypeVar
 
 from tierfs.common.beneath import (
     DIRECTORY,
@@ -33,7 +33,7 @@ from tierfs.common.beneath import (
 )
 from tierfs.common.extents import SECTOR, whole_blocks
 from tierfs.common.osio import Os
-from tierfs.common.ranges import data_ranges
+from tierfs.common.ranges import NO_CLONE, clone_range, copy_data, data_ranges
 from tierfs.common.sync import GroupSync, is_in_memory, sync_data, sync_file, sync_filesystem
 from tierfs.storage.write_buffer import IN_MEMORY, Buffer, PipedBuffer
 
@@ -47,6 +47,8 @@ LOST_AND_FOUND = "lost+found"
 
 FILES_PER_DIRECTORY_BITS = 10
 OBJECT_MODE = 0o600
+COPY = ".copy"
+"""Behind the number of an object, the name of a copy that is about to take its place."""
 DIRECTORY_MODE = 0o700
 
 KEPT_DIRECTORIES = 4
@@ -65,6 +67,10 @@ class Space(NamedTuple):
     files: int
     files_free: int
     read_only: bool = False
+
+
+class ObjectShared(OSError):
+    """An object has a name outside of the store, and is not changed: ``ObjectStore.separate``."""
 
 
 class ObjectLost(OSError):
@@ -131,17 +137,29 @@ def _rmdir(path: str, root: int) -> None:
         os.rmdir(name, dir_fd=above)
 
 
+def _copy_whole(source: int, target: int, length: int) -> None:
+    """Make an empty file the first ``length`` bytes of another, by shared blocks if possible."""
+    try:
+        clone_range(target, 0, 0, source, 0)
+    except OSError as exc:
+        if exc.errno not in NO_CLONE:
+            raise
+        copy_data(source, target, length)
+    os.ftruncate(target, length)
+
+
 class _Open:
     """An open descriptor, for a block; a generator would cost a microsecond more each time.
 
-    ``length`` of a file when it was opened, in bytes.
+    ``length`` of a file when it was opened, in bytes, and how many names it had.
     """
 
-    __slots__ = ("fd", "length")
+    __slots__ = ("fd", "length", "links")
 
-    def __init__(self, fd: int, length: int = 0) -> None:
+    def __init__(self, fd: int, length: int = 0, links: int = 1) -> None:
         self.fd = fd
         self.length = length
+        self.links = links
 
     def __enter__(self) -> int:
         return self.fd
@@ -173,7 +191,11 @@ class _Calls:
         self.fdatasync = labelled("fdatasync", sync_data)
         self.fsync_directory = labelled("fsync_directory", sync_file)
         self.unlink = labelled("unlink", os.unlink)
+        self.link = labelled("link", os.link)
+        self.rename = labelled("rename", os.rename)
+        self.copy = labelled("copy", _copy_whole)
         self.stat = labelled("stat", stat_beneath)
+        self.lstat = labelled("lstat", os.lstat)
         self.fstat = labelled("stat", os.fstat)
         self.pieces = labelled("lseek", _pieces)
         self.mkdir = labelled("mkdir", mkdir_beneath)
@@ -220,11 +242,64 @@ class Removal:
             os.close(above)
 
 
+class Arrival:
+    """Makes objects of files elsewhere; those of neighbours are in one directory, opened once."""
+
+    def __init__(self, store: ObjectStore, calls: _Calls) -> None:
+        self._store = store
+        self._calls = calls
+        self._group = self._above = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._leave()
+
+    def link(self, ino: int, directory: int, name: bytes) -> os.stat_result:
+        """Give a file in an open directory the name of an object; returns what it is then.
+
+        Raises:
+            OSError: EXDEV, it is on another filesystem; EMLINK, it has too many names.
+        """
+        above = self._enter(ino)
+        target = str(ino).encode()
+        self._calls.link(
+            name, target, src_dir_fd=directory, dst_dir_fd=above, follow_symlinks=False
+        )
+        return self._calls.lstat(target, dir_fd=above)
+
+    def copy(self, ino: int, source: int, length: int) -> None:
+        """Make an object of the first bytes of an open file, by shared blocks if possible."""
+        above = self._enter(ino)
+        flags = os.O_RDWR | os.O_TMPFILE
+        with _Open(open_beneath(directory_path(ino), flags, dir_fd=self._store.directory)) as copy:
+            os.fchmod(copy, OBJECT_MODE)
+            self._calls.copy(source, copy, length)
+            named = f"/proc/self/fd/{copy}"
+            self._calls.link(named, str(ino), dst_dir_fd=above, follow_symlinks=True)
+
+    def _enter(self, ino: int) -> int:
+        if ino >> FILES_PER_DIRECTORY_BITS != self._group:
+            self._leave()
+            self._above = self._store.made_directory_of(ino)
+            self._group = ino >> FILES_PER_DIRECTORY_BITS
+        return self._above
+
+    def _leave(self) -> None:
+        above, self._group, self._above = self._above, -1, -1
+        if above >= 0:
+            os.close(above)
+
+
 class ObjectStore:
     """Objects under ``root``; offsets and lengths in bytes. Thread-safe.
 
+    An object that has another name, outside of the store, is never changed.
+
     Raises from every method:
         OSError: the call on the backing directory failed.
+        ObjectShared: it would change an object that has another name.
     """
 
     def __init__(self, name: str, root: Path, os_: Os, directory: int | None = None) -> None:
@@ -320,6 +395,8 @@ class ObjectStore:
         with suppress(FileNotFoundError), self._open(object_path(ino), os.O_WRONLY) as fd:
             status = self._calls.fstat(fd)
             if status.st_size > length:
+                if status.st_nlink > 1:
+                    raise self._shared()
                 self._calls.ftruncate(fd, length)
                 self._calls.utime(fd, ns=(status.st_atime_ns, status.st_mtime_ns))
 
@@ -334,16 +411,19 @@ class ObjectStore:
         """
         if holds:
             found = self._existing(ino, holds)
-            opened = found.fd, found.length
+            fd, length, links = found.fd, found.length, found.links
         elif not fresh:
-            opened = self._create(ino, os.O_CREAT)
+            fd, length, links = self._create(ino, os.O_CREAT)
         else:
             try:
-                opened = self._create(ino, os.O_CREAT | os.O_EXCL)
+                fd, length, links = self._create(ino, os.O_CREAT | os.O_EXCL)
             except FileExistsError:
                 self._set_aside(ino)
-                opened = self._create(ino, os.O_CREAT | os.O_EXCL)
-        return opened
+                fd, length, links = self._create(ino, os.O_CREAT | os.O_EXCL)
+        if links > 1:
+            os.close(fd)
+            raise self._shared()
+        return fd, length
 
     def write_by(self, fd: int, offset: int, data: Buffer) -> None:
         """Write all of ``data`` by a descriptor of an object, open for reading as well."""
@@ -387,10 +467,47 @@ class ObjectStore:
             ObjectLost: it does not hold them any more, or was removed.
         """
         status = self._calls.fstat(fd)
-        if not status.st_nlink:
+        if status.st_nlink != 1:
+            if status.st_nlink:
+                raise self._shared()
             raise ObjectLost(f"its {self.name} object is missing")
         if status.st_size < holds:
             raise self._short(status.st_size, holds)
+
+    def separate(self, ino: int, length: int | None = None) -> bool:
+        """Copy-up: let an object that has other names be a file of its own, durably.
+
+        It has the first ``length`` bytes of what it was, or all, and the same mtime. A crash leaves
+        the one or the other. What becomes of other names is not asked: who reads the object before
+        and after sees whether it changed meanwhile.
+
+        Returns whether it had other names; else nothing is done.
+
+        Raises:
+            FileNotFoundError: no object.
+        """
+        with self._open(object_path(ino), os.O_RDONLY) as source, self.directory_of(ino) as above:
+            status = self._calls.fstat(source)
+            if status.st_nlink == 1:
+                return False
+            wanted = status.st_size if length is None else min(length, status.st_size)
+            beside = f"{ino}{COPY}"
+            with suppress(FileNotFoundError):  # of a crash between the last two steps
+                self._calls.unlink(beside, dir_fd=above)
+            flags = os.O_RDWR | os.O_TMPFILE
+            with _Open(open_beneath(directory_path(ino), flags, dir_fd=self._directory)) as copy:
+                os.fchmod(copy, OBJECT_MODE)
+                self._calls.copy(source, copy, wanted)
+                self._calls.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
+                self._calls.fdatasync(copy)
+                named = f"/proc/self/fd/{copy}"
+                self._calls.link(named, beside, dst_dir_fd=above, follow_symlinks=True)
+            self._calls.rename(beside, str(ino), src_dir_fd=above, dst_dir_fd=above)
+        self.sync_name(ino)
+        return True
+
+    def _shared(self) -> ObjectShared:
+        return ObjectShared(f"its {self.name} object has another name, and is not changed")
 
     def _short(self, length: int, holds: int) -> ObjectLost:
         return ObjectLost(f"its {self.name} object ends at byte {length}, before byte {holds}")
@@ -444,6 +561,23 @@ class ObjectStore:
         """A block with a ``remove`` for many, which do not change meanwhile."""
         return Removal(self._calls, self._directory)
 
+    def arrival(self) -> Arrival:
+        """A block in which objects are made of files elsewhere."""
+        return Arrival(self, self._calls)
+
+    def made_directory_of(self, ino: int) -> int:
+        """A descriptor (O_PATH) of the directory that an object is in, which is made if need be."""
+        try:
+            return self.directory_of(ino).fd
+        except FileNotFoundError:
+            self._make_directories(object_path(ino))
+            return self.directory_of(ino).fd
+
+    def links(self, ino: int) -> int:
+        """How many names the object has; no object: 0."""
+        found = self._stat(ino)
+        return 0 if found is None else found.st_nlink
+
     def length(self, ino: int) -> int | None:
         """The object's length, or None when there is no object, or something else."""
         found = self._stat(ino)
@@ -481,7 +615,7 @@ class ObjectStore:
             self._calls.fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def set_aside(self, ino: int) -> Path:
-        """Move an object with wrong bytes to lost+found; returns where it is then.
+        """Move an object that is no file's, or wrong, to lost+found; returns where it is then.
 
         Raises:
             FileNotFoundError: there is no object.
@@ -650,8 +784,8 @@ class ObjectStore:
             raise self._short(opened.length, holds)
         return opened
 
-    def _create(self, ino: int, flags: int) -> tuple[int, int]:
-        """Open to write, and its length; nearly always the directory is there."""
+    def _create(self, ino: int, flags: int) -> tuple[int, int, int]:
+        """Open to write, with its length and links; nearly always the directory is there."""
         path, flags = object_path(ino), os.O_RDWR | flags
         try:
             return self._calls.open(path, flags, OBJECT_MODE, dir_fd=self._directory)
@@ -660,7 +794,7 @@ class ObjectStore:
         except NotAFile:
             pass
         opened = self._open(path, flags)
-        return opened.fd, opened.length
+        return opened.fd, opened.length, opened.links
 
     def _make_directories(self, path: str) -> None:
         """Make ``ab`` and ``ab/cd`` durably, once for 1,024 files: ``sync`` needs only the last."""

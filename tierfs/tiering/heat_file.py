@@ -97,7 +97,7 @@ class HeatFile:
 
     def _read(self, most: int) -> bytes:
         with self._directory() as directory:
-            descriptor, length = open_sized(self.path.name, os.O_RDONLY, dir_fd=directory)
+            descriptor, length, _ = open_sized(self.path.name, os.O_RDONLY, dir_fd=directory)
         with os.fdopen(descriptor, "rb") as file:
             if length > most:
                 raise BadSnapshot(f"a heat snapshot of {length} bytes is too large for this table")

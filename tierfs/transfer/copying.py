@@ -16,23 +16,13 @@ from typing import Final, NamedTuple
 import xattr
 
 from tierfs.common.beneath import open_file
-from tierfs.common.ranges import clone_range, data_ranges
-from tierfs.common.tierfs_xattrs import MIRRORED, PREFIX, YES
+from tierfs.common.ranges import NO_CLONE, clone_range, copy_data
+from tierfs.common.tierfs_xattrs import ADOPTED, MIRRORED, NO, PREFIX, YES
 from tierfs.storage.objects import object_path
 
-AT_ONCE: Final = 64 * 1024 * 1024
-"""Bytes of a copy_file_range(2)."""
-BUFFER: Final = 1024 * 1024
 TRIES: Final = 3
 """Copies of a file that changes meanwhile."""
 
-NOT_IN_THE_KERNEL: Final = frozenset(
-    {errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.ETXTBSY}
-)
-"""Errors of copy_file_range(2) after which read and write may still do it."""
-NO_CLONE: Final = frozenset(
-    {errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS, errno.EPERM}
-)
 MEANINGLESS: Final = ("security.selinux",)
 """Attributes that the target's own rules give a file."""
 NOT_TAKEN: Final = frozenset(
@@ -99,7 +89,7 @@ class DiskObjects:
             OSError: the target takes nothing more, or a device failed.
         """
         before = self._where(fd)
-        if not size or before[0] != YES:
+        if not size or before[0] != YES or before[2] != NO:  # the owner may change an original
             return False
         os.fdatasync(fd)  # what was stored to a mapping is in no object before
         try:
@@ -117,11 +107,11 @@ class DiskObjects:
         return os.fstat(out).st_size >= size and self._where(fd) == before
 
     @staticmethod
-    def _where(fd: int) -> tuple[bytes, bytes]:
+    def _where(fd: int) -> tuple[bytes, bytes, bytes]:
         try:
-            return os.getxattr(fd, MIRRORED), os.getxattr(fd, PREFIX)
+            return os.getxattr(fd, MIRRORED), os.getxattr(fd, PREFIX), os.getxattr(fd, ADOPTED)
         except OSError:
-            return b"", b""
+            return b"", b"", b""
 
 
 def copy_file(source: Place, target: Place, objects: DiskObjects | None) -> Copied:
@@ -143,7 +133,7 @@ def copy_file(source: Place, target: Place, objects: DiskObjects | None) -> Copi
                 shared = objects is not None and objects.share(fd, out, before.st_size)
                 if not shared:
                     os.ftruncate(out, 0)
-                written = before.st_size if shared else _copy_bytes(fd, out, before.st_size)
+                written = before.st_size if shared else copy_data(fd, out, before.st_size)
                 os.ftruncate(out, before.st_size)
                 lost = copy_attributes(fd, out, before)
                 if _same(before, os.fstat(fd)):
@@ -161,31 +151,6 @@ def _same(before: os.stat_result, after: os.stat_result) -> bool:
         after.st_mtime_ns,
         after.st_ctime_ns,
     )
-
-
-def _copy_bytes(fd: int, out: int, size: int) -> int:
-    """Copy what is no hole; returns how many bytes that is."""
-    written = 0
-    for start, end in data_ranges(fd, 0, size):
-        at = start
-        while at < end and (done := _copy_some(fd, out, at, min(AT_ONCE, end - at))):
-            at += done
-        written += at - start
-    return written
-
-
-def _copy_some(fd: int, out: int, offset: int, length: int) -> int:
-    """Copy up to ``length`` bytes; 0: the file ends here."""
-    try:
-        return os.copy_file_range(fd, out, length, offset, offset)
-    except OSError as error:
-        if error.errno not in NOT_IN_THE_KERNEL:
-            raise
-    data = os.pread(fd, min(length, BUFFER), offset)
-    done = 0
-    while done < len(data):
-        done += os.pwrite(out, memoryview(data)[done:], offset + done)
-    return done
 
 
 def copy_other(source: Place, target: Place, status: os.stat_result) -> tuple[str, ...]:

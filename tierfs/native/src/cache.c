@@ -310,7 +310,7 @@ cache_result tfs_cache_placement(cache *c, uint64_t ino, placement *out) {
     bool known = each && S_ISREG(each->row.mode);
     if (known) {
         tfs_touch(each);
-        *out = (placement){each->row.size, each->row.prefix, each->row.version};
+        *out = (placement){each->row.size, each->row.prefix, each->row.version, each->row.adopted};
     }
     pthread_mutex_unlock(&c->lock);
     return known ? HIT : MISS;

@@ -18,6 +18,7 @@ typedef struct cache cache;
 /* Where the bytes of a file are. */
 typedef struct {
     uint64_t size, prefix, version;
+    bool adopted; /* as in attributes */
 } placement;
 
 /* NEGATIVE: there is no such name, or no such extended attribute. */

@@ -1,6 +1,7 @@
 #include "coherence.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 
 uint64_t tfs_changed_inode(const request *q) {
@@ -94,6 +95,17 @@ bool tfs_is_known(router *r, uint64_t ino) {
 
 void tfs_invalidate_attributes(router *r, uint64_t ino) {
     tfs_is_known(r, ino);
+}
+
+void tfs_invalidate_name(router *r, uint64_t parent, const char *name, size_t length) {
+    struct {
+        struct fuse_notify_inval_entry_out entry;
+        char name[NAME_MAX + 1];
+    } message = {.entry = {.parent = parent, .namelen = (uint32_t)length}};
+    if (length > NAME_MAX)
+        return;
+    memcpy(message.name, name, length);
+    tfs_device_notify_and_wait(&r->device, FUSE_NOTIFY_INVAL_ENTRY, &message, sizeof message.entry + length + 1);
 }
 
 void tfs_write_back(router *r, uint64_t ino, uint64_t offset, uint64_t length) {

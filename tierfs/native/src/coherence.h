@@ -50,6 +50,8 @@ void tfs_note_python_reply(router *r, const request *q);
 void tfs_invalidate_attributes(router *r, uint64_t ino);
 /* The same, and whether the kernel knows the inode. It waits for the end of one that is being evicted. */
 bool tfs_is_known(router *r, uint64_t ino);
+/* The kernel looks a name up again; may wait for a request in its directory. */
+void tfs_invalidate_name(router *r, uint64_t parent, const char *name, size_t length);
 /* Has the kernel write its dirty pages of a range, and invalidates the range; waits for the WRITEs. */
 void tfs_write_back(router *r, uint64_t ino, uint64_t offset, uint64_t length);
 

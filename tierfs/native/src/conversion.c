@@ -8,7 +8,7 @@
 #include "xattrs.h"
 
 enum {
-    ROW_FIELDS = 17,
+    ROW_FIELDS = 18,
     MOST_PAGE_ROWS = 1 << 16, /* rows of a listing_page */
 };
 
@@ -63,6 +63,7 @@ bool tfs_parse_row(PyObject *row, attributes *out) {
         .version = field(row, 11, &ok),
         .sparse = field(row, 14, &ok) != 0,
         .btime = time_field(row, 16, &ok),
+        .adopted = field(row, 17, &ok) != 0,
     };
     return ok && tfs_check_ino(out->ino);
 }

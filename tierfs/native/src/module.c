@@ -303,6 +303,18 @@ static PyObject *router_write_back(PyObject *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
+static PyObject *router_invalidate_name(PyObject *self, PyObject *args) {
+    unsigned long long parent;
+    const char *name;
+    Py_ssize_t length;
+    if (!PyArg_ParseTuple(args, "Ky#", &parent, &name, &length))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    tfs_invalidate_name(router_of(self), parent, name, (size_t)length);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
 static PyObject *router_put_statfs(PyObject *self, PyObject *args) {
     router *r = router_of(self);
     cached_statfs made = {0};
@@ -381,6 +393,7 @@ static PyMethodDef router_methods[] = {
     {"put_statfs", router_put_statfs, METH_VARARGS, NULL},
     {"is_known", router_is_known, METH_O, NULL},
     {"write_back", router_write_back, METH_VARARGS, NULL},
+    {"invalidate_name", router_invalidate_name, METH_VARARGS, NULL},
     {"clear", router_clear, METH_NOARGS, NULL},
     {"add_lookups", router_add_lookups, METH_VARARGS, NULL},
     {"lookup_count", router_lookup_count, METH_O, NULL},

@@ -105,6 +105,7 @@ typedef struct {
     int64_t atime, mtime, ctime, btime;
     uint32_t mode, uid, gid, nlink, rdev;
     bool sparse; /* st_blocks is not known from the size: GETATTR is an upcall each time */
+    bool adopted; /* others change the disk object: what is read from it is an upcall (tierfs/fs/shared.py) */
 } attributes;
 
 enum { COUNTED_VALID_S = 1 }; /* as tierfs/daemon/adapter.py: seconds for blocks that were counted in the objects */

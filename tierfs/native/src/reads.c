@@ -11,6 +11,7 @@
      prefix with a new version, and only then frees the source. Bytes were read before the version
      was checked again; if it is still the same then, nothing had been freed when they were read.
    * A truncation shrinks the size in the index and in the cache first, and the objects later: likewise.
+   * A change of an adopted file by its owner: what is on disk is read by an upcall, which checks the object.
    * Unlinking: objects of a file that the kernel knows are not removed (lookup_counts.h).
 
    Whatever looks odd - an object missing or short, a version that changed - is not decided here: an upcall
@@ -141,6 +142,8 @@ read_result tfs_read_file(router *r, counters *c, uint64_t ino, const struct fus
     size_t flash = 0;
     if (in->offset < before.prefix)
         flash = before.prefix - in->offset < *length ? (size_t)(before.prefix - in->offset) : *length;
+    if (before.adopted && *length > flash)
+        return READ_UPCALL;
     read_result result = read_object(&r->flash_store, ino, out, flash, in->offset, wait);
     if (result == READ_DONE)
         result = read_object(&r->disk_store, ino, out + flash, *length - flash, in->offset + flash, wait);

@@ -1,0 +1,295 @@
+"""Who walks a tree that is adopted, and hands its names to a volume, some hundred at a time.
+
+The tree is walked in one order, by rising inode number, which is about the order on disk, so that a
+run that was ended and begun again meets the names of a file in the same order. While the volume
+works, threads look at the files that come next: of a tree that is not in memory, most of the time
+goes by waiting for its inodes.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import os
+import stat
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Protocol
+
+from tierfs.common.errors import UsageError
+from tierfs.common.ranges import NO_CLONE, clone_range
+from tierfs.fs.adoption import Outcome, Step
+
+JOBS: Final = 8
+SHOWN: Final = 10
+"""Problems that are listed; the others are counted."""
+
+NAMES_AT_ONCE: Final = 2000
+TEXT_AT_ONCE: Final = 40_000
+"""Bytes of JSON of a request, of which the control socket takes 64 KiB."""
+
+
+class Port(Protocol):
+    """The volume, mounted or not."""
+
+    def adopt(self, steps: Sequence[Step]) -> Outcome:
+        """Adopt names."""
+
+    def settle(self) -> None:
+        """Let all that was adopted survive a power cut."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What was done so far; a reader sees the figures of a moment."""
+
+    linked: int = 0
+    copied: int = 0
+    copied_bytes: int = 0
+    present: int = 0
+    links: int = 0
+    others: int = 0
+    directories: int = 0
+    excluded: int = 0
+    errors: int = 0
+    problems: list[tuple[bytes, str]] = field(default_factory=list)
+    """The first that were left out, or lost something: a path below the tree, and the reason."""
+
+    @property
+    def done(self) -> int:
+        """Names that are in the volume now, but for directories."""
+        return self.linked + self.copied + self.present + self.links + self.others
+
+    def add(self, outcome: Outcome) -> None:
+        """Count what became of a request."""
+        for name in ("linked", "copied", "copied_bytes", "present", "links", "others"):
+            setattr(self, name, getattr(self, name) + getattr(outcome, name))
+        self.directories += outcome.directories
+        for path, reason in outcome.problems:
+            self.fail(path, reason)
+
+    def fail(self, path: bytes, reason: str) -> None:
+        """Count an error and keep it if it is one of the first."""
+        self.errors += 1
+        if len(self.problems) < SHOWN:
+            self.problems.append((path, reason))
+
+
+@dataclass(slots=True)
+class Forecast:
+    """What adopting a tree would do."""
+
+    linked: int = 0
+    linked_bytes: int = 0
+    """That a later change of each of them would copy, without reflinks."""
+    copied: int = 0
+    copied_bytes: int = 0
+    others: int = 0
+    directories: int = 0
+    excluded: int = 0
+    largest: int = 0
+    """Bytes of the largest file that would be linked."""
+    reflinks: bool = False
+    """Whether the filesystem of the disk tier lets files share blocks."""
+
+
+Watch = Callable[[Report], object]
+
+
+def _unwatched(_report: Report) -> None:
+    """Nobody looks."""
+
+
+class Walk:
+    """Walks ``tree``; what matches a pattern of ``exclude`` is left out.
+
+    A pattern with a slash is of a path from the tree on, any other of a name; both as in fnmatch.
+    ``own`` are the volume's directories, by device and inode number, which are left out as well.
+    """
+
+    def __init__(
+        self,
+        tree: Path,
+        *,
+        exclude: Sequence[str] = (),
+        own: Collection[tuple[int, int]] = (),
+        jobs: int = JOBS,
+    ) -> None:
+        self.tree = tree.resolve(strict=True)
+        if not self.tree.is_dir():
+            raise UsageError(f"{tree}: is no directory")
+        self._exclude = [os.fsencode(pattern.rstrip("/")) for pattern in exclude]
+        self._own = frozenset(own)
+        self._jobs = jobs
+        self.report = Report()
+        self._directories: list[bytes] = []
+
+    def adopt(self, port: Port, *, take: bool = False, watch: Watch = _unwatched) -> Report:
+        """Hand everything to ``port``; to *take* it, remove the directories that are empty then.
+
+        Raises:
+            TierfsError: the volume cannot go on. What was adopted stays; begin again.
+        """
+        for steps in self._requests():
+            self.report.add(port.adopt(steps))
+            watch(self.report)
+        port.settle()
+        if take:
+            self._remove_directories()
+        return self.report
+
+    def forecast(self, disk: Path) -> Forecast:
+        """What ``adopt`` would do where ``disk`` is the disk tier's directory; changes nothing."""
+        found = Forecast(reflinks=can_share_blocks(disk))
+        device = disk.stat().st_dev
+        seen: set[tuple[int, int]] = set()
+        for path, names in self._steps():
+            found.directories += 1
+            for name in names:
+                status = os.lstat(self._place(path) + b"/" + name)
+                key = status.st_dev, status.st_ino
+                if not stat.S_ISREG(status.st_mode) or not status.st_size or key in seen:
+                    found.others += 1
+                    continue
+                if status.st_nlink > 1:
+                    seen.add(key)
+                if status.st_dev == device:
+                    found.linked += 1
+                    found.linked_bytes += status.st_blocks * 512
+                    found.largest = max(found.largest, status.st_size)
+                else:
+                    found.copied += 1
+                    found.copied_bytes += status.st_blocks * 512
+        found.excluded = self.report.excluded
+        return found
+
+    def _requests(self) -> Iterator[list[Step]]:
+        """Steps in requests that are neither too long nor too many."""
+        request: list[Step] = []
+        names = text = 0
+        with ThreadPoolExecutor(self._jobs, "adopt") as pool:
+            for step in _looked_ahead(self._steps(), self._look, pool, self._jobs):
+                request.append(step)
+                names += len(step.names)
+                text += _text_of(step)
+                if names >= NAMES_AT_ONCE or text >= TEXT_AT_ONCE:
+                    yield request
+                    request, names, text = [], 0, 0
+        if request:
+            yield request
+
+    def _look(self, step: Step) -> None:
+        """Bring the inodes of some names into memory."""
+        above = self._place(step.path)
+        for name in step.names:
+            with suppress(OSError):
+                os.lstat(above + b"/" + name)
+
+    def _steps(self) -> Iterator[Step]:
+        """Every directory, before those in it, with what else is in it; large ones in parts."""
+        waiting = [b""]
+        while waiting:
+            path = waiting.pop()
+            self._directories.append(path)
+            names, below = self._listed(path)
+            waiting += reversed(below)
+            part: list[bytes] = []
+            text = 0
+            for name in names:
+                part.append(name)
+                text += len(name) + 8
+                if text > TEXT_AT_ONCE // 8 or len(part) >= NAMES_AT_ONCE // 2:
+                    yield Step(path, part)
+                    part, text = [], 0
+            if part or not names:
+                yield Step(path, part)
+
+    def _listed(self, path: bytes) -> tuple[list[bytes], list[bytes]]:
+        """What is in a directory, and the directories in it, by rising inode number."""
+        names: list[bytes] = []
+        below: list[bytes] = []
+        try:
+            with os.scandir(self._place(path)) as entries:
+                listed = sorted(entries, key=os.DirEntry.inode)
+        except OSError as error:
+            self.report.fail(path or b".", error.strerror or str(error))
+            return [], []
+        for entry in listed:
+            whole = path + b"/" + entry.name if path else entry.name
+            if self._is_excluded(whole, entry.name):
+                self.report.excluded += 1
+            elif not entry.is_dir(follow_symlinks=False):
+                names.append(entry.name)
+            elif self._is_own(entry):
+                self.report.fail(whole, "it is the volume itself, and left out")
+            else:
+                below.append(whole)
+        return names, below
+
+    def _place(self, path: bytes) -> bytes:
+        return os.fsencode(self.tree) + b"/" + path
+
+    def _is_excluded(self, path: bytes, name: bytes) -> bool:
+        return any(
+            fnmatch.fnmatchcase(path if b"/" in pattern else name, pattern.lstrip(b"/"))
+            for pattern in self._exclude
+        )
+
+    def _is_own(self, entry: os.DirEntry[bytes]) -> bool:
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) in self._own
+
+    def _remove_directories(self) -> None:
+        for path in reversed(self._directories[1:]):
+            with suppress(OSError):  # something was left out, or came meanwhile
+                os.rmdir(self._place(path))  # noqa: PTH106 - of bytes
+
+
+def _looked_ahead(
+    steps: Iterator[Step], look: Callable[[Step], None], pool: ThreadPoolExecutor, ahead: int
+) -> Iterator[Step]:
+    """The steps, each once somebody has looked at what is in it, and at the next ones."""
+    coming: deque[tuple[Step, Future[None]]] = deque()
+    for step in steps:
+        coming.append((step, pool.submit(look, step)))
+        if len(coming) > ahead:
+            first, looked = coming.popleft()
+            looked.result()
+            yield first
+    for first, looked in coming:
+        looked.result()
+        yield first
+
+
+def _text_of(step: Step) -> int:
+    return len(json.dumps([os.fsdecode(step.path), *map(os.fsdecode, step.names)]))
+
+
+def can_share_blocks(directory: Path) -> bool:
+    """Whether files of a directory's filesystem may share blocks (ioctl_ficlonerange(2))."""
+    flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
+    try:
+        one = os.open(directory, flags, 0o600)
+    except OSError:
+        return False
+    try:
+        other = os.open(directory, flags, 0o600)
+        try:
+            os.write(one, bytes(4096))
+            clone_range(other, 0, 0, one, 0)
+        except OSError as error:
+            if error.errno not in NO_CLONE:
+                raise
+            return False
+        finally:
+            os.close(other)
+    finally:
+        os.close(one)
+    return True
