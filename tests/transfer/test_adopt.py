@@ -158,7 +158,7 @@ def test_what_its_owner_changes_is_told_and_never_half_of_it(
 def test_killed_and_begun_again_it_is_as_one_run(
     make_mount: MakeMount, scratch: Path, *, take: bool
 ) -> None:
-    """The client is killed, and then the daemon as well."""
+    """The client is killed; the daemon carries out what it was asked for last."""
     mount, tree, plain = make_mount(), scratch / "tree", scratch / "plain"
     tree.mkdir()
     make_tree(tree, files=1500)
