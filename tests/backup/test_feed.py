@@ -115,7 +115,7 @@ def test_a_copy_made_beside_a_writer_and_the_feed_since_are_the_index(
         thread.start()
         for _ in range(100):
             changes.make()
-        while not done.is_set():
+        while not done.wait(0.001):
             changes.make()
         thread.join()
         for _ in range(100):
@@ -129,6 +129,28 @@ def test_a_copy_made_beside_a_writer_and_the_feed_since_are_the_index(
         assert restored.state == (feed.generation, feed.last())
         assert restored.replay(segment) == 0
     assert rows_of(copy) == rows_of(index.path)
+
+
+def test_an_index_that_changes_while_a_copy_opens_it_is_opened_again(
+    small: LooseVolume, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To attach the copy, SQLite reads the schema of the index, of pages of two states."""
+    index, opened = small.index, copying._Copy._open
+    torn: list[bytes] = []
+
+    def open_beside(self: copying._Copy) -> sqlite3.Connection:
+        if not torn:
+            torn.append(b"beside")
+            make(small, torn[0])
+            index.checkpoint_for_snapshot()
+            raise sqlite3.DatabaseError("database disk image is malformed")
+        return opened(self)
+
+    monkeypatch.setattr(copying._Copy, "_open", open_beside)
+    after = index.feed.register("test")
+    checkpoints = index.checkpoint_for_snapshot()
+    copy_index(index.path, home / "copy.db", MEMORY, checkpoints=checkpoints, after=after)
+    assert rows_of(home / "copy.db")["entry"] == rows_of(index.path)["entry"]
 
 
 def test_without_a_reader_nothing_is_written(small: LooseVolume) -> None:

@@ -133,7 +133,7 @@ def test_the_volume_is_an_attribute_of_the_root(small: LooseVolume, ino: int) ->
         small.fs.xattrs.get(ino, b"tierfs.volume")
 
 
-READ_ONLY = [*(OF_FILES.keys() - WRITABLE), REQUESTED, b"tierfs.inode", b"tierfs.head"]
+READ_ONLY = [*sorted(OF_FILES.keys() - WRITABLE), REQUESTED, b"tierfs.inode", b"tierfs.head"]
 
 
 @pytest.mark.parametrize("name", [*READ_ONLY, b"tierfs.volume", b"tierfs.unknown", b"tierfs."])

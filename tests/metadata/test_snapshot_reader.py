@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -74,3 +76,28 @@ def test_it_keeps_no_checkpoint_from_emptying_the_log(
     snapshot.consistently(read)
     index.checkpoint(0)
     assert index.log_size() == 0
+
+
+def test_a_file_that_changes_while_it_is_opened_is_opened_again(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The size of the cache is set for a schema that is read first, of pages of two states."""
+    connect = SnapshotReader._connect
+    torn: list[int] = []
+    names = [b"beside", b"beside again"]
+
+    def connect_beside(self: SnapshotReader, path: Path) -> sqlite3.Connection:
+        if not torn:
+            torn.append(add(index, names.pop()).ino)
+            index.checkpoint_for_snapshot()
+            raise sqlite3.DatabaseError("database disk image is malformed")
+        return connect(self, path)
+
+    monkeypatch.setattr(SnapshotReader, "_connect", connect_beside)
+    add(index, b"first")
+    with closing(SnapshotReader(index.path, index.checkpoint_for_snapshot())) as found:
+        assert found.consistently(found.last_inode) == torn[0]
+        torn.clear()
+        add(index, b"later")
+        index.checkpoint_for_snapshot()
+        assert found.consistently(found.last_inode) == torn[0]

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple, Self, TypeVar
+from typing import Final, NamedTuple, Self
 from urllib.parse import quote
 
 from tierfs.metadata.feed import DENTRY, DIRTY, DIRTY_FROM, INODE, INODE_COLUMNS, PIN, XATTR
@@ -24,10 +24,11 @@ from tierfs.metadata.schema import MIGRATIONS
 from tierfs.metadata.sqlite import connect, translating
 from tierfs.metadata.wal import CheckpointSeqlockReader
 
-T = TypeVar("T")
-
 ROWS_AT_A_TIME: Final = 20_000
 """Rows of one range: some tens of milliseconds, so that it is seldom read twice."""
+
+CHANGES_AT_A_TIME: Final = 20_000
+"""Rows of the feed: what is left for the last step, which is of one moment, is less."""
 
 _PAUSE_S: Final = 0.01
 
@@ -163,29 +164,37 @@ class _Copy:
         for table, key in _BIG.items():
             while self._consistently(partial(_copy_range, table=table, key=key)):
                 pause()
-        self._consistently(lambda to: _copy_rest(to, after))
+        # What is tried again, since a checkpoint came in between, must not grow meanwhile.
+        changes, rest = partial(_copy_changes, after=after), partial(_copy_rest, after=after)
+        while self._consistently(changes) == CHANGES_AT_A_TIME or not self._once(rest):
+            pause()
 
-    def _consistently(self, step: Callable[[sqlite3.Connection], T]) -> T:
+    def _consistently(self, step: Callable[[sqlite3.Connection], int]) -> int:
         """Do a step in one state of the source: what it copied from two is rolled back."""
-        while True:
-            settled = 0 if self._counters is None else self._counters.settled
-            if settled is None:
-                time.sleep(_PAUSE_S)
-                continue
+        while (result := self._once(step)) is None:
+            time.sleep(_PAUSE_S)
+        return result
+
+    def _once(self, step: Callable[[sqlite3.Connection], int]) -> int | None:
+        """What the step returns; None: it met two states, and is undone."""
+        settled = 0 if self._counters is None else self._counters.settled
+        if settled is None:
+            return None
+        try:
             connection = self._connection
             if connection is None or settled != self._seen:
-                connection = self._open()
+                connection = self._open()  # which reads the schema
                 self._seen = settled
-            try:
-                connection.execute("BEGIN")
-                result = step(connection)
-                if self._counters is None or self._counters.settled == settled:
-                    connection.execute("COMMIT")
-                    return result
-            except sqlite3.Error:  # or of pages that belong to two states
-                if self._counters is None or self._counters.settled == settled:
-                    raise
-            self._seen = None
+            connection.execute("BEGIN")
+            result = step(connection)
+            if self._counters is None or self._counters.settled == settled:
+                connection.execute("COMMIT")
+                return result
+        except sqlite3.Error:  # or of pages that belong to two states
+            if self._counters is None or self._counters.settled == settled:
+                raise
+        self._seen = None
+        return None
 
     def _open(self) -> sqlite3.Connection:
         """SQLite never reads again what it has cached of an immutable file."""
@@ -218,15 +227,28 @@ def _copy_range(connection: sqlite3.Connection, table: str, key: str) -> int:
     ).rowcount
 
 
-def _copy_rest(connection: sqlite3.Connection, after: int) -> None:
+def _copy_changes(connection: sqlite3.Connection, after: int) -> int:
+    """Copy rows of the feed behind the last one that is there; returns how many they were."""
+    return connection.execute(
+        "INSERT INTO copy.feed SELECT * FROM main.feed "
+        "WHERE serial > max(?, (SELECT coalesce(max(serial), 0) FROM copy.feed)) "
+        "ORDER BY serial LIMIT ?",
+        (after, CHANGES_AT_A_TIME),
+    ).rowcount
+
+
+def _copy_rest(connection: sqlite3.Connection, after: int) -> int:
+    """Copy what must be of one moment; returns how many tables there are."""
     for table in _SMALL:
         connection.execute(f"DELETE FROM copy.{table}")  # noqa: S608
         connection.execute(f"INSERT INTO copy.{table} SELECT * FROM main.{table}")  # noqa: S608
     connection.execute(
-        "INSERT INTO copy.feed SELECT * FROM main.feed "
-        "WHERE serial > ? OR serial = (SELECT max(serial) FROM main.feed)",
+        "INSERT OR REPLACE INTO copy.feed SELECT * FROM main.feed "
+        "WHERE serial > max(?, (SELECT coalesce(max(serial), 0) FROM copy.feed)) "
+        "OR serial = (SELECT max(serial) FROM main.feed)",
         (after,),
     )
+    return len(_SMALL)
 
 
 # ------------------------------------------------------------------ replay

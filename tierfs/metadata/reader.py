@@ -310,9 +310,9 @@ class SnapshotReader(IndexReader):
     def __init__(self, path: Path, checkpoints: int) -> None:
         """``checkpoints`` is the descriptor that `Index.checkpoint_for_snapshot` returned."""
         self._checkpoints = CheckpointSeqlockReader(checkpoints)
-        self._seen = self._checkpoints.settled
+        self._seen: int | None = None
         try:
-            super().__init__(path)
+            self._open_settled(lambda: super(SnapshotReader, self).__init__(path))
         except BaseException:
             self._checkpoints.close()
             raise
@@ -329,13 +329,9 @@ class SnapshotReader(IndexReader):
             IndexFailed: the file cannot be read, or is damaged.
         """
         while True:
-            settled = self._checkpoints.settled
-            if settled is None:
-                time.sleep(_PAUSE_S)
-                continue
-            if settled != self._seen:
-                self._reopen()
-                self._seen = settled
+            if self._seen is None or self._checkpoints.settled != self._seen:
+                self._open_settled(self._reopen)
+            settled = self._seen
             try:
                 result = read()
             except IndexFailed:  # or of pages that belong to two states
@@ -346,6 +342,22 @@ class SnapshotReader(IndexReader):
                     return result
             self._seen = None
 
+    def _open_settled(self, connect: Callable[[], object]) -> None:
+        """Connect while the file is in one state: that alone reads the schema."""
+        while True:
+            settled = self._checkpoints.settled
+            if settled is not None:
+                try:
+                    connect()
+                except IndexFailed:
+                    if self._checkpoints.settled == settled:
+                        raise
+                else:
+                    if self._checkpoints.settled == settled:
+                        self._seen = settled
+                        return
+            time.sleep(_PAUSE_S)
+
     def _connect(self, path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(
             f"file:{quote(str(path))}?immutable=1",
@@ -353,8 +365,12 @@ class SnapshotReader(IndexReader):
             isolation_level=None,
             cached_statements=256,
         )
-        for pragma in (*PRAGMAS, _SNAPSHOT_CACHE):
-            connection.execute(pragma)
+        try:
+            for pragma in (*PRAGMAS, _SNAPSHOT_CACHE):
+                connection.execute(pragma)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _reopen(self) -> None:
