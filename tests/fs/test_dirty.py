@@ -688,6 +688,21 @@ def test_the_thread_that_serves_everybody_does_not_wait(many: LooseVolume) -> No
     assert many.find(b"3").size == 4
 
 
+def test_the_thread_that_served_everybody_may_wait_when_it_closes_the_volume(
+    many: LooseVolume, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that was truncated before it was reconciled is one that closing works on."""
+    ino = many.index.dentries._database.rows("SELECT ino FROM entry WHERE name = x'33'")[0][0]
+    with many.index.transaction():
+        many.index.pending_truncations.add(ino)
+    survivor = many.copy(home / "again")
+    monkeypatch.setattr("tierfs.fs.recovery.RECOVERED_AT_ONCE", 0)
+    survivor.open()
+    assert ino in survivor.fs.recovery.unreconciled
+    survivor.fs.recovery.never_wait.add(threading.get_ident())
+    survivor.close()
+
+
 def test_a_mode_is_changed_without_a_wrong_size(many: LooseVolume) -> None:
     ino = many.index.dentries._database.rows("SELECT ino FROM entry WHERE name = x'33'")[0][0]
     assert many.fs.attributes.set(ino, Changes(mode=0o600)).size == 4

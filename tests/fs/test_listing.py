@@ -12,12 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fs.calls import DIRECTORY, fails, make, names_in
+from tests.metadata.rows import INSERT_INODES
 from tests.support.fixtures import directory
 from tests.support.volumes import LooseVolume, make_tiers, volume_settings
 from tierfs.fs.volume import format_volume
 from tierfs.metadata.dentries import Dentry
 from tierfs.metadata.inodes import ROOT
 
+FILL = f"""
+WITH RECURSIVE n(i) AS (SELECT 100000 UNION ALL SELECT i + 1 FROM n LIMIT ?)
+{INSERT_INODES} SELECT i, 33188, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, NULL, 0, 0, 0 FROM n
+"""  # noqa: S608 - SQL of our own
 MANY = 200_000
 
 
@@ -149,9 +154,7 @@ def fill(volume: LooseVolume, ino: int) -> None:
     """Give a directory MANY files, in one transaction."""
     with volume.index.transaction():
         volume.index._database.execute(
-            "WITH RECURSIVE n(i) AS (SELECT 100000 UNION ALL SELECT i + 1 FROM n LIMIT ?)"
-            "INSERT INTO inode"
-            " SELECT i, 33188, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, NULL, 0, 0, 0 FROM n",
+            FILL,
             MANY,
         )
         volume.index._database.execute(

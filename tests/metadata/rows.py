@@ -9,6 +9,9 @@ from tierfs.metadata.inodes import Inode
 
 FILE = stat.S_IFREG | 0o644
 
+INSERT_INODES = f"INSERT INTO inode ({', '.join(Inode._fields[:17])})"
+"""How SQL of a test puts rows into the table of inodes: columns that came later have defaults."""
+
 
 def inode(
     ino: int,

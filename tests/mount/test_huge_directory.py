@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.metadata.rows import INSERT_INODES
 from tests.support.fixtures import MakeMount
 from tests.support.mounting import FAST_PATH
 
@@ -17,11 +18,11 @@ MEMORY_KIB = 250_000 + FAST_PATH * 128 * 1024
 """What the daemon may take: SQLite's and the inodes' caches and the fast path's table are full."""
 
 FILL = """
-INSERT INTO inode SELECT next_serial, 16877, 0, 0, 2, 4096, 0, 0, 0, 0, 0, 0, 1, NULL, 0, 0, 0
+{insert} SELECT next_serial, 16877, 0, 0, 2, 4096, 0, 0, 0, 0, 0, 0, 1, NULL, 0, 0, 0
 FROM volume;
 INSERT INTO entry SELECT 1, CAST('huge' AS BLOB), next_serial, next_serial FROM volume;
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT {entries})
-INSERT INTO inode
+{insert}
 SELECT next_serial + i, 33188, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, next_serial, NULL, 0, 0, 0
 FROM n, volume;
 INSERT INTO entry SELECT next_serial, CAST('name-' || ino AS BLOB), ino, ino
@@ -48,7 +49,7 @@ def test_a_million_entries(make_mount: MakeMount) -> None:
 def fill(index: Path) -> None:
     """Make the directory ``huge`` behind tierfs's back: file by file it takes minutes."""
     with closing(sqlite3.connect(index)) as connection:
-        connection.executescript(FILL.format(entries=ENTRIES))
+        connection.executescript(FILL.format(entries=ENTRIES, insert=INSERT_INODES))
 
 
 def peak_kib(pid: int) -> int:

@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from tests.metadata.rows import INSERT_INODES
 from tierfs.metadata.schema import COUNTS
 
 FIRST = 1000
@@ -14,17 +15,17 @@ FIRST = 1000
 IN_DIRECTORY = 1000
 DAY_AGO = 86_400
 
-_DIRECTORIES = """
+_DIRECTORIES = f"""
 WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :directories)
-INSERT INTO inode
+{INSERT_INODES}
 SELECT :base + i, 0x41ED, 0, 0, 2, 4096, 0, :then, :then, :then, 0, 0, 1, NULL, 0, 0, 0 FROM n
-"""
-_FILES = """
+"""  # noqa: S608 - SQL of our own
+_FILES = f"""
 WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :files)
-INSERT INTO inode
+{INSERT_INODES}
 SELECT :first + i, 0x81A4, 1000, 1000, 1, 1000 + i * 7919 % 100000, 0, :then, :then, :then,
        65536, 1, :base + i / :width, NULL, 0, 1, 0 FROM n
-"""
+"""  # noqa: S608 - SQL of our own
 _DIRECTORY_NAMES = """
 INSERT INTO entry SELECT 1, CAST('d' || ino AS BLOB), ino, ino FROM inode WHERE ino >= :base
 """

@@ -253,6 +253,8 @@ class Volume:
         with self._resources:
             if self.read_only:
                 return
+            # Nobody is served any longer, so this thread may wait, even the one of the event loop.
+            self.fs.recovery.never_wait.clear()
             try:
                 self.fs.adoption.settle()
                 self.fs.reclaimer.add_leftovers()
