@@ -32,6 +32,12 @@ from tierfs.daemon.mountinfo import Mount
 from tierfs.fs.volume import format_volume
 
 
+@pytest.fixture(autouse=True)
+def _without_mounts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another test may have a dead mount just now."""
+    monkeypatch.setattr("tierfs.cli.doctor.mounts", list)
+
+
 def levels(findings: list[Finding]) -> list[str]:
     """The level of each."""
     return [one.level for one in findings]
