@@ -8,6 +8,7 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from tests.support.proc import (
 )
 from tests.support.volume_file import set_key
 from tierfs.cli.main import main
+from tierfs.daemon.mountinfo import mount_at
+from tierfs.daemon.unmount import describe, holders
 
 HEAD = 64 * 1024
 """Bytes of a file that a volume of these tests keeps on flash unless it says otherwise."""
@@ -31,6 +34,8 @@ HEAD = 64 * 1024
 FAST_PATH = os.environ.get("TIERFS_TEST_FASTPATH", "1") != "0"
 """Whether the volumes of the tests are mounted with the fast path, as they are by default."""
 
+BUSY_FOR = 5
+"""Seconds that others may keep a mount busy which is to be unmounted."""
 LAYERS = 8
 """Mounts upon one another that a teardown takes away at most."""
 
@@ -103,8 +108,24 @@ class Mount:
         self.pid = int(self.status()["pid"])
 
     def unmount(self) -> None:
-        """Unmount and wait for the daemon's end, which is when the volume is free again."""
-        tierfs_here("umount", self.path)
+        """Unmount and wait for the daemon's end, which is when the volume is free again.
+
+        A test in another process may just look at every mount of the machine, which keeps this one
+        busy for a moment. AssertionError names who holds it for longer.
+        """
+        deadline = time.monotonic() + BUSY_FOR
+        while True:
+            try:
+                tierfs_here("umount", self.path)
+                break
+            except ProgramFailed as failure:
+                found = mount_at(self.path)
+                if "is in use" not in str(failure) or found is None:
+                    raise
+                if time.monotonic() > deadline:
+                    who = describe(holders(found.device, found.source, found.number))
+                    raise AssertionError(f"{failure}\n{who}") from failure
+            time.sleep(0.1)
         self.wait_for_daemon()
 
     def remount(self, *options: str) -> None:
