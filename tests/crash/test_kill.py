@@ -19,7 +19,7 @@ from tests.crash import writer
 from tests.crash.journal import read_journal
 from tests.crash.oracle import Oracle
 from tests.support.fixtures import MakeMount
-from tests.support.mounting import FAST_PATH, HEAD, Mount
+from tests.support.mounting import HEAD, Mount
 from tests.support.places import NativeDirectory, Place
 from tests.support.proc import REPOSITORY, run, start, stop, wait_until
 
@@ -106,7 +106,7 @@ def test_what_succeeded_survives_a_clean_end_under_load(mounted: Mount, scratch:
     load.check()
 
 
-@pytest.mark.skipif(not FAST_PATH, reason="only the router can be taken over")
+@pytest.mark.once  # only the router can be taken over
 def test_nothing_fails_while_daemons_take_over(make_mount: MakeMount, scratch: Path) -> None:
     """Each operation is done once, and succeeds, whatever it was in when its daemon was killed."""
     mount = make_mount.formatted()

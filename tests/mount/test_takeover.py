@@ -14,12 +14,12 @@ import time
 import pytest
 
 from tests.support.fixtures import MakeMount
-from tests.support.mounting import FAST_PATH, Mount, tierfs, tierfs_here
+from tests.support.mounting import Mount, tierfs, tierfs_here
 from tests.support.proc import ProgramFailed, running, wait_until
 from tierfs.common.errors import NotMounted
 from tierfs.daemon.control_client import ask
 
-pytestmark = pytest.mark.skipif(not FAST_PATH, reason="only the router can be taken over")
+pytestmark = pytest.mark.once  # only the router can be taken over
 
 
 @pytest.fixture

@@ -16,14 +16,14 @@ from pathlib import Path
 import pytest
 
 from tests.support.fixtures import MakeMount
-from tests.support.mounting import FAST_PATH, Mount
+from tests.support.mounting import Mount
 from tests.support.proc import running
 from tierfs.common.errors import NotMounted
 from tierfs.daemon.control_client import ask
 from tierfs.daemon.supervisor import QUICK_S
 
 pytestmark = [
-    pytest.mark.skipif(not FAST_PATH, reason="only the router can be taken over"),
+    pytest.mark.once,  # only the router can be taken over
     pytest.mark.skipif(os.geteuid() != 0, reason="a whiteout is a device"),
 ]
 
