@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -134,16 +135,16 @@ def _require(paths: tuple[Path, ...], least: int, most: int) -> tuple[Path, ...]
 # ------------------------------------------------------------------ mounted, or not
 
 
-class _Place:
+class _Place(ABC):
     """Where the tree goes."""
 
     own: frozenset[tuple[int, int]]
     """The directories that the volume consists of, and its mountpoint."""
     disk: Path
 
+    @abstractmethod
     def port(self, tree: Path, *, take: bool, heads: bool) -> Port:
         """What does it."""
-        raise NotImplementedError
 
 
 class _Mounted(_Place):

@@ -99,7 +99,7 @@ class Backups:
     def copy_before_freeing(self) -> None:
         """Copy what the feed has before objects are freed, which a restore would look for.
 
-        A target that fails is told of by the task that copies: it must not keep flash full.
+        The task that copies reports a target that fails: that must not keep flash full.
         """
         try:
             self.copy()

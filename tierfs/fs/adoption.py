@@ -183,7 +183,7 @@ class Adoption:
         self._further: dict[tuple[int, int, int], int] = {}
         """Inodes of copies that have further names: by target, device and number there."""
         self.added: Callable[[int, Sequence[bytes]], object] = lambda _directory, _names: None
-        """Is told of names that a directory has got, which nobody asked for by a request."""
+        """Called with a directory and the names added to it, of which the kernel does not know."""
 
     def run(
         self, tree: bytes, target: bytes, steps: Sequence[Step], *, take: bool, heads: bool

@@ -18,7 +18,7 @@ more; ``no-room``: the target is full; ``nothing``: it is as asked for, or no fi
 of several failed, and the log says why."""
 
 Paced = Callable[[int], None]
-"""Called before so many bytes are copied: may sleep, and raises ``MigrationStopped`` to abandon."""
+"""Called with the number of bytes to copy next: may sleep; raises ``MigrationStopped`` to stop."""
 
 
 class MigrationStopped(Exception):

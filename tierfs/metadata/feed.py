@@ -188,7 +188,7 @@ class Feed:
     def trim(self, most: int = MOST_ROWS) -> bool:
         """Delete some rows that every reader has dealt with; returns whether there are more.
 
-        The last row stays, and beyond ``most`` rows the oldest go whoever needs them.
+        The last row stays. Beyond ``most`` rows the oldest go, even if a reader needs them.
         """
         last = self.last()
         done = min((reader.serial for reader in self.readers()), default=last)

@@ -334,7 +334,7 @@ class Repair:
         self._insert(ino, stat.S_IFREG | 0o600, 1, size, prefix)
 
     def require_size(self, ino: int, size: int) -> None:
-        """Let so many bytes of a file of the dirty set count as synced: less is damage."""
+        """Set how many bytes of a file of the dirty set count as synced: fewer are damage."""
         self._run("INSERT OR REPLACE INTO dirty VALUES (?, ?, 0, 0)", ino, size)
 
     def clear_dirty(self) -> None:

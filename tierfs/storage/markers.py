@@ -282,7 +282,7 @@ class VolumeLock:
 
     def release(self) -> None:
         """Let another daemon in."""
-        fcntl.flock(self._fd, fcntl.LOCK_UN)  # whoever else has the descriptor
+        fcntl.flock(self._fd, fcntl.LOCK_UN)  # also for processes that inherited it
         os.close(self._fd)
 
 

@@ -92,7 +92,7 @@ def brings(step: Step) -> bool:
 # ------------------------------------------------------------------ where a file belongs
 
 DEBOUNCE: Final = 5 * SECOND
-"""A file that was changed within so many nanoseconds is not moved: it is about to change again."""
+"""Nanoseconds. A file that was changed more recently is not moved: it may soon change again."""
 
 Reason = Literal["by hand", "pin by hand", "pin", "promote", "head", "head: none", "full", "mirror"]
 """Why a file is moved, as reports and metrics call it."""
