@@ -5,20 +5,21 @@
 
 PYTHON ?=
 SYSTEM_PACKAGES ?= fuse3 libfuse3-dev pkg-config gcc libc6-dev
-TEST_PACKAGES ?= attr acl e2fsprogs xfsprogs rsync git fio stress-ng strace sqlite3 tar gcc bindfs postgresql prometheus systemd groff-base
+TEST_PACKAGES ?= attr acl jq curl iproute2 e2fsprogs xfsprogs rsync git fio stress-ng strace sqlite3 tar gcc bindfs postgresql prometheus systemd groff-base tmux
 BENCH_PACKAGES ?= mergerfs bindfs
 ON_A_MOUNT := tests/mount tests/model/test_mount.py tests/concurrency tests/crash
 FUZZ_PACKAGES ?= clang libclang-rt-dev
 SECONDS ?= 600
-JOBS ?= 2
+# One more than there are cores: many tests wait.
+JOBS ?= $(shell expr $$(nproc) + 1)
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
-# A file's tests stay in one process: they share a mount.
-PARALLEL = $(PYTEST) -n $(JOBS) --dist loadfile
+# A file's tests stay in one process: they share a mount. tests/conftest.py puts the long files first.
+PARALLEL = $(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder
 export PYTHON SYSTEM_PACKAGES CONSTRAINTS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test check format test test-both demo bench sanitize fuzz dist deb clean
+.PHONY: help setup setup-test check format docs test test-both demo bench sanitize fuzz dist deb clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +37,9 @@ check: setup ## formatting, lint, types, import layers; changes nothing
 format: setup ## format the code and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: .venv/.ready-docs ## the documentation as a site in build/site; fails for a link that leads nowhere
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --config-file .mkdocs.yml
 
 test: setup-test ## the whole test suite, in JOBS processes; ARGS="-k name" narrows it, to one process
 ifeq ($(ARGS),)
@@ -79,6 +83,10 @@ clean: ## remove all that these targets made in the checkout
 
 .venv/.ready-test: .venv/.ready
 	.ci/setup packages $(TEST_PACKAGES)
+	@touch $@
+
+.venv/.ready-docs: .venv/.ready
+	.ci/setup docs
 	@touch $@
 
 .venv/.ready-bench: .venv/.ready

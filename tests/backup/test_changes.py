@@ -6,8 +6,11 @@ import base64
 import itertools
 import json
 import os
+import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -49,7 +52,9 @@ def test_a_reader_gets_every_change_once(mount: Mount) -> None:
     assert [change for change in of if change.get("of") == "inode"][-1]["mode"] == 0o100600
     assert changes(mount) == []
     os.unlink(mount.path / "renamed")
-    assert changes(mount)[0]["change"] == "delete"
+    gone = {"change": "delete", "of": "name", "name": "renamed"}
+    (last,) = [change for change in changes(mount) if change.get("of") == "name"]
+    assert gone.items() <= last.items()
 
 
 def test_bytes_are_dirtied_and_settled(mount: Mount) -> None:
@@ -78,7 +83,25 @@ def test_a_reader_goes_on_after_a_mount(mount: Mount) -> None:
     assert not any(change.get("name") == "other" for change in changes(mount))
 
 
-def test_changes_are_followed(mount: Mount) -> None:
+def readers(mount: Mount) -> list[str]:
+    """The readers of the feed, as the index has them."""
+    uri = f"file:{mount.flash / 'index.db'}?mode=ro&vfs=unix-none"
+    with closing(sqlite3.connect(uri, uri=True)) as connection:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        rows = connection.execute("SELECT name FROM feed_reader WHERE name != 'backup'")
+        return [name for (name,) in rows]
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [
+        (signal.SIGTERM, 128 + signal.SIGTERM),
+        (signal.SIGHUP, 128 + signal.SIGHUP),
+        (signal.SIGINT, 130),
+        (signal.SIGKILL, -signal.SIGKILL),
+    ],
+)
+def test_changes_are_followed_until_the_end(mount: Mount, number: int, status: int) -> None:
     command = [sys.executable, "-m", "tierfs", "changes", "--follow", str(mount.path)]
     numbers = itertools.count()
     said: list[bytes] = []
@@ -93,7 +116,13 @@ def test_changes_are_followed(mount: Mount) -> None:
             return b"put name parent=1 name=file-" in b"".join(said)
 
         wait_until(follows, what="a change is printed")
-        follower.terminate()
+        assert [name for name in readers(mount) if name.startswith("process ")]
+        follower.send_signal(number)
+        assert follower.wait(20) == status
+    left = [name for name in readers(mount) if name.startswith("process ")]
+    assert len(left) == (number == signal.SIGKILL)
+    mount.remount()
+    assert readers(mount) == ["copy"]
 
 
 @pytest.mark.parametrize("reader", ["copy", "backup"])
@@ -104,13 +133,29 @@ def test_readers_of_the_daemon_are_not_for_others(mount: Mount, reader: str) -> 
 
 def test_a_reader_that_is_too_far_behind_is_told(mount: Mount) -> None:
     (mount.path / "file").touch()
-    tierfs("backup", mount.volume_file)
+    mount.back_up()
     for number in range(30):
         (mount.path / f"{number}").touch()
     wait_until(lambda: mount.status()["backup"]["behind"] == 0, what="the feed is copied")
 
     def trimmed() -> bool:
         said = tierfs("changes", "--reader", "late", "--from", "1", mount.path, statuses=[0, 6])
-        return "begin anew" in said
+        return "start over" in said
 
     wait_until(trimmed, what="the feed is trimmed")
+
+
+def test_a_reader_misses_no_change_of_a_daemon_that_was_killed(mount: Mount) -> None:
+    assert changes(mount) == []
+    for number in range(400):
+        (mount.path / f"{number}").touch()
+    (mount.path / "0").rename(mount.path / "renamed")
+    mount.kill()
+    mount.unmount()
+    mount.mount()
+    found = {
+        (change["change"], change["name"])
+        for change in changes(mount)
+        if change.get("of") == "name"
+    }
+    assert found >= {("put", "renamed"), *(("put", f"{number}") for number in range(1, 400))}

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +17,10 @@ import pytest
 from tests.fs.calls import DIRECTORY, ME
 from tests.fs.migrating import free
 from tests.support.faulty_os import FaultyOs, Killed, Moment, Point
+from tests.support.fixtures import MakeMount
 from tests.support.fsck import assert_clean
+from tests.support.mounting import Mount, tierfs
+from tests.support.proc import wait_until
 from tests.support.volumes import LooseVolume, MakeVolume
 from tierfs.backup.files import backups, directory_of
 from tierfs.backup.making import NOTHING_CHANGES, Job, Made, make_backup
@@ -22,6 +29,8 @@ from tierfs.backup.restore import Report, restore
 from tierfs.common.errors import VolumeRefused
 from tierfs.metadata.inodes import ROOT
 from tierfs.policy.volume_template import render_volume_file
+
+pytestmark = pytest.mark.long
 
 Content = dict[bytes, tuple[int, bytes]]
 
@@ -62,7 +71,7 @@ def content_of(volume: LooseVolume) -> Content:
     for name in CONTENTS:
         inode = volume.find(b"directory", name)
         assert volume.fs.xattrs.get(inode.ino, b"user.label") == name
-        found[name] = inode.mode, volume.fs.data.read(inode.ino, 0, inode.size)
+        found[name] = inode.mode, volume.fs.reads.read(inode.ino, 0, inode.size)
     assert len(list(volume.fs.listing.after(directory, 0))) == len(CONTENTS) + 2
     volume.close()
     assert_clean(volume.settings)
@@ -139,3 +148,47 @@ def test_a_new_flash_that_is_killed_is_begun_again(filled: LooseVolume, home: Pa
             assert point.label in {"restore.rename", "restore.volume_file"}, (point, moment)
         renewed = LooseVolume(settings)
         assert content_of(renewed) == wanted
+
+
+PAUSE_S = 0.0005
+"""Between two files: thousands, and not tens of thousands, are made, brought back and removed."""
+
+
+def made_until_killed(mount: Mount, seconds: float) -> int:
+    """Make files, one after the other, until the daemon is killed; returns how many there are.
+
+    It is killed ``seconds`` after the first one was copied.
+    """
+    (mount.path / "0").touch()
+    wait_until(lambda: mount.status()["backup"]["behind"] == 0, what="a copy of the feed")
+    kill = threading.Timer(seconds, mount.kill)
+    kill.start()
+    number = 1
+    with suppress(OSError):
+        while True:
+            os.close(os.open(mount.path / f"{number}", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            number += 1
+            time.sleep(PAUSE_S)
+    kill.join()
+    return number
+
+
+def test_a_kill_while_the_feed_is_copied_leaves_no_gap(
+    make_mount: MakeMount, scratch: Path
+) -> None:
+    """What comes back is what was made first, up to some file."""
+    mount = make_mount()
+    for round_, seconds in enumerate((2.2, 3.1, 4.05)):
+        wait_until(lambda: mount.status()["backup"]["last_s"], what="a backup", timeout=60)
+        made = made_until_killed(mount, seconds)
+        shutil.rmtree(mount.flash)
+        new = scratch / f"new-{round_}"
+        new.mkdir(0o755)
+        tierfs("replace-flash", mount.volume_file, new)
+        mount.flash = new
+        mount.mount()
+        names = sorted(map(int, os.listdir(mount.path)))
+        assert names == list(range(len(names)))
+        assert 0 < len(names) <= made
+        for name in names:
+            (mount.path / f"{name}").unlink()

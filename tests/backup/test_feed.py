@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import sqlite3
 import stat
@@ -11,17 +13,24 @@ from pathlib import Path
 
 import pytest
 
+from tests.fs.adopting import adopt
 from tests.fs.calls import FILE, ME, make
 from tests.fs.migrating import free
+from tests.metadata.rows import inode as inode_row
 from tests.support.volumes import LooseVolume
+from tierfs.common.errors import FsError
+from tierfs.fs.attributes import Changes as Attributes
+from tierfs.fs.namespace import EXCHANGE
 from tierfs.metadata import copying
-from tierfs.metadata.changes import COLUMNS
+from tierfs.metadata.adopted import Original
 from tierfs.metadata.copying import copy_index
+from tierfs.metadata.feed import COLUMNS, TrimmedAway
 from tierfs.metadata.feed_copy import FeedCopier, make_segment, read_segment
-from tierfs.metadata.inodes import ROOT
-from tierfs.metadata.pins_and_requests import Pin
+from tierfs.metadata.inodes import ROOT, Inode
+from tierfs.metadata.pins_and_requests import Pin, Request
 from tierfs.metadata.restoring import RestoredIndex
 from tierfs.metadata.schema import MIGRATIONS
+from tierfs.metadata.sqlite import Row
 
 TABLES = {
     "inode": "ino",
@@ -29,6 +38,7 @@ TABLES = {
     "xattr": "ino, name",
     "pin": "ino",
     "dirty": "ino",
+    "adopted": "ino",
 }
 MEMORY = 1 << 20
 
@@ -73,15 +83,81 @@ class Changes:
         elif roll < 0.65:
             (fs.names.rmdir if stat.S_ISDIR(inode.mode) else fs.names.unlink)(ROOT, name)
             self._names.remove(name)
-        elif roll < 0.75 and not stat.S_ISLNK(inode.mode):
-            fs.xattrs.set(inode.ino, b"user.%d" % chance.randrange(3), chance.randbytes(9))
+        elif roll < 0.72 and not stat.S_ISLNK(inode.mode):
+            self._change_label(inode)
         elif roll < 0.8:
+            self._change_attributes(inode)
+        elif roll < 0.84 and not stat.S_ISDIR(inode.mode):
+            with suppress(FsError):  # it may have that name already
+                fs.names.link(inode.ino, ROOT, name + b"+")
+                self._names.append(name + b"+")
+        elif roll < 0.86:
+            fs.names.rename(ROOT, name, ROOT, chance.choice(self._names), EXCHANGE)
+        elif roll < 0.88:
             with self._volume.index.transaction():
                 self._volume.index.pins_and_requests.pin(Pin(inode.ino, chance.randrange(99)))
+        elif roll < 0.92:
+            self._adopt() if roll > 0.9 else self._change_an_original(inode.ino)
         elif roll < 0.97 and stat.S_ISREG(inode.mode):
-            fs.data.write(inode.ino, chance.randrange(5000), chance.randbytes(3000))
+            self._write(inode.ino)
         else:
             self._volume.volume.checkpoints.make()
+
+    def _write(self, ino: int) -> None:
+        """And now and then a sync."""
+        data, chance = self._volume.fs.data, self._chance
+        data.write(ino, chance.randrange(5000), chance.randbytes(3000))
+        if chance.random() < 0.5:
+            data.sync(ino)
+
+    def _adopt(self) -> None:
+        """Some files, two of which have further names, and one of these from before."""
+        self._made += 1
+        tree = self._volume.settings.disk.with_name(f"tree-{self._made}")
+        below = tree / f"below-{self._made}"
+        below.mkdir(parents=True)
+        names = [f"adopted-{self._made}-{number}" for number in range(self._chance.randrange(1, 9))]
+        for name in names:
+            (tree / name).write_bytes(b"bytes" * self._chance.randrange(3))
+            (below / name).write_bytes(b"others")
+        os.setxattr(tree / names[0], "user.label", b"adopted")
+        os.link(tree / names[-1], below / "further")
+        adopt(self._volume, tree)
+        again = f"again-{self._made}"
+        os.link(below / "further", below / again)
+        adopt(self._volume, tree)
+        self._names += map(os.fsencode, names)
+
+    def _change_an_original(self, ino: int) -> None:
+        originals, chance = self._volume.index.originals, self._chance
+        with self._volume.index.transaction():
+            if originals.get(ino) is not None and chance.random() < 0.5:
+                originals.forget(ino)
+            else:
+                originals.put(Original(ino, *(chance.randrange(-(2**63), 2**63) for _ in range(4))))
+
+    def _change_label(self, inode: Inode) -> None:
+        xattrs, label = self._volume.fs.xattrs, b"user.%d" % self._chance.randrange(3)
+        with suppress(FsError):  # there may be none to remove
+            if self._chance.random() < 0.7:
+                xattrs.set(inode.ino, label, self._chance.randbytes(9))
+            else:
+                xattrs.remove(inode.ino, label)
+
+    def _change_attributes(self, inode: Inode) -> None:
+        """One attribute, or several."""
+        time = self._chance.randrange(10**18)
+        changed = self._chance.choice(
+            [
+                Attributes(mode=self._chance.choice([0o600, 0o644])),
+                Attributes(uid=self._chance.randrange(9)),
+                Attributes(mtime=time),
+                Attributes(atime=time),
+                Attributes(atime=time, mtime=time),
+                Attributes(),
+            ]
+        )
+        self._volume.fs.attributes.set(inode.ino, changed)
 
     def _mode_of(self, name: bytes, otherwise: int) -> int:
         row = self._volume.index.dentries.find(ROOT, name)
@@ -194,10 +270,14 @@ def test_rows_are_trimmed_when_every_reader_has_dealt_with_them(small: LooseVolu
     last = feed.last()
     feed.advance("fast", last)
     assert not feed.trim()
-    feed.advance("slow", 10)
+    before = [serial for serial, *_ in feed.read(0, 10)]
+    feed.advance("slow", before[-1])
     feed.trim()
-    ((first,),) = small.index._database.rows("SELECT min(serial) FROM feed")
-    assert first == 11
+    assert [serial for serial, *_ in feed.read(before[-1], 1)] == [before[-1] + 1]
+    ((rows,),) = small.index._database.rows("SELECT count(*) FROM feed")
+    assert rows < 20
+    with pytest.raises(TrimmedAway):
+        feed.read(0, 1)
     feed.advance("slow", last)
     feed.trim()
     ((count,),) = small.index._database.rows("SELECT count(*) FROM feed")
@@ -211,20 +291,164 @@ def test_a_reader_that_is_far_behind_does_not_keep_the_feed_from_being_trimmed(
     feed.register("slow")
     for number in range(20):
         make(small, b"%d" % number)
-    feed.trim(most=5)
+    feed.trim(most=6)
     ((first,),) = small.index._database.rows("SELECT min(serial) FROM feed")
-    assert first == feed.last() - 5
+    assert first == feed.last() - 6
     small.close()
 
 
 def test_owner_changes_reach_the_feed_as_after_images(small: LooseVolume) -> None:
     small.index.feed.register("one")
     ino = make(small, b"file").ino
-    small.index.store_deferred()
-    row = small.index._database.rows(
-        "SELECT kind, ino, uid, gid FROM feed WHERE ino = ? ORDER BY serial DESC LIMIT 2", ino
+    rows = [dict(zip(COLUMNS, row, strict=True)) for row in small.index.feed.read(0, 100)]
+    images = [row for row in rows if (row["kind"], row["ino"]) == (1, ino)]
+    assert [(row["uid"], row["gid"]) for row in images] == [(ME.uid, ME.gid)]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_reader_may_stop_behind_any_change(small: LooseVolume, seed: int) -> None:
+    feed = small.index.feed
+    feed.register("one")
+    changes = Changes(small, seed)
+    for _ in range(60):
+        changes.make()
+    every = feed.read(0, 10_000)
+    serials = [serial for serial, *_ in every]
+    assert serials == sorted(set(serials))
+    assert serials[-1] == feed.last()
+
+    def told(rows: list[Row]) -> dict[tuple[object, ...], Row]:
+        """What each row is at the end, by its key."""
+        found: dict[tuple[object, ...], Row] = {}
+        for _, kind, ino, parent, name, *others in rows:
+            key = (parent, name) if kind in {3, 4} else (ino, name, (kind + 1) // 2)
+            found[key] = (kind, ino, parent, name, *others)
+        return found
+
+    for at, serial in enumerate(serials):
+        assert told(every[: at + 1]) | told(feed.read(serial, 10_000)) == told(every)
+    pieces = feed.read(0, 2)
+    while more := feed.read(pieces[-1][0], 2):
+        assert more[0][0] > pieces[-1][0]
+        pieces += more
+    assert told(pieces) == told(every)
+
+
+def test_a_name_comes_with_its_inodes(small: LooseVolume) -> None:
+    """Before the last of them, and each once."""
+    directory = make(small, b"directory", stat.S_IFDIR | 0o755).ino
+    feed = small.index.feed
+    after = feed.register("one")
+    ino = make(small, b"file").ino
+
+    def changes() -> list[tuple[int, ...]]:
+        return [(kind, ino) for _, kind, ino, *_ in feed.read(after, 100)]
+
+    assert changes() == [(1, ino), (1, ROOT), (3, ino)]
+    after = feed.last()
+    small.fs.names.rename(ROOT, b"file", directory, b"file")
+    found = changes()[:5]  # and the deferred times of the root
+    assert found == [(1, ROOT), (4, ino), (1, ino), (1, directory), (3, ino)]
+    after = feed.last()
+    small.fs.attributes.set(ino, Attributes(mtime=1))
+    assert changes() == [(1, ino)]
+
+
+def test_adopted_names_are_told_as_they_are_by_then(small: LooseVolume, home: Path) -> None:
+    """One row stands for all of a directory; what was moved or removed since has its own."""
+    (home / "tree").mkdir()
+    for name in ("one", "two", "three"):
+        (home / "tree" / name).write_bytes(b"bytes")
+    other = make(small, b"other", stat.S_IFDIR | 0o755).ino
+    feed = small.index.feed
+    after = feed.register("one")
+    adopt(small, home / "tree")
+    told = [row for row in feed.read(after, 100) if row[2] != ROOT]
+    inos = [small.find(name).ino for name in (b"one", b"two", b"three")]
+    assert sorted(row[1:3] for row in told) == sorted(
+        (kind, ino) for ino in inos for kind in (1, 3, 13)
     )
-    assert (1, ino, ME.uid, ME.gid) in row
+    assert feed.last() - after < 3 * len(told)
+    small.fs.names.rename(ROOT, b"one", other, b"one")
+    small.fs.names.unlink(ROOT, b"two")
+    make(small, b"made")
+    small.index.store_deferred()
+    names = [(row[1], row[3], row[4]) for row in feed.read(after, 100) if row[1] in {3, 4}]
+    assert names[0] == (3, ROOT, b"three")
+    assert set(names[1:]) == {
+        *((4, ROOT, b"one"), (3, other, b"one"), (4, ROOT, b"two")),
+        (3, ROOT, b"made"),
+    }
+    assert {row[2] for row in feed.read(after, 100) if row[1] == 13} >= {inos[0], inos[2]}
+    latest, inodes = feed.latest(feed.last() - after)
+    assert (ROOT, b"three") in latest
+    assert {ROOT, other} <= set(inodes)
+
+
+def test_adopting_that_fails_leaves_the_feed_as_it_was(
+    small: LooseVolume, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "tree").mkdir()
+    (home / "tree" / "one").write_bytes(b"bytes")
+    feed = small.index.feed
+    feed.register("one")
+
+    def fail(_originals: object) -> None:
+        raise FsError(errno.ENOSPC)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(small.index.originals, "put_all", fail)
+        with pytest.raises(FsError):
+            adopt(small, home / "tree")
+    after = feed.last()
+    ino = make(small, b"file").ino
+    assert (3, ino) in [row[1:3] for row in feed.read(after, 9)]
+
+
+def test_a_file_without_a_name_is_told_as_well(small: LooseVolume) -> None:
+    feed = small.index.feed
+    after = feed.register("one")
+    ino = small.fs.names.make_nameless(ROOT, FILE, ME, exclusive=False).ino
+    assert [row[1:3] for row in feed.read(after, 9)] == [(1, ino)]
+    small.fs.names.link(ino, ROOT, b"name")
+    assert (3, ino) in [row[1:3] for row in feed.read(after, 9)]
+
+
+def test_an_inode_is_read_as_it_is_by_then(small: LooseVolume) -> None:
+    feed = small.index.feed
+    after = feed.register("one")
+    ino = make(small, b"file").ino
+    small.fs.attributes.set(ino, Attributes(mode=0o640))
+    images = [row[COLUMNS.index("mode")] for row in feed.read(after, 100) if row[1:3] == (1, ino)]
+    assert [stat.S_IMODE(mode) for mode in images] == [0o640, 0o640]
+    small.fs.names.unlink(ROOT, b"file")
+    small.fs.names.forget(ino)
+    small.fs.reclaimer.drain()
+    assert {row[1] for row in feed.read(after, 100) if row[2] == ino} == {2, 3, 4}
+
+
+def test_what_is_synced_of_a_new_file_comes_with_its_inode(small: LooseVolume) -> None:
+    feed = small.index.feed
+    ino = make(small, b"file").ino
+    after = feed.register("one")
+    small.fs.data.write(ino, 0, bytes(100))
+    small.fs.data.sync(ino)
+    ((_, kind, told, *image),) = feed.read(after, 100)
+    assert (kind, told, image[COLUMNS.index("number") - 3]) == (1, ino, 100)
+
+
+def test_an_inode_of_a_segment_that_does_not_say_what_is_synced(home: Path) -> None:
+    with closing(sqlite3.connect(home / "index.db", isolation_level=None)) as connection:
+        for migration in MIGRATIONS:
+            connection.executescript(migration)
+        row = inode_row(7)._asdict()
+        values = {"kind": 1, "value": row.pop("target")} | row
+        connection.execute(
+            f"INSERT INTO feed ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})",  # noqa: S608
+            tuple(values.values()),
+        )
+        copying.replay(connection, 0)
+        assert connection.execute("SELECT synced FROM inode WHERE ino = 7").fetchall() == [(0,)]
 
 
 def test_every_column_of_what_the_feed_follows_is_copied() -> None:
@@ -277,3 +501,35 @@ def test_objects_are_freed_only_after_the_feed_was_copied(small: LooseVolume) ->
     small.fs.reclaimer.drain()
     assert there == [True, True]
     assert not small.disk_object(ino).exists()
+
+
+def test_rows_that_the_feed_does_not_follow_go_with_their_inodes(
+    small: LooseVolume, home: Path
+) -> None:
+    """Of a truncation or a request that was pending when the copy was made."""
+    index, names = small.index, (b"gone", b"stays")
+    after = index.feed.register("test")
+    inos = {name: make(small, name).ino for name in names}
+    with index.transaction():
+        for ino in inos.values():
+            index.pending_truncations.add(ino)
+            index.pins_and_requests.request(Request(ino, 0))
+    copy, segment = home / "copy.db", home / "segment.db"
+    state = copy_index(
+        index.path, copy, MEMORY, checkpoints=index.checkpoint_for_snapshot(), after=after
+    )
+    make_segment(segment, index.feed.generation, state.serial)
+    small.fs.names.unlink(ROOT, b"gone")
+    small.fs.names.forget(inos[b"gone"], 1)
+    small.fs.reclaimer.add_leftovers()
+    small.fs.reclaimer.drain()
+    assert index.inodes.find(inos[b"gone"]) is None
+    with closing(FeedCopier(index.path, index.sync)) as copier:
+        copier.write_to(segment)
+        copier.copy()
+    with closing(RestoredIndex(copy)) as restored:
+        assert restored.replay(segment) > 0
+    with closing(sqlite3.connect(copy)) as connection:
+        for table in ("cut", "request"):
+            rows = connection.execute(f"SELECT ino FROM {table}").fetchall()  # noqa: S608
+            assert rows == [(inos[b"stays"],)], table

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from tests.support.mounting import Mount, tierfs
 from tests.support.proc import run, wait_until
 from tests.support.trees import Entry, differences, make_tree, snapshot
 from tierfs.common.errors import ExitCode
+
+pytestmark = pytest.mark.long
 
 FILES = 120
 
@@ -77,7 +81,7 @@ def test_an_index_that_is_lost_comes_back_with_every_change(
 ) -> None:
     mount = make_mount()
     make_tree(mount.path, files=FILES)
-    tierfs("backup", mount.volume_file)
+    mount.back_up()
     change(mount.path)
     run(["sync", "-f", mount.path])
     before = snapshot(mount.path)
@@ -101,7 +105,7 @@ def test_without_the_copied_changes_the_backup_comes_back(make_mount: MakeMount)
     mount = make_mount()
     for number in range(30):
         (mount.path / f"{number}").write_bytes(b"%d" % number * 50_000)
-    tierfs("backup", mount.volume_file)
+    mount.back_up()
     before = snapshot(mount.path)
     (mount.path / "later").write_bytes(b"later" * 100)
     (mount.path / "29").unlink()
@@ -146,7 +150,7 @@ def test_flash_that_is_lost_costs_only_what_it_alone_had(
     (mount.path / "alone" / "large").write_bytes(os.urandom(200_000))
     (mount.path / "alone" / "empty").touch()
     os.sync()
-    tierfs("backup", mount.volume_file)
+    mount.back_up()
     tierfs("demote", "--wait", *(mount.path / "evicted").iterdir())
     wait_until(
         lambda: mount.status()["flash_only"]["files"] == 21, what="all else is mirrored", timeout=60
@@ -196,8 +200,13 @@ def test_without_any_backup_the_files_come_back_by_number(make_mount: MakeMount)
 
 def test_an_index_that_is_there_is_not_replaced(make_mount: MakeMount) -> None:
     mount = make_mount()
-    tierfs("backup", mount.volume_file)
-    assert "in use" in tierfs("restore", mount.volume_file, statuses=[ExitCode.VOLUME_BUSY])
+    mount.back_up()
+    where = f"the volume is mounted on {mount.path}: unmount it first"
+    for verb in ("restore", "fsck", "new-uuid", "dump"):
+        assert where in tierfs(verb, mount.volume_file, statuses=[ExitCode.VOLUME_BUSY])
+    out = mount.path.parent / "out"
+    export = ("export", "--volume", mount.volume_file, out)
+    assert where in tierfs(*export, statuses=[ExitCode.VOLUME_BUSY])
     mount.unmount()
     said = tierfs("restore", mount.volume_file, statuses=[ExitCode.VOLUME_REFUSED])
     assert "there is an index" in said
@@ -206,9 +215,9 @@ def test_an_index_that_is_there_is_not_replaced(make_mount: MakeMount) -> None:
 def test_a_damaged_backup_is_told_of_and_an_older_one_can_be_chosen(make_mount: MakeMount) -> None:
     mount = make_mount()
     (mount.path / "file").write_bytes(b"bytes")
-    tierfs("backup", mount.volume_file)
+    mount.back_up()
     (mount.path / "file").rename(mount.path / "renamed")
-    tierfs("backup", mount.volume_file)
+    mount.back_up()
     mount.unmount()
     lose_index(mount)
     older, newer = backups(mount)
@@ -221,3 +230,182 @@ def test_a_damaged_backup_is_told_of_and_an_older_one_can_be_chosen(make_mount: 
     assert restored(mount, "--backup", str(older))["missing"] == 0
     mount.mount()
     assert (mount.path / "renamed").read_bytes() == b"bytes"
+
+
+def set_mirroring(mount: Mount, how: str) -> None:
+    (mount.volume_file.parent / "policy.yaml").write_text(f"version: 1\nmirror: {how}\n")
+    if mount.is_mounted():
+        tierfs("policy", "apply", mount.path)
+
+
+def wait_for_mirror(path: Path) -> None:
+    wait_until(lambda: os.getxattr(path, "tierfs.mirrored") == b"yes", what="it is mirrored")
+
+
+def lose_feed(mount: Mount) -> None:
+    for each in (mount.disk / "backup").glob("feed-*"):
+        each.unlink()
+
+
+@pytest.fixture
+def governed(make_mount: MakeMount) -> Mount:
+    """A mount whose policy says which files are mirrored: none yet."""
+    mount = make_mount.formatted()
+    set_mirroring(mount, "never")
+    mount.configure("policy", "policy.yaml")
+    mount.mount()
+    return mount
+
+
+def test_a_mirror_that_is_older_than_its_head_is_none_after_a_restore(governed: Mount) -> None:
+    """The copy of the feed is lost, and with it that the head was changed after it was mirrored."""
+    path = governed.path / "file"
+    path.write_bytes(b"old" * 50_000)
+    os.sync()
+    set_mirroring(governed, "async")
+    wait_for_mirror(path)
+    wait_until(
+        lambda: governed.status()["backup"]["last_s"], what="the daemon's backup", timeout=60
+    )
+    governed.back_up()
+    set_mirroring(governed, "never")
+    with path.open("r+b") as file:
+        file.write(b"new" * 1000)
+    governed.unmount()
+    lose_index(governed)
+    lose_feed(governed)
+    restored(governed)
+    governed.mount()
+    tierfs("demote", "--wait", path)
+    assert path.read_bytes() == b"new" * 1000 + b"old" * 49_000
+
+
+def test_flash_and_the_copy_of_the_feed_are_lost(governed: Mount, scratch: Path) -> None:
+    """What was mirrored after the backup is there; where a part may be older there is EIO."""
+    contents = {"small": b"small" * 1000, "grown": b"grown" * 2000, "large": b"large" * 30_000}
+    for name, content in contents.items():
+        (governed.path / name).write_bytes(content[: len(content) // 2])
+    (governed.path / "large").write_bytes(contents["large"])
+    (governed.path / "small").write_bytes(contents["small"])
+    os.sync()
+    governed.back_up()
+    (governed.path / "grown").write_bytes(contents["grown"])
+    set_mirroring(governed, "async")
+    for name in contents:
+        wait_for_mirror(governed.path / name)
+    governed.unmount()
+    shutil.rmtree(governed.flash)
+    lose_feed(governed)
+    new = scratch / "new"
+    new.mkdir(0o755)
+    said = tierfs("replace-flash", "--json", governed.volume_file, new, statuses=[ExitCode.DAMAGE])
+    assert [file["path"] for file in json.loads(said)["files"]] == ["/large"]
+    governed.flash = new
+    governed.log.allow("object is missing")
+    governed.mount()
+    for name in ("small", "grown"):
+        assert (governed.path / name).read_bytes() == contents[name]
+    with pytest.raises(OSError, match="Input/output"):
+        (governed.path / "large").read_bytes()
+
+
+def originals(index: Path) -> list[tuple[object, ...]]:
+    """What an index that nobody has open knows of the originals of adopted files."""
+    with closing(sqlite3.connect(index)) as connection:
+        return connection.execute("SELECT * FROM adopted ORDER BY ino").fetchall()
+
+
+def test_a_tree_that_was_adopted_after_the_backup_comes_back(
+    make_mount: MakeMount, scratch: Path
+) -> None:
+    """With its originals: what their owner changed meanwhile is told, and never half of it."""
+    tree = scratch / "tree"
+    tree.mkdir()
+    make_tree(tree, files=FILES)
+    for number in range(3):
+        (tree / f"original-{number}").write_bytes(b"%d" % number * 300_000)
+    mount = make_mount()
+    (mount.path / "before").touch()
+    mount.back_up()
+    tierfs("adopt", tree, mount.path)
+    (mount.path / "before").unlink()
+    with (mount.path / "original-0").open("r+b") as file:
+        file.write(b"copied up")
+        file.flush()
+        os.fsync(file.fileno())  # else its time is the object's after an unclean end
+    (mount.path / "original-1").unlink()
+    os.sync()
+    wait_until(lambda: copied(mount), what="the feed is copied")
+    before = snapshot(mount.path)
+    run(["rsync", "-aHAX", f"{mount.path}/", f"{scratch / 'plain'}/"])
+    mount.kill()
+    known = mount.flash / "index.db"
+    shutil.copytree(mount.flash, scratch / "flash")
+    wanted = originals(scratch / "flash" / known.name)
+    lose_index(mount)
+    kept = (tree / "original-2").stat()
+    with (tree / "original-2").open("r+b") as file:
+        file.write(b"its owner's")
+    report = restored(mount)
+    assert (report["missing"], report["found"], report["files"]) == (0, 0, [])
+    assert originals(known) == wanted
+    assert len(wanted) > FILES // 2
+    mount.log.allow("changed outside of the volume")
+    mount.mount()
+    with pytest.raises(OSError, match="Input/output"):
+        (mount.path / "original-2").read_bytes()
+    with (tree / "original-2").open("r+b") as file:
+        file.write(b"2" * 11)
+    os.utime(tree / "original-2", ns=(kept.st_atime_ns, kept.st_mtime_ns))
+    assert_same(before, mount, scratch / "plain")
+    mount.unmount()
+    assert_clean(mount.volume_file)
+
+
+def test_adopted_files_that_were_copied_up_after_the_last_known_change(
+    make_mount: MakeMount, scratch: Path
+) -> None:
+    """The copy of the feed is lost: the disk objects are no originals any more, and are whole."""
+    tree = scratch / "tree"
+    tree.mkdir()
+    for name in ("kept", "changed", "grown", "longer"):
+        (tree / name).write_bytes(name.encode() * 50_000)
+    mount = make_mount()
+    tierfs("adopt", tree, mount.path)
+    mount.back_up()
+    with (mount.path / "changed").open("r+b") as file:
+        file.write(b"CHANGED")
+    with (mount.path / "grown").open("ab") as file:
+        file.write(b"more" * 1000)
+    os.sync()
+    contents = {name: (mount.path / name).read_bytes() for name in ("kept", "changed", "grown")}
+    mount.unmount()
+    lose_index(mount)
+    lose_feed(mount)
+    with (tree / "longer").open("ab") as file:
+        file.write(b"its owner's")
+    before = snapshot(tree)
+    assert restored(mount)["missing"] == 0
+    mount.log.allow("changed outside of the volume")
+    mount.mount()
+    assert {name: (mount.path / name).read_bytes() for name in contents} == contents
+    with pytest.raises(OSError, match="Input/output"):
+        (mount.path / "longer").read_bytes()
+    assert (mount.path / "longer").stat().st_size == 300_000
+    tierfs("adopt", "--refresh", mount.path)
+    assert (mount.path / "longer").read_bytes() == (tree / "longer").read_bytes()
+    mount.unmount()
+    assert snapshot(tree) == before
+    assert_clean(mount.volume_file)
+
+
+def test_after_an_unmount_it_is_told_that_every_change_is_known(make_mount: MakeMount) -> None:
+    mount = make_mount()
+    mount.back_up()
+    (mount.path / "file").write_bytes(b"bytes")
+    mount.unmount()
+    lose_index(mount)
+    said = tierfs("restore", mount.volume_file)
+    assert "every change up to 20" in said
+    assert "no bytes are missing" in said
+    assert "not known" not in said

@@ -26,6 +26,8 @@ from tests.benchmarks.sides import (
     BEFORE_ON_EXT4,
     BINDFS,
     EXT4,
+    FLOOR,
+    FLOOR_ON_EXT4,
     FREE,
     MERGERFS,
     NATIVE,
@@ -48,8 +50,8 @@ MEMORY: Final = "tmpfs"
 SHM: Final = "/dev/shm"  # noqa: S108 - only the parent for mkdtemp
 TMP: Final = "/var/tmp"  # noqa: S108 - only the parent for mkdtemp
 SIDES: Final = (
-    *(NATIVE, TIERFS, PYTHON, MERGERFS, BINDFS, BEFORE),
-    *(EXT4, ON_EXT4, BEFORE_ON_EXT4),
+    *(NATIVE, FLOOR, TIERFS, PYTHON, MERGERFS, BINDFS, BEFORE),
+    *(EXT4, FLOOR_ON_EXT4, ON_EXT4, BEFORE_ON_EXT4),
 )
 BOTH: Final = (BEFORE, TIERFS, BEFORE_ON_EXT4, ON_EXT4)
 TURNS, PAIRS = 5, 15

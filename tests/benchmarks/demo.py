@@ -30,8 +30,7 @@ from rich.table import Column, Table
 from tests.benchmarks.machine import drop_kernel_caches
 from tests.benchmarks.stage import run, stage
 from tierfs.cli.command import DIRECTORY
-from tierfs.common.errors import DamageFound, ExitCode, TierfsError
-from tierfs.common.text import printable
+from tierfs.common.errors import DamageFound, ExitCode, TierfsError, printable
 from tierfs.common.units import KIB, MIB, format_size
 from tierfs.daemon.interpreter import module_command
 

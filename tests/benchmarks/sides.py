@@ -19,12 +19,16 @@ TIERFS: Final = "tierfs"
 PYTHON: Final = "no-fastpath"
 MERGERFS: Final = "mergerfs"
 BINDFS: Final = "bindfs"
+FLOOR: Final = "floor"
+"""A daemon that does nothing but answer, and keeps no byte: see `floor.c`."""
 BEFORE: Final = "before"
 """Another tierfs, such as that of the last release."""
 DISK: Final = "disk"
 ON_DISK: Final = "tierfs on disk"
 EXT4: Final = "ext4"
 ON_EXT4: Final = "tierfs on ext4"
+FLOOR_ON_EXT4: Final = "floor on ext4"
+"""The same, which keeps the bytes there."""
 BEFORE_ON_EXT4: Final = "before on ext4"
 MOVING: Final = "tierfs, moving"
 
@@ -101,10 +105,12 @@ def make_sides(settings: Settings, stage: Stage, names: set[str], say: Say) -> I
             yield peer
         else:
             say(f"{name} is not installed: apt-get install {name}")
+    if FLOOR in names:
+        yield from _floor(stage.floor(home, FLOOR), say)
     if DISK in names and settings.disk:
         yield from _on_disk(settings, stage, settings.disk)
     if {EXT4, ON_EXT4} & names and settings.disk:
-        yield from _on_ext4(settings, stage, settings.disk, say)
+        yield from _on_ext4(settings, stage, settings.disk, names, say)
 
 
 def _other_versions(
@@ -119,6 +125,13 @@ def _other_versions(
         yield stage.volume(home, BEFORE, settings.against)
 
 
+def _floor(side: Side | None, say: Say) -> Iterator[Side]:
+    if side:
+        yield side
+    else:
+        say("there is no C compiler: what any daemon would cost is not measured")
+
+
 def _on_disk(settings: Settings, stage: Stage, disk: Path) -> Iterator[Side]:
     place = stage.directory(disk)
     bare = place / DISK
@@ -127,7 +140,9 @@ def _on_disk(settings: Settings, stage: Stage, disk: Path) -> Iterator[Side]:
     yield stage.volume(place, ON_DISK, settings.program)
 
 
-def _on_ext4(settings: Settings, stage: Stage, disk: Path, say: Say) -> Iterator[Side]:
+def _on_ext4(
+    settings: Settings, stage: Stage, disk: Path, names: set[str], say: Say
+) -> Iterator[Side]:
     """Everything on one ext4: the bare directory, and both tiers and the index of each volume."""
     try:
         place = stage.ext4(stage.directory(disk), EXT4_BYTES)
@@ -137,6 +152,10 @@ def _on_ext4(settings: Settings, stage: Stage, disk: Path, say: Say) -> Iterator
     bare = place / EXT4
     bare.mkdir()
     yield Side(EXT4, bare)
+    if FLOOR_ON_EXT4 in names:
+        store = place / "floor.store"
+        store.mkdir()
+        yield from _floor(stage.floor(place, FLOOR_ON_EXT4, store), say)
     yield stage.volume(place, ON_EXT4, settings.program)
     if settings.against:
         yield stage.volume(place, BEFORE_ON_EXT4, settings.against)

@@ -29,6 +29,7 @@ END_S: Final = 30.0
 """Seconds that a daemon has to end after it was unmounted."""
 STOPS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CHECKOUT: Final = Path(__file__).parents[2]
+FLOOR_SOURCE: Final = Path(__file__).with_name("floor.c")
 COUNTERS: Final = "user.disk.counters"
 READY: Final = "is mounted on"
 SETTLING_S: Final = 60.0
@@ -133,6 +134,23 @@ class Stage:
         mountpoint = home / name
         mountpoint.mkdir()
         self._mount(mountpoint, [program, str(below), str(mountpoint)])
+        return Side(name, mountpoint)
+
+    def floor(self, home: Path, name: str, store: Path | None = None) -> Side | None:
+        """What a filesystem in user space costs at least: see `floor.c`; None without a C compiler.
+
+        ``store``: an empty directory that keeps the bytes of files; else nothing does.
+
+        Raises:
+            TierfsError: a command failed.
+        """
+        compiler = shutil.which("cc")
+        if compiler is None:
+            return None
+        mountpoint, program = home / name, home / "floor.program"
+        mountpoint.mkdir()
+        run([compiler, "-O2", "-std=c11", "-D_GNU_SOURCE", str(FLOOR_SOURCE), "-o", str(program)])
+        self._mount(mountpoint, [str(program), str(mountpoint), *map(str, filter(None, [store]))])
         return Side(name, mountpoint)
 
     def ext4(self, home: Path, size: int) -> Path:

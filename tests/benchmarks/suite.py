@@ -25,6 +25,8 @@ from tests.benchmarks.sides import (
     BINDFS,
     DISK,
     EXT4,
+    FLOOR,
+    FLOOR_ON_EXT4,
     FREE,
     MERGERFS,
     MOVING,
@@ -165,8 +167,8 @@ def _trees(sizes: Sizes, archive: Path | None) -> list[Group]:
     warm = Tree(TREE, sizes.tree_files, archive)
     cold = Tree(COLD_TREE, sizes.tree_files, archive, cold=True)
     what = archive.name if archive else f"{sizes.tree_files:,} files"
-    sides = (NATIVE, BEFORE, TIERFS, MERGERFS, BINDFS)
-    on_ext4 = (EXT4, BEFORE_ON_EXT4, ON_EXT4)
+    sides = (NATIVE, FLOOR, BEFORE, TIERFS, MERGERFS, BINDFS)
+    on_ext4 = (EXT4, FLOOR_ON_EXT4, BEFORE_ON_EXT4, ON_EXT4)
     return [
         Group(TREE, f"Tree: {what}, in memory", [warm], sides, (FREE,)),
         Group(COLD_TREE, f"Tree: {what}, on ext4, caches dropped", [cold], on_ext4, (FREE,)),

@@ -39,7 +39,7 @@ def test_scenarios_on_directories(capsys: pytest.CaptureFixture[str]) -> None:
         (["suite", "--only=memory"], "say how many files, such as --memory-files 1000000"),
         (["suite", "--stream-size=100KiB"], "--stream-size 100KiB: choose a multiple of 1MiB"),
         (["suite", "--only=epoch,epochs"], '"epochs" is none of: empty file, mkdir, rename'),
-        (["suite", "--sides=ours"], '"ours" is none of: native, tierfs'),
+        (["suite", "--sides=ours"], '"ours" is none of: native, floor, tierfs'),
         (["suite", "--against=a"], "--against a: there is no .venv/bin/tierfs; run make setup"),
         (["suite", "--write-size=5KiB"], "--write-size 5KiB: choose a multiple of 1MiB"),
         (["suite", "--dir=nowhere"], "'nowhere' does not exist"),

@@ -17,6 +17,8 @@ from tests.benchmarks.machine import mountpoints
 from tests.support.proc import run
 from tierfs.common.errors import TierfsError
 
+pytestmark = pytest.mark.long
+
 PROGRAM = [sys.executable, "-m", "tests.benchmarks.demo"]
 
 

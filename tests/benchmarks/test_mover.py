@@ -28,6 +28,8 @@ from tierfs.common.units import KIB, MIB
 from tierfs.daemon.interpreter import module_command
 from tierfs.policy.tier_policy import load_policy
 
+pytestmark = pytest.mark.long
+
 MS = 1_000_000
 SECOND = 1000 * MS
 

@@ -18,6 +18,8 @@ from tests.benchmarks.waiting import BUSY, WHOLE_ALL, WHOLE_FILE, Training
 from tierfs.common.units import KIB
 from tierfs.daemon.interpreter import module_command
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.timeout(240)
 def test_everything_is_measured_and_nothing_is_left(scratch: Path) -> None:

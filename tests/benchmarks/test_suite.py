@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,10 +16,14 @@ import pytest
 
 from tests.benchmarks.machine import filesystem_of, mountpoints
 from tests.benchmarks.report import Report
+from tests.benchmarks.runner import Conditions, measure
 from tests.benchmarks.stage import run, stage
 from tests.benchmarks.suite import Outcome
+from tests.benchmarks.tree import Tree
 from tierfs.common.errors import TierfsError
 from tierfs.daemon.interpreter import module_command
+
+pytestmark = pytest.mark.long
 
 SMALL = (
     *("--repeat=1", "--files=20", "--walked=20", "--created=10", "--changed=10"),
@@ -105,6 +110,28 @@ def test_signals_are_as_before_after_a_stage() -> None:
     with stage():
         assert signal.getsignal(signal.SIGTERM) is not before
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_the_floor_answers_what_the_programs_of_a_tree_ask(scratch: Path) -> None:
+    store = scratch / "store"
+    store.mkdir()
+    with stage() as made:
+        for name, place in (("floor", None), ("kept", store)):
+            side = made.floor(scratch, name, place)
+            assert side is not None
+            report = measure("", [Tree("tree", 40)], [side], Conditions(repeat=1))
+            assert {result.side for result in report.results} == {name}
+            home = side.directory / "home"
+            (home / "below").mkdir(parents=True)
+            (home / "file").write_bytes(b"bytes")
+            (home / "file").rename(home / "below" / "renamed")
+            assert sorted(path.name for path in home.rglob("*")) == ["below", "renamed"]
+            assert (home / "below" / "renamed").stat().st_size == 5
+            kept = [path.read_bytes() for path in store.rglob("*") if path.is_file()]
+            assert kept == ([b"bytes"] if place else [])
+            shutil.rmtree(home)
+    assert not [path for path in store.rglob("*") if path.is_file()]
+    assert not mounted_below(scratch)
 
 
 def test_a_peer_that_is_not_installed_is_none(scratch: Path) -> None:

@@ -16,7 +16,7 @@ from tierfs.cli.main import main
 from tierfs.common.errors import ExitCode
 from tierfs.fsck import kinds
 from tierfs.fsck.check import Finding, Report
-from tierfs.storage.objects import object_path
+from tierfs.storage.layout import object_path
 
 LEFT = (
     "The next mount removes 2 unlinked inodes and trims the objects of 1 files, "
@@ -69,7 +69,7 @@ def test_a_damaged_volume_is_told_with_advice(
     capsys.readouterr()
     assert main(["fsck", "--thorough", f"{volume_file}"]) == ExitCode.DAMAGE
     told = capsys.readouterr().out.splitlines()
-    assert told[0] == f"leak, foreign: {foreign}: is no object of tierfs"
+    assert told[0] == f"leak, foreign: {foreign}: is not an object of tierfs"
     assert told[2:4] == [
         f"foreign (1): {kinds.FOREIGN.meaning}.",
         f"  What to do: {kinds.FOREIGN.advice}.",
@@ -84,6 +84,8 @@ def test_json_of_a_clean_volume(volume_file: Path, capsys: pytest.CaptureFixture
         "findings": [],
         "clean": True,
         "complete": True,
+        "online": False,
+        "explained": 0,
         "inodes": 1,
         "files": 0,
         "objects": 0,
@@ -105,7 +107,7 @@ def test_json_of_a_damaged_volume(volume_file: Path, capsys: pytest.CaptureFixtu
             "kind": "foreign",
             "inode": None,
             "path": f"{path}",
-            "what": "is no object of tierfs",
+            "what": "is not an object of tierfs",
             "meaning": kinds.FOREIGN.meaning,
             "advice": kinds.FOREIGN.advice,
         }
@@ -209,7 +211,7 @@ def test_wrong_words_and_directories(volume_file: Path, capsys: pytest.CaptureFi
 def test_a_mounted_volume_is_refused_and_a_killed_one_is_clean(make_mount: MakeMount) -> None:
     mount = make_mount()
     told = tierfs("fsck", mount.volume_file, statuses=[ExitCode.VOLUME_BUSY])
-    assert "the volume is in use by another tierfs: unmount that one first" in told
+    assert f"the volume is mounted on {mount.path}: unmount it first" in told
     for number in range(50):
         (mount.path / f"{number}").write_bytes(bytes(number * 3000))
     (mount.path / "7").unlink()
@@ -221,4 +223,8 @@ def test_a_mounted_volume_is_refused_and_a_killed_one_is_clean(make_mount: MakeM
     assert_clean(mount.volume_file)
     shutil.rmtree(mount.disk / "objects")
     told = tierfs("fsck", mount.volume_file, statuses=[ExitCode.DAMAGE])
-    assert "loss, missing-object: /49 (inode " in told
+    assert "loss, missing-object: /22 (inode " in told
+    assert "and 18 more of missing-object: --json lists them\n" in told
+    told = tierfs("fsck", "--json", mount.volume_file, statuses=[ExitCode.DAMAGE])
+    lost = {each["path"] for each in json.loads(told)["findings"]}
+    assert lost == {f"/{number}" for number in range(22, 50)}

@@ -125,3 +125,8 @@ def test_the_module_runs_as_the_command_does() -> None:
     )
     assert done.returncode == ExitCode.NOT_MOUNTED
     assert done.stderr == "tierfs: / is not a tierfs mountpoint\n"
+
+
+def test_a_missing_mountpoint_names_the_list_of_mounts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["top", "--once"]) == ExitCode.USAGE
+    assert capsys.readouterr().err.endswith("The mounts are listed by: tierfs list\n")

@@ -102,7 +102,7 @@ def test_damaged_lines_are_told_and_left_out(capsys: pytest.CaptureFixture[str])
     said = err.splitlines()
     assert said[0].startswith('access.log:10:1: "1030 1" is not an access; ')
     assert said[0].endswith("; the line is skipped")
-    assert said[-1] == "and 11 more lines that are damaged"
+    assert said[-1] == "and 21 more lines that are damaged"
 
 
 WRONG = {

@@ -70,6 +70,7 @@ STATUS: dict[str, Any] = {
 EPOCH = datetime.fromtimestamp(0).astimezone().isoformat(" ")
 
 SHOWN = """\
+health      ok
 volume      /etc/images.yaml
 UUID        00000000-0000-4000-8000-000000000001
 mounted on  /mnt/images
@@ -215,7 +216,8 @@ def test_what_a_dead_flash_would_cost(
 def test_json_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     with patch("tierfs.cli.status.ask", return_value=STATUS):
         assert main(["status", "/mnt/images", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == STATUS
+    health = {"ok": True, "reasons": []}
+    assert json.loads(capsys.readouterr().out) == {"health": health, **STATUS}
 
 
 def test_what_does_not_answer_is_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -264,3 +266,42 @@ def test_columns_are_aligned() -> None:
         "a    bb   1",
         "ccc  d   22",
     ]
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"tiering": {**TIERING, "suspended": True}}, "the mover is suspended: too many moves"),
+        ({"tiering": {**TIERING, "active": True}}, "flash is fuller than its high watermark"),
+        (
+            {"tiers": {**STATUS["tiers"], "disk": {**STATUS["tiers"]["disk"], "read_only": True}}},
+            "disk is write-protected",
+        ),
+        ({"background": {"reclaim": "OSError: no"}}, "in the background, reclaim fails"),
+    ],
+)
+def test_health_is_one_line(
+    more: dict[str, Any], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with patch("tierfs.cli.status.ask", return_value={**STATUS, **more}):
+        assert main(["status", "/mnt/images"]) == 0
+        first = capsys.readouterr().out.splitlines()[0]
+        assert first.startswith(f"health      degraded: {reason}")
+        assert main(["status", "/mnt/images", "--json"]) == 0
+    health = json.loads(capsys.readouterr().out)["health"]
+    assert not health["ok"]
+    assert health["reasons"][0].startswith(reason)
+
+
+def test_several_reasons_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    tiering = {**TIERING, "active": True, "suspended": True}
+    with patch("tierfs.cli.status.ask", return_value={**STATUS, "tiering": tiering}):
+        assert main(["status", "/mnt/images"]) == 0
+    assert "; and 1 more, see below\n" in capsys.readouterr().out
+
+
+def test_the_share_of_reads_from_flash(capsys: pytest.CaptureFixture[str]) -> None:
+    read = {"flash": 3 * 2**30, "disk": 2**30}
+    with patch("tierfs.cli.status.ask", return_value={**STATUS, "read_bytes": read}):
+        assert main(["status", "/mnt/images"]) == 0
+    assert "\nreads       75.0 % of 4GiB came from flash" in capsys.readouterr().out

@@ -17,8 +17,10 @@ def test_every_row_of_the_table_is_exported_and_nothing_else() -> None:
     assert exported(Metrics()) == {f"tierfs_{row.name}" for row in TABLE}
 
 
-def test_every_row_is_an_attribute_of_its_name() -> None:
-    assert {row.name for row in COUNTED_HERE} == set(vars(Metrics())) - {"registry"}
+def test_every_row_is_an_attribute_of_its_name_and_type() -> None:
+    types = {"counter": "HotCounter", "gauge": "Gauge", "histogram": "Histogram"}
+    assert Metrics.__annotations__ == {row.name: types[row.kind] for row in COUNTED_HERE}
+    assert {row.name for row in TABLE} == set(vars(Metrics())) - {"registry"}
 
 
 def test_rows_have_names_of_the_convention_and_a_help() -> None:

@@ -2,36 +2,103 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
+import time
 
-from tierfs.common.priority import MIN_SHARE, STARVATION_S, StarvationGuard
+import pytest
 
-SHOW = "print(os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0) == os.SCHED_IDLE)"
+from tierfs.common.priority import (
+    LONGEST_REST_S,
+    LOW,
+    LOWEST,
+    MIN_SHARE,
+    STARVATION_S,
+    Pace,
+    scheduled,
+)
+
+SHOW = "print(os.getpriority(os.PRIO_PROCESS, 0))"
 
 
-def shown(call: str) -> list[str]:
-    code = f"import os; from tierfs.common.priority import *; {call}; {SHOW}"
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    return done.stdout.split()
+def nice_after(call: str) -> int:
+    """Of a process with a session of its own, as the autogroup is to be its own."""
+    code = f"import os; from tierfs.common.priority import *; {call}\n{SHOW}"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        timeout=60,
+    )
+    return int(done.stdout)
 
 
-def test_a_process_gets_a_nice_value_or_idle_priority() -> None:
-    assert shown("lower_priority(idle=False)") == ["10", "False"]
-    assert shown("lower_priority(idle=True)") == ["10", "True"]
+def test_a_process_gets_the_nice_value() -> None:
+    assert nice_after("lower_priority()") == LOWEST
+    assert nice_after("lower_priority(LOW)") == LOW
 
 
-def test_a_process_that_starves_leaves_idle_priority() -> None:
-    now, used = 0.0, 0.0
-    guard = StarvationGuard(lambda: now, lambda: used)
-    before = os.sched_getscheduler(0)
-    assert not guard.check()
-    now, used = STARVATION_S, 2 * MIN_SHARE * STARVATION_S
-    assert not guard.check()
-    now += STARVATION_S / 2
-    assert not guard.check()
-    now += STARVATION_S
-    assert guard.check()
-    assert not guard.check()
-    assert os.sched_getscheduler(0) == before
+@pytest.mark.parametrize(
+    ("ran", "waited", "nice"),
+    [
+        (0.0, STARVATION_S, LOW),
+        (0.0, STARVATION_S / 2, LOWEST),
+        (2 * MIN_SHARE * STARVATION_S, STARVATION_S, LOWEST),
+    ],
+)
+def test_a_process_that_starves_gets_a_higher_priority(
+    ran: float, waited: float, nice: int
+) -> None:
+    times = f"iter([(0, 0), ({ran}, {waited})]).__next__"
+    assert nice_after(f"lower_priority(); StarvationGuard({times}).check()") == nice
+
+
+def test_a_process_that_works_after_it_starved_is_left_alone() -> None:
+    times = f"iter([(0, 0), (0, {STARVATION_S}), ({STARVATION_S}, {STARVATION_S})]).__next__"
+    guard = f"guard = StarvationGuard({times})"
+    assert nice_after(f"{guard}; assert guard.check() and not guard.check()") == LOW
+
+
+def test_linux_says_how_long_a_process_ran_and_waited() -> None:
+    before, start = scheduled(), time.process_time()
+    while time.process_time() - start < 0.05:
+        pass
+    ran, waited = scheduled()
+    assert ran - before[0] > 0.04
+    assert waited >= before[1]
+
+
+def test_a_starving_process_is_noticed_while_it_works() -> None:
+    watch = "lower_priority(); StarvationGuard(iter([(0, 0), (0, 9)]).__next__).watch()"
+    work = "while os.getpriority(os.PRIO_PROCESS, 0) != LOW: pass"
+    assert nice_after(f"{watch}\n{work}") == LOW
+
+
+def test_long_work_rests_as_long_as_it_works() -> None:
+    used, rests = 1.0, list[float]()
+    pace = Pace(lambda: used, rests.append)
+    pace.rest()
+    for worked in (0.25, 0.5, 100.0):
+        used += worked
+        pace.rest()
+    assert rests == [0.25, 0.5, LONGEST_REST_S]
+
+
+def test_a_step_is_worked_between_two_rests() -> None:
+    used, rests = 0.0, list[float]()
+    pace = Pace(lambda: used, rests.append, step=0.5)
+    for _ in range(12):
+        used += 0.25
+        pace.rest()
+    assert rests == [0.75] * 4
+
+
+def test_what_was_worked_before_a_beginning_does_not_count() -> None:
+    used, rests = 0.0, list[float]()
+    pace = Pace(lambda: used, rests.append)
+    used = 9.0
+    pace.begin()
+    pace.rest()
+    assert not rests

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
+import random
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 
 import pytest
 
@@ -129,3 +132,35 @@ def test_a_thread_that_dies_in_a_sync_leaves_it_to_the_others(
     device.let_go()
     second.result(PATIENCE)
     assert device.covered == [1, 2]
+
+
+def test_whoever_is_served_was_served_by_a_sync_that_began_after_the_call() -> None:
+    """Many at once, of whose syncs some fail."""
+    clock, mutex = itertools.count(), threading.Lock()
+    begun: list[int] = []
+    chance = random.Random(1)
+
+    def sync() -> None:
+        with mutex:
+            time, fails = next(clock), chance.random() < 0.2
+        os.sched_yield()
+        if fails:
+            raise refused()
+        with mutex:
+            begun.append(time)
+
+    group = GroupSync(sync)
+
+    def call() -> None:
+        with mutex:
+            called = next(clock)
+        with suppress(OSError):
+            group()
+            with mutex:
+                assert any(time > called for time in begun)
+
+    with ThreadPoolExecutor(WAITERS) as threads:
+        calls = [threads.submit(call) for _ in range(3000)]
+        for each in calls:
+            each.result(PATIENCE)
+    assert begun

@@ -23,6 +23,8 @@ from tests.support.mounting import HEAD, Mount
 from tests.support.places import NativeDirectory, Place
 from tests.support.proc import REPOSITORY, run, start, stop, wait_until
 
+pytestmark = pytest.mark.long
+
 KILLS = int(os.environ.get("TIERFS_CRASH_KILLS", "5"))
 TAKEOVERS = int(os.environ.get("TIERFS_CRASH_TAKEOVERS", "3"))
 SEED = int(os.environ.get("TIERFS_CRASH_SEED", str(random.randrange(2**32))))

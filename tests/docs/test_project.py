@@ -26,7 +26,8 @@ def test_the_changelog_has_the_version_of_the_project() -> None:
 def test_ci_pins_every_dependency() -> None:
     lines = read(".ci/constraints.txt").splitlines()
     pinned = {canonical(line) for line in lines if line and not line.startswith("#")}
-    wanted = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+    extras = [name for names in PROJECT["optional-dependencies"].values() for name in names]
+    wanted = [*PROJECT["dependencies"], *extras]
     assert [name for name in wanted if canonical(name) not in pinned] == []
 
 

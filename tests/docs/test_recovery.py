@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.docs.pages import read
+from tests.support.filesystems import memory_filesystem
 from tests.support.fixtures import MakeMount, make_mount, scratch
 from tests.support.mounting import Mount, tierfs
-from tests.support.proc import run
+from tests.support.proc import run, wait_until
 
 __all__ = ["make_mount", "scratch"]
 
@@ -45,7 +48,7 @@ class Patient:
         shutil.copytree(mount.flash, self.copy / "flash")
         shutil.copytree(mount.disk, self.copy / "disk")
         mount.mount()
-        tierfs("backup", mount.volume_file)
+        mount.back_up()
         mount.unmount()
 
     def follow(self, heading: str, statuses: tuple[int, ...] = (0,)) -> None:
@@ -71,6 +74,16 @@ class Patient:
             path = self.mount.path / where / name
             assert path.read_bytes() == content
             assert os.getxattr(path, "user.label") == name.encode()
+
+
+@pytest.fixture
+def tiers(scratch: Path) -> Iterator[tuple[Path, Path]]:
+    """A flash and a disk of 40 and 48 MiB."""
+    with (
+        memory_filesystem(scratch / "small-flash", 40) as flash,
+        memory_filesystem(scratch / "small-disk", 48) as disk,
+    ):
+        yield flash, disk
 
 
 @pytest.fixture
@@ -148,5 +161,48 @@ def test_the_wrong_directories_are_told_of(patient: Patient, make_mount: MakeMou
     said = tierfs("mount", patient.mount.volume_file, patient.mount.path, statuses=[3])
     assert "belongs to volume" in said
     patient.mount.volume_file.write_text(text)
-    patient.mount.mount()
+    patient.follow("The wrong directories")
     patient.assert_whole()
+    tierfs("umount", patient.mount.path)
+
+
+def fill(directory: Path) -> None:
+    for number in range(1000):
+        (directory / f"{number}").write_bytes(os.urandom(1_000_000))
+
+
+def test_a_volume_that_is_full_has_room_again(
+    tiers: tuple[Path, Path], make_mount: MakeMount, scratch: Path
+) -> None:
+    mount = make_mount(flash=tiers[0], disk=tiers[1])
+    patient = Patient(mount, scratch)
+    mount.mount()
+    (mount.path / "scratch").mkdir()
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        fill(mount.path / "scratch")
+    patient.follow("The volume is full")
+    patient.assert_whole()
+
+    def fits() -> bool:
+        with suppress(OSError):
+            (mount.path / "new").write_bytes(bytes(5_000_000))
+            return True
+        return False
+
+    wait_until(fits, what="there is room")
+    mount.back_up()
+
+
+def test_every_way_to_lose_a_volume_has_a_section() -> None:
+    sections = re.findall(r"^## (.*)$", read("docs/how-to/recover-a-volume.md"), re.MULTILINE)
+    assert set(sections) >= {
+        "The index is lost",
+        "The index is an old copy",
+        "The flash device is dead",
+        "The disk device is dead",
+        "A copy of the volume was interrupted",
+        "The wrong directories",
+        "The volume is full",
+    }
+    without = {"A device is to grow or to be replaced"}
+    assert [each for each in sections if not commands_below(each)] == [*without]

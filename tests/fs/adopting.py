@@ -8,22 +8,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.support.volumes import LooseVolume
-from tierfs.fs.adoption import Outcome, Step
+from tierfs.common.tree_report import Report, Step
 
 
 def steps_of(tree: Path) -> Iterator[Step]:
     """Every directory of a tree with what else is in it, by rising inode number."""
     for path, _, _ in os.walk(os.fsencode(tree)):
         below = os.path.relpath(path, os.fsencode(tree))
-        names = [
-            entry.name
-            for entry in sorted(os.scandir(path), key=lambda entry: entry.inode())
-            if not entry.is_dir(follow_symlinks=False)
-        ]
-        yield Step(b"" if below == b"." else below, names)
+        files: list[bytes] = []
+        others: list[bytes] = []
+        for entry in sorted(os.scandir(path), key=lambda entry: entry.inode()):
+            if not entry.is_dir(follow_symlinks=False):
+                (files if entry.is_file(follow_symlinks=False) else others).append(entry.name)
+        yield Step(b"" if below == b"." else below, files, others)
 
 
-def adopt(volume: LooseVolume, tree: Path, *, take: bool = False, heads: bool = False) -> Outcome:
+def adopt(volume: LooseVolume, tree: Path, *, take: bool = False, heads: bool = False) -> Report:
     """Adopt all of a tree into the root of the volume, and settle that."""
     outcome = volume.fs.adoption.run(
         os.fsencode(tree), b"/", list(steps_of(tree)), take=take, heads=heads
@@ -34,7 +34,7 @@ def adopt(volume: LooseVolume, tree: Path, *, take: bool = False, heads: bool = 
 
 def content_of(volume: LooseVolume, ino: int) -> bytes:
     size = volume.fs.attributes.get(ino).size
-    return volume.fs.data.read(ino, 0, size)
+    return volume.fs.reads.read(ino, 0, size)
 
 
 def paths(

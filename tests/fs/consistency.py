@@ -74,9 +74,9 @@ def check_mirror(volume: LooseVolume, inode: Inode) -> None:
 def content(volume: LooseVolume, *names: bytes) -> bytes:
     """All bytes of a file, read in one piece and again in small pieces."""
     inode = volume.find(*names)
-    whole = volume.fs.data.read(inode.ino, 0, inode.size + 10)
+    whole = volume.fs.reads.read(inode.ino, 0, inode.size + 10)
     assert len(whole) == inode.size
     step = 1000
-    pieces = [volume.fs.data.read(inode.ino, at, step) for at in range(0, inode.size, step)]
+    pieces = [volume.fs.reads.read(inode.ino, at, step) for at in range(0, inode.size, step)]
     assert b"".join(pieces) == whole
     return whole

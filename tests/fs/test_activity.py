@@ -3,23 +3,23 @@ from __future__ import annotations
 from tests.fs.calls import file_of
 from tests.fs.scenarios import pattern
 from tests.support.volumes import LooseVolume
-from tierfs.fs.data import Activity
+from tierfs.fs.activity import Activity
 
 DATA = pattern(10_000)
 
 
 def test_nothing_is_kept_while_nobody_asks(small: LooseVolume) -> None:
     ino = file_of(small, DATA)
-    small.fs.data.read(ino, 0, 10)
+    small.fs.reads.read(ino, 0, 10)
     assert small.fs.activity.drain() == ([], set())
 
 
 def test_reads_and_changes_of_files_are_told_once(small: LooseVolume) -> None:
     small.fs.activity.on = True
     one, two = file_of(small, DATA, b"one"), file_of(small, DATA, b"two")
-    small.fs.data.read(one, 0, 100)
-    small.fs.data.read(one, 9_990, 100)
-    small.fs.data.read(two, 0, 1)
+    small.fs.reads.read(one, 0, 100)
+    small.fs.reads.read(one, 9_990, 100)
+    small.fs.reads.read(two, 0, 1)
     assert small.fs.activity.drain() == ([(one, 2, 110), (two, 1, 1)], {one, two})
     small.fs.data.truncate(two, 5)
     assert small.fs.activity.drain() == ([], {two})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
@@ -17,7 +18,8 @@ from tests.fs.consistency import check
 from tests.support.faulty_os import Killed, Moment, Point
 from tests.support.trees import make_tree
 from tests.support.volumes import LooseVolume, MakeVolume
-from tierfs.fs import adoption
+from tierfs.common.errors import FsError
+from tierfs.fs.adoption_batch import THERE
 from tierfs.fsck.check import check as fsck
 
 FILES = 60
@@ -74,6 +76,41 @@ def test_all_of_a_tree_is_in_the_volume(small: LooseVolume, tree: Path) -> None:
     assert fsck(small.settings).clean
 
 
+@pytest.mark.parametrize("flat", [False, True])
+def test_thousands_of_files_need_no_serial_that_is_not_reserved(
+    small: LooseVolume, home: Path, *, flat: bool
+) -> None:
+    tree = home / "many"
+    for number in range(6000):
+        path = tree / ("all" if flat else f"{number // 100}") / f"{number}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    assert adopt(small, tree).linked == 6000
+    assert adopt(small, tree).present == 6000
+    check(small)
+
+
+@pytest.mark.parametrize("label", ["disk.link", "disk.mkdir", "index.commit"])
+def test_a_failure_leaves_no_object_of_a_file_that_the_index_has_not(
+    small: LooseVolume, tree: Path, label: str
+) -> None:
+    """The index may have stored what it fails to commit: the next mount sees to its objects."""
+    small.os.clear()
+    small.os.fail(Point(label, 5 if label == "disk.link" else 1), errno.ENOSPC)
+    with pytest.raises((OSError, FsError)):
+        adopt(small, tree)
+    if label != "index.commit":
+        objects = {int(path.name) for path in (small.settings.disk / "objects").glob("*/*/*")}
+        assert not [ino for ino in objects if small.index.inodes.find(ino) is None]
+    small.reopen()
+    check(small)
+    small.close()
+    assert fsck(small.settings).clean
+    small.open()
+    adopt(small, tree)
+    assert paths(small) == expected(tree)
+
+
 def test_a_second_run_changes_nothing(small: LooseVolume, tree: Path) -> None:
     first = adopt(small, tree)
     before = paths(small)
@@ -121,7 +158,7 @@ def test_what_is_there_already_stays(small: LooseVolume, home: Path) -> None:
     other = make(small, b"other")
     small.fs.data.write(other.ino, 0, b"somebody else's")
     outcome = adopt(small, tree)
-    assert dict(outcome.problems) == {b"below": adoption.THERE, b"other": adoption.THERE}
+    assert dict(outcome.problems) == {b"below": THERE, b"other": THERE}
     assert content_of(small, other.ino) == b"somebody else's"
     check(small)
 
@@ -185,7 +222,15 @@ def test_heads_are_asked_for(small: LooseVolume, tree: Path) -> None:
 
 LABELS = (
     *("adopt.adopting", "adopt.linked", "adopt.committed", "adopt.settled"),
-    *("disk.link", "disk.lstat", "disk.syncfs", "index.commit", "index.sync", "disk.mkdir"),
+    *(
+        "disk.link",
+        "disk.lstat",
+        "disk.listxattr",
+        "disk.syncfs",
+        "index.commit",
+        "index.sync",
+        "disk.mkdir",
+    ),
 )
 
 

@@ -11,7 +11,7 @@ from tests.fs.scenarios import HEAD, pattern
 from tests.support.faulty_os import Point
 from tests.support.volumes import LooseVolume
 from tierfs.fs.allocation import MIB, SPACE_VALID_S, Allocator, Limits, is_short, reserve, share
-from tierfs.policy.units import Mark
+from tierfs.policy.model import Mark
 from tierfs.storage.objects import ObjectStore, Space
 
 GIB = 1024 * MIB
@@ -88,7 +88,7 @@ def test_the_first_bytes_go_to_disk_when_flash_is_short(
     small.fs.data.write(ino, 0, DATA)
     assert not any(label.startswith("flash.p") for label in small.os.labels)
     assert small.fs.attributes.get(ino).prefix == 0
-    assert small.fs.data.read(ino, 0, 10**6) == DATA
+    assert small.fs.reads.read(ino, 0, 10**6) == DATA
     assert not small.flash_object(ino).exists()
 
 
@@ -96,7 +96,7 @@ def test_a_full_flash_fails_no_write(volume: LooseVolume) -> None:
     data = pattern(2 * volume.head + 10)
     full(volume)
     ino = file_of(volume, data)
-    assert volume.fs.data.read(ino, 0, 10**6) == data
+    assert volume.fs.reads.read(ino, 0, 10**6) == data
     assert volume.disk_object(ino).read_bytes() == data
     assert not volume.flash_object(ino).exists()
     assert volume.fs.attributes.get(ino).prefix == 0
@@ -133,7 +133,7 @@ def test_a_moved_file_can_be_emptied_and_goes_on_there(small: LooseVolume) -> No
     small.os.full = ()
     small.fs.data.truncate(ino, 0)
     small.fs.data.write(ino, 0, DATA[::-1])
-    assert small.fs.data.read(ino, 0, 10**6) == DATA[::-1]
+    assert small.fs.reads.read(ino, 0, 10**6) == DATA[::-1]
     small.reopen()
     check(small, trimmed=True)
 
@@ -145,7 +145,7 @@ def test_a_full_disk_is_enospc_and_what_was_there_is_intact(small: LooseVolume) 
         small.fs.data.write(ino, 9_000, pattern(5000, 1))
     assert failed.value.errno == errno.ENOSPC
     small.os.full = ()
-    assert small.fs.data.read(ino, 0, 10**6) == DATA
+    assert small.fs.reads.read(ino, 0, 10**6) == DATA
     small.reopen()
     check(small, trimmed=True)
 
@@ -156,7 +156,7 @@ def test_both_full_is_enospc_and_what_was_there_is_intact(small: LooseVolume) ->
     with pytest.raises(OSError, match="No space left"):
         small.fs.data.write(ino, 2000, b"more")
     small.os.full = ()
-    assert small.fs.data.read(ino, 0, 10**6) == DATA[:2000]
+    assert small.fs.reads.read(ino, 0, 10**6) == DATA[:2000]
     check(small)
 
 
@@ -166,7 +166,7 @@ def test_flash_without_inodes_is_full_too(small: LooseVolume) -> None:
     small.os.fail(Point("flash.open", 1), errno.ENOSPC)
     small.os.fail(Point("flash.open", 2), errno.ENOSPC)
     small.fs.data.write(ino, 0, DATA)
-    assert small.fs.data.read(ino, 0, 10**6) == DATA
+    assert small.fs.reads.read(ino, 0, 10**6) == DATA
 
 
 def test_a_quota_is_a_full_flash_too(small: LooseVolume) -> None:
@@ -259,6 +259,6 @@ def test_flash_that_gets_full_with_the_first_write_keeps_nothing_of_it(
     small.os.fail(Point("flash.pwrite", 1), errno.ENOSPC)
     small.os.fail(Point("flash.pwrite", 2), errno.ENOSPC)
     small.fs.data.write(ino, 0, b"x" * 1000)
-    assert small.fs.data.read(ino, 0, 2000) == b"x" * 1000
+    assert small.fs.reads.read(ino, 0, 2000) == b"x" * 1000
     assert small.index.inodes.get(ino).prefix == 0
     assert not small.flash_object(ino).exists()

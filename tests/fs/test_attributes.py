@@ -94,7 +94,7 @@ def test_set_id_survives_where_it_may(small: LooseVolume) -> None:
     small.fs.attributes.set(ino, Changes(size=3), caller=PRIVILEGED)
     small.fs.data.write(ino, 0, b"P")
     small.fs.attributes.set(ino, Changes(atime=5, mtime=6))
-    small.fs.data.read(ino, 0, 3)
+    small.fs.reads.read(ino, 0, 3)
     assert small.fs.attributes.get(ino).mode & SET_ID == SET_ID
     directory = make(small, b"directory", DIRECTORY).ino
     small.fs.attributes.set(directory, Changes(mode=0o2755))

@@ -113,6 +113,15 @@ def test_a_hole_is_remembered_until_nothing_is_left(small: LooseVolume) -> None:
     assert sparse(small, ino) == 1
 
 
+def test_a_hole_behind_a_tail_that_is_open_is_remembered(small: LooseVolume) -> None:
+    ino = file_of(small, pattern(2 * HEAD))
+    small.fs.data.write(ino, 2 * HEAD, b"more")
+    assert sparse(small, ino) == 0
+    small.fs.data.write(ino, 10 * MIB, b"tail")
+    assert sparse(small, ino) == 1
+    assert blocks(small, ino) == 2 * HEAD // 512 + 8 + 8
+
+
 def test_a_hole_that_spills_is_remembered(small: LooseVolume) -> None:
     ino = file_of(small, pattern(100))
     small.os.full = ("flash.ftruncate",)

@@ -34,6 +34,7 @@ from tierfs.fs.filesystem import FileSystem
 from tierfs.fs.lookup_counts import LookupCounter, RouterPorts
 from tierfs.fs.volume import Volume, format_volume, open_volume
 from tierfs.metadata.cache_updater import ABSENT
+from tierfs.metadata.dentries import LAST_PAGE
 from tierfs.metadata.inodes import ROOT
 
 P = ParamSpec("P")
@@ -292,6 +293,18 @@ def test_the_first_attribute_of_a_file_is_published_when_it_is_set(opened: Opene
     made = opened.fs.names.make(ROOT, b"f", FILE, ME)
     opened.fs.xattrs.set(made.ino, b"user.a", b"1")
     assert opened.cache.xattrs[made.ino] == [(b"user.a", b"1")]
+
+
+def test_a_page_of_a_listing_says_whether_others_follow(opened: Opened) -> None:
+    for number in range(LAST_PAGE + 3):
+        opened.fs.names.make(ROOT, b"%d" % number, FILE, ME)
+    opened.fs.listing.fill(ROOT, 0)
+    rows, end = opened.cache.listings[ROOT, 0]
+    assert (len(rows), end) == (2 + LAST_PAGE, False)
+    last = rows[-1][1]
+    opened.fs.listing.fill(ROOT, last)
+    rest, end = opened.cache.listings[ROOT, last]
+    assert (len(rest), end) == (3, True)
 
 
 def test_many_attributes_are_not_read_for_a_lookup(opened: Opened) -> None:

@@ -231,7 +231,7 @@ class Changes:
 
     def _look_at(self, ino: int) -> None:
         expected, fs = self._contents[ino], self._volume.fs
-        found = fs.data.read(ino, 0, len(expected) + 1)
+        found = fs.reads.read(ino, 0, len(expected) + 1)
         if found != expected:
             pairs = enumerate(zip(found, expected, strict=False))
             wrong = [at for at, (one, other) in pairs if one != other]

@@ -107,3 +107,18 @@ def test_a_closed_volume_has_an_empty_log(small: LooseVolume) -> None:
     path = Path(f"{small.index.path}-wal")
     small.close()
     assert not path.exists() or path.stat().st_size == 0
+
+
+def test_one_is_made_ahead_where_one_may_soon_be_due_and_not_over_and_over(
+    checkpoints: Checkpoints, opened: Volume, ticking: Ticking
+) -> None:
+    change(opened)
+    ticking.now = INTERVAL_S - 1
+    checkpoints.make_ahead()
+    change(opened)
+    ticking.now += 9
+    checkpoints.make_ahead()
+    ticking.now += INTERVAL_S - 10
+    assert not checkpoints.is_due()
+    ticking.now += 1
+    assert checkpoints.is_due()

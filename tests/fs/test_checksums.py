@@ -101,6 +101,19 @@ def test_that_of_a_mirrored_head_ends_durably_with_the_mirror(full: LooseVolume)
     assert verify(full, b"large") == ["right"]
 
 
+def test_the_end_of_a_mirror_ends_the_checksum_by_one_sync(full: LooseVolume) -> None:
+    must(mirror(full, b"large")[0])
+    assert checksum(full, b"large") is not None
+    full.os.clear()
+    full.fs.data.write(full.find(b"large").ino, 10, b"new head")
+    labels = full.os.labels
+    assert labels[: labels.index("flash.pwrite")].count("index.sync") == 1
+    assert checksum(full, b"large") is None
+    full.fs.syncer.checkpoint()
+    assert checksum(full, b"large") is None
+    assert verify(full, b"large") == ["right"]
+
+
 def test_a_write_to_a_file_without_one_syncs_nothing(full: LooseVolume) -> None:
     full.os.clear()
     full.fs.data.write(full.find(b"large").ino, 10, b"new")

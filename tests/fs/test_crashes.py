@@ -36,6 +36,8 @@ from tests.fs.scenarios import (
 from tests.support.faulty_os import Killed, Moment, Point
 from tests.support.volumes import LooseVolume, volume_settings
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def template() -> Iterator[LooseVolume]:
@@ -165,7 +167,7 @@ def test_an_unlinked_open_file_is_freed_at_the_next_mount(small: LooseVolume, ho
     small.fs.data.write(ino, 0, pattern(9000))
     small.fs.names.unlink(1, b"open")
     small.fs.reclaimer.drain()
-    assert small.fs.data.read(ino, 0, 9000) == pattern(9000)
+    assert small.fs.reads.read(ino, 0, 9000) == pattern(9000)
     survivor = small.copy(home / "crashed")
     survivor.open()
     assert contents(survivor) == {}

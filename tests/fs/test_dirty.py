@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fs.calls import FILE, ME, fails
+from tests.fs.calls import DIRECTORY, FILE, ME, fails
 from tests.fs.consistency import check, content
 from tests.fs.scenarios import make, pattern
 from tests.guards.logs import ExpectLog
@@ -26,6 +26,7 @@ from tierfs.fs.recovery import RECOVERED_AT_ONCE, Unreconciled
 from tierfs.fs.tiers import FLASH
 from tierfs.fsck.check import check as fsck
 from tierfs.metadata.inodes import ROOT
+from tierfs.metadata.recovery import DirtyRow
 
 HEAD = 4096
 OLD, NEW = pattern(3 * HEAD, 1), pattern(3 * HEAD, 2)
@@ -115,7 +116,7 @@ def test_what_was_synced_is_a_lower_bound(
     assert survivor.find(b"file").size == 1000
     expect_log("ends at byte 500")
     with pytest.raises(Damage):
-        survivor.fs.data.read(ino, 0, 1000)
+        survivor.fs.reads.read(ino, 0, 1000)
     survivor.close()
 
 
@@ -126,7 +127,7 @@ def test_a_short_object_of_a_synced_file_is_damage(
     survivor = cut(lost={small.flash_object(ino): OLD[:999]})
     expect_log("ends at byte 999")
     with pytest.raises(Damage):
-        survivor.fs.data.read(ino, 0, 1000)
+        survivor.fs.reads.read(ino, 0, 1000)
     survivor.close()
 
 
@@ -245,9 +246,12 @@ def test_the_time_of_a_file_is_none_of_a_move(
     small: LooseVolume, home: Path, size: int, prefix: int
 ) -> None:
     """Where the index lost, to a power cut or a failing device, that it was synced for the move."""
-    small.clock.now = time.time_ns() + 20_000_000
+    small.clock.now = time.time_ns()
     ino = file_of(small, OLD[:size], synced=True)
     before, copied = small.find(b"file").mtime, home / "copied"
+    for path in (small.flash_object(ino), small.disk_object(ino)):
+        if path.exists():  # as if the writes had taken no time
+            os.utime(path, ns=(before, before))
     index = {path.name: path.read_bytes() for path in small.settings.flash.glob("index.db*")}
     time.sleep(0.05)
     point = Point("move.committed", 0)
@@ -262,6 +266,49 @@ def test_the_time_of_a_file_is_none_of_a_move(
     survivor.open()
     assert survivor.find(b"file").mtime == before
     survivor.close()
+
+
+def test_the_times_of_a_directory_survive_a_second_crash(small: LooseVolume, home: Path) -> None:
+    """They are found by the files made in it, which a checkpoint lets go of."""
+    directory = small.fs.names.make(ROOT, b"directory", DIRECTORY, ME).ino
+    small.fs.syncer.checkpoint()
+    small.clock.now += 5_000_000_000
+    make(small, b"file", parent=directory)
+    made = small.find(b"directory").mtime
+    once = small.copy(home / "once")
+    once.open()
+    assert once.find(b"directory").mtime == made
+    once.fs.syncer.checkpoint()
+    twice = once.copy(home / "twice")
+    once.close()
+    twice.open()
+    assert twice.find(b"directory").mtime == made
+    twice.close()
+
+
+def test_what_a_failed_write_left_is_trimmed_after_a_crash(small: LooseVolume, home: Path) -> None:
+    ino = file_of(small, OLD[:100], synced=True)
+    small.os.fail(Point("disk.pwrite"), errno.EIO)
+    with pytest.raises(OSError, match="Input/output error"):
+        small.fs.data.write(ino, 2 * HEAD, b"lost")
+    assert ino in small.index.pending_truncations.all()
+    survivor = small.copy(home / "killed")
+    survivor.open()
+    assert content(survivor, b"file") == OLD[:100]
+    assert not survivor.disk_object(ino).exists()
+    assert survivor.index.pending_truncations.all() == []
+    survivor.close()
+
+
+def test_a_file_that_changes_during_a_checkpoint_stays_in_the_set(small: LooseVolume) -> None:
+    ino = file_of(small, OLD[:100], synced=False)
+    small.os.before(Point("disk.syncfs"), lambda: small.fs.data.write(ino, 0, b"late"))
+    small.fs.syncer.checkpoint()
+    file = small.fs.syncer.dirty.get(ino)
+    assert file is not None
+    assert file.synced_version != file.version
+    small.fs.syncer.checkpoint()
+    assert small.fs.syncer.dirty.get(ino) is None
 
 
 @pytest.mark.parametrize("end", [200, HEAD - 1, HEAD, HEAD + 1, 3 * HEAD])
@@ -379,7 +426,7 @@ def test_a_failed_sync_sticks_until_the_file_is_emptied(
     small.fs.data.truncate(ino, 0)
     small.fs.data.write(ino, 0, b"anew")
     small.fs.data.sync(ino)
-    assert small.fs.data.read(ino, 0, 10) == b"anew"
+    assert small.fs.reads.read(ino, 0, 10) == b"anew"
 
 
 def test_an_error_that_a_move_meets_is_reported_to_fsync(
@@ -534,9 +581,41 @@ def test_a_read_only_mount_knows_of_new_files_without_a_row(small: LooseVolume, 
     survivor.close()
 
 
-def test_a_synced_file_gets_a_row(small: LooseVolume) -> None:
+def test_what_is_synced_of_a_new_file_is_in_the_row_of_its_inode(
+    small: LooseVolume, cut: PowerCut, expect_log: ExpectLog
+) -> None:
     ino = file_of(small, OLD[:100], synced=True)
-    assert rows(small) == {ino: (100, 1)}
+    assert small.index.dirty.all() == [DirtyRow(ino, 100, 0, 1)]
+    small.fs.data.write(ino, 100, OLD[100:150])
+    small.fs.data.sync(ino)
+    assert small.index.dirty.all() == [DirtyRow(ino, 150, 0, 1)]
+    assert rows(small) == {}
+    survivor = cut(lost={small.flash_object(ino): OLD[:149]})
+    expect_log("ends at byte 149")
+    with pytest.raises(Damage):
+        survivor.fs.reads.read(ino, 0, 150)
+    survivor.close()
+
+
+def test_a_second_sync_of_a_new_file_whose_row_is_written_already(small: LooseVolume) -> None:
+    ino = file_of(small, OLD[:100], synced=False)
+    small.fs.attributes.set(ino, Changes(mode=0o600))
+    assert small.index.dirty.all() == [DirtyRow(ino, 0, 0, 1)]
+    assert small.index._database.rows("SELECT size FROM inode WHERE ino = ?", ino) == [(100,)]
+    small.fs.data.sync(ino)
+    assert small.index.dirty.all() == [DirtyRow(ino, 100, 0, 1)]
+    assert rows(small) == {}
+
+
+def test_a_new_file_that_was_synced_is_truncated(small: LooseVolume, cut: PowerCut) -> None:
+    ino = file_of(small, OLD[:100], synced=True)
+    small.fs.data.truncate(ino, 50)
+    assert rows(small) == {ino: (50, 0)}
+    small.fs.data.sync(ino)
+    assert small.index.dirty.all() == [DirtyRow(ino, 50, 0, 1)]
+    survivor = cut(lost={})
+    assert content(survivor, b"file") == OLD[:50]
+    survivor.close()
 
 
 def test_a_new_file_that_changes_beside_a_checkpoint_keeps_a_row(
@@ -565,7 +644,7 @@ def test_a_short_object_of_a_new_file_that_has_left_is_damage(
     survivor = cut(lost={small.flash_object(ino): OLD[:999]})
     expect_log("ends at byte 999")
     with pytest.raises(Damage):
-        survivor.fs.data.read(ino, 0, 1000)
+        survivor.fs.reads.read(ino, 0, 1000)
     survivor.close()
 
 

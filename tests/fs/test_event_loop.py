@@ -10,20 +10,20 @@ import pytest
 from tests.fs.calls import file_of
 from tests.fs.scenarios import HEAD, pattern
 from tests.support.volumes import LooseVolume
-from tierfs.fs.data import Data
+from tierfs.fs.filesystem import FileSystem
 from tierfs.fs.locks import WouldBlock
 from tierfs.metadata.index import Index
 
-Call = Callable[[Data, int], object]
+Call = Callable[[FileSystem, int], object]
 
 CALLS: dict[str, Call] = {
-    "read": lambda data, ino: data.read(ino, 0, 500, wait=False),
-    "overwrite": lambda data, ino: data.write(ino, 10, b"new", wait=False),
-    "append": lambda data, ino: data.write(ino, 1000, b"new", wait=False),
-    "append across P": lambda data, ino: data.write(ino, 1000, bytes(HEAD), wait=False),
-    "leave a hole": lambda data, ino: data.write(ino, 2000, b"new", wait=False),
-    "extend": lambda data, ino: data.truncate(ino, 2000, wait=False),
-    "cut": lambda data, ino: data.truncate(ino, 500, wait=False),
+    "read": lambda fs, ino: fs.reads.read(ino, 0, 500, wait=False),
+    "overwrite": lambda fs, ino: fs.data.write(ino, 10, b"new", wait=False),
+    "append": lambda fs, ino: fs.data.write(ino, 1000, b"new", wait=False),
+    "append across P": lambda fs, ino: fs.data.write(ino, 1000, bytes(HEAD), wait=False),
+    "leave a hole": lambda fs, ino: fs.data.write(ino, 2000, b"new", wait=False),
+    "extend": lambda fs, ino: fs.data.truncate(ino, 2000, wait=False),
+    "cut": lambda fs, ino: fs.data.truncate(ino, 500, wait=False),
 }
 
 
@@ -32,7 +32,7 @@ def test_no_call_waits_for_the_disk(small: LooseVolume, name: str) -> None:
     ino = file_of(small, pattern(1000))
     small.os.clear()
     with suppress(WouldBlock):
-        CALLS[name](small.fs.data, ino)
+        CALLS[name](small.fs, ino)
     assert [label for label in small.os.labels if label.startswith("disk.")] == []
 
 

@@ -67,8 +67,8 @@ def test_it_holds_a_reference(small: LooseVolume) -> None:
     small.fs.names.lookup(ino, b".")
     small.fs.names.unlink(ROOT, b"file")
     small.fs.reclaimer.drain()
-    assert small.fs.data.read(ino, 0, 10) == b"bytes"
+    assert small.fs.reads.read(ino, 0, 10) == b"bytes"
     small.fs.names.forget(ino)
     small.fs.reclaimer.drain()
     with fails(errno.ESTALE):
-        small.fs.data.read(ino, 0, 10)
+        small.fs.reads.read(ino, 0, 10)

@@ -71,14 +71,14 @@ def test_a_file_lives_until_it_has_no_name_and_is_forgotten(small: LooseVolume) 
     names.forget(ino, 1)
     names.unlink(ROOT, b"other name")
     reclaimer.drain()
-    assert small.fs.data.read(ino, 0, 10) == b"data"
+    assert small.fs.reads.read(ino, 0, 10) == b"data"
     assert small.fs.attributes.get(ino).nlink == 0
     names.forget(ino, 1)
     reclaimer.drain()
     assert ino not in all_inodes(small)
     assert not small.flash_object(ino).exists()
     with fails(errno.ESTALE):
-        small.fs.data.read(ino, 0, 10)
+        small.fs.reads.read(ino, 0, 10)
 
 
 def test_a_directory_lives_as_long(small: LooseVolume) -> None:
@@ -97,7 +97,7 @@ def test_a_replaced_file_lives_as_long(small: LooseVolume) -> None:
     old, new = file_of(small, b"old", b"old"), file_of(small, b"new", b"new")
     small.fs.names.rename(ROOT, b"new", ROOT, b"old")
     small.fs.reclaimer.drain()
-    assert small.fs.data.read(old, 0, 10) == b"old"
+    assert small.fs.reads.read(old, 0, 10) == b"old"
     small.fs.names.forget(old)
     small.fs.reclaimer.drain()
     assert all_inodes(small) == [ROOT, new]

@@ -41,6 +41,19 @@ def evicted(volume: LooseVolume, data: bytes = DATA) -> int:
 # ---------------------------------------------------------------- transitions
 
 
+@pytest.mark.parametrize("prefix", [0, HEAD, WHOLE_FILE])
+def test_each_move_gives_the_file_a_new_data_version(small: LooseVolume, prefix: int) -> None:
+    """A read that began before it may not end with its bytes: the place may be the same again."""
+    file_of(small, pattern(3 * HEAD))
+    if prefix == HEAD:
+        must(place(small, b"file", 0))
+    before = small.find(b"file").version
+    must(place(small, b"file", prefix))
+    assert small.find(b"file").version == before + 1
+    must(place(small, b"file", 0 if prefix else HEAD))
+    assert small.find(b"file").version == before + 2
+
+
 @pytest.mark.parametrize("keep_mirror", [True, False])
 @pytest.mark.parametrize("size", [0, 1, HEAD - 1, HEAD, HEAD + 1, 2 * HEAD, 3 * HEAD])
 def test_a_file_goes_round_the_tiers(small: LooseVolume, size: int, *, keep_mirror: bool) -> None:
@@ -135,7 +148,7 @@ def test_what_is_no_file_with_a_name_does_not_move(small: LooseVolume) -> None:
         "gone",
         "gone",
     ]
-    assert small.fs.data.read(gone, 0, 10**6) == DATA
+    assert small.fs.reads.read(gone, 0, 10**6) == DATA
 
 
 def test_holes_stay_holes(small: LooseVolume) -> None:

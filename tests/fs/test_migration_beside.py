@@ -60,7 +60,7 @@ def test_readers_and_writers_beside_moves(small: LooseVolume) -> None:
 
     def read(dice: random.Random) -> None:
         start, end = some_range(dice)
-        assert data.read(dice.choice(inos), start, end - start) == PATTERN[start:end]
+        assert small.fs.reads.read(dice.choice(inos), start, end - start) == PATTERN[start:end]
 
     def write(dice: random.Random) -> None:
         start, end = some_range(dice)
@@ -88,7 +88,7 @@ def test_moves_beside_cuts_spills_and_unlinking(small: LooseVolume) -> None:
 
     def read(dice: random.Random) -> None:
         start, end = some_range(dice)
-        assert is_pattern_or_hole(data.read(dice.choice(inos), start, end - start), start)
+        assert is_pattern_or_hole(small.fs.reads.read(dice.choice(inos), start, end - start), start)
 
     def change(dice: random.Random) -> None:
         start, end = some_range(dice)
@@ -139,7 +139,7 @@ def test_what_is_zeroed_stays_zeroed(small: LooseVolume) -> None:
             expected[at : at + length] = byte * length
         else:
             time.sleep(0.003)
-        assert small.fs.data.read(ino, 0, 10 * LONGEST) == expected
+        assert small.fs.reads.read(ino, 0, 10 * LONGEST) == expected
 
     def drain(_: random.Random) -> None:
         small.fs.reclaimer.drain()

@@ -19,6 +19,8 @@ from tests.support.faulty_os import FaultyOs
 from tests.support.fsck import assert_clean
 from tests.support.volumes import LooseVolume, volume_settings
 
+pytestmark = pytest.mark.long
+
 P = ParamSpec("P")
 T = TypeVar("T")
 

@@ -223,7 +223,7 @@ def test_a_read_that_meets_the_freeing_of_its_source_is_done_again(
         return bytes(length)
 
     monkeypatch.setattr(flash, "read", read_late)
-    assert small.fs.data.read(ino, 0, len(DATA)) == DATA
+    assert small.fs.reads.read(ino, 0, len(DATA)) == DATA
 
 
 def test_two_do_not_move_one_file(small: LooseVolume) -> None:

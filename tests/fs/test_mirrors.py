@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -28,7 +29,7 @@ from tierfs.common.errors import Damage, FsError
 from tierfs.common.extents import WHOLE_FILE
 from tierfs.fs.allocation import Limits
 from tierfs.fs.locks import WouldBlock
-from tierfs.policy.units import Mark
+from tierfs.policy.model import Mark
 
 DATA = pattern(3 * HEAD)
 FILE = b"file"
@@ -105,6 +106,21 @@ def test_a_mirror_lives_through_changes_of_the_tail(small: LooseVolume, size: in
     assert small.find(FILE).mirrored
     assert "index.sync" not in small.os.labels
     check(small)
+
+
+@pytest.mark.parametrize("size", [HEAD + 1, 3 * HEAD])
+def test_after_a_crash_the_mirror_of_a_file_that_was_changed_is_not_believed(
+    small: LooseVolume, home: Path, size: int
+) -> None:
+    ino = file_of(small, pattern(size))
+    must(mirror(small, FILE)[0])
+    small.fs.data.write(ino, HEAD, b"new tail")
+    assert small.find(FILE).mirrored
+    survivor = small.copy(home / "killed")
+    survivor.open()
+    assert not survivor.find(FILE).mirrored
+    check(survivor)
+    survivor.close()
 
 
 @pytest.mark.parametrize("size", [10, HEAD, HEAD + 1])
@@ -192,10 +208,10 @@ def test_a_read_that_flash_fails_is_answered_by_the_mirror(
     else:
         small.os.fail(Point("flash.pread"), errno.EIO)
     with pytest.raises(WouldBlock):
-        small.fs.data.read(ino, 5, 100, wait=False)
+        small.fs.reads.read(ino, 5, 100, wait=False)
     if fault == "EIO":
         small.os.fail(Point("flash.pread", 1), errno.EIO)
-    assert small.fs.data.read(ino, 5, 2 * HEAD) == DATA[5 : 5 + 2 * HEAD]
+    assert small.fs.reads.read(ino, 5, 2 * HEAD) == DATA[5 : 5 + 2 * HEAD]
     assert mirror_reads(small) == 1
     must(place(small, FILE, 0))
     assert content(small, FILE) == DATA
@@ -206,7 +222,7 @@ def test_without_a_mirror_damage_stays_damage(small: LooseVolume, expect_log: Ex
     ino = file_of(small, DATA)
     small.flash_object(ino).unlink()
     with pytest.raises(Damage):
-        small.fs.data.read(ino, 0, 10)
+        small.fs.reads.read(ino, 0, 10)
     with pytest.raises(Damage):
         place(small, FILE, 0)
     assert mirror_reads(small) == 0

@@ -37,7 +37,7 @@ def test_it_lives_until_it_is_forgotten(small: LooseVolume) -> None:
     before = small.fs.attributes.get(ROOT)
     ino = nameless(small)
     small.fs.reclaimer.drain()
-    assert small.fs.data.read(ino, 0, 20_000) == DATA
+    assert small.fs.reads.read(ino, 0, 20_000) == DATA
     assert names_in(small) == []
     assert small.fs.attributes.get(ROOT) == before
     small.fs.names.forget(ino)

@@ -107,7 +107,7 @@ def test_link_counts(small: LooseVolume) -> None:
     assert get(ino).nlink == 2
     names.unlink(ROOT, b"a")
     assert get(ino).nlink == 1
-    assert small.fs.data.read(names.lookup(ROOT, b"b").ino, 0, 10) == b"data"
+    assert small.fs.reads.read(names.lookup(ROOT, b"b").ino, 0, 10) == b"data"
     for number in range(3):
         make(small, b"directory %d" % number, DIRECTORY)
     assert get(ROOT).nlink == 5

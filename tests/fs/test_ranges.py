@@ -79,7 +79,7 @@ class Pair:
 
     def check(self, *, holes: bool) -> None:
         """``holes``: they are where the file below has them."""
-        found = self.volume.fs.data.read(self.ino, 0, self.size + 10)
+        found = self.volume.fs.reads.read(self.ino, 0, self.size + 10)
         assert found == os.pread(self.native, self.size + 10, 0)
         assert self.volume.fs.attributes.get(self.ino).size == self.size
         for edge in (*EDGES, self.size - 1, self.size, self.size + 1) if holes else ():
@@ -374,7 +374,7 @@ def test_a_copy_of_many_bytes_comes_in_parts(small: LooseVolume) -> None:
         assert count <= COPIED_AT_ONCE
         done += count
     assert done == total
-    assert small.fs.data.read(target, total - 3, 10) == b"end"
+    assert small.fs.reads.read(target, total - 3, 10) == b"end"
 
 
 def test_a_copy_of_a_lost_object_is_damage_of_the_source(

@@ -40,10 +40,10 @@ def test_no_sql_for_a_read_of_data(volume: LooseVolume) -> None:
     ino = file_of(volume, pattern(3 * volume.head))
     with statements(volume) as seen:
         for offset in (0, 1, volume.head - 1, volume.head, 2 * volume.head, 3 * volume.head):
-            volume.fs.data.read(ino, offset, 5000)
+            volume.fs.reads.read(ino, offset, 5000)
         assert seen == []
         volume.index.inodes.forget_cached()
-        volume.fs.data.read(ino, 0, 1)
+        volume.fs.reads.read(ino, 0, 1)
         assert len(seen) == 1
 
 
@@ -59,7 +59,7 @@ def test_a_file_is_read_as_it_was_written(small: LooseVolume, length: int) -> No
     ino = file_of(small, pattern(length))
     for offset in (0, 1, HEAD - 1, HEAD, HEAD + 1, length, length + 1, 10**15):
         for size in (0, 1, HEAD, 10 * HEAD):
-            found = small.fs.data.read(ino, offset, size)
+            found = small.fs.reads.read(ino, offset, size)
             assert found == pattern(length)[offset : offset + size]
 
 
@@ -77,9 +77,9 @@ def test_holes_are_zeros_on_both_sides_of_the_prefix(small: LooseVolume) -> None
     ino = file_of(small, b"begin")
     small.fs.data.write(ino, 3 * HEAD, b"end")
     expected = b"begin".ljust(3 * HEAD, b"\0") + b"end"
-    assert small.fs.data.read(ino, 0, 10**6) == expected
+    assert small.fs.reads.read(ino, 0, 10**6) == expected
     small.fs.data.truncate(ino, 5 * HEAD)
-    assert small.fs.data.read(ino, 0, 10**6) == expected.ljust(5 * HEAD, b"\0")
+    assert small.fs.reads.read(ino, 0, 10**6) == expected.ljust(5 * HEAD, b"\0")
 
 
 def test_what_was_cut_never_comes_back(small: LooseVolume) -> None:
@@ -92,16 +92,16 @@ def test_what_was_cut_never_comes_back(small: LooseVolume) -> None:
         small.fs.data.truncate(ino, 3000)
         small.fs.data.write(ino, 6000, b"end")
         expected = DATA[:10].ljust(6000, b"\0") + b"end"
-        assert small.fs.data.read(ino, 0, 10**6) == expected
+        assert small.fs.reads.read(ino, 0, 10**6) == expected
 
 
 def test_files_beyond_four_gibibytes(small: LooseVolume) -> None:
     ino = make(small, b"far").ino
     small.fs.data.write(ino, 5 * GIB, b"far")
     assert small.fs.attributes.get(ino).size == 5 * GIB + 3
-    assert small.fs.data.read(ino, 5 * GIB - 2, 10) == b"\0\0far"
+    assert small.fs.reads.read(ino, 5 * GIB - 2, 10) == b"\0\0far"
     small.fs.data.truncate(ino, 4 * GIB + 1)
-    assert small.fs.data.read(ino, 4 * GIB, 10) == b"\0"
+    assert small.fs.reads.read(ino, 4 * GIB, 10) == b"\0"
 
 
 def test_the_largest_offset(small: LooseVolume) -> None:
@@ -117,7 +117,7 @@ def test_the_largest_offset(small: LooseVolume) -> None:
 def test_only_a_regular_file_has_bytes(small: LooseVolume, mode: int, code: int) -> None:
     ino = make(small, b"name", mode).ino
     for call in (
-        lambda: small.fs.data.read(ino, 0, 1),
+        lambda: small.fs.reads.read(ino, 0, 1),
         lambda: small.fs.data.truncate(ino, 0),
         lambda: small.fs.data.sync(ino),
     ):
@@ -129,10 +129,10 @@ def test_only_a_regular_file_has_bytes(small: LooseVolume, mode: int, code: int)
 
 def test_a_read_of_the_head_never_waits(small: LooseVolume) -> None:
     ino = file_of(small, DATA)
-    assert small.fs.data.read(ino, 0, HEAD, wait=False) == DATA[:HEAD]
+    assert small.fs.reads.read(ino, 0, HEAD, wait=False) == DATA[:HEAD]
     small.os.clear()
     with pytest.raises(WouldBlock):
-        small.fs.data.read(ino, 0, HEAD + 1, wait=False)
+        small.fs.reads.read(ino, 0, HEAD + 1, wait=False)
     assert small.os.labels == []
 
 
@@ -145,7 +145,7 @@ def test_a_write_of_the_head_never_waits(small: LooseVolume) -> None:
     with pytest.raises(WouldBlock):
         small.fs.data.truncate(ino, 20_000, wait=False)
     small.fs.data.truncate(ino, 9000, wait=False)
-    assert small.fs.data.read(ino, 0, 10**6) == b"abc" + DATA[3:9000]
+    assert small.fs.reads.read(ino, 0, 10**6) == b"abc" + DATA[3:9000]
 
 
 def test_who_is_told_to_wait_can_do_it_again(small: LooseVolume) -> None:
@@ -156,7 +156,7 @@ def test_who_is_told_to_wait_can_do_it_again(small: LooseVolume) -> None:
     with pytest.raises(WouldBlock):
         small.fs.data.write(ino, 0, b"abc", wait=False)
     assert small.fs.data.write(ino, 0, b"abc") == 3
-    assert small.fs.data.read(ino, 0, 10**6) == b"abc" + DATA[3:]
+    assert small.fs.reads.read(ino, 0, 10**6) == b"abc" + DATA[3:]
 
 
 def remove(path: Path) -> None:
@@ -168,7 +168,7 @@ def shorten(path: Path) -> None:
 
 
 HURT: dict[str, Callable[[LooseVolume, int], object]] = {
-    "read": lambda volume, ino: volume.fs.data.read(ino, 0, 10**6),
+    "read": lambda volume, ino: volume.fs.reads.read(ino, 0, 10**6),
     "overwrite": lambda volume, ino: volume.fs.data.write(ino, HEAD - 100, b"x" * 200),
     "append": lambda volume, ino: volume.fs.data.write(ino, 10_000, b"x"),
     "extend": lambda volume, ino: volume.fs.data.truncate(ino, 20_000),
@@ -197,8 +197,8 @@ def test_damage_is_told_and_never_hidden(
     else:
         act(small, ino)
     with fails(errno.EIO):
-        small.fs.data.read(ino, 0, 10**6)
-    assert small.fs.data.read(other, 0, 10**6) == DATA
+        small.fs.reads.read(ino, 0, 10**6)
+    assert small.fs.reads.read(other, 0, 10**6) == DATA
 
 
 def test_a_file_that_lost_its_head_is_not_spilled(
@@ -219,7 +219,7 @@ def test_a_damaged_file_can_be_emptied_and_used_again(small: LooseVolume) -> Non
     small.disk_object(ino).unlink()
     small.fs.data.truncate(ino, 0)
     small.fs.data.write(ino, 0, DATA[::-1])
-    assert small.fs.data.read(ino, 0, 10**6) == DATA[::-1]
+    assert small.fs.reads.read(ino, 0, 10**6) == DATA[::-1]
 
 
 def test_damage_is_no_other_error(small: LooseVolume, expect_log: ExpectLog) -> None:
@@ -227,7 +227,7 @@ def test_damage_is_no_other_error(small: LooseVolume, expect_log: ExpectLog) -> 
     small.flash_object(ino).unlink()
     expect_log("/file: .*is missing")
     with pytest.raises(Damage) as damage:
-        small.fs.data.read(ino, 0, 1)
+        small.fs.reads.read(ino, 0, 1)
     assert damage.value.ino == ino
     with pytest.raises(Damage):
         small.fs.data.sync(ino)
@@ -238,9 +238,9 @@ def test_an_io_error_is_no_damage(small: LooseVolume) -> None:
     small.os.clear()
     small.os.fail(Point("flash.pread"), errno.EIO)
     with pytest.raises(OSError, match="Input"):
-        small.fs.data.read(ino, 0, 1)
+        small.fs.reads.read(ino, 0, 1)
     assert small.metrics.registry.get_sample_value("tierfs_damage_total") == 0
-    assert small.fs.data.read(ino, 0, 1) == DATA[:1]
+    assert small.fs.reads.read(ino, 0, 1) == DATA[:1]
 
 
 def test_sync_is_flash_then_disk_then_index(small: LooseVolume) -> None:
@@ -257,6 +257,17 @@ def test_sync_is_flash_then_disk_then_index(small: LooseVolume) -> None:
     ]
 
 
+def test_a_sync_makes_the_removal_of_a_tail_durable(small: LooseVolume) -> None:
+    """A power cut could bring the object back, and its length would count."""
+    ino = file_of(small, DATA)
+    small.fs.data.sync(ino)
+    small.fs.data.truncate(ino, 10)
+    small.os.clear()
+    small.fs.data.sync(ino)
+    removed = small.os.labels.index("disk.unlink")
+    assert "disk.fsync_directory" in small.os.labels[removed:]
+
+
 def test_an_empty_file_syncs_the_index_alone(small: LooseVolume) -> None:
     ino = make(small, b"empty").ino
     small.os.clear()
@@ -266,7 +277,7 @@ def test_an_empty_file_syncs_the_index_alone(small: LooseVolume) -> None:
 
 def test_bytes_are_counted_by_tier(small: LooseVolume) -> None:
     ino = file_of(small, DATA)
-    small.fs.data.read(ino, HEAD - 10, 30)
+    small.fs.reads.read(ino, HEAD - 10, 30)
     counted = {
         (kind, tier): small.metrics.registry.get_sample_value(
             f"tierfs_{kind}_bytes_total", {"tier": tier}
@@ -321,7 +332,7 @@ def test_a_file_is_an_array_of_bytes(
             shared.fs.reclaimer.drain()
         else:
             shared.os.full = {"flash.pwrite"} if position else ()
-        assert shared.fs.data.read(ino, 0, 10**6) == expected
+        assert shared.fs.reads.read(ino, 0, 10**6) == expected
     shared.fs.names.unlink(ROOT, name)
     shared.fs.names.forget(ino)
     shared.os.clear()

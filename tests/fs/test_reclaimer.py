@@ -89,7 +89,7 @@ def test_an_unlinked_file_that_is_cut_stays_while_it_is_open(small: LooseVolume)
     small.fs.names.unlink(ROOT, b"file")
     small.fs.data.truncate(ino, 5000)
     small.fs.reclaimer.drain()
-    assert small.fs.data.read(ino, 0, 9999) == DATA[:5000]
+    assert small.fs.reads.read(ino, 0, 9999) == DATA[:5000]
     small.fs.data.write(ino, 5000, b"more")
     small.fs.names.forget(ino)
     small.fs.reclaimer.drain()
@@ -102,7 +102,7 @@ def test_a_file_that_is_cut_and_then_unlinked_stays_while_it_is_open(small: Loos
     small.fs.data.truncate(ino, 5000)
     small.fs.names.unlink(ROOT, b"file")
     small.fs.reclaimer.drain()
-    assert small.fs.data.read(ino, 0, 9999) == DATA[:5000]
+    assert small.fs.reads.read(ino, 0, 9999) == DATA[:5000]
 
 
 @pytest.mark.parametrize("later", [300, 0])
@@ -182,7 +182,7 @@ def test_the_disk_is_full_until_the_unlinked_is_freed(small: LooseVolume) -> Non
     small.os.clear()
     small.os.fail(Point("disk.pwrite"), errno.ENOSPC)
     small.fs.data.write(ino, 0, DATA)
-    assert small.fs.data.read(ino, 0, 10_000) == DATA
+    assert small.fs.reads.read(ino, 0, 10_000) == DATA
     assert lengths(small, gone) == (None, None)
 
 

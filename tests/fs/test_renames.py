@@ -176,5 +176,5 @@ def test_the_replaced_is_freed(small: LooseVolume) -> None:
     small.fs.names.rename(ROOT, b"new", ROOT, b"old")
     small.fs.reclaimer.drain()
     assert not small.flash_object(old).exists()
-    assert small.fs.data.read(new, 0, 10) == b"new"
+    assert small.fs.reads.read(new, 0, 10) == b"new"
     check(small, trimmed=True)

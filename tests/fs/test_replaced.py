@@ -16,7 +16,7 @@ from tests.support.volumes import LooseVolume
 from tierfs.common.errors import IndexFailed
 from tierfs.fs.allocation import Limits
 from tierfs.fsck.check import check as fsck
-from tierfs.policy.units import Mark
+from tierfs.policy.model import Mark
 from tierfs.storage.replaced import REPLACED, Replaced, to_put_back
 
 HEAD = 4096

@@ -137,14 +137,14 @@ def test_a_change_by_its_owner_is_an_error_and_never_half_of_it(
     expect_log("changed outside of the volume")
     for _ in range(2):
         with fails(errno.EIO):
-            small.fs.data.read(ino, HEAD, 10)
+            small.fs.reads.read(ino, HEAD, 10)
     with pytest.raises(ChangedOutside, match="changed outside of the volume"):
         small.fs.data.write(ino, 0, b"x")
     assert small.metrics.changed_outside._value.get() >= 2
     assert small.metrics.damage._value.get() == 0
     assert small.fs.shared.changed == [ino]
     if head:
-        assert small.fs.data.read(ino, 0, HEAD) == DATA[:HEAD]
+        assert small.fs.reads.read(ino, 0, HEAD) == DATA[:HEAD]
         with pytest.raises(ChangedOutside):
             small.fs.migrator.place(ino, 0, keep_mirror=True, paced=lambda _: None)
     row = small.fs.attributes.get(ino)
@@ -169,7 +169,7 @@ def test_a_change_while_it_is_read_is_an_error(
     expect_log("changed outside of the volume")
     monkeypatch.setattr(os, "pread", change)
     with pytest.raises(ChangedOutside):
-        small.fs.data.read(ino, 0, 100)
+        small.fs.reads.read(ino, 0, 100)
 
 
 @pytest.mark.parametrize("head", [0, HEAD])
@@ -194,9 +194,9 @@ def test_a_change_that_hides_its_mtime_shows_in_the_head(
     with (tree / "file").open("r+b") as file:
         file.write(b"new")
     os.utime(tree / "file", ns=(before.st_atime_ns, before.st_mtime_ns))
-    expect_log("its first bytes are others than those on flash")
+    expect_log("its first bytes differ from those on flash")
     with pytest.raises(ChangedOutside):
-        small.fs.data.read(ino, HEAD, 10)
+        small.fs.reads.read(ino, HEAD, 10)
 
 
 def test_what_its_owner_replaces_by_a_rename_stays(small: LooseVolume, tree: Path) -> None:

@@ -93,7 +93,7 @@ def test_more_than_is_copied_at_once_is_shared_in_one_call(shared: LooseVolume) 
     assert copied(shared, source, done, done, size - done) == ["disk.clone"]
     assert shared.find(b"target").sparse == 1
     assert shared.fs.attributes.blocks(target, wait=True) == 8
-    assert shared.fs.data.read(target, size - 10, 20) == b"0123456789"
+    assert shared.fs.reads.read(target, size - 10, 20) == b"0123456789"
 
 
 @pytest.mark.parametrize("prefixes", [(0, 64 * KIB), (64 * KIB, 0), (WHOLE_FILE, 64 * KIB)])
@@ -146,4 +146,4 @@ def test_shared_blocks_are_punched_in_one_file_alone(shared: LooseVolume) -> Non
     shared.fs.names.unlink(1, b"source")
     shared.fs.names.forget(source)
     shared.fs.reclaimer.drain()
-    assert shared.fs.data.read(target, 0, SIZE) == DATA
+    assert shared.fs.reads.read(target, 0, SIZE) == DATA

@@ -65,7 +65,7 @@ def test_reads_while_a_file_is_written_and_moved_to_disk(small: LooseVolume) -> 
 
     def read(dice: random.Random) -> None:
         start, end = some_range(dice)
-        assert data.read(dice.choice(inos), start, end - start) == PATTERN[start:end]
+        assert small.fs.reads.read(dice.choice(inos), start, end - start) == PATTERN[start:end]
 
     def write(dice: random.Random) -> None:
         start, end = some_range(dice)
@@ -96,7 +96,7 @@ def test_reads_while_a_file_is_cut_and_grows(small: LooseVolume) -> None:
 
     def read(dice: random.Random) -> None:
         start, end = some_range(dice)
-        assert is_pattern_or_hole(data.read(dice.choice(inos), start, end - start), start)
+        assert is_pattern_or_hole(small.fs.reads.read(dice.choice(inos), start, end - start), start)
 
     def write(dice: random.Random) -> None:
         start, end = some_range(dice)
@@ -131,7 +131,7 @@ def test_calls_that_do_not_wait_beside_calls_that_do(small: LooseVolume) -> None
     def impatient(dice: random.Random) -> None:
         start, end = some_range(dice)
         with suppress(WouldBlock):
-            assert data.read(ino, start, end - start, wait=False) == PATTERN[start:end]
+            assert small.fs.reads.read(ino, start, end - start, wait=False) == PATTERN[start:end]
         with suppress(WouldBlock):
             data.write(ino, start, PATTERN[start:end], wait=False)
 

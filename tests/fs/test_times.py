@@ -75,7 +75,7 @@ MARKED: Mapping[str, tuple[Callable[[Tree], object], Mapping[str, str]]] = {
     "chmod": (lambda t: t.volume.fs.attributes.set(t.a, Changes(mode=0o600)), {"a": "c"}),
     "chown": (lambda t: t.volume.fs.attributes.set(t.a, Changes(uid=7)), {"a": "c"}),
     "setxattr": (set_xattr, {"a": "c"}),
-    "read": (lambda t: t.volume.fs.data.read(t.a, 0, 4), {}),
+    "read": (lambda t: t.volume.fs.reads.read(t.a, 0, 4), {}),
     "lookup": (lambda t: t.volume.fs.names.lookup(t.one, b"a"), {}),
     "list": (lambda t: list(t.volume.fs.listing.after(t.one)), {}),
     "fsync": (lambda t: t.volume.fs.data.sync(t.a), {}),

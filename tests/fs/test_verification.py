@@ -26,7 +26,7 @@ from tests.support.volumes import LooseVolume, volume_settings
 from tierfs.common.errors import Damage, FsError, errno_of
 from tierfs.common.extents import WHOLE_FILE
 from tierfs.fs.migration_plan import MigrationStopped
-from tierfs.storage.objects import LOST_AND_FOUND
+from tierfs.storage.layout import LOST_AND_FOUND
 
 FLIPS = int(os.environ.get("TIERFS_TEST_FLIPS", "40"))
 """Bits flipped at random places."""
@@ -195,7 +195,7 @@ def test_a_copy_that_cannot_be_read_is_healed(
 def eio(volume: LooseVolume, name: bytes, offset: int) -> bool:
     """Whether reading a byte gives EIO."""
     try:
-        volume.fs.data.read(volume.find(name).ino, offset, 1)
+        volume.fs.reads.read(volume.find(name).ino, offset, 1)
     except (FsError, OSError) as exc:
         return errno_of(exc) == errno.EIO
     return False
@@ -283,7 +283,7 @@ def test_head_and_tail_wrong(ready: LooseVolume, expect_log: ExpectLog) -> None:
     Wrong(b"large", HEAD, "tail", mirrored=True).spoil(ready)
     assert verify(ready, b"large") == ["lost"]
     ino = ready.find(b"large").ino
-    assert ready.fs.data.read(ino, 0, HEAD) == FILES[b"large"][:HEAD]
+    assert ready.fs.reads.read(ino, 0, HEAD) == FILES[b"large"][:HEAD]
     assert eio(ready, b"large", HEAD)
 
 
@@ -329,7 +329,7 @@ def judge(survivor: LooseVolume, wrong: Wrong, where: str) -> None:
         assert survivor.index.checksums.lost_count() == 1
         assert eio(survivor, wrong.name, 0 if wrong.copy == "head" else len(wrong.content) - 1)
     for name, data in others.items():
-        assert survivor.fs.data.read(survivor.find(name).ino, 0, len(data)) == data, where
+        assert survivor.fs.reads.read(survivor.find(name).ino, 0, len(data)) == data, where
 
 
 @pytest.mark.parametrize("label", ["heal.copied", "heal.synced", "heal.noted", "heal.aside"])
@@ -422,7 +422,7 @@ def judge_written(volume: LooseVolume, wrong: Wrong, where: str) -> None:
     expected[3:10] = b"written"
     ino = volume.find(wrong.name).ino
     try:
-        found = volume.fs.data.read(ino, 0, len(expected))
+        found = volume.fs.reads.read(ino, 0, len(expected))
     except Damage:
         assert not wrong.has_copy, where
         return
@@ -474,7 +474,7 @@ def test_bits_flipped_at_random_places(small: LooseVolume, expect_log: ExpectLog
             healed += place.has_copy
             if place.has_copy:
                 ino = small.find(name).ino
-                assert small.fs.data.read(ino, 0, 50_000) == content[name]
+                assert small.fs.reads.read(ino, 0, 50_000) == content[name]
             else:
                 assert eio(small, name, place.offset)
         assert set(verify(small, *names)) <= {"right", "lost"}

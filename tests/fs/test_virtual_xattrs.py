@@ -27,6 +27,7 @@ from tierfs.common.extents import WHOLE_FILE
 from tierfs.common.tierfs_xattrs import LONGEST, parse_pin, parse_prefix, show_pin
 from tierfs.common.units import KIB, SECOND
 from tierfs.fs.xattrs import OF_FILES, PIN, PINNED_BY, PREFIX, REQUESTED, WRITABLE
+from tierfs.metadata.header_facts import FactState
 from tierfs.metadata.inodes import ROOT
 from tierfs.metadata.pins_and_requests import Pin, Request
 from tierfs.metadata.reader import IndexReader
@@ -431,3 +432,27 @@ def test_only_its_owner_pins_a_directory(small: LooseVolume) -> None:
         small.fs.xattrs.set(directory, PIN, b"1", caller=Somebody(uid=ME.uid + 1))
     with fails(errno.EOPNOTSUPP):
         small.fs.xattrs.set(directory, PREFIX, b"all")
+
+
+def test_a_header_fact_is_for_who_may_read_the_file(small: LooseVolume, ino: int) -> None:
+    version = small.index.inodes.get(ino).version
+    with small.index.transaction():
+        small.index.header_facts.put(
+            FactState(ino, version, "test", 1, None, 5), {"image.width": 7, "image.format": "PNG"}
+        )
+    xattrs = small.fs.xattrs
+    assert xattrs.get(ino, b"tierfs.fact.image.width") == b"7"
+    assert xattrs.get(ino, b"tierfs.fact.image.format") == b"PNG"
+    with fails(errno.ENODATA):
+        xattrs.get(ino, b"tierfs.fact.image.height")
+    with fails(errno.ENODATA):
+        xattrs.get(ino, b"tierfs.fact.\xff")
+    stranger = Somebody(uid=ME.uid + 1)
+    with small.index.transaction():
+        small.index.inodes.change(small.index.inodes.get(ino), mode=0o100640)
+    assert xattrs.get(ino, b"tierfs.fact.image.width", OWNER) == b"7"
+    with fails(errno.EACCES):
+        xattrs.get(ino, b"tierfs.fact.image.width", stranger)
+    with small.index.transaction():
+        small.index.inodes.change(small.index.inodes.get(ino), mode=0o100644)
+    assert xattrs.get(ino, b"tierfs.fact.image.width", stranger) == b"7"

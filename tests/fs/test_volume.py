@@ -205,7 +205,7 @@ def test_everything_is_there_after_closing(volume: LooseVolume) -> None:
     before = {entry.name: entry.inode for entry in volume.fs.listing.after(ROOT)}
     volume.reopen()
     assert {entry.name: entry.inode for entry in volume.fs.listing.after(ROOT)} == before
-    assert volume.fs.data.read(ino, 0, 10**6) == data
+    assert volume.fs.reads.read(ino, 0, 10**6) == data
     assert volume.fs.xattrs.get(ino, b"user.a") == b"v"
     check(volume, trimmed=True)
 
@@ -234,7 +234,7 @@ def test_usage_counts_what_is_there(small: LooseVolume) -> None:
 def test_closing_with_an_index_that_fails_is_told_and_made_up_for(
     small: LooseVolume, expect_log: ExpectLog
 ) -> None:
-    expect_log(f"volume {small.volume.uuid}: closing left work to the next mount")
+    expect_log("closing left work to the next mount")
     ino = file_of(small, b"data")
     small.fs.names.unlink(ROOT, b"file")
     small.fs.names.forget(ino)

@@ -15,7 +15,7 @@ from tests.support.volumes import LooseVolume, volume_settings
 from tierfs.fs.volume import HEADS, OBJECTS
 from tierfs.metadata.inodes import ROOT
 from tierfs.metadata.pins_and_requests import Pin, Request
-from tierfs.storage.objects import object_path
+from tierfs.storage.layout import object_path
 
 DIRECTORY = stat.S_IFDIR | 0o755
 LINK = stat.S_IFLNK | 0o777

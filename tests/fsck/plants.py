@@ -153,11 +153,18 @@ def put_object_for_empty_file(image: Image) -> Findings:
     return {(kinds.LEFTOVER, ino)}
 
 
+def put_object_for_file_without_tail(image: Image) -> Findings:
+    ino = image.ino(b"small")
+    image.disk(ino).write_bytes(b"lost")
+    return {(kinds.UNUSED_OBJECT, ino)}
+
+
 def forget_cut(image: Image) -> Findings:
     image.sql("DELETE FROM cut")
     image.sql("DELETE FROM dirty")
     image.sql("UPDATE volume SET dirty_from = next_serial")
-    return {(kinds.LEFTOVER, image.ino(b"cut"))}
+    ino = image.ino(b"cut")
+    return {(kinds.LEFTOVER, ino), (kinds.UNUSED_OBJECT, ino)}
 
 
 def put_object_of_nobody(image: Image) -> Findings:
@@ -402,6 +409,7 @@ PLANTS: Mapping[str, Plant] = MappingProxyType(
             change_original,
             adopt_what_has_no_mirror,
             put_object_for_empty_file,
+            put_object_for_file_without_tail,
             forget_cut,
             put_object_of_nobody,
             put_object_of_directory,

@@ -6,7 +6,8 @@ import hashlib
 import os
 import random
 import shutil
-from contextlib import suppress
+import sqlite3
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,15 @@ def test_another_schema_is_refused(image: Image, version: int) -> None:
     image.sql(f"PRAGMA user_version = {version}")
     with pytest.raises(VolumeRefused, match=f"schema is {version}, this tierfs knows"):
         check(image.settings)
+
+
+def test_comments_of_another_version_are_no_other_schema(image: Image) -> None:
+    with closing(sqlite3.connect(image.settings.index)) as connection:
+        connection.executescript(
+            "PRAGMA writable_schema = ON;"
+            "UPDATE sqlite_schema SET sql = replace(sql, '-- ', '-- once: ');"
+        )
+    assert check(image.settings).clean
 
 
 def test_damage_of_sqlite_ends_the_check(image: Image) -> None:

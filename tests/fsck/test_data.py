@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from tests.fs.adopting import adopt, content_of
 from tests.fs.damaging import flip, verify
 from tests.fs.migrating import mirror
 from tests.fs.scenarios import FILES, HEAD, contents, populate
@@ -110,3 +112,52 @@ def test_what_a_scrub_gave_up_is_told(summed: LooseVolume, expect_log: ExpectLog
     report = check(summed.settings)
     assert {found.kind for found in report.findings} == {kinds.MISSING_OBJECT, kinds.WRONG_BYTES}
     assert {found.ino for found in report.findings} == {ino}
+
+
+ORIGINAL = bytes(range(256)) * 64
+
+
+@pytest.fixture
+def adopted(small: LooseVolume, home: Path) -> tuple[LooseVolume, int, Path]:
+    """A volume with an adopted file whose head is on flash; its number, and its original."""
+    original = home / "tree" / "file"
+    original.parent.mkdir()
+    original.write_bytes(ORIGINAL)
+    assert adopt(small, original.parent).linked == 1
+    ino = small.find(b"file").ino
+    moved = small.fs.migrator.place(ino, HEAD, keep_mirror=True, paced=lambda _: None)
+    assert moved.outcome == "moved"
+    small.close()
+    return small, ino, original
+
+
+def change_quietly(path: Path, offset: int) -> None:
+    """Change a byte, and leave the mtime."""
+    status = path.stat()
+    flip(path, offset)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_an_adopted_file_is_compared_as_well(adopted: tuple[LooseVolume, int, Path]) -> None:
+    volume, ino, original = adopted
+    original.chmod(0o400)  # changes its ctime alone
+    report = check(volume.settings, data=True)
+    assert (report.findings, report.verified) == ([], 1)
+    change_quietly(original, 10)
+    assert not check(volume.settings).counts
+    report = check(volume.settings, data=True)
+    assert [(found.kind, found.ino) for found in report.findings] == [(kinds.CHANGED_OUTSIDE, ino)]
+    assert not report.damage
+
+
+def test_a_wrong_head_of_an_adopted_file_is_given_up(
+    adopted: tuple[LooseVolume, int, Path],
+) -> None:
+    volume, ino, original = adopted
+    flip(volume.flash_object(ino), 10)
+    assert set(check(volume.settings, data=True).counts) == {kinds.WRONG_HEAD}
+    outcome = repair(volume.settings, agree=lambda _: True, data=True)
+    assert (outcome.repaired, outcome.report.findings) == (Counter([kinds.WRONG_HEAD]), [])
+    volume.open()
+    assert content_of(volume, ino) == ORIGINAL == original.read_bytes()
+    assert volume.disk_object(ino).samefile(original)

@@ -15,7 +15,7 @@ from tests.support.volumes import LooseVolume
 from tierfs.fsck import check as check_module
 from tierfs.fsck import kinds
 from tierfs.fsck.faults import Case, cases
-from tierfs.metadata.inodes import ROOT, Inode
+from tierfs.metadata.inodes import COLUMNS, ROOT, Inode
 from tierfs.metadata.integrity import IntegrityCheck
 
 INODES = 100_000
@@ -45,7 +45,7 @@ def fill(volume: LooseVolume, inodes: int) -> None:
     """Put the rows in without tierfs, which would take a minute."""
     marks = ", ".join("?" * len(Inode._fields))
     with closing(sqlite3.connect(volume.settings.index)) as connection, connection:
-        connection.executemany(f"INSERT INTO inode VALUES ({marks})", rows(inodes))  # noqa: S608
+        connection.executemany(f"INSERT INTO inode ({COLUMNS}) VALUES ({marks})", rows(inodes))  # noqa: S608
         entries = (
             (inode.parent, b"n%d" % inode.ino, inode.ino, inode.ino) for inode in rows(inodes)
         )

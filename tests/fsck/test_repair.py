@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import stat
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fs import consistency
+from tests.fs.adopting import adopt
+from tests.fs.calls import make
+from tests.fs.migrating import mirror, must, place
 from tests.fsck.image import Image
 from tests.fsck.plants import (
     PLANTS,
@@ -15,6 +19,7 @@ from tests.fsck.plants import (
     Plant,
     change_parent,
     forget_cut,
+    put_object_for_file_without_tail,
     put_object_of_nobody,
     raise_links,
     remove_disk_object,
@@ -38,6 +43,7 @@ MENDED = {
     "call_unmirrored_mirrored",
     "lengthen_object",
     "put_object_for_empty_file",
+    "put_object_for_file_without_tail",
     "forget_cut",
     "put_object_of_nobody",
     "lose_row_of_directory",
@@ -99,7 +105,7 @@ def bytes_of_files(image: Image) -> dict[int, bytes]:
     )
     volume = opened(image)
     try:
-        return {ino: volume.fs.data.read(ino, 0, size) for ino, size in rows}
+        return {ino: volume.fs.reads.read(ino, 0, size) for ino, size in rows}
     finally:
         volume.close()
 
@@ -184,6 +190,16 @@ def test_objects_of_nobody_are_moved_and_not_removed(image: Image) -> None:
     shelter = image.settings.flash / "lost+found"
     assert (shelter / f"{UNUSED}").read_bytes() == b"lost"
     assert stat.S_IMODE(shelter.stat().st_mode) == 0o700
+
+
+def test_an_object_that_its_file_does_not_need_is_moved_as_well(image: Image) -> None:
+    put_object_for_file_without_tail(image)
+    ino = image.ino(b"small")
+    outcome = run_repair(image)
+    assert outcome.repaired == {kinds.UNUSED_OBJECT: 1}
+    assert (image.settings.disk / "lost+found" / f"{ino}").read_bytes() == b"lost"
+    assert not image.disk(ino).exists()
+    assert image.flash(ino).exists()
 
 
 def test_an_object_that_is_in_the_way_stops_nothing(image: Image) -> None:
@@ -284,3 +300,47 @@ def test_a_clean_volume_asks_nobody(image: Image) -> None:
 def test_a_volume_that_is_open_is_refused(small: LooseVolume) -> None:
     with pytest.raises(VolumeBusy):
         repair.repair(small.settings, agree=yes)
+
+
+def test_an_old_index_that_is_accepted_knows_no_mirror(small: LooseVolume) -> None:
+    """Or an eviction would keep a mirror that is older than its head."""
+    make(small, b"file")
+    small.fs.data.write(small.find(b"file").ino, 0, b"old" * 3000)
+    must(mirror(small, b"file")[0])
+    small.close()
+    old = small.settings.index.read_bytes()
+    small.open()
+    ino = small.find(b"file").ino
+    small.fs.data.write(ino, 0, b"new" * 500)
+    small.close()
+    small.settings.index.write_bytes(old)
+    outcome = repair.repair(small.settings, agree=lambda _: True)
+    assert outcome.repaired == Counter([kinds.GENERATION])
+    assert_clean(small.settings)
+    small.open()
+    must(place(small, b"file", 0))
+    assert small.fs.reads.read(ino, 0, 9000) == b"new" * 500 + b"old" * 2500
+
+
+@pytest.mark.parametrize("changed", [True, False])
+def test_an_old_index_that_is_accepted_knows_no_original_that_was_copied_up(
+    small: LooseVolume, home: Path, *, changed: bool
+) -> None:
+    (home / "tree").mkdir()
+    (home / "tree/file").write_bytes(b"old" * 500)
+    adopt(small, home / "tree", heads=True)
+    ino = small.find(b"file").ino
+    must(place(small, b"file", 4096))
+    small.close()
+    old = small.settings.index.read_bytes()
+    small.open()
+    if changed:
+        small.fs.data.write(ino, 0, b"new" * 500)
+    small.close()
+    small.settings.index.write_bytes(old)
+    repair.repair(small.settings, agree=lambda _: True)
+    assert_clean(small.settings)
+    small.open()
+    assert small.find(b"file").adopted == (not changed)
+    must(place(small, b"file", 0))
+    assert small.fs.reads.read(ino, 0, 1500) == (b"new" if changed else b"old") * 500

@@ -7,6 +7,7 @@ names the seed; ``TIERFS_SEED`` tries the same bytes again, ``TIERFS_FUZZ_SECOND
 from __future__ import annotations
 
 import json
+import socket
 import struct
 import threading
 import time
@@ -55,7 +56,7 @@ from tierfs.tiering.heat_file import MAGIC, VERSION, BadSnapshot, pack_heat, unp
 MOST_CPU_S = 5.0
 """Processor time for one input; usual is a thousandth."""
 
-pytestmark = pytest.mark.timeout(120 + 20 * SECONDS)
+pytestmark = [pytest.mark.timeout(120 + 20 * SECONDS), pytest.mark.long]
 
 
 def try_all(
@@ -113,12 +114,15 @@ def test_garbage_on_the_control_socket_is_answered(verbs: dict[str, control.Verb
         b'{"verb": "policy explain", "arguments": {"inos": [4711]}}',
     ]
 
+    ours, theirs = socket.socketpair()
+
     def ask(line: bytes) -> None:
-        reply = control._reply(verbs, line[:MAX_REQUEST], threading.BoundedSemaphore(1))
+        reply = control._reply(verbs, line[:MAX_REQUEST], threading.BoundedSemaphore(1), theirs)
         json.dumps(reply).encode()
         assert reply.keys() <= {"result", "error"}
 
-    try_all(corpus, ask)
+    with ours, theirs:
+        try_all(corpus, ask)
 
 
 def used(heat: Heat) -> None:
@@ -249,6 +253,6 @@ def look(volume: LooseVolume) -> None:
     for entry in islice(volume.fs.listing.after(ROOT), 100):
         try:
             volume.fs.attributes.get(entry.inode.ino)
-            volume.fs.data.read(entry.inode.ino, 0, 100)
+            volume.fs.reads.read(entry.inode.ino, 0, 100)
         except FsError:
             continue

@@ -12,14 +12,14 @@ import pytest
 
 from tests.metadata.rows import inode
 from tests.support.faulty_os import FaultyOs, Point
-from tests.support.filesystems import memory_filesystem
+from tests.support.filesystems import fill, memory_filesystem
 from tierfs.common.errors import IndexFailed
 from tierfs.common.metrics import Metrics
 from tierfs.fsck.check import Report
 from tierfs.metadata.database import HOUSEKEEPING_INTERVAL
 from tierfs.metadata.index import Index
 from tierfs.metadata.integrity import IntegrityCheck, repairing
-from tierfs.metadata.preallocation import LEAST_UNIT, MOST_UNIT, unit_of
+from tierfs.metadata.wal import LEAST_UNIT, MOST_UNIT, Preallocation, unit_of
 
 MIB = 1024 * 1024
 
@@ -33,16 +33,6 @@ def small_filesystem(home: Path) -> Iterator[Path]:
 
 def opened(path: Path) -> Index:
     return Index(path / "index.db", FaultyOs(), Metrics())
-
-
-def fill(path: Path) -> None:
-    """Take all the room there is, as another program does."""
-    fd = os.open(path / "stranger", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    with suppress(OSError):
-        while True:
-            os.write(fd, bytes(4096))
-    os.close(fd)
-    assert os.statvfs(path).f_bavail == 0
 
 
 def add_until_full(index: Index) -> int:
@@ -186,3 +176,24 @@ def test_room_is_looked_after_now_and_then_only(home: Path) -> None:
         faulty.clear()
         add_some(index, 10 * HOUSEKEEPING_INTERVAL)
         assert set(faulty.labels) == {"index.commit"}
+
+
+def test_files_can_be_removed_though_others_take_what_a_checkpoint_frees(
+    small_filesystem: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What SQLite cuts off behind the database is free until it is allocated again."""
+    with closing(opened(small_filesystem)) as index:
+        made = add_until_full(index)
+        fill(small_filesystem)
+        allocate = Preallocation.after_checkpoint
+
+        def after_checkpoint(ours: Preallocation) -> None:
+            fill(small_filesystem)  # a stranger was quicker
+            allocate(ours)
+
+        monkeypatch.setattr(Preallocation, "after_checkpoint", after_checkpoint)
+        index.checkpoint(0)
+        index.limit_log(0)
+        with index.transaction():  # as the change feed, which grows with removals
+            index._database.execute("INSERT INTO xattr VALUES (1, x'61', zeroblob(30000))")
+        assert remove_all(index, small_filesystem) == made

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.metadata.rows import add, inode
 from tierfs.common.errors import IndexFailed
+from tierfs.metadata import reader
 from tierfs.metadata.index import Index
 from tierfs.metadata.reader import SnapshotReader
+from tierfs.metadata.wal import NO_LIMIT
 
 
 @pytest.fixture
@@ -45,6 +49,29 @@ def test_what_a_checkpoint_came_into_is_read_again(index: Index, snapshot: Snaps
     assert snapshot.consistently(read) == later[0]
 
 
+def test_a_checkpoint_of_nothing_comes_in_between_nothing(
+    index: Index, snapshot: SnapshotReader
+) -> None:
+    seen: list[int] = []
+
+    def read() -> int:
+        seen.append(snapshot.last_inode())
+        if len(seen) % 3:
+            index.checkpoint(NO_LIMIT)
+        return len(seen)
+
+    assert snapshot.consistently(read) == 1
+    later = add(index, b"later").ino
+    index.checkpoint(NO_LIMIT)
+    assert snapshot.consistently(read) == 2
+    assert seen[-1] == later
+    with suppress(IndexFailed), index.transaction():
+        add(index, b"never")
+        raise IndexFailed(5, "not stored")
+    index.checkpoint(NO_LIMIT)
+    assert snapshot.consistently(snapshot.last_inode) == later
+
+
 def test_an_error_counts_only_if_no_checkpoint_came_in_between(
     index: Index, snapshot: SnapshotReader
 ) -> None:
@@ -54,6 +81,7 @@ def test_an_error_counts_only_if_no_checkpoint_came_in_between(
         nonlocal calls
         calls += 1
         if calls == 1:
+            add(index, b"later")
             index.checkpoint_for_snapshot()
         if calls <= 2:
             raise IndexFailed(5, "malformed")
@@ -101,3 +129,26 @@ def test_a_file_that_changes_while_it_is_opened_is_opened_again(
         add(index, b"later")
         index.checkpoint_for_snapshot()
         assert found.consistently(found.last_inode) == torn[0]
+
+
+def test_a_copy_into_which_a_checkpoint_came_is_made_again(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(index, b"first")
+    checkpoints = index.checkpoint_for_snapshot()
+    copies: list[Path] = []
+
+    def copy(source: Path, target: Path) -> Path:
+        copied = shutil.copyfile(source, target)
+        copies.append(copied)
+        if len(copies) == 1:
+            add(index, b"later")
+            index.checkpoint_for_snapshot()
+        return copied
+
+    monkeypatch.setattr(reader, "shutil", SimpleNamespace(copyfile=copy))
+    reader.copy_snapshot(index.path, tmp_path / "copy", checkpoints)
+    assert len(copies) == 2
+    with closing(sqlite3.connect(f"file:{tmp_path / 'copy'}?immutable=1", uri=True)) as connection:
+        names = connection.execute("SELECT name FROM entry ORDER BY name").fetchall()
+    assert names == [(b"first",), (b"later",)]

@@ -111,15 +111,20 @@ def test_who_comes_during_a_sync_waits_for_the_next_and_shares_it(open_index: Op
     assert slow.begun == 2
 
 
-def test_no_checkpoint_is_made_of_a_log_that_could_not_be_synced(open_index: OpenIndex) -> None:
-    """Pages of the log that the device refused may be read back as they were before."""
+def _with_a_log_that_cannot_be_synced(open_index: OpenIndex) -> Index:
     faulty = FaultyOs()
     index = open_index(faulty)
     for number in range(300):
         add(index, b"%0200d" % number)
-    size = index.path.stat().st_size
     faulty.clear()
     faulty.fail(Point("index.sync"), errno.EIO)
+    return index
+
+
+def test_no_checkpoint_is_made_of_a_log_that_could_not_be_synced(open_index: OpenIndex) -> None:
+    """Pages of the log that the device refused may be read back as they were before."""
+    index = _with_a_log_that_cannot_be_synced(open_index)
+    size = index.path.stat().st_size
     with pytest.raises(IndexFailed):
         index.sync()
     with pytest.raises(IndexFailed, match="mount the volume again"):
@@ -131,13 +136,8 @@ def test_a_checkpoint_that_meets_the_failure_first_does_not_swallow_it(
     open_index: OpenIndex,
 ) -> None:
     """SQLite syncs the log by a descriptor of its own, and forgets that it failed."""
-    faulty = FaultyOs()
-    index = open_index(faulty)
-    for number in range(300):
-        add(index, b"%0200d" % number)
+    index = _with_a_log_that_cannot_be_synced(open_index)
     size = index.path.stat().st_size
-    faulty.clear()
-    faulty.fail(Point("index.sync"), errno.EIO)
     with pytest.raises(IndexFailed):
         index.checkpoint(0)
     assert index.path.stat().st_size == size

@@ -293,9 +293,9 @@ class CoreDriver:
     def _read(self, ino: int, offset: int, length: int) -> bytes:
         """Ask without waiting first, as the mount does."""
         try:
-            return ask(self._fs.data.read, ino, offset, length, wait=False)
+            return ask(self._fs.reads.read, ino, offset, length, wait=False)
         except WouldBlock:
-            return ask(self._fs.data.read, ino, offset, length)
+            return ask(self._fs.reads.read, ino, offset, length)
 
     def _write(self, ino: int, offset: int, data: bytes) -> int:
         try:

@@ -17,7 +17,7 @@ from tierfs.metadata.dentries import Dentry
 from tierfs.metadata.inodes import ROOT, Inode
 from tierfs.metadata.usage import IndexUsage
 from tierfs.policy.volume_file import LogSettings, VolumeFile
-from tierfs.storage.objects import object_path
+from tierfs.storage.layout import object_path
 
 P = ParamSpec("P")
 T = TypeVar("T")

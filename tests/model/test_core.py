@@ -8,6 +8,8 @@ from tests.model.core_driver import CoreDriver
 from tests.model.moving_driver import MovingDriver
 from tests.model.running import SMALL_HEAD, TIMEOUT_S, USUAL_HEAD, run_machine
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.timeout(TIMEOUT_S)
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from tests.model.running import SMALL_HEAD, TIMEOUT_S, USUAL_HEAD, run_machine
 from tests.support.fixtures import MakeMount
 from tests.support.mounting import FAST_PATH, Mount
 
+pytestmark = pytest.mark.long
+
 
 class MountDriver(NativeDriver):
     """A directory of a mounted volume, which is unmounted and mounted again when asked."""

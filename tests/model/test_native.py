@@ -7,6 +7,8 @@ import pytest
 from tests.model.native_driver import NativeDriver
 from tests.model.running import SMALL_HEAD, TIMEOUT_S, USUAL_HEAD, run_machine
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.timeout(TIMEOUT_S)
 @pytest.mark.parametrize("boundary", [SMALL_HEAD, USUAL_HEAD])

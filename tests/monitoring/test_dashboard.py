@@ -5,25 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import socket
 import sys
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
-from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
+from tests.monitoring.prometheus import RULES, Prometheus
 from tests.support.exporter import listen, scrape_text
 from tests.support.fixtures import MakeMount
 from tests.support.mounting import Mount
 from tests.support.proc import REPOSITORY, run, start, wait_until
 
 DASHBOARD = REPOSITORY / "configs/grafana/tierfs.json"
-RULES = REPOSITORY / "configs/prometheus"
 VARIABLES = {
     "$__rate_interval": "6s",
     "$__range": "1m",
@@ -31,54 +25,7 @@ VARIABLES = {
     "$mountpoint": ".*",
 }
 
-pytestmark = pytest.mark.once
-
-
-class Prometheus:
-    """A server that scrapes one mount every second."""
-
-    def __init__(self, directory: Path, mount: Mount) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self._port: int = probe.getsockname()[1]
-        config = yaml.safe_load((RULES / "prometheus.yml").read_text(encoding="utf-8"))
-        config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-        config["rule_files"] = [str(RULES / name) for name in config["rule_files"]]
-        target = f"127.0.0.1:{mount.metrics_port}"
-        config["scrape_configs"][0]["static_configs"] = [{"targets": [target]}]
-        path = directory / "prometheus.yml"
-        path.write_text(yaml.safe_dump(config), encoding="utf-8")
-        self._process = start(
-            [
-                "prometheus",
-                f"--config.file={path}",
-                f"--storage.tsdb.path={directory / 'data'}",
-                f"--web.listen-address=127.0.0.1:{self._port}",
-            ],
-            cwd=directory,
-        )
-
-    def query(self, expression: str) -> list[dict[str, Any]]:
-        """The samples of an instant query; none while the server starts.
-
-        Raises AssertionError when the expression is refused.
-        """
-        form = urllib.parse.urlencode({"query": expression})
-        url = f"http://127.0.0.1:{self._port}/api/v1/query?{form}"
-        try:
-            with urllib.request.urlopen(url, timeout=10) as response:
-                answer = json.load(response)
-        except urllib.error.HTTPError as error:
-            if error.code == HTTPStatus.SERVICE_UNAVAILABLE:
-                return []
-            raise AssertionError(f"{expression}: {error.read().decode()}") from error
-        except OSError:
-            return []
-        result: list[dict[str, Any]] = answer["data"]["result"]
-        return result
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.communicate(timeout=30)
+pytestmark = [pytest.mark.once, pytest.mark.long]
 
 
 def panels() -> list[Any]:
@@ -101,7 +48,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Mount, Pr
         mount.configure("policy", "policy.yaml")
         listen(mount)
         mount.mount()
-        server = Prometheus(home, mount)
+        server = Prometheus(home, mount.metrics_port)
         stack.callback(server.stop)
         load = start([sys.executable, "-m", "tests.monitoring.load", mount.path])
         stack.callback(load.communicate)

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from tests.support.proc import REPOSITORY, run
+from tests.monitoring.prometheus import RULES, rules
+from tests.support.proc import run
 
-RULES = REPOSITORY / "configs/prometheus"
 TARGET = {"job": "tierfs", "instance": "node1:9469"}
 MOUNT = {"volume": "/etc/tierfs/images.yaml", "mountpoint": "/mnt/images"}
 
@@ -78,6 +78,21 @@ CASES = {
         "8m",
         {"copy": "head", "outcome": "healed"},
     ),
+    "TierfsBackupOld": Case(
+        # Time begins at 0 here, when the last one was made.
+        {
+            "tierfs_backup_last_timestamp_seconds": "1x90",
+            "tierfs_backup_interval_seconds": "600x90",
+        },
+        "29m",
+        "45m",
+        labels=("instance", "job", "mountpoint", "volume"),
+    ),
+    "TierfsFeedNotCopied": Case(
+        {"tierfs_feed_behind": "0x5 7x20", "tierfs_feed_copy_failures_total": "0x5 1+1x20"},
+        "5m",
+        "10m",
+    ),
     "TierfsSyncFails": Case({"tierfs_sync_failures_total": COUNTS}, "5m", "8m"),
     "TierfsTierIsGone": Case(
         {'tierfs_tier_answers{tier="disk"}': "1x5 0x5"}, "5m", "9m", {"tier": "disk"}
@@ -89,14 +104,14 @@ CASES = {
         {"task": "tune"},
     ),
     "TierfsFlashFails": Case({"tierfs_mirror_reads_total": COUNTS}, "5m", "8m"),
+    "TierfsTakenOver": Case(
+        {'tierfs_takeovers_total{cause="killed"}': "0x5 1x20 2 3 4x10"},
+        "15m",
+        "30m",
+        {"cause": "killed"},
+    ),
     "TierfsFailure": Case({"tierfs_handler_failures_total": COUNTS}, "5m", "8m"),
 }
-
-
-def rules(name: str) -> list[dict[str, Any]]:
-    """The rules of a file."""
-    groups = yaml.safe_load((RULES / name).read_text(encoding="utf-8"))["groups"]
-    return [rule for group in groups for rule in group["rules"]]
 
 
 def series(name: str, more: dict[str, str]) -> str:

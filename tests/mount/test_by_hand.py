@@ -21,6 +21,8 @@ from tests.support.mounting import HEAD, Mount, tierfs
 from tests.support.proc import Argument, as_root, run, start, stop, wait_until
 from tierfs.common.errors import ExitCode
 
+pytestmark = pytest.mark.long
+
 NOBODY = "65534"
 STRANGER = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
 WEAK_ROOT = ("setpriv", "--bounding-set=-fowner", "--inh-caps=-fowner")

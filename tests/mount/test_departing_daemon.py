@@ -13,6 +13,8 @@ import pytest
 from tests.support.mounting import Mount, mounts_at
 from tests.support.proc import run, wait_until
 
+pytestmark = pytest.mark.long
+
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a tmpfs")
 
 

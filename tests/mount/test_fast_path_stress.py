@@ -17,6 +17,8 @@ import pytest
 
 from tests.support.mounting import Mount
 
+pytestmark = pytest.mark.long
+
 SECONDS = float(os.environ.get("TIERFS_STRESS_SECONDS", "3"))
 THREADS = 4
 NAMES = [b"%d" % number for number in range(6)]

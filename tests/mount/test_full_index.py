@@ -5,12 +5,11 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.support.filesystems import memory_filesystem
+from tests.support.filesystems import fill, memory_filesystem
 from tests.support.fixtures import MakeMount
 from tests.support.mounting import Mount, tierfs
 from tests.support.proc import as_root, run
@@ -35,16 +34,6 @@ def full(flash: Path, make_mount: MakeMount) -> Iterator[Mount]:
     fill(flash)
     yield mount
     mount.abort()
-
-
-def fill(path: Path) -> None:
-    """Take all the room that there is, as another program does."""
-    fd = os.open(path / "stranger", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    with suppress(OSError):
-        while True:
-            os.write(fd, bytes(4096))
-    os.close(fd)
-    assert os.statvfs(path).f_bavail == 0
 
 
 def make_until_full(mount: Mount) -> int:

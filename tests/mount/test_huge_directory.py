@@ -13,6 +13,8 @@ from tests.metadata.rows import INSERT_INODES
 from tests.support.fixtures import MakeMount
 from tests.support.mounting import FAST_PATH
 
+pytestmark = pytest.mark.long
+
 ENTRIES = 1_000_000
 MEMORY_KIB = 250_000 + FAST_PATH * 128 * 1024
 """What the daemon may take: SQLite's and the inodes' caches and the fast path's table are full."""

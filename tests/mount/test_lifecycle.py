@@ -74,6 +74,10 @@ def test_second_mount_at_the_mountpoint_is_refused(mounted: Mount) -> None:
 
 
 def test_dead_mount_is_mounted_over(mounted: Mount) -> None:
+    recovered = (
+        "the volume was not closed by an unmount, or its index was restored: it is recovered"
+    )
+    before = mounted.log.text().count(recovered)
     (mounted.path / "file").write_bytes(DATA)
     mounted.kill()
     with pytest.raises(OSError, match="mnt") as dead:
@@ -82,6 +86,9 @@ def test_dead_mount_is_mounted_over(mounted: Mount) -> None:
     mounted.mount()
     assert mounts_at(mounted.path) == 1
     assert (mounted.path / "file").read_bytes() == DATA
+    assert mounted.log.text().count(recovered) == before + 1
+    mounted.remount()
+    assert mounted.log.text().count(recovered) == before + 1
 
 
 def test_dead_mount_can_be_unmounted(mounted: Mount) -> None:

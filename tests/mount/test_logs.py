@@ -111,7 +111,8 @@ def journal() -> Iterator[socket.socket]:
 
 @pytest.fixture
 def handler(journal: socket.socket) -> Iterator[JournalHandler]:
-    handler = JournalHandler(Path(journal.getsockname()))
+    fields = {"TIERFS_VOLUME": "/etc/v.yaml", "TIERFS_MOUNTPOINT": "/mnt/a\nb"}
+    handler = JournalHandler(fields, Path(journal.getsockname()))
     yield handler
     handler.close()
 
@@ -132,6 +133,8 @@ def test_the_journal_gets_a_record_in_fields(
         b"CODE_FILE=/x.py",
         b"CODE_LINE=7",
         b"CODE_FUNC=work",
+        b"TIERFS_VOLUME=/etc/v.yaml",
+        *(b"TIERFS_MOUNTPOINT\n" + (8).to_bytes(8, "little") + b"/mnt/a\nb").splitlines(),
     ]
 
 
@@ -156,12 +159,13 @@ def test_a_large_record_comes_as_a_sealed_file(
 
 
 def test_the_default_file_of_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    volume = UUID(int=1)
+    volume, file = UUID("98f91a12-82c8-4c17-a640-32466be0e199"), Path("/etc/t/my images.yaml")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setenv("XDG_STATE_HOME", os.fspath(tmp_path))
-    assert default_log_file(volume) == tmp_path / "tierfs" / f"{volume}.log"
+    name = "my_images-98f91a12.log"
+    assert default_log_file(file, volume) == tmp_path / "tierfs" / name
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert default_log_file(volume) == Path(f"/var/log/tierfs/{volume}.log")
+    assert default_log_file(file, volume) == Path("/var/log/tierfs") / name
 
 
 def test_echo_ends_on_demand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,12 @@ import pytest
 from tests.guards.logs import ExpectLog
 from tierfs.cli.main import main
 from tierfs.common.errors import ConfigError, MountFailed, VolumeBusy
-from tierfs.daemon import main as daemon
-from tierfs.daemon.main import run, serve_when_free
+from tierfs.daemon import holder
+from tierfs.daemon import session as daemon
+from tierfs.daemon.holder import serve_when_free
 from tierfs.daemon.mountinfo import Mount
 from tierfs.daemon.options import MountOptions
+from tierfs.daemon.session import run
 from tierfs.daemon.startup import MountRequest, Report, StartupNotifier, read_report
 from tierfs.policy.volume_file import VolumeFile, load_volume_file
 
@@ -126,7 +128,7 @@ def test_a_daemon_that_stays_is_not_waited_for(
     request_: MountRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mount = Mount(Path("/m"), "fuse.tierfs", str(request_.volume_file), "rw", "rw")
-    monkeypatch.setattr(daemon, "mounts", lambda: [mount])
+    monkeypatch.setattr(holder, "mounts", lambda: [mount])
     tries = []
 
     def serve() -> None:

@@ -55,14 +55,16 @@ def test_the_later_mount_is_on_top(table: list[Mount]) -> None:
 
 
 def test_a_mount_is_known_again(table: list[Mount]) -> None:
-    moved, reused, bound = parse(
+    moved, reused, bound, next_one = parse(
         b"40 27 0:40 / /mnt/new ro - fuse.tierfs /im,ages.yaml rw\n"
         b"40 27 0:50 / /mnt/a rw - tmpfs none rw\n"
         b"51 27 0:40 / /mnt/b rw - fuse.tierfs /im,ages.yaml rw\n"
+        b"40 27 0:40 / /mnt/c rw - fuse.tierfs /other.yaml rw\n"
     )
     assert table[1].is_same(moved)
     assert not table[1].is_same(reused)
     assert not table[1].is_same(bound)
+    assert not table[1].is_same(next_one)
 
 
 def test_the_innermost_mount_above_a_path_is_found(table: list[Mount]) -> None:

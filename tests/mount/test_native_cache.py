@@ -69,7 +69,7 @@ def test_a_name_that_is_asked_for_is_published_with_or_without_an_inode(home: Pa
         volume.fs.names.make(ROOT, b"f", FILE, ME)
         fast_path.router.clear()
         for count, name in enumerate((b"f", b"none"), 1):
-            volume.fs.names.fill(ROOT, name)
+            volume.fs.names.find(ROOT, name)
             assert fast_path.router.counters().dentries == count
 
 

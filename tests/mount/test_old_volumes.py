@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
@@ -12,7 +13,7 @@ import pytest
 from tests.fixtures.old_volumes import ARCHIVES, HEAD, described, unpack, without_moves
 from tests.support.fixtures import MakeMount
 from tests.support.fsck import assert_clean
-from tests.support.mounting import Mount
+from tests.support.mounting import Mount, tierfs
 from tests.support.proc import drop_page_cache, wait_until
 
 pytestmark = pytest.mark.once
@@ -81,5 +82,25 @@ def test_an_old_volume_is_written_to(archive: Path, make_mount: MakeMount, scrat
     for path, expected in contents.items():
         assert path.read_bytes() == expected, path
     shutil.rmtree(mount.path / "plain")
+    mount.unmount()
+    assert_clean(mount.volume_file)
+
+
+@pytest.mark.parametrize(
+    "archive", [path for path in ARCHIVES if "v12" in path.name], ids=lambda path: path.name
+)
+def test_an_old_volume_is_restored_from_its_own_backup(
+    archive: Path, make_mount: MakeMount, scratch: Path
+) -> None:
+    mount = make_mount.formatted(head=HEAD)
+    manifest = unpack(archive, scratch / "old")["clean"]
+    put_back(mount, scratch / "old" / "clean")
+    for each in mount.flash.glob("index.db*"):
+        each.unlink()
+    report = json.loads(tierfs("restore", "--json", mount.volume_file))
+    assert (report["missing"], report["found"]) == (0, 0)
+    assert report["changes"] > 0
+    mount.mount()
+    assert without_moves(described(mount.path)) == without_moves(manifest["names"])
     mount.unmount()
     assert_clean(mount.volume_file)

@@ -13,7 +13,7 @@ import pytest
 from tests.support.filesystems import memory_filesystem
 from tests.support.fixtures import MakeMount
 from tests.support.mounting import Mount, tierfs
-from tests.support.proc import as_root, run
+from tests.support.proc import as_root, run, wait_until
 from tierfs.daemon.mountinfo import mount_at
 
 
@@ -31,10 +31,20 @@ def protectable(scratch: Path, make_mount: MakeMount) -> Iterator[Mount]:
         mount.abort()
 
 
+REFUSED = 32
+"""Exit status of mount(8)."""
+
+
+def protect(directory: Path) -> bool:
+    """Whether it is read-only now; workers of a daemon that was killed end a moment later."""
+    command = as_root("mount", "-o", "remount,ro", directory)
+    return run(command, timeout=20, statuses=(0, REFUSED)).returncode == 0
+
+
 @contextmanager
 def protected(directory: Path) -> Iterator[None]:
     """The filesystem takes no writes."""
-    run(as_root("mount", "-o", "remount,ro", directory.parent), timeout=20)
+    wait_until(lambda: protect(directory.parent), what="a filesystem that nobody writes to")
     try:
         yield
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
@@ -66,6 +67,108 @@ def test_the_next_daemons_file_is_not_removed(file: RunFile, directory: Path) ->
     change(directory, pid=1)
     file.remove()
     assert len(runs()) == 1
+
+
+def test_what_killed_daemons_left_goes_with_the_next_start(
+    file: RunFile, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.serving(OURS)
+    monkeypatch.setattr(runtime, "mounts", lambda: [OURS])
+    epitaph = directory / f"{VOLUME}.dead"
+    epitaph.write_text("given up")
+    other = UUID(int=7)
+    RunFile(other, Path("/other.yaml"), Path("/n"))
+    assert len(runs()) == 2, "a daemon that lives keeps its file"
+    change(directory, started=1)
+    RunFile(other, Path("/other.yaml"), Path("/n"))
+    assert len(runs()) == 2, "its mount is there, dead, and its file says why"
+    monkeypatch.setattr(runtime, "mounts", list)
+    RunFile(other, Path("/other.yaml"), Path("/n"))
+    assert [one.uuid for one in runs()] == [str(other)]
+    assert [path.name for path in directory.iterdir()] == [f"{other}.json"]
+
+
+def test_what_is_mounted_in_another_mount_namespace_is_not_gone(
+    file: RunFile, directory: Path, monkeypatch: pytest.MonkeyPatch, scratch: Path
+) -> None:
+    file.serving(OURS)
+    change(directory, started=1)
+    monkeypatch.setattr(runtime, "mounts", list)
+    monkeypatch.setattr(runtime, "CONNECTIONS", scratch)
+    connection = scratch / OURS.device.partition(":")[2]
+    connection.mkdir()
+    RunFile(UUID(int=7), Path("/other.yaml"), Path("/n"))
+    assert len(runs()) == 2
+    connection.rmdir()
+    RunFile(UUID(int=7), Path("/other.yaml"), Path("/n"))
+    assert len(runs()) == 1
+
+
+def listening(path: Path) -> socket.socket:
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    made.bind(os.fspath(path))
+    made.listen()
+    return made
+
+
+@pytest.fixture
+def nearby(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A runtime directory with a path that is short enough for a socket."""
+    monkeypatch.setattr(runtime, "runtime_directory", lambda _uid: scratch)
+    return scratch
+
+
+def test_sockets_of_killed_daemons_go_with_the_next_start(nearby: Path) -> None:
+    directory = nearby
+    RunFile(VOLUME, Path("/v.yaml"), Path("/m"))
+    names = [f"{uuid}.sock" for uuid in (VOLUME, UUID(int=2), UUID(int=3))] + ["training-0:45.sock"]
+    made = [listening(directory / name) for name in names]
+    for number, each in enumerate(made):
+        if number != 1:  # a daemon that could not write its run file
+            each.close()
+    RunFile(UUID(int=7), Path("/other.yaml"), Path("/n"))
+    left = {path.name for path in directory.glob("*.sock")}
+    made[1].close()
+    assert left == {names[0], names[1], names[3]}, (
+        "the first has a run file, the last is no volume's"
+    )
+
+
+def test_the_socket_of_a_daemon_that_starts_meanwhile_stays(
+    nearby: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = nearby / f"{VOLUME}.sock"
+    listening(path).close()
+    rename = Path.rename
+
+    def start_and_rename(old: Path, new: Path) -> Path:
+        if old == path:
+            path.with_suffix(".json").write_text("the next daemon's")
+        return rename(old, new)
+
+    monkeypatch.setattr(Path, "rename", start_and_rename)
+    RunFile(UUID(int=7), Path("/other.yaml"), Path("/n"))
+    assert path.exists()
+    assert not list(nearby.glob(".ended-*"))
+
+
+def test_the_file_of_a_daemon_that_starts_meanwhile_stays(
+    file: RunFile, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.serving(OURS)
+    change(directory, started=1)
+    read = runtime.runs
+
+    def read_and_start() -> list[runtime.Run]:
+        found = read()
+        change(directory, started=start_time(os.getpid()), state="starting")
+        return found
+
+    monkeypatch.setattr(runtime, "mounts", list)
+    monkeypatch.setattr(runtime, "runs", read_and_start)
+    RunFile(UUID(int=7), Path("/other.yaml"), Path("/n"))
+    assert [one.state for one in read() if one.uuid == str(VOLUME)] == ["starting"]
+    assert len(list(directory.iterdir())) == 2
 
 
 def test_a_copy_is_not_served_beside_its_original(file: RunFile, directory: Path) -> None:

@@ -82,6 +82,16 @@ def test_lost_bytes_are_told_everywhere(mount: Mount, mirrored: Path) -> None:
     assert scrub(mount, "status")["lost_files"] == 0
 
 
+def test_a_quiet_scrub_prints_lost_files_only(mount: Mount, mirrored: Path) -> None:
+    mount.log.allow("no copy has them right")
+    assert tierfs("scrub", "start", "--wait", "-q", mount.path) == ""
+    flip(mount.disk_object(mirrored.stat().st_ino), 2 * HEAD)
+    said = tierfs("scrub", "start", "--wait", "-q", mount.path, statuses=[ExitCode.DAMAGE])
+    assert "  /file\n" in said
+    assert "verified" not in said
+    assert tierfs("scrub", "pause", "-q", mount.path, statuses=[ExitCode.DAMAGE])
+
+
 def test_a_scrub_can_be_paused_and_goes_on(mount: Mount) -> None:
     assert scrub(mount, "pause")["state"] == "idle"
     assert scrub(mount, "start", "--wait")["state"] == "idle"

@@ -24,7 +24,7 @@ DAEMON = """
 import sys
 from functools import partial
 import trio
-from tierfs.daemon.session import hangups_ignored, handle_signals
+from tierfs.daemon.signals import hangups_ignored, handle_signals
 
 def say(word):
     print(word, file=open(sys.argv[1], "a"), flush=True)

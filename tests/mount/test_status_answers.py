@@ -82,6 +82,7 @@ def status(volume: Volume, tmp_path: Path) -> Status:
         dict,
         None,
         lambda: None,
+        dict,
     )
     return Status(served)
 

@@ -10,16 +10,18 @@ import re
 import signal
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+from tests.support.exporter import listen, scrape
 from tests.support.fixtures import MakeMount
 from tests.support.mounting import Mount, tierfs, tierfs_here
-from tests.support.proc import ProgramFailed, running, wait_until
+from tests.support.proc import ProgramFailed, run, running, wait_until
 from tierfs.common.errors import NotMounted
 from tierfs.daemon.control_client import ask
 
-pytestmark = pytest.mark.once  # only the router can be taken over
+pytestmark = [pytest.mark.once, pytest.mark.long]  # only the router can be taken over
 
 
 @pytest.fixture
@@ -106,6 +108,36 @@ def test_a_file_that_never_had_a_name_can_get_one(supervised: Mount) -> None:
     assert (supervised.path / "named").read_bytes() == b"content"
 
 
+PF_FORKNOEXEC = 0x40
+"""Of include/linux/sched.h: a copy of its parent, which runs no other program since."""
+
+
+def test_every_standby_but_the_first_is_a_copy(supervised: Mount) -> None:
+    """So there is one even for a daemon that has just begun to serve."""
+    for _ in range(4):
+        kill(supervised)
+    found = supervised.status()["supervisor"]
+    assert (found["restarts"], found["last_reason"].endswith("was killed by SIGKILL")) == (4, True)
+    fields = Path(f"/proc/{supervised.pid}/stat").read_text().rpartition(")")[2].split()
+    assert int(fields[1]) == supervisor_of(supervised)
+    assert int(fields[6]) & PF_FORKNOEXEC
+
+
+def test_orphans_of_a_daemon_are_reaped() -> None:
+    """And how one's own children ended stays known."""
+    code = """
+import os, subprocess, sys
+from tierfs.daemon.supervisor import adopt_orphans, reap
+adopt_orphans()
+own = subprocess.Popen(["sh", "-c", "sleep 0.1 & echo $!; exit 3"], stdout=subprocess.PIPE)
+orphan = int(own.stdout.readline())
+while os.path.exists(f"/proc/{orphan}"):
+    reap([own])
+print(own.poll())
+"""
+    assert run([sys.executable, "-c", code]).stdout == "3\n"
+
+
 def test_an_unmount_ends_all_processes(supervised: Mount) -> None:
     parent = supervisor_of(supervised)
     kill(supervised)
@@ -178,6 +210,25 @@ def test_what_is_wrong_in_the_files_by_then_ends_no_mount(supervised: Mount) -> 
     assert supervised.status()["policy"] is None
     assert (supervised.path / "f").read_bytes() == b"content"
     supervised.configure("flash", os.fspath(supervised.flash))
+
+
+def test_metrics_count_takeovers_over_all_daemons(make_mount: MakeMount) -> None:
+    mount = make_mount.formatted()
+    listen(mount)
+    mount.mount("supervise")
+    found = scrape(mount)
+    assert found['tierfs_takeovers_total{cause="killed"}'] == 0
+    assert found['tierfs_takeovers_total{cause="upgrade"}'] == 0
+    assert found["tierfs_takeover_seconds"] == 0
+    kill(mount)
+    tierfs("upgrade", mount.path)
+    mount.pid = mount.status()["pid"]
+    kill(mount)
+    found = scrape(mount)
+    assert found['tierfs_takeovers_total{cause="killed"}'] == 2
+    assert found['tierfs_takeovers_total{cause="upgrade"}'] == 1
+    assert 0 < found["tierfs_takeover_seconds"] < 60
+    assert "tierfs_resent_requests_total" in found
 
 
 # ------------------------------------------------------------------ upgrades

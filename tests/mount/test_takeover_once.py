@@ -7,28 +7,31 @@ import ctypes
 import errno
 import mmap
 import os
+import signal
 import stat
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.support.fixtures import MakeMount
 from tests.support.mounting import Mount
-from tests.support.proc import running
+from tests.support.proc import running, wait_until
 from tierfs.common.errors import NotMounted
 from tierfs.daemon.control_client import ask
 from tierfs.daemon.supervisor import QUICK_S
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.once,  # only the router can be taken over
     pytest.mark.skipif(os.geteuid() != 0, reason="a whiteout is a device"),
 ]
 
 DYING = """
-import os, signal, sys
+import os, signal, struct, sys, time
 from tierfs.daemon.operations import Operations
 from tierfs.daemon.resent import SupervisedOperations
 from tierfs.fs.data import Data
@@ -51,6 +54,18 @@ for where, names in (
 ):
     for name in names:
         setattr(where, name, dying(getattr(where, name)))
+from tierfs.daemon.native import FastPath
+start = FastPath.start
+def start_late(self, device, operations, **named):
+    # Have the kernel send again, and read what it sends only when the file is gone.
+    hold = trigger + ".hold"
+    if os.path.exists(hold):
+        os.write(device, struct.pack("=IiQ", 16, 7, 0))
+        os.rename(hold, trigger + ".held")
+        while os.path.exists(trigger + ".held"):
+            time.sleep(0.01)
+    return start(self, device, operations, **named)
+FastPath.start = start_late
 from tierfs.cli.main import main
 sys.exit(main(sys.argv[2:]))
 """
@@ -169,6 +184,51 @@ def test_each_kind_of_change(dying: tuple[Mount, Path], tmp_path: Path) -> None:
         assert not running(mount.pid), name
         mount.pid = mount.status()["pid"]
         change(native)
+        assert picture(here) == picture(native), name
+
+
+MADE_BY_KILLED: dict[str, tuple[str, Change, Callable[[Path], object]]] = {
+    "open": ("new", make_file, lambda root: (root / "new").exists()),
+    "mkdir": ("new", CHANGES["mkdir"], lambda root: (root / "new").is_dir()),
+    "unlink": ("a", CHANGES["unlink"], lambda root: (root / "a").exists()),
+    "rename": ("new", CHANGES["rename"], lambda root: [(root / x).exists() for x in ("a", "new")]),
+    "chmod": ("a", CHANGES["chmod"], lambda root: (root / "a").stat().st_mode),
+}
+"""Changes, the name that the kernel knows before, or knows to be free, and what is seen of them."""
+
+
+def agree(seen: Callable[[Path], object], one: Path, other: Path) -> bool:
+    return seen(one) == seen(other)
+
+
+@pytest.mark.timeout(300)
+def test_a_program_that_is_killed_meanwhile_leaves_nothing_stale(
+    dying: tuple[Mount, Path], tmp_path: Path
+) -> None:
+    """Killed after the kernel was asked to send again, and before its request was read again."""
+    mount, trigger = dying
+    hold, held = (trigger.with_name(f"{trigger.name}.{end}") for end in ("hold", "held"))
+    for name, (known, change, seen) in MADE_BY_KILLED.items():
+        here, native = mount.path / name, tmp_path / "native" / name
+        for root in (here, native):
+            root.mkdir(parents=True)
+            fill(root)
+            os.path.lexists(root / known)
+            (root / "a").stat()
+        time.sleep(1.1 * QUICK_S)  # else the supervisor gives up
+        hold.touch()
+        trigger.touch()
+        program = os.fork()
+        if not program:
+            change(here)
+            os._exit(0)
+        wait_until(held.exists, what="the next daemon waits", timeout=60)
+        os.kill(program, signal.SIGKILL)
+        assert os.waitpid(program, 0) == (program, signal.SIGKILL), name
+        held.unlink()
+        mount.pid = mount.status()["pid"]
+        change(native)
+        wait_until(partial(agree, seen, here, native), what=f"the kernel knows of {name}")
         assert picture(here) == picture(native), name
 
 

@@ -17,7 +17,7 @@ from tests.support.mounting import HEAD, Mount, tierfs
 from tests.support.proc import run, start, stop, wait_until
 from tierfs.common.errors import VolumeBusy
 from tierfs.daemon import unmount
-from tierfs.daemon.main import serve_when_free
+from tierfs.daemon.holder import serve_when_free
 from tierfs.daemon.mountinfo import mount_at
 from tierfs.daemon.runtime import runs
 from tierfs.daemon.unmount import describe, holders

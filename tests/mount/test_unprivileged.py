@@ -165,7 +165,7 @@ def test_where_it_is_allowed_links_lead_nowhere(
         assert volume.flash_object(made.ino).read_bytes() == SECRET
         volume.open()
         for act in (
-            lambda: volume.fs.data.read(made.ino, 0, 100),
+            lambda: volume.fs.reads.read(made.ino, 0, 100),
             lambda: volume.fs.data.write(made.ino, 0, b"overwritten"),
         ):
             with pytest.raises(Damage, match="symbolic link"):

@@ -66,7 +66,10 @@ def test_a_removed_file_is_freed_once_the_kernel_forgets_it(make_mount: MakeMoun
     mount = make_mount("no_fastpath")
     path = mount.path / "file"
     path.write_bytes(b"abc")
+    other = mount.path / "other"
+    os.link(path, other)
     ino = path.stat().st_ino
+    other.unlink()  # two lookups are forgotten at once: of the creation, and of the link
     with path.open("rb") as held:
         path.unlink()
         assert mount.flash_object(ino).exists()

@@ -16,7 +16,7 @@ from typing import Final, Self
 from tests.native.functions import Functions
 from tests.native.wire import InitOut, Op, Reply, Request, init_in
 from tierfs.native._router import Router
-from tierfs.storage.objects import object_path
+from tierfs.storage.layout import object_path
 
 PATIENCE_S: Final = 30
 """Seconds after which something that must come is missed."""

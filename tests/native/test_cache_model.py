@@ -13,6 +13,8 @@ from tests.metadata.rows import inode
 from tests.native.rig import Rig
 from tests.native.wire import AttrOut, Entry, Op, Reply, getattr_in, getxattr_in
 
+pytestmark = pytest.mark.long
+
 EXAMPLES = int(os.environ.get("TIERFS_HYPOTHESIS_EXAMPLES", "0"))
 DIRECTORIES = (1, 2, 3)
 MODE = 0o40755

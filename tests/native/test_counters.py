@@ -11,6 +11,7 @@ from tests.native.functions import Functions
 from tests.native.rig import Rig
 from tests.native.wire import Op, ReadIn, forget_in, getattr_in, getxattr_in
 from tierfs.common.metrics import LATENCY_BUCKETS
+from tierfs.daemon.resent import RESENT
 from tierfs.metadata.inodes import ROOT, Inode
 from tierfs.native import _router
 
@@ -48,6 +49,15 @@ def test_each_kind_of_answer_is_counted(rig: Rig) -> None:
         assert len(each.buckets) == len(LATENCY_BUCKETS) + 1
         assert sum(each.buckets) == sum(each[:4])
         assert 0 <= each.seconds < 60
+
+
+def test_requests_that_come_again_are_counted(rig: Rig) -> None:
+    rig.router.put_statfs((0,) * 8, 60.0)
+    rig.kernel.ask(Op.STATFS, ROOT)
+    rig.kernel.unique |= RESENT
+    rig.kernel.ask(Op.STATFS, ROOT)
+    rig.router.stop()
+    assert rig.router.counters().resent == 1
 
 
 def test_misses_are_counted_apart(rig: Rig) -> None:

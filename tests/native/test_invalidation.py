@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -178,6 +180,82 @@ def test_a_rename_is_by_who_got_all_that_it_changes(known: Rig) -> None:
             for ino in (INO, *directories):
                 known.router.change_inode(row(rename * 100 + thread, ino=ino))
             assert invalidated(known) == expected
+
+
+class Maker:
+    """Functions for `Router.set_upcalls`: makes the inode, as the index does when it commits."""
+
+    def __init__(self) -> None:
+        self.rig: Rig | None = None
+        self.changed_meanwhile = False
+        """Whether somebody changes it between the commit and the reply."""
+
+    def mknod(self, _parent: int, *_: object, **__: object) -> Inode:
+        assert self.rig is not None
+        self.rig.router.make_inode(row(1))
+        if self.changed_meanwhile:
+            self.rig.router.change_inode(row(2))
+        return row(1)
+
+    def close(self) -> None:
+        """Nothing is under way."""
+
+
+@pytest.fixture
+def maker() -> Maker:
+    """What answers MKNOD."""
+    return Maker()
+
+
+@pytest.fixture
+def making(scratch: Path, maker: Maker) -> Iterator[Rig]:
+    """A router of which MKNOD makes the inode."""
+    with Rig(scratch, workers=1, functions=maker) as made:
+        made.initialise()
+        maker.rig = made
+        yield made
+    maker.rig = None
+    made.forget()
+
+
+def make(rig: Rig, thread: int = OURS) -> None:
+    """MKNOD."""
+    ask(rig, Op.MKNOD, ROOT, struct.pack("=IIII", 0o100644, 0, 0, 0) + b"made\0", thread)
+
+
+@pytest.mark.parametrize(("maker_thread", "told"), [(OURS, []), (ANOTHER, [INO]), (0, [INO])])
+def test_who_made_the_inode_was_the_only_recipient(
+    making: Rig, maker_thread: int, told: list[int]
+) -> None:
+    make(making, maker_thread)
+    change(making, OURS)
+    making.router.change_inode(row(2))
+    assert invalidated(making) == told
+
+
+def test_who_made_the_inode_and_another_got_the_attributes(making: Rig) -> None:
+    make(making, OURS)
+    stat(making, ANOTHER)
+    change(making, OURS)
+    making.router.change_inode(row(2))
+    assert invalidated(making) == [INO]
+
+
+def test_a_new_inode_is_changed_before_the_reply_that_has_its_attributes(
+    making: Rig, maker: Maker
+) -> None:
+    maker.changed_meanwhile = True
+    making.kernel.request(Op.MKNOD, ROOT, struct.pack("=IIII", 0o100644, 0, 0, 0) + b"made\0")
+    told = making.kernel.receive()
+    assert struct.unpack_from("=IiQQ", told) == (40, INVAL_INODE, 0, INO)
+    assert making.kernel.reply().error == 0
+
+
+def test_an_inode_that_no_request_made(known: Rig) -> None:
+    known.router.make_inode(row(1))
+    change(known, OURS)
+    known.router.change_inode(row(2))
+    assert invalidated(known) == [INO]
 
 
 def test_nobody_is_invalidated_after_the_end(known: Rig) -> None:

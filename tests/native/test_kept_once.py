@@ -14,7 +14,8 @@ from tests.native.test_read_ahead import READ, SIZE, cached, cold_file, drop, re
 from tests.parity.places import EXT4, OTHERS, Kind, Native
 from tests.support.proc import wait_until
 from tierfs.common.osio import SYSTEM
-from tierfs.storage.objects import ObjectStore, object_path
+from tierfs.storage.layout import object_path
+from tierfs.storage.objects import ObjectStore
 
 KINDS = [EXT4, *(kind for kind in OTHERS if kind.name == "xfs")]
 

@@ -168,6 +168,17 @@ def test_an_uncached_file_is_asked_for_and_then_read(rig: Rig) -> None:
     assert rig.kernel.reply() == Reply(unique, 0, data[5:105])
 
 
+def test_bytes_on_disk_of_an_adopted_file_are_asked_for(rig: Rig) -> None:
+    """Its owner may have changed them: only Python compares the object with what it was."""
+    data = os.urandom(SIZE)
+    cache_split(rig, data, HEAD)
+    rig.router.put_inode(inode(7, size=SIZE, prefix=HEAD)._replace(adopted=1))
+    assert read(rig, 0, HEAD).body == data[:HEAD]
+    unique, call = asked(rig, HEAD - 5, 10)
+    call.answer(b"as checked")
+    assert rig.kernel.reply() == Reply(unique, 0, b"as checked")
+
+
 def test_an_answer_with_bytes_is_taken(rig: Rig) -> None:
     for body in (b"x" * 100, b"short", b""):
         unique, call = asked(rig, 5, 100)

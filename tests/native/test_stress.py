@@ -25,7 +25,9 @@ from tests.native.wire import AttrOut, Entry, Op, ReadIn, getattr_in
 from tierfs.common.extents import WHOLE_FILE
 from tierfs.metadata.inodes import ROOT
 from tierfs.native._router import ANSWERED
-from tierfs.storage.objects import object_path
+from tierfs.storage.layout import object_path
+
+pytestmark = pytest.mark.long
 
 SECONDS = float(os.environ.get("TIERFS_STRESS_SECONDS", "3"))
 FILES = range(100, 108)

@@ -98,7 +98,7 @@ CALLS = [
     (Op.READDIRPLUS, ReadIn(0, 7, 9).pack(), "readdir", (7, 9), "a"),
     (Op.LOOKUP, b"n\0", "lookup", (b"n",), "aw"),
     (Op.GETATTR, getattr_in(), "getattr", (), "aw"),
-    (Op.GETXATTR, getxattr_in(9, b"user.a"), "getxattr", (b"user.a",), ""),
+    (Op.GETXATTR, getxattr_in(9, b"user.a"), "getxattr", (b"user.a",), "c"),
     (Op.LISTXATTR, getxattr_in(9), "listxattr", (), "c"),
     (Op.READLINK, b"", "readlink", (), ""),
     (Op.STATFS, b"", "statfs", (), ""),

@@ -14,6 +14,8 @@ from tests.parity.places import Native, Trio
 from tests.parity.registry import load
 from tests.support.fixtures import watchdog
 
+pytestmark = pytest.mark.long
+
 ALL = load()
 SECONDS = 60
 """That a case may take; ten fewer, and its mount is taken away, so that it can still fail."""

@@ -107,6 +107,7 @@ def a_file(
     xattrs: Mapping[bytes, bytes] | None = None,
     reads: int | None = None,
     others: tuple[bytes, ...] = (),
+    header: Mapping[str, float | str] | None = None,
 ) -> Facts:
     """Facts; lengths of time in nanoseconds."""
     return Facts(
@@ -116,4 +117,5 @@ def a_file(
         find_paths=lambda: [path, *others],
         find_xattr=(xattrs or {}).get,
         count_reads=lambda _within: reads,
+        find_fact=(header or {}).get,
     )

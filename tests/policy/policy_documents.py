@@ -45,6 +45,7 @@ conditions = some_of(
     xattr=st.dictionaries(
         st.sampled_from(["user.a", "trusted.b c", "security.ü"]), one_or_more(values), min_size=1
     ),
+    fact=st.sampled_from([">= 2048", "0.5..2", 12]).map(lambda width: {"image.width": width}),
     reads=st.fixed_dictionaries({"count": compared(numbers), "within": durations}),
 ).filter(bool)
 

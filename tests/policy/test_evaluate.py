@@ -1,16 +1,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise, product
 from typing import NoReturn
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.policy.loading import CONFIGS, ISSUE, NOW, PolicyLoader, a_file
 from tierfs.common.units import DAY, MIB
-from tierfs.policy.match import Facts
-from tierfs.policy.model import ConditionResult, RuleResult, decide, explain
+from tierfs.policy.conditions import PathFits
+from tierfs.policy.glob import path_glob
+from tierfs.policy.match import Condition, Facts, Match, all_of, any_of, negated
+from tierfs.policy.model import (
+    AT_A_TIME,
+    MANY_RULES,
+    ConditionResult,
+    Decider,
+    Rule,
+    RuleResult,
+    decide,
+    explain,
+)
 from tierfs.policy.tier_policy import load_policy
 
 
@@ -168,3 +182,74 @@ def test_times_are_measured_from_the_time_of_the_facts() -> None:
     facts = a_file(age=5, idle=7)
     assert (facts.now, facts.age, facts.idle) == (NOW, 5, 7)
     assert (a_file(age=-5).age, a_file(idle=-5).idle) == (0, 0)
+
+
+class Tried(Condition):
+    """Passes for no file, and counts how often it is tried."""
+
+    key, cost = "tried", 9
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def test(self, _facts: Facts) -> bool:
+        self.times += 1
+        return False
+
+    def wanted(self) -> str:
+        return ""
+
+    def found(self, _facts: Facts) -> str:
+        return ""
+
+
+def test_of_thousands_of_rules_about_paths_few_are_tried(policies: PolicyLoader) -> None:
+    text = "".join(f"  - {{name: r{n}, match: {{path: '/{n}-*/**'}}}}\n" for n in range(2000))
+    policy = policies.load(f"version: 1\nrules:\n{text}")
+    tried = Tried()
+    rules = [replace(rule, match=all_of([rule.match, tried])) for rule in policy.rules]
+    decider = Decider(replace(policy, rules=tuple(rules)))
+    for number in (0, 1999, 2000):
+        decider.decide(a_file(b"/%d-b/c" % number))
+    decider.decide(a_file(b"/x", others=(b"/7-a/b",)))
+    assert tried.times == 3
+
+
+def test_of_many_rules_some_are_tried_between_two_rests(policies: PolicyLoader) -> None:
+    tried, since = Tried(), list[int]()
+    policy = policies.load(ISSUE)
+    rules = (replace(policy.rules[0], match=tried),) * 2000
+    Decider(replace(policy, rules=rules), lambda: since.append(tried.times)).decide(a_file())
+    assert tried.times == 2000
+    assert all(later - earlier <= AT_A_TIME for earlier, later in pairwise([0, *since, 2000]))
+
+
+NAMES = ("a", "b", "ab")
+PATHS = [f"/{one}" for one in NAMES] + [f"/{one}/{two}" for one in NAMES for two in NAMES]
+wild = st.sampled_from(["*", "**", "a*", "?b", "[ab]", "{a,b}", "{a,b*}", r"\a", r"\*"])
+patterns = st.lists(st.sampled_from(NAMES) | wild, min_size=1, max_size=3).map("/".join)
+matches = st.recursive(
+    st.lists(patterns, min_size=1, max_size=3).map(
+        lambda texts: PathFits(tuple(path_glob(f"/{text}") for text in texts))
+    ),
+    lambda parts: st.one_of(
+        st.lists(parts, min_size=2, max_size=3).map(all_of),
+        st.lists(parts, min_size=2, max_size=3).map(any_of),
+        parts.map(negated),
+    ),
+    max_leaves=4,
+)
+
+
+@settings(deadline=None)
+@given(matches)
+@example(PathFits((path_glob("/**"),)))
+def test_what_is_not_tried_would_not_have_matched(tree: Match) -> None:
+    policy = load_policy(CONFIGS / "policy.example.yaml")
+    others = [PathFits((path_glob(f"/c{number}/*"),)) for number in range(MANY_RULES)]
+    rules = tuple(Rule(str(one is tree), one, policy.defaults) for one in (tree, *others))
+    decider = Decider(replace(policy, rules=rules))
+    for paths in ((), *product(PATHS), *product(PATHS, PATHS)):
+        facts = a_file()
+        facts.find_paths = partial(list, [path.encode() for path in paths])
+        assert decider.decide(facts).rule == ("True" if tree.test(facts) else None)

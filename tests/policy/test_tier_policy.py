@@ -13,9 +13,8 @@ from tests.policy.policy_page import tables
 from tierfs.common.errors import ConfigError
 from tierfs.common.extents import WHOLE_FILE
 from tierfs.common.units import DAY, GIB, KIB, MIB
-from tierfs.policy.model import Flash, Mover, Policy, Promote, Settings
+from tierfs.policy.model import Flash, Mark, Mover, Policy, Promote, Settings
 from tierfs.policy.tier_policy import load_policy
-from tierfs.policy.units import Mark
 
 HOUR = DAY // 24
 

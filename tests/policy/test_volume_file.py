@@ -75,6 +75,12 @@ def test_the_memory_of_tiering(loader: Loader) -> None:
         loader.load(f"{GOOD}tiering: {{memory: 1KiB}}\n")
 
 
+@pytest.mark.parametrize(("written", "memory"), [("auto", None), ("off", 0), ("64MiB", 64 * MIB)])
+def test_the_memory_for_training_jobs(loader: Loader, written: str, memory: int | None) -> None:
+    assert loader.load(GOOD).training_memory is None
+    assert loader.load(f"{GOOD}training: {{memory: {written}}}\n").training_memory == memory
+
+
 def test_a_tilde_is_the_home_directory(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/ada")
     settings = loader.load("version: 1\nflash: ~/fast\ndisk: ~root/slow\n")

@@ -14,6 +14,8 @@ import pytest
 from tests.powercut.devices import MAKE
 from tests.powercut.trial import CUTS_OF_ONE_VOLUME, Tally, run_cuts, run_failure
 
+pytestmark = pytest.mark.long
+
 CUTS = int(os.environ.get("TIERFS_POWER_CUTS", "2"))
 FAILURES = max(1, CUTS // 10)
 SEED = int(os.environ.get("TIERFS_POWER_SEED", str(random.randrange(2**31))))

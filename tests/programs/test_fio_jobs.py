@@ -9,6 +9,8 @@ import pytest
 from tests.support.places import Place
 from tests.support.proc import drop_page_cache, run
 
+pytestmark = pytest.mark.long
+
 MEBIBYTES = int(os.environ.get("TIERFS_FIO_JOB_MIB", "2"))
 """Size of the file of one job; in the long run 64."""
 

@@ -13,6 +13,8 @@ from tests.support.mounting import HEAD
 from tests.support.places import Place
 from tests.support.proc import run
 
+pytestmark = pytest.mark.long
+
 FILES = int(os.environ.get("TIERFS_GIT_LARGE_FILES", "1000"))
 """Files in the repository that is cloned; in the long run ten thousand."""
 

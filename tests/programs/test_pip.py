@@ -13,6 +13,8 @@ import pytest
 from tests.support.mounting import Mount
 from tests.support.proc import drop_page_cache, run
 
+pytestmark = pytest.mark.long
+
 PACKAGE = "numpy"
 """A thousand files, among them shared libraries of tens of megabytes."""
 

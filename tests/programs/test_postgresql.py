@@ -16,6 +16,8 @@ from tests.support.mounting import Mount
 from tests.support.places import Place
 from tests.support.proc import stop, wait_until
 
+pytestmark = pytest.mark.long
+
 SECONDS = int(os.environ.get("TIERFS_PGBENCH_SECONDS", "1"))
 """How long pgbench runs undisturbed; in the long run a minute."""
 

@@ -12,6 +12,8 @@ from tests.support.places import Place
 from tests.support.proc import run
 from tests.support.trees import differences, make_tree, snapshot
 
+pytestmark = pytest.mark.long
+
 FILES = int(os.environ.get("TIERFS_TREE_FILES", "150"))
 """Files of the generated tree."""
 

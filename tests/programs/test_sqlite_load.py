@@ -11,6 +11,8 @@ from tests.programs import sqlite_load
 from tests.support.places import Place
 from tests.support.proc import Argument, run
 
+pytestmark = pytest.mark.long
+
 PROCESSES = 6
 TRANSACTIONS = int(os.environ.get("TIERFS_SQLITE_LOAD", "15"))
 """Transactions of each process; in the long run 1,000."""

@@ -13,6 +13,8 @@ import pytest
 from tests.support.mounting import Mount
 from tests.support.proc import Argument, run
 
+pytestmark = pytest.mark.long
+
 SECONDS = int(os.environ.get("TIERFS_STRESS_CLASS_SECONDS", "3"))
 """How long the stressors run; in the long run five minutes. As long again on a native filesystem,
 when the mount has given errors."""

@@ -11,6 +11,8 @@ import pytest
 from tests.support.mounting import Mount
 from tests.support.proc import Argument, run
 
+pytestmark = pytest.mark.long
+
 SECONDS = int(os.environ.get("TIERFS_STRESS_SECONDS", "2"))
 """How long each group of stressors runs; in the long run a minute."""
 

@@ -21,6 +21,8 @@ from tests.support.fsck import assert_clean
 from tests.support.mounting import Mount
 from tests.support.proc import run, start, stop
 
+pytestmark = pytest.mark.long
+
 log = logging.getLogger(__name__)
 
 SECONDS = float(os.environ.get("TIERFS_SOAK_SECONDS", "20"))

@@ -11,7 +11,8 @@ import pytest
 from tests.guards.logs import ExpectLog
 from tests.support.faulty_os import FaultyOs, Point
 from tests.support.volumes import home
-from tierfs.storage.objects import FILES_PER_DIRECTORY_BITS, ObjectStore, directory_path
+from tierfs.storage.layout import FILES_PER_DIRECTORY_BITS
+from tierfs.storage.objects import ObjectStore
 from tierfs.storage.replaced import ReplacedObjects
 
 __all__ = ["home"]
@@ -50,14 +51,16 @@ def test_replaced_objects_that_cannot_be_opened_keep_no_descriptor(
     faulty.fail(point, errno.EACCES)
     before = open_descriptors()
     with pytest.raises(PermissionError):
-        ReplacedObjects(store, faulty, read_only=False)
+        ReplacedObjects("flash", store.directories, faulty, read_only=False)
     assert open_descriptors() == before
 
 
 def test_replaced_objects_that_cannot_be_listed_are_not_taken_for_none(store: ObjectStore) -> None:
     faulty = FaultyOs()
     faulty.fail(Point("flash.list_replaced"), errno.EIO)
-    with contextlib.closing(ReplacedObjects(store, faulty, read_only=False)) as replaced:
+    with contextlib.closing(
+        ReplacedObjects("flash", store.directories, faulty, read_only=False)
+    ) as replaced:
         with pytest.raises(OSError, match="Input/output error"):
             replaced.all()
         assert replaced.all() == []
@@ -102,22 +105,3 @@ def test_a_group_whose_directory_cannot_be_opened_is_not_taken_for_an_empty_one(
             remove(other)
         remove(other)
     assert store.length(INO) is store.length(other) is None
-
-
-def test_a_new_directory_that_is_neither_synced_nor_removed_is_synced_with_its_first_object(
-    store: ObjectStore, faulty: FaultyOs
-) -> None:
-    faulty.clear()
-    faulty.fail(Point("flash.fsync_directory"), errno.EIO)
-    faulty.fail(Point("flash.rmdir"), errno.EIO)
-    with pytest.raises(OSError, match="Input/output error"):
-        store.write(INO, 0, b"abc")
-    store.write(INO, 0, b"abc")
-    faulty.clear()
-    store.sync_name(INO)
-    upper = directory_path(INO).split("/")[0]
-    assert (store.root / upper).is_dir()
-    assert faulty.labels.count("flash.fsync_directory") == 2
-    faulty.clear()
-    store.sync_name(INO)
-    assert faulty.labels.count("flash.fsync_directory") == 1

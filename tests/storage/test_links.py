@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tierfs.common.osio import SYSTEM
-from tierfs.storage.objects import ObjectLost, ObjectStore, object_path
+from tierfs.storage.layout import object_path
+from tierfs.storage.objects import ObjectLost, ObjectStore
 
 INO = 5000
 SECRET = b"root's secret"
@@ -70,7 +71,7 @@ def test_no_object_leads_out(
         lambda: store.resize(INO, 5, holds=5),
         lambda: store.sync(INO),
     ):
-        with pytest.raises(ObjectLost, match="flash object is no regular file"):
+        with pytest.raises(ObjectLost, match="flash object is not a regular file"):
             attempt()
     assert store.length(INO) is None
     assert store.allocated(INO, 100) == 0

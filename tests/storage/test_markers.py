@@ -99,7 +99,7 @@ def test_a_damaged_marker_is_refused_as_damaged(home: Path, text: bytes) -> None
 
 def test_a_marker_that_cannot_be_read_is_refused_with_the_reason(home: Path) -> None:
     (home / MARKER).mkdir()
-    with pytest.raises(VolumeRefused, match="no regular file"):
+    with pytest.raises(VolumeRefused, match="not a regular file"):
         read_marker(home, "flash")
 
 
@@ -114,7 +114,7 @@ def test_only_an_empty_directory_can_be_formatted(home: Path) -> None:
     (empty / "photo.jpg").touch()
     with pytest.raises(VolumeRefused, match=r"is not empty \(it holds 'photo.jpg'\)"):
         check_formattable(empty, "flash")
-    with pytest.raises(VolumeRefused, match="is no directory"):
+    with pytest.raises(VolumeRefused, match="is not a directory"):
         check_formattable(empty / "photo.jpg", "flash")
 
 
@@ -148,7 +148,7 @@ def test_a_lock_does_not_pass_to_a_child(home: Path) -> None:
 def test_a_marker_is_a_file(home: Path, tmp_path: Path) -> None:
     """A FIFO would never be read to its end; a link may lead to any file."""
     os.mkfifo(home / MARKER)
-    with pytest.raises(VolumeRefused, match="no regular file"):
+    with pytest.raises(VolumeRefused, match="not a regular file"):
         read_marker(home, "flash")
     (home / MARKER).unlink()
     (tmp_path / "elsewhere").mkdir()

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -10,13 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.faulty_os import FaultyOs, Point
-from tierfs.storage.objects import (
-    FILES_PER_DIRECTORY_BITS,
-    KEPT_DIRECTORIES,
-    ObjectLost,
-    ObjectStore,
-    object_path,
-)
+from tierfs.storage.layout import FILES_PER_DIRECTORY_BITS, object_path
+from tierfs.storage.objects import ObjectLost, ObjectStore
 
 INO = 5000
 KIB = 1024
@@ -146,60 +140,6 @@ def test_sync_syncs_the_bytes_and_then_the_name(store: ObjectStore, faulty: Faul
     store.sync(INO)
     synced = [label for label in faulty.labels if "sync" in label]
     assert synced == ["flash.fdatasync", "flash.fsync_directory"]
-
-
-def test_a_directory_stays_open_for_the_next_name_in_it(
-    store: ObjectStore, faulty: FaultyOs
-) -> None:
-    store.write(INO, 0, b"a")
-    store.sync_name(INO)
-    faulty.clear()
-    store.sync_name(INO + 1)
-    assert faulty.labels == ["flash.fsync_directory"]
-    store.flush()
-    faulty.clear()
-    store.sync_name(INO)
-    assert faulty.labels == ["flash.open", "flash.fsync_directory"]
-    store.flush()
-
-
-def test_few_directories_stay_open(store: ObjectStore) -> None:
-    before = len(os.listdir("/proc/self/fd"))
-    for number in range(2 * KEPT_DIRECTORIES):
-        ino = number << FILES_PER_DIRECTORY_BITS
-        store.write(ino, 0, b"a")
-        store.sync_name(ino)
-    assert len(os.listdir("/proc/self/fd")) == before + KEPT_DIRECTORIES
-    store.flush()
-    assert len(os.listdir("/proc/self/fd")) == before
-
-
-def test_a_directory_that_was_made_again_is_the_one_that_is_synced(
-    store: ObjectStore, faulty: FaultyOs
-) -> None:
-    store.write(INO, 0, b"a")
-    store.sync_name(INO)
-    shutil.rmtree((store.root / object_path(INO)).parent)
-    store.write(INO, 0, b"a")
-    faulty.clear()
-    store.sync_name(INO)
-    assert faulty.labels == ["flash.fsync_directory", "flash.open", "flash.fsync_directory"]
-
-
-def test_a_name_whose_sync_failed_is_synced_by_a_new_descriptor(
-    store: ObjectStore, faulty: FaultyOs
-) -> None:
-    store.write(INO, 0, b"a")
-    store.sync_name(INO)
-    faulty.clear()
-    faulty.fail(Point("flash.fsync_directory"), errno.EIO)
-    before = len(os.listdir("/proc/self/fd"))
-    with pytest.raises(OSError, match="Input/output"):
-        store.sync_name(INO)
-    assert len(os.listdir("/proc/self/fd")) == before - 1
-    store.sync_name(INO)
-    assert faulty.labels == ["flash.fsync_directory", "flash.open", "flash.fsync_directory"]
-    store.flush()
 
 
 def test_a_sync_tells_that_the_object_was_removed(store: ObjectStore) -> None:

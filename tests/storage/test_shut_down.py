@@ -51,7 +51,7 @@ def test_the_name_of_an_object_is_not_synced_after_a_shutdown(tmp_path: Path) ->
             store.write(7, 0, b"bytes")
             shut_down(path)
             with pytest.raises(OSError, match="Input/output error"):
-                store.sync_name(7)
+                store.directories.sync_name(7)
         finally:
             store.close()
 

@@ -35,6 +35,9 @@ class CheckedCache:
         self.inodes[row.ino] = row
         self._check(lambda index: self._check_inode(index, row.ino))
 
+    def make_inode(self, row: Inode, /) -> None:
+        self.put_inode(row)
+
     def change_inode(self, row: Inode, /) -> None:
         self.put_inode(row)
 

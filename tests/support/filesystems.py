@@ -33,3 +33,13 @@ def used(path: Path) -> int:
     """Bytes in use in the filesystem at `path`."""
     facts = os.statvfs(path)
     return (facts.f_blocks - facts.f_bfree) * facts.f_frsize
+
+
+def fill(path: Path) -> None:
+    """Take all the room of a filesystem in a file ``stranger``, as another program does."""
+    fd = os.open(path / "stranger", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    with contextlib.suppress(OSError):
+        while True:
+            os.write(fd, bytes(4096))
+    os.close(fd)
+    assert os.statvfs(path).f_bavail == 0

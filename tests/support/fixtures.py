@@ -82,14 +82,21 @@ def scratch(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def make_mount(scratch: Path, request: pytest.FixtureRequest) -> Iterator[MakeMount]:
+def make_mount(
+    scratch: Path,
+    request: pytest.FixtureRequest,
+    forked_daemons: None,  # noqa: ARG001 - it must be there
+) -> Iterator[MakeMount]:
     """Makes fresh volumes and mounts them."""
     with contextlib.ExitStack() as stack:
         yield MakeMount(scratch, stack, patience(request))
 
 
 @pytest.fixture(scope="session")
-def shared_volume(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mount]:
+def shared_volume(
+    tmp_path_factory: pytest.TempPathFactory,
+    forked_daemons: None,  # noqa: ARG001 - it must be there
+) -> Iterator[Mount]:
     """One volume, with a metrics endpoint, that many tests use one after the other."""
     home = tmp_path_factory.mktemp("shared")
     with directory(home) as path, contextlib.closing(Mount(path / "shared")) as mount:
@@ -107,7 +114,11 @@ def mounted(shared_volume: Mount, request: pytest.FixtureRequest) -> Iterator[Mo
 
 
 @pytest.fixture(params=[pytest.param("native", marks=pytest.mark.once), "mount"])
-def place(request: pytest.FixtureRequest, scratch: Path) -> Place:
+def place(
+    request: pytest.FixtureRequest,
+    scratch: Path,
+    forked_daemons: None,  # noqa: ARG001 - it must be there before the test
+) -> Place:
     """First a native directory, which proves the test, then a mount."""
     if request.param == "native":
         return NativeDirectory(scratch / "native")

@@ -13,8 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.support import prestarted
 from tests.support.daemon_log import DaemonLog
 from tests.support.proc import (
+    REPOSITORY,
+    TAIL,
     Argument,
     ProgramFailed,
     kill_process,
@@ -25,6 +28,7 @@ from tests.support.proc import (
 )
 from tests.support.volume_file import set_key
 from tierfs.cli.main import main
+from tierfs.common.errors import ExitCode
 from tierfs.daemon.mountinfo import mount_at
 from tierfs.daemon.unmount import describe, holders
 
@@ -42,9 +46,17 @@ LAYERS = 8
 
 def tierfs(*arguments: Argument, timeout: float = 60, statuses: Sequence[int] = (0,)) -> str:
     """Run the command `tierfs` and return what it wrote, standard error after standard output."""
-    program = [sys.executable, "-m", "tierfs"]
-    done = run([*program, *arguments], timeout=timeout, statuses=statuses)
-    return done.stdout + done.stderr
+    starter = prestarted.active
+    if starter is None:
+        done = run([sys.executable, "-m", "tierfs", *arguments], timeout=timeout, statuses=statuses)
+        return done.stdout + done.stderr
+    words = [os.fsdecode(argument) for argument in arguments]
+    status, out, err = starter.run(words, REPOSITORY, {**os.environ, "LC_ALL": "C"}, timeout)
+    if status not in statuses:
+        how = f"still running after {timeout} s" if status is None else f"exit status {status}"
+        message = f"tierfs {' '.join(words)}: {how}\n{out[-TAIL:]}\n{err[-TAIL:]}"
+        raise ProgramFailed(message)
+    return out + err
 
 
 def tierfs_here(*arguments: Argument) -> str:
@@ -103,7 +115,9 @@ class Mount:
     def mount(self, *options: str) -> None:
         """Mount with `-o` and these options; returns when the mount answers."""
         chosen = ["-o", ",".join(options)] if options else []
-        tierfs_here("mount", self.volume_file, self.path, *chosen)
+        starter = prestarted.active
+        with starter.used() if starter else contextlib.nullcontext():
+            tierfs_here("mount", self.volume_file, self.path, *chosen)
         self.options = options
         self.pid = int(self.status()["pid"])
 
@@ -150,6 +164,18 @@ class Mount:
         status = json.loads(tierfs_here("status", self.path, "--json", "--wait", "20"))
         assert isinstance(status, dict)
         return status
+
+    def back_up(self) -> None:
+        """Make a backup, after the one that the daemon makes by itself, if that is under way."""
+
+        def is_made() -> bool:
+            said = tierfs("backup", self.volume_file, statuses=(0, ExitCode.NOT_MOUNTED))
+            if "a backup is being made already" in said:
+                return False
+            assert "refused" not in said, said
+            return True
+
+        wait_until(is_made, what="a backup", timeout=60)
 
     def wait_for_daemon(self, timeout: float = 20) -> None:
         """Wait until the daemon has ended."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,7 @@ exec unshare --cgroup --mount --propagation private --pid --fork --kill-child --
     mkdir /run/lock /run/upper /run/work
     mount -t overlay overlay -o lowerdir=/etc,upperdir=/run/upper,workdir=/run/work /etc
     mount -t tmpfs tmpfs /mnt
-    umount -R /sys/fs/cgroup
+    ! mountpoint -q /sys/fs/cgroup || umount -R /sys/fs/cgroup
     mount -t cgroup2 cgroup2 /sys/fs/cgroup
     printf "[Unit]\\nDefaultDependencies=no\\n" > /etc/systemd/system/alone.target
     container=test exec "$0" --system --unit=alone.target --log-target=console
@@ -50,19 +51,32 @@ class Systemd:
         run([*enter, "sh", "-c", 'mkdir -p "${1%/*}"; cat > "$1"', "sh", path], stdin=text)
 
 
-def cgroup2() -> Path | None:
-    """Where the machine's cgroup2 hierarchy is mounted; None: nowhere that can be written."""
+@contextlib.contextmanager
+def cgroup2() -> Iterator[Path]:
+    """The machine's cgroup2 hierarchy, mounted for a while where none is that can be written."""
     places = [mount.path for mount in mounts() if mount.fstype == "cgroup2"]
-    return next((place for place in places if os.access(place, os.W_OK)), None)
+    place = next((place for place in places if os.access(place, os.W_OK)), None)
+    if place is not None:
+        yield place
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        run(["mount", "-t", "cgroup2", "cgroup2", directory])
+        try:
+            yield Path(directory)
+        finally:
+            run(["umount", directory])
 
 
 @contextlib.contextmanager
 def systemd(name: str) -> Iterator[Systemd]:
     """Boot one, in the new cgroup ``name``; all its processes are killed in the end."""
-    hierarchy = cgroup2()
-    assert hierarchy is not None
     assert SYSTEMD.exists(), f"{SYSTEMD} is not there; run: make setup-test"
-    cgroup = hierarchy / name
+    with cgroup2() as hierarchy, _booted(hierarchy / name) as booted:
+        yield booted
+
+
+@contextlib.contextmanager
+def _booted(cgroup: Path) -> Iterator[Systemd]:
     process = start(["sh", "-euc", BOOT, "sh", cgroup, SYSTEMD])
     try:
         wait_until(lambda: _first(process) is not None, what="systemd is started")

@@ -18,7 +18,7 @@ from tierfs.fs.volume import HEADS, OBJECTS, Volume, format_volume, open_volume
 from tierfs.metadata.index import Index
 from tierfs.metadata.inodes import ROOT, Inode
 from tierfs.policy.volume_file import LogSettings, VolumeFile
-from tierfs.storage.objects import object_path
+from tierfs.storage.layout import object_path
 
 KIB = 1024
 HEADS_TRIED = (4 * KIB, 64 * KIB)

@@ -45,6 +45,11 @@ class FakeTime:
     def pass_by(self, seconds: float) -> None:
         self.now += int(seconds * SECOND)
 
+    @property
+    def clocks(self) -> Clocks:
+        """Threads take no processor time, and have nothing to rest for."""
+        return Clocks(self.clock, self.monotonic, self.monotonic)
+
 
 class FakeWorld:
     """Catalog, moves, space and activity at once."""
@@ -62,11 +67,12 @@ class FakeWorld:
         self.placed: list[tuple[int, int]] = []
         self.mirrored: list[int] = []
         self.broken: set[int] = set()
+        self.upcoming: dict[int, int] = {}
         self._reads: dict[int, tuple[int, int]] = {}
         self._changed: set[int] = set()
 
     def ports(self) -> Ports:
-        return Ports(self, self, self.space, self.drain)
+        return Ports(self, self, self.space, self.drain, lambda _most: self.upcoming)
 
     # ------------------------------------------------------------ what a test does
     def add(
@@ -145,6 +151,9 @@ class FakeWorld:
         numbers = (ino for ino in range(after + 1, after + span + 1) if ino in self.inodes)
         rows = [self.inodes[ino] for ino in numbers if not on_flash or self.on_flash(ino)]
         return rows, after + span if after + span < self.last_inode() else 0
+
+    def header_fact(self, _ino: int, _version: int, _key: str) -> float | str | None:
+        return None
 
     def alone(self, after: int, span: int) -> tuple[int | None, int]:
         rows, following = self.files(after, span, on_flash=True)
@@ -245,15 +254,19 @@ class Driver:
         self.world = FakeWorld(self.time, capacity)
         self.directory = directory
         self.metrics = Metrics()
-        clocks = Clocks(self.time.clock, self.time.monotonic)
-        self.engine = Engine(
+        self.closed = closed
+        self.engine = self.begin(self.time.clocks)
+
+    def begin(self, clocks: Clocks) -> Engine:
+        """Another engine, which goes by these clocks."""
+        return Engine(
             self.world.ports(),
-            directory / "index.db",
+            self.directory / "index.db",
             MIB,
             self.metrics,
             clocks,
             InlineMover,
-            closed=closed,
+            closed=self.closed,
         )
 
     def policy(self, text: str) -> Policy:

@@ -11,7 +11,7 @@ from tierfs.common.units import KIB, MIB
 from tierfs.metadata.index import IndexCatalog
 from tierfs.policy.tier_policy import load_policy
 from tierfs.storage.objects import Space
-from tierfs.tiering.engine import Clocks, Engine
+from tierfs.tiering.engine import Engine
 from tierfs.tiering.model import on_flash
 from tierfs.tiering.ports import Ports
 
@@ -29,8 +29,9 @@ class Tiered:
         volume.clock.now = START
         volume.fs.activity.on = True
         ports = Ports(catalog, volume.fs.migrator, self.space, volume.fs.activity.drain)
-        clocks = Clocks(self.time.clock, self.time.monotonic)
-        self.engine = Engine(ports, volume.settings.index, 64 * KIB, volume.metrics, clocks)
+        self.engine = Engine(
+            ports, volume.settings.index, 64 * KIB, volume.metrics, self.time.clocks
+        )
 
     def space(self) -> Space:
         free = max(0, self.capacity - self.used)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from tests.tiering.fake_world import FLASH, HEAD, LONG_AGO, PER_MIB, START, Driv
 from tierfs.common.extents import WHOLE_FILE
 from tierfs.common.units import MIB, SECOND
 from tierfs.metadata.pins_and_requests import Pin, Request
+from tierfs.tiering.engine import STEP_S
 from tierfs.tiering.heat_file import HeatFile
-from tierfs.tiering.scanner import EXPOSURE_SPAN
+from tierfs.tiering.scanner import EXPOSURE_SPAN, REST_S
 
 
 def test_without_a_policy_nothing_moves_by_itself(driver: Driver) -> None:
@@ -83,29 +85,82 @@ def test_pinned_files_and_those_never_evicted_stay(driver: Driver) -> None:
     assert world.placed == []
 
 
+SCRATCH_FIRST = (
+    "flash: {high_watermark: 80%, low_watermark: 60%, reserve: 0,"
+    " evict_order: [scratch, standard]}\n"
+    "rules:\n  - {name: scratch, match: {path: /scratch/**}, class: scratch}\n"
+)
+
+
 def test_lower_classes_go_first(driver: Driver) -> None:
     world = driver.world
     world.fill(range(1, 50 * PER_MIB + 1), name="/keep/a")
     world.fill(range(5001, 5001 + 40 * PER_MIB), name="/scratch/a")
-    driver.apply(
-        "flash: {high_watermark: 80%, low_watermark: 60%, reserve: 0,"
-        " evict_order: [scratch, standard]}\n"
-        "rules:\n  - {name: scratch, match: {path: /scratch/**}, class: scratch}\n"
-    )
+    driver.apply(SCRATCH_FIRST)
     driver.ticks(60)
     assert world.used <= 60 * MIB
     assert all(world.on_flash(ino) for ino in range(1, 50 * PER_MIB + 1))
+
+
+def test_files_that_will_be_read_stay_however_cold(driver: Driver) -> None:
+    world = driver.world
+    world.fill(range(1, 90 * PER_MIB + 1))
+    driver.apply(FLASH)
+    warm = range(20 * PER_MIB + 1, 90 * PER_MIB + 1)
+    world.read(*warm)
+    world.upcoming = {ino: ino for ino in range(1, 20 * PER_MIB + 1)}
+    driver.ticks(60)
+    assert world.used <= 60 * MIB
+    assert all(map(world.on_flash, world.upcoming))
+
+
+def test_of_files_that_will_be_read_those_leave_that_are_read_last(driver: Driver) -> None:
+    world = driver.world
+    world.fill(range(1, 90 * PER_MIB + 1))
+    world.upcoming = {ino: -ino % 7919 for ino in world.inodes}
+    driver.apply("flash: {high_watermark: 80%, low_watermark: 79%, reserve: 0}\n")
+    driver.ticks(60)
+    staying = [before for ino, before in world.upcoming.items() if world.on_flash(ino)]
+    leaving = [before for ino, before in world.upcoming.items() if not world.on_flash(ino)]
+    assert leaving
+    assert max(staying) < min(leaving)
+
+
+def test_a_lower_class_goes_first_even_if_it_will_be_read(driver: Driver) -> None:
+    world = driver.world
+    world.fill(range(1, 50 * PER_MIB + 1), name="/keep/a")
+    world.fill(range(5001, 5001 + 40 * PER_MIB), name="/scratch/a")
+    world.upcoming = dict.fromkeys(range(5001, 5001 + 40 * PER_MIB), 1)
+    driver.apply(SCRATCH_FIRST)
+    driver.ticks(60)
+    assert world.used <= 60 * MIB
+    assert all(world.on_flash(ino) for ino in range(1, 50 * PER_MIB + 1))
+
+
+def test_a_file_that_is_read_does_not_push_one_out_that_will_be(driver: Driver) -> None:
+    """Though it is worth more by its heat; without what was declared it comes in."""
+    world = driver.world
+    world.fill(range(1, 80 * PER_MIB + 1))
+    world.add(5000, size=MIB, prefix=0)
+    driver.apply("flash: {high_watermark: 80%, low_watermark: 60%, reserve: 0}\nhead: all")
+    driver.ticks(10)
+    world.upcoming = dict.fromkeys(range(1, 80 * PER_MIB + 1), 1)
+    for _ in range(5):
+        world.read(5000)
+        driver.ticks(10)
+    assert not world.on_flash(5000)
+    world.upcoming = {}
+    for _ in range(5):
+        world.read(5000)
+        driver.ticks(10)
+    assert world.on_flash(5000)
 
 
 def test_the_next_class_goes_when_the_first_is_used_up(driver: Driver) -> None:
     world = driver.world
     world.fill(range(1, 85 * PER_MIB + 1), name="/keep/a")
     world.fill(range(5001, 5001 + 5 * PER_MIB), name="/scratch/a")
-    driver.apply(
-        "flash: {high_watermark: 80%, low_watermark: 60%, reserve: 0,"
-        " evict_order: [scratch, standard]}\n"
-        "rules:\n  - {name: scratch, match: {path: /scratch/**}, class: scratch}\n"
-    )
+    driver.apply(SCRATCH_FIRST)
     driver.ticks(60)
     assert world.used <= 60 * MIB
     assert not any(world.on_flash(ino) for ino in range(5001, 5001 + 5 * PER_MIB))
@@ -326,3 +381,37 @@ def test_when_all_is_mirrored_there_is_none(driver: Driver) -> None:
     assert (
         driver.metrics.registry.get_sample_value("tierfs_flash_only_oldest_timestamp_seconds") == 0
     )
+
+
+@dataclass
+class Worked:
+    """A thread's processor time, of which each look at it takes 100 us, and how long it rested."""
+
+    seconds: float = 0.0
+    unrested: float = 0.0
+    longest: float = 0.0
+
+    def thread_time(self) -> float:
+        self.seconds += 1e-4
+        self.unrested += 1e-4
+        self.longest = max(self.longest, self.unrested)
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds >= STEP_S
+        self.unrested = 0.0
+
+
+def test_an_engine_that_looks_at_many_files_lets_other_threads_go_on(driver: Driver) -> None:
+    worked = Worked()
+    clocks = replace(driver.time.clocks, thread_time=worked.thread_time, sleep=worked.sleep)
+    driver.engine = driver.begin(clocks)
+    driver.world.fill(range(1, 1000))
+    driver.apply(FLASH)
+    for read in (range(0), range(1, 500)):
+        worked.seconds = worked.longest = 0.0
+        driver.world.read(*read)
+        driver.ticks()
+        assert worked.seconds > 20 * STEP_S
+        assert worked.longest < 2 * STEP_S
+        driver.time.pass_by(REST_S / 2)

@@ -29,7 +29,7 @@ def contents(tiered: Tiered) -> Iterator[dict[int, bytes]]:
     tiered.time.pass_by(60)
     yield contents
     for ino, data in contents.items():
-        assert tiered.volume.fs.data.read(ino, 0, SIZE + 1) == data
+        assert tiered.volume.fs.reads.read(ino, 0, SIZE + 1) == data
 
 
 def test_flash_falls_below_the_watermark(tiered: Tiered, contents: dict[int, bytes]) -> None:
@@ -82,9 +82,9 @@ def test_reads_promote(tiered: Tiered, contents: dict[int, bytes]) -> None:
     often, once, *_ = contents
     tiered.apply("promote: {reads: 3, within: 1h}")
     tiered.until(lambda: True, "the policy is in force")
-    tiered.volume.fs.data.read(once, 0, SIZE)
+    tiered.volume.fs.reads.read(once, 0, SIZE)
     for _ in range(3):
-        tiered.volume.fs.data.read(often, 0, SIZE)
+        tiered.volume.fs.reads.read(often, 0, SIZE)
         for _ in range(10):
             tiered.until(lambda: True, "time passes")
     tiered.until(lambda: tiered.inode(often)[0] == WHOLE_FILE, "the file is promoted")

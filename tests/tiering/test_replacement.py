@@ -81,10 +81,10 @@ def test_a_file_of_gigabytes_does_not_go_for_a_small_one_that_is_hardly_hotter()
 
 def test_as_many_go_as_are_needed() -> None:
     heat = visited(10, 2000, 2000, 2000)
-    victims = [item(2, 30 * KIB), item(3, 30 * KIB), item(4, 30 * KIB)]
-    assert admit(heat, item(1), 10 * KIB, victims, NOW).evict == tuple(victims[:2])
-    assert admit(heat, item(1), 0, victims[:2], NOW) == REFUSED
-    assert enough(victims, 0) == ()
+    to_evict = [item(2, 30 * KIB), item(3, 30 * KIB), item(4, 30 * KIB)]
+    assert admit(heat, item(1), 10 * KIB, to_evict, NOW).evict == tuple(to_evict[:2])
+    assert admit(heat, item(1), 0, to_evict[:2], NOW) == REFUSED
+    assert enough(to_evict, 0) == ()
 
 
 def test_a_lower_class_goes_whatever_its_heat_and_a_higher_one_never() -> None:

@@ -58,6 +58,15 @@ def test_a_large_pin_comes_for_more_small_files_than_are_remembered(driver: Driv
     assert sum(map(world.on_flash, SMALLS)) > 0
 
 
+def test_a_large_file_that_a_rule_pins_comes_before_the_next_scan(driver: Driver) -> None:
+    world = driver.world
+    world.fill(SMALLS, size=TINY, prefix=TINY, mirrored=1)
+    world.add(50_000, size=150 * MIB, prefix=0, name="/pinned")
+    driver.apply(FLASH + "rules: [{name: pinned, match: {path: /pinned}, head: all, pin: true}]")
+    driver.ticks(30)
+    assert world.on_flash(50_000) == 150 * MIB
+
+
 def test_a_request_waits_while_room_is_made_for_it(driver: Driver) -> None:
     world = driver.world
     world.fill(SMALLS, size=TINY, prefix=TINY, mirrored=1)

@@ -12,20 +12,20 @@ from hypothesis import strategies as st
 from tierfs.common.extents import WHOLE_FILE
 from tierfs.common.units import DAY, GIB, KIB, MIB, SECOND
 from tierfs.metadata.inodes import Inode
-from tierfs.policy.model import Decision, Evict, Flash, Promote, Settings
-from tierfs.policy.units import Mark
+from tierfs.policy.model import Decision, Evict, Flash, Mark, Promote, Settings
 from tierfs.tiering.heat import Heat
 from tierfs.tiering.model import DEBOUNCE, Target, due, missing, on_flash, pinned_by_hand
 from tierfs.tiering.replacement import Item
 from tierfs.tiering.selection import (
     Candidate,
     Census,
+    Evictable,
     EvictionPool,
     Resident,
     forced,
     promotions,
     resident_of,
-    victims,
+    to_evict,
 )
 from tierfs.tiering.target import target_of
 from tierfs.tiering.watermarks import levels_of
@@ -168,7 +168,7 @@ def test_victims_free_what_is_needed_or_all_they_may(
     pool: tuple[Heat, list[Resident]], needed: int, most: int, rank: int | None
 ) -> None:
     _, coldest = pool
-    chosen = victims(coldest, needed, most, rank)
+    chosen = to_evict(coldest, needed, most, rank)
     allowed = [one for one in coldest if rank is None or one.item.rank <= rank]
     freed = sum(one.item.size for one in chosen)
     assert chosen == allowed[: len(chosen)]
@@ -206,6 +206,17 @@ def test_a_census_tells_the_classes_that_must_give() -> None:
     assert [census.highest_rank(size) for size in (1, 100, 101, 300, 301)] == [0, 0, 1, 1, 1]
     census.gone(first)
     assert census.highest_rank(1) == 1
+
+
+def test_what_has_gone_counts_neither_in_the_last_scan_nor_in_this_one() -> None:
+    census = Census()
+    gone = Resident(Item(1, 100, 0), 0, quiet=True, here=100)
+    census.count([gone])
+    census.end_scan(NOW)
+    census.count([gone])
+    assert census.evictable == Evictable(100, 1)
+    census.gone(gone)
+    assert census.evictable == Evictable(0, 0)
 
 
 # ---------------------------------------------------------------- promotion

@@ -1,5 +1,6 @@
 """The fixtures that the tests of this directory use."""
 
 from tests.support.fixtures import make_mount, mounted, scratch, shared_volume
+from tests.support.volumes import home, make_volume, small
 
-__all__ = ["make_mount", "mounted", "scratch", "shared_volume"]
+__all__ = ["home", "make_mount", "make_volume", "mounted", "scratch", "shared_volume", "small"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from tests.support.mounting import Mount, tierfs
 from tests.support.proc import run, start
 from tests.support.trees import Entry, differences, make_tree, snapshot
 from tierfs.common.errors import ExitCode
+
+pytestmark = pytest.mark.long
 
 FILES = 120
 
@@ -224,3 +227,33 @@ def test_what_is_there_already_is_told(mount: Mount, scratch: Path) -> None:
     said = tierfs("adopt", tree, mount.path, statuses=[ExitCode.UNEXPECTED])
     assert "file: the volume has something else there" in said
     assert (mount.path / "file").read_bytes() == b"another"
+
+
+@pytest.mark.parametrize("verb", ["adopt", "export"])
+def test_a_quiet_run_prints_problems_only_and_ten_of_them(
+    mount: Mount, scratch: Path, verb: str
+) -> None:
+    tree = scratch / "simple"
+    for home in (tree, mount.path):
+        home.mkdir(exist_ok=True)
+        (home / "good").mkdir()
+    for number in range(13):
+        # A directory that has the name of a file on the other side.
+        (tree / f"{number}").write_bytes(b"file")
+        (mount.path / f"{number}").mkdir()
+    words = (tree, mount.path) if verb == "adopt" else (mount.path, tree)
+    program = [sys.executable, "-m", "tierfs", verb]
+    done = run([*program, "--quiet", *words], statuses=[ExitCode.UNEXPECTED])
+    assert done.stdout == ""
+    *lines, rest = done.stderr.splitlines()
+    assert len(lines) == 10
+    assert all(re.match(r"tierfs: \d+: ", line) for line in lines)
+    assert rest == "tierfs: and 3 more problems"
+    loud = run([*program, *words], statuses=[ExitCode.UNEXPECTED])
+    assert "13" in loud.stdout
+    assert loud.stderr == done.stderr
+    for number in range(13):
+        (mount.path / f"{number}").rmdir()
+        (tree / f"{number}").unlink()
+    done = run([*program, "-q", *words])
+    assert (done.stdout, done.stderr) == ("", "")

@@ -21,7 +21,11 @@ from tests.support.proc import run, start
 from tests.support.trees import differences, make_tree, snapshot
 from tierfs.common.errors import ExitCode
 from tierfs.transfer import copying
-from tierfs.transfer.export import TEMPORARY, Export
+from tierfs.transfer.copying import TEMPORARY
+from tierfs.transfer.export import Export, Found
+from tierfs.transfer.filling import Directory
+
+pytestmark = pytest.mark.long
 
 MIB = 1 << 20
 FILES = 120
@@ -46,8 +50,16 @@ def plain(scratch: Path) -> Path:
 def test_a_tree_comes_out_as_it_is_in_the_mount(mounted: Mount, scratch: Path) -> None:
     make_tree(mounted.path, files=FILES)
     said = tierfs("export", mounted.path, scratch / "out")
-    assert said.startswith(f"exported {FILES + 1} files (")
+    assert said.startswith(f"exported {FILES + 1} files, ")
     assert_equal(mounted.path, scratch / "out")
+
+
+def test_names_of_one_symbolic_link_stay_names_of_one(mounted: Mount, scratch: Path) -> None:
+    (mounted.path / "one").symlink_to("nowhere")
+    os.link(mounted.path / "one", mounted.path / "other", follow_symlinks=False)
+    for _ in range(2):
+        tierfs("export", mounted.path, scratch / "out")
+        assert_equal(mounted.path, scratch / "out")
 
 
 def test_a_second_run_copies_only_what_changed(mounted: Mount, scratch: Path) -> None:
@@ -58,7 +70,7 @@ def test_a_second_run_copies_only_what_changed(mounted: Mount, scratch: Path) ->
     os.setxattr(mounted.path / "sparse", "user.label", b"only an attribute")
     (out / "of somebody else").write_bytes(b"stays")
     report = json.loads(tierfs("export", "--json", mounted.path, out))
-    assert (report["files"], report["links"], report["errors"]) == (1, 1, 0)
+    assert (report["copied"], report["links"], report["errors"]) == (1, 1, 0)
     assert report["present"] >= FILES
     assert (out / "of somebody else").read_bytes() == b"stays"
     (out / "of somebody else").unlink()
@@ -95,7 +107,7 @@ def test_files_share_blocks_with_the_disk_tier(make_mount: MakeMount, scratch: P
         before = os.statvfs(path)
         report = json.loads(tierfs("export", "--json", mount.path, path / "out"))
         after = os.statvfs(path)
-        assert (report["files"], report["shared_files"], report["errors"]) == (4, 3, 0)
+        assert (report["copied"], report["shared"], report["errors"]) == (1, 3, 0)
         assert (before.f_bfree - after.f_bfree) * after.f_frsize < 10 * MIB
         assert_equal(mount.path, path / "out")
         mount.unmount()
@@ -145,7 +157,7 @@ def test_a_file_that_changes_each_time_is_reported(
     report = Export().run(plain, scratch / "out")
     assert report.problems == [(b"busy", "it changed each time while it was copied; export again")]
     assert not (scratch / "out" / "busy").exists()
-    assert report.files == FILES + 1
+    assert report.copied == FILES + 1
 
 
 def test_bytes_are_copied_where_the_kernel_cannot(
@@ -179,14 +191,14 @@ def test_an_attribute_that_the_target_does_not_take_is_named(
 def test_a_directory_that_cannot_be_read_is_reported_and_the_others_are_copied(
     plain: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entries = Export._entries
+    listed = Export._listed
 
-    def refuse(self: Export, path: bytes, source: int, target: int) -> object:
-        if path == b"folder-1":
+    def refuse(self: Export, directory: Directory[Found]) -> object:
+        if directory.path == b"folder-1":
             raise OSError(errno.EIO, "Input/output error")
-        return entries(self, path, source, target)
+        return listed(self, directory)
 
-    monkeypatch.setattr(Export, "_entries", refuse)
+    monkeypatch.setattr(Export, "_listed", refuse)
     report = Export().run(plain, scratch / "out")
     assert report.problems == [(b"folder-1", "Input/output error")]
     assert (scratch / "out" / "plain-0").exists()

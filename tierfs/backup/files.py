@@ -41,7 +41,7 @@ class Backup(NamedTuple):
 
 
 class Chain(NamedTuple):
-    """A backup, and the segments that go on from it, in their order."""
+    """A backup, and the segments that continue from it, in their order."""
 
     backup: Backup
     segments: tuple[Backup, ...]
@@ -87,6 +87,15 @@ def segments(directory: Path, generation: str) -> list[Backup]:
     return sorted(found, key=lambda each: each.serial)
 
 
+def all_segments(directory: Path) -> list[Backup]:
+    """The segments of every feed.
+
+    Raises:
+        OSError: the directory cannot be read.
+    """
+    return sorted(_found(directory, "feed"))
+
+
 def chain_from(directory: Path, backup: Path | None = None) -> Chain:
     """The newest backup, or ``backup``, with its segments.
 
@@ -102,9 +111,14 @@ def chain_from(directory: Path, backup: Path | None = None) -> Chain:
         found = []
     chosen = [each for each in found if backup is None or each.path == backup]
     if not chosen:
+        if backup is not None:
+            raise VolumeRefused(
+                f"{backup}: is not a backup of an index; 'tierfs backup --list VOLUME.yaml' shows"
+                " the paths of those that there are"
+            )
         raise VolumeRefused(
-            f"{backup or directory}: is no backup of an index: name one with '--backup', or "
-            "recover the files without their names with '--from-objects'"
+            f"{directory}: holds no backup of an index: name one with '--backup', or recover the"
+            " files without their names with '--from-objects'"
         )
     last = chosen[-1]
     return Chain(last, tuple(_onward(segments(directory, last.generation), last.serial)))

@@ -1,14 +1,15 @@
 """Making a backup: copy, compress, verify, and only then name it. For a process of its own.
 
-Bytes go to a file that begins with ``.``; a backup that was interrupted is no backup, and the next
-one removes what it left. A disk that refuses it, or gives other bytes back, leaves the older ones.
+Bytes go to a file that begins with ``.``; a backup that was interrupted is not a backup, and the
+next one removes what it left. A disk that refuses it, or gives other bytes back, leaves the older
+ones.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
@@ -18,7 +19,7 @@ import zstandard
 from tierfs.backup.files import backups, directory_of, index_name, segments, superfluous
 from tierfs.common.errors import DamageFound
 from tierfs.common.osio import SYSTEM, Os
-from tierfs.common.priority import StarvationGuard
+from tierfs.common.priority import Pace
 from tierfs.common.sync import sync_file
 from tierfs.fs.identity import locked
 from tierfs.metadata.copying import IndexState, copy_index
@@ -50,6 +51,8 @@ class Job(NamedTuple):
     """Bytes for pages of the copy."""
     after: int = 0
     """The serial of the feed from which it keeps what is changed meanwhile."""
+    gentle: bool = True
+    """Whether it rests as long as it works: somebody uses the volume."""
 
 
 class Made(NamedTuple):
@@ -73,7 +76,7 @@ def make_backup(job: Job, checkpoints: int | None = None, os_: Os = SYSTEM) -> M
     copy, compressed = job.directory / UNFINISHED, job.directory / COMPRESSED
     for leftover in (copy, compressed):
         leftover.unlink(missing_ok=True)
-    guard = StarvationGuard()
+    pause: Callable[[], object] = Pace().rest if job.gentle else _go_on
     try:
         state = os_.call(
             "backup.copy",
@@ -83,10 +86,10 @@ def make_backup(job: Job, checkpoints: int | None = None, os_: Os = SYSTEM) -> M
             job.memory,
             checkpoints=checkpoints,
             after=job.after,
-            pause=guard.check,
+            pause=pause,
         )
-        written = os_.call("backup.compress", _compress, copy, compressed)
-        if os_.call("backup.verify", _digest_of, compressed) != written:
+        written = os_.call("backup.compress", _compress, copy, compressed, pause)
+        if os_.call("backup.verify", _digest_of, compressed, pause) != written:
             raise DamageFound(f"{job.directory}: the backup reads back with other bytes")
         path = job.directory / index_name(*state)
         made = Made(path, state, copy.stat().st_size, compressed.stat().st_size)
@@ -124,7 +127,11 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _compress(source: Path, target: Path) -> bytes:
+def _go_on() -> None:
+    """Nobody waits for what this takes."""
+
+
+def _compress(source: Path, target: Path, pause: Callable[[], object]) -> bytes:
     """Write ``source`` to ``target``, durably; returns the digest of its bytes."""
     digest = hashlib.blake2b()
     compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
@@ -134,17 +141,19 @@ def _compress(source: Path, target: Path) -> bytes:
             while data := plain.read(CHUNK):
                 digest.update(data)
                 writer.write(data)
+                pause()
         file.flush()
         sync_file(descriptor)
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)  # verify the device's bytes
     return digest.digest()
 
 
-def _digest_of(path: Path) -> bytes:
+def _digest_of(path: Path, pause: Callable[[], object]) -> bytes:
     digest = hashlib.blake2b()
     with decompressed(path) as stream:
         while data := stream.read(CHUNK):
             digest.update(data)
+            pause()
     return digest.digest()
 
 
@@ -185,5 +194,6 @@ def back_up(settings: VolumeFile) -> Made:
             settings.backup.keep,
             settings.backup.memory,
             NOTHING_CHANGES,
+            gentle=False,
         )
         return make_backup(job)

@@ -20,7 +20,13 @@ IsWhole = Callable[[Tier, int, int, int], bool]
 """Whether the object of a tier and an inode has bytes, and no hole, from one offset to another."""
 
 ChangedAt = Callable[[int], int]
-"""When an object of the inode was last written to, in nanoseconds."""
+"""When an object of the inode was last written to, in nanoseconds, as far as programs say so."""
+
+MadeAt = Callable[[int], int]
+"""When its disk object was last changed in any way, in nanoseconds."""
+
+IsOld = Callable[[Inode], bool]
+"""Whether the mirror of a file may be older than its head."""
 
 HEAD_STEP: Final = 4096
 
@@ -36,6 +42,8 @@ class Circumstances(NamedTuple):
     """Changes before this time, in nanoseconds since the epoch, are in the index."""
     is_whole: IsWhole
     changed_at: ChangedAt
+    made_at: MadeAt
+    is_old: IsOld
 
 
 class Placement(NamedTuple):
@@ -67,6 +75,8 @@ def decide(case: Case, known: Circumstances) -> Placement | Missing | Found | No
     inode = case.inode
     if not case.is_file or not inode.nlink:
         return None
+    if inode.adopted and case.disk is not None:
+        return _adopted(inode, case)
     size = inode.size
     if case.dirty is not None:
         if not known.flash_lost and size and case.flash is None and case.disk is None:
@@ -79,6 +89,14 @@ def decide(case: Case, known: Circumstances) -> Placement | Missing | Found | No
     return _placed(inode, case, size, known)
 
 
+def _adopted(inode: Inode, case: Case) -> Placement | None:
+    """Of an adopted file: the disk object is all of it, whose length is its owner's affair."""
+    head = case.flash or 0
+    if head >= object_lengths(inode.size, inode.prefix).flash:
+        return None
+    return Placement(inode.size, 0, 0, head > 0 and not case.pending_truncation)
+
+
 def _placed(
     inode: Inode, case: Case, size: int, known: Circumstances
 ) -> Placement | Missing | None:
@@ -86,8 +104,12 @@ def _placed(
     flash, disk = case.flash or 0, case.disk or 0
     needs = object_lengths(size, inode.prefix)
     mirror_is_whole = bool(inode.mirrored) and disk >= size
+    if mirror_is_whole and flash >= needs.flash > 0:
+        mirror_is_whole = not known.is_old(inode)  # or an eviction would keep it
     prefix, mirrored = inode.prefix, int(bool(inode.mirrored) and (mirror_is_whole or not size))
-    if flash < needs.flash:
+    if flash < needs.flash and _was_mirrored(inode, case, size, known):
+        size, prefix, mirrored = disk, 0, 0
+    elif flash < needs.flash:
         if not mirror_is_whole and not _was_demoted(inode, case, size, known):
             return Missing(f"flash had {needs.flash} bytes of it, {flash} are left")
         prefix = mirrored = 0
@@ -113,6 +135,21 @@ def _was_demoted(inode: Inode, case: Case, size: int, known: Circumstances) -> b
         and case.flash is None
         and (case.disk or 0) >= size
         and known.is_whole("disk", case.ino, 0, min(inode.prefix, size))
+    )
+
+
+def _was_mirrored(inode: Inode, case: Case, size: int, known: Circumstances) -> bool:
+    """Whether all of it was copied to disk after the index was saved, and flash is lost.
+
+    Of what is longer than its head the disk may hold an older one.
+    """
+    disk = case.disk or 0
+    return (
+        known.flash_lost
+        and not inode.mirrored
+        and size <= disk <= inode.prefix
+        and known.made_at(case.ino) > known.known_until
+        and known.is_whole("disk", case.ino, 0, disk)
     )
 
 

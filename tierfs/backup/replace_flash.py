@@ -89,7 +89,7 @@ def _new_index(settings: VolumeFile, directory: Path) -> Path:
 
 def _require_empty(directory: Path, renewed: VolumeFile) -> None:
     if not directory.is_dir():
-        raise VolumeRefused(f"{directory}: is no directory: make it, empty, on the new flash")
+        raise VolumeRefused(f"{directory}: is not a directory: make it, empty, on the new flash")
     if directory == renewed.disk or renewed.disk.is_relative_to(directory):
         raise VolumeRefused(f"{directory}: is, or holds, the disk directory")
     ours = _OURS if (directory / f"{INDEX_NAME}").exists() is False else frozenset[str]()

@@ -29,20 +29,23 @@ from tierfs.common.osio import SYSTEM, Os
 from tierfs.common.sync import sync_file
 from tierfs.fs.trust import HEADS, OBJECTS, require_trusted
 from tierfs.fsck.faults import Paths, cases
-from tierfs.fsck.objects import walk
+from tierfs.fsck.objects import may_be_old, own_copies, walk
 from tierfs.metadata.copying import copy_index, empty_index
 from tierfs.metadata.index import SERIAL_BLOCK
+from tierfs.metadata.inodes import Inode
 from tierfs.metadata.integrity import IntegrityCheck, repairing
 from tierfs.metadata.restoring import RestoredIndex
 from tierfs.policy.volume_file import VolumeFile
+from tierfs.storage.layout import object_path
 from tierfs.storage.markers import Marker, VolumeLock, read_marker, rewrite_marker, write_marker
-from tierfs.storage.objects import object_path
 
 UNFINISHED: Final = ".restoring"
 """Behind the name of the index, while it is made."""
 
 _BESIDE: Final = ("-wal", "-shm", "-journal")
 _MEMORY: Final = 64 * 1024 * 1024
+TICK: Final = 20_000_000
+"""Nanoseconds: the time of a file is that of the kernel's last tick, 10 ms before at most."""
 
 Listener = Callable[[bytes, str], None]
 """Called with the path of each file that has lost bytes, and which."""
@@ -170,6 +173,8 @@ class MadeIndex:
         self._generation = str(uuid.uuid4())
         self.path = settings.index.with_name(settings.index.name + UNFINISHED)
         self.report = Report()
+        self._known_until = 0
+        """Every change before this time, in nanoseconds, is in the index."""
         self._stores: dict[Tier, Path] = {
             "flash": settings.flash / HEADS,
             "disk": settings.disk / OBJECTS,
@@ -205,6 +210,8 @@ class MadeIndex:
                 )
             for segment in source.chain.segments if source.chain else ():
                 report.changes += index.replay(segment.path)
+            # A file of a backup is written some time after what is in it was read.
+            self._known_until = min(report.made, index.last_change() - TICK)
             index.begin_anew(str(self._volume), self._generation)
 
     def reconcile(self, listener: Listener) -> None:
@@ -213,6 +220,9 @@ class MadeIndex:
             with closing(IntegrityCheck(self.path)) as index:
                 if problems := index.problems(thorough=False):
                     raise IndexDamaged(errno.EIO, f"the backup is damaged: {problems[0]}")
+            with repairing(self.path) as repair:
+                own_copies(self._stores["disk"], repair, least_prefix=0)
+            with closing(IntegrityCheck(self.path)) as index:
                 index.prepare()
                 for tier, root in self._stores.items():
                     index.remember(tier, walk(root, self._add_problem))
@@ -241,9 +251,11 @@ class MadeIndex:
         known = Circumstances(
             self._flash_lost,
             self._settings.head,
-            self.report.made,
+            self._known_until,
             self._is_whole,
             self._changed_at,
+            self._made_at,
+            self._is_old,
         )
         for case in cases(index):
             self.report.inodes += case.inode is not None
@@ -297,6 +309,13 @@ class MadeIndex:
                     changed = max(changed, os.fstat(descriptor).st_mtime_ns)
         return changed
 
+    def _made_at(self, ino: int) -> int:
+        with self._opened("disk", ino) as descriptor:
+            return 0 if descriptor is None else os.fstat(descriptor).st_ctime_ns
+
+    def _is_old(self, inode: Inode) -> bool:
+        return may_be_old(self._stores["flash"], self._stores["disk"], inode, self._known_until)
+
     @contextmanager
     def _opened(self, tier: Tier, ino: int) -> Iterator[int | None]:
         """An object; None: there is none, or it cannot be opened."""
@@ -316,7 +335,7 @@ class MadeIndex:
             yield descriptor
 
     def _add_problem(self, path: Path, error: OSError | None) -> None:
-        self.report.problems.append(f"{path}: {error.strerror if error else 'is no object'}")
+        self.report.problems.append(f"{path}: {error.strerror if error else 'is not an object'}")
 
 
 @contextmanager

@@ -8,24 +8,24 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-from tierfs.cli.command import PATH, Command
+from tierfs.cli.command import PATH, Command, may_be_quiet
 from tierfs.cli.messages import counted
-from tierfs.cli.progress import progress_bar
-from tierfs.common.errors import ExitCode, NotMounted, UsageError
-from tierfs.common.metrics import Metrics
-from tierfs.common.text import printable
+from tierfs.cli.trees import required, show, watched
+from tierfs.common.errors import ExitCode, NotMounted, UsageError, printable
+from tierfs.common.tree_report import Report, Step
 from tierfs.common.units import format_size
-from tierfs.daemon.control_client import ask
+from tierfs.daemon.control_client import Daemon
 from tierfs.daemon.mountinfo import mount_above
-from tierfs.fs.adoption import Outcome, Step
-from tierfs.fs.volume import Volume, open_volume
-from tierfs.policy.volume_file import load_volume_file
-from tierfs.transfer.adopt import JOBS, Forecast, Port, Report, Walk
+from tierfs.transfer.adopt import JOBS, Forecast, Port, Walk
+
+if TYPE_CHECKING:
+    from tierfs.transfer.into_volume import OpenVolume
 
 EXAMPLES = """
 tierfs adopt --dry-run /raid/images /mnt/images
@@ -78,6 +78,7 @@ tierfs adopt --refresh /mnt/images/2026
     "--refresh", is_flag=True, help="Take originals below PATH as their owners have changed them."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; sizes in bytes.")
+@may_be_quiet
 def command(
     paths: tuple[Path, ...],
     *,
@@ -97,13 +98,13 @@ def command(
     change through the mount, the file gets its own bytes. With --take the files lose their names in
     TREE, so that the volume alone has them. Files of other filesystems are copied.
 
-    A run that was interrupted goes on where it ended. What is in PATH already stays.
+    A run that was interrupted continues where it ended. What is in PATH already stays.
     """
     began = time.monotonic()
     if refresh:
-        (path,) = _require(paths, 1, 1)
+        (path,) = required(paths, 1, 1, "PATH")
         return _refresh(path, volume_file, as_json=as_json)
-    tree, *rest = _require(paths, 1 if volume_file else 2, 2)
+    tree, *rest = required(paths, 1 if volume_file else 2, 2, "TREE and PATH")
     target = rest[0] if rest else Path("/")
     take = how == "take"
     with _place(target, volume_file) as place:
@@ -111,25 +112,13 @@ def command(
         _check(walk.tree, place)
         if dry_run:
             forecast = walk.forecast(place.disk)
-            lines = json.dumps(_forecast_record(forecast), indent=2) if as_json else None
+            lines = json.dumps(asdict(forecast), indent=2) if as_json else None
             click.echo(lines or "\n".join(_forecast_lines(forecast, take=take)))
             return ExitCode.OK
         port = place.port(walk.tree, take=take, heads=heads == "now")
-        with _bar() as watch:
+        with watched("adopting") as watch:
             report = walk.adopt(port, take=take, watch=watch)
-    seconds = time.monotonic() - began
-    if as_json:
-        click.echo(json.dumps(record(report, seconds), indent=2))
-    else:
-        click.echo("\n".join(summary(report, seconds)))
-    return ExitCode.UNEXPECTED if report.errors else ExitCode.OK
-
-
-def _require(paths: tuple[Path, ...], least: int, most: int) -> tuple[Path, ...]:
-    if not least <= len(paths) <= most:
-        wanted = "PATH" if most == 1 else "TREE and PATH"
-        raise UsageError(f"this needs {wanted}: see tierfs adopt --help")
-    return paths
+    return show(report, "adopted", began, as_json=as_json)
 
 
 # ------------------------------------------------------------------ mounted, or not
@@ -151,33 +140,33 @@ class _Mounted(_Place):
     """A directory of a mount; its daemon does the work."""
 
     def __init__(self, mountpoint: Path, path: Path) -> None:
-        self.mountpoint = mountpoint
+        self.daemon = Daemon(mountpoint)
         inside = path.relative_to(mountpoint)
         self.path = "" if inside == Path() else os.fspath(inside)
-        status = ask(mountpoint, "status", seconds=5.0, wait=0.0)
+        status = self.daemon.ask("status", seconds=5.0, wait=0.0)
         tiers = status["tiers"]
         self.disk = Path(tiers["disk"]["directory"])
         self.own = _identities(mountpoint, self.disk, Path(tiers["flash"]["directory"]))
 
     def port(self, tree: Path, *, take: bool, heads: bool) -> Port:
-        return _Remote(self.mountpoint, tree, self.path, take=take, heads=heads)
+        return _Remote(self.daemon, tree, self.path, take=take, heads=heads)
 
 
 class _Remote:
     """A port through the control socket."""
 
-    def __init__(
-        self, mountpoint: Path, tree: Path, target: str, *, take: bool, heads: bool
-    ) -> None:
-        self._mountpoint = mountpoint
+    def __init__(self, daemon: Daemon, tree: Path, target: str, *, take: bool, heads: bool) -> None:
+        self._daemon = daemon
         self._tree, self._target = os.fspath(tree), target
         self._take, self._heads = take, heads
 
-    def adopt(self, steps: Sequence[Step]) -> Outcome:
+    def adopt(self, steps: Sequence[Step]) -> Report:
         """See ``Port``."""
-        told = [[os.fsdecode(path), [os.fsdecode(name) for name in names]] for path, names in steps]
-        said = ask(
-            self._mountpoint,
+        told = [
+            [os.fsdecode(path), list(map(os.fsdecode, files)), list(map(os.fsdecode, others))]
+            for path, files, others in steps
+        ]
+        said = self._daemon.ask(
             "adopt",
             tree=self._tree,
             target=self._target,
@@ -185,54 +174,30 @@ class _Remote:
             take=self._take,
             heads=self._heads,
         )
-        problems = [(os.fsencode(path), why) for path, why in said.pop("problems")]
-        return Outcome(**said, problems=problems)
+        return Report.of_record(said)
 
     def settle(self) -> None:
         """See ``Port``."""
-        ask(self._mountpoint, "adopt settle")
+        self._daemon.ask("adopt settle")
 
 
 class _Unmounted(_Place):
     """A directory of a volume that nobody has open; this process does the work."""
 
-    def __init__(self, volume: Volume, path: Path) -> None:
-        settings = volume.settings
+    def __init__(self, volume: OpenVolume, path: Path) -> None:
         self.volume = volume
         self.path = os.fspath(path)
-        self.disk = settings.disk
-        self.own = _identities(settings.disk, settings.flash)
+        self.disk = volume.settings.disk
+        self.own = _identities(self.disk, volume.settings.flash)
 
     def port(self, tree: Path, *, take: bool, heads: bool) -> Port:
-        return _Local(self.volume, tree, self.path, take=take, heads=heads)
-
-
-class _Local:
-    """A port to an open volume."""
-
-    def __init__(self, volume: Volume, tree: Path, target: str, *, take: bool, heads: bool) -> None:
-        self._volume = volume
-        self._tree, self._target = os.fsencode(tree), os.fsencode(target)
-        self._take, self._heads = take, heads
-
-    def adopt(self, steps: Sequence[Step]) -> Outcome:
-        """See ``Port``."""
-        outcome = self._volume.fs.adoption.run(
-            self._tree, self._target, steps, take=self._take, heads=self._heads
-        )
-        if self._volume.checkpoints.is_due():
-            self._volume.checkpoints.make()
-        return outcome
-
-    def settle(self) -> None:
-        """See ``Port``."""
-        self._volume.fs.adoption.settle()
+        return self.volume.port(tree, self.path, take=take, heads=heads)
 
 
 @contextmanager
 def _place(path: Path, volume_file: Path | None) -> Iterator[_Mounted | _Unmounted]:
     if volume_file is None:
-        path = path.resolve()
+        path = Path(os.path.realpath(path))
         mount = mount_above(path)
         if mount is None or not mount.is_tierfs:
             raise NotMounted(
@@ -241,7 +206,10 @@ def _place(path: Path, volume_file: Path | None) -> Iterator[_Mounted | _Unmount
             )
         yield _Mounted(Path(mount.path), path)
         return
-    volume = open_volume(load_volume_file(volume_file), metrics=Metrics())
+    # Loading it takes as long as adopting twenty thousand files, and a mount needs none of it.
+    from tierfs.transfer.into_volume import OpenVolume  # noqa: PLC0415
+
+    volume = OpenVolume(volume_file)
     try:
         yield _Unmounted(volume, path)
     finally:
@@ -272,7 +240,7 @@ def _refresh(path: Path, volume_file: Path | None, *, as_json: bool) -> int:
     with _place(path, None) as place:
         after: int | None = 0
         while after is not None and isinstance(place, _Mounted):
-            said = ask(place.mountpoint, "adopt refresh", path=place.path, after=after)
+            said = place.daemon.ask("adopt refresh", path=place.path, after=after)
             refreshed += said["refreshed"]
             after = said["next"]
     if as_json:
@@ -285,78 +253,6 @@ def _refresh(path: Path, volume_file: Path | None, *, as_json: bool) -> int:
 
 
 # ------------------------------------------------------------------ what is shown
-
-
-@contextmanager
-def _bar() -> Iterator[Any]:
-    """A progress bar on standard error if that is a terminal."""
-    with progress_bar("{task.completed:,.0f} files") as progress:
-        task = progress.add_task("adopting", total=None, done="")
-
-        def watch(report: Report) -> None:
-            copied = f"{format_size(report.copied_bytes)} copied" if report.copied else ""
-            progress.update(task, completed=report.done, done=copied)
-
-        yield watch
-
-
-def record(report: Report, seconds: float) -> dict[str, Any]:
-    """The figures for JSON."""
-    return {
-        "seconds": round(seconds, 3),
-        "linked": report.linked,
-        "copied": report.copied,
-        "copied_bytes": report.copied_bytes,
-        "present": report.present,
-        "links": report.links,
-        "others": report.others,
-        "directories": report.directories,
-        "excluded": report.excluded,
-        "errors": report.errors,
-        "problems": [
-            {"path": os.fsdecode(path), "reason": reason} for path, reason in report.problems
-        ],
-    }
-
-
-def summary(report: Report, seconds: float) -> list[str]:
-    """The figures for people."""
-    what = [
-        counted(report.linked, "file", "files"),
-        counted(report.directories, "directory", "directories"),
-    ]
-    if report.links:
-        what.append(counted(report.links, "hard link", "hard links"))
-    if report.others:
-        what.append(f"{report.others:,} links, special and empty files")
-    lines = [f"adopted {', '.join(what)} in {seconds:.1f} s"]
-    if report.copied:
-        size = format_size(report.copied_bytes)
-        lines.append(f"{counted(report.copied, 'file', 'files')} copied ({size})")
-    if report.present:
-        lines.append(f"{counted(report.present, 'was', 'were')} there already")
-    if report.excluded:
-        lines.append(f"{counted(report.excluded, 'name', 'names')} left out by --exclude")
-    if report.errors:
-        lines.append(f"left out, or not with all that belongs to it: {report.errors:,}")
-        lines += [f"  {printable(path)}: {reason}" for path, reason in report.problems]
-        if (more := report.errors - len(report.problems)) > 0:
-            lines.append(f"  and {more:,} more")
-    return lines
-
-
-def _forecast_record(forecast: Forecast) -> dict[str, Any]:
-    return {
-        "linked": forecast.linked,
-        "linked_bytes": forecast.linked_bytes,
-        "largest": forecast.largest,
-        "copied": forecast.copied,
-        "copied_bytes": forecast.copied_bytes,
-        "others": forecast.others,
-        "directories": forecast.directories,
-        "excluded": forecast.excluded,
-        "reflinks": forecast.reflinks,
-    }
 
 
 def _forecast_lines(forecast: Forecast, *, take: bool) -> list[str]:
@@ -380,5 +276,5 @@ def _forecast_lines(forecast: Forecast, *, take: bool) -> list[str]:
     lines.append(
         f"copies it, {largest} at most; with --take nothing is ever copied, and the tree is"
     )
-    lines.append("empty then: recommended here, unless its owners go on using it")
+    lines.append("empty then: recommended here, unless its owners continue to use it")
     return lines

@@ -11,10 +11,10 @@ import click
 
 from tierfs.backup.files import Backup, backups, chain_from, directory_of
 from tierfs.backup.making import back_up
-from tierfs.cli.command import PATH, Command
+from tierfs.cli.command import PATH, Command, may_be_quiet
 from tierfs.cli.messages import aligned
-from tierfs.common.errors import ExitCode, VolumeBusy
-from tierfs.common.text import printable
+from tierfs.cli.progress import waiting_for
+from tierfs.common.errors import ExitCode, VolumeBusy, printable
 from tierfs.common.units import format_size
 from tierfs.daemon.control_client import ask
 from tierfs.policy.volume_file import VolumeFile, load_volume_file
@@ -31,6 +31,7 @@ tierfs backup --list /etc/tierfs/images.yaml
 @click.argument("volume_file", metavar="VOLUME.yaml", type=PATH)
 @click.option("--list", "listing", is_flag=True, help="Show the backups that there are, make none.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; sizes in bytes.")
+@may_be_quiet
 def command(volume_file: Path, *, listing: bool, as_json: bool) -> int:
     """Back up the index of the volume of VOLUME.yaml, mounted or not.
 
@@ -44,9 +45,11 @@ def command(volume_file: Path, *, listing: bool, as_json: bool) -> int:
         click.echo(json.dumps({"backups": rows}, indent=2) if as_json else "\n".join(_table(rows)))
         return ExitCode.OK
     try:
-        made = back_up(settings)
+        with waiting_for("backing up the index"):
+            made = back_up(settings)
     except VolumeBusy:
-        record = ask(volume_file, "backup")
+        with waiting_for("the daemon backs up the index"):
+            record = ask(volume_file, "backup")
     else:
         record = {
             "path": str(made.path),
@@ -83,7 +86,7 @@ def _record(backup: Backup) -> dict[str, Any]:
 
 
 def _time(nanoseconds: int) -> str:
-    return datetime.fromtimestamp(nanoseconds / 1e9).astimezone().isoformat(timespec="seconds")
+    return datetime.fromtimestamp(nanoseconds / 1e9).astimezone().isoformat(" ", "seconds")
 
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:

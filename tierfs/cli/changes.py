@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import click
 
 from tierfs.cli.command import PATH, Command
-from tierfs.common.errors import TierfsError
-from tierfs.common.text import printable
-from tierfs.daemon.changes import FROM_READER
+from tierfs.common.errors import TierfsError, printable
+from tierfs.daemon.changes import FROM_READER, NAMELESS
 from tierfs.daemon.control_client import ask
 
 POLL_S: Final = 0.5
@@ -30,7 +31,7 @@ tierfs changes --forget --reader search /mnt/images
     cls=Command, epilog=EXAMPLES, name="changes", short_help="Follow what changes in a mount."
 )
 @click.argument("mounted", metavar="MOUNTPOINT|VOLUME.yaml", type=PATH)
-@click.option("--follow", is_flag=True, help="Go on with what comes, until interrupted.")
+@click.option("--follow", is_flag=True, help="Continue with what comes, until interrupted.")
 @click.option(
     "--from",
     "after",
@@ -57,15 +58,17 @@ def command(
     """Print each change of a name, an attribute, an extended attribute, and of bytes.
 
     A change is printed when it is durable, with what it made of the row: changes can be carried out
-    twice. A reader with a name goes on behind what it has printed. One that is too far behind ends
-    with an error, and begins anew with a scan. Without a name nothing is kept after the end.
+    twice. A reader with a name continues behind what it has printed. One that is too far behind
+    ends with an error, and starts over with a scan. Without a name nothing is kept after the end.
     """
     if forget:
         if reader is None:
             raise click.UsageError("--forget needs the name of a reader: --reader NAME")
         ask(mounted, "forget reader", reader=reader)
         return
-    name = reader or f"process {os.getpid()}"
+    name = reader or f"{NAMELESS}{os.getpid()}"
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)  # or nobody would forget the reader
     at = FROM_READER if after is None else after
     try:
         while True:
@@ -81,6 +84,10 @@ def command(
         if reader is None:
             with suppress(TierfsError):
                 ask(mounted, "forget reader", reader=name)
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    sys.exit(128 + number)
 
 
 def _line(change: dict[str, Any]) -> str:

@@ -21,10 +21,9 @@ import click
 
 from tierfs.cli.command import PATH, Command
 from tierfs.cli.install_helpers import NAMES, SBIN
-from tierfs.common.errors import ConfigError, ExitCode, VolumeRefused
-from tierfs.common.text import printable
+from tierfs.common.errors import ConfigError, ExitCode, VolumeRefused, printable
 from tierfs.common.units import format_size
-from tierfs.daemon.mountinfo import Mount, mount_above, mounts
+from tierfs.daemon.mountinfo import Mount, mount_above, mounts, volume_file_of
 from tierfs.daemon.mountpoint import is_stale, within
 
 Level = Literal["ok", "note", "warning", "error"]
@@ -78,19 +77,18 @@ class Finding(NamedTuple):
     name="doctor",
     short_help="Check whether this machine and a volume are fit for tierfs.",
 )
-@click.argument("volume_files", metavar="[VOLUME.yaml]...", type=PATH, nargs=-1)
+@click.argument("volumes", metavar="[VOLUME.yaml|MOUNTPOINT]...", type=PATH, nargs=-1)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("-q", "--quiet", is_flag=True, help="Print warnings and errors only.")
 @click.pass_context
-def command(
-    ctx: click.Context, volume_files: tuple[Path, ...], *, as_json: bool, quiet: bool
-) -> None:
+def command(ctx: click.Context, volumes: tuple[Path, ...], *, as_json: bool, quiet: bool) -> None:
     """Check the kernel, permissions, limits and versions, and the filesystems of volumes.
 
     Each finding that needs something to be done says what. The exit code is 0 without errors, and
-    1 with one; warnings are no errors.
+    1 with one; warnings are not errors.
     """
-    found = [*machine(), *(one for path in volume_files for one in volume(path))]
+    files = [volume_file_of(path) for path in volumes]
+    found = [*machine(), *(one for path in files for one in volume(path))]
     if as_json:
         click.echo(json.dumps({"findings": [one._asdict() for one in found]}, indent=2))
     else:
@@ -338,7 +336,7 @@ def _answered(
 
 def directory_findings(subject: str, directory: Path) -> Iterator[Finding]:
     """The filesystem of a tier's directory: its kind, its device, its room, what it can do."""
-    mount = mount_above(directory.resolve())
+    mount = mount_above(Path(os.path.realpath(directory)))
     kind = mount.fstype if mount else "unknown"
     if kind in NETWORK:
         yield Finding(
@@ -417,7 +415,7 @@ def _reflinks(subject: str, directory: Path) -> Finding:
 
 def index_findings(subject: str, index: Path) -> Iterator[Finding]:
     """The index's file: on which kind of filesystem, and its size beside the room there."""
-    mount = mount_above(index.parent.resolve())
+    mount = mount_above(Path(os.path.realpath(index.parent)))
     if mount is not None and mount.fstype in NETWORK:
         yield Finding(
             "error",

@@ -11,7 +11,7 @@ import click
 from tierfs.backup.dump import dump_backup, dump_volume
 from tierfs.backup.files import directory_of
 from tierfs.backup.restore import Listener, Report, restore
-from tierfs.cli.command import PATH, Command
+from tierfs.cli.command import PATH, Command, may_be_quiet
 from tierfs.cli.restore import told
 from tierfs.common.errors import ExitCode
 from tierfs.policy.volume_file import load_volume_file
@@ -59,11 +59,12 @@ zstd -dc images.dump.zst | tierfs load /etc/tierfs/images.yaml -
 @click.argument("volume_file", metavar="VOLUME.yaml", type=PATH)
 @click.argument("dump", metavar="FILE", type=click.File("r", encoding="utf-8"))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@may_be_quiet
 def load(volume_file: Path, dump: TextIO, *, as_json: bool) -> int:
     """Make the index of the volume of VOLUME.yaml, which has none, of FILE, or standard input (-).
 
-    As `tierfs restore` does, it lets the index agree with the objects, and prints each file of
-    which bytes are missing.
+    As `tierfs restore` does, it lets the index agree with the objects, and prints the first ten
+    files of which bytes are missing.
 
     Exit codes: 0: nothing is missing; 7: bytes of files are.
     """

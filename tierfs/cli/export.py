@@ -1,41 +1,52 @@
-"""``tierfs export``: a plain tree out of a mount."""
+"""``tierfs export``: a plain tree out of a mount, or out of a volume that is not mounted."""
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import click
 
-from tierfs.cli.command import PATH, Command
-from tierfs.cli.messages import counted
-from tierfs.cli.progress import progress_bar
-from tierfs.common.errors import ExitCode, NotMounted, TierfsError
-from tierfs.common.text import printable
-from tierfs.common.units import format_size
+from tierfs.cli.command import PATH, Command, may_be_quiet
+from tierfs.cli.trees import required, show, watched
+from tierfs.common.errors import NotMounted, TierfsError, UsageError, VolumeEnded, printable
+from tierfs.common.metrics import Metrics
+from tierfs.common.tree_report import Report
 from tierfs.daemon.control_client import ask
 from tierfs.daemon.mountinfo import mount_above
-from tierfs.fs.volume import OBJECTS
+from tierfs.fs.volume import OBJECTS, open_volume, remove_ended
+from tierfs.policy.volume_file import load_volume_file
 from tierfs.transfer.copying import DiskObjects
-from tierfs.transfer.export import JOBS, Export, Report
+from tierfs.transfer.export import JOBS, Export
+from tierfs.transfer.from_volume import VolumeExport
 
 EXAMPLES = """
 tierfs export /mnt/images /raid/images-plain
 tierfs export --jobs 16 /mnt/images/train /backup/train
 tierfs export --json /mnt/images /backup/images | jq .problems
+tierfs export --volume images.yaml --give-up /raid/images-plain
 """
 
 
 @click.command(
     cls=Command, epilog=EXAMPLES, name="export", short_help="Copy a tree out, with all attributes."
 )
-@click.argument("path", metavar="PATH", type=PATH)
-@click.argument("target", metavar="TARGET", type=PATH)
+@click.argument("paths", metavar="[PATH] TARGET", type=PATH, nargs=-1)
+@click.option(
+    "--volume",
+    "volume_file",
+    metavar="VOLUME.yaml",
+    type=PATH,
+    help="A volume that is not mounted; PATH is then one in it, from its root on.",
+)
+@click.option(
+    "--give-up",
+    is_flag=True,
+    help="End the volume: its files move to TARGET, without a copy on the disk's filesystem.",
+)
 @click.option(
     "--jobs",
     type=click.IntRange(1, 256),
@@ -45,26 +56,60 @@ tierfs export --json /mnt/images /backup/images | jq .problems
     help="Files copied at a time.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; sizes in bytes.")
-def command(path: Path, target: Path, *, jobs: int, as_json: bool) -> int:
+@may_be_quiet
+def command(
+    paths: tuple[Path, ...], *, volume_file: Path | None, give_up: bool, jobs: int, as_json: bool
+) -> int:
     """Copy PATH, a directory of a mount, to the directory TARGET, which any program can then read.
 
     Names, bytes, holes, owners, modes, times, hard links, extended attributes, ACLs and special
     files are copied. Files share blocks with the disk tier where both are on one filesystem with
-    reflinks (XFS, btrfs). A run that was interrupted goes on where it ended: what is in TARGET with
-    the size and the time of its source is not copied again, and what else is in TARGET stays.
+    reflinks (XFS, btrfs). A run that was interrupted continues where it ended: what is in TARGET
+    with the size and the time of its source is not copied again, and what else is in TARGET stays.
+
+    With --give-up all of a volume that is not mounted goes to TARGET. On the filesystem of the disk
+    directory files are not copied but get other names. If all went well the volume has ended, and
+    cannot be mounted any more. Before that it stays as it is, however the run ends.
     """
+    began = time.monotonic()
+    if volume_file is not None:
+        *rest, target = required(paths, 1, 1 if give_up else 2, "TARGET")
+        path = rest[0] if rest else Path("/")
+        return _from_volume(volume_file, path, target, began, give_up=give_up, as_json=as_json)
+    if give_up:
+        raise UsageError("--give-up is for a volume that is not mounted: name it with --volume")
+    path, target = required(paths, 2, 2, "PATH and TARGET")
     mount = mount_above(path.absolute())
     if mount is None or not mount.is_tierfs:
         raise NotMounted(f"{printable(str(path))} is not in a tierfs mount")
-    began = time.monotonic()
-    with _objects(Path(mount.path)) as objects, _bar() as watch:
+    with _objects(Path(mount.path)) as objects, watched("exporting") as watch:
         report = Export(objects, watch, jobs).run(path, target)
-    seconds = time.monotonic() - began
-    if as_json:
-        click.echo(json.dumps(record(report, seconds), indent=2))
-    else:
-        click.echo("\n".join(summary(report, seconds)))
-    return ExitCode.UNEXPECTED if report.errors else ExitCode.OK
+    return show(report, "exported", began, as_json=as_json)
+
+
+def _from_volume(
+    volume_file: Path, path: Path, target: Path, began: float, *, give_up: bool, as_json: bool
+) -> int:
+    settings = load_volume_file(volume_file)
+    try:
+        volume = open_volume(settings, metrics=Metrics(), read_only=not give_up)
+    except VolumeEnded:
+        if not give_up:
+            raise
+        remove_ended(
+            settings, Path(os.path.realpath(target))
+        )  # an earlier run was ended before that
+        return show(Report(), "exported", began, as_json=as_json)
+    try:
+        with watched("exporting") as watch:
+            report = VolumeExport(volume, give_up=give_up, watch=watch).run(
+                os.fsencode(path), target
+            )
+    finally:
+        volume.close()
+    if give_up and not report.errors:
+        remove_ended(settings, Path(os.path.realpath(target)))
+    return show(report, "exported", began, as_json=as_json)
 
 
 @contextmanager
@@ -79,57 +124,3 @@ def _objects(mountpoint: Path) -> Iterator[DiskObjects | None]:
     finally:
         if objects is not None:
             objects.close()
-
-
-@contextmanager
-def _bar() -> Iterator[Any]:
-    """A progress bar on standard error if that is a terminal."""
-    with progress_bar("{task.completed:,.0f} files") as progress:
-        task = progress.add_task("exporting", total=None, done="")
-
-        def watch(report: Report) -> None:
-            done = report.files + report.present + report.others + report.links
-            progress.update(task, completed=done, done=format_size(report.written))
-
-        yield watch
-
-
-def record(report: Report, seconds: float) -> dict[str, Any]:
-    """The figures for JSON."""
-    return {
-        "seconds": round(seconds, 3),
-        "files": report.files,
-        "bytes": report.written,
-        "shared_files": report.shared,
-        "present": report.present,
-        "links": report.links,
-        "directories": report.directories,
-        "others": report.others,
-        "errors": report.errors,
-        "problems": [
-            {"path": os.fsdecode(path), "reason": reason} for path, reason in report.problems
-        ],
-    }
-
-
-def summary(report: Report, seconds: float) -> list[str]:
-    """The figures for people."""
-    what = [
-        f"{counted(report.files, 'file', 'files')} ({format_size(report.written)})",
-        counted(report.directories, "directory", "directories"),
-    ]
-    if report.links:
-        what.append(counted(report.links, "hard link", "hard links"))
-    if report.others:
-        what.append(counted(report.others, "link or special file", "links and special files"))
-    lines = [f"exported {', '.join(what)} in {seconds:.1f} s"]
-    if report.shared:
-        lines.append(f"{counted(report.shared, 'file', 'files')} share blocks with the disk tier")
-    if report.present:
-        lines.append(f"{counted(report.present, 'was', 'were')} there already")
-    if report.errors:
-        lines.append(f"errors: {report.errors:,}")
-        lines += [f"  {printable(path)}: {reason}" for path, reason in report.problems]
-        if (more := report.errors - len(report.problems)) > 0:
-            lines.append(f"  and {more:,} more")
-    return lines

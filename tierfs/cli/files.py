@@ -16,8 +16,8 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import click
 
-from tierfs.common.errors import ExitCode, NotMounted, UsageError
-from tierfs.common.text import printable
+from tierfs.cli.messages import TOLD
+from tierfs.common.errors import ExitCode, NotMounted, UsageError, printable
 from tierfs.common.tierfs_xattrs import (
     FOR_EVER,
     MIRRORED,
@@ -85,7 +85,7 @@ def _read_input() -> bytes:
 
 
 class Reporter(Counts):
-    """Counts that print each problem at once, in a line on standard error."""
+    """Counts that print each of the first problems at once, in a line on standard error."""
 
     __slots__ = ("exit_code",)
 
@@ -124,14 +124,17 @@ class Reporter(Counts):
         else:
             self.fail(path, reason(error))
 
-    def print_skipped(self) -> None:
-        """Print what was skipped."""
+    def print_rest(self) -> None:
+        """Print how many problems were not printed, and what was skipped."""
+        if self.errors > TOLD:
+            click.echo(f"tierfs: and {self.errors - TOLD:,} more problems", err=True)
         for kind, count in self.skipped.most_common():
             click.echo(f"skipped: {count:,} {kind}", err=True)
 
     def _print(self, text: str, code: ExitCode) -> None:
-        click.echo(f"tierfs: {text}", err=True)
         self.errors += 1
+        if self.errors <= TOLD:
+            click.echo(f"tierfs: {text}", err=True)
         self.exit_code = self.exit_code or code
 
 

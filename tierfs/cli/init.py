@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from contextlib import suppress
@@ -10,9 +11,8 @@ from typing import Final
 
 import click
 
-from tierfs.cli.command import FILE, PATH, Command, SizeType
-from tierfs.common.errors import ConfigError, UsageError
-from tierfs.common.text import printable
+from tierfs.cli.command import FILE, PATH, Command, SizeType, may_be_quiet
+from tierfs.common.errors import ConfigError, UsageError, printable
 from tierfs.common.units import GIB
 from tierfs.fs.identity import give_new_uuid
 from tierfs.fs.volume import format_volume
@@ -37,7 +37,9 @@ TIER: Final = click.Path(file_okay=False, path_type=Path)
 
 EXAMPLES = """
 tierfs init /etc/tierfs/images.yaml --flash /nvme/images --disk /raid/images
+tierfs init images.yaml --flash /nvme/images --disk /raid/images --json | jq -r .uuid
 """
+AS_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 @click.command(
@@ -56,7 +58,11 @@ tierfs init /etc/tierfs/images.yaml --flash /nvme/images --disk /raid/images
 @click.option(
     "--index", type=FILE, help="The SQLite index.  [default: index.db in the flash directory]"
 )
-def command(volume_file: Path, flash: Path, disk: Path, head: int, index: Path | None) -> None:
+@AS_JSON
+@may_be_quiet
+def command(
+    volume_file: Path, flash: Path, disk: Path, head: int, index: Path | None, *, as_json: bool
+) -> None:
     """Make a volume of two empty directories, and write VOLUME.yaml, which describes it."""
     _require_apart(volume_file, (flash, disk))
     text = render_volume_file(
@@ -67,17 +73,22 @@ def command(volume_file: Path, flash: Path, disk: Path, head: int, index: Path |
     )
     _write_new(volume_file, text)
     try:
-        uuid = format_volume(_settings(volume_file.resolve()))
+        uuid = format_volume(_settings(Path(os.path.realpath(volume_file))))
     except BaseException:
         with suppress(OSError):
             volume_file.unlink()
         raise
-    click.echo(f"Volume {uuid} is ready; mount it: tierfs mount {printable(volume_file)} DIRECTORY")
+    if as_json:
+        click.echo(json.dumps({"volume": os.fspath(volume_file.absolute()), "uuid": str(uuid)}))
+    else:
+        told = f"mount it: tierfs mount {printable(volume_file)} DIRECTORY"
+        click.echo(f"Volume {uuid} is ready; {told}")
 
 
 def _require_apart(volume_file: Path, tiers: tuple[Path, ...]) -> None:
+    real = Path(os.path.realpath(volume_file))  # Path.resolve() raises RuntimeError for a loop
     for tier in tiers:
-        if volume_file.resolve().is_relative_to(tier.resolve()):
+        if real.is_relative_to(os.path.realpath(tier)):
             raise UsageError(f"{volume_file} would lie in {tier}, which must be empty; move it out")
 
 
@@ -119,11 +130,16 @@ tierfs new-uuid /etc/tierfs/copy.yaml
     short_help="Give a copied volume a UUID of its own.",
 )
 @click.argument("volume_file", metavar="VOLUME.yaml", type=PATH)
-def new_uuid(volume_file: Path) -> None:
+@AS_JSON
+@may_be_quiet
+def new_uuid(volume_file: Path, *, as_json: bool) -> None:
     """Give the volume of VOLUME.yaml, which must not be mounted, a new UUID.
 
     A copy has the UUID of its original, and cannot be mounted at the same time: control socket, log
     and statistics are named by the UUID. Copy a volume only while it is not mounted.
     """
     uuid = give_new_uuid(load_volume_file(volume_file))
-    click.echo(f"{printable(volume_file)}: the UUID of the volume is now {uuid}")
+    if as_json:
+        click.echo(json.dumps({"volume": os.fspath(volume_file.absolute()), "uuid": str(uuid)}))
+    else:
+        click.echo(f"{printable(volume_file)}: the UUID of the volume is now {uuid}")

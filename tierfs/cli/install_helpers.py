@@ -18,9 +18,8 @@ from typing import Final
 import click
 
 import tierfs
-from tierfs.cli.command import Command
-from tierfs.common.errors import TierfsError, UsageError
-from tierfs.common.text import printable
+from tierfs.cli.command import Command, may_be_quiet
+from tierfs.common.errors import TierfsError, UsageError, printable
 from tierfs.common.trust import exposed
 from tierfs.daemon.interpreter import module_command
 
@@ -66,6 +65,7 @@ sudo systemctl enable --now tierfs@images
     metavar="DIR",
     help="Where systemd looks for units; a directory that is not there is left out.",
 )
+@may_be_quiet
 def command(*, remove: bool, sbin: Path, units: Path) -> None:
     """Install what lets mount(8), fstab(5) and systemd start tierfs, as root.
 

@@ -11,7 +11,7 @@ import click
 
 from tierfs.cli.command import Command
 from tierfs.cli.messages import aligned
-from tierfs.common.text import printable
+from tierfs.common.errors import printable
 from tierfs.daemon.mountinfo import Mount, mounts
 from tierfs.daemon.mountpoint import ask_daemon
 from tierfs.daemon.runtime import Run, runs
@@ -82,7 +82,11 @@ def mounts_and_daemons() -> list[Listed]:
         run = next((run for run in daemons if run.serves(mount)), None)
         seen |= {run.pid} if run else set()
         found.append(_mounted(mount, run))
-    return found + [_left_over(run) for run in daemons if run.pid not in seen]
+    for run in daemons:
+        if run.pid not in seen:
+            state: State = "detached" if run.state == "serving" else run.state
+            found.append(Listed(run.mountpoint, run.volume, state, run.pid, run.uuid))
+    return found
 
 
 def _mounted(mount: Mount, run: Run | None) -> Listed:
@@ -90,11 +94,6 @@ def _mounted(mount: Mount, run: Run | None) -> Listed:
     if run is not None:
         return Listed(path, mount.source, "mounted", run.pid, run.uuid)
     return Listed(path, mount.source, "mounted" if _answers(mount) else "dead", None, None)
-
-
-def _left_over(run: Run) -> Listed:
-    state: State = "detached" if run.state == "serving" else run.state
-    return Listed(run.mountpoint, run.volume, state, run.pid, run.uuid)
 
 
 def _answers(mount: Mount) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import platform
 import sys
@@ -16,38 +17,49 @@ import click
 
 from tierfs.cli.command import Command, CommandGroup
 from tierfs.cli.messages import message
-from tierfs.common.errors import ExitCode, TierfsError
-from tierfs.common.text import printable, printable_lines
+from tierfs.common.errors import ExitCode, TierfsError, printable, printable_lines
 
 COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "init": "tierfs.cli.init",
         "mount": "tierfs.cli.mount",
         "umount": "tierfs.cli.umount",
+        "upgrade": "tierfs.cli.upgrade",
         "list": "tierfs.cli.list",
         "status": "tierfs.cli.status",
-        "warm": "tierfs.cli.warm",
         "where": "tierfs.cli.where",
         "du": "tierfs.cli.du",
+        "top": "tierfs.cli.top",
+        "profile": "tierfs.cli.profile",
+        "report": "tierfs.cli.report",
+        "training": "tierfs.cli.training",
+        "find": "tierfs.cli.find",
+        "sql": "tierfs.cli.sql",
+        "tag": "tierfs.cli.tag",
+        "manifest": "tierfs.cli.manifest",
+        "view": "tierfs.cli.view",
+        "facts": "tierfs.cli.facts",
         "pin": "tierfs.cli.manual:pin",
         "unpin": "tierfs.cli.manual:unpin",
         "promote": "tierfs.cli.manual:promote",
         "demote": "tierfs.cli.manual:demote",
+        "warm": "tierfs.cli.warm",
+        "policy": "tierfs.cli.policy",
+        "advise": "tierfs.cli.advise",
         "adopt": "tierfs.cli.adopt",
         "export": "tierfs.cli.export",
-        "upgrade": "tierfs.cli.upgrade",
-        "backup": "tierfs.cli.backup",
         "changes": "tierfs.cli.changes",
+        "backup": "tierfs.cli.backup",
         "restore": "tierfs.cli.restore",
-        "dump": "tierfs.cli.dump",
         "load": "tierfs.cli.dump:load",
+        "dump": "tierfs.cli.dump",
         "replace-flash": "tierfs.cli.restore:replace_flash",
         "scrub": "tierfs.cli.scrub",
         "fsck": "tierfs.cli.fsck",
         "new-uuid": "tierfs.cli.init:new_uuid",
         "doctor": "tierfs.cli.doctor",
         "bench": "tierfs.cli.bench",
-        "policy": "tierfs.cli.policy",
+        "debug-bundle": "tierfs.cli.debug_bundle",
         "install-helpers": "tierfs.cli.install_helpers",
         "completion": "tierfs.cli.shell:completion",
         "man": "tierfs.cli.shell:man",
@@ -55,6 +67,20 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 """Where each command is: a module, of which it is ``command``, or ``MODULE:NAME``."""
+
+HEADINGS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "init": "Make a volume and mount it",
+        "list": "See",
+        "find": "Know the data",
+        "pin": "Say what belongs on flash",
+        "adopt": "Bring files in, and out",
+        "backup": "Keep data safe",
+        "doctor": "Find out what is wrong",
+        "install-helpers": "This machine",
+    }
+)
+"""Those of the help, in the order of use, each by the first command below it."""
 
 DEBUG: Final = "TIERFS_DEBUG"
 INTERRUPTED: Final = 130
@@ -73,6 +99,7 @@ tierfs umount /mnt/images
 
 VERSION_EXAMPLES = """
 tierfs version
+tierfs version --json | jq -r .tierfs
 """
 
 
@@ -82,16 +109,23 @@ tierfs version
     name="version",
     short_help="Show the versions of tierfs and of what it runs on.",
 )
-def version() -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def version(*, as_json: bool = False) -> None:
     """Show the versions of tierfs, its main libraries, Python and the kernel."""
     metadata = import_module("importlib.metadata")  # slow to load, and only needed here
+    found = {}
     for package in PACKAGES:
         try:
-            click.echo(f"{package} {metadata.version(package)}")
+            found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            click.echo(f"{package} (run from its source directory)")
-    click.echo(f"Python {platform.python_version()}")
-    click.echo(f"{platform.system()} {platform.release()} {platform.machine()}")
+            found[package] = "(run from its source directory)"
+    found["Python"] = platform.python_version()
+    found[platform.system()] = f"{platform.release()} {platform.machine()}"
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    for what, number in found.items():
+        click.echo(f"{what} {number}")
 
 
 def _show_version(ctx: click.Context, _option: click.Parameter, wanted: object) -> None:
@@ -103,6 +137,7 @@ def _show_version(ctx: click.Context, _option: click.Parameter, wanted: object) 
 @click.group(
     cls=CommandGroup,
     modules=COMMANDS,
+    headings=HEADINGS,
     epilog=EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -127,6 +162,9 @@ def main(arguments: list[str] | None = None) -> int:
     except click.ClickException as error:
         shown = io.StringIO()
         error.show(shown)
+        parameter = error.param if isinstance(error, click.MissingParameter) else None
+        if parameter is not None and "MOUNTPOINT" in (parameter.metavar or ""):
+            shown.write("The mounts are listed by: tierfs list\n")
         click.echo(printable_lines(shown.getvalue()), nl=False, err=True)  # it quotes arguments
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - a line for people, no traceback
@@ -138,18 +176,16 @@ def failed(error: Exception) -> int:
     """Print an error on stderr; returns the exit code."""
     if os.environ.get(DEBUG):
         traceback.print_exception(error)
-    click.echo(_for_people(error), err=True)
-    return error.exit_code if isinstance(error, TierfsError) else ExitCode.UNEXPECTED
-
-
-def _for_people(error: Exception) -> str:
     if isinstance(error, TierfsError | OSError):
-        return message("tierfs", error)
-    what = f"{type(error).__name__}: {printable(str(error))}"
-    return (
-        f"tierfs: unexpected {what}; this is a bug in tierfs. "
-        f"Run it again with {DEBUG}=1 to see where it happened"
-    )
+        click.echo(message("tierfs", error), err=True)
+    else:
+        what = f"{type(error).__name__}: {printable(str(error))}"
+        click.echo(
+            f"tierfs: unexpected {what}; this is a bug in tierfs. "
+            f"Run it again with {DEBUG}=1 to see where it happened",
+            err=True,
+        )
+    return error.exit_code if isinstance(error, TierfsError) else ExitCode.UNEXPECTED
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from tierfs.cli.command import DURATION, Command
+from tierfs.cli.command import DURATION, Command, may_be_quiet
 from tierfs.cli.files import takes_files
 from tierfs.cli.manual_requests import (
     DEMOTE_REQUEST,
@@ -74,9 +74,14 @@ _timeout = click.option(
 )
 
 
+_as_json = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object with the sums; sizes in bytes."
+)
+
+
 def acts(command: F) -> F:
-    """Give a command its files, ``recursive`` and ``dry_run``."""
-    return takes_files(recursive(_dry_run(command)))
+    """Give a command its files, ``recursive``, ``dry_run`` and ``as_json``, and ``--quiet``."""
+    return takes_files(recursive(_dry_run(_as_json(may_be_quiet(command)))))
 
 
 def waits(command: F) -> F:
@@ -127,6 +132,7 @@ def pin(
     null: bool,
     recursive: bool,
     dry_run: bool,
+    as_json: bool,
     length: str | None,
     wait: bool,
     timeout: int | None,
@@ -137,12 +143,13 @@ def pin(
     input. A pin belongs to the file, not to its name; that of a directory applies to everything in
     and below it, also to what is made or moved there later. The owner and root can set it.
     """
-    options = Options(null, recursive, dry_run, patience(wait=wait, timeout=timeout))
+    options = Options(null, recursive, dry_run, patience(wait=wait, timeout=timeout), as_json)
     return run_request(pin_request(length), paths, options)
 
 
 UNPIN_EXAMPLES = """
 tierfs unpin -r /mnt/images/screens/2026-07
+tierfs unpin --json -r /mnt/images/train | jq .files
 """
 
 
@@ -153,13 +160,15 @@ tierfs unpin -r /mnt/images/screens/2026-07
     short_help="Let pinned files leave flash again.",
 )
 @acts
-def unpin(paths: tuple[str, ...], *, null: bool, recursive: bool, dry_run: bool) -> int:
+def unpin(
+    paths: tuple[str, ...], *, null: bool, recursive: bool, dry_run: bool, as_json: bool
+) -> int:
     """End the pins of files. Nothing is moved: they leave flash when it needs room.
 
     PATH is a file of a tierfs mount, or with -r a directory; - reads a list of files from standard
     input. With -r the pins of directories end as well. Pins that the policy sets stay.
     """
-    return run_request(UNPIN_REQUEST, paths, Options(null, recursive, dry_run, None))
+    return run_request(UNPIN_REQUEST, paths, Options(null, recursive, dry_run, None, as_json))
 
 
 PROMOTE_EXAMPLES = """
@@ -189,6 +198,7 @@ def promote(
     null: bool,
     recursive: bool,
     dry_run: bool,
+    as_json: bool,
     prefix: int,
     wait: bool,
     timeout: int | None,
@@ -198,7 +208,7 @@ def promote(
     PATH is a file of a tierfs mount, or with -r a directory; - reads a list of files from standard
     input. Bytes that are on flash already are not copied.
     """
-    options = Options(null, recursive, dry_run, patience(wait=wait, timeout=timeout))
+    options = Options(null, recursive, dry_run, patience(wait=wait, timeout=timeout), as_json)
     return run_request(promote_request(prefix), paths, options)
 
 
@@ -217,6 +227,7 @@ def demote(
     null: bool,
     recursive: bool,
     dry_run: bool,
+    as_json: bool,
     wait: bool,
     timeout: int | None,
 ) -> int:
@@ -225,5 +236,5 @@ def demote(
     PATH is a file of a tierfs mount, or with -r a directory; - reads a list of files from standard
     input. Pinned files are refused; see tierfs unpin.
     """
-    options = Options(null, recursive, dry_run, patience(wait=wait, timeout=timeout))
+    options = Options(null, recursive, dry_run, patience(wait=wait, timeout=timeout), as_json)
     return run_request(DEMOTE_REQUEST, paths, options)

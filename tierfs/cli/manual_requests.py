@@ -7,6 +7,7 @@ rest. `Requester` sets it, `PendingFiles` polls the files until all have ended.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import time
 from collections import Counter, deque
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import click
 
@@ -29,10 +30,9 @@ from tierfs.cli.files import (
     require_files,
 )
 from tierfs.cli.messages import counted
-from tierfs.cli.progress import progress_bar
-from tierfs.common.errors import ExitCode
+from tierfs.cli.progress import progress_bar, waiting_for
+from tierfs.common.errors import ExitCode, printable
 from tierfs.common.extents import WHOLE_FILE
-from tierfs.common.text import printable
 from tierfs.common.tierfs_xattrs import FOR_EVER, PIN, PREFIX, show_prefix
 from tierfs.common.units import SECOND, format_duration, format_size
 from tierfs.prewarm.find import require_daemon
@@ -140,6 +140,8 @@ class Options:
     dry_run: bool
     patience: float | None
     """Seconds to wait for the moves; None: do not wait."""
+    as_json: bool
+    """Print one JSON object at the end, and no text."""
 
 
 # ------------------------------------------------------------------ requesting
@@ -157,40 +159,48 @@ def run_request(request: Request, words: tuple[str, ...], options: Options) -> i
     """
     require_files(request.verb, words, null=options.null)
     reporter = Reporter()
-    requester = Requester(request, reporter, dry_run=options.dry_run)
+    requester = Requester(request, reporter, dry_run=options.dry_run, as_json=options.as_json)
     waiting = PendingFiles(request, reporter)
     try:
-        for path in files(
+        found = files(
             words,
             reporter,
             null=options.null,
             recursive=options.recursive,
             directory=requester.request_directory,
-        ):
-            if (one := requester.request(path)) and options.patience is not None:
-                waiting.add(one)
+        )
+        with waiting_for(f"{request.verb}: asking for each file"):
+            for path in found:
+                if (one := requester.request(path)) and options.patience is not None:
+                    waiting.add(one)
         requester.print_sums()
         if waiting.left:
             in_time = _wait(waiting, request, requester, options.patience or 0)
             if waiting.reached:
-                click.echo(f"{counted(waiting.reached, 'file', 'files')} {request.done}")
+                requester.say(f"{counted(waiting.reached, 'file', 'files')} {request.done}")
             if not in_time:
-                return ExitCode.UNEXPECTED
+                reporter.exit_code = ExitCode.UNEXPECTED
+        if options.as_json:
+            click.echo(json.dumps(requester.record(waiting), indent=2))
     except KeyboardInterrupt:
         requester.print_interrupted(waiting.left)
         raise click.Abort from None
     finally:
-        reporter.print_skipped()
+        reporter.print_rest()
     return reporter.exit_code
 
 
 class Requester:
     """Makes one request for each file, and counts."""
 
-    def __init__(self, request: Request, reporter: Reporter, *, dry_run: bool) -> None:
+    def __init__(
+        self, request: Request, reporter: Reporter, *, dry_run: bool, as_json: bool
+    ) -> None:
         self._request = request
         self._reporter = reporter
         self._dry_run = dry_run
+        self.say: Callable[[str], None] = (lambda _: None) if as_json else click.echo
+        """Prints a line for people."""
         self.files = 0
         self.bytes = 0
         self.directories = 0
@@ -274,7 +284,7 @@ class Requester:
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
         moved = self._request.moves(placement)
         size = f"  {format_size(moved)} {self._request.direction}" if moved else ""
-        click.echo(f"would {self._request.verb} {printable(path)}{size}")
+        self.say(f"would {self._request.verb} {printable(path)}{size}")
         return True
 
     def print_sums(self) -> None:
@@ -288,7 +298,22 @@ class Requester:
         if self.directories:
             what = f"{counted(self.directories, 'directory', 'directories')} and {what}"
         line = f"{begins} {what}{moved}"
-        click.echo(line + (f"; {self._needless:,} unchanged" if self._needless else ""))
+        self.say(line + (f"; {self._needless:,} unchanged" if self._needless else ""))
+
+    def record(self, waiting: PendingFiles) -> dict[str, Any]:
+        """The sums for programs."""
+        return {
+            "verb": self._request.verb,
+            "dry_run": self._dry_run,
+            "directories": self.directories,
+            "files": self.files,
+            "bytes": self.bytes,
+            "unchanged": self._needless,
+            "moved_files": waiting.reached,
+            "pending_files": waiting.left,
+            "skipped": dict(self._reporter.skipped),
+            "errors": self._reporter.errors,
+        }
 
     def print_interrupted(self, left: int) -> None:
         """Print what was requested until Ctrl-C, and how many files are not moved yet."""

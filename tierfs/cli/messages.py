@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
-from tierfs.common.text import printable_lines
+from tierfs.common.errors import printable_lines
 from tierfs.common.units import format_size
+
+TOLD: Final = 10
+"""Problems with single files that are printed; the others are counted."""
 
 _POSITION: Final = re.compile(r"[^\n]+:\d+:\d+: ")
 
@@ -34,12 +38,18 @@ def aligned(rows: list[tuple[str, ...]], *, numbers: int = 0) -> list[str]:
     return [form.format(*row).rstrip() for row in rows]
 
 
+def damaged_lines(shown: Sequence[object], count: int) -> list[str]:
+    """What is said of the lines of a recording that are skipped: the first, and how many more."""
+    rest = [f"and {count - len(shown):,} more lines that are damaged"] if count > len(shown) else []
+    return [*(f"{one}; the line is skipped" for one in shown), *rest]
+
+
 WAITS: Final = {
     "room": "flash has no room for it",
     "inodes": "flash has no inode for it",
     "window": "mover.window is closed",
     "rate": "the mover has not reached it yet",
-    "backoff": "it was changed a moment ago",
+    "backoff": "it was changed recently",
     "closed": "nothing is moved: the mount is read-only, or too many moves failed",
     "error": "moving it failed and is tried again; see the log",
 }

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+import sys
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import click
 
-from tierfs.cli.command import PATH, Command
+from tierfs.cli.command import PATH, Command, may_be_quiet
 from tierfs.cli.messages import message
-from tierfs.common.errors import TierfsError, UsageError
-from tierfs.common.text import printable
+from tierfs.common.errors import TierfsError, UsageError, printable
 from tierfs.daemon.mountinfo import mount_at, mounts
 from tierfs.daemon.mountpoint import is_stale, without_links
 from tierfs.daemon.options import parse_options
@@ -24,7 +25,7 @@ from tierfs.daemon.startup import (
     start_daemon,
 )
 
-DAEMON: Final = "tierfs.daemon.main"
+DAEMON: Final = "tierfs.daemon.session"
 SUPERVISOR: Final = "tierfs.supervisor"
 """In the context: the socket of the supervisor that started this, or None."""
 
@@ -85,6 +86,7 @@ tierfs mount --all
     expose_value=False,
     callback=lambda ctx, _option, descriptor: ctx.meta.update({SUPERVISOR: descriptor}),
 )
+@may_be_quiet
 def command(
     volume_file: Path | None,
     mountpoint: Path | None,
@@ -131,9 +133,20 @@ def command(
 def _mount(request: MountRequest, timeout: float) -> None:
     parse_options(request.options)
     warnings = MountWarnings(request)
-    start_daemon(request, seconds=timeout)
+    with _waiting():
+        start_daemon(request, seconds=timeout)
     for warning in warnings.lines():
         click.echo(f"tierfs: warning: {printable(warning)}", err=True)
+
+
+def _waiting() -> AbstractContextManager[None]:
+    if not sys.stderr.isatty():
+        return nullcontext()
+    # Loaded only for a person: scripts and boots mount without it.
+    shown: AbstractContextManager[None] = import_module("tierfs.cli.progress").waiting_for(
+        "waiting for the mount to answer"
+    )
+    return shown
 
 
 def _mount_all(table: Path, options: tuple[str, ...], timeout: float) -> None:

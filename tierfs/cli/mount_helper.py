@@ -17,8 +17,7 @@ from typing import Final
 import click
 
 from tierfs.cli.messages import message
-from tierfs.common.errors import TierfsError, UsageError
-from tierfs.common.text import printable
+from tierfs.common.errors import TierfsError, UsageError, printable
 from tierfs.daemon.options import MountOptions, known_words, parse_options, split_words
 from tierfs.daemon.startup import MountRequest, MountWarnings, start_daemon
 from tierfs.policy.volume_file import load_volume_file
@@ -112,7 +111,7 @@ def _check(given: dict[str, str], operands: list[str]) -> None:
 
 
 def _missing(volume_file: Path) -> Path | None:
-    """mount(8): with ``nofail`` a device that does not exist is no error.
+    """mount(8): with ``nofail`` a device that does not exist is not an error.
 
     The devices of a volume are its file and its two directories.
     """

@@ -13,10 +13,10 @@ import click
 
 from tierfs.backup.replace_flash import replace_flash as replace
 from tierfs.backup.restore import Listener, Report, restore
-from tierfs.cli.command import PATH, Command
-from tierfs.cli.messages import counted
-from tierfs.common.errors import ExitCode, UsageError
-from tierfs.common.text import printable
+from tierfs.cli.command import PATH, Command, may_be_quiet
+from tierfs.cli.messages import TOLD, counted
+from tierfs.cli.progress import waiting_for
+from tierfs.common.errors import ExitCode, UsageError, printable
 from tierfs.policy.volume_file import load_volume_file
 
 EXAMPLES = """
@@ -43,12 +43,13 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
     help="Without any backup: each object becomes a file in lost+found, named by its number.",
 )
 @_JSON
+@may_be_quiet
 def command(volume_file: Path, *, backup: Path | None, from_objects: bool, as_json: bool) -> int:
     """Restore the index of the volume of VOLUME.yaml, which has none any more.
 
     Names, attributes and extended attributes come from the newest backup and the changes that were
-    copied since. Then the index is made to agree with the objects in both directories. A file of
-    which bytes are missing is printed, and reading these bytes gives EIO.
+    copied since. Then the index is made to agree with the objects in both directories. The first
+    ten files of which bytes are missing are printed; reading these bytes gives EIO.
 
     Exit codes: 0: nothing is missing; 7: bytes of files are.
     """
@@ -77,19 +78,20 @@ tierfs replace-flash --json images.yaml /new-nvme/images | jq -r '.files[].path'
     cls=Command,
     epilog=REPLACE_EXAMPLES,
     name="replace-flash",
-    short_help="Go on with a new flash directory in the place of a lost one.",
+    short_help="Continue with a new flash directory in the place of a lost one.",
 )
 @click.argument("volume_file", metavar="VOLUME.yaml", type=PATH)
 @click.argument("directory", metavar="DIRECTORY", type=PATH)
 @_BACKUP
 @_JSON
+@may_be_quiet
 def replace_flash(volume_file: Path, directory: Path, *, backup: Path | None, as_json: bool) -> int:
     """Make DIRECTORY, which is empty, the flash directory of the volume of VOLUME.yaml.
 
     For a flash device that is lost, with all that was on it. The index is restored from its
     backups. Each mirrored file is served from disk from now on, and comes back to flash by its
-    heat. A file of which only flash had bytes is printed, and reading these bytes gives EIO. At the
-    end VOLUME.yaml names DIRECTORY.
+    heat. The first ten files of which only flash had bytes are printed; reading these bytes gives
+    EIO. At the end VOLUME.yaml names DIRECTORY.
 
     Exit codes: 0: nothing is missing; 7: bytes of files are.
     """
@@ -105,17 +107,26 @@ def replace_flash(volume_file: Path, directory: Path, *, backup: Path | None, as
 def told(work: Callable[[Listener], Report], *, as_json: bool) -> int:
     """Print what is missing while ``work`` finds it, then its report; returns the exit code."""
     files: list[dict[str, str]] = []
+    missing = 0
 
     def listener(path: bytes, what: str) -> None:
+        nonlocal missing
+        missing += 1
         if as_json:
             files.append({"path": os.fsdecode(path), "what": what})
-        else:
-            click.echo(f"{printable(path)}: {what}")
+        elif missing <= TOLD:
+            click.echo(f"tierfs: {printable(path)}: {what}", err=True)
 
-    report = work(listener)
+    with waiting_for("restoring the index"):
+        report = work(listener)
     if as_json:
         click.echo(json.dumps({**_record(report), "files": files}, indent=2))
     else:
+        for problem in report.problems:
+            click.echo(f"tierfs: {printable(problem)}", err=True)
+        if missing > TOLD:
+            more = f"and {missing - TOLD:,} more files; all are listed by: tierfs fsck --json"
+            click.echo(f"tierfs: {more}", err=True)
         click.echo("\n".join(_summary(report)))
     return ExitCode.DAMAGE if report.missing else ExitCode.OK
 
@@ -136,16 +147,16 @@ def _record(report: Report) -> dict[str, Any]:
 def _time(nanoseconds: int) -> str | None:
     if not nanoseconds:
         return None
-    return datetime.fromtimestamp(nanoseconds / 1e9).astimezone().isoformat(timespec="seconds")
+    return datetime.fromtimestamp(nanoseconds / 1e9).astimezone().isoformat(" ", "seconds")
 
 
 def _summary(report: Report) -> list[str]:
-    lines = list(map(printable, report.problems))
+    lines = []
     if report.backup:
         changes = counted(report.changes, "change", "changes")
         lines.append(f"from {printable(report.backup)} and {changes} since")
     if report.made:
-        lines.append(f"what was changed after {_time(report.made)} is not known")
+        lines.append(f"every change up to {_time(report.made)} is known")
     lines.append(f"{counted(report.inodes, 'inode', 'inodes')} restored")
     if report.placed:
         lines.append(f"{counted(report.placed, 'file', 'files')} placed as the objects show")

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import click
 
-from tierfs.cli.command import PATH, Command, CommandGroup
-from tierfs.cli.messages import aligned, counted
-from tierfs.common.errors import ExitCode
-from tierfs.common.text import printable
+from tierfs.cli.command import PATH, Command, CommandGroup, may_be_quiet
+from tierfs.cli.messages import TOLD, aligned, counted
+from tierfs.cli.progress import progress_bar
+from tierfs.common.errors import ExitCode, printable
 from tierfs.common.units import format_size
 from tierfs.daemon.control_client import ask
 
@@ -71,6 +71,7 @@ def command() -> None:
 @MOUNTED
 @click.option("--wait", is_flag=True, help="Return when it is complete, or somebody paused it.")
 @AS_JSON
+@may_be_quiet
 def start(mounted: Path, *, wait: bool, as_json: bool) -> int:
     """Begin a scrub of all files, or continue the one that is paused.
 
@@ -78,9 +79,12 @@ def start(mounted: Path, *, wait: bool, as_json: bool) -> int:
     remount. Exit code 7: there are files with bytes that no copy has right.
     """
     record = ask(mounted, "scrub start")
-    while wait and record["state"] == "running":
-        time.sleep(POLL_S)
-        record = ask(mounted, "scrub status")
+    with progress_bar("{task.percentage:.0f} %") as bar:
+        task = bar.add_task("scrubbing", total=1.0, done="") if wait else None
+        while task is not None and record["state"] == "running":
+            bar.update(task, completed=record["done"], done=f"{record['files']:,} files")
+            time.sleep(POLL_S)
+            record = ask(mounted, "scrub status")
     return _show(record, as_json=as_json)
 
 
@@ -89,6 +93,7 @@ def start(mounted: Path, *, wait: bool, as_json: bool) -> int:
 )
 @MOUNTED
 @AS_JSON
+@may_be_quiet
 def pause(mounted: Path, *, as_json: bool) -> int:
     """Let the scrub rest until `tierfs scrub start`, also over remounts."""
     return _show(ask(mounted, "scrub pause"), as_json=as_json)
@@ -114,8 +119,10 @@ def _show(record: dict[str, Any], *, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(record, indent=2))
     else:
-        for line in [*aligned(facts(record)), *_lost(record)]:
+        for line in aligned(facts(record)):
             click.echo(printable(line))
+        for line in _lost(record):
+            click.echo(printable(line), err=True)
     return ExitCode.DAMAGE if record["lost_files"] else ExitCode.OK
 
 
@@ -145,7 +152,7 @@ def _state(record: dict[str, Any]) -> str:
 def _lost(record: dict[str, Any]) -> list[str]:
     if not record["lost_files"]:
         return []
-    shown = record["lost_paths"]
+    shown = record["lost_paths"][:TOLD]
     files = counted(record["lost_files"], "file has", "files have")
     more = record["lost_files"] - len(shown)
     return [

@@ -15,7 +15,7 @@ from typing import Final
 import click
 from click.shell_completion import get_completion_class
 
-from tierfs.cli.command import PATH, Command
+from tierfs.cli.command import PATH, Command, may_be_quiet
 from tierfs.common.errors import ExitCode, TierfsError
 
 SHELLS: Final = ("bash", "zsh", "fish")
@@ -68,6 +68,7 @@ def completion(shell: str) -> None:
     short_help="Write the manual pages of all commands.",
 )
 @click.argument("directory", metavar="DIRECTORY", type=PATH)
+@may_be_quiet
 def man(directory: Path) -> None:
     """Write a page for each command, as tierfs-COMMAND.1, into DIRECTORY."""
     pages = dict(manual_pages())
@@ -75,7 +76,8 @@ def man(directory: Path) -> None:
         for name, text in pages.items():
             (directory / f"{name}.1").write_text(text, encoding="utf-8")
     except OSError as error:
-        raise TierfsError(f"{error.filename} cannot be written: {error.strerror}") from error
+        hint = f"; make it: mkdir -p {directory}" if isinstance(error, FileNotFoundError) else ""
+        raise TierfsError(f"{error.filename} cannot be written: {error.strerror}{hint}") from error
     click.echo(f"wrote {len(pages)} pages")
 
 

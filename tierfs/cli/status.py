@@ -11,7 +11,7 @@ import click
 
 from tierfs.cli.command import PATH, Command
 from tierfs.cli.messages import aligned, counted, reasons_line
-from tierfs.common.text import printable
+from tierfs.common.errors import printable
 from tierfs.common.units import SECOND, format_size
 from tierfs.daemon.control_client import ask
 
@@ -29,6 +29,7 @@ LATE: Final = {
     "backup": "the directory of the backups",
     "scrub": "the scrub",
     "fast_path": "the fast path",
+    "reads": "the count of bytes read",
 }
 """The names for people; a tier has its own name."""
 
@@ -62,7 +63,9 @@ def command(mounted: Path, *, as_json: bool, wait: float) -> None:
     """
     status = ask(mounted, "status", seconds=wait + DAEMON_SECONDS, wait=wait)
     if as_json:
-        click.echo(json.dumps(status, indent=2))
+        reasons = degraded(status)
+        health = {"ok": not reasons, "reasons": reasons}
+        click.echo(json.dumps({"health": health, **status}, indent=2))
         return
     shown = [*aligned(facts(status)), "", *aligned(tiers(status), numbers=4)]
     for line in [*shown, *(["", *complaints] if (complaints := wrong(status)) else [])]:
@@ -71,8 +74,10 @@ def command(mounted: Path, *, as_json: bool, wait: float) -> None:
 
 def facts(status: dict[str, Any]) -> list[tuple[str, ...]]:
     """The mount's properties, name and value."""
-    index = status["index"]
+    index, reasons = status["index"], degraded(status)
+    more = f"; and {len(reasons) - 1} more, see below" if len(reasons) > 1 else ""
     return [
+        ("health", f"degraded: {reasons[0]}{more}" if reasons else "ok"),
         ("volume", status["volume"]),
         ("UUID", status["uuid"]),
         ("mounted on", status["mountpoint"]),
@@ -82,6 +87,7 @@ def facts(status: dict[str, Any]) -> list[tuple[str, ...]]:
         ("fast path", fast_path(status["fast_path"])),
         ("head", format_size(status["head"])),
         *policy(status["policy"]),
+        *_reads(status),
         *tiering(status["tiering"], read_only="ro" in status["options"]),
         *_flash_only(status),
         *_scrub(status),
@@ -89,6 +95,41 @@ def facts(status: dict[str, Any]) -> list[tuple[str, ...]]:
         *_backup(status),
         ("log", status["log"] or "the journal, or standard error in the foreground"),
     ]
+
+
+def degraded(status: dict[str, Any]) -> list[str]:
+    """Why a mount is not in order, a line each; empty: it is."""
+    reasons = wrong(status)
+    tiering_state, loaded = status["tiering"] or {}, status["policy"] or {}
+    if loaded.get("problems"):
+        reasons.append("the file of the policy is wrong; the one before is in force")
+    if tiering_state.get("suspended"):
+        reasons.append("the mover is suspended: too many moves failed, see the log")
+    if (
+        tiering_state.get("active")
+        and tiering_state["flash_used"] > tiering_state["high_watermark"]
+    ):
+        reasons.append("flash is fuller than its high watermark")
+    supervised = status.get("supervisor")
+    if supervised and supervised["refusal"]:
+        reasons.append(f"no daemon takes over if this one ends: {supervised['refusal']}")
+    if "ro" not in status["options"]:
+        tiers_seen = status["tiers"].items()
+        reasons += [
+            f"{name} is write-protected" for name, one in tiers_seen if one.get("read_only")
+        ]
+    return reasons
+
+
+def _reads(status: dict[str, Any]) -> list[tuple[str, str]]:
+    """How much of what reached tierfs flash answered; an older daemon does not report it."""
+    read = status.get("read_bytes")
+    total = sum(read.values()) if read else 0
+    if not read or not total:
+        return []
+    share = 100 * read["flash"] / total
+    shown = f"{share:.1f} % of {format_size(total)} came from flash, beside the page cache"
+    return [("reads", shown)]
 
 
 def supervisor(status: dict[str, Any] | None) -> list[tuple[str, str]]:
@@ -169,10 +210,12 @@ def _backup(status: dict[str, Any]) -> list[tuple[str, str]]:
         return []
     if not backup["on"]:
         return [("backup", "off")]
+    problem = [("", f"failed: {backup['problem']}")] if backup.get("problem") else []
     if backup["last_s"] is None:
-        return [("backup", f"{backup['directory']}, none yet")]
+        return [("backup", f"{backup['directory']}, none yet"), *problem]
     last, behind = _moment(backup["last_s"]), f"{backup['behind']:,} changes not copied yet"
-    return [("backup", f"{backup['directory']}, the last one {last}; {behind}")]
+    size = f", {format_size(backup['bytes'])}" if backup.get("bytes") else ""
+    return [("backup", f"{backup['directory']}, the last one {last}{size}; {behind}"), *problem]
 
 
 def _scrub(status: dict[str, Any]) -> list[tuple[str, str]]:
@@ -181,7 +224,7 @@ def _scrub(status: dict[str, Any]) -> list[tuple[str, str]]:
     if scrub is None:
         return []
     since = scrub["verified_since"]
-    shown = "never all files" if since is None else f"all files since {_moment(since)}"
+    shown = "not all files yet" if since is None else f"all files since {_moment(since)}"
     under_way = f"; {scrub['state']}, {scrub['done']:.0%} done" if scrub["state"] != "idle" else ""
     return [("verified", shown + under_way)]
 

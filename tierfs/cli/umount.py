@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tierfs.cli.command import PATH, Command
-from tierfs.common.text import printable
+from tierfs.common.errors import printable
 from tierfs.daemon.unmount import END_SECONDS, unmount_and_wait
 
 EXAMPLES = """

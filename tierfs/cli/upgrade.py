@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import click
 
-from tierfs.cli.command import PATH, Command
-from tierfs.common.errors import NotMounted, TierfsError
-from tierfs.common.text import printable
+from tierfs.cli.command import PATH, Command, may_be_quiet
+from tierfs.cli.progress import waiting_for
+from tierfs.common.errors import NotMounted, TierfsError, printable
 from tierfs.daemon.control_client import ask
 from tierfs.daemon.interpreter import module_command
 
@@ -44,19 +44,21 @@ tierfs upgrade /mnt/images --json | jq .stalled_s
     help="How long to wait for the new daemon.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@may_be_quiet
 def command(mounted: Path, *, timeout: float, as_json: bool) -> None:
     """Replace the daemon of a mount by one of the tierfs and the Python of this command.
 
     The mount must have been made with the option `supervise`. The new daemon also reads the volume
-    file anew. It starts beside the old one, which is ended only when the new one is ready; files
-    stay open, and programs wait for a moment. If the new one does not start, the old one goes on,
+    file again. It starts beside the old one, which is ended only when the new one is ready; files
+    stay open, and programs wait for a moment. If the new one does not start, the old one continues,
     and the command fails.
     """
     deadline = time.monotonic() + timeout
     before = ask(mounted, "status", seconds=ANSWER_S, wait=0)
     refused = None
     try:
-        ask(mounted, "upgrade", seconds=timeout, command=module_command("tierfs"))
+        with waiting_for("waiting for the new daemon"):
+            ask(mounted, "upgrade", seconds=timeout, command=module_command("tierfs"))
     except NotMounted as error:  # the daemon refuses, or has ended as it should
         refused = error
     after = _after(mounted, before, deadline, refused)

@@ -11,12 +11,11 @@ from typing import Any
 
 import click
 
-from tierfs.cli.command import Command
+from tierfs.cli.command import Command, may_be_quiet
 from tierfs.cli.files import listed, named, require_files, takes_files
 from tierfs.cli.messages import aligned, counted
 from tierfs.cli.progress import progress_bar
-from tierfs.common.errors import ExitCode
-from tierfs.common.text import printable
+from tierfs.common.errors import ExitCode, printable
 from tierfs.common.units import format_size
 from tierfs.prewarm.counts import Counts, PartCounts
 from tierfs.prewarm.warm import JOBS, Plan, Watch, warm
@@ -49,6 +48,7 @@ tierfs warm --check /mnt/images/train
     help="Files read at a time.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; sizes in bytes.")
+@may_be_quiet
 def command(
     paths: tuple[str, ...], *, null: bool, tails: bool, check: bool, jobs: int, as_json: bool
 ) -> int:
@@ -135,12 +135,17 @@ def summary(counts: Counts, seconds: float) -> list[str]:
     amount = counted(counts.files, "file", "files")
     if counts.directories:
         amount += f" and {counted(counts.directories, 'directory', 'directories')}"
-    return [
+    lines = [
         *aligned(table(counts), numbers=4),
         f"{amount} {ended} {seconds:.1f} s, {rate:,} files a second",
         *(f"skipped: {count:,} {kind}" for kind, count in counts.skipped.most_common()),
-        *_problems(counts),
     ]
+    if counts.errors:
+        lines.append(f"errors: {counts.errors:,}")
+        lines += [f"  {printable(path)}: {reason}" for path, reason in counts.problems]
+        if more := counts.errors - len(counts.problems):
+            lines.append(f"  and {more:,} more")
+    return lines
 
 
 def table(counts: Counts) -> list[tuple[str, ...]]:
@@ -157,11 +162,3 @@ def table(counts: Counts) -> list[tuple[str, ...]]:
 def _cells(part: PartCounts) -> tuple[str, ...]:
     files = (f"{part.files:,}", f"{part.warm_files:,}")
     return (*files, format_size(part.bytes), format_size(part.warm_bytes))
-
-
-def _problems(counts: Counts) -> list[str]:
-    if not counts.errors:
-        return []
-    told = [f"  {printable(path)}: {reason}" for path, reason in counts.problems]
-    more = counts.errors - len(told)
-    return [f"errors: {counts.errors:,}", *told, *([f"  and {more:,} more"] if more else [])]

@@ -21,8 +21,8 @@ from tierfs.cli.files import (
     takes_files,
 )
 from tierfs.cli.manual import recursive as may_recurse
+from tierfs.common.errors import printable
 from tierfs.common.extents import WHOLE_FILE
-from tierfs.common.text import printable
 from tierfs.common.tierfs_xattrs import show_prefix
 from tierfs.common.units import format_size
 
@@ -66,16 +66,12 @@ def command(paths: tuple[str, ...], *, null: bool, recursive: bool, as_json: boo
             click.echo(line)
         sys.stdout.flush()
     except BrokenPipeError:
-        _discard_output()
+        # The reader has closed the pipe; else Python would fail to write the rest when it exits.
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
     finally:
-        reporter.print_skipped()
+        reporter.print_rest()
     return reporter.exit_code
-
-
-def _discard_output() -> None:
-    """The reader has closed the pipe; else Python would fail to write the rest when it exits."""
-    with Path(os.devnull).open("wb") as nowhere:
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def placements(
@@ -107,6 +103,9 @@ def table(found: Iterator[tuple[bytes, Placement]]) -> Iterator[str]:
 def row(path: bytes, placement: Placement) -> str:
     """One file, for people."""
     requested = "-" if placement.requested is None else _shown(placement.requested)
+    shown = printable(path)
+    if placement.pin is None and placement.pinned_by is not None:
+        shown += f"  (pinned by {printable(os.fsencode(placement.pinned_by))})"
     return FORM.format(
         *(format_size(number) for number in (placement.size, placement.flash, placement.disk)),
         placement.location,
@@ -114,15 +113,8 @@ def row(path: bytes, placement: Placement) -> str:
         placement.pinned_until or "no end" if placement.is_pinned else "-",
         requested,
         "-" if placement.waits is None else placement.waits + (" stuck" if placement.stuck else ""),
-        printable(path) + _by(placement),
+        shown,
     )
-
-
-def _by(placement: Placement) -> str:
-    """The directory that pins it, if it has no pin of its own."""
-    if placement.pin is not None or placement.pinned_by is None:
-        return ""
-    return f"  (pinned by {printable(os.fsencode(placement.pinned_by))})"
 
 
 def _shown(prefix: int) -> str:

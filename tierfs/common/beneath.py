@@ -36,6 +36,9 @@ _SYS_OPENAT2: Final = 437
 
 _RESOLVE_NO_SYMLINKS: Final = 0x04
 _RESOLVE_BENEATH: Final = 0x08
+_NO_LINKS: Final = _RESOLVE_NO_SYMLINKS | _RESOLVE_BENEATH
+_LINKS_BENEATH: Final = 0x01 | 0x02 | _RESOLVE_BENEATH
+"""RESOLVE_NO_XDEV and RESOLVE_NO_MAGICLINKS: no other mount, and no link of /proc."""
 
 _HOW: Final = ctypes.c_uint64 * 3
 """struct open_how of linux/openat2.h: flags, mode, resolve."""
@@ -54,16 +57,23 @@ class NotAFile(OSError):
     """A link, FIFO, directory or device is where a file or the way to it should be."""
 
     def __init__(self, path: str, number: int = errno.EINVAL) -> None:
-        super().__init__(number, "is no regular file, or a symbolic link is on the way to it", path)
+        super().__init__(
+            number, "is not a regular file, or a symbolic link is on the way to it", path
+        )
 
 
-def open_beneath(path: str, flags: int, mode: int = 0o600, *, dir_fd: int) -> int:
+def open_beneath(
+    path: str, flags: int, mode: int = 0o600, *, dir_fd: int, links: bool = False
+) -> int:
     """Open ``path`` below the directory ``dir_fd``, of whatever type; close-on-exec.
+
+    ``links``: symbolic links are followed, on the same mount and below the directory; not before
+    Linux 5.6.
 
     Raises:
         OSError: as open(2); ELOOP where a symbolic link is met, EXDEV where ``..`` leads out.
     """
-    how = _how(flags, mode)
+    how = _how_by_links(flags) if links else _how(flags, mode)
     if how is None:
         return _walk(path, _completed(flags), mode, dir_fd)
     name = path.encode("utf-8", "surrogateescape")
@@ -105,7 +115,7 @@ def open_sized(path: str, flags: int, mode: int = 0o600, *, dir_fd: int) -> tupl
 
 
 def make_private(descriptor: int) -> None:
-    """Take a file of ours from all others: who can open it can also hold a lock on it.
+    """Deny a file of ours to all other users: a process that can open it can also lock it.
 
     One that belongs to somebody else, or is on a read-only filesystem, stays as it is.
     """
@@ -176,8 +186,13 @@ def _how(flags: int, mode: int) -> object | None:
     """A pointer to the argument of openat2, made once for the few flags; None: no such call."""
     if not _has_openat2():
         return None
-    resolve = _RESOLVE_NO_SYMLINKS | _RESOLVE_BENEATH
-    return ctypes.byref(_HOW(_completed(flags), mode if flags & os.O_CREAT else 0, resolve))
+    return ctypes.byref(_HOW(_completed(flags), mode if flags & os.O_CREAT else 0, _NO_LINKS))
+
+
+@cache
+def _how_by_links(flags: int) -> object | None:
+    """The same for a file that is there, where symbolic links are followed."""
+    return ctypes.byref(_HOW(_completed(flags), 0, _LINKS_BENEATH)) if _has_openat2() else None
 
 
 def _has_openat2() -> bool:

@@ -4,6 +4,7 @@
     ├── UsageError              a wrong command line or mount option
     ├── ConfigError             a bad YAML file
     ├── VolumeRefused           directories that are not, or not yet, this volume
+    │   └── VolumeEnded         the volume was given up
     ├── VolumeBusy              another daemon holds the volume
     ├── MountFailed             the kernel or the mountpoint said no
     ├── NotMounted              no daemon answers where one was expected
@@ -14,7 +15,9 @@
         └── IndexFailed         SQLite could not do it: ENOSPC, EROFS, EIO and others
             └── IndexDamaged    what the index holds is wrong, not its device
 
-``errno_of`` is the only place that turns an exception into the errno of a reply.
+``errno_of`` is the only place that turns an exception into the errno of a reply, and ``printable``
+the only one that makes text of others safe to print: names of files, arguments, answers of a
+daemon. A terminal obeys escape sequences, and a log is read by lines: neither may come from a name.
 """
 
 from __future__ import annotations
@@ -23,9 +26,8 @@ import errno
 import os
 from collections.abc import Iterable
 from enum import IntEnum, unique
+from pathlib import Path
 from typing import Self
-
-from tierfs.common.text import printable, printable_lines
 
 PASSED_ON = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM, errno.EROFS, errno.EINTR}
@@ -88,6 +90,14 @@ class VolumeRefused(TierfsError):
     exit_code = ExitCode.VOLUME_REFUSED
 
 
+class VolumeEnded(VolumeRefused):
+    """The volume was given up: its files are in ``target``."""
+
+    def __init__(self, message: str, target: str) -> None:
+        super().__init__(message)
+        self.target = target
+
+
 class VolumeBusy(TierfsError):
     """Another daemon has the volume open."""
 
@@ -101,7 +111,7 @@ class MountFailed(TierfsError):
 
 
 class NotMounted(TierfsError):
-    """The path is no tierfs mount, or its daemon does not answer."""
+    """The path is not a tierfs mount, or its daemon does not answer."""
 
     exit_code = ExitCode.NOT_MOUNTED
 
@@ -160,3 +170,22 @@ def errno_of(exc: BaseException) -> int:
     if isinstance(exc, OSError) and exc.errno in PASSED_ON:
         return exc.errno
     return errno.EIO
+
+
+def printable(path: Path | str | bytes) -> str:
+    """A path for people, on one line; bytes that are not UTF-8 and controls are escaped."""
+    text = path.decode("utf-8", "backslashreplace") if isinstance(path, bytes) else os.fspath(path)
+    return text if text.isprintable() else "".join(map(_shown, text))
+
+
+def printable_lines(text: str) -> str:
+    """Text for people that may have several lines; the rest as ``printable``."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def _shown(character: str) -> str:
+    if character.isprintable():
+        return character
+    if "\udc80" <= character <= "\udcff":  # a byte that is not UTF-8 (PEP 383)
+        return f"\\x{os.fsencode(character)[0]:02x}"
+    return character.encode("unicode_escape").decode("ascii")

@@ -6,7 +6,9 @@ Byte N of the file is at offset N of either object, so a split never shifts an o
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, cast
 
 BLOCK = 4096
 """Bytes that are allocated together, on almost every filesystem."""
@@ -53,7 +55,7 @@ def split(extent: Extent, prefix: int) -> Split:
 
 
 def clip(extent: Extent, size: int) -> Extent:
-    """The part of ``extent`` inside a file of ``size`` bytes; of length 0 at or behind its end."""
+    """The part of ``extent`` inside a file of ``size`` bytes; of length 0 at or past its end."""
     return Extent(extent.offset, max(0, min(extent.length, size - extent.offset)))
 
 
@@ -64,13 +66,18 @@ class Lengths(NamedTuple):
     disk: int
 
 
+_make_lengths = cast("Callable[[tuple[int, int]], Lengths]", partial(tuple.__new__, Lengths))
+"""As ``Lengths._make``, in half the time."""
+
+
 def object_lengths(size: int, prefix: int, *, mirrored: int = 0) -> Lengths:
     """The lengths that the objects of a file of ``size`` bytes must have.
 
-    An object may be longer, with what a crash left behind the end, but never shorter:
+    An object may be longer, with what a crash left past the end, but never shorter:
     that is how a lost byte is told from a hole. The disk object of a mirrored file is all of it.
     """
-    return Lengths(min(size, prefix), size if size > prefix or mirrored else 0)
+    disk = size if size > prefix or mirrored else 0
+    return _make_lengths((min(size, prefix), disk))
 
 
 def changes_flash(size: int, new_size: int, offset: int, prefix: int) -> bool:

@@ -6,7 +6,8 @@ Names follow https://prometheus.io/docs/practices/naming/: base units, ``_total`
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, cast
+from functools import partial
+from typing import Literal, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -96,6 +97,30 @@ TABLE = (
         (),
         "When the last complete scrub began, since the epoch; 0: none was.",
     ),
+    Metric(
+        "backup_last_timestamp_seconds",
+        "gauge",
+        (),
+        "When the last backup of the index was made, since the epoch; 0: there is none, or none "
+        "is to be made.",
+    ),
+    Metric("backup_bytes", "gauge", (), "Size of the last backup."),
+    Metric("backup_interval_seconds", "gauge", (), "Time between two backups; 0: they are off."),
+    Metric("backup_failures", "counter", (), "Backups that could not be made."),
+    Metric(
+        "feed_behind", "gauge", (), "Changes of the feed that are not copied to the backups yet."
+    ),
+    Metric("feed_copy_failures", "counter", (), "Times that the feed could not be copied."),
+    Metric(
+        "facts_files",
+        "counter",
+        ("outcome",),
+        "Files whose headers were looked at; outcome is found, none (no extractor knows them), "
+        "error, or changed (somebody changed them meanwhile: they are looked at again).",
+    ),
+    Metric(
+        "facts_pending", "gauge", (), "Files that changed and whose headers are to be looked at."
+    ),
     Metric("sync_failures", "counter", (), "Files whose bytes could not be synced."),
     Metric(
         "dirty_files",
@@ -114,8 +139,37 @@ TABLE = (
         "connections_refused",
         "counter",
         ("listener",),
-        "Connections to the metrics or the control socket that were dropped for want of room.",
+        "Connections to the metrics, the control or the training socket that were dropped for "
+        "want of room.",
     ),
+    Metric("announcements", "gauge", (), "Training jobs' announcements of what they read next."),
+    Metric(
+        "announced_files",
+        "counter",
+        ("result",),
+        "Announced files that were reached; result is ready (read ahead by then), late, left (to "
+        "the job, as a core was missing and no disk is needed), or failed (could not be read).",
+    ),
+    Metric("announced_bytes", "counter", (), "Bytes read ahead since they were announced."),
+    Metric(
+        "announced_wait_seconds",
+        "counter",
+        (),
+        "How long training jobs have waited for announced files, as they say.",
+    ),
+    Metric(
+        "takeovers",
+        "counter",
+        ("cause",),
+        "Times since the mount that another daemon took over; cause is killed or upgrade.",
+    ),
+    Metric(
+        "takeover_seconds",
+        "gauge",
+        (),
+        "How long programs waited at the last takeover; 0: there was none.",
+    ),
+    Metric("resent_requests", "counter", (), "Requests that the kernel sent again after it."),
     Metric("reclaimed_files", "counter", (), "Unlinked files whose objects were removed."),
     Metric(
         "fast_path_to_python",
@@ -238,66 +292,92 @@ class HotCounter(Counter):
         """Count; ``amount`` must not be below 0."""
         self._value.inc(amount)
 
+    def count(self) -> float:
+        """What was counted so far."""
+        return float(self._value.get())
+
 
 class Metrics:
-    """The metrics of one daemon, in a registry of their own."""
+    """The metrics of one daemon, in a registry of their own: an attribute for each row.
+
+    The rows ``fast_path_*`` get their values from the router, at each scrape.
+    """
+
+    build_info: Gauge
+    requests: HotCounter
+    request_seconds: Histogram
+    read_bytes: HotCounter
+    written_bytes: HotCounter
+    moved_bytes: HotCounter
+    index_transactions: HotCounter
+    damage: HotCounter
+    changed_outside: HotCounter
+    mirror_reads: HotCounter
+    wrong_copies: HotCounter
+    lost_files: Gauge
+    verified_bytes: HotCounter
+    scrub_progress: Gauge
+    verified_since_timestamp_seconds: Gauge
+    backup_last_timestamp_seconds: Gauge
+    backup_bytes: Gauge
+    backup_interval_seconds: Gauge
+    backup_failures: HotCounter
+    feed_behind: Gauge
+    feed_copy_failures: HotCounter
+    facts_files: HotCounter
+    facts_pending: Gauge
+    sync_failures: HotCounter
+    dirty_files: Gauge
+    handler_failures: HotCounter
+    background_failures: HotCounter
+    connections_refused: HotCounter
+    announcements: Gauge
+    announced_files: HotCounter
+    announced_bytes: HotCounter
+    announced_wait_seconds: HotCounter
+    takeovers: HotCounter
+    takeover_seconds: Gauge
+    resent_requests: HotCounter
+    reclaimed_files: HotCounter
+    index_wal_bytes: Gauge
+    policy_loads: HotCounter
+    policy_valid: Gauge
+    policy_loaded_timestamp_seconds: Gauge
+    moves: HotCounter
+    move_copied_bytes: HotCounter
+    move_freed_bytes: HotCounter
+    moves_waiting: Gauge
+    mover_suspended: Gauge
+    flash_used_bytes: Gauge
+    flash_watermark_bytes: Gauge
+    flash_inodes: Gauge
+    flash_inodes_used: Gauge
+    flash_inodes_watermark: Gauge
+    flash_only_files: Gauge
+    flash_only_bytes: Gauge
+    flash_only_oldest_timestamp_seconds: Gauge
+    pinned_files: Gauge
+    pinned_bytes: Gauge
+    pinned_elsewhere_files: Gauge
+    pinned_elsewhere_bytes: Gauge
+    misplaced_files: Gauge
+    misplaced_bytes: Gauge
+    scan_progress: Gauge
+    scans: Gauge
+    tier_size_bytes: Gauge
+    tier_free_bytes: Gauge
+    tier_answers: Gauge
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.build_info = self._gauge("build_info")
-        self.requests = self._counter("requests")
-        self.request_seconds = cast("Histogram", self._make("request_seconds"))
-        self.read_bytes = self._counter("read_bytes")
-        self.written_bytes = self._counter("written_bytes")
-        self.moved_bytes = self._counter("moved_bytes")
-        self.index_transactions = self._counter("index_transactions")
-        self.damage = self._counter("damage")
-        self.changed_outside = self._counter("changed_outside")
-        self.mirror_reads = self._counter("mirror_reads")
-        self.wrong_copies = self._counter("wrong_copies")
-        self.lost_files = self._gauge("lost_files")
-        self.verified_bytes = self._counter("verified_bytes")
-        self.scrub_progress = self._gauge("scrub_progress")
-        self.verified_since_timestamp_seconds = self._gauge("verified_since_timestamp_seconds")
-        self.sync_failures = self._counter("sync_failures")
-        self.dirty_files = self._gauge("dirty_files")
-        self.handler_failures = self._counter("handler_failures")
-        self.background_failures = self._counter("background_failures")
-        self.connections_refused = self._counter("connections_refused")
-        self.reclaimed_files = self._counter("reclaimed_files")
-        for row in TABLE:
-            if row.name.startswith("fast_path_"):
-                self._make(row.name)  # its values come from the router, at each scrape
-        self.index_wal_bytes = self._gauge("index_wal_bytes")
-        self.policy_loads = self._counter("policy_loads")
-        self.policy_valid = self._gauge("policy_valid")
-        self.policy_loaded_timestamp_seconds = self._gauge("policy_loaded_timestamp_seconds")
-        self.moves = self._counter("moves")
-        self.move_copied_bytes = self._counter("move_copied_bytes")
-        self.move_freed_bytes = self._counter("move_freed_bytes")
-        self.moves_waiting = self._gauge("moves_waiting")
-        self.mover_suspended = self._gauge("mover_suspended")
-        self.flash_used_bytes = self._gauge("flash_used_bytes")
-        self.flash_watermark_bytes = self._gauge("flash_watermark_bytes")
-        self.flash_inodes = self._gauge("flash_inodes")
-        self.flash_inodes_used = self._gauge("flash_inodes_used")
-        self.flash_inodes_watermark = self._gauge("flash_inodes_watermark")
-        self.flash_only_files = self._gauge("flash_only_files")
-        self.flash_only_bytes = self._gauge("flash_only_bytes")
-        self.flash_only_oldest_timestamp_seconds = self._gauge(
-            "flash_only_oldest_timestamp_seconds"
-        )
-        self.pinned_files = self._gauge("pinned_files")
-        self.pinned_bytes = self._gauge("pinned_bytes")
-        self.pinned_elsewhere_files = self._gauge("pinned_elsewhere_files")
-        self.pinned_elsewhere_bytes = self._gauge("pinned_elsewhere_bytes")
-        self.misplaced_files = self._gauge("misplaced_files")
-        self.misplaced_bytes = self._gauge("misplaced_bytes")
-        self.scan_progress = self._gauge("scan_progress")
-        self.scans = self._gauge("scans")
-        self.tier_size_bytes = self._gauge("tier_size_bytes")
-        self.tier_free_bytes = self._gauge("tier_free_bytes")
-        self.tier_answers = self._gauge("tier_answers")
+        makers: dict[str, Callable[..., Counter | Gauge | Histogram]] = {
+            "counter": HotCounter,
+            "gauge": Gauge,
+            "histogram": partial(Histogram, buckets=LATENCY_BUCKETS),
+        }
+        for name, kind, labels, text in TABLE:
+            made = makers[kind](f"tierfs_{name}", text, labels, registry=self.registry)
+            setattr(self, name, made)
 
     def watch_space(
         self, tier: str, size: Callable[[], float], available: Callable[[], float]
@@ -309,19 +389,3 @@ class Metrics:
     def watch_answers(self, tier: str, answers: Callable[[], bool]) -> None:
         """Export what ``answers`` returns as whether a tier answers; must not hang."""
         self.tier_answers.labels(tier).set_function(answers)
-
-    def _counter(self, name: str) -> Counter:
-        return cast("Counter", self._make(name))
-
-    def _gauge(self, name: str) -> Gauge:
-        return cast("Gauge", self._make(name))
-
-    def _make(self, name: str) -> Counter | Gauge | Histogram:
-        row = next(metric for metric in TABLE if metric.name == name)
-        full = f"tierfs_{row.name}"
-        if row.kind == "histogram":
-            return Histogram(
-                full, row.help, row.labels, registry=self.registry, buckets=LATENCY_BUCKETS
-            )
-        kind: Callable[..., Counter | Gauge] = HotCounter if row.kind == "counter" else Gauge
-        return kind(full, row.help, row.labels, registry=self.registry)

@@ -1,6 +1,6 @@
 """The priority of a process for long work: low, but not so low that it starves.
 
-Linux: sched(7), ioprio_set(2).
+Linux: sched(7), section "The autogroup feature" too; ioprio_set(2).
 """
 
 from __future__ import annotations
@@ -12,14 +12,20 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
-NICE: Final = 10
-"""The nice value (setpriority(2)) of long work: a tenth of an ordinary share."""
+LOW: Final = 10
+"""The nice value (setpriority(2)) of work that somebody waits for: a tenth of an ordinary share."""
+LOWEST: Final = 19
+"""The nice value of all other long work: a seventieth of an ordinary share."""
 
-STARVATION_S: Final = 5.0
-MIN_SHARE: Final = 0.05
+STARVATION_S: Final = 1.0
+MIN_SHARE: Final = 0.25
+LONGEST_REST_S: Final = 1.0
 
+_AUTOGROUP: Final = Path("/proc/self/autogroup")
+_SCHEDSTAT: Final = Path("/proc/self/schedstat")
 _IOPRIO_SET: Final = {"x86_64": 251, "aarch64": 30}
 """The system call has no wrapper in the C library."""
 _IDLE_IO: Final = 3 << 13
@@ -28,49 +34,99 @@ _WHO_PROCESS: Final = 1
 _PR_SET_PDEATHSIG: Final = 1
 
 
-def lower_priority(*, idle: bool) -> None:
-    """Lower the priority of this process; ``idle``: run only when a processor is idle.
+def scheduled() -> tuple[float, float]:
+    """Seconds that this process ran, and that it waited for a processor (Linux: sched-stats.rst).
 
+    Of its main thread. Where Linux does not count them: it never waited.
+    """
+    try:
+        ran, waited, _ = _SCHEDSTAT.read_text().split()
+    except (OSError, ValueError):
+        return time.process_time(), 0.0
+    return int(ran) / 1e9, int(waited) / 1e9
+
+
+def lower_priority(nice: int = LOWEST) -> None:
+    """Give this process a nice value, and idle I/O; its session (setsid(2)) is to be its own.
+
+    Linux may share out processor time by session (autogroup): the session gets the nice value too.
     Ignores what is not permitted, as in some containers.
     """
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, NICE)
-    if idle:
-        with suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    _renice(nice)
     number = _IOPRIO_SET.get(platform.machine())
     if number is not None:
         _libc().syscall(number, _WHO_PROCESS, 0, _IDLE_IO)
 
 
-class StarvationGuard:
-    """Keeps a process at idle priority from starving where no processor is ever idle.
+def _renice(nice: int) -> None:
+    # Not SCHED_IDLE: beside it, threads that wake up were seen to wait for the next timer tick
+    # (4 ms) before they got the processor (docs/benchmarks.md).
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
+    # The value of a process counts within its autogroup only: towards other sessions it would still
+    # have an ordinary share.
+    with suppress(OSError):
+        _AUTOGROUP.write_text(str(nice))
 
-    `check` is to be called now and then. A process that got less than `MIN_SHARE` of the last
-    seconds leaves idle priority and keeps its nice value. Where that is not allowed (only root
-    may leave SCHED_IDLE at such a nice value, sched(7)) it goes on as it is.
+
+class StarvationGuard:
+    """Keeps a process of the lowest priority from starving where the processors are busy.
+
+    A process that wanted a processor, and got it for less
+    than `MIN_SHARE` of that time, gets the nice value `LOW`. Where that is not allowed (it takes
+    CAP_SYS_NICE) it continues as it is.
+    """
+
+    def __init__(self, scheduled: Callable[[], tuple[float, float]] = scheduled) -> None:
+        self._scheduled = scheduled
+        self._before = scheduled()
+
+    def check(self) -> bool:
+        """Raise the priority where the process starves; returns whether it just did."""
+        now = self._scheduled()
+        ran, waited = now[0] - self._before[0], now[1] - self._before[1]
+        if ran + waited < STARVATION_S:
+            return False
+        self._before = now
+        if ran >= MIN_SHARE * (ran + waited):
+            return False
+        _renice(LOW)
+        return True
+
+    def watch(self) -> None:
+        """Check once a second from now on, whatever the process does (SIGALRM)."""
+        signal.signal(signal.SIGALRM, lambda _number, _frame: self.check())
+        signal.setitimer(signal.ITIMER_REAL, STARVATION_S, STARVATION_S)
+
+
+class Pace:
+    """Lets long work rest as long as it works, so that others find a processor that is idle.
+
+    A process of the lowest priority makes way, but not for what shares a core with it, nor for the
+    memory and the device that it keeps busy. A thread does not make way at all to others of its
+    process: Python lets it go on for 5 ms (sys.setswitchinterval()).
     """
 
     def __init__(
         self,
-        monotonic: Callable[[], float] = time.monotonic,
         used: Callable[[], float] = time.process_time,
+        sleep: Callable[[float], object] = time.sleep,
+        step: float = 0.0,
     ) -> None:
-        self._monotonic, self._used = monotonic, used
-        self._since = monotonic(), used()
+        """``used``: the processor time of what is to rest; ``step``: seconds of it at a time."""
+        self._used, self._sleep, self._step = used, sleep, step
+        self.begin()
 
-    def check(self) -> bool:
-        """Leave idle priority where the process starves; returns whether it just did."""
-        since, before = self._since
-        now, used = self._monotonic(), self._used()
-        if now - since < STARVATION_S:
-            return False
-        self._since = now, used
-        if used - before >= MIN_SHARE * (now - since):
-            return False
-        with suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-        return True
+    def begin(self) -> None:
+        """Count what is worked from now on; in the thread that is to rest, if it is one."""
+        self._before = self._used()
+
+    def rest(self) -> None:
+        """Sleep as long as was worked since the last rest, if that is a step, in processor time."""
+        worked = self._used() - self._before
+        if worked > self._step:
+            self._sleep(min(worked, LONGEST_REST_S))
+            self.begin()
 
 
 def die_with_parent() -> None:

@@ -63,8 +63,8 @@ def clone_range(fd: int, offset: int, length: int, source: int, source_offset: i
 def data_ranges(descriptor: int, start: int, end: int) -> Iterator[tuple[int, int]]:
     """Beginning and end of each range of data between ``start`` and ``end``, in order; bytes.
 
-    Of a file that is cut meanwhile, what it still has when it is asked. A filesystem that knows no
-    holes says that all is data, which is as good an answer.
+    Of a file that is truncated meanwhile, what it still has when it is asked. A filesystem that
+    knows no holes says that all is data, which is as good an answer.
 
     Raises:
         OSError: the file cannot be asked.
@@ -83,9 +83,9 @@ def data_ranges(descriptor: int, start: int, end: int) -> Iterator[tuple[int, in
 
 
 def copy_data(source: int, target: int, size: int) -> int:
-    """Copy the first ``size`` bytes, but for holes, to an empty file; returns how many that is.
+    """Copy the first ``size`` bytes, except for holes, to an empty file; returns how many that is.
 
-    Of a source that is cut meanwhile, what it still has. The target ends with its last data.
+    Of a source that is truncated meanwhile, what it still has. The target ends with its last data.
 
     Raises:
         OSError: they cannot be copied.

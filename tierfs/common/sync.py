@@ -130,7 +130,10 @@ class GroupSync:
         self._sync = sync
         self._syncing = threading.Lock()
         self._mutex = threading.Lock()
+        self._waiting = 0
+        """Threads that wait for ``_syncing``."""
         self._next = _Round()
+        """Of those who have come since the last sync for several began; who syncs replaces it."""
 
     def __call__(self) -> None:
         """Sync, or share the sync of another thread.
@@ -139,22 +142,34 @@ class GroupSync:
             OSError: the sync failed, or one that ended while this call waited for its own: that
                 one may have used up the report of an error that concerns this caller.
         """
-        with self._mutex:
-            mine = self._next
-        with self._syncing:
+        mine = self._next
+        if not self._syncing.acquire(blocking=False):
+            self._wait()
+        try:
             if not mine.done:
                 self._lead(mine)
+        finally:
+            self._syncing.release()
         if mine.error is not None:
             raise OSError(*mine.error.args) from mine.error
 
-    def _lead(self, mine: _Round) -> None:
+    def _wait(self) -> None:
         with self._mutex:
+            self._waiting += 1
+        self._syncing.acquire()
+        with self._mutex:
+            self._waiting -= 1
+
+    def _lead(self, mine: _Round) -> None:
+        """Sync for all who wait; ``mine`` is their round as well, since it is not done."""
+        shared = self._waiting > 0  # else who comes from now on needs another sync all the same
+        if shared:
             self._next = _Round()  # of those who come from now on
         try:
             self._sync()
         except OSError as exc:
-            with self._mutex:
-                meanwhile, self._next = self._next, _Round()
+            meanwhile, self._next = self._next, _Round()
             meanwhile.error = mine.error = exc
-            meanwhile.done = True
-        mine.done = True
+            meanwhile.done = mine.done = True
+        if shared:
+            mine.done = True

@@ -20,7 +20,7 @@ PREFIX: Final = "tierfs.prefix"
 """How many bytes of a file are on flash; setting it asks for a move."""
 
 REQUESTED: Final = "tierfs.requested"
-"""The prefix that somebody asked for, until it is reached."""
+"""The prefix that a user asked for, until it is reached."""
 
 MIRRORED: Final = "tierfs.mirrored"
 """Whether the disk holds every byte of a file."""
@@ -31,12 +31,21 @@ CHECKSUM: Final = "tierfs.checksum"
 ALGORITHM: Final = "xxh3-128"
 
 ADOPTED: Final = "tierfs.adopted"
-"""Whether the disk object is a file of somebody else, who may go on using it."""
+"""Whether the disk object is a file of another user, who may continue to use it."""
 
 WAITS: Final = "tierfs.waits"
 """Why a file is not where it belongs: a reason, and ``stuck`` where waiting alone helps nothing."""
 
+VIEW: Final = "user.tierfs.view"
+"""On the directory of a view: what it is of."""
+
+VIEW_CLASS: Final = "user.tierfs.view-class"
+"""On a directory in a view: links in it do not count as the place of a file."""
+
 STUCK: Final = "stuck"
+
+FACT: Final = "tierfs.fact."
+"""What the names of header facts begin with, such as ``tierfs.fact.image.width``."""
 
 YES: Final = b"yes"
 NO: Final = b"no"
@@ -118,6 +127,11 @@ def show_waits(reason: str, *, stuck: bool) -> bytes:
 def show_checksum(checksum: bytes) -> bytes:
     """A checksum as it is read: ``xxh3-128:99aa06d3014798d86001c324468d497f``."""
     return f"{ALGORITHM}:{checksum.hex()}".encode()
+
+
+def show_fact(value: float | str) -> bytes:
+    """A header fact as it is read: a number, or a text in UTF-8."""
+    return str(value).encode("utf-8", "surrogatepass")
 
 
 def parse_waits(value: bytes) -> tuple[str, bool]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import time_ns
 
-from tierfs.common.units import SECOND
-
 Clock = Callable[[], int]
 """Returns nanoseconds since the epoch (CLOCK_REALTIME)."""
 
@@ -19,7 +17,8 @@ EARLIEST = -(2**31)
 LATEST = 15_032_385_535
 """Seconds, in the year 2446: the last that ext4 knows (EXT4_EXTRA_TIMESTAMP_MAX)."""
 
-_FIRST = EARLIEST * SECOND
+_SECOND = 10**9
+_FIRST = EARLIEST * _SECOND
 LIMIT = 2**63
 """Nanoseconds: a time below is stored as it is."""
 
@@ -28,9 +27,9 @@ _ALL = 2**64
 
 def nearest(time: int) -> int:
     """The nearest time that is kept; at either end without nanoseconds (timestamp_truncate)."""
-    if EARLIEST < time // SECOND < LATEST:
+    if EARLIEST < time // _SECOND < LATEST:
         return time
-    return (EARLIEST if time < 0 else LATEST) * SECOND
+    return (EARLIEST if time < 0 else LATEST) * _SECOND
 
 
 def to_stored(time: int) -> int:

@@ -71,7 +71,7 @@ def exposed(path: Path, *, sticky: bool = False) -> Exposed | None:
 
 
 def is_foreign(status: os.stat_result) -> bool:
-    """Whether a file belongs to somebody who is not to be trusted."""
+    """Whether a file belongs to a user who is not trusted."""
     return status.st_uid not in _trusted()
 
 
@@ -85,7 +85,7 @@ def user_name(uid: int) -> str:
 def _judge(
     path: Path, status: os.stat_result, trusted: frozenset[int], *, sticky: bool
 ) -> Exposed | None:
-    """A sticky directory's owner can replace everything in it all the same."""
+    """A sticky directory's owner can replace everything in it anyway."""
     if status.st_uid not in trusted:
         remedy = f"chown {'-h ' if stat.S_ISLNK(status.st_mode) else ''}root '{path}'"
         return Exposed(path, f"belongs to {user_name(status.st_uid)}", remedy)

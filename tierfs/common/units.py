@@ -96,18 +96,17 @@ def format_size(size: int) -> str:
 def _bytes_in(unit: str, number: str) -> int:
     if unit in SIZE_UNITS:
         return SIZE_UNITS[unit]
-    meant = [known for known in SIZE_UNITS if unit.upper() in _misspellings(known)]
+    meant = [
+        known
+        for known in SIZE_UNITS
+        if unit.upper() in {known.upper(), known[0].upper(), f"{known[0].upper()}B"}
+    ]
     if meant:
         choice = " or ".join(f"{number}{known} ({SIZE_UNITS[known]} bytes each)" for known in meant)
         message = f'"{unit}" is not clear; write {choice}'
     else:
         message = f'"{unit}" is not a unit of size; use one of {", ".join(SIZE_UNITS)}'
     raise ValueError(message)
-
-
-def _misspellings(unit: str) -> set[str]:
-    letter = unit[0].upper()
-    return {unit.upper(), letter, f"{letter}B"}
 
 
 def _whole(size: Fraction, text: str) -> int:

@@ -2,7 +2,7 @@
 
 With the fast path they get only what the router forwards; without it, every request. Metadata and
 flash are served on the event loop, where a thread would cost more than the work. What must wait for
-the disk runs in threads, so that a slow read delays nobody else.
+the disk runs in threads, so that a slow read delays no other request.
 
 There is no per-open state: the file handle is the inode number, and one bit.
 """
@@ -295,7 +295,7 @@ class Adapter(pyfuse3.Operations):
     @request
     async def read(self, fh: int, off: int, size: int) -> bytes:
         """READ."""
-        return await self._soon(functools.partial(self.fs.data.read, fh & ~DIRECT, off, size))
+        return await self._soon(functools.partial(self.fs.reads.read, fh & ~DIRECT, off, size))
 
     @request
     async def write(self, fh: int, off: int, buf: bytes) -> int:
@@ -325,7 +325,7 @@ class Adapter(pyfuse3.Operations):
     @request
     async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
         """GETXATTR."""
-        return self.operations.getxattr(inode, name)
+        return self.operations.getxattr(inode, name, caller=_caller(ctx))
 
     @request
     async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> list[bytes]:

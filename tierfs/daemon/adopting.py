@@ -6,8 +6,8 @@ import os
 from typing import Any
 
 from tierfs.common.errors import UsageError
+from tierfs.common.tree_report import Step
 from tierfs.daemon.connection import Connection
-from tierfs.fs.adoption import Outcome, Step
 from tierfs.fs.volume import Volume
 
 
@@ -22,16 +22,15 @@ class Adopting:
     def adopt(
         self, tree: str, target: str, steps: object, *, take: bool, heads: bool
     ) -> dict[str, Any]:
-        """Adopt names of directories of a tree: ``steps`` are pairs of a path and a list of names.
+        """Adopt names of directories of a tree: ``steps`` are lists of what a ``Step`` has.
 
         Raises:
             UsageError: ``steps`` is something else, or the mount is read-only.
         """
         self._require_writable()
-        outcome = self._volume.fs.adoption.run(
+        return self._volume.fs.adoption.run(
             os.fsencode(tree), os.fsencode(target), _steps(steps), take=take, heads=heads
-        )
-        return shown(outcome)
+        ).record()
 
     def settle(self) -> dict[str, Any]:
         """Let what was adopted survive a power cut; what is taken loses its own names."""
@@ -40,7 +39,7 @@ class Adopting:
         return {}
 
     def refresh(self, path: str, after: int) -> dict[str, Any]:
-        """Take the originals below a path as they are now, some hundred; ``next``: go on there."""
+        """Refresh some hundred originals below a path; ``next`` in the answer: continue there."""
         self._require_writable()
         fs, target = self._volume.fs, os.fsencode(path)
         page = fs.adoption.below(target, after)
@@ -61,25 +60,11 @@ class Adopting:
             raise UsageError("the mount is read-only")
 
 
-def shown(outcome: Outcome) -> dict[str, Any]:
-    """An outcome for JSON."""
-    return {
-        "linked": outcome.linked,
-        "copied": outcome.copied,
-        "copied_bytes": outcome.copied_bytes,
-        "present": outcome.present,
-        "links": outcome.links,
-        "others": outcome.others,
-        "directories": outcome.directories,
-        "problems": [[os.fsdecode(path), reason] for path, reason in outcome.problems],
-    }
-
-
 def _steps(value: object) -> list[Step]:
     try:
         return [
-            Step(os.fsencode(path), [os.fsencode(name) for name in names])
-            for path, names in value  # type: ignore[attr-defined]
+            Step(os.fsencode(path), *([os.fsencode(name) for name in names] for names in both))
+            for path, *both in value  # type: ignore[attr-defined]
         ]
     except (TypeError, ValueError, AttributeError):
-        raise UsageError("steps are pairs of a path and a list of names") from None
+        raise UsageError("a step is a path, a list of files, and one of others") from None

@@ -6,15 +6,29 @@ from typing import Any, Final
 
 from tierfs.backup.files import BACKUP, COPY
 from tierfs.common.errors import UsageError
+from tierfs.facts.gathering import READER
 from tierfs.metadata.changes import VERSION, record_of
 from tierfs.metadata.index import Index
 
 MOST: Final = 500
 """Changes in an answer: a millisecond, for which writers wait."""
 
-OWN: Final = frozenset({BACKUP, COPY})
+OWN: Final = frozenset({BACKUP, COPY, READER})
+NAMELESS: Final = "process "
+"""What the name of a reader begins with that is forgotten at its end: a process and its number."""
 FROM_READER: Final = -1
-"""As ``after``: go on where the reader is."""
+"""As ``after``: continue where the reader is."""
+
+
+def forget_nameless(index: Index) -> None:
+    """Let readers without a name of their own go: of an earlier mount no process follows this one.
+
+    Raises:
+        IndexFailed: SQLite failed.
+    """
+    for reader in index.feed.readers():
+        if reader.name.startswith(NAMELESS):
+            index.feed.unregister(reader.name)
 
 
 class ChangeFeed:

@@ -1,4 +1,4 @@
-"""The connection to the kernel: mounted, handed to pyfuse3, and ended by an unmount or not."""
+"""The connection to the kernel: mounting it, giving it to pyfuse3, and its end."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from typing import Final
 import pyfuse3
 
 from tierfs.common.errors import MountFailed
+from tierfs.common.metrics import Metrics
+from tierfs.common.own_mount import call_own_mount
 from tierfs.daemon import mounting
 from tierfs.daemon.mountinfo import Mount, mount_at
 from tierfs.daemon.mountpoint import is_stale, place_of, unmount
@@ -41,7 +43,7 @@ BDI: Final = Path("/sys/class/bdi")
 class Connection:
     """One mount at ``mountpoint``; ``fast_path`` stands between the kernel and pyfuse3, if any.
 
-    ``invalidation`` is of use without it. With ``supervised`` another daemon may go on with the
+    ``invalidation`` is of use without it. With ``supervised`` another daemon may continue with the
     connection when this one ends, as this one may with that of an earlier one.
     """
 
@@ -70,6 +72,16 @@ class Connection:
     def leaves_umask_to_daemon(self) -> bool:
         """Whether the kernel leaves the umask to the daemon; with the router it always does."""
         return self.fast_path is not None or mounting.leaves_umask_to_daemon()
+
+    def read_bytes(self, metrics: Metrics) -> dict[str, int]:
+        """Bytes that applications read from each tier: what ``metrics`` counted and the router."""
+        tiers = ("flash", "disk")
+        read = {tier: int(metrics.read_bytes.labels(tier).count()) for tier in tiers}
+        if self.fast_path is not None:
+            counters = self.fast_path.router.counters()
+            read["flash"] += counters.flash_bytes
+            read["disk"] += counters.disk_bytes
+        return read
 
     @contextmanager
     def open(
@@ -267,7 +279,8 @@ def set_read_ahead(mountpoint: Path, bdi: Path = BDI, *, kib: int = READ_AHEAD_K
     The file is documented in Documentation/ABI/testing/sysfs-class-bdi of Linux.
     """
     try:
-        device = mountpoint.stat().st_dev
+        # Answered after INIT, whose reply sets the read-ahead as well (process_init_reply).
+        device = call_own_mount(os.stat, mountpoint).st_dev
         path = bdi / f"{os.major(device)}:{os.minor(device)}" / "read_ahead_kb"
         path.write_text(f"{kib}\n")
     except OSError as error:

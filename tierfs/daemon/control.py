@@ -17,7 +17,7 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -35,11 +35,34 @@ Verb = Callable[..., dict[str, Any]]
 """Called in a thread, with the arguments of the request by name. Their types are its annotations,
 which must be in ``CHECKS``."""
 
-QUICK: Final = frozenset({"status"})
+QUICK: Final = frozenset({"status", "training status"})
 """Verbs that answer within a second or two; they never wait for a slow one."""
 
-READING: Final = frozenset({"status", "policy explain", "policy plan", "du", "scrub status"})
+READING: Final = frozenset(
+    {
+        "status",
+        "policy explain",
+        "policy plan",
+        "du",
+        "sizes",
+        "rules",
+        "heads",
+        "watch",
+        "scrub status",
+        "training status",
+        "facts status",
+        "facts errors",
+        "fsck",
+    }
+)
 """Verbs that change nothing."""
+
+FINDING: Final = frozenset({"find", "sql"})
+"""Verbs that tell names and attributes of all files."""
+
+STREAM: Final = "stream"
+"""An argument that no request has: the descriptor of the connection, to which a verb may send lines
+before its answer."""
 
 _CREDENTIALS: Final = struct.Struct("3i")
 """The ``struct ucred`` of SO_PEERCRED, unix(7): process, user, group."""
@@ -53,21 +76,28 @@ NUMBERS_BELOW: Final = 2**63
 
 @contextmanager
 def serving_control(
-    volume: UUID, verbs: Mapping[str, Verb], metrics: Metrics, group: str | None = None
+    volume: UUID,
+    verbs: Mapping[str, Verb],
+    metrics: Metrics,
+    group: str | None = None,
+    *,
+    group_finds: bool = False,
 ) -> Iterator[Listener]:
     """Answer requests with the results of ``verbs`` inside the block, each called in a thread.
 
     The caller holds the volume's lock, so a socket that a killed daemon left can be replaced.
-    Members of ``group`` may connect as well. If the socket cannot be made, that is logged and tried
+    Members of ``group`` may connect as well, for verbs that change nothing, and for those that tell
+    of all files if ``group_finds``. If the socket cannot be made, that is logged and tried
     again: the mount works without it.
     """
     path = socket_path(volume)
+    for_group = READING | FINDING if group_finds else READING
     slow = threading.BoundedSemaphore(MAX_SLOW)
     service = Service(
         name="control socket",
         complete=lambda data: b"\n" in data,
         answer=lambda data, peer: _line(
-            _reply(_allowed(verbs, peer), data.partition(b"\n")[0], slow)
+            _reply(_allowed(verbs, peer, for_group), data.partition(b"\n")[0], slow, peer)
         ),
         busy=_line(BUSY),
     )
@@ -84,13 +114,15 @@ def serving_control(
 BUSY: Final = {"error": "too many requests at a time; ask again in a moment"}
 
 
-def _allowed(verbs: Mapping[str, Verb], peer: socket.socket) -> Mapping[str, Verb]:
+def _allowed(
+    verbs: Mapping[str, Verb], peer: socket.socket, for_group: Collection[str]
+) -> Mapping[str, Verb]:
     """The verbs for the user at the other end: all, or those that only refuse."""
     credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     if _CREDENTIALS.unpack(credentials)[1] in {0, os.geteuid()}:
         return verbs
     return {
-        name: verb if name in READING else partial(_refuse, name) for name, verb in verbs.items()
+        name: verb if name in for_group else partial(_refuse, name) for name, verb in verbs.items()
     }
 
 
@@ -103,7 +135,10 @@ def _line(reply: Mapping[str, Any]) -> bytes:
 
 
 def _reply(
-    verbs: Mapping[str, Verb], line: bytes, slow: threading.BoundedSemaphore
+    verbs: Mapping[str, Verb],
+    line: bytes,
+    slow: threading.BoundedSemaphore,
+    peer: socket.socket,
 ) -> dict[str, Any]:
     try:
         request = json.loads(line)
@@ -112,18 +147,22 @@ def _reply(
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return {"error": f"a request is one JSON line with a verb of: {', '.join(sorted(verbs))}"}
     if name in QUICK:
-        return _called(name, verb, arguments)
+        return _called(name, verb, arguments, peer)
     if not slow.acquire(blocking=False):
         return BUSY
     try:
-        return _called(name, verb, arguments)
+        return _called(name, verb, arguments, peer)
     finally:
         slow.release()
 
 
-def _called(name: str, verb: Verb, arguments: dict[str, Any]) -> dict[str, Any]:
+def _called(
+    name: str, verb: Verb, arguments: dict[str, Any], peer: socket.socket
+) -> dict[str, Any]:
     try:
         _check(name, verb, arguments)
+        if STREAM in inspect.signature(verb).parameters:
+            arguments[STREAM] = peer.fileno()
         return {"result": verb(**arguments)}
     except TierfsError as error:
         return {"error": str(error)}
@@ -138,7 +177,8 @@ def _check(name: str, verb: Verb, arguments: Mapping[str, object]) -> None:
     Raises:
         UsageError: one is unknown, missing or of another type.
     """
-    wanted = inspect.signature(verb).parameters
+    wanted = dict(inspect.signature(verb).parameters)
+    wanted.pop(STREAM, None)
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in wanted.values()):
         return  # _refuse takes any arguments
     for unknown in arguments.keys() - wanted.keys():
@@ -190,7 +230,10 @@ def _bound(path: Path, group: str | None) -> socket.socket:
             raw.bind(os.fspath(path))
             path.chmod(0o600)
             if group is not None:
-                os.chown(path, -1, _group_id(group))
+                try:
+                    os.chown(path, -1, grp.getgrnam(group).gr_gid)
+                except KeyError:
+                    raise OSError(f"control.group: there is no group {group!r}") from None
                 path.chmod(0o660)
             raw.listen(BACKLOG)
         except OSError:
@@ -199,10 +242,3 @@ def _bound(path: Path, group: str | None) -> socket.socket:
     except OSError as error:
         raise OSError(f"{path}: {error.strerror or error}") from error
     return raw
-
-
-def _group_id(name: str) -> int:
-    try:
-        return grp.getgrnam(name).gr_gid
-    except KeyError:
-        raise OSError(f"control.group: there is no group {name!r}") from None

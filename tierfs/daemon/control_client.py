@@ -11,10 +11,12 @@ import json
 import os
 import socket
 import struct
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
+from tierfs.common.collector import no_collector
 from tierfs.common.errors import NotMounted
 from tierfs.daemon.mountinfo import Mount
 from tierfs.daemon.mountpoint import ANSWER_SECONDS, tierfs_at, within
@@ -34,26 +36,76 @@ _UCRED: Final = struct.Struct("iII")
 def ask(
     mountpoint: Path, verb: str, *, seconds: float = REPLY_SECONDS, **arguments: object
 ) -> dict[str, Any]:
-    """The answer of the daemon of the mount at ``mountpoint`` to ``verb``; arguments become JSON.
-
-    ``mountpoint`` may also be the volume file. Waits ``seconds`` at most.
+    """`Daemon.ask` of the mount at ``mountpoint``, which may also be the volume file.
 
     Raises:
         NotMounted: no tierfs mount is there, or its daemon does not answer or refuses.
     """
-    mount = tierfs_at(mountpoint)
-    path = socket_path(volume_of(mount), mount.owner)
-    try:
+    return Daemon(mountpoint).ask(verb, seconds=seconds, **arguments)
+
+
+class Daemon:
+    """The daemon of a mount, which is found once: that reads every run file."""
+
+    def __init__(self, mountpoint: Path) -> None:
+        """``mountpoint`` may also be the volume file.
+
+        Raises:
+            NotMounted: no tierfs mount is there, or its daemon is gone.
+        """
+        self._mount = tierfs_at(mountpoint)
+        self._path = socket_path(volume_of(self._mount), self._mount.owner)
+
+    def ask(
+        self, verb: str, /, *, seconds: float = REPLY_SECONDS, **arguments: object
+    ) -> dict[str, Any]:
+        """The answer to ``verb``, after ``seconds`` at most; arguments become JSON.
+
+        Raises:
+            NotMounted: the daemon does not answer or refuses.
+        """
+        return self.ask_for_rows(verb, _no_rows, seconds=seconds, **arguments)
+
+    def ask_for_rows(
+        self,
+        verb: str,
+        take: Callable[[list[list[Any]]], object],
+        /,
+        *,
+        seconds: float = REPLY_SECONDS,
+        **arguments: object,
+    ) -> dict[str, Any]:
+        """As `ask`, of a verb that sends rows before its answer; ``take`` is given some at a time.
+
+        ``seconds`` is the longest wait for the next ones.
+
+        Raises:
+            NotMounted: the daemon does not answer or refuses.
+        """
+        mount, path = self._mount, self._path
         request = json.dumps({"verb": verb, "arguments": arguments})
-        answer = _parsed(_exchange(path, request.encode() + b"\n", mount.owner, seconds))
-    except PermissionError:
-        raise NotMounted(_not_ours(mount)) from None
-    except (OSError, ValueError) as error:
-        raise NotMounted(f"{mount.path} is mounted, but {path} does not answer: {error}") from error
-    result = answer.get("result")
-    if not isinstance(result, dict):
-        raise NotMounted(f"the daemon of {mount.path} refused: {answer.get('error')}")
-    return result
+        try:
+            answer: dict[str, Any] = {}
+            with no_collector():
+                for line in _lines(path, request.encode() + b"\n", mount.owner, seconds):
+                    parsed = _parsed(line)
+                    if isinstance(parsed, dict):
+                        answer = parsed
+                        break
+                    take(parsed)
+        except PermissionError:
+            raise NotMounted(_not_ours(mount)) from None
+        except (OSError, ValueError) as error:
+            message = f"{mount.path} is mounted, but {path} does not answer: {error}"
+            raise NotMounted(message) from error
+        result = answer.get("result")
+        if not isinstance(result, dict):
+            raise NotMounted(f"the daemon of {mount.path} refused: {answer.get('error')}")
+        return result
+
+
+def _no_rows(_rows: list[list[Any]]) -> None:
+    raise ValueError("its answer is not a JSON object")
 
 
 def volume_of(mount: Mount) -> UUID:
@@ -88,22 +140,27 @@ def _not_ours(mount: Mount) -> str:
     )
 
 
-def _parsed(answer: bytes) -> dict[str, Any]:
-    """The JSON object of an answer; the daemon of another user may answer anything.
+def _parsed(answer: bytes) -> dict[str, Any] | list[Any]:
+    """The JSON object of an answer, or rows before it.
+
+    The daemon of another user may answer anything.
 
     Raises:
-        ValueError: it is no JSON object.
+        ValueError: it is neither.
     """
     try:
         parsed = json.loads(answer)
     except RecursionError:
         raise ValueError("its answer is nested too deeply") from None
-    if not isinstance(parsed, dict):
-        raise ValueError("its answer is no JSON object")  # noqa: TRY004 - about the answer, not about an argument
+    if isinstance(parsed, dict):
+        return parsed
+    if not isinstance(parsed, list) or not all(isinstance(row, list) for row in parsed):
+        raise ValueError("its answer is not a JSON object")
     return parsed
 
 
-def _exchange(path: Path, request: bytes, owner: int, seconds: float) -> bytes:
+def _lines(path: Path, request: bytes, owner: int, seconds: float) -> Iterator[bytes]:
+    """The lines of an answer; the last one may be empty."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(seconds)
         client.connect(os.fspath(path))
@@ -113,7 +170,10 @@ def _exchange(path: Path, request: bytes, owner: int, seconds: float) -> bytes:
             raise ValueError(f"the user with ID {listener} listens there, not the daemon")
         client.sendall(request)
         with client.makefile("rb") as answer:
-            line = answer.readline(MAX_ANSWER)
-    if len(line) == MAX_ANSWER:
-        raise ValueError(f"its answer is longer than {MAX_ANSWER} bytes")
-    return line
+            while True:
+                line = answer.readline(MAX_ANSWER)
+                if len(line) == MAX_ANSWER:
+                    raise ValueError(f"its answer is longer than {MAX_ANSWER} bytes")
+                yield line
+                if not line:
+                    return

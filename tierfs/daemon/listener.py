@@ -162,19 +162,17 @@ class Listener:
             selector.register(listening, selectors.EVENT_READ)
             selector.register(self._wake, selectors.EVENT_READ)
             while not self._stopping.is_set():
-                for key, _ in selector.select(self._patience()):
+                patience = None
+                if self._waiting:
+                    first = min(client.deadline for client in self._waiting.values())
+                    patience = max(0.0, first - time.monotonic())
+                for key, _ in selector.select(patience):
                     if key.fileobj is listening:
                         self._accept(listening, selector)
                     elif key.fd in self._waiting:
                         self._read(self._waiting[key.fd], selector)
                 for late in [c for c in self._waiting.values() if c.deadline < time.monotonic()]:
                     self._drop(late, selector)
-
-    def _patience(self) -> float | None:
-        if not self._waiting:
-            return None
-        first = min(client.deadline for client in self._waiting.values())
-        return max(0.0, first - time.monotonic())
 
     def _accept(self, listening: socket.socket, selector: selectors.BaseSelector) -> None:
         try:

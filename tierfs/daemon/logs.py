@@ -15,18 +15,18 @@ import socket
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from io import TextIOWrapper
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
 
 from pythonjsonlogger.json import JsonFormatter
 
 from tierfs.common.beneath import make_private
-from tierfs.common.errors import ConfigError
-from tierfs.common.text import printable, printable_lines
+from tierfs.common.errors import ConfigError, printable, printable_lines
 from tierfs.policy.volume_file import LogSettings
 
 JOURNAL: Final = Path("/run/systemd/journal/socket")
@@ -42,6 +42,9 @@ PRIVATE: Final = 0o700
 FILE_MODE: Final = 0o600
 OWN_DIRECTORY: Final = Path("/var/log/tierfs")
 """Where root's daemons log when the volume file does not say."""
+
+_LONGEST_STEM: Final = 100
+"""Characters of a volume file's name in that of its log."""
 
 _LIKE_A_RECORD: Final = re.compile(r"\d{4}-\d\d-\d\dT")
 
@@ -97,17 +100,23 @@ def _with_escapes(record: logging.LogRecord) -> logging.LogRecord:
     return shown
 
 
-def start_logging(settings: LogSettings, *, level: str | None = None, echo: bool = False) -> None:
+def start_logging(
+    settings: LogSettings,
+    *,
+    level: str | None = None,
+    echo: bool = False,
+    fields: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Send every record of this process to where ``settings`` say; without a file, to stderr.
 
-    ``level`` overrides that of the settings; with ``echo`` records go to stderr as well, until
-    ``stop_echo``.
+    ``fields`` are what each record in the journal tells besides. ``level`` overrides that of the
+    settings; with ``echo`` records go to stderr as well, until ``stop_echo``.
 
     Raises:
         ConfigError: the log file or the journal cannot be opened.
     """
     root = logging.getLogger()
-    handlers = [_handler(settings), *([_echo()] if echo else [])]
+    handlers = [_handler(settings, fields), *([_echo()] if echo else [])]
     for old in root.handlers[:]:
         root.removeHandler(old)
         old.close()
@@ -134,19 +143,25 @@ def stop_echo(log_file: Path | None) -> None:
     os.close(descriptor)
 
 
-def default_log_file(volume: UUID) -> Path:
-    """Where a daemon's log goes when the volume file does not say."""
+def default_log_file(volume_file: Path, volume: UUID) -> Path:
+    """Where a daemon's log goes when the volume file does not say: by its name and the UUID."""
+    stem = re.sub(r"[^A-Za-z0-9._-]", "_", volume_file.stem)[:_LONGEST_STEM]
+    name = f"{stem}-{volume.hex[:8]}.log"
     if os.geteuid() == 0:
-        return OWN_DIRECTORY / f"{volume}.log"
+        return OWN_DIRECTORY / name
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
-    return Path(state) / "tierfs" / f"{volume}.log"
+    return Path(state) / "tierfs" / name
 
 
 class JournalHandler(logging.Handler):
-    """Writes to journald: https://systemd.io/JOURNAL_NATIVE_PROTOCOL/."""
+    """Writes to journald: https://systemd.io/JOURNAL_NATIVE_PROTOCOL/.
 
-    def __init__(self, path: Path = JOURNAL) -> None:
+    ``fields`` are those that each record gets besides its own.
+    """
+
+    def __init__(self, fields: Mapping[str, str], path: Path = JOURNAL) -> None:
         super().__init__()
+        self._own = tuple(_field(name, value) for name, value in fields.items())
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
             self._socket.connect(os.fspath(path))
@@ -191,6 +206,7 @@ class JournalHandler(logging.Handler):
         yield _field("CODE_FILE", record.pathname)
         yield _field("CODE_LINE", str(record.lineno))
         yield _field("CODE_FUNC", record.funcName or "")
+        yield from self._own
 
 
 def _field(name: str, value: str) -> bytes:
@@ -201,10 +217,10 @@ def _field(name: str, value: str) -> bytes:
     return name.encode() + b"\n" + len(data).to_bytes(8, "little") + data + b"\n"
 
 
-def _handler(settings: LogSettings) -> logging.Handler:
+def _handler(settings: LogSettings, fields: Mapping[str, str]) -> logging.Handler:
     try:
         if settings.format == "journald":
-            journal = JournalHandler()
+            journal = JournalHandler(fields)
             journal.setFormatter(OneLineFormatter("%(message)s"))
             return journal
         handler = _file_handler(settings.file) if settings.file else logging.StreamHandler()
@@ -243,7 +259,7 @@ class _LogFile(WatchedFileHandler):
     """
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write ``record``; it is lost while there is no file to write to, as on a full disk."""
+        """Write ``record``; it is lost if it cannot be written, as on a full disk."""
         try:
             super().emit(record)
         except OSError:

@@ -11,18 +11,19 @@ import io
 import logging
 import socket
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from http.client import HTTPException, parse_headers
-from itertools import accumulate
-from typing import TYPE_CHECKING, Final, NamedTuple
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from tierfs.common.metrics import Metrics
+from tierfs.common.metrics import LATENCY_BUCKETS, Metrics
 from tierfs.daemon.listener import BACKLOG, Listener, Service
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def exposition(
 
 class _Merged(Collector):
     def __init__(
-        self, registry: CollectorRegistry, mount: Mapping[str, str], native: NativeCounters | None
+        self, registry: Collector, mount: Mapping[str, str], native: NativeCounters | None
     ) -> None:
         self._registry = registry
         self._mount = dict(mount)
@@ -184,6 +185,59 @@ class _Merged(Collector):
             yield family
 
 
+class _Some(Collector):
+    """Some of the metrics: to collect all asks the tiers as well."""
+
+    def __init__(self, *metrics: Collector) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._metrics:
+            yield from metric.collect()
+
+
+def counted(metrics: Metrics, native: NativeCounters | None) -> dict[str, Any]:
+    """Requests, bytes and moves as they are exported, for JSON; counts since the mount.
+
+    ``operations``: of each kind of request how many there were, whatever the result, and how many
+    took up to each of ``latency_bounds`` and not up to the one before, in seconds.
+    """
+    some = _Some(
+        metrics.requests,
+        metrics.request_seconds,
+        metrics.read_bytes,
+        metrics.written_bytes,
+        metrics.move_copied_bytes,
+    )
+    sums: defaultdict[str, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
+    buckets: defaultdict[str, list[float]] = defaultdict(list)
+    for family in _Merged(some, {}, native).collect():
+        for sample in family.samples:
+            label = next(iter(sample.labels.values()))
+            if sample.name == "tierfs_request_seconds_bucket":
+                buckets[sample.labels["operation"]].append(sample.value)
+            else:
+                label = sample.labels.get("operation", label)
+                sums[sample.name][label] += sample.value
+    return {
+        "operations": {
+            operation: {
+                "requests": int(requests),
+                "buckets": [
+                    int(upper - lower)
+                    for lower, upper in pairwise([0.0, *buckets.get(operation, ())])
+                ],
+            }
+            for operation, requests in sums["tierfs_requests_total"].items()
+        },
+        "latency_bounds": list(LATENCY_BUCKETS),
+        "read_bytes": dict(sums["tierfs_read_bytes_total"]),
+        "written_bytes": dict(sums["tierfs_written_bytes_total"]),
+        "moved_bytes": sum(sums["tierfs_move_copied_bytes_total"].values()),
+        "to_python": None if native is None else native.snapshot().to_python,
+    }
+
+
 def _added(family: str, sample: Sample, more: dict[_Key, float]) -> Sample:
     key = _Key(family, sample.name, tuple(sorted(sample.labels.items())))
     return sample._replace(value=sample.value + more.pop(key, 0.0))
@@ -196,6 +250,7 @@ def _samples(native: NativeCounters) -> Iterator[tuple[_Key, float]]:
         yield from _latency(operation, answered, native.buckets)
     for tier, count in (("flash", counters.flash_bytes), ("disk", counters.disk_bytes)):
         yield _Key("tierfs_read_bytes", "tierfs_read_bytes_total", (("tier", tier),)), count
+    yield _Key("tierfs_resent_requests", "tierfs_resent_requests_total", ()), counters.resent
     yield _plain("to_python", "_total"), counters.to_python
     yield _plain("evictions", "_total"), counters.evictions
     yield _plain("prefetched_names", "_total"), counters.prefetched

@@ -37,8 +37,12 @@ class Mount:
         return self.fstype == TIERFS
 
     def is_same(self, other: Mount) -> bool:
-        """Whether both are one mount, even if it was moved or its options were changed."""
-        return (self.number, self.device) == (other.number, other.device)
+        """Whether both are one mount, even if it was moved or its options were changed.
+
+        The kernel may give both numbers to the next mount at once: that has another source.
+        """
+        ours, theirs = ((one.number, one.device, one.fstype, one.source) for one in (self, other))
+        return ours == theirs
 
     @property
     def owner(self) -> int:
@@ -50,6 +54,12 @@ class Mount:
 def parse(data: bytes) -> list[Mount]:
     """The mounts of a mountinfo file in its order: of two at one path the later is on top."""
     return [_parse_line(line) for line in data.splitlines() if line]
+
+
+def volume_file_of(path: Path) -> Path:
+    """The volume file of the mount at ``path``; ``path`` itself where none is mounted there."""
+    mount = mount_at(Path(os.path.abspath(path)))  # noqa: PTH100 - resolve() looks at the mount
+    return Path(mount.source) if mount is not None and mount.is_tierfs else path
 
 
 def mounts() -> list[Mount]:

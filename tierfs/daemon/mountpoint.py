@@ -1,4 +1,4 @@
-"""What lies at a mountpoint, making way for a new mount there, and unmounting."""
+"""What is mounted at a mountpoint, removing a dead mount there, and unmounting."""
 
 from __future__ import annotations
 
@@ -54,7 +54,14 @@ def within(seconds: float, work: Callable[[], T]) -> T:
 def begun(work: Callable[[], T]) -> Callable[[float], T]:
     """Start ``work`` in a thread; the returned function waits for its result, as `within`."""
     future: Future[T] = Future()
-    threading.Thread(target=_fulfil, args=(future, work), daemon=True).start()
+
+    def fulfil() -> None:
+        try:
+            future.set_result(work())
+        except Exception as error:  # noqa: BLE001 - raised where the result is awaited
+            future.set_exception(error)
+
+    threading.Thread(target=fulfil, daemon=True).start()
 
     def result(seconds: float) -> T:
         try:
@@ -248,13 +255,6 @@ def find_program(name: str) -> str:
     if found is None:
         raise MountFailed(f"the program {name!r} is missing; install the package fuse3")
     return found
-
-
-def _fulfil(future: Future[T], work: Callable[[], T]) -> None:
-    try:
-        future.set_result(work())
-    except Exception as error:  # noqa: BLE001 - raised where the result is awaited
-        future.set_exception(error)
 
 
 def clear_stale(path: Path) -> bool:

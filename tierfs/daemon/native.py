@@ -1,7 +1,7 @@
 """The native router of one mount: its set-up, and the metadata cache that the index fills.
 
-``FastPath`` starts the router, which stands between the kernel and pyfuse3. ``NativeCache`` and
-``NativeLookupCounts`` are what the filesystem core tells of changes and asks for lookup counts.
+``FastPath`` starts the router, which is between the kernel and pyfuse3. The filesystem core reports
+changes to ``NativeCache``, and asks ``NativeLookupCounts`` for lookup counts.
 ``CacheFiller`` loads whole directories into the metadata cache after several misses in them.
 """
 
@@ -19,6 +19,7 @@ import trio
 
 from tierfs.common.errors import FsError
 from tierfs.common.extents import BLOCK
+from tierfs.common.own_mount import call_own_mount, known_of
 from tierfs.daemon.metrics import NativeCounters
 from tierfs.fs.attributes import StatFs
 from tierfs.fs.cache_fill import CacheFill
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from tierfs.native._router import Router
 
 log = logging.getLogger(__name__)
+
+EXTENSION: Final = "tierfs.native._router"
 
 MAX_WORKERS: Final = 4
 """More threads do not answer faster: the kernel hands requests out under one lock."""
@@ -88,7 +91,7 @@ class FastPath:
     ) -> int:
         """Serve ``device``, which becomes the router's, with the methods of ``operations``.
 
-        ``rings``: as the settings say; else by the device alone. ``earlier``: go on with its
+        ``rings``: as the settings say; else by the device alone. ``earlier``: continue with its
         connection. Returns the descriptor that pyfuse3 serves: forwarded requests arrive there.
 
         Raises:
@@ -125,8 +128,8 @@ class FastPath:
         if not self._settings.prefetch_names:
             return
         try:
-            device = mountpoint.stat().st_dev
-            self.router.prefetch(os.fsencode(mountpoint), device)
+            device = known_of(mountpoint).device
+            call_own_mount(self.router.prefetch, os.fsencode(mountpoint), device)
         except OSError as exc:
             log.info("names are not prefetched: %s", exc.strerror)
 
@@ -147,6 +150,11 @@ class FastPath:
         extension = self._extension
         return NativeCounters(self.router.counters, extension.ANSWERED, extension.BUCKETS)
 
+    @property
+    def attributed_names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The names of requests and tiers in what the router attributes."""
+        return self._extension.ANSWERED, self._extension.TIERS
+
     def status(self) -> dict[str, int]:
         """What ``tierfs status`` shows; bytes."""
         counters = self.router.counters()
@@ -164,7 +172,7 @@ class FastPath:
         self.router.write_back(ino, offset, length)
 
     def invalidate_name(self, parent: int, name: bytes) -> None:
-        """Have the kernel forget what a name is, or that there is none."""
+        """Have the kernel look a name up again before it next believes what it is, or is not."""
         self.router.invalidate_name(parent, name)
 
     def put_statfs(self, room: StatFs) -> None:
@@ -175,7 +183,7 @@ class FastPath:
 def fast_path(settings: FastPathSettings) -> FastPath | None:
     """The fast path, or None with a warning where the extension is not installed properly."""
     try:
-        extension = import_module("tierfs.native._router")
+        extension = import_module(EXTENSION)
     except ImportError as exc:
         log.warning(
             "the fast path is off, and every request goes through Python: %s; install tierfs "
@@ -208,6 +216,7 @@ class NativeCache:
     def __init__(self, router: Router) -> None:
         # Called for every row: the router's own methods, not some that call them.
         self.put_inode = router.put_inode
+        self.make_inode = router.make_inode
         self.change_inode = router.change_inode
         self.drop_inode = router.drop_inode
         self.put_dentry = router.put_dentry
@@ -283,7 +292,7 @@ class CacheFiller:
         woken = trio.Event()
         self._woken = woken
         self._token = trio.lowlevel.current_trio_token()
-        if self._fill.idle:  # or it became due a moment ago
+        if self._fill.idle:  # or it became due just now
             await woken.wait()
         self._token = None
 

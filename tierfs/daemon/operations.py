@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Final
 from tierfs.common.errors import FsError, TierfsError, errno_of
 from tierfs.common.extents import BLOCK
 from tierfs.common.metrics import Metrics
+from tierfs.common.own_mount import call_own_mount
 from tierfs.daemon.callers import ProcessCaller
 from tierfs.fs.attributes import Changes, StatFs
 from tierfs.fs.filesystem import FileSystem
@@ -144,7 +145,7 @@ class Operations:
         if name in BY_NUMBER:
             return self._by_number(parent, name, wait=wait)
         if not again:
-            self._fs.names.fill(parent, name)
+            self._fs.names.find(parent, name)
             if self._filler:
                 self._filler.missed_in(parent)
             return None
@@ -249,10 +250,10 @@ class Operations:
 
     # ---------------------------------------------------------------- extended attributes
 
-    def getxattr(self, ino: int, name: bytes) -> bytes:
+    def getxattr(self, ino: int, name: bytes, *, caller: Caller) -> bytes:
         """GETXATTR."""
         self._missed(ino)
-        return self._fs.xattrs.get(ino, name)
+        return self._fs.xattrs.get(ino, name, ProcessCaller(*caller))
 
     def listxattr(self, ino: int, *, caller: Caller) -> bytes:
         """LISTXATTR: each name followed by a NUL."""
@@ -276,7 +277,7 @@ class Operations:
             self._missed(ino)
             self._fs.attributes.get(ino)
             return None
-        return self._fs.data.read(ino, offset, size, wait=wait)
+        return self._fs.reads.read(ino, offset, size, wait=wait)
 
     def truncate(self, ino: int, *, caller: Caller, wait: bool) -> None:
         """OPEN with O_TRUNC, where the kernel leaves that to the daemon."""
@@ -328,7 +329,7 @@ class Operations:
             path = self._fs.names.path_of(ino)
             if path is not None:
                 with suppress(OSError):  # moved meanwhile, too long, or something lies over it
-                    os.lstat(self._mountpoint + b"/" + path)
+                    call_own_mount(os.lstat, self._mountpoint + b"/" + path)
         return found
 
 

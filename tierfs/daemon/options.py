@@ -225,16 +225,12 @@ def _last_of_each_group(words: Iterable[str]) -> dict[str, str]:
     chosen: dict[str, str] = {}
     for word in words:
         for meant in IMPLIED.get(word, (word,)):
-            _choose(chosen, meant)
+            group = _group_of(meant)
+            if group is not None:
+                chosen[group] = meant
+            elif meant not in WITHOUT_EFFECT and not meant.startswith(COMMENTS):
+                raise UsageError(_why_refused(meant))
     return {key: chosen[key] for key in (*GROUPS, LOG_LEVEL) if key in chosen}
-
-
-def _choose(chosen: dict[str, str], word: str) -> None:
-    group = _group_of(word)
-    if group is not None:
-        chosen[group] = word
-    elif word not in WITHOUT_EFFECT and not word.startswith(COMMENTS):
-        raise UsageError(_why_refused(word))
 
 
 def _group_of(word: str) -> str | None:

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from tierfs.common.errors import ConfigError
 from tierfs.common.metrics import Metrics
+from tierfs.common.priority import LOW
 from tierfs.common.times import Clock, system_clock
 from tierfs.common.units import SECOND
 from tierfs.daemon.worker import run_in_worker
@@ -115,7 +116,7 @@ class PolicyInForce:
             return self._reload(by), self.state
 
     def stop(self) -> None:
-        """The mount ends: a policy that is still being read is not put in force any more."""
+        """At the end of the mount: a policy that is being read is not put in force."""
         self._stopped = True
 
     def _reload(self, by: By) -> Result:
@@ -197,9 +198,13 @@ def policy_in_force(
         return None
 
     def read() -> Policy:
-        _require_outside(path, mountpoint)
+        if Path(os.path.realpath(path)).is_relative_to(mountpoint):
+            raise ConfigError(
+                f"{path}: is inside the mount that it is for, {mountpoint}, which could then not "
+                "be mounted again; keep it elsewhere"
+            )
         if mounted and _size(path) > READ_HERE:
-            return run_in_worker(partial(load_policy, head=settings.head), path, idle=False)
+            return run_in_worker(partial(load_policy, head=settings.head), path, nice=LOW)
         return load_policy(path, head=settings.head)
 
     mounted = False  # there are no requests to delay yet
@@ -214,15 +219,6 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except (OSError, ValueError):
         return 0
-
-
-def _require_outside(path: Path, mountpoint: Path) -> None:
-    """A file inside the mount is not there when the mount is made."""
-    if Path(os.path.realpath(path)).is_relative_to(mountpoint):
-        raise ConfigError(
-            f"{path}: is inside the mount that it is for, {mountpoint}, which could then not be "
-            "mounted again; keep it elsewhere"
-        )
 
 
 # ------------------------------------------------------------------ changes of the file

@@ -1,15 +1,14 @@
-"""Requests that come again after a takeover, to a daemon that did not get them the first time.
+"""Requests of a resend: after a takeover the kernel sends again what has no reply yet.
 
-The earlier daemon may have committed the change of such a request, and not replied. To do it again
-is right for most: a WRITE or a SETATTR of a file, under whose lock the kernel lets no other change
-in between. For the others there are two ways to know that the change was made:
+The earlier daemon may have committed the change of such a request without a reply. Most can be
+carried out a second time: a WRITE or a SETATTR of a file, whose lock the kernel holds, so that no
+other change came in between. For the others there are two ways to know that the change was made:
 
-* The kernel holds the lock of a directory while one of its names changes, and asks for what its own
-  names allow: to make a name that it knows to be free, to remove one that it knows to be there.
-  All changes of names pass through this kernel. So if the name is there already, or is gone, the
-  first try did it.
-* RENAME_EXCHANGE, XATTR_CREATE and REMOVEXATTR leave nothing by which that could be known: the
-  transaction of the change has a row with the number of the request (``AnsweredRequests``).
+* The kernel holds the lock of a directory while one of its names changes, and it knows the names:
+  it creates only a name that is free, and removes only one that exists. All changes of names pass
+  through this kernel. So if the name exists already, or exists no longer, the first try did it.
+* RENAME_EXCHANGE, XATTR_CREATE and REMOVEXATTR leave no such trace: the transaction of the change
+  has a row with the number of the request (``AnsweredRequests``).
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from tierfs.fs.xattrs import XATTR_CREATE
 from tierfs.metadata.inodes import Inode
 
 RESENT = 1 << 63
-"""In the number of a request: it was sent before (FUSE_UNIQUE_RESEND of linux/fuse.h)."""
+"""The bit in the number of a request that was sent before (FUSE_UNIQUE_RESEND, linux/fuse.h)."""
 
 
 class SupervisedOperations(Operations):

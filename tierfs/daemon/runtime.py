@@ -1,15 +1,17 @@
 """The runtime directory: control sockets and run files.
 
 The run file ``UUID.json`` next to ``UUID.sock`` says which daemon serves the volume, where, and in
-which state, so that a command need not ask the mount, which may hang, or may be gone while its
-daemon still writes.
+which state, so that a command need not ask the mount, which may hang, or may be unmounted while
+its daemon still writes.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
+import socket
 import stat
 import tempfile
 import time
@@ -20,7 +22,7 @@ from typing import Final, Literal
 from uuid import UUID
 
 from tierfs.common.errors import VolumeBusy
-from tierfs.daemon.mountinfo import Mount
+from tierfs.daemon.mountinfo import Mount, mounts
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,9 @@ State = Literal["starting", "serving", "closing"]
 
 MAX_BYTES: Final = 64 * 1024
 """Of a run file: more is not read."""
+CONNECTIONS: Final = Path("/sys/fs/fuse/connections")
+"""Documentation/filesystems/fuse/fuse.rst of Linux; empty where fusectl is not mounted."""
+
 _START_TIME: Final = 19
 """The field ``starttime`` of /proc/PID/stat, counted from the one after the name; see proc(5)."""
 
@@ -66,8 +71,12 @@ class RunFile:
     """The run file of this daemon, which holds the volume's lock."""
 
     def __init__(self, uuid: UUID, volume: Path, mountpoint: Path) -> None:
-        """Write that the daemon starts. The mount works even if the file cannot be written."""
+        """Write that the daemon starts. The mount works even if the file cannot be written.
+
+        What daemons left that were killed, and are not mounted any more, is removed.
+        """
         pid = os.getpid()
+        _remove_ended()
         self._path = runtime_directory(os.geteuid()) / f"{uuid}.json"
         with suppress(OSError):
             self.epitaph.unlink()
@@ -146,6 +155,64 @@ def runs(owner: int | None = None) -> list[Run]:
     except OSError:
         return []
     return [run for path in paths if (run := _read(path)) is not None]
+
+
+def _remove_ended() -> None:
+    """Remove the run files of this user's daemons that are dead, as are their mounts, if any."""
+    home = runtime_directory(os.geteuid())
+    there = {(mount.device, mount.source) for mount in mounts()}
+    for run in runs():
+        if run.alive() or (run.device, run.volume) in there or _is_known(run.device):
+            continue
+        path, aside = home / f"{run.uuid}.json", home / f".ended-{os.getpid()}"
+        with suppress(OSError):
+            path.rename(aside)
+            if json.loads(_content(aside)) != asdict(run):  # the next daemon has come meanwhile
+                with suppress(FileExistsError):
+                    path.hardlink_to(aside)
+            else:
+                path.with_suffix(_EPITAPH).unlink(missing_ok=True)
+            aside.unlink()
+    _remove_sockets(home)
+
+
+def _is_known(device: str) -> bool:
+    """Whether FUSE has a filesystem with this number, be it in another mount namespace, or dead."""
+    number = device.rpartition(":")[2]
+    return bool(number) and (CONNECTIONS / number).is_dir()
+
+
+def _remove_sockets(home: Path) -> None:
+    """Remove the control sockets of this user's daemons that are dead."""
+    with suppress(OSError):
+        if home.lstat().st_uid != os.geteuid():
+            return
+    for path in home.glob("*.sock"):
+        with suppress(OSError, ValueError):  # ValueError: not named by a UUID, so no control socket
+            UUID(path.stem)
+            if not _is_served(path):
+                _remove_unserved(path)
+
+
+def _is_served(path: Path) -> bool:
+    """Whether a control socket has a run file, which a daemon writes before it makes the socket.
+
+    Or a daemon that could not write that, and listens.
+    """
+    if path.with_suffix(".json").exists():
+        return True
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as client:
+        return client.connect_ex(os.fspath(path)) != errno.ECONNREFUSED
+
+
+def _remove_unserved(path: Path) -> None:
+    """Remove a control socket, unless the next daemon has made it meanwhile."""
+    aside = path.parent / f".ended-{os.getpid()}"
+    path.rename(aside)
+    if path.with_suffix(".json").exists():
+        with suppress(FileExistsError):
+            path.hardlink_to(aside)
+    aside.unlink()
 
 
 def require_alone(uuid: UUID) -> None:

@@ -1,7 +1,7 @@
-"""What the daemon tells the service manager that started it; see sd_notify(3).
+"""Notifications to the service manager that started the daemon; see sd_notify(3).
 
 A unit of ``Type=notify`` is started when the mount answers, so nothing that is ordered after it
-sees the bare directory. Without a service manager (no ``NOTIFY_SOCKET``) nothing is told.
+sees the bare directory. Without a service manager (no ``NOTIFY_SOCKET``) nothing is sent.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _send(state: str) -> None:
         return
     # An abstract address begins with NUL in unix(7), and with @ in the environment.
     where = "\0" + address[1:] if address[0] == "@" else address
-    # A service manager that has gone, or does not listen, must not end the mount.
+    # A service manager that ended, or does not listen, must not end the mount.
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.settimeout(0)
         sender.sendto(state.encode("utf-8", "surrogateescape"), where)

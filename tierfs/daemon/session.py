@@ -1,5 +1,6 @@
-"""The session of a mount: from an unmounted volume to a served mount and back.
+"""The daemon of a mount: from an unmounted volume to a served mount and back.
 
+``run`` reads options and volume file, begins the log, and reports to the command that waits.
 ``serve`` opens the volume, mounts it, runs the event loop with pyfuse3 and the background tasks,
 answers the control socket and the metrics, and closes the volume when the mount has ended.
 """
@@ -10,38 +11,56 @@ import gc
 import logging
 import os
 import platform
-import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import replace
 from functools import partial
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, Final
 
 import pyfuse3
 import trio
 
-from tierfs.common.errors import ConfigError, FsError, MountFailed, TierfsError, VolumeBusy
+from tierfs.announcements.service import Announcements
+from tierfs.common.collector import spare_what_is_there
+from tierfs.common.errors import (
+    ConfigError,
+    FsError,
+    MountFailed,
+    TierfsError,
+    VolumeBusy,
+    printable,
+)
 from tierfs.common.metrics import Metrics
-from tierfs.common.text import printable
+from tierfs.common.units import KIB
 from tierfs.daemon import service_manager
 from tierfs.daemon.adapter import Adapter
 from tierfs.daemon.adopting import Adopting
 from tierfs.daemon.background import BackgroundTasks
 from tierfs.daemon.backup import CHECKED_EVERY_S, COPIED_EVERY_S, Backups
-from tierfs.daemon.changes import ChangeFeed
-from tierfs.daemon.connection import (
-    Connection,
-    Invalidation,
-    native_read_ahead_kib,
-    set_read_ahead,
-)
+from tierfs.daemon.changes import ChangeFeed, forget_nameless
+from tierfs.daemon.checking import OnlineCheck
+from tierfs.daemon.connection import Connection, Invalidation, native_read_ahead_kib
 from tierfs.daemon.control import Verb, serving_control
-from tierfs.daemon.listener import Listener
+from tierfs.daemon.finding import Finding
+from tierfs.daemon.first_reads import FirstReadsOfMount
+from tierfs.daemon.header_facts import HeaderFactsOfMount
+from tierfs.daemon.holder import serve_when_free
+from tierfs.daemon.listener import Listener, raise_descriptor_limit
+from tierfs.daemon.logs import default_log_file, start_logging, stop_echo
+from tierfs.daemon.maintenance import Maintenance
 from tierfs.daemon.metrics import exposition, metrics_listener
-from tierfs.daemon.native import CacheFiller, fast_path
+from tierfs.daemon.mountpoint import prepare
+from tierfs.daemon.native import EXTENSION, CacheFiller, fast_path
 from tierfs.daemon.operations import Operations
-from tierfs.daemon.options import MountOptions
+from tierfs.daemon.options import (
+    MountOptions,
+    Privileges,
+    for_kernel,
+    parse_options,
+    reading_only,
+)
 from tierfs.daemon.policy import (
     PolicyInForce,
     apply_policy,
@@ -50,31 +69,127 @@ from tierfs.daemon.policy import (
     policy_status,
 )
 from tierfs.daemon.resent import SupervisedOperations, TakenOverOperations
-from tierfs.daemon.runtime import RunFile, require_alone
+from tierfs.daemon.runtime import RunFile, require_alone, runtime_directory
+from tierfs.daemon.signals import handle_signals, hangups_ignored
+from tierfs.daemon.startup import MountRequest, StartupNotifier
 from tierfs.daemon.status import Served, Status, readiness, watch_tiers
+from tierfs.daemon.tagging import Tagging
 from tierfs.daemon.takeover import Supervised
 from tierfs.daemon.tiering import Tiering, recording
-from tierfs.fs.volume import Volume, open_volume
-from tierfs.policy.volume_file import VolumeFile
+from tierfs.daemon.watching import Watching
+from tierfs.fs.identity import volume_uuid
+from tierfs.fs.volume import Volume, open_volume, write_protected
+from tierfs.policy.volume_file import VolumeFile, load_volume_file
 
 log = logging.getLogger(__name__)
 
 MAX_TASKS: Final = 10_000
 """Requests under way at a time: more than the kernel queues, so none waits behind a slow one."""
 
-RECLAIM_EVERY_S: Final = 5.0
-"""Like the journal of ext4 (commit=5): it syncs everything first, so it must not come too often."""
-
-CHECKPOINT_CHECK_S: Final = 1.0
 POLICY_CHECK_S: Final = 1.0
-RECOUNT_EVERY_S: Final = 0.01
-"""A thousand inodes each time take half a millisecond, for which writers wait."""
 
 GARBAGE_THRESHOLD: Final = 10_000
 """Containers that are made and stay between two looks for cycles: some 50 bytes each at least."""
 
 LAST_USERS_S: Final = 10.0
 """How long SIGTERM waits for programs that still use the mount."""
+
+
+def run(
+    request: MountRequest, notifier: StartupNotifier, supervised: Supervised | None = None
+) -> None:
+    """Serve ``request`` until it is unmounted; ``notifier`` reports that the mount is up, or not.
+
+    With ``supervised``, continue with the mount of an earlier daemon, if there is one.
+
+    Raises:
+        TierfsError: there is no mount; ``notifier`` has reported it.
+    """
+    try:
+        _serve(request, notifier, supervised)
+    except TierfsError as error:
+        notifier.failed(error.exit_code, str(error))
+        if supervised is not None:
+            supervised.failed(str(error))
+        raise
+    except Exception:
+        log.critical("the daemon failed unexpectedly", exc_info=True)
+        raise
+
+
+def run_supervised(request: MountRequest, notifier: StartupNotifier, descriptor: int) -> None:
+    """``run`` for the supervisor at the other end of the socket ``descriptor``."""
+    with suppress(ImportError):  # which is told when the mount does without
+        import_module(EXTENSION)
+    run(request, notifier, Supervised(descriptor))
+
+
+def _serve(request: MountRequest, notifier: StartupNotifier, supervised: Supervised | None) -> None:
+    raise_descriptor_limit()
+    reading = partial(_read, request)
+    (options, settings, protected), earlier = (
+        (reading(), None) if supervised is None else supervised.wait(reading)
+    )
+    log_to = settings.log
+    background = notifier.pending if earlier is None else earlier.background
+    if earlier is not None:  # the file may name others by now
+        settings = replace(settings, flash=earlier.flash, disk=earlier.disk, index=earlier.index)
+    if background and not log_to.file and log_to.format != "journald":
+        # In the background there is no stderr for the log.
+        log_to = replace(log_to, file=default_log_file(settings.path, volume_uuid(settings)))
+        settings = replace(settings, log=log_to)
+    if supervised is not None:
+        supervised.background = background
+    fields = {
+        "TIERFS_VOLUME": os.fspath(settings.path),
+        "TIERFS_MOUNTPOINT": os.fspath(request.mountpoint),
+    }
+    start_logging(settings.log, level=options.log_level, echo=notifier.pending, fields=fields)
+    own = (settings.flash, settings.disk, settings.index, settings.policy, settings.log.file)
+    if earlier is not None:
+        mountpoint = request.mountpoint  # which nobody can look at yet
+    else:
+        mountpoint = prepare(request.mountpoint, [path for path in own if path is not None])
+
+    warning = " ".join(f"{path} is write-protected, mounting read-only" for path in protected[:1])
+    if warning:
+        log.warning("%s: %s", settings.path, warning)
+
+    def up() -> None:
+        if earlier is not None and background:
+            stop_echo(settings.log.file)
+        log.info("%s is mounted on %s (%s)", settings.path, mountpoint, ",".join(options.shown))
+        service_manager.ready(printable(f"{settings.path} is mounted on {mountpoint}"))
+        if notifier.pending:
+            stop_echo(settings.log.file)
+            notifier.ready(warning)
+
+    def serving() -> None:
+        try:
+            serve(settings, mountpoint, options, up, supervised)
+        except BaseExceptionGroup as group:
+            raise _without_group(group) from None
+
+    serve_when_free(settings, serving)
+    log.info("%s is unmounted from %s", settings.path, mountpoint)
+
+
+def _read(request: MountRequest) -> tuple[MountOptions, VolumeFile, list[Path]]:
+    """Options and settings of a request, and which directories are write-protected."""
+    options = parse_options(request.options)
+    settings = load_volume_file(request.volume_file)
+    protected = [] if options.read_only else write_protected(settings)
+    if protected:
+        options = reading_only(options)
+    options = for_kernel(options, Privileges.current(), trusted=not settings.allow_untrusted)
+    return options, settings, protected
+
+
+def _without_group(error: BaseException) -> BaseException:
+    """The exception of a single task without the groups around it."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def serve(
@@ -127,6 +242,8 @@ def serve(
 
         def up() -> None:
             connection.up(volume.descriptors)
+            if supervised is not None:
+                supervised.count(metrics)
             run.serving(connection.own)
             ready()
 
@@ -160,25 +277,24 @@ def _policy_of(
 
 
 def _leave_to_next(supervised: Supervised | None, *, exc_info: bool = False) -> None:
-    """Let nothing be closed, and above all nothing freed, of a mount that another goes on with."""
+    """End the process, and close or free nothing, if another daemon takes over the mount."""
     if supervised is not None and supervised.would_be_replaced():
         log.critical("serving ended, but not the mount", exc_info=exc_info)
         supervised.leave_to_next()
 
 
 def spare_garbage_collector() -> None:
-    """Let Python look for cycles more rarely, and never in what was made so far.
+    """Make Python look for cycles more rarely, and never among the objects made so far.
 
-    With its defaults a tenth of the time of files that are created goes there, 10 to 20 ms at once
-    each few thousand files: all requests wait meanwhile. What a request makes has no cycles.
+    With its defaults, collections take a tenth of the time of creating files, 10 to 20 ms every few
+    thousand files, while all requests wait. The objects of a request have no cycles.
     """
-    gc.collect()
-    gc.freeze()
+    spare_what_is_there()
     gc.set_threshold(GARBAGE_THRESHOLD)
 
 
 def _wants_fast_path(settings: VolumeFile, options: MountOptions) -> bool:
-    """With ``allow_root`` libfuse rejects other users, so every request must go through it."""
+    """Whether to use the router; with ``allow_root`` libfuse must see every request."""
     if "allow_root" in options.fuse:
         log.info("the fast path is off: it does not know allow_root")
         return False
@@ -202,35 +318,50 @@ class _Session:
         self._metrics = metrics
         self._policy = policy
         self._background = BackgroundTasks(metrics)
-        self._backups = Backups(volume, lambda: self._ending)
-        self._tiering = Tiering(volume, metrics, connection.fast_path, moves=not options.read_only)
+        if not (volume.read_only or volume.inherited_counts):
+            forget_nameless(volume.index)
+            volume.index.index_tags([os.fsencode(tag) for tag in volume.settings.indexed_tags])
+        self._backups = Backups(volume, metrics, lambda: self._ending)
+        read_ahead = native_read_ahead_kib(volume.settings.head) * KIB
+        self._first_reads = FirstReadsOfMount(volume, connection.fast_path, read_ahead)
+        self._announcements = Announcements(
+            connection.mountpoint,
+            runtime_directory(os.geteuid()),
+            volume.settings.training_memory,
+            volume.settings.head,
+            metrics,
+            self._first_reads,
+        )
+        self._tiering = Tiering(
+            volume,
+            metrics,
+            connection.fast_path,
+            self._announcements.upcoming,
+            self._first_reads,
+            moves=not options.read_only,
+        )
+        self._facts = HeaderFactsOfMount(volume, self._tiering.engine.mover, metrics)
+        self._maintenance = Maintenance(volume, connection, lambda: self._ending)
         self._ending = False
-        self._checkpointing = trio.Lock()
         self._token: trio.lowlevel.TrioToken | None = None
 
     async def run(self, ready: Callable[[], None], follows_terminal: bool) -> None:  # noqa: FBT001 - trio passes arguments by position
         """Mount, and serve until the mount has ended; see ``serve`` and ``hangups_ignored``."""
-        with closing(self._tiering), recording(self._volume, self._tiering):
+        with (
+            closing(self._first_reads),
+            closing(self._tiering),
+            recording(self._volume, self._tiering),
+        ):
             adapter, filler = self._handlers(ready)
             connection, source = self._connection, self._volume.settings.path
             with (
                 self._answering(),
                 connection.open(adapter, adapter.operations, source, self._options.fuse),
                 closing(self._tiering.scrub),
+                closing(self._announcements),
+                closing(self._facts),
             ):
                 async with trio.open_nursery() as tasks:
-                    begin, background = tasks.start_soon, self._background
-                    begin(background.every, RECLAIM_EVERY_S, "reclaim", self._reclaim)
-                    begin(background.every, CHECKPOINT_CHECK_S, "checkpoint", self._checkpoint)
-                    if self._policy is not None:
-                        begin(background.every, POLICY_CHECK_S, "policy", self._poll_policy)
-                    if self._backups.on:
-                        begin(background.every, COPIED_EVERY_S, "feed", self._copy_feed)
-                        begin(background.every, CHECKED_EVERY_S, "backup", self._back_up)
-                    begin(background.keep, "reconcile", self._reconcile)
-                    begin(background.keep, "recount", self._recount)
-                    begin(self._tiering.run, background)
-                    begin(background.keep, "scrub", self._scrub)
                     signals = partial(
                         handle_signals,
                         self._unmount,
@@ -238,16 +369,36 @@ class _Session:
                         follows_terminal=follows_terminal,
                     )
                     await tasks.start(signals)
-                    begin(background.keep, "tune", self._tune)
-                    begin(background.keep, "publish", filler.run)
-                    begin(background.keep, "watchdog", self._watchdog)
-                    begin(connection.end_with_fast_path)
+                    self._start_tasks(tasks)
+                    tasks.start_soon(self._background.keep, "publish", filler.run)
+                    tasks.start_soon(connection.end_with_fast_path)
                     await pyfuse3.main(max_tasks=MAX_TASKS)
                     self._ending = True
                     service_manager.stopping()
                     if self._policy is not None:
                         self._policy.stop()
                     tasks.cancel_scope.cancel()
+
+    def _start_tasks(self, tasks: trio.Nursery) -> None:
+        """Start the background tasks.
+
+        A thread that reads the policy, copies the feed, scrubs, reads facts or takes announcements
+        is abandoned at the end: what it waits for may hang.
+        """
+        begin, background = tasks.start_soon, self._background
+        leave = partial(trio.to_thread.run_sync, abandon_on_cancel=True)
+        self._maintenance.start(tasks, background)
+        if self._policy is not None:
+            begin(background.every, POLICY_CHECK_S, "policy", partial(leave, self._policy.poll))
+        if self._backups.on:
+            make_if_due = partial(trio.to_thread.run_sync, self._backups.make_if_due)
+            begin(background.every, COPIED_EVERY_S, "feed", partial(leave, self._backups.copy))
+            begin(background.every, CHECKED_EVERY_S, "backup", make_if_due)
+        begin(self._tiering.run, background)
+        begin(background.keep, "scrub", partial(leave, self._tiering.scrub.run))
+        begin(background.keep, "training", partial(leave, self._announcements.run))
+        if self._facts.run is not None:
+            begin(background.keep, "facts", partial(leave, self._facts.run))
 
     def _handlers(self, ready: Callable[[], None]) -> tuple[Adapter, CacheFiller]:
         """The policy put in force, pyfuse3's handlers, and the task of cache fills."""
@@ -256,7 +407,11 @@ class _Session:
         fs, fast = self._volume.fs, self._connection.fast_path
         fs.verifier.drop_pages = self._connection.drop_pages
         filler = CacheFiller(fs.cache_fill)
-        operations = self._kind_of_operations()(
+        kind: type[Operations] = Operations
+        supervised = self._connection.supervised
+        if supervised is not None and fast:
+            kind = TakenOverOperations if supervised.earlier else SupervisedOperations
+        operations = kind(
             fs,
             self._metrics,
             masks=self._connection.leaves_umask_to_daemon,
@@ -278,12 +433,6 @@ class _Session:
             fast_path=fast is not None,
         )
         return adapter, filler
-
-    def _kind_of_operations(self) -> type[Operations]:
-        supervised = self._connection.supervised
-        if supervised is None or self._connection.fast_path is None:
-            return Operations
-        return TakenOverOperations if supervised.earlier else SupervisedOperations
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
@@ -308,10 +457,18 @@ class _Session:
                     self._tiering.scrub.status,
                     exporter,
                     event_loop,
+                    partial(self._connection.read_bytes, self._metrics),
                 )
             )
             resources.callback(status.close)
             adopting = Adopting(self._volume, self._connection)
+            watching = Watching(
+                self._tiering.attribution,
+                self._tiering.engine.mover,
+                self._metrics,
+                self._connection.fast_path,
+            )
+            finding = Finding(self._volume, self._tiering.engine)
             verbs: dict[str, Verb] = {
                 "adopt": adopting.adopt,
                 "adopt refresh": adopting.refresh,
@@ -323,15 +480,31 @@ class _Session:
                 "upgrade": self._upgrade,
                 "backup": self._backups.show,
                 "du": self._tiering.disk_usage,
+                "sizes": self._tiering.sizes,
+                "watch": watching.watch,
+                "rules": self._tiering.rules,
+                "heads": self._tiering.heads,
+                "find": finding.find,
+                "sql": finding.sql,
+                "tags": Tagging(self._volume.fs, self._volume.index).set_tags,
                 "changes": ChangeFeed(self._volume.index).changes,
                 "forget reader": ChangeFeed(self._volume.index).forget,
+                "fsck": OnlineCheck(self._volume, lambda: self._ending).check,
                 "scrub start": self._tiering.scrub.start,
                 "scrub pause": self._tiering.scrub.pause,
                 "scrub status": self._tiering.scrub.status,
+                "training status": self._announcements.show,
+                "facts run": self._facts.start,
+                "facts status": self._facts.status,
+                "facts errors": self._facts.errors,
             }
             resources.enter_context(
                 serving_control(
-                    self._volume.uuid, verbs, self._metrics, self._volume.settings.control_group
+                    self._volume.uuid,
+                    verbs,
+                    self._metrics,
+                    self._volume.settings.control_group,
+                    group_finds=self._volume.settings.group_finds,
                 )
             )
             yield
@@ -344,7 +517,7 @@ class _Session:
         if self._policy is not None and policy_status(self._policy)["problems"]:
             raise TierfsError(f"correct {self._volume.settings.policy} first: see tierfs status")
         try:
-            trio.from_thread.run(self._make_checkpoint, trio_token=self._token)
+            trio.from_thread.run(self._maintenance.make_checkpoint, trio_token=self._token)
         except (FsError, OSError) as exc:
             log.warning("there is no checkpoint before the upgrade: %s", exc)
         supervised.upgrade(command)
@@ -367,80 +540,12 @@ class _Session:
         not_ready = readiness(self._volume, event_loop)
         return metrics_listener(settings.metrics_listen, registry, self._metrics, not_ready)
 
-    async def _reconcile(self) -> None:
-        """After an unclean end, reconcile the files that no request has reconciled."""
-        await trio.to_thread.run_sync(
-            partial(self._volume.fs.recovery.reconcile_all, lambda: self._ending)
-        )
-
-    async def _scrub(self) -> None:
-        """Verify files, in a thread that ends with the block of the connection."""
-        await trio.to_thread.run_sync(self._tiering.scrub.run, abandon_on_cancel=True)
-
-    async def _reclaim(self) -> None:
-        """Delete unlinked files and carry out pending truncations, in batches."""
-        fast, reclaimer = self._connection.fast_path, self._volume.fs.reclaimer
-        if fast is not None and self._volume.inherited_counts is not None:
-            is_known = fast.router.is_known
-            await trio.to_thread.run_sync(partial(self._volume.free_forgotten, is_known))
-        if not reclaimer.idle:
-            await trio.to_thread.run_sync(reclaimer.drain)
-
-    async def _checkpoint(self) -> None:
-        """Make a checkpoint if one is due."""
-        if self._volume.checkpoints.is_due():
-            await self._make_checkpoint()
-
-    async def _make_checkpoint(self) -> None:
-        async with self._checkpointing:
-            await trio.to_thread.run_sync(self._volume.checkpoints.make)
-
-    async def _copy_feed(self) -> None:
-        """Copy what was changed to where the backups are; a target that hangs is left behind."""
-        await trio.to_thread.run_sync(self._backups.copy, abandon_on_cancel=True)
-
-    async def _back_up(self) -> None:
-        """Make a backup if one is due, in a worker process."""
-        await trio.to_thread.run_sync(self._backups.make_if_due)
-
-    async def _recount(self) -> None:
-        """After an unclean end count the inodes again, a little at a time."""
-        more = True
-        while more:
-            await trio.sleep(RECOUNT_EVERY_S)
-            more = await trio.to_thread.run_sync(self._volume.index.recount)
-
-    async def _watchdog(self) -> None:
-        """While the event loop runs, the service manager's watchdog is quiet."""
-        period = service_manager.watchdog_seconds()
-        while period is not None:
-            service_manager.alive()
-            await trio.sleep(period / 3)
-
-    async def _poll_policy(self) -> None:
-        """A filesystem that hangs must not delay the end: the thread is left behind."""
-        if self._policy is not None:
-            await trio.to_thread.run_sync(self._policy.poll, abandon_on_cancel=True)
-
     async def _reload_policy(self) -> None:
         if self._policy is None:
             log.info("there is no tier policy to read: the volume file names none")
             return
         reload = partial(self._policy.reload, "SIGHUP")
         await trio.to_thread.run_sync(reload, abandon_on_cancel=True)
-
-    async def _tune(self) -> None:
-        """In a thread: looking at our own mount needs the event loop to answer."""
-        fast, mountpoint = self._connection.fast_path, self._connection.mountpoint
-        jobs = [partial(set_read_ahead, mountpoint)]
-        if fast is not None:
-            kib = native_read_ahead_kib(self._volume.settings.head)
-            jobs = [
-                partial(set_read_ahead, mountpoint, kib=kib),
-                partial(fast.prefetch_names, mountpoint),
-            ]
-        for job in jobs:
-            await trio.to_thread.run_sync(job, abandon_on_cancel=True)
 
     async def _unmount(self) -> None:
         """Unmount; a mount in use is detached, and ends with its last user, or after a while.
@@ -451,15 +556,11 @@ class _Session:
             await trio.to_thread.run_sync(self._connection.unmount)
         except MountFailed as exc:
             log.warning("%s; its users have %g s to finish", exc, LAST_USERS_S)
-            await trio.to_thread.run_sync(self._detach)
+            with suppress(MountFailed):  # unmounted by somebody else, or below another mount
+                await trio.to_thread.run_sync(partial(self._connection.unmount, lazy=True))
         await trio.sleep(LAST_USERS_S)
-        log.info("still in use after %g s; ending all the same", LAST_USERS_S)
+        log.info("still in use after %g s; ending anyway", LAST_USERS_S)
         pyfuse3.terminate()
-
-    def _detach(self) -> None:
-        # It fails if somebody else has unmounted it, or it lies under another mount.
-        with suppress(MountFailed):
-            self._connection.unmount(lazy=True)
 
 
 def _version(package: str) -> str:
@@ -467,70 +568,3 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:  # it runs from its source directory
         return "unknown"
-
-
-# ------------------------------------------------------------------ signals
-
-# SIGTERM and SIGINT unmount, SIGHUP reloads the policy. A terminal that is closed sends SIGHUP as
-# well, to what runs in its foreground: the daemon then unmounts, as at Ctrl-C, unless nohup(1)
-# started it.
-
-Action = Callable[[], Awaitable[None]]
-
-TERMINAL: Final = "/dev/tty"
-"""The controlling terminal, tty(4); a process that has none cannot open it."""
-
-
-@contextmanager
-def hangups_ignored() -> Iterator[bool]:
-    """A block in which SIGHUP does not end the process, while ``handle_signals`` does not run.
-
-    The value says whether a SIGHUP from the terminal that is closed means the end.
-    """
-    before = signal.getsignal(signal.SIGHUP)
-    follows = before is not signal.SIG_IGN and has_terminal()
-    # Not SIG_IGN, which programs started from here would inherit.
-    signal.signal(signal.SIGHUP, lambda _number, _frame: None)
-    try:
-        yield follows
-    finally:
-        signal.signal(signal.SIGHUP, before)
-
-
-async def handle_signals(
-    unmount: Action,
-    reload: Action,
-    *,
-    follows_terminal: bool,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Call ``unmount`` or ``reload`` at each signal; ``unmount`` once at a time."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-        task_status.started()
-        async with trio.open_nursery() as reloading, trio.open_nursery() as unmounting:
-            async for number in signals:
-                name = signal.Signals(number).name
-                if number == signal.SIGHUP and not (follows_terminal and not has_terminal()):
-                    log.info("%s: reading the tier policy again", name)
-                    reloading.start_soon(_guarded, name, reload)
-                else:
-                    log.info("%s: unmounting", name)
-                    if not unmounting.child_tasks:
-                        unmounting.start_soon(_guarded, name, unmount)
-
-
-async def _guarded(name: str, action: Action) -> None:
-    """A failure must not end the mount; the next signal tries again."""
-    try:
-        await action()
-    except Exception:
-        log.exception("%s: an unexpected failure, which must not end the mount", name)
-
-
-def has_terminal() -> bool:
-    """Whether this process has a controlling terminal."""
-    try:
-        os.close(os.open(TERMINAL, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
-    except OSError:
-        return False
-    return True

@@ -45,6 +45,8 @@ class Served(NamedTuple):
     metrics: Listener | None
     event_loop: Callable[[], object]
     """Returns once the event loop has run a callback."""
+    read_bytes: Callable[[], dict[str, int]]
+    """Bytes that applications read from each tier since the mount."""
 
 
 class Status:
@@ -64,6 +66,7 @@ class Status:
             "backup": Probe(served.backup),
             "scrub": Probe(served.scrub),
             "event_loop": Probe(served.event_loop),
+            "reads": Probe(served.read_bytes),
             "fast_path": Probe(lambda: None if fast_path is None else fast_path.status()),
         }
 
@@ -71,7 +74,7 @@ class Status:
         """A record for JSON after ``wait`` seconds at most; sizes in bytes, times in seconds.
 
         Raises:
-            UsageError: ``wait`` is no number of seconds from 0 to 60.
+            UsageError: ``wait`` is not a number of seconds from 0 to 60.
         """
         if not isinstance(wait, int | float) or not 0 <= wait <= MAX_WAIT_S:
             raise UsageError(f"wait must be from 0 to {MAX_WAIT_S:g} seconds")
@@ -117,6 +120,7 @@ class Status:
             },
             "flash_only": counts and {"files": counts.alone_files, "bytes": counts.alone_bytes},
             "changed_outside": len(volume.fs.shared.changed),
+            "read_bytes": known["reads"].value,
             "log": None if settings.log.file is None else os.fspath(settings.log.file),
             "metrics": _metrics(settings.metrics_listen, served.metrics),
             "policy": known["policy"].value,

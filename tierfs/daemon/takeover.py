@@ -1,6 +1,6 @@
 """The daemon's side of its supervisor: what it leaves there, and what it takes over.
 
-A daemon that is supervised leaves with its supervisor what the next one needs to go on serving the
+A daemon that is supervised leaves with its supervisor what the next one needs to serve the
 mount (`tierfs.daemon.supervisor`). That one answers the same connection: no program notices more
 than a pause. Nothing of this daemon's memory is needed for that, so it may end in any way, even by
 SIGKILL: what is in the index and the objects is recovered as after any unclean end.
@@ -15,12 +15,14 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn, TypeVar
 
+from tierfs.common.collector import spare_what_is_there
 from tierfs.common.errors import TierfsError
+from tierfs.common.metrics import Metrics
 from tierfs.daemon.mountinfo import Mount
 from tierfs.daemon.supervisor import is_over, receive, send
 from tierfs.fs.lookup_counts import Descriptors
@@ -28,11 +30,16 @@ from tierfs.policy.volume_file import VolumeFile
 
 log = logging.getLogger(__name__)
 
+Prepared = TypeVar("Prepared")
+
 INIT: Final = struct.Struct("<40x5I")
 """The message INIT of FUSE: its header, then major, minor, max_readahead, flags and flags2."""
 INIT_EXT: Final = 1 << 30
 HAS_RESEND: Final = 1 << (39 - 32)
 """Of flags2: the kernel can send requests again, Linux 6.9 (include/uapi/linux/fuse.h)."""
+
+COPY_AFTER_S: Final = 0.1
+"""Before a copy reads the files of the configuration: not while programs wait for the takeover."""
 
 ENDED_OTHERWISE: Final = 70
 """The exit status of a daemon that ends while its mount lives."""
@@ -48,12 +55,14 @@ class Earlier:
     max_write: int
     mount: Mount
     restarts: int
+    upgrades: int
+    """How many of these were upgrades."""
     why: str
     """How it ended."""
     since: float
     """When, in seconds since the epoch."""
     background: bool
-    """Whether nobody reads what is printed."""
+    """Whether no process reads what is printed."""
     flash: Path
     disk: Path
     index: Path
@@ -84,23 +93,60 @@ class Supervised:
 
     @property
     def refusal(self) -> str:
-        """Why nobody would take over; empty: somebody would."""
+        """Why no daemon would take over; empty: one would."""
         return "the supervisor is gone" if is_over(self._socket.fileno()) else self._refusal
 
     def refuse(self, why: str) -> None:
-        """Nobody can take over this mount."""
+        """No daemon can take over this mount."""
         self._refusal = why
         log.warning("nobody takes over this mount when the daemon ends: %s", why)
 
-    def wait(self) -> Earlier | None:
-        """Wait for the turn to serve; None: there is nothing to take over, mount.
+    def wait(self, prepare: Callable[[], Prepared]) -> tuple[Prepared, Earlier | None]:
+        """Prepare, then wait for the turn to serve; None: there is nothing to take over, mount.
 
+        When the turn comes, this process makes a copy of itself, which prepares and waits likewise.
         Ends the process if it is not needed.
         """
-        send(self._socket, {"is": "waiting"})
-        packet, descriptors = receive(self._socket)
-        if packet is None:
-            os._exit(0)
+        while True:
+            prepared = prepare()
+            # What there is now stays: at a takeover half of the time would go into looking at it.
+            spare_what_is_there()
+            send(self._socket, {"is": "waiting", "pid": os.getpid(), "makes_copies": True})
+            packet, descriptors = receive(self._socket)
+            if packet is None:
+                os._exit(0)
+            if packet.get("wanted") and self._is_copy(descriptors.pop(), descriptors):
+                continue
+            return prepared, self._begin(packet, descriptors)
+
+    def _is_copy(self, theirs: int, descriptors: Sequence[int]) -> bool:
+        """Copy this process; returns whether it is the copy, with the socket ``theirs``.
+
+        The copy is a child of the supervisor, as its parent ends at once.
+        """
+        try:
+            if child := os.fork():
+                os.waitpid(child, 0)
+                os.close(theirs)
+                return False
+        except OSError as error:
+            log.warning("no standby: %s", error)
+            os.close(theirs)
+            return False
+        try:
+            if os.fork():
+                os._exit(0)
+        except OSError:
+            os._exit(1)
+        for each in descriptors:
+            os.close(each)
+        self._socket.close()
+        self._socket = socket.socket(fileno=theirs)
+        time.sleep(COPY_AFTER_S)
+        return True
+
+    def _begin(self, packet: dict[str, Any], descriptors: Sequence[int]) -> Earlier | None:
+        """The supervisor lets this process serve."""
         record = packet["record"]
         if record is not None:
             device, *others = descriptors
@@ -111,6 +157,7 @@ class Supervised:
                 max_write=record["max_write"],
                 mount=Mount(**{**record["mount"], "path": Path(record["mount"]["path"])}),
                 restarts=record["restarts"],
+                upgrades=record.get("upgrades", 0),  # the supervisor may be an older tierfs
                 why=record["why"],
                 since=record["since"],
                 background=record["background"],
@@ -190,6 +237,14 @@ class Supervised:
             if earlier
             else Restarts(0, "", 0)
         )
+
+    def count(self, metrics: Metrics) -> None:
+        """Export how often the mount was taken over, once it answers."""
+        earlier = self.earlier
+        upgrades = earlier.upgrades if earlier else 0
+        metrics.takeovers.labels("upgrade").inc(upgrades)
+        metrics.takeovers.labels("killed").inc(self.restarts.number - upgrades)
+        metrics.takeover_seconds.set(self._stalled or 0)
 
     def would_be_replaced(self) -> bool:
         """Whether another daemon takes over if this one ends now: the mount lives."""

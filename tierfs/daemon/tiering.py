@@ -1,11 +1,11 @@
-"""Tiering on a mount: drives the engine every second, and tells it and the access log of reads."""
+"""Tiering on a mount: calls the engine every second, and reports reads to it and the access log."""
 
 from __future__ import annotations
 
 import functools
 import logging
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from typing import Any, Final
@@ -16,7 +16,9 @@ from tierfs.common.errors import MountFailed, UsageError
 from tierfs.common.metrics import Metrics
 from tierfs.common.tierfs_xattrs import show_waits
 from tierfs.common.times import system_clock
+from tierfs.daemon.attribution import WatchedMigrator, attribution_of
 from tierfs.daemon.background import BackgroundTasks
+from tierfs.daemon.first_reads import FirstReadsOfMount
 from tierfs.daemon.native import FastPath
 from tierfs.daemon.worker import run_in_worker
 from tierfs.fs.allocation import limits_of
@@ -26,7 +28,7 @@ from tierfs.metadata.reader import IndexReader
 from tierfs.policy.model import Policy
 from tierfs.policy.volume_file import AccessLogSettings
 from tierfs.tiering.access_recorder import AccessRecorder, facts_of
-from tierfs.tiering.disk_usage import disk_usage_apart
+from tierfs.tiering.disk_usage import disk_usage_apart, rules_apart, sizes_apart
 from tierfs.tiering.engine import Engine
 from tierfs.tiering.forecast import forecast_apart
 from tierfs.tiering.heat import Row
@@ -55,19 +57,31 @@ class Tiering:
     """The engine of one mount. ``close`` it when nobody uses it any longer."""
 
     def __init__(
-        self, volume: Volume, metrics: Metrics, fast_path: FastPath | None, *, moves: bool = True
+        self,
+        volume: Volume,
+        metrics: Metrics,
+        fast_path: FastPath | None,
+        upcoming: Callable[[int], Mapping[int, int]],
+        first_reads: FirstReadsOfMount,
+        *,
+        moves: bool = True,
     ) -> None:
-        """``moves``: False on a read-only mount, where no file is moved."""
+        """``upcoming``: see `Ports`. ``first_reads`` are counted each second.
+
+        ``moves``: False on a read-only mount: no file is moved.
+        """
         self._moves = moves
+        self._first_reads = first_reads
         self._fs = volume.fs
         self._fast_path = fast_path
         self._listeners: list[Listener] = []
         self._seen: tuple[list[Row], set[int]] = [], set()
         self._index = volume.index
         self._catalog = IndexCatalog(volume.index)
-        ports = Ports(
-            self._catalog, volume.fs.migrator, volume.fs.allocator.space, lambda: self._seen
-        )
+        self.attribution = attribution_of(fast_path, self._catalog)
+        migrator = WatchedMigrator(volume.fs.migrator, self.attribution.moved)
+        space = volume.fs.allocator.space
+        ports = Ports(self._catalog, migrator, space, lambda: self._seen, upcoming)
         settings = volume.settings
         self.engine = Engine(
             ports, settings.index, settings.tiering_memory, metrics, closed=not moves
@@ -163,6 +177,39 @@ class Tiering:
             ]
         }
 
+    def sizes(self) -> dict[str, Any]:
+        """All files by owner and size, for JSON: `SizeClass`; in a thread."""
+        snapshot = self._index.checkpoint_for_snapshot()
+        classes = run_in_worker(
+            sizes_apart,
+            self._index.path,
+            snapshot,
+            descriptors=[snapshot],
+            cancelled=lambda: self.engine.stopping,
+        )
+        return {"classes": [one._asdict() for one in classes]}
+
+    def heads(self) -> dict[str, Any]:
+        """How far into files is read first, and heads that would suit it; in a thread.
+
+        Raises:
+            FsError: the index could not be read.
+        """
+        return self._first_reads.show(self.engine)
+
+    def rules(self) -> dict[str, Any]:
+        """All files by the rule that holds for them, for JSON: `RuleUsage`; in a thread."""
+        request = self.engine.forecast_request(self._index.path, self.engine.policy)
+        snapshot = self._index.checkpoint_for_snapshot()
+        usages = run_in_worker(
+            rules_apart,
+            request,
+            snapshot,
+            descriptors=[snapshot],
+            cancelled=lambda: self.engine.stopping,
+        )
+        return {"rules": [one._asdict() for one in usages]}
+
     async def run(self, background: BackgroundTasks) -> None:
         """Drive the engine until cancelled; then stop it, and abandon what it is doing."""
         try:
@@ -173,6 +220,7 @@ class Tiering:
 
     def close(self) -> None:
         """Close its connection to the index."""
+        self.attribution.close()
         self._catalog.close()
 
     def _waits(self, ino: int) -> bytes | None:
@@ -188,6 +236,7 @@ class Tiering:
 
     def _tick(self) -> None:
         self._observe()
+        self._first_reads.observe()
         if self._moves:
             self.engine.tick()
 

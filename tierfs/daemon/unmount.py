@@ -16,8 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-from tierfs.common.errors import MountFailed, NotMounted
-from tierfs.common.text import printable
+from tierfs.common.errors import MountFailed, NotMounted, printable
 from tierfs.daemon.control_client import ask
 from tierfs.daemon.mountinfo import Mount, parse
 from tierfs.daemon.mountpoint import TELL_SECONDS, is_stale, tierfs_at, unmount
@@ -195,17 +194,13 @@ def _uses(pid: int, ids: set[int]) -> bool:
     """Whether an open file, the working or the root directory of a process is of these mounts."""
     process = PROC / str(pid)
     try:
-        return any(number in ids for number in _mounts_of_files(process)) or any(
-            _mount_of_directory(process / name) in ids for name in ("cwd", "root")
-        )
+        for entry in (process / "fdinfo").iterdir():
+            with suppress(FileNotFoundError):  # closed meanwhile
+                if _mount_id(entry) in ids:
+                    return True
+        return any(_mount_of_directory(process / name) in ids for name in ("cwd", "root"))
     except OSError:  # it has ended, or is another user's
         return False
-
-
-def _mounts_of_files(process: Path) -> Iterator[int]:
-    for entry in (process / "fdinfo").iterdir():
-        with suppress(FileNotFoundError):
-            yield _mount_id(entry)
 
 
 def _mount_of_directory(link: Path) -> int:

@@ -17,7 +17,13 @@ from contextlib import suppress
 from typing import Final, TypeVar
 
 from tierfs.common.errors import NotMounted, TierfsError
-from tierfs.common.priority import die_with_parent, lower_priority
+from tierfs.common.priority import (
+    LOW,
+    LOWEST,
+    StarvationGuard,
+    die_with_parent,
+    lower_priority,
+)
 from tierfs.daemon.interpreter import module_command
 
 T = TypeVar("T")
@@ -35,13 +41,13 @@ def never() -> bool:
 def run_in_worker(
     function: Callable[..., T],
     *arguments: object,
-    idle: bool = True,
+    nice: int = LOWEST,
     descriptors: Sequence[int] = (),
     cancelled: Callable[[], bool] = never,
 ) -> T:
     """Call ``function``, defined at the top of a module, in another process; returns its result.
 
-    ``idle``: at idle priority; else at a low one. ``descriptors`` are inherited.
+    It has a session of its own and this nice value (setpriority(2)). ``descriptors`` are inherited.
 
     Raises:
         What the function raises.
@@ -49,9 +55,9 @@ def run_in_worker(
         TierfsError: the process was killed by somebody else, or could not be started.
     """
     try:
-        # A file in memory, not a pipe: nobody has to feed it to a process that starts slowly.
+        # A file in memory, not a pipe: no thread has to feed it to a process that starts slowly.
         with os.fdopen(os.memfd_create("tierfs-task", os.MFD_CLOEXEC), "wb+") as task:
-            pickle.dump((idle, function, arguments), task)
+            pickle.dump((nice, function, arguments), task)
             task.seek(0)
             process = subprocess.Popen(
                 module_command(_MODULE),
@@ -59,6 +65,7 @@ def run_in_worker(
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 pass_fds=descriptors,
+                start_new_session=True,
             )
     except OSError as error:
         raise TierfsError(f"a worker process cannot be started: {error}") from error
@@ -95,13 +102,15 @@ def _ending(code: int) -> str:
 def main() -> None:
     """The worker process: do one task."""
     die_with_parent()
-    lower_priority(idle=False)
+    lower_priority(LOW)
     # Nothing but the reply may go there, whatever a library prints.
     reply = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     # Loading the task imports the modules that it needs: at low priority already.
-    idle, function, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own daemon
-    lower_priority(idle=idle)
+    nice, function, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own daemon
+    lower_priority(nice)
+    if nice == LOWEST:
+        StarvationGuard().watch()
     try:
         outcome = True, function(*arguments)
     except Exception as error:  # noqa: BLE001 - raised again by the daemon

@@ -61,7 +61,7 @@ def parse(value: bytes) -> Acl:
     """Read the xattr form.
 
     Raises:
-        FsError: EINVAL, it is no list.
+        FsError: EINVAL, it is not a list.
     """
     if value[:4] != _VERSION or (len(value) - 4) % _ENTRY.size:
         raise FsError(errno.EINVAL)

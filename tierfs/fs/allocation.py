@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from tierfs.policy.model import Policy
-from tierfs.policy.units import Mark
+from tierfs.policy.model import Mark, Policy
 from tierfs.storage.objects import ObjectStore, Space
 
 MIB = 1024 * 1024
@@ -18,14 +17,14 @@ MOST_RESERVE = 1024 * MIB
 INODES_FRACTION = 100
 MOST_INODES = 1024
 SPACE_VALID_S = 0.2
-"""Seconds for which an answer of statvfs is good enough; what overshoots is spilled to disk."""
+"""Seconds for which a result of statvfs is used; what then has no room is spilled to disk."""
 
 
 FULL: Final = Mark(percent=100.0)
 
 
 class Limits(NamedTuple):
-    """What new files get, and how full they make flash at most."""
+    """The head of new files, and how full they may make flash."""
 
     head: int
     """P of a new file, in bytes."""
@@ -77,8 +76,8 @@ def share(space: Space, own: int, limits: Limits) -> Space:
 def least_free(limits: Limits, capacity: int, files: int) -> int:
     """Inodes that are to stay free on flash: 1 %, within limits, for directories and the index.
 
-    The high watermark is one of inodes as well, the same part of them as it is of ``capacity``: a
-    filesystem has one inode for so many bytes, and heads may be shorter.
+    The high watermark limits inodes as well, to the same part of them as of ``capacity``: a
+    filesystem has a fixed number of inodes, which many short heads use up first.
     """
     kept = min(files // INODES_FRACTION, MOST_INODES)
     mark = limits.high_watermark.of(capacity) / capacity if capacity else 1.0

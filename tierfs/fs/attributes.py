@@ -90,10 +90,10 @@ class Attributes:
     def set(
         self, ino: int, changes: Changes, *, caller: Caller = PRIVILEGED, wait: bool = True
     ) -> Inode:
-        """Change attributes; whether the caller may, the kernel has checked.
+        """Change attributes; the kernel has checked that the caller may.
 
-        No change at all is what the kernel sends before a write by ``caller``, who may not keep
-        set-user-ID, and for a chown(2) to nobody.
+        The kernel sends a SETATTR without a change before a write by a ``caller`` that may not keep
+        set-user-ID, and for a chown(2) that changes neither owner nor group.
 
         Raises:
             WouldBlock: truncation must wait, and ``wait`` is False.
@@ -118,14 +118,14 @@ class Attributes:
 
 
 def blocks_of(inode: Inode) -> int:
-    """st_blocks, in units of 512 bytes, if there is no hole; special files and links take none."""
+    """st_blocks, in units of 512 bytes, of an inode without holes; 0 for special files."""
     if stat.S_ISREG(inode.mode) or stat.S_ISDIR(inode.mode):
         return whole_blocks(inode.size) // SECTOR
     return 0
 
 
 def _columns(inode: Inode, changes: Changes, caller: Caller) -> Columns:
-    """What is changed but for the ctime."""
+    """The columns that change, without the ctime."""
     columns: Columns = {}
     mode, uid, gid, _, atime, mtime = changes
     if mode is not None:

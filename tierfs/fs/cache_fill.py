@@ -1,10 +1,10 @@
-"""The metadata cache is filled with whole directories: which ones, and when.
+"""Cache fills: which directories are loaded into the metadata cache as a whole, and when.
 
-A request that the cache could not answer is a miss. The first misses in a directory put what they
-ask for into it; from the ``PATIENCE``-th on, the directory is filled in in the order of its names,
-``AHEAD`` rows a miss at most, so that a few lookups in a directory of millions do not cost
-millions of rows. A directory whose rows were put there and are missed again did not fit: each
-time it earns a quarter of the rows a miss, until it was left alone for ``RECOVERY_S``.
+A request that the cache cannot answer is a miss. The first misses in a directory load only the
+entries that they ask for. From the ``PATIENCE``-th miss on, the directory is loaded in the order of
+its names, at most ``AHEAD`` rows per miss, so that a few lookups in a directory of millions do not
+cost millions of rows. A directory whose loaded rows are missed again did not fit: each time it gets
+a quarter of the rows per miss, until it has had no fill for ``RECOVERY_S``.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
-"""Now and then everything becomes durable without being asked: bytes before names.
+"""Checkpoints: from time to time everything is made durable, bytes before names.
 
-An application that needs to be sure calls fsync(2). For the others a checkpoint frees and trims
-what waits for it, syncs both tiers, takes what is synced out of the dirty set, and folds the
-index's log into the database. A copy of the index from before is an old one from then on.
+An application that needs to be sure calls fsync(2). For all others a checkpoint drains the
+reclaimer, syncs both tiers, removes synced files from the dirty set, and copies the index's log
+into the database. It also starts a new mount generation: an earlier copy of the index is refused.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 
@@ -17,6 +18,8 @@ from tierfs.metadata.index import Index
 
 INTERVAL_S = 30.0
 """Like vm.dirty_expire_centisecs of Linux: how long unsynced data may stay in memory."""
+
+AHEAD_S = INTERVAL_S / 3
 
 MIB = 1024 * 1024
 MOST_LOG = 32 * MIB
@@ -32,7 +35,7 @@ def log_limit(flash_capacity: int) -> int:
 
 
 class Checkpoints:
-    """Decides when a checkpoint is due, and makes it; for one thread."""
+    """Decides when a checkpoint is due, and makes it, one at a time; thread-safe."""
 
     def __init__(
         self,
@@ -55,6 +58,7 @@ class Checkpoints:
         self._monotonic = monotonic
         self._log_limit = log_limit(capacity)
         index.limit_log(max(self._log_limit, reserve(capacity) // HARD_LIMIT_FRACTION))
+        self._making = threading.Lock()
         self._made_at = monotonic()
         self._covered = index.commits
 
@@ -65,16 +69,26 @@ class Checkpoints:
         late = self._monotonic() - self._made_at >= INTERVAL_S
         return late or self._dirty.crowded or self._index.log_size() >= self._log_limit
 
+    def make_ahead(self) -> None:
+        """Make one now if one may be due within 20 seconds; each 10 seconds at most.
+
+        Raises:
+            FsError, OSError: as `make`.
+        """
+        if self._monotonic() - self._made_at >= AHEAD_S:
+            self.make()
+
     def make(self) -> None:
         """Sync both tiers, then the index, and shorten its log; may take seconds.
 
         Raises:
             FsError, OSError: a tier or the index could not be synced.
         """
-        covered, started = self._index.commits, self._monotonic()
-        self._made_at = started
-        self._reclaimer.drain()
-        self._syncer.checkpoint()
-        self._index.checkpoint(self._log_limit)
-        self._covered = covered
-        self._covered += self._renew()
+        with self._making:
+            covered, started = self._index.commits, self._monotonic()
+            self._made_at = started
+            self._reclaimer.drain()
+            self._syncer.checkpoint()
+            self._index.checkpoint(self._log_limit)
+            self._covered = covered
+            self._covered += self._renew()

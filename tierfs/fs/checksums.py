@@ -68,7 +68,7 @@ class Summer:
 
 
 class Unreadable(Exception):
-    """A copy cannot be read; ``at`` tells of which tier."""
+    """A copy cannot be read; ``at`` is its tier."""
 
     def __init__(self, at: int, cause: OSError | Damage) -> None:
         super().__init__(str(cause))

@@ -1,6 +1,6 @@
-"""Directories: the checks and steps that every change of one is made of, listings, and paths.
+"""Directories: the checks and steps of every change to one, listings, and paths.
 
-A listing goes on where it was, whatever was made or removed meanwhile.
+A listing continues at its position, whatever is created or removed meanwhile.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import stat
 from collections.abc import Iterator
+from functools import partial
 
 from tierfs.common.errors import FsError
 from tierfs.common.times import Clock
@@ -73,10 +74,11 @@ class Directories:
     def __init__(self, index: Index, clock: Clock) -> None:
         self._index = index
         self._clock = clock
-        self._touch = index.inodes.changer("mtime", "ctime")
-        self._touch_and_link = index.inodes.changer("nlink", "mtime", "ctime")
-        self._name = index.inodes.changer("ctime", "parent")
-        self._unlink = index.inodes.changer("nlink", "ctime")
+        changer = partial(index.inodes.changer, with_a_name=True)
+        self._touch = changer("mtime", "ctime")
+        self._touch_and_link = changer("nlink", "mtime", "ctime")
+        self._name = changer("ctime", "parent")
+        self._unlink = changer("nlink", "ctime")
 
     def get(self, ino: int) -> Inode:
         """The directory (ENOTDIR, ESTALE)."""
@@ -104,7 +106,7 @@ class Directories:
         return as_present(directory)
 
     def check_removable(self, inode: Inode) -> None:
-        """Refuse to remove what is no directory (ENOTDIR) or no empty one (ENOTEMPTY)."""
+        """Refuse to remove what is not a directory (ENOTDIR) or not empty (ENOTEMPTY)."""
         if not is_directory(inode):
             raise FsError(errno.ENOTDIR)
         if not self._index.dentries.is_empty(inode.ino):
@@ -142,7 +144,7 @@ class Listing:
     def after(self, ino: int, cookie: int = 0) -> Iterator[Dentry]:
         """The entries behind ``cookie``; 0: all of them, ``.`` and ``..`` first (getdents(2)).
 
-        No lookup is counted: ``count_lookup`` of each entry that the kernel is told of.
+        Lookups are not counted: call ``count_lookup`` for each entry that the kernel gets.
 
         Raises:
             FsError: ENOTDIR, ESTALE.

@@ -1,25 +1,25 @@
 """The dirty set: files whose bytes changed since the last checkpoint, synced since or not.
 
-A file enters the set when it is made, or in the transaction of its first change of bytes, and
-leaves it at a checkpoint or before a migration: when its objects have been synced and no byte has
-changed since. A new file needs no row for that: those with a number from ``DirtyRows.first`` on are
-in the set, and checkpoints raise that. So:
+A file enters the set when it is created, or in the transaction of its first change of bytes. It
+leaves the set at a checkpoint or before a migration, once its objects are synced and no byte has
+changed since. A new file needs no row: every file with a number from ``DirtyRows.first`` on is in
+the set, and checkpoints raise that number. This is what the set is for:
 
-* write(2): to a file of the set a write puts its bytes in place and notes size and times in memory
-  (``InodeTable.defer``). The index learns of them with the next transaction on the inode.
-* fsync(2): only objects of a dirty file are synced. It makes no promise about any other file.
-* recovery: after an unclean end the lengths of its objects are the size of a dirty file
-  (``recovery.py``). For all others the index is right, and a short object is damage.
+* write(2): a write to a dirty file writes its bytes in place and keeps size and times in memory
+  (``InodeTable.defer``). The next transaction on the inode stores them in the index.
+* fsync(2): only the objects of the dirty file are synced, those of no other file.
+* recovery: after an unclean end the size of a dirty file is taken from the lengths of its objects
+  (``recovery.py``). For all other files the index is right, and a short object is damage.
 * errors: the kernel reports a failed write-back to open descriptors only. So a dirty file keeps a
   descriptor of each object that was written (``sync.py``).
 
-Before an object shrinks, the index that says so is synced. Before bytes are added to one, it is as
-long as the index says: else what lies behind the end would become part of the file after a crash.
-Until a sync has made that durable, lengths are not *trusted*: the index's size is an upper bound,
-and each write that makes the file longer is a transaction.
+Before an object shrinks, the index with the new size is synced. Before bytes are added to an
+object, it is trimmed to the size in the index: otherwise bytes past the end would become part of
+the file after a crash. Until a sync has made that durable, lengths are not *trusted*: the size in
+the index is an upper bound, and each write that makes the file longer is a transaction.
 
-No file of the set has a checksum: before the first change of a file that has one, the index without
-it is synced.
+No file of the set has a valid checksum: before the first change of a file that has one, the index
+without it is synced.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from tierfs.common.metrics import Metrics
 from tierfs.fs.locks import InodeLocks, WouldBlock
 from tierfs.fs.tiers import DISK, FLASH, Tiers, lengths_of
 from tierfs.metadata.checksums import Checksums
+from tierfs.metadata.header_facts import HeaderFacts
 from tierfs.metadata.inodes import Inode
 from tierfs.metadata.recovery import DirtyRows, PendingTruncations
 from tierfs.storage.objects import ObjectLost
@@ -77,15 +78,16 @@ class DirtyFile:
         self.synced_size = synced_size
         """Bytes that are synced, as in the row."""
         self.has_row = True
-        """Whether there may be a row; without one, ``synced_size`` is 0 and ``trusted`` is True."""
+        """Whether there may be a row; without one ``trusted`` is True, and the row of the inode has
+        ``synced_size``."""
         self.version = 0
-        """As of the last change."""
+        """The data version of the last change."""
         self.synced_version = -1
         """The data version that was synced last."""
         self.trusted = True
         """As in the row: whether the lengths of its objects are believed after an unclean end."""
         self.smallest_size = synced_size
-        """The smallest size since a sync began: what it made durable may be gone behind that."""
+        """The smallest size since a sync began: bytes past it may not be durable."""
         self.truncations = 0
         """How many truncations there were."""
         self.needs_trim = False
@@ -100,9 +102,9 @@ class DirtyFile:
         self.lent = -1
         """One of them that is in use under ``lock``: not closed before it is taken back."""
         self.names_unsynced = [False, False]
-        """Which objects were made, or removed, and have names that are not synced so yet."""
+        """Which objects were created or removed since their directories were synced."""
         self.created = [False, False]
-        """Which objects a new file has got."""
+        """Which objects a new file has."""
         self.unobserved = False
         """Whether bytes may be lost that none of ``fds`` would report."""
         self.error = 0
@@ -120,6 +122,7 @@ class DirtyIndex(Protocol):
     dirty: DirtyRows
     pending_truncations: PendingTruncations
     checksums: Checksums
+    header_facts: HeaderFacts
 
     @property
     def in_memory(self) -> bool:
@@ -155,7 +158,7 @@ class DirtySet:
         self.full = False
         """Whether no further descriptor may be held: the next change waits for a sync of all."""
         self._unsynced_ends: set[int] = set()
-        """Files whose checksums have ended in the index, which is not synced since."""
+        """Files whose checksums or facts have ended in the index, which is not synced since."""
         self.replaced: list[tuple[int, Replaced]] = []
         """To be removed once the index is synced; with where the store is in ``Tiers.stores``."""
         metrics.dirty_files.set_function(lambda: len(self.files))
@@ -174,7 +177,7 @@ class DirtySet:
 
     @property
     def crowded(self) -> bool:
-        """Whether so many descriptors are held that a checkpoint is due."""
+        """Whether a checkpoint is due, to close the descriptors that are held."""
         return self._descriptors >= self._limit // 2 or len(self.files) > MOST_FILES
 
     # ---------------------------------------------------------------- changes, under inode locks
@@ -231,11 +234,18 @@ class DirtySet:
             file.synced_size, file.error, file.trusted = file.undo_state
 
     def admit(
-        self, inode: Inode, end: int, *, writes: tuple[bool, bool] = (False, False), wait: bool
+        self,
+        inode: Inode,
+        end: int,
+        *,
+        writes: tuple[bool, bool] = (False, False),
+        summed: bool = True,
+        wait: bool,
     ) -> DirtyFile:
         """The file in the set, where its objects are as long as the index says, up to ``end``.
 
         It enters if it is not there. ``writes``: which of its objects are going to be written to.
+        ``summed``: whether checksums may hold for its data version.
 
         Raises:
             Damage: one of those is missing or too short.
@@ -251,23 +261,26 @@ class DirtySet:
         file.version = file.synced_version = inode.version
         try:
             self.make_exact(file, inode, end, writes, wait=wait)
-            self._put_row(inode, wait=wait)
+            self._put_row(inode, summed=summed, wait=wait)
         except BaseException:
             self.close_descriptors(file)
             raise
         self.files[inode.ino] = file
         return file
 
-    def _put_row(self, inode: Inode, *, wait: bool) -> None:
-        """Give the file its row, and let its checksums hold no more, also after a power cut.
+    def _put_row(self, inode: Inode, *, summed: bool, wait: bool) -> None:
+        """Give the file its row, and let its checksums and header facts hold no more.
 
-        Otherwise that could bring them back, for bytes that the file no longer has. That of a
-        mirrored head alone may come back: before the head changes, the end of the mirror is synced.
+        Otherwise a power cut could bring them back, for bytes that the file no longer has. The
+        checksum of a mirrored head alone may come back: before the head changes, the end of the
+        mirror is synced.
         """
         ino, kept = inode.ino, inode.prefix if inode.mirrored else -1
+        facts = self._index.header_facts
         with self._index.transaction():
             self._index.dirty.put(ino, inode.size, exact=True)
-            if self._index.checksums.end(ino, inode.version, kept):
+            ended = summed and self._index.checksums.end(ino, inode.version, kept)
+            if (facts.any and facts.end(ino)) or ended:
                 if not (wait or self._index.in_memory):
                     raise WouldBlock
                 self._unsynced_ends.add(ino)
@@ -352,7 +365,7 @@ class DirtySet:
                 if length:
                     store.sync_data(inode.ino)
                 else:
-                    store.sync_removal(inode.ino)
+                    store.directories.sync_removal(inode.ino)
         with self._index.transaction():
             self._index.pending_truncations.delete(inode.ino)
             if entered:
@@ -390,7 +403,7 @@ class DirtySet:
             self.set_row(file, file.synced_size, trusted=False)
 
     def discard(self, inos: list[int]) -> None:
-        """The inodes are gone; in the transaction that removes their rows."""
+        """Remove inodes from the set, in the transaction that deletes their rows."""
         with_row = []
         with self._mutex:
             for ino in inos:
@@ -420,14 +433,14 @@ class DirtySet:
     def lend(self, file: DirtyFile, at: int) -> int:
         """A descriptor of a held object, until ``take_back``; below 0: none is held.
 
-        One at a time, to who holds the file's ``lock``.
+        One at a time, to the thread that holds the file's ``lock``.
         """
         with self._mutex:
             file.lent = file.fds[at]
             return file.lent
 
     def take_back(self, file: DirtyFile, at: int) -> None:
-        """The descriptor that was lent of object ``at`` is not in use any more."""
+        """Return the descriptor that ``lend`` gave."""
         with self._mutex:
             if file.lent >= 0 and file.lent != file.fds[at]:
                 os.close(file.lent)  # it was to be closed meanwhile

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from tierfs.common.extents import BLOCK
 from tierfs.common.metrics import Metrics
 from tierfs.common.times import Clock, system_clock
+from tierfs.fs.activity import Activity
 from tierfs.fs.adoption import Adoption
 from tierfs.fs.allocation import Allocator
 from tierfs.fs.attributes import Attributes, StatFs
@@ -21,7 +22,9 @@ from tierfs.fs.lookup_counts import LookupCounts
 from tierfs.fs.migration import Migrator
 from tierfs.fs.mirrors import Mirrors
 from tierfs.fs.namespace import Namespace
+from tierfs.fs.placement import Placements
 from tierfs.fs.ranges import Ranges
+from tierfs.fs.reads import Reads
 from tierfs.fs.reclaim import Reclaimer
 from tierfs.fs.recovery import Recovery
 from tierfs.fs.shared import SharedObjects
@@ -60,11 +63,12 @@ class FileSystem:
         self.names = Namespace(
             index, self.allocator, self.lookup_counts, self.reclaimer, self.dirty, clock
         )
-        self.shared = SharedObjects(index, tiers, metrics)
+        self.shared = SharedObjects(index, tiers, self.dirty, metrics)
         self.migrator = Migrator(
             index, tiers, self.allocator, self.syncer, self.reclaimer, self.shared, clock, metrics
         )
         self.verifier = Verifier(index, tiers, self.dirty, clock, metrics)
+        self.placements = Placements(index, tiers, self.dirty)
         self.mirrors = Mirrors(
             index,
             tiers,
@@ -73,6 +77,8 @@ class FileSystem:
             sync_flash=self.syncer.sync_flash,
             add_truncation=self.reclaimer.add_truncation,
         )
+        self.activity = Activity()
+        self.reads = Reads(index, tiers, self.activity, self.shared.note, metrics)
         self.data = Data(
             index,
             tiers,
@@ -81,11 +87,10 @@ class FileSystem:
             self.mirrors,
             self.reclaimer,
             self.shared,
+            self.reads,
             clock,
-            metrics,
         )
-        self.activity = self.data.activity
-        self.ranges = Ranges(index, tiers, self.data, locks)
+        self.ranges = Ranges(index, tiers, self.reads, self.data, self.shared, locks)
         self.attributes = Attributes(index, tiers, self.data, clock)
         self.xattrs = ExtendedAttributes(index, volume, head, clock)
         self.cache_fill = CacheFill(index)
@@ -127,6 +132,6 @@ class FileSystem:
             OSError: the sync failed.
             WouldBlock: ``wait`` is False, and this waits for a device.
         """
-        if not wait and not self._index.in_memory:
+        if not wait and (self._index.feed.at_sync or not self._index.in_memory):
             raise WouldBlock
-        self._index.sync()
+        self._index.sync_for_program()

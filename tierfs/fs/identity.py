@@ -1,15 +1,15 @@
-"""What a volume is known by: its UUID, and the mount generation that tells copies from it.
+"""The identity of a volume: its UUID, and the mount generation that reveals an older copy.
 
-**The mount generation** shows whether the index and the two directories are of the same time. Each
-writable mount makes a new one, and so do its checkpoints and its end. The index first notes
-durably which is next; then the markers get it; then it is the index's own. A crash anywhere leaves
-markers of the one or the other, both of which the index knows. Whatever else a marker says, the
-index or the directory is older than the rest: an old index would give new files the numbers of
-those that it does not know, and write over their objects.
+**The mount generation** shows whether the index and the two directories belong together. Each
+writable mount makes a new one, and so do its checkpoints and its end. First the index stores
+durably which one is next; then both markers get it; then it becomes the index's current one. After
+a crash anywhere each marker has the current or the next one, and the index knows both. If a marker
+has another one, the index or the directory is an older copy: an old index would reuse the numbers
+of files that it does not know, and overwrite their objects.
 
 **The UUID** is in three places, both markers and the index, which no single step can change. A copy
-of a volume needs another one to be used beside the original. So what is being done stands in a
-file first: a change that was cut short is completed by the next one, and until then the volume is
+of a volume needs a new one to be used beside the original. So the intended change is written to a
+file first: a change that was interrupted is completed by the next one, and until then the volume is
 refused, as its parts do not agree.
 """
 
@@ -221,7 +221,7 @@ def _content(path: Path) -> dict[str, object]:
         except RecursionError:
             raise ValueError("it is nested too deeply") from None
     if not isinstance(content, dict):
-        raise ValueError("it is no JSON object")  # noqa: TRY004 - as what else is wrong with it
+        raise ValueError("it is not a JSON object")  # noqa: TRY004 - as what else is wrong with it
     return content
 
 

@@ -1,10 +1,10 @@
-"""One lock an inode, for as long as somebody changes its bytes; and in-flight migrations.
+"""A lock for each inode whose bytes are being changed, and the in-flight migrations.
 
-Writes, truncations and migrations of one file exclude one another; reads take no lock, they notice
-a migration by the inode's prefix (the router: or its data version). A migration holds no lock while
-it copies and syncs. So each change of a file's bytes invalidates its in-flight migration, at its
-beginning and under the inode's lock: who migrates looks under that lock before each write, and
-gives up. The reclaimer leaves the objects of such a file alone.
+Writes, truncations and the commits of migrations of one file exclude one another. Reads take no
+lock: they notice a migration by the inode's prefix (the router: or its data version). A migration
+holds no lock while it copies and syncs. So each change of a file's bytes first invalidates the
+in-flight migration, under the inode's lock. The migration checks this under the lock before each
+write, and gives up. The reclaimer skips the objects of such a file.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from contextlib import AbstractContextManager, contextmanager
 
 
 class WouldBlock(Exception):
-    """The call must wait for the disk or for another change of the same file.
+    """The call would wait for the disk or for another change of the same file.
 
-    Only raised when asked not to wait; the same call in a thread will do.
+    Raised only with ``wait=False``; the caller repeats the call in a thread that may wait.
     """
 
 
 class InodeLocks:
-    """Locks by inode number; nothing is kept of those that nobody holds or waits for."""
+    """Locks by inode number; a lock exists only while a thread holds or waits for it."""
 
     def __init__(self) -> None:
         self.migrations = Migrations()
-        """They hold a lock for moments only."""
+        """They hold a lock for short times only."""
         self._mutex = threading.Lock()
         self._released = threading.Condition(self._mutex)
         self._held: set[int] = set()
         self._waiting = 0
 
     def hold(self, ino: int, *, wait: bool = True) -> AbstractContextManager[None]:
-        """Keep every other change of the inode's bytes out, from the beginning of the block.
+        """A block in which no other thread changes the inode's bytes.
 
         Raises:
             WouldBlock: another holds the inode, and ``wait`` is False.
@@ -58,7 +58,7 @@ class InodeLocks:
             return free
 
     def try_acquire_all(self, inos: Iterable[int]) -> set[int]:
-        """Hold those of the inodes that nobody holds, until ``release_all``; returns which."""
+        """Hold those of the inodes that are free, until ``release_all``; returns which."""
         with self._mutex:
             free = set(inos) - self._held
             self._held |= free

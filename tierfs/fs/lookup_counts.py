@@ -1,8 +1,8 @@
 """Lookup counts: an unlinked inode lives until the kernel has forgotten it.
 
-The kernel counts every answer that carried an inode and gives the count back with FORGET
-(``fuse_lowlevel.h``, ``forget``). The counts live in small arrays: about 20 bytes an inode where
-neighbours are known as well, 300 for one that lies alone, a fraction of what the kernel spends.
+The kernel counts every reply with an inode and returns the count with FORGET (``fuse_lowlevel.h``,
+``forget``). The counts are in small arrays: about 20 bytes for an inode whose neighbours are known
+as well, 300 for an isolated one, a fraction of what the kernel uses.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class LookupCounts(Protocol):
     """The lookup count of each inode, and which of those inodes are unlinked. Thread-safe."""
 
     def add(self, ino: int) -> None:
-        """The kernel is told of the inode once more."""
+        """Count a reply that gives the kernel the inode."""
 
     def drop(self, ino: int, count: int) -> bool:
         """Lower the count by ``count``; True when it is 0 now, and the inode is unlinked."""
@@ -44,7 +44,7 @@ class LookupCounter:
         self._orphans: set[int] = set()
 
     def add(self, ino: int) -> None:
-        """The kernel is told of the inode once more."""
+        """Count a reply that gives the kernel the inode."""
         with self._lock:
             page = self._pages.get(ino >> PAGE_BITS)
             if page is None:
@@ -60,7 +60,10 @@ class LookupCounter:
             left = page[ino & PAGE - 1] = max(0, page[ino & PAGE - 1] - count)
             if left == 0 and page == _EMPTY_PAGE:
                 del self._pages[ino >> PAGE_BITS]
-            return left == 0 and self._take_orphan(ino)
+            if left or ino not in self._orphans:
+                return False
+            self._orphans.remove(ino)
+            return True
 
     def orphan(self, ino: int) -> bool:
         """The inode lost its last name; True when the kernel does not know it either."""
@@ -78,12 +81,6 @@ class LookupCounter:
     def _count(self, ino: int) -> int:
         page = self._pages.get(ino >> PAGE_BITS)
         return 0 if page is None else page[ino & PAGE - 1]
-
-    def _take_orphan(self, ino: int) -> bool:
-        if ino in self._orphans:
-            self._orphans.remove(ino)
-            return True
-        return False
 
 
 class InheritedCounts:

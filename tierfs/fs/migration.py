@@ -1,23 +1,22 @@
 """Migrations of a file's bytes between the tiers: promotion, demotion, mirroring.
 
 Every migration copies, syncs, commits, and only then frees the source, so that a crash at any
-point leaves the file whole. The steps have labels, ``move.copied`` and so on, at which tests kill:
+point leaves the file whole. The steps have labels such as ``move.copied``, at which tests kill:
 
-* before: a dirty file is synced, so that no byte is copied that a device refused.
-* then: a pending truncation, if the copy makes an object longer than the index says it must be.
-* ``copied``: read without a lock; each chunk is written under the inode's lock, if nobody has
-  changed the file since the migration began. So no byte arrives late in an object that is used
-  again. Of a head the checksum is taken, or compared with what is known.
-* ``synced``: the copy survives a power cut; of a new mirror the bytes on flash do as well.
-* ``committed``: P, the mirror's mark, the checksum and a new data version, in one transaction.
-  Where something is freed, or a mirror ends, the index is synced before anybody may write to the
-  file.
-* ``freed``: the source is gone, and the pending truncation.
+* before: a dirty file is synced, so that no bytes are copied whose write-back failed.
+* then: a pending truncation is stored, if the copy makes an object longer than the index says.
+* ``copied``: bytes are read without a lock; each chunk is written under the inode's lock, if the
+  file has not changed since the migration began. So no byte arrives late in an object that is in
+  use again. The checksum of a head is computed, or compared with the stored one.
+* ``synced``: the copy survives a power cut; for a new mirror, so do the bytes on flash.
+* ``committed``: P, the mirror flag, the checksum and a new data version, in one transaction. Where
+  bytes are freed, or a mirror ends, the index is synced before the next write to the file.
+* ``freed``: the source and the pending truncation are removed.
 
-A write to the file goes first: it invalidates the migration, and what that copied is trimmed by
-the reclaimer. Readers notice it by the prefix (``data.py``; ``reads.c`` by the data version, too).
+A write to the file goes first: it invalidates the migration, and the reclaimer trims the copy.
+Readers notice a migration by the prefix (``reads.py``; ``reads.c`` by the data version, too).
 
-What is copied and freed is arithmetic, in `tierfs.fs.migration_plan`.
+``tierfs.fs.migration_plan`` computes what is copied and freed.
 """
 
 from __future__ import annotations
@@ -194,7 +193,7 @@ class Migrator:
             jobs = [job for ino in begun if (job := self._mirror_job(ino, done))]
             with self._undo_unfinished(jobs) as finished:
                 self._mirror(jobs, done, paced)
-                finished += [job for job in jobs if done[job.inode.ino].outcome == "moved"]
+                finished |= {ino for ino in begun if done[ino].outcome == "moved"}
         return list(done.values())
 
     # ---------------------------------------------------------------- one file
@@ -236,7 +235,7 @@ class Migrator:
                 return Migrated(inode.ino, exc.outcome, job.copied)
             except (FsError, OSError) as exc:
                 return Migrated(inode.ino, self._excuse(job, exc), job.copied)
-            finished.append(job)
+            finished.add(inode.ino)
         return Migrated(inode.ino, "moved", job.copied, job.freed)
 
     def _free(self, job: _Job) -> None:
@@ -404,13 +403,15 @@ class Migrator:
 
     def _commit(self, jobs: list[_Job]) -> None:
         """Under the locks of all; where it must be durable, it is, or has not happened."""
+        now = self._clock()
         with self._index.transaction():
             for job in jobs:
                 self._store(job.inode.ino, job.plan.prefix, job.plan.mirrored)
                 if job.checksum is not None and job.known is None:
-                    self._index.checksums.put(_checksum(job, self._clock()))
+                    self._index.checksums.put(_checksum(job, now))
                 else:
                     self._index.checksums.carry(job.inode.ino, job.inode.version)
+                self._index.header_facts.carry(job.inode.ino, job.inode.version)
                 if job.plan.frees:
                     self._index.pending_truncations.add(job.inode.ino)
                 elif job.noted:
@@ -425,24 +426,23 @@ class Migrator:
                     for job in jobs:
                         self._store(job.inode.ino, job.inode.prefix, job.inode.mirrored)
                         self._index.checksums.carry(job.inode.ino, job.inode.version + 1)
+                        self._index.header_facts.carry(job.inode.ino, job.inode.version + 1)
                         self._index.pending_truncations.add(job.inode.ino)
                 raise
 
     def _store(self, ino: int, prefix: int, mirrored: int) -> None:
         row = self._index.inodes.get(ino)
-        self._index.inodes.update(
-            row._replace(prefix=prefix, mirrored=mirrored, version=row.version + 1)
-        )
+        self._index.inodes.change(row, prefix=prefix, mirrored=mirrored, version=row.version + 1)
 
     @contextmanager
-    def _undo_unfinished(self, jobs: list[_Job]) -> Iterator[list[_Job]]:
-        """A block that fills a list with the jobs that it finished; of the others the copy goes."""
-        finished: list[_Job] = []
+    def _undo_unfinished(self, jobs: list[_Job]) -> Iterator[set[int]]:
+        """A block that fills a set with the inodes that it finished; of others the copy goes."""
+        finished: set[int] = set()
         try:
             yield finished
         finally:
             for job in jobs:
-                if job not in finished and (job.plan.spreads or job.plan.frees):
+                if job.inode.ino not in finished and (job.plan.spreads or job.plan.frees):
                     self._reclaimer.add_truncation(job.inode.ino)
 
     def _excuse(self, job: _Job, exc: FsError | OSError) -> Outcome:

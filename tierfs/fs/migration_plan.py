@@ -13,7 +13,7 @@ from tierfs.common.extents import Extent, object_lengths
 from tierfs.metadata.inodes import Inode
 
 Outcome = Literal["moved", "changed", "gone", "no-room", "nothing", "failed"]
-"""``changed``: given up, somebody wrote to the file or migrates it; ``gone``: it has no name any
+"""``changed``: given up, the file was changed or is being migrated; ``gone``: it has no name any
 more; ``no-room``: the target is full; ``nothing``: it is as asked for, or no file; ``failed``: one
 of several failed, and the log says why."""
 
@@ -48,7 +48,7 @@ class Plan(NamedTuple):
     freed: int
     """Bytes of flash that are free afterwards."""
     frees: bool
-    """Whether an object is too long, or one too many, afterwards."""
+    """Whether an object is too long, or superfluous, afterwards."""
     spreads: bool
     """Whether the copy makes an object longer than it must be until the migration is committed."""
 

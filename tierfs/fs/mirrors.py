@@ -1,11 +1,11 @@
 """Mirrors of files that change: made for an fsync, ended before they are older than the file.
 
-A mirror is a copy of the head in the file's own disk object. The policy may ask that what was
-synced is on disk as well (``mirror: sync``). Then an fsync(2) makes the mirror before it returns,
-and a write to a head that has one sends the head to disk: what was synced is never on flash alone.
+A mirror is a copy of the head in the file's own disk object. The policy can require that synced
+bytes are on disk as well (``mirror: sync``). Then fsync(2) makes the mirror before it returns, and
+a write to a mirrored head spills the head to disk: synced bytes are never on flash alone.
 
-Before bytes change that the mirror has a copy of, the index says durably that there is no mirror.
-Else a power cut could bring back a mirror that is older than the file.
+Before mirrored bytes change, the index that says that there is no mirror is synced. Otherwise a
+power cut could bring back a mirror that is older than the file.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from tierfs.metadata.index import Index
 from tierfs.metadata.inodes import Inode
 
 PAUSES_S: Final = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
-"""Between attempts to mirror a file that others write to or migrate; then it goes to disk."""
+"""Between attempts to mirror a file that changes meanwhile; after the last it is spilled."""
 
 REFUSED: Final[Mapping[str, int]] = {"no-room": errno.ENOSPC, "failed": errno.EIO}
-"""What a file that cannot be mirrored means for the fsync that waits for it."""
+"""The errno of an fsync whose file cannot be mirrored, by the outcome."""
 
 
 class Mirrors:
@@ -56,10 +56,10 @@ class Mirrors:
         self._add_truncation = add_truncation
         self._mirror = mirror
         self.at_sync: Callable[[int], bool] = lambda _: False
-        """Whether what was synced of a file must be on disk as well; who has a policy tells."""
+        """Whether synced bytes of a file must be on disk as well; set by the tiering engine."""
 
     def ensure(self, ino: int) -> None:
-        """Have the disk hold all of a file, durably; others may write or migrate it meanwhile."""
+        """Make the disk hold all of a file, durably; it may be written or migrated meanwhile."""
         for pause in PAUSES_S:
             row = self._index.inodes.find(ino)
             if row is None or row.mirrored or not lengths_of(row).flash:
@@ -79,12 +79,12 @@ class Mirrors:
         self._index.sync()
 
     def end(self, inode: Inode) -> Inode:
-        """Let nobody believe the mirror any more, also after a power cut; returns the inode then.
+        """Store durably that there is no mirror; returns the inode after that.
 
         The caller holds the inode's lock.
         """
         ino = inode.ino
-        self._store(ino, 0)
+        version = self._store(ino, 0)
         if inode.size <= inode.prefix:
             self._add_truncation(ino)
         try:
@@ -93,17 +93,17 @@ class Mirrors:
             # No byte was changed: the mirror is as good as it was, and the next write asks again.
             self._store(ino, 1)
             raise
-        return inode._replace(mirrored=0)
+        return inode._replace(mirrored=0, version=version)
 
     def spill(self, inode: Inode, *, mirrored: bool) -> Inode:
-        """Move the head to disk, where there is room; returns the inode as it is then.
+        """Move the head to disk; returns the inode after that.
 
         The caller holds the inode's lock. ``mirrored``: the mirror has the head as it was before
         the write that spills it, and the write puts all that it changes there again.
         """
         ino = inode.ino
         with self._index.transaction():
-            self._index.pending_truncations.add(ino)  # whichever copy is one too many in the end
+            self._index.pending_truncations.add(ino)  # whichever copy is superfluous in the end
         self._add_truncation(ino)
         self._sync_flash(ino)
         if not (mirrored and self._tiers.mirror_is_whole(inode)):
@@ -120,10 +120,15 @@ class Mirrors:
         self._dirty.spilled(ino)
         return row
 
-    def _store(self, ino: int, mirrored: int) -> None:
-        """Note whether there is a mirror; without it, its object may be one too many."""
+    def _store(self, ino: int, mirrored: int) -> int:
+        """Note whether there is a mirror; without it, its object may be superfluous.
+
+        Returns the new data version, for which no checksum holds.
+        """
         with self._index.transaction():
             row = self._index.inodes.get(ino)
             if row.size <= row.prefix:
                 self._index.pending_truncations.add(ino)
-            self._index.inodes.update(row._replace(mirrored=mirrored, version=row.version + 1))
+            version = row.version + 1
+            self._index.inodes.change(row, mirrored=mirrored, version=version)
+        return version

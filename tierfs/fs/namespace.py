@@ -1,7 +1,7 @@
-"""Names: look up, make, link, unlink, rename. Each change is one transaction on the index.
+"""Names: lookup, create, link, unlink, rename. Each change is one transaction on the index.
 
-Checks that the kernel's VFS makes first are made here again: the core stands on its own, and so
-do its tests.
+Checks that the kernel's VFS makes first are repeated here, so that this layer is complete by
+itself and can be tested without a mount.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from tierfs.common.errors import FsError
+from tierfs.common.tierfs_xattrs import VIEW_CLASS
 from tierfs.common.times import Clock
 from tierfs.fs import acl
 from tierfs.fs.allocation import Allocator
@@ -29,9 +30,7 @@ from tierfs.fs.lookup_counts import LookupCounts
 from tierfs.fs.reclaim import Reclaimer
 from tierfs.metadata.dentries import DentryKey
 from tierfs.metadata.index import UNLINKED, Index
-from tierfs.metadata.inodes import ROOT, Inode, make_inode
-
-DIRECTORY_SIZE = 4096
+from tierfs.metadata.inodes import DIRECTORY_SIZE, ROOT, Inode, make_inode
 
 BY_NUMBER = frozenset({b".", b"..", b"/"})
 """Names that no directory holds, and that ``Namespace.lookup`` takes for an inode number."""
@@ -48,9 +47,9 @@ WHITEOUT = 4
 
 
 class Owner(NamedTuple):
-    """Whom a new inode belongs to, and what that process gives nobody (umask(2)).
+    """The owner of a new inode, and the umask(2) of the process.
 
-    ``umask`` is 0 where the kernel has taken it off the mode already.
+    ``umask`` is 0 where the kernel has applied it already.
     """
 
     uid: int
@@ -59,6 +58,7 @@ class Owner(NamedTuple):
 
 
 ROOT_OWNER = Owner(0, 0)
+_VIEW_CLASS = VIEW_CLASS.encode()
 
 
 class Namespace:
@@ -99,14 +99,19 @@ class Namespace:
         """
         if name in BY_NUMBER:
             return self._looked_up(self._by_number(parent, name))
-        inode = self._found(parent, name)
+        inode = self.find(parent, name)
         if inode is None:
             raise FsError(errno.ENOENT)
         return self._looked_up(inode)
 
-    def fill(self, parent: int, name: bytes) -> None:
-        """Let the metadata cache know what ``name`` is in the directory, or that there is none."""
-        self._found(parent, name)
+    def find(self, parent: int, name: bytes) -> Inode | None:
+        """What ``name`` is in the directory, without a lookup count; None: nothing.
+
+        The metadata cache gets the answer, too. Outside of a transaction.
+        """
+        as_directory(self._index.inodes.get(parent))
+        check_name(name)
+        return self._index.dentries.find(parent, name)
 
     def path_of(self, ino: int) -> bytes | None:
         """A path of the inode from the root, without a slash before it; None: none is known."""
@@ -157,6 +162,7 @@ class Namespace:
             with self._index.transaction():
                 directory = as_present(self._directories.get(parent))
                 inode = self._add(directory, None, mode, owner)
+                self._index.inodes.change(inode, mode=inode.mode)  # no name tells the feed of it
                 dirty = self._dirty.begin(inode)
         except BaseException:
             if dirty:
@@ -169,13 +175,20 @@ class Namespace:
         return inode
 
     def link(self, ino: int, parent: int, name: bytes) -> Inode:
-        """Give an inode a further name (link(2)), or one without a name its first."""
+        """Give an inode a further name (link(2)), or one without a name its first.
+
+        It then counts as being in that directory, unless the directory is in a view.
+        """
         self._index.inodes.get(ino)  # reconciled now, if need be: inside a transaction it is not
         with self._index.transaction():
             self._directories.with_room_for(parent, name)
             inode = self._linkable(ino)
+            in_view = self._index.xattrs.find_within(parent, _VIEW_CLASS) is not None
             inode = self._index.inodes.change(
-                inode, nlink=inode.nlink + 1, ctime=self._clock(), parent=parent
+                inode,
+                nlink=inode.nlink + 1,
+                ctime=self._clock(),
+                parent=inode.parent if in_view and inode.nlink else parent,
             )
             self._index.dentries.insert(parent, name, ino, self._index.new_serial())
             self._directories.touch(parent)
@@ -226,7 +239,7 @@ class Namespace:
         self._release(replaced)
 
     def take_over(self, nameless: Iterable[int]) -> None:
-        """Go on with the inodes without a name that an earlier daemon left.
+        """Continue with the inodes without a name that an earlier daemon left.
 
         Which of them may be given one the kernel knows as well (``I_LINKABLE``, fs/namei.c).
         """
@@ -240,12 +253,6 @@ class Namespace:
             inode = inodes.cached(ino) or inodes.known(ino)
             if inode is not None and inode.nlink == 0:  # else it got its first name meanwhile
                 self._reclaimer.add_unlinked(ino)
-
-    def _found(self, parent: int, name: bytes) -> Inode | None:
-        """What a name is, outside of a transaction, which the metadata cache learns, too."""
-        as_directory(self._index.inodes.get(parent))
-        check_name(name)
-        return self._index.dentries.find(parent, name)
 
     def _by_number(self, ino: int, name: bytes) -> Inode:
         if ino > LARGEST_NUMBER:  # a handle holds any 64 bits
@@ -303,7 +310,9 @@ class Namespace:
         if name is not None:
             index.dentries.insert(directory.ino, name, inode.ino, inode.ino)
         if inherited:
-            self._store_acls(inode.ino, inherited)
+            for key, value in ((acl.ACCESS, inherited.access), (acl.DEFAULT, inherited.default)):
+                if value is not None:
+                    index.xattrs.put(inode.ino, key, value)
         return inode
 
     def _new_inode(
@@ -339,11 +348,6 @@ class Namespace:
             )
         )
 
-    def _store_acls(self, ino: int, inherited: acl.Inherited) -> None:
-        for name, value in ((acl.ACCESS, inherited.access), (acl.DEFAULT, inherited.default)):
-            if value is not None:
-                self._index.xattrs.put(ino, name, value)
-
 
 class Renames:
     """Renames on one index; inside a transaction."""
@@ -364,7 +368,11 @@ class Renames:
             raise FsError(errno.EINVAL)
         self._directories.get(source[0])
         inode = self._directories.entry(*source)
-        self._check_target(target)
+        parent, name = target
+        directory = self._directories.get(parent)
+        check_name(name)
+        if directory.nlink == 0:
+            raise FsError(errno.ENOENT)
         other = self._directories.find(*target) if flags & (NOREPLACE | EXCHANGE) else None
         if other is not None and flags & NOREPLACE:
             raise FsError(errno.EEXIST)
@@ -376,12 +384,6 @@ class Renames:
             self._exchange(source, inode, target, other)
             return None
         return self._move(source, inode, target)
-
-    def _check_target(self, target: DentryKey) -> None:
-        directory = self._directories.get(target[0])
-        check_name(target[1])
-        if directory.nlink == 0:
-            raise FsError(errno.ENOENT)
 
     def _is_inside(self, directory: int, ancestor: int) -> bool:
         """Whether ``directory`` is ``ancestor`` or below it."""

@@ -1,7 +1,7 @@
-"""Who makes a request, and what that means for the mode bits that change with it. Pure.
+"""The caller of a request, and which mode bits its changes clear. Pure.
 
-The kernel has checked whether a caller may do what it asks for. What is left to a filesystem is to
-keep set-user-ID and set-group-ID in step (fs/attr.c of Linux); ACLs are in ``acl.py``.
+The kernel has checked whether the caller may make the request. What is left to a filesystem is to
+clear set-user-ID and set-group-ID (fs/attr.c of Linux); ACLs are in ``acl.py``.
 """
 
 from __future__ import annotations

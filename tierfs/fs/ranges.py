@@ -18,6 +18,8 @@ from tierfs.common.extents import BLOCK, MAX_FILE_SIZE, Extent, split, whole_blo
 from tierfs.common.ranges import KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE, clone_range, fallocate
 from tierfs.fs.data import Data
 from tierfs.fs.locks import InodeLocks, WouldBlock
+from tierfs.fs.reads import Reads
+from tierfs.fs.shared import SharedObjects
 from tierfs.fs.tiers import COPY_CHUNK, NO_ROOM, Content, Tiers, lengths_of
 from tierfs.metadata.index import Index
 from tierfs.metadata.inodes import Inode
@@ -32,7 +34,7 @@ PUNCH: Final = PUNCH_HOLE | KEEP_SIZE
 
 
 class Allocated(Content):
-    """Blocks are allocated, whatever is in them: nothing new, which reads as zeros."""
+    """The range has blocks: those that are new read as zeros."""
 
     def put(self, store: ObjectStore, fd: int, extent: Extent) -> None:
         """See ``Content``."""
@@ -203,24 +205,33 @@ class Ranges:
         OSError: a call on a backing directory failed.
     """
 
-    def __init__(self, index: Index, tiers: Tiers, data: Data, locks: InodeLocks) -> None:
+    def __init__(
+        self,
+        index: Index,
+        tiers: Tiers,
+        reads: Reads,
+        data: Data,
+        shared: SharedObjects,
+        locks: InodeLocks,
+    ) -> None:
         self._index = index
         self._tiers = tiers
+        self._reads = reads
         self._data = data
+        self._shared = shared
         self._locks = locks
         self._shares: dict[str, bool] = {}
         """Whether the filesystem of a store lets files share blocks, where that was tried."""
         self.write_back: Callable[[int, int, int], object] | None = None
-        """Has the bytes of an inode written, from an offset on so many, that only somebody above
-        has yet: stores to a mapping, which may be in what is a hole here. They come as writes by
-        other threads, which this one waits for."""
+        """Makes the kernel write back the dirty mapped pages of a range of an inode, which may be a
+        hole here. The bytes arrive as WRITEs in other threads; the call waits for them."""
 
     def fallocate(
         self, ino: int, offset: int, length: int, mode: int, *, wait: bool = True
     ) -> None:
         """Allocate a range, make it a hole, or zeros (fallocate(2)); marks mtime and ctime.
 
-        Blocks behind the end of the file are allocated in objects that are there already; where
+        Blocks past the end of the file are allocated in objects that are there already; where
         there is none, all that is made sure of is that there is room.
 
         Raises:
@@ -261,13 +272,13 @@ class Ranges:
             raise
 
     def _reserve(self, ino: int, extent: Extent, *, wait: bool) -> None:
-        """Allocate what of an extent is behind the end of the file; its objects stay as long.
+        """Allocate what of an extent is past the end of the file; its objects stay as long.
 
         What finds no room on flash, finds it on disk once it is written.
         """
-        if self._data.file(ino).adopted:
+        if self._reads.file(ino).adopted:
             self._data.own(ino, wait=wait)
-        inode = self._data.file(ino)
+        inode = self._reads.file(ino)
         start = max(extent.offset, inode.size)
         on_flash, on_disk = split(Extent(start, extent.end - start), inode.prefix)
         lengths = lengths_of(inode)
@@ -296,8 +307,8 @@ class Ranges:
         """
         found = checked = None
         while True:
-            inode = self._data.file(ino)
-            found = self._data.unless_migrated(
+            inode = self._reads.file(ino)
+            found = self._reads.unless_migrated(
                 ino, lambda row: self._seek(row, offset, whence, wait=wait)
             )
             hole = _hole(inode, offset, whence, found)
@@ -335,7 +346,7 @@ class Ranges:
             raise Damage(inode.ino, f"its {store.name} object is missing") from None
         try:
             if inode.adopted:
-                self._data.check_original(inode)
+                self._shared.check(inode)
             length = store.call("stat", os.fstat, fd).st_size
             if length < extent.end:
                 where = f"ends at byte {length}, before byte {extent.end}"
@@ -379,7 +390,7 @@ class Ranges:
                 nonlocal copied
                 if source > target:
                     held.enter_context(self._locks.hold(source))
-                origin = self._data.file(source)
+                origin = self._reads.file(source)
                 extent = Extent(offset, min(length, origin.size - offset))
                 if extent.length <= 0:
                     return None
@@ -393,7 +404,7 @@ class Ranges:
                     lambda: self._index.inodes.get(source),
                     Extent(offset, copied),
                     target_offset,
-                    lambda row, part: self._data.load(row, part, wait=True),
+                    lambda row, part: self._reads.load(row, part, wait=True),
                     self._shares,
                 )
                 return max(inode.size, target_offset + copied), target_offset, content

@@ -1,10 +1,10 @@
-"""Reclaiming: what nobody can read any more is freed, unlinked files and ends of truncated ones.
+"""Reclaim: free the objects of unlinked files and the ends of truncated ones.
 
-Nothing is freed before the index that says so is durable, else a power cut could bring back a
-name whose bytes are gone; and before the index, the bytes of all files, else the file that was
-renamed over another could be as empty as the other is gone. One sync serves a whole batch, so
-freeing lags a little behind; when the disk is full, the writer that noticed frees the batch itself.
-A file with an in-flight migration waits for its end.
+Nothing is freed before the index without the name is durable: otherwise a power cut could bring
+back a name whose bytes are deleted. Before the index, the bytes of all files are made durable:
+otherwise a file that replaced another by a rename could be empty while the other is deleted. One
+sync serves a whole batch, so freeing is delayed a little; when the disk is full, the writer that
+noticed it frees the batch itself. A file with an in-flight migration is freed after that.
 """
 
 from __future__ import annotations
@@ -84,9 +84,9 @@ class Reclaimer:
         return not (self._unlinked or self._truncated or self._dirty.replaced)
 
     def drain(self) -> bool:
-        """Free what is queued, and tell whether there was anything.
+        """Free what is queued; returns whether there was anything.
 
-        What somebody holds the lock of stays queued.
+        Inodes whose locks are held stay queued.
 
         Raises:
             FsError, OSError: the index could not be made durable or changed; all stays queued.
@@ -188,7 +188,7 @@ class Reclaimer:
 
     @contextmanager
     def _held(self, ino: int) -> Iterator[None]:
-        """Hold an inode that nobody holds or migrates, else raise ``WouldBlock``."""
+        """Hold an inode that is neither held nor migrated, else raise ``WouldBlock``."""
         with self._locks.hold(ino, wait=False):
             if self._migrations.holds(ino):
                 raise WouldBlock

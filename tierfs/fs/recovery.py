@@ -1,8 +1,8 @@
 """What a writable mount does after an unclean end, before and beside its work.
 
-* Objects that a truncation replaced, and whose truncation a power cut took back, are put back.
-* Each file of the dirty set that the last mount left is reconciled: the lengths of its objects say
-  how long it is. A file waits for that until its first use, or for ``reconcile_all`` in the
+* Objects that a truncation replaced are put back, if a power cut undid the truncation.
+* Each file of the dirty set that the last mount left is reconciled: its size is taken from the
+  lengths of its objects. This is done at the first use of the file, or by ``reconcile_all`` in the
   background: a mount must not wait for a cold disk.
 * Unlinked files without a name and pending truncations are given to the reclaimer.
 """
@@ -57,23 +57,31 @@ class Recovery:
         self.never_wait: set[int] = set()
         """Identifiers of the threads that serve everybody: a disk must not hold them up."""
 
-    def run(self, *, kernel_knows: bool = False) -> int:
-        """Take over what a crash left; returns how many files were unlinked while they were open.
+    def run(self, *, kernel_knows: bool = False) -> None:
+        """Take over what a crash left, and log that.
 
-        ``kernel_knows``: these are not freed, since programs may still have them open. A little is
-        worked off at once. Of much, each file waits for its first use, or for ``reconcile_all`` and
-        the reclaimer in the background. A read-only mount changes nothing.
+        ``kernel_knows``: files that were unlinked while they were open are not freed, since
+        programs may still have them open. A little is worked off at once. Of much, each file waits
+        for its first use, or for ``reconcile_all`` and the reclaimer in the background. A read-only
+        mount changes nothing.
         """
         self._put_back()
         dirty = self._load()
         if self._index.read_only:
-            return 0
+            return
         orphans, truncated = self._reclaimer.add_leftovers(kernel_knows=kernel_knows)
         if dirty <= RECOVERED_AT_ONCE:
             self.reconcile_all()
         if orphans + truncated <= RECOVERED_AT_ONCE:
             self._reclaimer.drain()
-        return orphans
+        if not self._index.was_closed:
+            log.info(
+                "the volume was not closed by an unmount, or its index was restored: "
+                "it is recovered; "
+                "%d files were not synced, %d were unlinked while open",
+                dirty,
+                orphans,
+            )
 
     @property
     def unreconciled(self) -> list[int]:
@@ -94,13 +102,13 @@ class Recovery:
                 log.warning("inode %d: its size is not known yet: %s", ino, exc)
 
     def reconcile(self, ino: int) -> None:
-        """Let the lengths of its objects say how long a file is; does nothing a second time.
+        """Reconcile a file: take its size from the lengths of its objects; a second time a no-op.
 
         What was synced is a lower bound: an object that is shorter is damage. Where lengths are not
-        trusted the index's size is an upper bound: bytes behind it are of a truncation that was not
+        trusted the index's size is an upper bound: bytes past it are of a truncation that was not
         carried out.
 
-        The times of a write that the index has not learnt of are those of the objects.
+        The times of a write that is not in the index are taken from the objects.
 
         Raises:
             Unreconciled: in a thread of ``never_wait``.

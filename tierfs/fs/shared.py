@@ -1,18 +1,18 @@
-"""Adopted files: their disk object is a file of somebody else, who goes on using it.
+"""Adopted files: their disk object is somebody else's file, which stays in use.
 
 The index knows size, mtime and ctime of such an *original* (``tierfs/metadata/adopted.py``), and
 the disk object is the whole file: with a head on flash it is the mirror. It is
 
 * never changed by tierfs: before the first change of a byte the inode gets an object of its own, by
-  copy-up, and is no adopted one any more. So an adopted file is never in the dirty set. A
-  truncation to 0 only lets go of the original. Names and attributes are in the index alone.
-* compared before and after each read, on one descriptor. A change of the original is seen by its
-  size or its mtime, which write(2) marks before it puts a byte in place: *changed outside* is EIO,
-  until ``refresh`` takes the new state.
+  copy-up, and is no longer adopted. So an adopted file is never in the dirty set. A truncation to 0
+  only unlinks the original. Names and attributes are in the index alone.
+* checked before and after each read, by one descriptor. A change of the original shows in its size
+  or its mtime, which write(2) updates before it writes a byte: *changed outside* is EIO, until
+  ``refresh`` takes the new state.
 
-The ctime alone changes with owner, mode, links and attributes of the original. Then the head on
-flash is compared with it, where there is one, and the new ctime is noted. Without a head the size
-and the mtime decide.
+The ctime changes with the owner, mode, links and attributes of the original as well. If only the
+ctime differs, the head on flash is compared with the original, and the new ctime is stored. Without
+a head the size and the mtime decide.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from tierfs.common.errors import ChangedOutside, Damage, FsError, IndexFailed
 from tierfs.common.extents import Extent
 from tierfs.common.metrics import Metrics
 from tierfs.common.times import from_stored, nearest
+from tierfs.fs.dirty import DirtySet
 from tierfs.fs.tiers import COPY_CHUNK, Tiers, lengths_of, load
 from tierfs.metadata.adopted import Original, original_of
 from tierfs.metadata.index import Index
@@ -37,7 +38,7 @@ from tierfs.storage.objects import ObjectLost
 log = logging.getLogger(__name__)
 
 REMEMBERED: Final = 1000
-"""Files changed outside that are told of; of more only the number."""
+"""Files changed outside that are listed; of more, only the number is known."""
 
 
 class SharedObjects:
@@ -48,9 +49,10 @@ class SharedObjects:
         OSError: a call on a backing directory failed.
     """
 
-    def __init__(self, index: Index, tiers: Tiers, metrics: Metrics) -> None:
+    def __init__(self, index: Index, tiers: Tiers, dirty: DirtySet, metrics: Metrics) -> None:
         self._index = index
         self._tiers = tiers
+        self._dirty = dirty
         self._disk = tiers.disk
         self._changes = metrics.changed_outside
         self._mutex = threading.Lock()
@@ -59,12 +61,12 @@ class SharedObjects:
 
     @property
     def changed(self) -> list[int]:
-        """The inodes that were found changed outside since the mount: the first of them."""
+        """The first inodes that were found changed outside since the mount."""
         with self._mutex:
             return list(self._changed)
 
     def read(self, inode: Inode, extent: Extent) -> bytes:
-        """Every byte of an extent from the disk object, which has not changed meanwhile."""
+        """Every byte of an extent from the disk object; it did not change during the read."""
         with self._unchanged(inode) as fd:
             data = b""
             while len(data) < extent.length:
@@ -76,12 +78,12 @@ class SharedObjects:
         return data
 
     def check(self, inode: Inode) -> None:
-        """See that the original is as it was."""
+        """Raise ``ChangedOutside`` if the original has changed."""
         with self._unchanged(inode):
             pass
 
     def copy_up(self, inode: Inode) -> Inode:
-        """Let an adopted file have a disk object of its own, or none if all of it is on flash.
+        """Give an adopted file a disk object of its own, or none if all of it is on flash.
 
         The caller holds the inode's lock, and has invalidated its migration. Returns the inode.
         """
@@ -101,8 +103,22 @@ class SharedObjects:
         self._forget(ino)
         return row
 
+    def separate(self, ino: int) -> None:
+        """Copy up the objects that have another name, as from a backup by hard links.
+
+        The caller holds the inode's lock. Held descriptors are synced before they are closed, so
+        that no error of the device is missed.
+        """
+        file = self._dirty.get(ino)
+        for at, store in enumerate(self._tiers.stores):
+            if file is not None and file.fds[at] >= 0:
+                store.sync_data(ino, file.fds[at])
+            with suppress(FileNotFoundError):
+                if store.separate(ino) and file is not None:
+                    self._dirty.close_descriptors(file)
+
     def refresh(self, inode: Inode, now: int) -> bool:
-        """Take the original as it is now; returns whether it had changed.
+        """Take over the present state of the original; returns whether it had changed.
 
         The caller holds the inode's lock, and has invalidated its migration. Its head is dropped.
         """
@@ -131,7 +147,7 @@ class SharedObjects:
         return changed
 
     def note(self, changed: ChangedOutside) -> None:
-        """Count and log a file that was found changed, unless it has its own object by now."""
+        """Count and log a file that was changed outside, unless it was copied up meanwhile."""
         ino = changed.ino
         inode = self._index.inodes.find(ino)
         if inode is None or not inode.adopted:
@@ -143,7 +159,7 @@ class SharedObjects:
                 self._changed[ino] = None
         if first:
             log.error(
-                "%s: %s; reading it fails until `tierfs adopt --refresh` takes what it is now",
+                "%s: %s; reading it fails until `tierfs adopt --refresh` takes its present state",
                 self._index.path_of(inode),
                 changed,
             )
@@ -152,7 +168,7 @@ class SharedObjects:
 
     @contextmanager
     def _unchanged(self, inode: Inode) -> Iterator[int]:
-        """A block with a descriptor of the object, which is as it was before and after."""
+        """A block with a descriptor of the object, which is checked before and after it."""
         with self._opened(inode.ino) as fd:
             before = self._require(inode, fd, None)
             yield fd
@@ -172,7 +188,7 @@ class SharedObjects:
             os.close(fd)
 
     def _require(self, inode: Inode, fd: int, before: Original | None) -> Original:
-        """The object as it is now, which is as it was noted, or as it was ``before``."""
+        """The state of the object, which equals the stored one, or the one ``before``."""
         ino = inode.ino
         known = before or self._index.originals.get(ino)
         status = self._disk.call("stat", os.fstat, fd)
@@ -187,7 +203,7 @@ class SharedObjects:
         return found
 
     def _first_look(self, inode: Inode, status: os.stat_result) -> Original:
-        """An index that was restored may not know the original: then its size decides."""
+        """After a restore the index may not know the original: then its size decides."""
         found = original_of(inode.ino, status)
         row = self._index.inodes.find(inode.ino)
         if row is not None and row.adopted:
@@ -206,7 +222,7 @@ class SharedObjects:
                     self._index.originals.put(found)
 
     def _has_same_head(self, inode: Inode, fd: int) -> bool:
-        """Whether the bytes on flash are those of the original, which has them as well."""
+        """Whether the bytes on flash equal those of the original."""
         end = lengths_of(inode).flash
         for offset in range(0, end, COPY_CHUNK):
             chunk = Extent(offset, min(COPY_CHUNK, end - offset))
@@ -215,7 +231,7 @@ class SharedObjects:
             except IndexFailed:
                 raise
             except (FsError, OSError):
-                return True  # flash cannot tell
+                return True  # flash cannot be read, so it proves nothing
             if self._disk.call("pread", os.pread, fd, chunk.length, chunk.offset) != head:
                 return False
         return True
@@ -231,5 +247,5 @@ def _what_changed(known: Original, status: os.stat_result) -> str:
     elif not known.is_unchanged(status):
         what = "it was modified since it was adopted"
     else:
-        what = "its first bytes are others than those on flash"
+        what = "its first bytes differ from those on flash"
     return f"its original was changed outside of the volume: {what}"

@@ -1,11 +1,11 @@
-"""Dirty files are synced: one for fsync(2) or before a migration, all of them for a checkpoint.
+"""Sync dirty files: one for fsync(2) or before a migration, all of them for a checkpoint.
 
-A sync makes durable what was changed before it began. A file that somebody changes meanwhile stays
-in the dirty set, and only its synced size is noted.
+A sync makes durable what was changed before it began. A file that changes meanwhile stays in the
+dirty set, and only its synced size is stored.
 
-The kernel reports a failed write-back once to each open descriptor, and forgets it with its inode
+The kernel reports a failed write-back once to each open descriptor, and drops it with its inode
 (https://docs.kernel.org/filesystems/vfs.html, "Handling errors during writeback"). So an error
-that a sync finds sticks to the file, until that is truncated to 0.
+that a sync finds is kept for the file, until that is truncated to 0.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BATCH = 500
 
 
 class _Covered(NamedTuple):
-    """What a sync covers of one file: all that was changed before it began."""
+    """What a sync of one file covers: every change before it began."""
 
     file: DirtyFile
     version: int
@@ -87,7 +87,7 @@ class Syncer:
                         self.dirty.make_exact(file, inode, 0, wait=True, sync=True)
                 file.smallest_size = MAX_FILE_SIZE
                 version, truncations, trim = file.version, file.truncations, file.needs_trim
-                inode = self._index.inodes.get(ino)
+                inode = self._index.inodes.get_quietly(ino)
                 try:
                     if file.synced_version != version:
                         self._sync_objects(file, inode)
@@ -188,7 +188,7 @@ class Syncer:
         try:
             is_named = store.sync_data(file.ino, fd)
             if is_named and (file.names_unsynced[at] or held < 0):
-                store.sync_name(file.ino)
+                store.directories.sync_name(file.ino)
                 file.names_unsynced[at] = False
         except OSError as exc:
             self._set_error(file, exc)
@@ -200,16 +200,16 @@ class Syncer:
             raise FileNotFoundError(store.name)
 
     def _sync_removal(self, file: DirtyFile, at: int) -> None:
-        """Else a power cut may bring an object back, whose length would be believed."""
+        """Otherwise a power cut could bring the object back, and its length would count."""
         try:
-            self._tiers.stores[at].sync_removal(file.ino)
+            self._tiers.stores[at].directories.sync_removal(file.ino)
         except OSError as exc:
             self._set_error(file, exc)
             raise
         file.names_unsynced[at] = False
 
     def _now(self, inode: Inode) -> Inode:
-        """The inode as it is by now, or as it was when it went."""
+        """The present row of the inode, or its last one."""
         inodes = self._index.inodes
         return inodes.cached(inode.ino) or inodes.find(inode.ino) or inode
 
@@ -221,7 +221,6 @@ class Syncer:
         try:
             with self._index.transaction():
                 if self._files.get(file.ino) is file and not file.error:
-                    self._index.inodes.store((file.ino,))
                     if is_free and file.version == each.version and not file.needs_trim:
                         file.synced_version = each.version
                     self._note_size(each, is_free=is_free)
@@ -249,8 +248,8 @@ class Syncer:
                     if self._files.get(ino) is not file or file.error:
                         continue
                     before.append((file, file.synced_size, file.trusted, file.synced_version))
-                    self._index.inodes.store((ino,))
                     if ino in held and file.version == each.version and not file.needs_trim:
+                        self._index.inodes.store((ino,))
                         file.synced_version = each.version
                         del self._files[ino]
                         left.append(file)
@@ -272,13 +271,21 @@ class Syncer:
             self._locks.release_all(held)
 
     def _note_size(self, synced: _Covered, *, is_free: bool) -> None:
-        """``is_free``: its lock is held now. Inside a transaction."""
+        """Write the row of the inode, and what is synced of it; inside a transaction.
+
+        ``is_free``: its lock is held now.
+        """
         file, _, size, truncations, needed_trim = synced
         # What was exact before the sync is so durably, if the file was not truncated since.
         exact = is_free and not (needed_trim or file.needs_trim)
         trusted = file.trusted or (exact and file.truncations == truncations)
         synced_size = max(file.synced_size, min(size, file.smallest_size))
-        self.dirty.set_row(file, synced_size, trusted=trusted)
+        if trusted and not file.has_row:
+            self._index.inodes.store_synced(file.ino, synced_size)
+            file.synced_size = synced_size
+        else:
+            self._index.inodes.store((file.ino,))
+            self.dirty.set_row(file, synced_size, trusted=trusted)
 
     def _write_rows(self, end: int) -> None:
         """Give files of the set with numbers before ``end`` rows, a few at a time."""
@@ -312,7 +319,7 @@ class Syncer:
         return None if synced_size is None else DirtyRow(ino, synced_size, 0, 1)
 
     def _find_failed(self, exc: OSError) -> None:
-        """Find the files whose bytes were not written: their own descriptors know."""
+        """Find the files whose bytes were not written: their own descriptors report it."""
         for file in list(self._files.values()):
             with file.lock, suppress(FsError):
                 try:

@@ -1,4 +1,4 @@
-"""Both object stores together: bytes of one file at their places. Knows no index and no lock.
+"""Both object stores together: the bytes of one file, split at its prefix. No index, no locks.
 
 Byte N of a file is at offset N of either object, so a copy between the stores shifts no offset.
 """
@@ -29,8 +29,8 @@ COPY_CHUNK = 1024 * 1024
 """Bytes read at a time: one access of a spinning disk."""
 
 PUT_CHUNK = 256 * 1024
-"""Bytes that a move writes at a time: it rests in between, so that a read which is to run on the
-same processor does not wait for a full chunk."""
+"""Bytes that a migration writes at a time; it yields in between, so that a read on the same
+processor does not wait for a full chunk."""
 
 
 def load(store: ObjectStore, ino: int, extent: Extent, *, keep: bool = True) -> bytes:
@@ -155,7 +155,7 @@ def _nothing() -> None:
 
 
 class Content:
-    """What a change does to a range of a file, where it is more than bytes that are at hand."""
+    """A change of a range of a file that is not given as bytes: a copy, a hole, an allocation."""
 
     __slots__ = ("_length",)
 
@@ -216,7 +216,10 @@ class Tiers:
         )
         """Reads what of an adopted file is on disk, and checks that it is as it was."""
         self._written = [metrics.written_bytes.labels(store.name) for store in self.stores]
-        self._moved = metrics.moved_bytes
+        self._moved = {
+            source: metrics.moved_bytes.labels(source.name, target.name)
+            for source, target in ((flash, disk), (disk, flash))
+        }
 
     def read(self, inode: Inode, extent: Extent, *, wait: bool) -> bytes:
         """The bytes of an extent that lies inside the file.
@@ -251,9 +254,10 @@ class Tiers:
     def write(
         self, at: int, ino: int, fd: int, offset: int, data: Buffer, holds: int, *, now: bool
     ) -> None:
-        """Write all of ``data`` by a descriptor of object ``at``, which ``holds`` so many bytes.
+        """Write all of ``data`` by a descriptor of the object on tier ``at``.
 
-        ``holds`` 0: nothing is to be checked. ``now``: only if it waits for nothing.
+        ``holds``: bytes that the object must have; 0: nothing is checked. ``now``: only if it waits
+        for nothing.
 
         Raises:
             WouldBlock: with ``now``; some bytes may have been written.
@@ -320,7 +324,7 @@ class Tiers:
 
     def moved(self, copy: Copy, length: int) -> None:
         """Count bytes copied."""
-        self._moved.labels(copy.source.name, copy.target.name).inc(length)
+        self._moved[copy.source].inc(length)
 
     def step(self, label: str) -> None:
         """A moment of a move, through the seam: a call that does nothing."""

@@ -1,7 +1,7 @@
-"""Whether a volume is one that nobody else can change behind our back; asked before it is opened.
+"""Whether only trusted users can change a volume's files; checked before it is opened.
 
-Root serves everybody, with the bytes, owners and modes that it finds below. So where root opens a
-volume, nobody else may be able to write to its directories.
+Root serves all users, with the bytes, owners and modes that it finds below. So where root opens a
+volume, no other user may be able to write to its directories.
 """
 
 from __future__ import annotations
@@ -26,7 +26,16 @@ OBJECTS: Final = "objects"
 PROTECTED_HARDLINKS: Final = Path("/proc/sys/fs/protected_hardlinks")
 """0: anybody may give anybody's file another name (https://docs.kernel.org/admin-guide/sysctl/fs.html)."""
 
-_BESIDE_INDEX: Final = ("", "-wal", "-shm", "-journal", ".heat", ".heat.new")
+_BESIDE_INDEX: Final = (
+    "",
+    "-wal",
+    "-shm",
+    "-journal",
+    ".heat",
+    ".heat.new",
+    ".first-reads",
+    ".first-reads.new",
+)
 
 
 def require_trusted(settings: VolumeFile, *, formatting: bool = False) -> None:
@@ -50,7 +59,11 @@ def require_trusted(settings: VolumeFile, *, formatting: bool = False) -> None:
 def _check(settings: VolumeFile, *, formatting: bool) -> None:
     _refuse(settings, exposed(settings.path), "")
     if settings.allow_untrusted:
-        _require_protected_hardlinks(settings)
+        if PROTECTED_HARDLINKS.read_text(encoding="ascii").strip() == "0":
+            raise VolumeRefused(
+                f"{settings.path}: allow_untrusted: others could give any file of the tiers' "
+                "filesystems the name of an object: sysctl fs.protected_hardlinks=1"
+            )
         hint = "or let 'index' in the volume file name a place that only root can write to"
         _refuse(settings, exposed(settings.index.parent), hint)
     else:
@@ -93,7 +106,7 @@ def _close_to_others(tier: Path) -> None:
     try:
         descriptor = os.open(tier, DIRECTORY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
-        return  # told of when the marker is read
+        return  # reported when the marker is read
     try:
         mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
         if mode & (stat.S_IWGRP | stat.S_IWOTH):
@@ -101,11 +114,3 @@ def _close_to_others(tier: Path) -> None:
             log.info("%s: others can no longer write to this directory of a volume", tier)
     finally:
         os.close(descriptor)
-
-
-def _require_protected_hardlinks(settings: VolumeFile) -> None:
-    if PROTECTED_HARDLINKS.read_text(encoding="ascii").strip() == "0":
-        raise VolumeRefused(
-            f"{settings.path}: allow_untrusted: others could give any file of the tiers' "
-            "filesystems the name of an object: sysctl fs.protected_hardlinks=1"
-        )

@@ -1,6 +1,7 @@
-"""Files are verified: all their bytes are compared with their checksums, and copies are healed.
+"""Verify files: compare all their bytes with their checksums, and heal copies.
 
-``checksums.py`` reads and judges; here stands what follows. The steps have labels, ``heal.copied``
+``checksums.py`` reads and compares; this module acts on the result. The steps have labels,
+``heal.copied``
 and so on, at which tests kill:
 
 * right: the checksums are stored, where there were none, and when that was.
@@ -67,7 +68,7 @@ class Verified(NamedTuple):
 
 
 class _Changed(Exception):
-    """Somebody changed the file since it was looked at."""
+    """The file changed while it was verified."""
 
 
 class _Seen(NamedTuple):
@@ -159,7 +160,7 @@ class Verifier:
         return _Seen(inode, verdict, self._judged(inode, known, verdict, healed=healed), read)
 
     def _inspect(self, inode: Inode, known: Checksum | None, paced: Paced) -> Verdict:
-        """What is wrong with a file that nobody changed meanwhile."""
+        """What is wrong with a file that did not change meanwhile."""
         verdict = inspect(self._tiers.stores, inode, known, paced)
         if verdict.state == "lost":  # not for what a cable or the memory did once
             verdict = inspect(self._tiers.stores, inode, known, paced)
@@ -193,7 +194,7 @@ class Verifier:
         to_flash = verdict.state == "bad-head"
         copy = self._tiers.up(inode, extent) if to_flash else self._tiers.down(inode, extent)
         if self._length(copy) < copy.holds:
-            copy = copy._replace(holds=0)  # it is missing or too short, and made anew
+            copy = copy._replace(holds=0)  # it is missing or too short, and made again
         for chunk in copy.chunks():
             paced(chunk.length)
             right = copy.load(chunk)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import stat
 import time
 import uuid
@@ -12,7 +13,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
-from tierfs.common.errors import FsError, VolumeRefused
+from tierfs.common.errors import FsError, VolumeEnded, VolumeRefused
 from tierfs.common.metrics import Metrics
 from tierfs.common.osio import SYSTEM, Os
 from tierfs.common.times import Clock, system_clock
@@ -21,10 +22,9 @@ from tierfs.fs.checkpoint import Checkpoints
 from tierfs.fs.filesystem import FileSystem
 from tierfs.fs.identity import Markers, read_markers, renew, require_agreement, volume_uuid
 from tierfs.fs.lookup_counts import Descriptors, InheritedCounts, MakePorts, no_router
-from tierfs.fs.namespace import DIRECTORY_SIZE
 from tierfs.fs.tiers import Tiers
 from tierfs.metadata.index import Index, migrate, require_database
-from tierfs.metadata.inodes import ROOT, Inode
+from tierfs.metadata.inodes import DIRECTORY_SIZE, ROOT, Inode
 from tierfs.metadata.usage import IndexUsage
 from tierfs.policy.volume_file import VolumeFile
 from tierfs.storage.markers import (
@@ -33,10 +33,12 @@ from tierfs.storage.markers import (
     VolumeLock,
     check_formattable,
     probe,
+    read_marker,
+    rewrite_marker,
     write_marker,
 )
 from tierfs.storage.objects import ObjectStore, Space
-from tierfs.storage.replaced import ReplacedObjects
+from tierfs.storage.replaced import REPLACED, ReplacedObjects
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +79,10 @@ def format_volume(settings: VolumeFile) -> uuid.UUID:
         _write_empty_index(settings.index, volume)
         write_marker(settings.disk, Marker(volume, "disk"))
         write_marker(settings.flash, Marker(volume, "flash"))
-    except BaseException:
-        _undo_format(settings)
+    except BaseException:  # the next attempt must find empty directories, not half a volume
+        for path in (settings.flash / MARKER, settings.disk / MARKER, settings.index):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
         raise
     return volume
 
@@ -120,15 +124,37 @@ def _root(now: int) -> Inode:
     )
 
 
-def _undo_format(settings: VolumeFile) -> None:
-    """Leave the directories empty again: the next attempt must not find half a volume."""
-    for path in (settings.flash / MARKER, settings.disk / MARKER, settings.index):
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
+def remove_ended(settings: VolumeFile, target: Path) -> None:
+    """Remove what is left of a volume that has ended: objects and index. Its markers stay.
+
+    Raises:
+        VolumeRefused: it has not ended, or its files are elsewhere than in ``target``.
+        VolumeBusy: it is open.
+        OSError: something could not be removed; the next call goes on.
+    """
+    with ExitStack() as locks:
+        for directory in (settings.disk, settings.flash):
+            locks.callback(VolumeLock(directory).release)
+        try:
+            marker = read_marker(settings.disk, "disk")
+        except VolumeEnded as ended:
+            if not str(target).startswith(ended.target):
+                raise
+        else:
+            raise VolumeRefused(f"{settings.disk}: volume {marker.volume} has not ended")
+        with suppress(VolumeEnded):  # else a crash came between the two
+            marker = read_marker(settings.flash, "flash")
+            rewrite_marker(settings.flash, marker._replace(ended=str(target)))
+        for tier, objects in ((settings.disk, OBJECTS), (settings.flash, HEADS)):
+            for root in (tier / objects, tier / REPLACED):
+                if root.exists():
+                    shutil.rmtree(root)
+        for suffix in ("", "-wal", "-shm"):
+            settings.index.with_name(settings.index.name + suffix).unlink(missing_ok=True)
 
 
 class Volume:
-    """An open volume; nobody else can open it until it is closed."""
+    """An open volume; no other process can open it until it is closed."""
 
     def __init__(
         self,
@@ -209,7 +235,7 @@ class Volume:
             self._resources = resources.pop_all()
 
     def _begin(self, settings: VolumeFile, markers: Markers, *, takes_over: bool) -> None:
-        """Begin a mount generation, or go on with that of the daemon before."""
+        """Begin a mount generation, or continue with that of the daemon before."""
         if takes_over:
             self.index.answered.take_over()
             with self.index.transaction():
@@ -248,12 +274,30 @@ class Volume:
         """
         return self._flash.space()
 
+    @property
+    def disk(self) -> ObjectStore:
+        """The objects of the disk tier."""
+        return self._disk
+
+    def end(self, target: Path) -> None:
+        """Let nobody open the volume again, durably: its files are in ``target``.
+
+        Its objects and its index are left to ``remove_ended``.
+
+        Raises:
+            OSError: a marker could not be written. With one of them the volume has ended.
+        """
+        markers = read_markers(self.settings)
+        rewrite_marker(self.settings.disk, markers.disk._replace(ended=str(target)), self._os)
+        self.read_only = True  # no marker is written any more, at the end of this either
+        rewrite_marker(self.settings.flash, markers.flash._replace(ended=str(target)), self._os)
+
     def close(self) -> None:
-        """Free what is unlinked, make everything durable, let go of the volume."""
+        """Free unlinked files, make everything durable, and close the volume."""
         with self._resources:
             if self.read_only:
                 return
-            # Nobody is served any longer, so this thread may wait, even the one of the event loop.
+            # No request is left, so even the thread of the event loop may wait.
             self.fs.recovery.never_wait.clear()
             try:
                 self.fs.adoption.settle()
@@ -261,7 +305,7 @@ class Volume:
                 self.checkpoints.make()
                 self.index.keep_counts()
             except (FsError, OSError, VolumeRefused) as exc:
-                log.warning("volume %s: closing left work to the next mount: %s", self.uuid, exc)
+                log.warning("closing left work to the next mount: %s", exc)
             finally:
                 self.index.feed.on_close()
 
@@ -303,12 +347,10 @@ def open_volume(
         volume.fs.adoption.recover()
         if earlier:
             volume.fs.names.take_over(volume.index.inodes.orphans())
-        orphans = volume.fs.recovery.run(kernel_knows=earlier is not None)
+        volume.fs.recovery.run(kernel_knows=earlier is not None)
     except BaseException:
         volume.close()
         raise
-    if orphans:
-        log.info("volume %s: freed %d files that were unlinked while open", volume.uuid, orphans)
     return volume
 
 
@@ -321,7 +363,7 @@ def _require_undamaged(settings: VolumeFile, marker: Marker, *, force: bool) -> 
             f"{what}: repair it with 'tierfs fsck --repair {settings.path}', or mount it as it is "
             "with the option 'force', best together with 'ro', to copy what can be read"
         )
-    log.warning("%s; it is mounted all the same (force)", what)
+    log.warning("%s; it is mounted anyway (force)", what)
 
 
 def write_protected(settings: VolumeFile) -> list[Path]:
@@ -359,7 +401,7 @@ def _open_index(
 def _open_replaced(
     store: ObjectStore, os_: Os, resources: ExitStack, *, read_only: bool
 ) -> ReplacedObjects:
-    objects = ReplacedObjects(store, os_, read_only=read_only)
+    objects = ReplacedObjects(store.name, store.directories, os_, read_only=read_only)
     resources.callback(objects.close)
     return objects
 

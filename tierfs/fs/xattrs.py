@@ -1,11 +1,11 @@
 """Extended attributes: those that are stored, ACLs among them, and the virtual ones of tierfs.
 
-Virtual attributes tell where a file's bytes are, and what somebody asked for by hand. They are
-not stored as attributes and never listed, so that no copy carries them along. A pin of a directory
-is of every file in and below it, now and later. ``tierfs.pin`` and ``tierfs.prefix`` can be set by
-who may change the file's mode: its owner, and CAP_FOWNER (inode_owner_or_capable, fs/inode.c). That
-changes neither the file's bytes nor what is stored with it, so its times stay: a backup must not
-take it for changed.
+Virtual attributes show where a file's bytes are, and what a user requested by hand. They are
+not stored as attributes and never listed, so that no copy of the file has them. A pin of a
+directory pins every file in and below it, also later ones. Who may change the file's mode may set
+``tierfs.pin`` and ``tierfs.prefix``: its owner, and CAP_FOWNER (inode_owner_or_capable,
+fs/inode.c). That changes neither the file's bytes nor what is stored with it, so its times stay: a
+backup must not take it for changed.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from tierfs.common.tierfs_xattrs import (
     parse_pin,
     parse_prefix,
     show_checksum,
+    show_fact,
     show_pin,
     show_pinned_by,
     show_prefix,
@@ -59,6 +60,7 @@ PIN, PINNED_BY, PREFIX, REQUESTED, MIRRORED, ADOPTED, WAITS, CHECKSUM = (
         tierfs_xattrs.CHECKSUM,
     )
 )
+FACT = tierfs_xattrs.FACT.encode()
 WRITABLE = frozenset({PIN, PREFIX})
 
 
@@ -74,11 +76,17 @@ class ExtendedAttributes:
         self._index = index
         self.virtual = VirtualAttributes(index, volume, head, clock)
         self._clock = clock
-        self._touch = index.inodes.changer("ctime")
+        self._touch = index.inodes.changer("ctime", with_a_name=True)
 
-    def get(self, ino: int, name: bytes) -> bytes:
-        """The value (getxattr(2))."""
+    def get(self, ino: int, name: bytes, caller: Caller = PRIVILEGED) -> bytes:
+        """The value (getxattr(2)).
+
+        Raises:
+            FsError: EACCES a header fact, and the file's mode does not let the caller read it.
+        """
         _check_known(name)
+        if name.startswith(FACT) and not _may_read(self._index.inodes.get(ino), caller):
+            raise FsError(errno.EACCES)
         value = self._find(ino, name)
         if value is None:
             raise FsError(errno.ENODATA)
@@ -179,6 +187,16 @@ def _check_known(name: bytes) -> None:
         raise FsError(errno.EOPNOTSUPP)
 
 
+def _may_read(inode: Inode, caller: Caller) -> bool:
+    """Whether the file's mode lets the caller read its bytes, of which a fact may be a part."""
+    mode = inode.mode
+    return bool(
+        mode & stat.S_IROTH
+        or caller.owns(inode.uid)
+        or (mode & stat.S_IRGRP and caller.in_group(inode.gid))
+    )
+
+
 def _location(inode: Inode) -> bytes:
     if inode.prefix == 0:
         return b"disk"
@@ -229,7 +247,11 @@ class VirtualAttributes:
             pin = self._pin_of(ino)
             return pin and show_pin(pin.until)
         if name == PINNED_BY:
-            return self._pinned_by(inode)
+            pin = self._pin_above(inode)
+            if pin is None:
+                return None
+            directory = self._index.inodes.get(pin.ino)
+            return show_pinned_by(pin.until, self._index.path_of(directory))
         return self._of_file(inode, name) if stat.S_ISREG(inode.mode) else None
 
     def set(self, ino: int, name: bytes, value: bytes, caller: Caller) -> None:
@@ -284,8 +306,15 @@ class VirtualAttributes:
         if name == CHECKSUM:
             known = self._index.checksums.find(inode.ino, inode.version)
             return known and known.whole and show_checksum(known.whole)
+        if name.startswith(FACT):
+            return self._fact(inode, name)
         value_of = OF_FILES.get(name)
         return value_of and value_of(inode)
+
+    def _fact(self, inode: Inode, name: bytes) -> bytes | None:
+        key = name.removeprefix(FACT).decode("ascii", "replace")
+        fact = self._index.header_facts.find(inode.ino, inode.version, key)
+        return None if fact is None else show_fact(fact)
 
     def _pin_of(self, ino: int) -> Pin | None:
         """The file's pin, unless it has ended."""
@@ -303,13 +332,6 @@ class VirtualAttributes:
                 return pin
             at = self._index.inodes.find(at.parent)  # None: it was removed with this below it
         return None
-
-    def _pinned_by(self, inode: Inode) -> bytes | None:
-        pin = self._pin_above(inode)
-        if pin is None:
-            return None
-        directory = self._index.path_of(self._index.inodes.get(pin.ino))
-        return show_pinned_by(pin.until, directory)
 
     def _pin(self, inode: Inode, length: int | None) -> None:
         """A pinned file comes to flash whole: what was asked for before counts no longer."""

@@ -19,6 +19,7 @@ from tierfs.common.errors import IndexDamaged, IndexFailed, VolumeRefused
 from tierfs.common.osio import SYSTEM
 from tierfs.fs.checksums import State, inspect
 from tierfs.fs.identity import disagreement, locked, read_markers
+from tierfs.fs.tiers import DISK
 from tierfs.fs.trust import HEADS, OBJECTS
 from tierfs.fsck import kinds
 from tierfs.fsck.faults import Case, Fault, Paths, cases, link_faults, object_faults, row_faults
@@ -28,8 +29,9 @@ from tierfs.metadata.checksums import Checksum
 from tierfs.metadata.index import SERIAL_BLOCK
 from tierfs.metadata.integrity import IntegrityCheck, Tier
 from tierfs.policy.volume_file import VolumeFile
+from tierfs.storage.layout import object_path
 from tierfs.storage.markers import read_marker, rewrite_marker
-from tierfs.storage.objects import ObjectStore, object_path
+from tierfs.storage.objects import ObjectStore
 from tierfs.storage.replaced import replaced_lengths, to_put_back
 
 BY_STATE: Mapping[State, Kind] = {
@@ -78,6 +80,10 @@ class Report:
     """Files whose bytes were compared with their checksums."""
     complete: bool = True
     """Whether the check came to its end; False: the index could not be read."""
+    online: bool = False
+    """Whether the volume was mounted meanwhile."""
+    explained: int = 0
+    """Inodes that looked wrong, since they were changed during the check, and are right."""
     unnoted: str = ""
     """Why the damage could not be noted in the marker of flash; empty: it is, or there is none."""
     counts: Counter[Kind] = field(default_factory=Counter)
@@ -168,12 +174,17 @@ def examine(
     thorough: bool = False,
     data: bool = False,
     listener: Listener = ignore,
+    snapshot: Path | None = None,
 ) -> Report:
-    """Check a volume that the caller has locked; as ``check``."""
-    report = Report(volume)
+    """Check a volume that the caller has locked; as ``check``.
+
+    ``snapshot``: a copy of the index of a volume that is mounted. Objects may be newer than it, and
+    some findings therefore be none: see `tierfs.fsck.online`.
+    """
+    report = Report(volume, online=snapshot is not None)
     checker = _Checker(settings, report, listener, data=data)
     try:
-        with closing(IntegrityCheck(settings.index)) as index, checker:
+        with closing(IntegrityCheck(snapshot or settings.index)) as index, checker:
             checker.run(index, thorough=thorough)
     except IndexFailed as exc:
         if exc.errno != errno.EIO:
@@ -182,6 +193,11 @@ def examine(
         kind = kinds.INDEX if isinstance(exc, IndexDamaged) else kinds.UNREADABLE
         checker.add(Finding(kind, 0, str(exc)))
     return report
+
+
+def _older(objects: Iterable[tuple[int, int]], following: int) -> Iterator[tuple[int, int]]:
+    """Those that are not of files made since ``following`` was the next number to be given."""
+    return ((ino, length) for ino, length in objects if ino < following)
 
 
 def _unpaced(_nbytes: int) -> None:
@@ -228,7 +244,10 @@ class _Checker:
         index.prepare()
         for tier, root in self._stores.items():
             objects = self._counted(walk(root, self._add_foreign))
-            index.remember(tier, self._as_mounted(objects, root.parent, index))
+            if self._report.online:
+                index.remember(tier, _older(objects, index.next_serial()))
+            else:
+                index.remember(tier, self._as_mounted(objects, root.parent, index))
         self._adopting = index.adopting()
         self._check_generation(index)
         self._check_serials(index)
@@ -304,11 +323,11 @@ class _Checker:
         if found and any(case.ino in each for each in self._adopting):
             found = [fault for fault in found if fault.kind not in LEFT_BY_ADOPT]
         is_clean = not found and case.dirty is None and case.ino not in self._put_back
-        if case.inode and case.inode.adopted:
-            is_clean = False  # others change its object: that is no damage of a mirror
+        # Others may change the object of an adopted file: that is not damage of a mirror.
+        is_shared = case.inode is not None and case.inode.adopted > 0
         if is_clean and self._data and case.known is not None and case.is_file:
             found += self._data_faults(case, case.known)
-        elif is_clean and (thorough or self._data) and case.inode and case.inode.mirrored:
+        elif is_clean and (thorough or self._data) and not is_shared and case.is_mirrored:
             found += self._mirror_faults(case)
         if found:
             path = paths.of(case.ino, case.names)
@@ -351,6 +370,8 @@ class _Checker:
         verdict = inspect(self._opened, case.inode, known, _unpaced)
         self._report.verified += 1
         kind = BY_STATE.get(verdict.state)
+        if case.inode.adopted and (verdict.state == "bad-mirror" or verdict.lost == (DISK,)):
+            kind = kinds.CHANGED_OUTSIDE  # though its size and its mtime are what they were
         if kind is not None:
             yield Fault(kind, verdict.what, int(kind in kinds.HEALED_BY_SCRUB))
 
@@ -369,8 +390,10 @@ class _Checker:
 
     def _add_foreign(self, path: Path, exc: OSError | None) -> None:
         """What is in an object directory and no object, or cannot be read."""
+        if self._report.online and isinstance(exc, FileNotFoundError):
+            return  # it was removed since its name was read
         if exc is None:
-            finding = Finding(kinds.FOREIGN, 0, "is no object of tierfs", os.fsencode(path))
+            finding = Finding(kinds.FOREIGN, 0, "is not an object of tierfs", os.fsencode(path))
         else:
             what = f"cannot be read: {exc.strerror}"
             finding = Finding(kinds.UNREADABLE, 0, what, os.fsencode(path))

@@ -13,11 +13,10 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from tierfs.common.extents import MAX_FILE_SIZE, WHOLE_FILE, Lengths, object_lengths
-from tierfs.fs.namespace import DIRECTORY_SIZE
 from tierfs.fsck import kinds
 from tierfs.fsck.kinds import Kind
 from tierfs.metadata.checksums import Checksum
-from tierfs.metadata.inodes import ROOT, Inode
+from tierfs.metadata.inodes import DIRECTORY_SIZE, ROOT, Inode
 from tierfs.metadata.integrity import IntegrityCheck, Location, Names
 from tierfs.policy.volume_file import HEAD_STEP
 
@@ -62,6 +61,11 @@ class Case(NamedTuple):
     def is_directory(self) -> bool:
         """Whether the inode is there and a directory."""
         return self.inode is not None and stat.S_ISDIR(self.inode.mode)
+
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether the inode is there and says that it has a mirror."""
+        return self.inode is not None and self.inode.mirrored > 0
 
     @property
     def is_file(self) -> bool:
@@ -292,14 +296,14 @@ def _children_faults(case: Case) -> Iterator[Fault]:
     if case.inode is None:
         yield Fault(kinds.HOMELESS, f"{case.children} names in it, and no row", links)
     elif not case.is_directory:
-        yield Fault(kinds.HOMELESS, f"{case.children} names in it, and it is no directory")
+        yield Fault(kinds.HOMELESS, f"{case.children} names in it, and it is not a directory")
     elif not case.inode.nlink and not case.name_count:
         yield Fault(kinds.HOMELESS, f"{case.children} names in it, and it is removed", links)
 
 
 def _root_faults(case: Case) -> Iterator[Fault]:
     if not case.is_directory:
-        yield Fault(kinds.ROOT, "it is no directory")
+        yield Fault(kinds.ROOT, "it is not a directory")
     elif case.inode and case.inode.parent != ROOT:
         yield Fault(kinds.ROOT, f"its parent is inode {case.inode.parent}")
     if case.name_count:
@@ -322,7 +326,7 @@ def _directory_faults(case: Case, paths: Paths) -> Iterator[Fault]:
 def _wanted_links(case: Case) -> tuple[int, int]:
     """The least and the highest link count: of a directory 2 and its directories.
 
-    One of these may have lost its row. Of what has no name any count is right here.
+    One of these may have lost its row. Without a name any count is right.
     """
     if not case.is_directory:
         return (case.name_count, case.name_count) if case.name_count else ANY_COUNT
@@ -386,7 +390,11 @@ def _leftovers(inode: Inode, case: Case) -> Iterator[Fault]:
     # A mirrored file is on disk whole.
     lengths = object_lengths(inode.size, inode.prefix, mirrored=inode.mirrored)
     found_lengths = (case.flash, case.disk)
-    for tier, found, wanted in zip(Lengths._fields, found_lengths, lengths, strict=True):
-        if found is not None and (found > wanted or not wanted):
+    tiers = zip(Lengths._fields, found_lengths, lengths, strict=True)
+    for number, (tier, found, wanted) in enumerate(tiers, start=1):
+        if found and not wanted:
+            what = f"a {tier} object of {found} bytes, and it has none there"
+            yield Fault(kinds.UNUSED_OBJECT, what, number)
+        elif found is not None and (found > wanted or not wanted):
             what = f"its {tier} object has {found} bytes, and needs {wanted}"
             yield Fault(kinds.LEFTOVER, what, case.ino)

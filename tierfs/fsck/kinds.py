@@ -92,7 +92,7 @@ HOMELESS = Kind(
     "homeless",
     "damage",
     "names are in a directory that is not there, is removed, or is none",
-    "`--repair` makes the directory anew, unless its number is something else's",
+    "`--repair` makes the directory again, unless its number is something else's",
 )
 UNNAMED = Kind(
     "unnamed",
@@ -137,7 +137,7 @@ WRONG_MIRROR = Kind(
     "wrong-mirror",
     "damage",
     "the mirror on disk differs from its checksum or cannot be read, and the head is right",
-    "mount the volume and run `tierfs scrub start`; or `--repair`, which makes it anew later",
+    "mount the volume and run `tierfs scrub start`; or `--repair`, which makes it again later",
 )
 UNOWNED_OBJECT = Kind(
     "unowned-object",
@@ -145,10 +145,16 @@ UNOWNED_OBJECT = Kind(
     "an object of no file takes room; a power cut may leave one",
     "`--repair` moves it to `lost+found` in the tier's directory, where you can delete it",
 )
+UNUSED_OBJECT = Kind(
+    "unused-object",
+    "note",
+    "an object of a file that has no bytes in that tier: nothing reads it",
+    "nothing; `--repair` moves it to `lost+found` in the tier's directory",
+)
 FOREIGN = Kind(
     "foreign",
     "leak",
-    "something in an object directory is no object of tierfs",
+    "something in an object directory is not an object of tierfs",
     "look at it, and delete it",
 )
 STRAY_ROW = Kind(
@@ -156,6 +162,24 @@ STRAY_ROW = Kind(
     "leak",
     "an extended attribute, pin, request, pending truncation or checksum of no inode",
     REPAIR,
+)
+BAD_BACKUP = Kind(
+    "bad-backup",
+    "leak",
+    "a backup of the index, or a copy of changes since one, cannot be read: it brings nothing back",
+    "delete it, and make another with `tierfs backup`",
+)
+FEED_GAP = Kind(
+    "feed-gap",
+    "leak",
+    "copied changes are missing behind the newest backup: a restore would not bring them back",
+    "`tierfs backup`, which has all of them",
+)
+OLD_BACKUPS = Kind(
+    "old-backups",
+    "note",
+    "the backups are of the index before a repair, a restore, or a time when nobody followed it",
+    "nothing; the next mount makes one",
 )
 LEFTOVER = Kind(
     "leftover",
@@ -167,7 +191,7 @@ COUNTS = Kind(
     "counts",
     "note",
     "the counts that the index keeps of all inodes are wrong; `tierfs status` shows them",
-    "`--repair` counts them anew",
+    "`--repair` counts them again",
 )
 
 KINDS = (
@@ -198,6 +222,10 @@ KINDS = (
     UNOWNED_OBJECT,
     FOREIGN,
     STRAY_ROW,
+    BAD_BACKUP,
+    FEED_GAP,
+    OLD_BACKUPS,
+    UNUSED_OBJECT,
     LEFTOVER,
     COUNTS,
 )

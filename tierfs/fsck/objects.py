@@ -10,16 +10,21 @@ from typing import BinaryIO
 
 from tierfs.common.beneath import DIRECTORY, open_beneath, open_file
 from tierfs.common.extents import MAX_FILE_SIZE, object_lengths
+from tierfs.metadata.adopted import number_of
 from tierfs.metadata.inodes import Inode
-from tierfs.storage.objects import object_path
+from tierfs.metadata.integrity import Repair
+from tierfs.storage.layout import object_path
 
 OnProblem = Callable[[Path, OSError | None], None]
-"""Called with what cannot be read, or with None for what is no object."""
+"""Called with what cannot be read, or with None for what is not an object."""
 
 LEVELS = 2
 """Directories above an object: ``ab`` and ``cd``."""
 
 LARGEST_NUMBER = MAX_FILE_SIZE
+
+CLOCK_STEP = 3600 * 10**9
+"""Nanoseconds: a clock may have been set back by so much without harm."""
 
 CHUNK = 1024 * 1024
 """Bytes compared at a time."""
@@ -28,8 +33,8 @@ CHUNK = 1024 * 1024
 def walk(root: Path, on_problem: OnProblem) -> Iterator[tuple[int, int]]:
     """Inode number and length in bytes of every object below ``root``, about in their order.
 
-    In memory is one directory of each level at a time. No symbolic link is followed from ``root``
-    on; that there is no ``root`` is not reported.
+    One directory of each level is in memory at a time. Symbolic links are not followed, nor is
+    ``root`` if it is one. A missing ``root`` is no problem.
     """
     try:
         above = os.open(root.parent, DIRECTORY | os.O_CLOEXEC)
@@ -95,6 +100,40 @@ def _number(path: str) -> int:
     if not (name.isascii() and name.isdecimal() and len(name) <= len(str(LARGEST_NUMBER))):
         return 0
     return int(name) if int(name) <= LARGEST_NUMBER and object_path(int(name)) == path else 0
+
+
+def may_be_old(flash: Path, disk: Path, inode: Inode, known_until: int) -> bool:
+    """Whether a mirror is older than its head, by an index that knows changes until then.
+
+    Where the head was written to since, in nanoseconds, the bytes are compared; what cannot be
+    compared may be old.
+    """
+    try:
+        head = os.lstat(flash / object_path(inode.ino))
+        if head.st_ctime_ns < known_until - CLOCK_STEP:  # st_mtime is as the file has it
+            return False
+        return first_difference(flash, disk, inode) is not None
+    except OSError:
+        return True
+
+
+def own_copies(disk: Path, index: Repair, *, least_prefix: int) -> None:
+    """Let files whose originals were copied up after the index was saved be adopted no more.
+
+    The disk object of an adopted file is the mirror of its head while it is the original.
+    ``least_prefix``: in bytes, of the files that are looked at.
+    """
+    after = 0
+    while found := index.adopted(after, least_prefix=least_prefix):
+        for ino, original in found:
+            after = ino
+            try:
+                status = os.lstat(disk / object_path(ino))
+            except FileNotFoundError:
+                index.own(ino)
+                continue
+            if status.st_nlink == 1 and number_of(status) != original:
+                index.own(ino)
 
 
 def first_difference(flash: Path, disk: Path, inode: Inode) -> int | None:

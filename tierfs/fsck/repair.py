@@ -24,13 +24,14 @@ from tierfs.fsck.check import (
     note_damage,
 )
 from tierfs.fsck.kinds import Kind
+from tierfs.fsck.objects import may_be_old, own_copies
 from tierfs.metadata.integrity import Repair, repairing
 from tierfs.policy.volume_file import VolumeFile
+from tierfs.storage.layout import set_aside
 from tierfs.storage.markers import rewrite_marker
-from tierfs.storage.objects import set_aside
 
 AT_A_TIME = 100_000
-"""Repairs in a round: so many are kept in memory."""
+"""Repairs in a round, at most: they are kept in memory."""
 
 ROUNDS = 100
 """More are not tried; each repairs something."""
@@ -41,12 +42,12 @@ HOPELESS = frozenset({kinds.INDEX, kinds.SCHEMA, kinds.ROOT})
 OLD_INDEX = frozenset({kinds.GENERATION, kinds.SERIAL})
 """With one of these the index may be older than the objects."""
 
-OF_NEWER = frozenset({kinds.LEFTOVER, *kinds.HEALED_BY_SCRUB})
+OF_NEWER = frozenset({kinds.UNUSED_OBJECT, kinds.LEFTOVER, *kinds.HEALED_BY_SCRUB})
 """With an index that may be older than the objects: what it does not know may be a file's bytes,
 and bytes that differ from a checksum may be newer."""
 
 Agree = Callable[[Counter[Kind]], bool]
-"""Asked once whether so many findings of each kind are to be repaired."""
+"""Asked once whether the findings are to be repaired, with their number by kind."""
 
 
 class Outcome(NamedTuple):
@@ -123,6 +124,8 @@ def _repair(settings: VolumeFile, findings: list[Finding]) -> None:
     with repairing(settings.index) as index:
         if generation:
             index.accept(generation)
+            _forget_mirrors(settings, index)
+            own_copies(settings.disk / OBJECTS, index, least_prefix=1)  # reads check the others
         index.drop_names(finding.ino for finding in findings if finding.kind == kinds.DANGLING)
         for finding in findings:
             _ACTIONS[finding.kind](index, finding)
@@ -133,10 +136,23 @@ def _repair(settings: VolumeFile, findings: list[Finding]) -> None:
         ):
             rewrite_marker(tier, marker._replace(generation=generation))
     unowned = [finding.ino for finding in findings if finding.kind == kinds.UNOWNED_OBJECT]
-    for store in (settings.flash / HEADS, settings.disk / OBJECTS):
-        for ino in unowned:
+    unused = [finding for finding in findings if finding.kind == kinds.UNUSED_OBJECT]
+    for number, store in enumerate((settings.flash / HEADS, settings.disk / OBJECTS), start=1):
+        unneeded = [finding.ino for finding in unused if finding.remedy == number]
+        for ino in unowned + unneeded:
             with suppress(FileNotFoundError):
                 set_aside(store, ino)
+
+
+def _forget_mirrors(settings: VolumeFile, index: Repair) -> None:
+    """Forget mirrors that are older than their heads, or an eviction would keep them."""
+    flash, disk = settings.flash / HEADS, settings.disk / OBJECTS
+    after, known_until = 0, index.last_change()
+    while found := index.mirrored(after):
+        after = found[-1].ino
+        for inode in found:
+            if may_be_old(flash, disk, inode, known_until):
+                index.forget_mirror(inode.ino)
 
 
 def _elsewhere(_index: Repair, _finding: Finding) -> None:
@@ -157,6 +173,7 @@ _ACTIONS: dict[Kind, Callable[[Repair, Finding], None]] = {
     kinds.WRONG_HEAD: lambda index, finding: index.read_from_disk(finding.ino),
     kinds.WRONG_MIRROR: lambda index, finding: index.drop_mirror(finding.ino),
     kinds.UNOWNED_OBJECT: _elsewhere,
+    kinds.UNUSED_OBJECT: _elsewhere,
     kinds.STRAY_ROW: lambda index, finding: index.delete_rows(finding.ino),
     kinds.LEFTOVER: lambda index, finding: index.trim(finding.ino),
 }

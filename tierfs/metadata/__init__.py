@@ -3,8 +3,8 @@
 What other packages use:
 
 - ``index``: an `Index` is open in the daemon, with its tables, transactions and serials.
-- ``inodes``, ``dentries``, ``pins_and_requests``, ``recovery``, ``usage``, ``checksums``: the rows
-  of its tables.
+- ``inodes``, ``dentries``, ``pins_and_requests``, ``recovery``, ``usage``, ``checksums``,
+  ``header_facts``: the rows of its tables.
 - ``cache_updater``: the metadata cache, as the index fills it and keeps it true.
 - ``reader``: reading beside the daemon's writer, in the daemon or in another process.
 - ``feed``, ``feed_copy``, ``copying``, ``restoring``: the change feed, its copy, a copy of the
@@ -12,5 +12,5 @@ What other packages use:
 - ``integrity``: checks and repairs of an index that nobody has open.
 
 The other modules alone know SQLite: ``sqlite`` (connections, errors), ``wal``
-(durability, checkpoints), ``preallocation``, ``database`` (transactions), ``schema``, the tables.
+(durability, checkpoints, preallocation), ``database`` (transactions), ``schema``, the tables.
 """

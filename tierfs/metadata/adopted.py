@@ -1,10 +1,11 @@
-"""The originals of adopted files: what size and times tell whether somebody changed them."""
+"""The originals of adopted files: the size and times that show whether one was changed."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple, cast
 
 from tierfs.common.times import to_stored
 from tierfs.metadata.database import Database
@@ -33,6 +34,10 @@ class Original(NamedTuple):
     def is_same(self, status: os.stat_result) -> bool:
         """The same, with the ctime."""
         return self.is_unchanged(status) and self.ctime == to_stored(status.st_ctime_ns)
+
+
+make_original = cast("Callable[[Sequence[int]], Original]", partial(tuple.__new__, Original))
+"""As ``Original._make``, in half the time."""
 
 
 def original_of(ino: int, status: os.stat_result) -> Original:
@@ -99,10 +104,7 @@ class Originals:
 
     def put_all(self, originals: Sequence[Original]) -> None:
         """The same of many new ones."""
-        self._database.execute_many(
-            f"INSERT INTO adopted ({COLUMNS}) VALUES (?, ?, ?, ?, ?)",  # noqa: S608
-            originals,
-        )
+        self._database.insert_many(f"adopted ({COLUMNS})", originals)
 
     def begin(self, first: int, end: int) -> None:
         """Objects of these inodes are about to be made of originals."""
@@ -122,7 +124,7 @@ class Originals:
         return self._inodes.change(inode, adopted=0)
 
     def forget(self, *inos: int) -> None:
-        """Remove the rows of inodes that are gone."""
+        """Remove the rows of deleted inodes."""
         for ino in inos:
             self._known.pop(ino, None)
         self._database.execute_for("DELETE FROM adopted WHERE ino = ?", inos)

@@ -1,24 +1,24 @@
 """The metadata cache as the index sees it, and its updater, which keeps it true.
 
-The cache answers requests without asking the index. It holds rows that the index has at this
-moment, never others: every change reaches it after its commit and before its reply. Of what it does
-not hold it knows nothing; it may evict anything at any time.
+The cache answers requests without the index. It holds only rows that equal the present ones of the
+index: every change reaches it after its commit and before its reply. An entry that it does not hold
+is unknown, not absent; it may evict anything at any time.
 
-The updater works under the database's lock. So the cache is told of commits in their order, and a
-row that was read before a commit never reaches it after that. What is read inside a transaction may
-be undone, and does not reach it.
+The updater works under the database's lock. So commits reach the cache in their order, and a
+row that was read before a commit never reaches it after that. A row that is read inside a
+transaction may be rolled back, and does not reach it.
 """
 
 from __future__ import annotations
 
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from tierfs.metadata.inodes import Inode
 
 ABSENT = 0
-"""In place of an inode number: there is no such name."""
+"""In place of an inode number: a negative entry."""
 
 
 ListingLine = tuple[bytes, int, int, int]
@@ -35,6 +35,9 @@ class MetadataCache(Protocol):
 
     def put_inode(self, row: Inode, /) -> None:
         """The inode is this; what is known of its extended attributes stays."""
+
+    def make_inode(self, row: Inode, /) -> None:
+        """The inode is new: no thread has its attributes but the one that makes it."""
 
     def change_inode(self, row: Inode, /) -> None:
         """A commit changed the inode to this: attributes that the kernel may hold are outdated."""
@@ -77,6 +80,9 @@ class NoMetadataCache:
     """Holds nothing."""
 
     def put_inode(self, row: Inode, /) -> None:
+        """See ``MetadataCache``."""
+
+    def make_inode(self, row: Inode, /) -> None:
         """See ``MetadataCache``."""
 
     def change_inode(self, row: Inode, /) -> None:
@@ -134,6 +140,8 @@ class CacheUpdater:
         self._xattrs: dict[int, dict[bytes, bytes] | None] = {}
         self._directories: list[int] = []
         self._made: set[int] = set()
+        self._crowded: set[int] = set()
+        """Directories that got many names."""
 
     def attach_cache(self, cache: MetadataCache) -> None:
         """Update ``cache``, which holds nothing yet, from now on."""
@@ -148,6 +156,10 @@ class CacheUpdater:
         self._made.add(inode.ino)
         if stat.S_ISDIR(inode.mode):
             self._directories.append(inode.ino)
+
+    def names_added(self, directories: Iterable[int]) -> None:
+        """Directories whose rows change got many names, of which the cache is to keep none."""
+        self._crowded.update(directories)
 
     def removed(self, ino: int) -> None:
         """A row was deleted."""
@@ -205,11 +217,14 @@ class CacheUpdater:
     def _tell(self) -> None:
         """Inodes first: names and attributes of one that the cache does not hold are not kept."""
         cache = self._cache
+        for ino in self._crowded:
+            cache.drop_inode(ino)
+            cache.drop_listing(ino)
         for ino, inode in self.inodes.items():
             if inode is None or ino in self.withheld:
                 cache.drop_inode(ino)
             elif ino in self._made:
-                cache.put_inode(inode)  # nobody has heard of it yet
+                cache.make_inode(inode)
             else:
                 cache.change_inode(inode)
         for ino in self._directories:
@@ -232,6 +247,8 @@ class CacheUpdater:
         if self._made:
             self._directories.clear()
             self._made.clear()
+        if self._crowded:
+            self._crowded.clear()
 
     # ---------------------------------------------------------------- outside a transaction
 

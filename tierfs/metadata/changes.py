@@ -6,21 +6,20 @@ import base64
 import os
 from typing import Any, Final
 
-from tierfs.metadata.feed import DENTRY, DIRTY, DIRTY_FROM, INODE, PIN, XATTR
+from tierfs.metadata.feed import COLUMNS, DENTRY, DIRTY, DIRTY_FROM, INODE, ORIGINAL, PIN, XATTR
 from tierfs.metadata.inodes import Inode, inode_of
 from tierfs.metadata.sqlite import Row
 
 VERSION: Final = 1
 """Of the form of the records: another one where a reader of the old one would be wrong."""
 
-_NAMES: Final = {INODE: "inode", DENTRY: "name", XATTR: "xattr", PIN: "pin"}
-
-COLUMNS: Final = (
-    *("serial", "kind", "ino", "parent", "name", "value", "number", "flag", "size", "mode", "uid"),
-    *("gid", "nlink", "rdev", "atime", "mtime", "ctime", "prefix", "version", "sparse"),
-    *("mirrored", "btime", "adopted"),
-)
-"""Of the table, in its order."""
+_NAMES: Final = {
+    INODE: "inode",
+    DENTRY: "name",
+    XATTR: "xattr",
+    PIN: "pin",
+    ORIGINAL: "original",
+}
 
 
 def record_of(row: Row) -> dict[str, Any]:
@@ -62,6 +61,9 @@ def _image(what: str, found: dict[str, Any]) -> dict[str, Any]:
         return {"value": base64.b64encode(found["value"]).decode()}
     if what == "pin":
         return {"until": found["number"], "below": bool(found["flag"])}
+    if what == "original":
+        size, mtime, ctime = found["size"], found["mtime"], found["ctime"]
+        return {"number": found["number"], "size": size, "mtime": mtime, "ctime": ctime}
     inode = inode_of([found["value" if name == "target" else name] for name in Inode._fields])
     image = inode._asdict()
     del image["ino"]

@@ -98,7 +98,7 @@ class Checksums:
         )
 
     def delete(self, *inos: int) -> None:
-        """These inodes are gone."""
+        """Remove the rows of deleted inodes."""
         self._database.execute_for("DELETE FROM checksum WHERE ino = ?", inos)
 
     def lost(self, limit: int) -> Sequence[Checksum]:

@@ -1,9 +1,10 @@
-"""A copy of the index as it was at one moment, made beside its writer, and the way back from it.
+"""A consistent copy of the index, made beside its writer, and the replay of the feed into a copy.
 
 `copy_index` goes through the big tables a range of keys at a time, each range in one state of the
-file. What was changed meanwhile is in the change feed: its rows are copied last, together with the
-small tables, and replayed. So the copy is what the index was when they were read, though no reader
-kept the log of SQLite from being emptied. SQLite moves the rows; Python sees none of them.
+file. Changes made meanwhile are in the change feed: its rows are copied last, together with the
+small tables, and replayed. So the copy is the index of the moment at which these were read,
+although no reader kept the log of SQLite from being emptied. SQLite moves the rows; Python sees
+none of them.
 """
 
 from __future__ import annotations
@@ -18,8 +19,18 @@ from pathlib import Path
 from typing import Final, NamedTuple, Self
 from urllib.parse import quote
 
-from tierfs.metadata.feed import DENTRY, DIRTY, DIRTY_FROM, INODE, INODE_COLUMNS, PIN, XATTR
-from tierfs.metadata.inodes import Inode
+from tierfs.metadata.feed import (
+    DENTRY,
+    DIRTY,
+    DIRTY_FROM,
+    INODE,
+    INODE_COLUMNS,
+    ORIGINAL,
+    PIN,
+    XATTR,
+    copy_changes,
+)
+from tierfs.metadata.inodes import COLUMNS as INODE_FIELDS
 from tierfs.metadata.schema import MIGRATIONS
 from tierfs.metadata.sqlite import connect, translating
 from tierfs.metadata.wal import CheckpointSeqlockReader
@@ -30,17 +41,22 @@ ROWS_AT_A_TIME: Final = 20_000
 CHANGES_AT_A_TIME: Final = 20_000
 """Rows of the feed: what is left for the last step, which is of one moment, is less."""
 
+ALL: Final = -1
+"""As a limit of SQLite: none."""
+
+STEPS_AT_A_TIME: Final = 1_000_000
+"""Of SQLite's virtual machine: some tens of milliseconds."""
+
 _PAUSE_S: Final = 0.01
 
-_BIG: Final = {"inode": "ino", "entry": "parent, name", "xattr": "ino, name"}
+_BIG: Final = {"inode": "ino", "entry": "parent, name", "xattr": "ino, name", "adopted": "ino"}
 """The tables that are copied by ranges, with their keys."""
 
 _SMALL: Final = (
-    *("volume", "generation", "pin", "request", "cut", "dirty", "feed_state"),
-    *("adopted", "adopting"),
+    *("volume", "generation", "pin", "request", "cut", "dirty", "feed_state", "adopting"),
 )
-"""Those that are copied whole. Checksums are in no copy: of a file that was changed after the last
-change that is known, they would call right bytes wrong."""
+"""Those that are copied whole. Checksums and header facts are in no copy: of a file that was
+changed after the last change that is known, they would be wrong."""
 
 _UNSYNCED: Final = ("PRAGMA journal_mode = OFF", "PRAGMA synchronous = OFF")
 """Of a file that nobody believes before it was synced as a whole."""
@@ -106,7 +122,7 @@ def copy_index(
         checkpoints: the descriptor that `Index.checkpoint_for_snapshot` returned; None: nobody has
             the index open.
         after: the serial of the feed from which it keeps what is changed meanwhile.
-        pause: called between two ranges.
+        pause: called between two ranges, and now and then while nobody needs the source.
 
     Raises:
         IndexFailed: SQLite failed.
@@ -117,10 +133,17 @@ def copy_index(
     with translating(source), _Copy(source, target, memory, checkpoints) as copy:
         copy.run(after, pause)
     with translating(target), closing(_alone(target, memory)) as connection:
+        connection.set_progress_handler(partial(_paused, pause), STEPS_AT_A_TIME)
         with _transaction(connection):
             replay(connection, after)
             connection.execute(_LISTING)
         return state_of(connection)
+
+
+def _paused(pause: Callable[[], object]) -> int:
+    """Pause, and let SQLite go on."""
+    pause()
+    return 0
 
 
 def _alone(path: Path, memory: int) -> sqlite3.Connection:
@@ -166,7 +189,7 @@ class _Copy:
                 pause()
         # What is tried again, since a checkpoint came in between, must not grow meanwhile.
         changes, rest = partial(_copy_changes, after=after), partial(_copy_rest, after=after)
-        while self._consistently(changes) == CHANGES_AT_A_TIME or not self._once(rest):
+        while self._consistently(changes) or not self._once(rest):
             pause()
 
     def _consistently(self, step: Callable[[sqlite3.Connection], int]) -> int:
@@ -229,36 +252,38 @@ def _copy_range(connection: sqlite3.Connection, table: str, key: str) -> int:
 
 def _copy_changes(connection: sqlite3.Connection, after: int) -> int:
     """Copy rows of the feed behind the last one that is there; returns how many they were."""
-    return connection.execute(
-        "INSERT INTO copy.feed SELECT * FROM main.feed "
-        "WHERE serial > max(?, (SELECT coalesce(max(serial), 0) FROM copy.feed)) "
-        "ORDER BY serial LIMIT ?",
-        (after, CHANGES_AT_A_TIME),
-    ).rowcount
+    return copy_changes(connection, "copy.feed", _last_copied(connection, after), CHANGES_AT_A_TIME)
 
 
 def _copy_rest(connection: sqlite3.Connection, after: int) -> int:
-    """Copy what must be of one moment; returns how many tables there are."""
+    """Copy the tables that must be of one moment; returns how many there are."""
     for table in _SMALL:
         connection.execute(f"DELETE FROM copy.{table}")  # noqa: S608
         connection.execute(f"INSERT INTO copy.{table} SELECT * FROM main.{table}")  # noqa: S608
-    connection.execute(
-        "INSERT OR REPLACE INTO copy.feed SELECT * FROM main.feed "
-        "WHERE serial > max(?, (SELECT coalesce(max(serial), 0) FROM copy.feed)) "
-        "OR serial = (SELECT max(serial) FROM main.feed)",
-        (after,),
-    )
+    ((last,),) = connection.execute("SELECT coalesce(max(serial), 0) FROM main.feed")
+    copy_changes(connection, "copy.feed", min(_last_copied(connection, after), last - 1), ALL)
     return len(_SMALL)
+
+
+def _last_copied(connection: sqlite3.Connection, after: int) -> int:
+    ((serial,),) = connection.execute(
+        "SELECT max(?, coalesce(max(serial), 0)) FROM copy.feed", (after,)
+    )
+    return int(serial)
 
 
 # ------------------------------------------------------------------ replay
 
 TABLES: Final = (
-    (INODE, "inode", "ino", ", ".join(Inode._fields), INODE_COLUMNS),
+    (INODE, "inode", "ino", f"{INODE_FIELDS}, synced", f"{INODE_COLUMNS}, number"),
     (DENTRY, "entry", "parent, name", "parent, name, ino, cookie", "parent, name, ino, number"),
     (XATTR, "xattr", "ino, name", "ino, name, value", "ino, name, value"),
     (PIN, "pin", "ino", "ino, until, below", "ino, number, flag"),
     (DIRTY, "dirty", "ino", "ino, size, error, exact", "ino, size, number, flag"),
+    (
+        *(ORIGINAL, "adopted", "ino"),
+        *("ino, original, size, mtime, ctime", "ino, number, size, mtime, ctime"),
+    ),
 )
 """Kind, table, key, columns, and what these are called in the feed."""
 

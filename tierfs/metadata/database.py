@@ -12,6 +12,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from threading import get_ident
 
@@ -27,7 +28,7 @@ from tierfs.metadata.sqlite import (
     failure_of,
     translating,
 )
-from tierfs.metadata.wal import NO_LIMIT, Wal, create_missing_log
+from tierfs.metadata.wal import NO_LIMIT, Preallocation, Wal, create_missing_log
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,9 @@ HOUSEKEEPING_INTERVAL = 16
 
 HOUSEKEEPING_INTERVAL_WHEN_FULL = 4
 """Where the filesystem is full the log lives on what was allocated for it."""
+
+ROWS_AT_ONCE = 50
+"""Rows that a statement inserts where there are many."""
 
 FEW_PAGES = 4096
 """Bytes that a new name or attribute takes at most, beside a large value."""
@@ -78,6 +82,10 @@ class Database:
         """The thread that runs a statement of a transaction; 0: none does."""
         self._depth = 0
         self.commits = 0
+        self._rolled_back = 0
+        """Transactions that were rolled back: a COMMIT that failed may have taken effect."""
+        self._copied = -1
+        """Transactions, of both kinds, that the database file is known to have."""
         self._log_limit = NO_LIMIT
         self._until_housekeeping = 0
         self._weight = 0
@@ -191,11 +199,26 @@ class Database:
         if self.row_within(f"SELECT 1 FROM {table} LIMIT 1") is not None:  # noqa: S608 - our own
             self.execute_for(f"DELETE FROM {table} WHERE ino = ?", inos)  # noqa: S608
 
-    def execute_many(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
-        """Run a statement inside a transaction, once for each row of arguments."""
-        cursor = self._begin_statement(statement)
+    def insert_many(self, into: str, rows: Sequence[Sequence[object]], rest: str = "") -> None:
+        """Insert many rows inside a transaction; ``into``: the table and its columns.
+
+        ``rest``: the values of the last columns, in SQL, with a comma before each.
+
+        Many in one statement, which takes a third less time than one statement for each.
+        """
+        if not rows:
+            return
+        row = f"({', '.join('?' * len(rows[0]))}{rest})"
+        single = f"INSERT INTO {into} VALUES {row}"  # noqa: S608 - names of our own
+        whole = len(rows) - len(rows) % ROWS_AT_ONCE
+        parts = range(0, whole, ROWS_AT_ONCE)
+        cursor = self._begin_statement(single)
         try:
-            cursor.executemany(statement, rows)
+            cursor.executemany(
+                f"{single}{f', {row}' * (ROWS_AT_ONCE - 1)}",
+                (tuple(chain.from_iterable(rows[at : at + ROWS_AT_ONCE])) for at in parts),
+            )
+            cursor.executemany(single, rows[whole:])
         except SQLITE_ERRORS as exc:
             raise self._failure(exc) from exc
         finally:
@@ -258,14 +281,44 @@ class Database:
             raise IndexFailed(errno.EROFS, f"metadata index: {self.path}: is open to be read only")
         self._until_housekeeping = HOUSEKEEPING_INTERVAL
         if self.wal.size() > self._log_limit:
-            self.wal.checkpoint(0)
+            try:
+                self._checkpoint_with(preallocation, 0)
+            except IndexFailed as exc:
+                if exc.errno != errno.ENOSPC:
+                    raise
         preallocation.ensure_log()
         if preallocation.exhausted:
             # After a checkpoint the next transaction writes over the beginning of the log.
             self._until_housekeeping = HOUSEKEEPING_INTERVAL_WHEN_FULL
             with suppress(IndexFailed):
-                self.wal.checkpoint(NO_LIMIT)
+                self._checkpoint_with(preallocation, NO_LIMIT)
         self._on_housekeeping()
+
+    def _checkpoint_with(self, preallocation: Preallocation, log_limit: int) -> None:
+        try:
+            self.wal.checkpoint(log_limit)
+        except IndexFailed as exc:
+            if exc.errno != errno.ENOSPC:
+                raise
+            # Others took the blocks behind the database while they were free.
+            preallocation.lend_to_database()
+            self.wal.checkpoint(log_limit)
+
+    def checkpoint(self, log_limit: int) -> bool:
+        """As `Wal.checkpoint`; one of nothing leaves the view of other processes as it is.
+
+        Raises:
+            IndexFailed: as `Wal.checkpoint`.
+        """
+        with self.lock:
+            written = self.commits + self._rolled_back
+        if written == self._copied and self.wal.size() <= log_limit:
+            self.wal.sync()
+            return True
+        complete = self.wal.checkpoint(log_limit)
+        if complete:
+            self._copied = written
+        return complete
 
     def require_growth(self, weight: int = 0) -> None:
         """Check that the database may become larger, by ``weight`` bytes and a few pages.
@@ -342,6 +395,7 @@ class Database:
                 self.execute("ROLLBACK")
         finally:
             self._depth = 0
+            self._rolled_back += 1
             self._on_rollback()
             self._rollbacks.inc()
 

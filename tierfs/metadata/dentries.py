@@ -31,15 +31,21 @@ END = 2**62
 MOST_KNOWN = 16_384
 """Names that were made and are remembered: many of them are renamed or removed soon."""
 
+NAMES_AT_ONCE = 500
+"""Names that one query asks for."""
+
 FIRST_PAGE = 64
 LAST_PAGE = 512
 """Dentries fetched at a time, more and more: a listing of any directory needs that much memory."""
 
 
-_INSERT = "INSERT INTO entry (parent, name, ino, cookie) VALUES (?, ?, ?, ?)"
 _BETWEEN = "SELECT parent, name, ino FROM entry WHERE ino >= ? AND ino < ?"
 _NAME = "SELECT name FROM entry WHERE parent = ? AND ino = ? LIMIT 1"
 _FIRST_NAME = "SELECT name FROM entry WHERE parent = ? AND ino = ? AND cookie = ?"
+
+
+def _marks(number: int) -> str:
+    return ", ".join("?" * number)
 
 
 DentryKey = tuple[int, bytes]
@@ -72,7 +78,8 @@ class Dentries:
         with self._database.lock:
             row = self._database.row(_LOOKUP, parent, name)
             if row is None:
-                self._fill_negative(parent, name)
+                if self._updater.enabled and not self._database.in_transaction:
+                    self._updater.fill_negative(parent, name)
                 return None
             *fields, weight = row
             inode = self._inodes.remember(self._inodes.latest(inode_of(fields)))
@@ -112,11 +119,19 @@ class Dentries:
             raise FsError(errno.EEXIST)
         self._note(parent, name, ino)
 
-    def insert_all(self, parent: int, names: Sequence[tuple[bytes, int, int]]) -> None:
-        """Add many dentries whose names are free: name, inode number and cookie of each."""
-        self._database.execute_many(_INSERT, [(parent, *each) for each in names])
-        for name, ino, _ in names:
-            self._updater.dentries[parent, name] = ino
+    def insert_all(self, dentries: Sequence[tuple[int, bytes, int, int]]) -> None:
+        """Add many dentries whose names are free: directory, name, inode number and cookie."""
+        self._database.insert_many("entry (parent, name, ino, cookie)", dentries)
+        self._updater.names_added(parent for parent, _, _, _ in dentries)
+
+    def taken(self, parent: int, names: Sequence[bytes]) -> set[bytes]:
+        """Those of the names that a directory has, in a transaction or not."""
+        found: set[bytes] = set()
+        for at in range(0, len(names), NAMES_AT_ONCE):
+            part = names[at : at + NAMES_AT_ONCE]
+            query = f"SELECT name FROM entry WHERE parent = ? AND name IN ({_marks(len(part))})"  # noqa: S608
+            found.update(bytes(name) for (name,) in self._database.rows(query, parent, *part))
+        return found
 
     def between(self, first: int, end: int) -> list[tuple[int, bytes, int]]:
         """Directory, name and inode number of every name of these inodes; reads every dentry."""
@@ -261,8 +276,3 @@ class Dentries:
         if self._updater.enabled and not self._database.in_transaction:
             self._updater.fill_dentry(parent, name, inode)
             self._xattrs.fill_cache(inode.ino, weight)
-
-    def _fill_negative(self, parent: int, name: bytes) -> None:
-        """Under the lock since before the name was looked for."""
-        if self._updater.enabled and not self._database.in_transaction:
-            self._updater.fill_negative(parent, name)

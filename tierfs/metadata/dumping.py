@@ -1,4 +1,4 @@
-"""An index as lines of JSON, and back: for migrations, and for programs that know no SQLite.
+"""An index as lines of JSON, and back: for migrations, and for programs without SQLite.
 
 The lines are the records of the change feed that would make the index of nothing, between a header
 and an end: docs/reference/dump.md.
@@ -129,9 +129,9 @@ def _row(record: dict[str, Any]) -> tuple[str, tuple[object, ...]]:
         case "inode":
             target = record.get("target")
             fields = {name: record[name] for name in Inode._fields if name != "target"}
-            return "inode", tuple(
-                row_of(Inode(**fields, target=None if target is None else os.fsencode(target)))
-            )
+            target = None if target is None else os.fsencode(target)
+            synced = 0  # what is, of the dirty set, has a row there
+            return "inode", (*row_of(Inode(**fields, target=target)), synced)
         case "name":
             name = os.fsencode(record["name"])
             return "entry", (record["parent"], name, record["ino"], record["cookie"])

@@ -1,12 +1,14 @@
-"""The change feed's copy: what was changed since a copy of the index, in a file elsewhere.
+"""The copy of the change feed: the changes since a copy of the index, in a file elsewhere.
 
-A `FeedCopier` adds the newest rows of the feed to such a file, a *segment*: a database that holds
-the table ``feed`` alone. It reads on a connection of its own, for a moment only, into memory, so
-that a slow target never keeps the log of the index from being emptied.
+A `FeedCopier` adds the newest changes of the feed to such a file, a *segment*: a database that
+holds the table ``feed`` alone, with the images of the inodes. It reads on a connection of its own,
+for a moment only, into memory, so that a slow target never keeps the log of the index from being
+emptied.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import threading
@@ -16,7 +18,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
-from tierfs.common.sync import sync_file
+from tierfs.common.errors import IndexFailed
+from tierfs.common.sync import sync_data, sync_file
+from tierfs.metadata.feed import copy_changes
 from tierfs.metadata.schema import FEED
 from tierfs.metadata.sqlite import connect, translating
 
@@ -28,6 +32,9 @@ _PRAGMAS: Final = (
     "PRAGMA temp_store = MEMORY",
     "PRAGMA busy_timeout = 10000",
 )
+
+
+_BATCH: Final = "CREATE TEMP TABLE batch"
 
 
 class Segment(NamedTuple):
@@ -48,6 +55,24 @@ def read_segment(path: Path) -> Segment:
         translating(path),
         closing(sqlite3.connect(f"file:{quote(str(path))}?mode=rw", uri=True)) as connection,
     ):
+        return _segment(connection, "main")
+
+
+def inspect_segment(path: Path) -> Segment:
+    """What a segment holds, all of which is read, and nothing changed.
+
+    Raises:
+        IndexFailed: it cannot be read, or is damaged.
+    """
+    journal = path.with_name(f"{path.name}-journal").exists()
+    way = "mode=rw" if journal else "immutable=1"
+    with (
+        translating(path),
+        closing(sqlite3.connect(f"file:{quote(str(path))}?{way}", uri=True)) as connection,
+    ):
+        (problem,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if problem != "ok":
+            raise IndexFailed(errno.EIO, problem)
         return _segment(connection, "main")
 
 
@@ -87,12 +112,25 @@ CREATE TABLE segment (generation TEXT NOT NULL, start INTEGER NOT NULL) STRICT;
 """
 
 
+def _sync(path: Path) -> None:
+    """Make sure that a segment that SQLite has synced is durable.
+
+    Raises:
+        OSError: it may not be.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        sync_data(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class FeedCopier:
     """Adds to a segment what the feed has; thread-safe.
 
     Raises from every method:
         IndexFailed: SQLite failed: the index could not be read, or the segment not be written.
-        OSError: the log of the index could not be synced.
+        OSError: the log of the index, or the segment, could not be synced.
     """
 
     def __init__(self, index: Path, sync: Callable[[], object]) -> None:
@@ -105,9 +143,7 @@ class FeedCopier:
         """The serial up to which every change is in the copy, durably."""
         with translating(index):
             self._connection = connect(index, _PRAGMAS)
-            self._connection.execute(
-                "CREATE TEMP TABLE batch AS SELECT * FROM main.feed WHERE serial IS NULL"
-            )
+            self._connection.executescript(FEED.replace("CREATE TABLE feed", _BATCH))
 
     def close(self) -> None:
         """Close; nothing may be called afterwards."""
@@ -115,7 +151,7 @@ class FeedCopier:
             self._connection.close()
 
     def write_to(self, path: Path) -> Segment:
-        """Go on with the segment ``path``."""
+        """Continue with the segment ``path``."""
         with self._lock, translating(path):
             if self._segment is not None:
                 self._connection.execute("DETACH segment")
@@ -123,7 +159,8 @@ class FeedCopier:
             self._connection.execute(
                 "ATTACH ? AS segment", (f"file:{quote(str(path))}?mode=rw&vfs=unix",)
             )
-            self._connection.execute("PRAGMA segment.synchronous = FULL")
+            # With FULL a power cut may bring the journal back, which takes the copy back.
+            self._connection.execute("PRAGMA segment.synchronous = EXTRA")
             self._segment = path
             found = _segment(self._connection, "segment")
             self.position = found.end
@@ -142,16 +179,18 @@ class FeedCopier:
         """Copy some rows; returns whether there may be more."""
         connection = self._connection
         with translating(self._index):
-            connection.execute("DELETE FROM temp.batch")
-            rows = connection.execute(
-                "INSERT INTO temp.batch "
-                "SELECT * FROM main.feed WHERE serial > ? ORDER BY serial LIMIT ?",
-                (self.position, ROWS_AT_A_TIME),
-            ).rowcount
-        if rows <= 0:
+            connection.execute("BEGIN")
+            try:
+                connection.execute("DELETE FROM temp.batch")
+                rows = copy_changes(connection, "temp.batch", self.position, ROWS_AT_A_TIME)
+            finally:
+                if connection.in_transaction:
+                    connection.execute("COMMIT")
+        if not rows:
             return False
         self._sync()  # nothing is in the copy that a power cut could take from the index
         with translating(segment):
             connection.execute("INSERT OR IGNORE INTO segment.feed SELECT * FROM temp.batch")
+        _sync(segment)  # SQLite believes a sync of a filesystem that was shut down meanwhile
         (self.position,) = connection.execute("SELECT max(serial) FROM temp.batch").fetchone()
-        return rows == ROWS_AT_A_TIME
+        return True

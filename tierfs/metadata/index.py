@@ -1,8 +1,9 @@
-"""The index as the core sees it: its tables, transactions, serials."""
+"""The index as `tierfs.fs` uses it: its tables, transactions, serials."""
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import uuid
 from collections.abc import Callable, Sequence
@@ -14,18 +15,20 @@ from tierfs.common.errors import IndexFailed, VolumeRefused
 from tierfs.common.metrics import Metrics
 from tierfs.common.osio import Os
 from tierfs.metadata.adopted import Originals
-from tierfs.metadata.answered import AnsweredRequests
 from tierfs.metadata.cache_updater import CacheUpdater, MetadataCache
 from tierfs.metadata.checksums import Checksums
 from tierfs.metadata.database import Database
 from tierfs.metadata.dentries import Dentries
 from tierfs.metadata.feed import NEW_GENERATION, Feed
+from tierfs.metadata.header_facts import HeaderFacts
 from tierfs.metadata.inode_table import InodeTable
 from tierfs.metadata.inodes import ROOT, Inode
 from tierfs.metadata.pins_and_requests import Pin, PinsAndRequests, Request
 from tierfs.metadata.reader import IndexReader
-from tierfs.metadata.recovery import DirtyRows, Generations, PendingTruncations
+from tierfs.metadata.recovery import AnsweredRequests, DirtyRows, Generations, PendingTruncations
 from tierfs.metadata.schema import APPLICATION_ID, VERSION
+from tierfs.metadata.tag_indexes import PREFIX as TAG_INDEX
+from tierfs.metadata.tag_indexes import create_tag_index, drop_tag_index, tag_index
 from tierfs.metadata.usage import (
     COUNT_NEXT,
     READ_COUNTS,
@@ -36,6 +39,8 @@ from tierfs.metadata.usage import (
 from tierfs.metadata.wal import NO_LIMIT
 from tierfs.metadata.xattrs import Xattrs
 
+log = logging.getLogger(__name__)
+
 FIRST_BLOCK = 1 << 12
 SERIAL_BLOCK = 1 << 16
 """Serials reserved at a time: few at first, then twice as many each time, up to this. What is left
@@ -44,6 +49,9 @@ used when that is durable: after anybody's sync."""
 
 SERIALS_AHEAD = 1 << 10
 """With so few left the reservation is synced: more than is taken between two looks at them."""
+
+BYTES_OF_A_FILE = 512
+"""What the rows of a new file take in the database, about."""
 
 DEFAULT_CACHE_ENTRIES = 65_536
 """Inodes kept in memory: about 40 MiB."""
@@ -107,7 +115,7 @@ def _header(path: Path, *, writable: bool) -> bytes:
 
 
 def _private(name: str, flags: int, directory: int) -> int:
-    """Open a regular file, which nobody else may open from now on, were it only to lock it."""
+    """Open a regular file, and deny it to all others: opening it is enough to lock it."""
     descriptor = open_file(name, flags, dir_fd=directory)
     make_private(descriptor)
     return descriptor
@@ -154,6 +162,8 @@ class Index:
         try:
             self.is_free = self._database.is_free
             self._counts = UsageCounts(self._database.row(READ_COUNTS))
+            self.was_closed = self._counts.exact
+            """Whether it was closed after the last change."""
             self.inodes = InodeTable(self._database, cache_entries, self._updater, self._counts)
             self.xattrs = Xattrs(self._database, self.inodes.find, self._updater)
             self.dentries = Dentries(self._database, self.inodes, self.xattrs, self._updater)
@@ -164,6 +174,7 @@ class Index:
             self.feed = Feed(self._database)
             self.checksums = Checksums(self._database)
             self.originals = Originals(self._database, self.inodes)
+            self.header_facts = HeaderFacts(self._database)
         except BaseException:
             self._database.close()
             raise
@@ -203,6 +214,31 @@ class Index:
             raise self._unreserved or IndexFailed(errno.EIO, "metadata index: out of serials")
         self._next += 1
         return self._next - 1
+
+    def reserve_serials(self, number: int) -> None:
+        """Let the next transaction of this thread take ``number`` serials; outside of one.
+
+        Raises:
+            IndexFailed: they could not be reserved.
+            OSError: what checks a reservation failed.
+        """
+        with self._database.lock:
+            while self._limit - self._next < number + SERIALS_AHEAD:
+                if self._reserved == self._limit:
+                    self._reserve_block()
+                self.sync()
+
+    def new_serials(self, number: int) -> range:
+        """``number`` reserved serials, as of ``new_serial``; inside a transaction.
+
+        Raises:
+            IndexFailed: ENOSPC, there is no room for anything new; or fewer are reserved.
+        """
+        self._database.require_growth(number * BYTES_OF_A_FILE)
+        if self._limit - self._next < number:
+            raise self._unreserved or IndexFailed(errno.EIO, "metadata index: out of serials")
+        self._next += number
+        return range(self._next - number, self._next)
 
     def check_reservations(self, check: Callable[[int, int], object]) -> None:
         """Call ``check`` with each range of serials before one of them is used: first, and end.
@@ -327,9 +363,21 @@ class Index:
         self._database.wal.sync()
         self._limit = max(self._limit, reserved)
 
+    def sync_for_program(self) -> None:
+        """Make every commit so far survive what an fsync promises: also the loss of flash.
+
+        That, if somebody copies the feed at each sync; else as `sync`.
+
+        Raises:
+            FsError: the copy could not be written.
+        """
+        self.sync()
+        if self.feed.at_sync is not None:
+            self.feed.at_sync()
+
     @property
     def commits(self) -> int:
-        """Transactions committed since the index was opened, but for those of checkpoints."""
+        """Transactions committed since the index was opened, except for those of checkpoints."""
         return self._database.commits - self._uncounted
 
     def log_size(self) -> int:
@@ -341,7 +389,7 @@ class Index:
         self._database.limit_log(limit)
 
     def checkpoint(self, log_limit: int) -> None:
-        """Copy the write-ahead log into the database; may take seconds, and delays nobody.
+        """Copy the write-ahead log into the database; takes seconds at worst, beside the writer.
 
         Writers wait only while a log is emptied that stays longer than ``log_limit`` bytes.
         """
@@ -350,7 +398,7 @@ class Index:
                 self._store_counts()
                 self._uncounted += 1
         reserved = self._reserved
-        if self._database.wal.checkpoint(log_limit):
+        if self._database.checkpoint(log_limit):
             self._limit = max(self._limit, reserved)
 
     def store_deferred(self) -> None:
@@ -369,6 +417,25 @@ class Index:
         self.store_deferred()
         self.checkpoint(NO_LIMIT)
         return self._database.wal.seqlock.descriptor
+
+    def index_tags(self, names: Sequence[bytes]) -> None:
+        """Keep an index of the values of these attributes, and of no others; before it is served.
+
+        To make one reads every extended attribute.
+
+        Raises:
+            IndexFailed: it could not be made.
+        """
+        wanted = {tag_index(name): create_tag_index(name) for name in names}
+        rows = self._database.rows("SELECT name FROM sqlite_schema WHERE type = 'index'")
+        there = {name for (name,) in rows if name.startswith(TAG_INDEX)}
+        for name in there - wanted.keys():
+            with self.transaction():
+                self._database.execute(drop_tag_index(name))
+        for name in wanted.keys() - there:
+            log.info("metadata index: making the index of %s", name.removeprefix(TAG_INDEX))
+            with self.transaction():
+                self._database.execute(wanted[name])
 
     def usage(self) -> IndexUsage:
         """Counts of all inodes, without reading them.
@@ -391,7 +458,7 @@ class Index:
             return self._counts.recount(last, sums)
 
     def keep_counts(self) -> None:
-        """Store the counts for the next mount: nothing changes any more."""
+        """Store the counts for the next mount, after the last change."""
         self.store_deferred()
         with self.transaction():
             self._store_counts(closed=True)
@@ -408,7 +475,7 @@ class Index:
         self._database.close()
 
     def _committed(self) -> None:
-        if self._counts.pending:
+        if self._counts.pending or self._counts.pending_on_disk:
             self._counts.commit()
         self.inodes.committed()
         self._updater.commit()

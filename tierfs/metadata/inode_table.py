@@ -19,6 +19,11 @@ from tierfs.metadata.usage import UsageCounts
 MANY = 1 << 62
 
 
+ADOPTED_COLUMNS = "ino, size, mode, uid, gid, atime, mtime, parent, sparse"
+"""What tells one adopted file from another."""
+ALL_ADOPTED = {"nlink": 1, "rdev": 0, "prefix": 0, "version": 1, "mirrored": 0, "adopted": 1}
+"""What all of them have."""
+
 _SELECT = f"SELECT {COLUMNS} FROM inode WHERE ino = ?"  # noqa: S608 - column names of our own
 _INSERT = f"INSERT INTO inode ({COLUMNS}) VALUES ({', '.join('?' * len(Inode._fields))})"  # noqa: S608
 _CHANGEABLE = tuple(
@@ -36,10 +41,12 @@ def _update_of(columns: Sequence[str]) -> str:
 
 
 _UPDATE = _update_of(_CHANGEABLE)
+_TOLD = "UPDATE inode SET atime = atime, "
+"""So that the change feed gets a row of the inode: a trigger fires by the columns."""
 
 
 def _merger(columns: Sequence[str]) -> Callable[[Sequence[Any]], Sequence[Any]]:
-    """Of a row with the values of these columns behind it: the row as it is then."""
+    """Replace columns of a row by the values that follow it."""
     return itemgetter(
         *(
             len(Inode._fields) + columns.index(name) if name in columns else at
@@ -48,7 +55,13 @@ def _merger(columns: Sequence[str]) -> Callable[[Sequence[Any]], Sequence[Any]]:
     )
 
 
-_merge_deferred = _merger(("size", "mtime", "ctime", "version", "sparse"))
+_DEFERRED = ("size", "mtime", "ctime", "version", "sparse")
+_merge_deferred = _merger(_DEFERRED)
+_deferred_of = attrgetter(*_DEFERRED)
+_UPDATE_DEFERRED = _update_of(_DEFERRED)
+"""Writes what a deferred row may have that the table has not."""
+_UPDATE_SYNCED = _update_of((*_DEFERRED, "synced"))
+"""The same, and how many bytes are synced."""
 
 
 _merge_times = _merger(("mtime", "ctime"))
@@ -137,6 +150,12 @@ class InodeTable:
             raise FsError(errno.ESTALE)
         return inode
 
+    def get_quietly(self, ino: int) -> Inode:
+        """As ``get``, for the daemon itself: the metadata cache learns nothing."""
+        with self._database.lock:
+            inode = None if ino in self.unreconciled else self._cache.get(ino)
+        return inode or self.get(ino)
+
     def find_within(self, ino: int) -> Inode:
         """The inode inside a transaction, as that has made it.
 
@@ -163,11 +182,21 @@ class InodeTable:
         self._updater.made(inode)
 
     def insert_all(self, inodes: Sequence[Inode]) -> None:
-        """Add many rows, of which the cache keeps none; inside a transaction."""
-        self._database.execute_many(_INSERT, map(row_of, inodes))
-        for inode in inodes:
-            self._pending_counts.append((inode, 1))
-            self._updater.made(inode)
+        """Add many rows, which no cache keeps: nobody has asked for one; inside a transaction."""
+        self._database.insert_many(f"inode ({COLUMNS})", [row_of(inode) for inode in inodes])
+        self._pending_counts += [(inode, 1) for inode in inodes]
+
+    def insert_adopted(self, rows: Sequence[tuple[int, ...]], now: int) -> None:
+        """Add regular files as `insert_all` does, with one name, all of their bytes on disk.
+
+        A row has the columns of `ADOPTED_COLUMNS`. Half the work of ``insert_all``.
+        """
+        self._database.insert_many(
+            f"inode ({ADOPTED_COLUMNS}, {', '.join(ALL_ADOPTED)}, ctime, btime)",
+            rows,
+            f", {', '.join(map(str, ALL_ADOPTED.values()))}, {now}, {now}",
+        )
+        self._counts.pending_on_disk.append([(row[0], row[1]) for row in rows])
 
     def update(self, inode: Inode) -> None:
         """Write back a changed row; inside a transaction."""
@@ -177,13 +206,18 @@ class InodeTable:
         self.remember(inode)
         self._updater.inodes[inode.ino] = inode
 
-    def changer(self, *columns: str) -> Callable[..., Inode]:
+    def changer(self, *columns: str, with_a_name: bool = False) -> Callable[..., Inode]:
         """A function that writes these columns: it takes a row, and their values in this order.
 
         The row was read in the same transaction, and the times are those of a clock: none needs
         more than 64 bits. It returns the row as it is then. A third of the work of ``update``.
+
+        ``with_a_name``: always in a transaction that changes a name of the inode, a name in it, or
+        an extended attribute of it, with whose row the change feed tells of the inode.
         """
         statement, counts = _update_of(columns), not _COUNTED.isdisjoint(columns)
+        if not with_a_name:
+            statement = statement.replace("UPDATE inode SET ", _TOLD)
         merge, told = _merger(columns), self._updater.inodes
         execute = self._database.execute
 
@@ -311,6 +345,17 @@ class InodeTable:
         for ino in inos:
             self._store(ino)
 
+    def store_synced(self, ino: int, size: int) -> None:
+        """Write the row, if it is deferred, and that ``size`` bytes are synced; in a transaction.
+
+        Of a file that is in the dirty set without a row there: see ``DirtyRows``.
+        """
+        if (inode := self._deferred.get(ino)) is None:
+            self._database.execute("UPDATE inode SET synced = ? WHERE ino = ?", size, ino)
+        else:
+            self._forget_deferred(ino)
+            self._database.execute(_UPDATE_SYNCED, *_deferred_of(inode), size, ino)
+
     def store_some(self, limit: int) -> bool:
         """The same of ``limit`` inodes; returns whether there are more."""
         self.store(list(islice(self._deferred, limit)))
@@ -323,7 +368,8 @@ class InodeTable:
 
     def _store(self, ino: int) -> None:
         if (inode := self._deferred.get(ino)) is not None:
-            self._write(inode)
+            self._forget_deferred(ino)
+            self._database.execute(_UPDATE_DEFERRED, *_deferred_of(inode), ino)
 
     def _forget_deferred(self, ino: int) -> None:
         """The present transaction writes or deletes the row; a rollback brings it back."""

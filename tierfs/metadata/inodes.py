@@ -1,4 +1,4 @@
-"""An inode: a row of the inode table, as everything above the index sees it."""
+"""An inode: a row of the inode table, as the layers above the index use it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from tierfs.common.times import LIMIT, from_stored, to_stored
 
 ROOT = 1
 """Inode number of the root directory (FUSE_ROOT_ID)."""
+
+DIRECTORY_SIZE = 4096
+"""Bytes that stat(2) shows of every directory, as of a small one of ext4."""
 
 
 class Inode(NamedTuple):
@@ -62,7 +65,7 @@ _pack = struct.Struct(f"={len(Inode._fields) - 1}q").pack
 """Fails where one of the numbers is none that SQLite stores as a whole one."""
 
 _TARGET = Inode._fields.index("target")
-"""The only column that is no number."""
+"""The only column that is not a number."""
 
 COLUMNS = ", ".join(Inode._fields)
 make_inode = cast("Callable[[Sequence[Any]], Inode]", partial(tuple.__new__, Inode))

@@ -1,12 +1,13 @@
-"""What fsck needs of an index that nobody has open: it is read from end to end, and repaired.
+"""What fsck does with an index that is not open: read all of it, and repair it.
 
 `IntegrityCheck` changes nothing. Its streams are in the order of inode numbers, so that they can be
-merged. What must be sorted for that lies in temporary files of SQLite, not in memory
+merged. Sorting them uses temporary files of SQLite, not memory
 (https://www.sqlite.org/tempfiles.html). A `Repair` is one transaction, durable at its end.
 """
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import stat
 import time
@@ -23,10 +24,11 @@ from tierfs.metadata.adopted import Original
 from tierfs.metadata.checksums import Checksum
 from tierfs.metadata.database import Database
 from tierfs.metadata.feed import NEW_GENERATION
-from tierfs.metadata.inodes import ROOT, Inode, inode_of
+from tierfs.metadata.inodes import DIRECTORY_SIZE, ROOT, Inode, inode_of
 from tierfs.metadata.recovery import IN_SET, Generations
 from tierfs.metadata.schema import COUNTED, COUNTS, MIGRATIONS, VERSION
 from tierfs.metadata.sqlite import connect, translating, unreadable
+from tierfs.metadata.tag_indexes import is_tag_index
 
 Tier = Literal["flash", "disk"]
 
@@ -37,7 +39,6 @@ MOST_PROBLEMS = 100
 
 LOST_AND_FOUND = b"lost+found"
 PRIVATE = stat.S_IFDIR | 0o700
-DIRECTORY_SIZE = 4096
 
 _DIRECTORY = "inode.mode & 0xF000 = 0x4000"
 
@@ -85,6 +86,14 @@ class Location(NamedTuple):
     name: bytes
 
 
+class FeedState(NamedTuple):
+    """The generation of the change feed, and the serial up to which it counts as copied."""
+
+    generation: str
+    copied: int | None
+    """None: nobody copies it."""
+
+
 class IntegrityCheck:
     """Read-only; not thread-safe.
 
@@ -125,13 +134,17 @@ class IntegrityCheck:
         return unreadable(self.path)
 
     def schema_differences(self) -> list[str]:
-        """The tables and indexes that are missing, superfluous or not as this tierfs makes them."""
+        """The tables and indexes that are missing, superfluous or not as this tierfs makes them.
+
+        Indexes of tags may be there or not: a mount makes those that its volume file names.
+        """
         with closing(sqlite3.connect(":memory:")) as fresh:
             for migration in MIGRATIONS:
                 fresh.executescript(migration)
             wanted = _schema(fresh)
         with translating(self.path):
-            found = _schema(self._connection)
+            schema = _schema(self._connection)
+        found = {name: sql for name, sql in schema.items() if not is_tag_index(name, sql)}
         return sorted(str(name) for name in wanted | found if wanted.get(name) != found.get(name))
 
     def owner(self) -> str:
@@ -155,7 +168,7 @@ class IntegrityCheck:
     def miscounted(self) -> dict[str, tuple[int, int]]:
         """The columns of ``usage`` that are wrong: what is kept, and what the inodes come to.
 
-        While the volume is not closed they may be old, which is no mistake.
+        While the volume is not closed they may be old, which is not a mistake.
         """
         missing = (1, *(0 for _ in COUNTED))
         exact, *kept = next(self._rows(f"SELECT exact, {', '.join(COUNTED)} FROM usage"), missing)  # noqa: S608
@@ -174,7 +187,9 @@ class IntegrityCheck:
         """Keep inode numbers and lengths of objects, to return them in order."""
         with translating(self.path):
             self._connection.execute("BEGIN")
-            self._connection.executemany(f"INSERT INTO temp.{tier} VALUES (?, ?)", objects)  # noqa: S608
+            # A directory that changes while it is listed may show a name twice.
+            insert = f"INSERT OR REPLACE INTO temp.{tier} VALUES (?, ?)"  # noqa: S608
+            self._connection.executemany(insert, objects)
             self._connection.execute("COMMIT")
 
     def version_of(self, ino: int) -> int | None:
@@ -228,6 +243,12 @@ class IntegrityCheck:
         row = next(self._rows(f"SELECT {ADOPTED} FROM adopted WHERE ino = ?", ino), None)  # noqa: S608
         return None if row is None else Original._make(row)
 
+    def feed_state(self, reader: str) -> FeedState:
+        """The change feed; ``reader``: the one that copies it."""
+        generation = self._one("SELECT generation FROM feed_state")
+        rows = self._rows("SELECT serial FROM feed_reader WHERE name = ?", reader)
+        return FeedState(generation, next(rows, (None,))[0])
+
     def adopting(self) -> list[range]:
         """Inodes whose objects were just being made of originals: the next mount sees to them."""
         return [range(first, end) for first, end in self._rows("SELECT first, end FROM adopting")]
@@ -269,8 +290,9 @@ class IntegrityCheck:
 
 
 def _schema(connection: sqlite3.Connection) -> dict[str, str]:
+    """Tables and indexes by name, without the comments, of which a later version has others."""
     rows = connection.execute("SELECT name, sql FROM main.sqlite_schema WHERE sql IS NOT NULL")
-    return dict(rows.fetchall())
+    return {name: " ".join(re.sub(r"--[^\n]*", "", sql).split()) for name, sql in rows}
 
 
 @contextmanager
@@ -349,12 +371,13 @@ class Repair:
         self.trim(ino)
 
     def _carry(self, ino: int) -> None:
-        """Let checksums hold for the next data version: the bytes stay as they are."""
-        self._run(
-            "UPDATE checksum SET version = version + 1 WHERE ino = ? AND version = "
-            "(SELECT version FROM inode WHERE inode.ino = checksum.ino)",
-            ino,
-        )
+        """Let what holds of the bytes hold for the next data version: they stay as they are."""
+        for table, version in (("checksum", "version"), ("fact_state", "data_version")):
+            self._run(
+                f"UPDATE {table} SET {version} = {version} + 1 WHERE ino = ? AND {version} = "  # noqa: S608 - names of our own
+                f"(SELECT version FROM inode WHERE inode.ino = {table}.ino)",
+                ino,
+            )
 
     def trim(self, ino: int) -> None:
         """Let the next mount trim the objects of a file."""
@@ -362,7 +385,16 @@ class Repair:
 
     def delete_rows(self, ino: int) -> None:
         """Remove the rows of other tables of an inode that is not there."""
-        for table in ("xattr", "pin", "request", "cut", "dirty", "checksum", "adopted"):
+        for table in (
+            "xattr",
+            "pin",
+            "request",
+            "cut",
+            "dirty",
+            "checksum",
+            "adopted",
+            "fact_state",
+        ):
             self._run(f"DELETE FROM {table} WHERE ino = ?", ino)  # noqa: S608 - names of our own
 
     def recount(self) -> None:
@@ -373,10 +405,54 @@ class Repair:
     def accept(self, generation: str) -> None:
         """Accept the directories whose markers get this generation.
 
-        What of the objects is newer than the index may have other bytes than a checksum says.
+        What of the objects is newer than the index may have other bytes than a checksum or a header
+        fact says.
         """
         self._run("DELETE FROM checksum")
+        self._run("DELETE FROM fact_state")
         self._run("UPDATE generation SET current = ?, next = ''", generation)
+
+    def last_change(self) -> int:
+        """When the last change of an inode was made that the index knows, in nanoseconds.
+
+        By the time of status change, which no program can set.
+        """
+        (last,) = self._row("SELECT coalesce(max(ctime), 0) FROM inode")
+        return last
+
+    def mirrored(self, after: int) -> list[Inode]:
+        """Some mirrored files behind an inode, that are not adopted and not empty."""
+        rows = self._database.rows(
+            f"SELECT {', '.join(Inode._fields)} FROM inode "  # noqa: S608 - names of our own
+            "WHERE ino > ? AND mirrored = 1 AND adopted = 0 AND size > 0 ORDER BY ino LIMIT 1000",
+            after,
+        )
+        return [inode_of(row) for row in rows]
+
+    def forget_mirror(self, ino: int) -> None:
+        """The mirror of a file is older than its head; its bytes stay where they are."""
+        self._run("UPDATE inode SET mirrored = 0 WHERE ino = ?", ino)
+
+    def adopted(self, after: int, *, least_prefix: int) -> list[tuple[int, int | None]]:
+        """Some adopted files behind an inode, and the numbers of their originals.
+
+        None: the index does not know the original. ``least_prefix``: in bytes.
+        """
+        return [
+            (ino, original)
+            for ino, original in self._database.rows(
+                "SELECT inode.ino, original FROM inode LEFT JOIN adopted USING (ino) "
+                "WHERE inode.ino > ? AND inode.adopted = 1 AND prefix >= ? ORDER BY inode.ino "
+                "LIMIT 1000",
+                after,
+                least_prefix,
+            )
+        ]
+
+    def own(self, ino: int) -> None:
+        """The disk object of an adopted file is its own, and may be older than its head."""
+        self._run("UPDATE inode SET adopted = 0, mirrored = 0 WHERE ino = ?", ino)
+        self._run("DELETE FROM adopted WHERE ino = ?", ino)
 
     def raise_serial(self, following: int) -> None:
         """Give out no number below."""

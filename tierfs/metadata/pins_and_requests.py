@@ -72,6 +72,6 @@ class PinsAndRequests:
         )
 
     def forget(self, *inos: int) -> None:
-        """Remove the pins and requests of inodes that are gone."""
+        """Remove the pins and requests of deleted inodes."""
         self._database.delete_for("pin", inos)
         self._database.delete_for("request", inos)

@@ -1,21 +1,24 @@
-"""Readers of the index beside its writer, for what goes through all of it a little at a time.
+"""Readers of the index beside its writer, for scans that read it a little at a time.
 
-An `IndexReader` has a connection of its own in the daemon: nobody waits for it, and it sees what is
-committed. A `SnapshotReader` is for another process, and sees the state of the last checkpoint.
+An `IndexReader` has a connection of its own in the daemon: no request waits for it, and it sees
+what is committed. A `SnapshotReader` is for another process, and sees the state of the last
+checkpoint.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 from urllib.parse import quote
 
 from tierfs.common.errors import IndexFailed
+from tierfs.metadata.header_facts import HELD_FACT, FactState, FactValue
 from tierfs.metadata.inodes import COLUMNS, ROOT, Inode, inode_of
 from tierfs.metadata.pins_and_requests import Pin, Request
 from tierfs.metadata.sqlite import Row, connect, translating
@@ -51,6 +54,15 @@ SELECT parent, count(*),
     sum(mirrored * (min(size, prefix) >> 32)), sum(mirrored * (min(size, prefix) & 0xFFFFFFFF))
 FROM inode WHERE ino > ? AND ino <= ? AND {_FILE} GROUP BY parent
 """  # noqa: S608 - names of our own
+SIZE_CLASSES: Final = tuple(2**bits for bits in (*range(12, 23), 24, 26, 28, 30, 34))
+"""The largest file of each `SizeClass`, in bytes: 4KiB to 16GiB."""
+_CLASS = " ".join(f"WHEN size <= {most} THEN {most}" for most in SIZE_CLASSES)
+_BY_SIZE = f"""
+SELECT uid, CASE {_CLASS} ELSE 0 END, count(*),
+    sum(size >> 32), sum(size & 0xFFFFFFFF),
+    sum(min(size, prefix) >> 32), sum(min(size, prefix) & 0xFFFFFFFF)
+FROM inode WHERE ino > ? AND ino <= ? AND {_FILE} GROUP BY 1, 2
+"""  # noqa: S608 - names of our own
 _GIVEN = "IN (SELECT value FROM json_each(?))"
 _SOME = f"SELECT {COLUMNS} FROM inode WHERE ino {_GIVEN} AND {_FILE} ORDER BY ino"  # noqa: S608
 _PINNED_BELOW = "SELECT ino FROM pin WHERE below = 1 AND (until IS NULL OR until > ?)"
@@ -76,6 +88,8 @@ _XATTRS = f"""
 SELECT ino, name, value FROM xattr WHERE ino {_GIVEN} AND length(value) <= ? ORDER BY ino, name
 """  # noqa: S608
 
+_FACT_STATES = f"SELECT {', '.join(FactState._fields)} FROM fact_state WHERE ino {_GIVEN}"  # noqa: S608
+
 
 class DirectoryBytes(NamedTuple):
     """What is directly in a directory, or below it: files, and bytes by tier."""
@@ -84,6 +98,32 @@ class DirectoryBytes(NamedTuple):
     size: int
     flash: int
     mirrored: int
+
+
+class Linked(Protocol):
+    """An inode, and the directory that it was last linked in."""
+
+    @property
+    def ino(self) -> int:
+        """The inode number."""
+
+    @property
+    def parent(self) -> int:
+        """That of the directory."""
+
+
+class SizeClass(NamedTuple):
+    """Files of one owner whose sizes are at most ``up_to`` and above the class below.
+
+    ``up_to`` is one of `SIZE_CLASSES`, 0: larger than all of them; ``flash`` bytes are read from
+    flash.
+    """
+
+    uid: int
+    up_to: int
+    files: int
+    size: int
+    flash: int
 
 
 class IndexReader:
@@ -117,7 +157,7 @@ class IndexReader:
     def files(self, after: int, span: int, *, on_flash: bool) -> tuple[list[Inode], int]:
         """Regular files that have a name, of the ``span`` inode numbers behind ``after``, in order.
 
-        With ``on_flash`` only those that have bytes there. Also returns the number to go on
+        With ``on_flash`` only those that have bytes there. Also returns the number to continue
         behind; 0: that was the end of the table.
         """
         end = after + span
@@ -161,6 +201,15 @@ class IndexReader:
             ) in self._rows(_BY_DIRECTORY, after, after + span)
         }
 
+    def bytes_by_size(self, after: int, span: int) -> list[SizeClass]:
+        """The files among ``span`` inode numbers behind ``after``, by owner and size."""
+        return [
+            SizeClass(uid, up_to, files, (high << 32) + low, (flash_high << 32) + flash_low)
+            for uid, up_to, files, high, low, flash_high, flash_low in self._rows(
+                _BY_SIZE, after, after + span
+            )
+        ]
+
     def last_inode(self) -> int:
         """The largest inode number there is."""
         return int(self._rows("SELECT coalesce(max(ino), 0) FROM inode")[0][0])
@@ -170,7 +219,7 @@ class IndexReader:
         self._prepare()
         return [inode_of(row) for row in self._rows(_SOME, json.dumps(inos))]
 
-    def pinned(self, rows: Sequence[Inode], now: int) -> dict[int, int]:
+    def pinned(self, rows: Sequence[Linked], now: int) -> dict[int, int]:
         """Those of the files that are pinned at ``now``, each with the inode that has the pin.
 
         That is the file itself, or the nearest directory above it, from the one that it was last
@@ -220,6 +269,16 @@ class IndexReader:
         rows = self._rows("SELECT value FROM xattr WHERE ino = ? AND name = ?", ino, name)
         return bytes(rows[0][0]) if rows else None
 
+    def fact_states(self, inos: Sequence[int]) -> dict[int, FactState]:
+        """What is known of those of the inodes whose headers were looked at."""
+        rows = self._rows(_FACT_STATES, json.dumps(inos))
+        return {row[0]: FactState._make(row) for row in rows}
+
+    def header_fact(self, ino: int, version: int, key: str) -> FactValue | None:
+        """A header fact that holds of a file with this data version; None: it is not known."""
+        rows = self._rows(HELD_FACT, ino, key, version)
+        return rows[0][0] if rows else None
+
     def xattrs(self, inos: Sequence[int], longest: int) -> dict[int, list[tuple[bytes, bytes]]]:
         """Names and values of attributes by inode, of values up to ``longest`` bytes."""
         found: dict[int, list[tuple[bytes, bytes]]] = {}
@@ -227,7 +286,7 @@ class IndexReader:
             found.setdefault(ino, []).append((bytes(name), bytes(value)))
         return found
 
-    def paths(self, rows: Sequence[Inode]) -> dict[int, list[bytes]]:
+    def paths(self, rows: Sequence[Linked]) -> dict[int, list[bytes]]:
         """The paths of each file from the root, in the directory that it was last linked in.
 
         A directory is read through only for files that were moved there from another.
@@ -259,6 +318,10 @@ class IndexReader:
             if at in marked:
                 nearest[directory] = at
         return nearest
+
+    def names(self, rows: Sequence[Inode]) -> dict[int, bytes]:
+        """A name of each file, in the directory that it was last linked in."""
+        return dict(self._names({row.ino: row.parent for row in rows}))
 
     def _directories(self, wanted: set[int]) -> dict[int, bytes]:
         """The paths of directories, found level by level; one that is being removed has none."""
@@ -302,6 +365,27 @@ class IndexReader:
     def _rows(self, statement: str, *args: object) -> list[Row]:
         with self._mutex, translating(self._path):
             return self._connection.execute(statement, args).fetchall()
+
+
+def copy_snapshot(path: Path, target: Path, checkpoints: int) -> None:
+    """Copy the database file as the last checkpoint left it, beside the daemon that has it open.
+
+    ``checkpoints`` as of `SnapshotReader`. A checkpoint that comes in between begins it anew.
+
+    Raises:
+        OSError: it cannot be read, or there is no room.
+    """
+    seqlock = CheckpointSeqlockReader(checkpoints)
+    try:
+        while True:
+            settled = seqlock.settled
+            if settled is not None:
+                shutil.copyfile(path, target)
+                if seqlock.settled == settled:
+                    return
+            time.sleep(_PAUSE_S)
+    finally:
+        seqlock.close()
 
 
 class SnapshotReader(IndexReader):

@@ -1,19 +1,20 @@
-"""What a mount needs to know of the last one: its generation, the dirty set, pending truncations.
+"""What a mount needs from the one before: generation, dirty set, pending truncations, requests.
 
-Of the files in the dirty set bytes changed since they were last synced. With a pending truncation
-the objects of a file may hold more than its size and its prefix say.
+The bytes of the files in the dirty set changed since they were last synced. With a pending
+truncation, the objects of a file may be longer than its size and its prefix say.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from threading import get_ident
 from typing import NamedTuple
 
 from tierfs.metadata.database import Database
 
 IN_SET = """
 SELECT ino, size, error, exact FROM dirty UNION ALL
-SELECT ino, 0, 0, 1 FROM inode
+SELECT ino, synced, 0, 1 FROM inode
 WHERE ino >= (SELECT dirty_from FROM volume) AND mode & 0xF000 = 0x8000 AND NOT adopted
 AND ino NOT IN (SELECT ino FROM dirty) ORDER BY ino
 """
@@ -23,7 +24,7 @@ An adopted one never is: others change its object, whose length says nothing."""
 
 
 class Generations(NamedTuple):
-    """Of which writable mount the index is, and of which the markers may be already; UUIDs.
+    """The UUID of the mount that the index is from, and of the one the markers may be from already.
 
     Empty: none.
     """
@@ -45,7 +46,8 @@ class DirtyRows:
     """By inode number; those that change something are called inside a transaction.
 
     A regular file with a number from ``first`` on, which is not adopted, is in the set without a
-    row, as if it had one with size 0 that is exact. Any other has a row, committed no later than
+    row, as if it had one that is exact, with the size ``InodeTable.store_synced`` has stored.
+    Any other has a row, committed no later than
     the first change of size that it covers. So whatever part of SQLite's log survives a power cut,
     a file with a size that may not be durable is in the set.
     """
@@ -53,7 +55,7 @@ class DirtyRows:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.first = 0
-        """Known once the set was read."""
+        """Known once the set has been read."""
 
     def all(self) -> list[DirtyRow]:
         """Everything in the set, in the order of the inode numbers."""
@@ -62,7 +64,7 @@ class DirtyRows:
         return [DirtyRow._make(row) for row in self._database.rows(IN_SET)]
 
     def put(self, ino: int, size: int, *, exact: bool) -> None:
-        """``size`` bytes of an inode of the set are synced; ``exact`` as in the schema."""
+        """Store that ``size`` bytes of an inode are synced; ``exact`` as in the schema."""
         self._database.execute(
             "INSERT INTO dirty (ino, size, error, exact) VALUES (?, ?, 0, ?) "
             "ON CONFLICT (ino) DO UPDATE SET size = excluded.size, exact = excluded.exact",
@@ -72,9 +74,9 @@ class DirtyRows:
         )
 
     def raise_to(self, first: int, rows: Iterable[DirtyRow]) -> None:
-        """Let files below ``first`` be in the set only by a row; ``rows`` are of those that are.
+        """Raise ``first``; ``rows`` are those of files below it that stay in the set.
 
-        A row that is there already stays.
+        An existing row is kept.
         """
         for row in rows:
             self._database.execute("INSERT OR IGNORE INTO dirty VALUES (?, ?, ?, ?)", *row)
@@ -82,15 +84,15 @@ class DirtyRows:
         self.first = first
 
     def set_error(self, ino: int, error: int) -> None:
-        """Syncing failed with this errno; 0: the bytes that could not be written are gone."""
+        """Store the errno of a failed sync; 0: the file was truncated, so the error is void."""
         self._database.execute("UPDATE dirty SET error = ? WHERE ino = ?", error, ino)
 
     def forget_errors(self) -> None:
-        """For a new mount: the lengths of the objects tell what a failed sync has left."""
+        """Clear all errors, for a new mount: the lengths of the objects decide."""
         self._database.execute("UPDATE dirty SET error = 0 WHERE error != 0")
 
     def delete(self, *inos: int) -> None:
-        """All bytes of these inodes, which have rows, are synced, or they are gone."""
+        """Take inodes out of the set: all their bytes are synced, or they were deleted."""
         self._database.execute_for("DELETE FROM dirty WHERE ino = ?", inos)
 
 
@@ -101,16 +103,53 @@ class PendingTruncations:
         self._database = database
 
     def add(self, ino: int) -> bool:
-        """Let the objects of the inode be trimmed, even if the daemon is killed before.
-
-        False: it is pending already.
-        """
+        """Add an inode; False: it is in already."""
         return self._database.execute("INSERT OR IGNORE INTO cut (ino) VALUES (?)", ino) > 0
 
     def delete(self, *inos: int) -> None:
-        """The objects of these were trimmed, or removed."""
+        """Remove inodes whose objects were trimmed or deleted."""
         self._database.execute_for("DELETE FROM cut WHERE ino = ?", inos)
 
+    def has(self, ino: int) -> bool:
+        """Whether the inode has one."""
+        return self._database.row("SELECT 1 FROM cut WHERE ino = ?", ino) is not None
+
     def all(self) -> list[int]:
-        """Every inode with one."""
+        """Every inode with a pending truncation."""
         return [ino for (ino,) in self._database.rows("SELECT ino FROM cut")]
+
+
+class AnsweredRequests:
+    """Requests whose change is committed, and which may have no reply yet, for a takeover.
+
+    By number; each thread has its last one. ``note`` is called inside a transaction. Only requests
+    whose result does not show that they were carried out; see ``tierfs.daemon.resent``. The
+    numbers belong to one connection to the kernel.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._threads: dict[int, int] = {}
+        self._first = 0
+        self._earlier: frozenset[int] = frozenset()
+
+    def begin(self) -> None:
+        """Start a new connection: drop the rows of an earlier one."""
+        if self._database.row("SELECT 1 FROM answered"):
+            with self._database:
+                self._database.execute("DELETE FROM answered")
+
+    def take_over(self) -> None:
+        """Continue the connection of an earlier daemon: keep its rows."""
+        rows = self._database.rows("SELECT thread, request FROM answered")
+        self._first = max((thread for thread, _ in rows), default=-1) + 1
+        self._earlier = frozenset(request for _, request in rows)
+
+    def has(self, request: int) -> bool:
+        """Whether an earlier daemon of the connection committed the change of the request."""
+        return request in self._earlier
+
+    def note(self, request: int) -> None:
+        """Note that the transaction carries out the request; this thread's last one has a reply."""
+        thread = self._threads.setdefault(get_ident(), self._first + len(self._threads))
+        self._database.execute("INSERT OR REPLACE INTO answered VALUES (?, ?)", thread, request)

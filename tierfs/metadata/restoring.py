@@ -1,4 +1,4 @@
-"""An index that is made again from a copy, before it becomes the one of a volume."""
+"""An index that is restored from a copy, before it becomes the one of a volume."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ import time
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
+from typing import Final
 
 from tierfs.common.errors import VolumeRefused
 from tierfs.metadata.copying import IndexState, replay, state_of
 from tierfs.metadata.dumping import load_lines
 from tierfs.metadata.feed import NEW_GENERATION
 from tierfs.metadata.feed_copy import read_segment
-from tierfs.metadata.inodes import ROOT
+from tierfs.metadata.inodes import COLUMNS, ROOT
 from tierfs.metadata.schema import MIGRATIONS, VERSION
 from tierfs.metadata.sqlite import translating
+
+_NOT_FOLLOWED: Final = ("request", "cut")
+"""Tables of which the feed tells nothing, with a row for some inodes that may be gone since."""
 
 
 class RestoredIndex:
@@ -83,6 +87,10 @@ class RestoredIndex:
                     (serial,),
                 ).rowcount
                 replay(self._connection, serial)
+                for table in _NOT_FOLLOWED:
+                    self._connection.execute(
+                        f"DELETE FROM {table} WHERE ino NOT IN (SELECT ino FROM inode)"  # noqa: S608 - names of our own
+                    )
                 self._connection.execute("COMMIT")
             finally:
                 if self._connection.in_transaction:
@@ -103,12 +111,21 @@ class RestoredIndex:
             self._connection.execute("COMMIT")
             return made
 
+    def last_change(self) -> int:
+        """When the last change of an inode was made that is known, in nanoseconds.
+
+        By the time of status change, which no program can set; changes are in their order.
+        """
+        with translating(self.path):
+            (row,) = self._connection.execute("SELECT coalesce(max(ctime), 0) FROM inode")
+            return int(row[0])
+
     def make_root(self, uid: int, gid: int) -> None:
         """Insert the root directory into an empty index."""
         now = time.time_ns()
         with translating(self.path):
             self._connection.execute(
-                "INSERT INTO inode "
+                f"INSERT INTO inode ({COLUMNS}) "  # noqa: S608 - names of our own
                 "VALUES (?, ?, ?, ?, 2, 4096, 0, ?, ?, ?, 0, 0, ?, NULL, 0, 0, ?, 0)",
                 (ROOT, stat.S_IFDIR | 0o755, uid, gid, now, now, now, ROOT, now),
             )

@@ -254,7 +254,8 @@ CREATE TABLE feed (
     -- grows with every change; the last row is never trimmed, so that none is given out twice
     serial INTEGER PRIMARY KEY,
     -- of what: 1 inode, 3 dentry, 5 extended attribute, 7 pin, 9 row of the dirty set; one more: it
-    -- is gone; 11: new files below this inode number are in the dirty set only by a row
+    -- is gone; 11: new files below this inode number are in the dirty set only by a row; 13 the
+    -- original of an adopted file; 14: it has none any more
     kind INTEGER NOT NULL,
     -- inode number
     ino INTEGER NOT NULL,
@@ -264,11 +265,11 @@ CREATE TABLE feed (
     name BLOB,
     -- value of an extended attribute; target of a symbolic link
     value BLOB,
-    -- cookie of a dentry; ``pin.until``; ``dirty.error``
+    -- cookie of a dentry; ``pin.until``; ``dirty.error``; ``adopted.original``; ``inode.synced``
     number INTEGER,
     -- ``pin.below``; ``dirty.exact``
     flag INTEGER,
-    -- of an inode; also ``dirty.size``
+    -- of an inode; also ``dirty.size`` and ``adopted.size``
     size INTEGER,
     -- see ``inode.mode``
     mode INTEGER,
@@ -404,6 +405,83 @@ CREATE TABLE adopting (
 ) STRICT;
 """
 
+_FACTS = """
+-- One row a header fact: what was read out of the first bytes of a file. It holds only while the
+-- data version in fact_state is that of the inode.
+CREATE TABLE fact (
+    -- inode number
+    ino INTEGER NOT NULL,
+    -- what the fact is called, such as image.width
+    key TEXT NOT NULL,
+    -- an integer, a real number or a text; what the bytes do not prove has no row
+    value ANY NOT NULL,
+    PRIMARY KEY (ino, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX fact_value ON fact (key, value);
+
+-- One row a file whose header was looked at.
+CREATE TABLE fact_state (
+    -- inode number
+    ino INTEGER PRIMARY KEY,
+    -- the data version of the bytes that were looked at; with another one no fact of the file holds
+    data_version INTEGER NOT NULL,
+    -- which extractor took the file for one of its own; empty: none did
+    extractor TEXT NOT NULL,
+    -- its version; where none did, a checksum of all extractors there were
+    extractor_version INTEGER NOT NULL,
+    -- why there are no facts; NULL: nothing failed. The file is tried again when its bytes or the
+    -- extractor are others
+    error TEXT,
+    -- when it was looked at, in nanoseconds since the epoch
+    extracted INTEGER NOT NULL
+) STRICT;
+
+-- Such files are few, and shown to people.
+CREATE INDEX fact_error ON fact_state (ino) WHERE error IS NOT NULL;
+
+-- One row: how far the pass over the files is that the change feed does not tell of.
+CREATE TABLE fact_pass (
+    -- always 1: there is one row
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    -- for which extractors it is: their names and versions
+    extractors TEXT NOT NULL,
+    -- inode number behind which it continues; -1: all files were looked at
+    position INTEGER NOT NULL,
+    -- the generation of the change feed that tells of all changes since it began
+    generation TEXT NOT NULL
+) STRICT;
+
+INSERT INTO fact_pass VALUES (1, '', 0, '');
+
+-- The facts of a file are removed with it.
+CREATE TRIGGER fact_state_gone AFTER DELETE ON inode BEGIN
+    DELETE FROM fact_state WHERE ino = OLD.ino;
+END;
+
+CREATE TRIGGER fact_gone AFTER DELETE ON fact_state BEGIN
+    DELETE FROM fact WHERE ino = OLD.ino;
+END;
+"""
+
+_SHORT_FEED = """
+-- From now on ``feed`` holds the numbers of inodes alone, whose images are those of ``inode``. A
+-- row of a dentry or an extended attribute that stands for its inodes, too, has a kind with 32
+-- added. It takes three serials, and has the last of them.
+"""
+
+_SYNCED = """
+-- Of a file that is in the dirty set without a row in ``dirty``: the bytes that an fsync made
+-- durable, as ``dirty.size``. Of any other inode it says nothing
+ALTER TABLE inode ADD COLUMN synced INTEGER NOT NULL DEFAULT 0;
+"""
+
+_ADOPTED_AT_ONCE = """
+-- From now on a row of ``feed`` with the kind 15 stands for the names that were adopted into
+-- ``parent`` with cookies from ``ino`` up to ``number``, for their originals and inodes, and for
+-- the directory. It takes three serials for each cookie, and one more, which it has.
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _INITIAL,
     _DIRTY,
@@ -417,6 +495,10 @@ MIGRATIONS: tuple[str, ...] = (
     _FEEDS,
     _CHECKSUMS,
     _ADOPTED,
+    _FACTS,
+    _SHORT_FEED,
+    _SYNCED,
+    _ADOPTED_AT_ONCE,
 )
 """Migration N leads from ``user_version`` N to N + 1."""
 

@@ -1,9 +1,9 @@
 """SQLite itself: how to connect to the index, and what an error means.
 
 This is the one place that turns SQLite's result codes into an errno
-(https://www.sqlite.org/rescode.html). Only SQLITE_CORRUPT and SQLITE_NOTADB speak of the index
-itself, and even they may come from a device that failed: a page that was never written reads as an
-older one, or as zeros. So the files are read again, without SQLite, before anything is called
+(https://www.sqlite.org/rescode.html). Only SQLITE_CORRUPT and SQLITE_NOTADB are about the index
+itself, and even these may come from a device that failed: a page that was never written reads as an
+older one, or as zeros. So the files are read again, without SQLite, before the index is reported as
 damaged.
 """
 
@@ -19,7 +19,6 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from tierfs.common.errors import IndexDamaged, IndexFailed
-from tierfs.metadata.preallocation import log_size
 
 Row = tuple[Any, ...]
 """The columns of a row, in the order of the query."""
@@ -79,7 +78,9 @@ def connect(path: Path, pragmas: Sequence[str], *, read_only: bool = False) -> s
     (https://www.sqlite.org/uri.html#uriimmutable).
     """
     if read_only:
-        way = "mode=ro&vfs=unix-none" if log_size(path) else "immutable=1"
+        log = path.with_name(f"{path.name}-wal")
+        has_log = log.exists() and log.stat().st_size > 0
+        way = "mode=ro&vfs=unix-none" if has_log else "immutable=1"
         pragmas = (ALONE, *(pragma for pragma in pragmas if pragma not in TO_WRITE))
     else:
         way = "vfs=unix-excl"

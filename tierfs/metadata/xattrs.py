@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from tierfs.metadata.cache_updater import MAX_CACHED_XATTRS, CacheUpdater, Pairs
+from tierfs.metadata.cache_updater import MAX_CACHED_XATTRS, CacheUpdater
 from tierfs.metadata.database import Database
 
 WEIGHT = "(SELECT sum(length(name) + length(value)) FROM xattr WHERE xattr.ino = inode.ino)"
@@ -107,7 +107,10 @@ class Xattrs:
         if weight is None:
             self._updater.fill_xattrs(ino, [])
         elif weight <= MAX_CACHED_XATTRS:
-            self._updater.fill_xattrs(ino, self._pairs(ino))
+            few = self._database.rows(
+                "SELECT name, value FROM xattr WHERE ino = ? ORDER BY name", ino
+            )
+            self._updater.fill_xattrs(ino, [(name, value) for name, value in few])
 
     def roll_back(self, inos: Iterable[int]) -> None:
         """Forget what a rolled-back transaction made of these."""
@@ -141,11 +144,3 @@ class Xattrs:
             if not self._database.in_transaction:
                 self._find_inode(ino)  # without it they are not kept
                 self.fill_cache(ino, self._database.rows(_WEIGH, ino)[0][0])
-
-    def _pairs(self, ino: int) -> Pairs:
-        return [
-            (name, value)
-            for name, value in self._database.rows(
-                "SELECT name, value FROM xattr WHERE ino = ? ORDER BY name", ino
-            )
-        ]

@@ -15,6 +15,9 @@ from typing import Final, NamedTuple, Self, TypeAlias
 ANSWERED: Final[tuple[str, ...]]
 """Names of the requests that the router may answer, in the order of ``Counters.answered``."""
 
+TIERS: Final[tuple[str, ...]]
+"""What a request may wait for, by the numbers of ``Attributed``."""
+
 BUCKETS: Final[tuple[float, ...]]
 """Upper bounds of the latency buckets, in seconds; one more bucket takes what is above them."""
 
@@ -52,6 +55,18 @@ class Counters(NamedTuple):
     """Reads not counted, since ``heat`` was not called in time."""
     prefetched: int
     """Names that readdirplus prefetch gave to the kernel."""
+    resent: int
+    """Requests that the kernel sent again, after a takeover."""
+
+Attributed: TypeAlias = tuple[
+    int, int, int, bytes, int, int, int, int, int, int, float, float, float, float
+]
+"""Thread, process, session, name, request (of ``ANSWERED``), tier (of ``TIERS``), directory, file,
+requests, bytes, the seconds that they took, and those in which the thread had any; when the first
+began and the last ended, as of time.monotonic().
+
+Thread 0: of another PID namespace; process 0 as well: there was no room to tell threads apart.
+A file is given for READs from disk, and where the directory (0) is not known."""
 
 Row: TypeAlias = tuple[
     int,
@@ -180,6 +195,12 @@ class Router:
     def put_inode(self, row: Row) -> None:
         """Cache an inode's attributes and placement, or replace them; keeps its cached xattrs."""
 
+    def make_inode(self, row: Row) -> None:
+        """The same of a new inode, before any reply has its attributes.
+
+        In an upcall its sender is the first who gets them: it need not be told of its own changes.
+        """
+
     def change_inode(self, row: Row) -> None:
         """Cache what a commit made of an inode.
 
@@ -234,7 +255,7 @@ class Router:
         """Have the kernel write its dirty pages of a range of bytes; waits for that."""
 
     def invalidate_name(self, parent: int, name: bytes, /) -> None:
-        """Have the kernel forget what a name is, or that there is none.
+        """Have the kernel look a name up again before it next believes what it is, or is not.
 
         It may wait for a request in the directory: not for a thread that serves requests.
         """
@@ -264,6 +285,22 @@ class Router:
     # ------------------------------------------------------------ statistics
     def heat(self, limit: int) -> list[tuple[int, int, int]]:
         """(ino, reads, bytes) of files read natively since the last call; ``limit`` rows."""
+
+    def first_reads(self, limit: int) -> list[tuple[int, int]]:
+        """(ino, reach): how far READs of a file went from its beginning, in bytes, once they ended.
+
+        Each once, ``limit`` rows. The reach may lie beyond the end of the file.
+        """
+
+    def watch(self, seconds: float, /) -> None:
+        """Attribute requests to threads and directories, for so long from now on at least.
+
+        Raises:
+            ValueError: less than 0, or more than an hour.
+        """
+
+    def attributed(self) -> list[Attributed]:
+        """What was attributed since the last call, each row once; a few thousand at most."""
 
     def counters(self) -> Counters:
         """A snapshot."""

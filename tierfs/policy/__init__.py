@@ -2,14 +2,14 @@
 
 Bottom up:
 
+- ``match``: a file's facts, and trees of conditions.
+- ``model``: what a policy says once it is read, what it decides for a file, and why; no YAML.
 - ``diagnostics``: mistakes with line, column and hint, all of a file in one error.
 - ``yaml``: a file to a tree of nodes, each with its position.
 - ``schema``: the keys of a mapping, their readers and defaults; JSON Schema of the same.
 - ``values``, ``units``, ``schedule``, ``glob``: readers of single values: words, lists, paths and
   accounts; sizes, durations, rates and comparisons; times of the week; patterns.
-- ``match``: a file's facts, and trees of conditions.
 - ``conditions``: every condition of a rule, with the key that reads it, and the key ``match``.
-- ``model``: what a policy says once it is read, what it decides for a file, and why; no YAML.
 - ``volume_file``, ``volume_template``: the volume file, read and written.
 - ``policy_keys``, ``tier_policy``: the other keys of a policy; `load_policy`, which reads one.
 

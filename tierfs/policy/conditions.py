@@ -14,9 +14,10 @@ from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypeVar
 
-from tierfs.common.text import printable
+from tierfs.common.errors import printable
 from tierfs.common.units import format_duration, format_size
 from tierfs.policy.diagnostics import quote
+from tierfs.policy.fact_condition import FACT
 from tierfs.policy.glob import MAX_LENGTH, BadGlob, Glob, path_glob, text_glob
 from tierfs.policy.match import AnyOf, Condition, Match, all_of, any_of, negated
 from tierfs.policy.schema import (
@@ -34,7 +35,7 @@ from tierfs.policy.values import AccountReader, ListOf, OneOrMore, account_name
 from tierfs.policy.yaml import Mapping
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from collections.abc import Mapping as MappingOf
 
     from tierfs.policy.diagnostics import Diagnostics
@@ -294,6 +295,12 @@ class PathFits(Condition):
         """As `Condition`."""
         return True
 
+    @property
+    def path_prefixes(self) -> Sequence[str] | None:
+        """As `Condition`."""
+        found = [prefix for glob in self.globs for prefix in glob.prefixes]
+        return None if "/" in found else found
+
     def test(self, facts: Facts) -> bool:
         """As `Condition`; a file without a name, unlinked but open, fits only what all do."""
         paths = facts.paths
@@ -325,7 +332,7 @@ class PathGlobReader:
         return _glob(path_glob, string_text(node, "a path"))
 
     def json_schema(self) -> dict[str, Any]:
-        """As `read`, but for brackets that do not fit together."""
+        """As `read`, except for brackets that do not fit together."""
         return {"type": "string", "pattern": r"^(?:/|\*\*)", "maxLength": MAX_LENGTH}
 
 
@@ -490,5 +497,5 @@ NOT = Field(
 )
 
 MATCH_SCHEMA = Schema(
-    '"match"', (PATH, SIZE_IS, AGE, IDLE, OWNER, GROUP, XATTR, READS, ALL, ANY, NOT)
+    '"match"', (PATH, SIZE_IS, AGE, IDLE, OWNER, GROUP, XATTR, FACT, READS, ALL, ANY, NOT)
 )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_SHOWN = 100
-"""Diagnostics listed for one file; the others are counted: nobody reads them."""
+"""Diagnostics listed for one file; more are only counted."""
 
 _LONGEST_QUOTE = 60
 _MOST_COMPARED = 1000

@@ -34,13 +34,15 @@ class Glob:
     expression: str
     everything: bool
     """Whether there is nothing that it does not match."""
+    prefixes: tuple[str, ...]
+    """All that matches begins with one of them."""
     _compiled: list[re.Pattern[str]] = field(
         default_factory=list, init=False, repr=False, compare=False
     )
 
-    def __reduce__(self) -> tuple[type[Glob], tuple[str, str, bool]]:
+    def __reduce__(self) -> tuple[type[Glob], tuple[str, str, bool, tuple[str, ...]]]:
         """For another process, where it is compiled when it is first used."""
-        return Glob, (self.text, self.expression, self.everything)
+        return Glob, (self.text, self.expression, self.everything, self.prefixes)
 
     @property
     def pattern(self) -> re.Pattern[str]:
@@ -58,30 +60,39 @@ def path_glob(text: str) -> Glob:
     """The pattern of a path, which begins with a slash at the root of the filesystem.
 
     Raises:
-        BadGlob: it is no pattern, or begins neither with ``/`` nor with ``**``.
+        BadGlob: it is not a pattern, or begins neither with ``/`` nor with ``**``.
     """
     if not text.startswith(("/", "**")):
         hint = f'write "**/{text}" for any directory, "/{text}" for the top one'
         raise BadGlob("must begin with / or **", hint if text else 'such as "/screens/**"')
     rooted = text if text.startswith("/") else f"/{text}"
-    parts = [_path_expression(choice) for choice in _choices(rooted)]
-    return _glob(text, parts, everything=rooted in {"/**", "/**/*"})
+    choices = _choices(rooted)
+    parts = [_path_expression(choice) for choice in choices]
+    return _glob(text, choices, parts, everything=rooted in {"/**", "/**/*"})
 
 
 def text_glob(text: str) -> Glob:
     """The pattern of a value, in which a slash is a character like others.
 
     Raises:
-        BadGlob: it is no pattern.
+        BadGlob: it is not a pattern.
     """
-    parts = [_starred(_atoms(choice), ".") for choice in _choices(text)]
-    return _glob(text, parts, everything=text in {"*", "**"})
+    choices = _choices(text)
+    parts = [_starred(_atoms(choice), ".") for choice in choices]
+    return _glob(text, choices, parts, everything=text in {"*", "**"})
 
 
-def _glob(text: str, parts: list[str], *, everything: bool) -> Glob:
-    glob = Glob(text, "|".join(f"(?:{part})" for part in parts), everything)
+def _glob(text: str, choices: list[str], parts: list[str], *, everything: bool) -> Glob:
+    prefixes = tuple(dict.fromkeys(_literal_prefix(choice) for choice in choices))
+    glob = Glob(text, "|".join(f"(?:{part})" for part in parts), everything, prefixes)
     _ = glob.pattern  # here, where the policy is read, and not when the first file is looked at
     return glob
+
+
+def _literal_prefix(pattern: str) -> str:
+    """What stands before the first wildcard."""
+    found = re.match(r"(?s)(?:[^*?\[\\]|\\.)*", pattern)
+    return re.sub(r"(?s)\\(.)", r"\1", found[0]) if found else ""
 
 
 def _path_expression(path: str) -> str:

@@ -50,6 +50,7 @@ class Facts:
             several for a file with hard links, none for one that is unlinked.
         find_xattr: an extended attribute's value by its full name, None when it has none.
         count_reads: how often it was read within so long before now; None when not known.
+        find_fact: what its header says, by the name of the fact; None when not known.
     """
 
     now: int
@@ -58,6 +59,7 @@ class Facts:
     find_paths: Callable[[], Sequence[bytes]]
     find_xattr: Callable[[bytes], bytes | None]
     count_reads: Callable[[int], int | None]
+    find_fact: Callable[[str], float | str | None] = lambda _name: None
     _paths: list[str] | None = field(default=None, init=False)
     _xattrs: dict[str, str | None] = field(default_factory=dict, init=False)
 
@@ -84,6 +86,10 @@ class Facts:
             value = self.find_xattr(name.encode())
             self._xattrs[name] = None if value is None else os.fsdecode(value)
         return self._xattrs[name]
+
+    def header_fact(self, name: str) -> float | str | None:
+        """What its header says, such as the width of an image; None when not known."""
+        return self.find_fact(name)
 
     def reads(self, within: int) -> int | None:
         """How often it was read in the last ``within`` nanoseconds; None when not known."""
@@ -125,6 +131,11 @@ class Condition(ABC):
         """Whether it tests the names of a file, which are found for many files at a time."""
         return False
 
+    @property
+    def path_prefixes(self) -> Sequence[str] | None:
+        """A file passes only if a path of it begins with one of them; None: paths do not tell."""
+        return None
+
     @abstractmethod
     def test(self, facts: Facts) -> bool | None:
         """Whether ``facts`` pass; None when that is open."""
@@ -164,6 +175,11 @@ class AllOf:
                 result = None
         return result
 
+    @property
+    def path_prefixes(self) -> Sequence[str] | None:
+        """As `Condition`."""
+        return next((found for part in self.parts if (found := part.path_prefixes)), None)
+
     def _contradictory(self) -> bool:
         """Whether two parts ask for sizes or times that no file has both of."""
         seen: dict[str, tuple[int, int]] = {}
@@ -201,6 +217,12 @@ class AnyOf:
                 result = None
         return result
 
+    @property
+    def path_prefixes(self) -> Sequence[str] | None:
+        """As `Condition`."""
+        found = [part.path_prefixes for part in self.parts]
+        return None if None in found else [prefix for one in found for prefix in one or ()]
+
 
 @dataclass(frozen=True, slots=True)
 class Not:
@@ -219,6 +241,11 @@ class Not:
         """Whether ``facts`` pass."""
         passed = self.part.test(facts)
         return None if passed is None else not passed
+
+    @property
+    def path_prefixes(self) -> None:
+        """As `Condition`."""
+        return None
 
 
 Match: TypeAlias = AllOf | AnyOf | Not | Condition

@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 from tierfs.common.extents import WHOLE_FILE
 from tierfs.common.units import GIB, MAX_SIZE, MIB
 from tierfs.policy.conditions import MatchReader
-from tierfs.policy.model import STANDARD, Evict, Mirror, Promote
-from tierfs.policy.schedule import Window, WindowReader
+from tierfs.policy.model import STANDARD, Evict, Mark, Mirror, Promote, Window
+from tierfs.policy.schedule import WindowReader
 from tierfs.policy.schema import EMPTY, REQUIRED, Field, Record, Schema
 from tierfs.policy.units import (
     NO_LIMIT,
     ByteRate,
     CountRate,
     Duration,
-    Mark,
     Percent,
     Size,
     Watermark,

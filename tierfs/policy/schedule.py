@@ -7,43 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tierfs.policy.diagnostics import did_you_mean, quote
+from tierfs.policy.model import DAYS, Window
 from tierfs.policy.schema import BadValue, pattern_schema, scalar_text
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from tierfs.policy.diagnostics import Diagnostics
     from tierfs.policy.yaml import Node
-
-DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-"""In the order of `datetime.weekday`."""
 
 _DAY = "(?:" + "|".join(f"[{day[0].upper()}{day[0]}]{day[1:]}" for day in DAYS) + ")"
 _DAYS = rf"{_DAY}(?:-{_DAY})?(?:,\s?{_DAY}(?:-{_DAY})?)*"
 _TIME = "(?:[01]?[0-9]|2[0-3]):[0-5][0-9]"
 _WINDOW = rf"(?:{_DAYS}\s{{1,8}})?{_TIME}\s?-\s?(?:{_TIME}|24:00)"
 _PARTS = re.compile(rf"(?:(?P<days>{_DAYS})\s+)?(?P<start>[0-9:]+)\s?-\s?(?P<end>[0-9:]+)")
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """From ``start`` to ``end``, minutes of the day, on the ``days`` (0 is Monday).
-
-    One that ends before it starts runs past midnight, and belongs to the day on which it starts.
-    """
-
-    days: frozenset[int]
-    start: int
-    end: int
-    text: str
-
-    def holds(self, when: datetime) -> bool:
-        """Whether ``when``, a local time, is inside."""
-        minute, day = when.hour * 60 + when.minute, when.weekday()
-        if self.start < self.end:
-            return day in self.days and self.start <= minute < self.end
-        evening = day in self.days and minute >= self.start
-        return evening or ((day - 1) % len(DAYS) in self.days and minute < self.end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +39,7 @@ class WindowReader:
         return Window(_days(parts["days"]), start, end, text)
 
     def json_schema(self) -> dict[str, Any]:
-        """As `read`, but for windows that are empty."""
+        """As `read`, except for windows that are empty."""
         return pattern_schema(_WINDOW)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tierfs.common.units import KIB
 from tierfs.policy.conditions import MATCH_SCHEMA, WRONG
 from tierfs.policy.diagnostics import did_you_mean, quote
-from tierfs.policy.model import STANDARD, Flash, Mover, Policy, Rule, Settings, show_prefix
+from tierfs.policy.model import STANDARD, Flash, Mark, Mover, Policy, Rule, Settings, show_prefix
 from tierfs.policy.policy_keys import (
     CAPACITY,
     CLASS,
@@ -40,8 +40,7 @@ from tierfs.policy.policy_keys import (
     WINDOW,
 )
 from tierfs.policy.schema import EMPTY, read_document
-from tierfs.policy.units import Mark
-from tierfs.policy.yaml import load_document
+from tierfs.policy.yaml import load_document, parse_document
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     from tierfs.policy.diagnostics import Diagnostics
     from tierfs.policy.match import Match
     from tierfs.policy.schema import Field, Record
+    from tierfs.policy.yaml import Document
 
 T = TypeVar("T")
 
@@ -68,7 +68,19 @@ def load_policy(path: Path, *, head: int = DEFAULT_HEAD) -> Policy:
         ConfigError: it cannot be read, or is wrong; the message has a line for every mistake.
     """
     hint = "check the name; for the keys of one: tierfs policy schema"
-    document = load_document(path, if_missing=hint)
+    return _read(path, load_document(path, if_missing=hint), head)
+
+
+def parse_policy(path: Path, text: str, *, head: int = DEFAULT_HEAD) -> Policy:
+    """As `load_policy`, of the text that ``path`` would have.
+
+    Raises:
+        ConfigError: it is wrong.
+    """
+    return _read(path, parse_document(path, text), head)
+
+
+def _read(path: Path, document: Document, head: int) -> Policy:
     FORMAT.require_not_newer(document, VERSION.name)
     record = read_document(POLICY, document)
     _check(record, document.diagnostics)

@@ -24,6 +24,7 @@ from tierfs.common.units import (
     parse_size,
 )
 from tierfs.policy.diagnostics import quote
+from tierfs.policy.model import Mark
 from tierfs.policy.schema import BadValue, pattern_schema, scalar_text
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ class Comparison:
         return found
 
     def json_schema(self) -> dict[str, Any]:
-        """As `read`, but for what can never hold."""
+        """As `read`, except for what can never hold."""
         number = self.quantity.pattern
         return pattern_schema(rf"(?:<=|>=|<|>|=)\s*{number}|{number}\s*\.\.\s*{number}")
 
@@ -206,7 +207,7 @@ class Duration:
         return duration
 
     def json_schema(self) -> dict[str, Any]:
-        """As `read`, but for its limits."""
+        """As `read`, except for its limits."""
         return pattern_schema(_DURATION)
 
 
@@ -228,7 +229,7 @@ class Microseconds:
         return int(match[1])
 
     def json_schema(self) -> dict[str, Any]:
-        """As `read`, but for its limit."""
+        """As `read`, except for its limit."""
         return pattern_schema(_MICROSECONDS)
 
 
@@ -260,23 +261,6 @@ def _percent_hint(text: str) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """How full something is: ``percent`` of its capacity, or ``size`` bytes; the other is None."""
-
-    percent: float | None = None
-    size: int | None = None
-
-    def of(self, capacity: int) -> int:
-        """The bytes in use that it stands for; never more than ``capacity``."""
-        if self.size is not None:
-            return min(self.size, capacity)
-        return int(capacity * (self.percent or 0.0) / 100)
-
-    def __str__(self) -> str:
-        return f"{self.percent:g}%" if self.size is None else format_size(self.size)
-
-
-@dataclass(frozen=True, slots=True)
 class Watermark:
     """A mark such as ``85%`` or ``100GiB``; a number alone could be either."""
 
@@ -292,7 +276,7 @@ class Watermark:
         return Mark(percent=Percent().read(node, diagnostics))
 
     def json_schema(self) -> dict[str, Any]:
-        """As `read`, but for the limits of a size."""
+        """As `read`, except for the limits of a size."""
         return {"anyOf": [pattern_schema(_PERCENT), pattern_schema(_SIZE_WITH_UNIT)]}
 
 
@@ -311,7 +295,7 @@ class ByteRate:
         return rate
 
     def json_schema(self) -> dict[str, Any]:
-        """As `read`, but for the lowest rate."""
+        """As `read`, except for the lowest rate."""
         return pattern_schema(_BYTES_PER_SECOND)
 
 

@@ -55,7 +55,7 @@ class FormatVersion:
         return {"enum": [self.readable, str(self.readable)]}
 
     def require_not_newer(self, document: Document, key: str) -> None:
-        """End here when the file is of a newer format, whose other keys mean nothing to us.
+        """End here when the file is of a newer format, whose other keys this version does not know.
 
         Raises:
             ConfigError: it is.
@@ -246,7 +246,7 @@ class LocalPath:
             raise BadValue(message, "write the path out") from exc
 
     def json_schema(self) -> dict[str, Any]:
-        """As `read`, but for home directories."""
+        """As `read`, except for home directories."""
         return {"type": "string", "minLength": 1}
 
 
@@ -281,7 +281,7 @@ class ListenAddress:
             raise BadValue(f"has no such host: {exc}") from exc
 
     def json_schema(self) -> dict[str, Any]:
-        """As `read`, but for what a host may be."""
+        """As `read`, except for what a host may be."""
         return {"type": "string", "pattern": f"^(?:{_ADDRESS_SHAPE})$"}
 
 
@@ -320,6 +320,26 @@ _GROUP = r"[A-Za-z0-9_.][A-Za-z0-9_.@\\ -]{0,254}"
 
 
 @dataclass(frozen=True, slots=True)
+class TagName:
+    """The name of an extended attribute of the namespace ``user.``."""
+
+    def read(self, node: Node, _diagnostics: Diagnostics) -> str:
+        """The name, with its namespace."""
+        text = string_text(node, "a name")
+        if not re.fullmatch(_TAG, text):
+            hint = f'write "user.{text}"' if "." not in text else 'such as "user.label"'
+            raise BadValue(f"must be the name of an attribute user., not {quote(text)}", hint)
+        return text
+
+    def json_schema(self) -> dict[str, Any]:
+        """As `read`."""
+        return {"type": "string", "pattern": f"^(?:{_TAG})$"}
+
+
+_TAG = r"user\.[^\x00]{1,240}"
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """A user or group: its number, and how it was written."""
 
@@ -354,7 +374,7 @@ class AccountReader:
         return Account(number, text)
 
     def json_schema(self) -> dict[str, Any]:
-        """As `read`, but for names that nobody has."""
+        """As `read`, except for names that nobody has."""
         number = {"type": "integer", "minimum": 0, "maximum": LAST_ID}
         return {"anyOf": [number, {"type": "string", "minLength": 1}]}
 

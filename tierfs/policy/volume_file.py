@@ -23,7 +23,9 @@ from tierfs.policy.values import (
     GroupName,
     KeywordOr,
     ListenAddress,
+    ListOf,
     LocalPath,
+    TagName,
 )
 from tierfs.policy.yaml import load_document
 
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from tierfs.policy.diagnostics import Diagnostics
 
 LogFormat: TypeAlias = Literal["text", "json", "journald"]
+
+FeedCopying: TypeAlias = Literal["async", "sync"]
 
 INDEX_NAME = "index.db"
 """The index's name in the flash directory, when the volume file does not say where it is."""
@@ -45,7 +49,10 @@ DEFAULT_TIERING_MEMORY = 32 * MIB
 DEFAULT_SCRUB_INTERVAL = 30 * DAY
 
 OFF = 0
-"""Of ``scrub.interval``: no scrub begins by itself."""
+"""Of ``scrub.interval``: no scrub begins by itself. Of ``training.memory``: nothing is taken."""
+
+AUTO_MEMORY = -1
+"""Of ``training.memory``: as much as suits the machine."""
 
 AUTO = 0
 """Of ``threads``: as many as suit the machine."""
@@ -96,7 +103,7 @@ class BackupSettings:
     """Where, how often and how many backups of the index are kept.
 
     ``interval`` in nanoseconds; without a ``target`` they are in the disk directory; ``memory`` in
-    bytes.
+    bytes; with ``feed`` "sync" an fsync waits until the change feed is copied.
     """
 
     enabled: bool = True
@@ -104,6 +111,20 @@ class BackupSettings:
     keep: int = 24
     target: Path | None = None
     memory: int = 64 * MIB
+    feed: FeedCopying = "async"
+
+    @property
+    def at_sync(self) -> bool:
+        """Whether an fsync waits for the copy of the change feed."""
+        return self.enabled and self.feed == "sync"
+
+
+@dataclass(frozen=True, slots=True)
+class FactsSettings:
+    """Whether header facts are read, and how long a file is left alone before: ``quiet`` in ns."""
+
+    enabled: bool = False
+    quiet: int = 60 * SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +146,15 @@ class VolumeFile:
     """Nanoseconds from the beginning of one scrub to that of the next; None: only on demand."""
     control_group: str | None = None
     """Whose members may ask what the daemon knows."""
+    group_finds: bool = False
+    """Whether that includes names and attributes of all files."""
+    indexed_tags: tuple[str, ...] = ()
+    """Extended attributes ``user.`` whose values are indexed."""
     allow_untrusted: bool = False
     backup: BackupSettings = field(default_factory=BackupSettings)
+    training_memory: int | None = None
+    """Bytes that may be read ahead for training jobs; None: a part of the machine's memory."""
+    facts: FactsSettings = field(default_factory=FactsSettings)
 
 
 # ------------------------------------------------------------------ keys
@@ -145,7 +173,11 @@ LISTEN: Field[tuple[str, int] | None] = Field("listen", ListenAddress(), "127.0.
 METRICS = Field("metrics", Schema('"metrics"', (LISTEN,)), "{listen: 127.0.0.1:9469}", EMPTY)
 
 GROUP: Field[str | None] = Field("group", GroupName(), "operators", None)
-CONTROL = Field("control", Schema('"control"', (GROUP,)), "{group: operators}", EMPTY)
+FIND = Field("find", Boolean(), "true", default=False)
+CONTROL = Field("control", Schema('"control"', (GROUP, FIND)), "{group: operators}", EMPTY)
+
+INDEXED: Field[tuple[str, ...]] = Field("index", ListOf(TagName(), "a tag"), "[user.label]", ())
+TAGS = Field("tags", Schema('"tags"', (INDEXED,)), "{index: [user.label]}", EMPTY)
 
 ENABLED = Field("enabled", Boolean(), "false", _DEFAULT.enabled)
 MEMORY = Field("memory", Size(MIB, 1024 * GIB, 1), "512MiB", _DEFAULT.memory)
@@ -187,14 +219,16 @@ TIERING_MEMORY = Field("memory", Size(64 * KIB, 64 * GIB, 1), "32MiB", DEFAULT_T
 TIERING = Field("tiering", Schema('"tiering"', (TIERING_MEMORY,)), "{memory: 32MiB}", EMPTY)
 
 _BACKUP = BackupSettings()
+FEED_COPYINGS: tuple[FeedCopying, ...] = ("async", "sync")
 BACKED_UP = Field("enabled", Boolean(), "false", _BACKUP.enabled)
 INTERVAL = Field("interval", Duration(), "1h", _BACKUP.interval)
 KEEP = Field("keep", Count(10_000), "24", _BACKUP.keep)
 TARGET: Field[Path | None] = Field("target", LocalPath(), "/backup/images", None)
 BACKUP_MEMORY = Field("memory", Size(MIB, 1024 * GIB, 1), "64MiB", _BACKUP.memory)
+FEED: Field[FeedCopying] = Field("feed", Choice(FEED_COPYINGS), "sync", _BACKUP.feed)
 BACKUP = Field(
     "backup",
-    Schema('"backup"', (BACKED_UP, INTERVAL, KEEP, TARGET, BACKUP_MEMORY)),
+    Schema('"backup"', (BACKED_UP, INTERVAL, KEEP, TARGET, BACKUP_MEMORY, FEED)),
     "{interval: 1h, keep: 24}",
     EMPTY,
 )
@@ -202,6 +236,18 @@ SCRUB_INTERVAL: Field[int] = Field(
     "interval", KeywordOr({"off": OFF}, Duration()), "30d", DEFAULT_SCRUB_INTERVAL
 )
 SCRUB = Field("scrub", Schema('"scrub"', (SCRUB_INTERVAL,)), "{interval: 30d}", EMPTY)
+
+TRAINING_MEMORY: Field[int] = Field(
+    "memory",
+    KeywordOr({"auto": AUTO_MEMORY, "off": OFF}, Size(MIB, 1024 * GIB, 1)),
+    "4GiB",
+    AUTO_MEMORY,
+)
+TRAINING = Field("training", Schema('"training"', (TRAINING_MEMORY,)), "{memory: 4GiB}", EMPTY)
+_FACTS = FactsSettings()
+FACTS_READ = Field("enabled", Boolean(), "true", _FACTS.enabled)
+QUIET = Field("quiet", Duration(), "60s", _FACTS.quiet)
+FACTS = Field("facts", Schema('"facts"', (FACTS_READ, QUIET)), "{enabled: true}", EMPTY)
 
 ALLOW_UNTRUSTED = Field("allow_untrusted", Boolean(), "true", default=False)
 
@@ -216,12 +262,15 @@ VOLUME = Schema(
         POLICY,
         METRICS,
         CONTROL,
+        TAGS,
         FAST_PATH,
         LOG,
         ACCESS_LOG,
         TIERING,
         BACKUP,
         SCRUB,
+        TRAINING,
+        FACTS,
         ALLOW_UNTRUSTED,
     ),
 )
@@ -251,7 +300,7 @@ def _settings(record: Record, home: Path) -> VolumeFile:
 
     flash = home.parent / record[FLASH]
     log, accesses, fast = record[LOG], record[ACCESS_LOG], record[FAST_PATH]
-    backup = record[BACKUP]
+    backup, training = record[BACKUP], record[TRAINING][TRAINING_MEMORY]
     access_log = None
     if accesses:
         access_log = AccessLogSettings(home.parent / accesses[ACCESS_FILE], accesses[ACCESS_SIZE])
@@ -278,6 +327,8 @@ def _settings(record: Record, home: Path) -> VolumeFile:
         tiering_memory=record[TIERING][TIERING_MEMORY],
         scrub_interval=record[SCRUB][SCRUB_INTERVAL] or None,
         control_group=record[CONTROL][GROUP],
+        group_finds=record[CONTROL][FIND],
+        indexed_tags=tuple(dict.fromkeys(record[TAGS][INDEXED])),
         allow_untrusted=record[ALLOW_UNTRUSTED],
         backup=BackupSettings(
             enabled=backup[BACKED_UP],
@@ -285,7 +336,10 @@ def _settings(record: Record, home: Path) -> VolumeFile:
             keep=backup[KEEP],
             target=rooted(backup[TARGET]),
             memory=backup[BACKUP_MEMORY],
+            feed=backup[FEED],
         ),
+        training_memory=None if training == AUTO_MEMORY else training,
+        facts=FactsSettings(record[FACTS][FACTS_READ], record[FACTS][QUIET]),
     )
 
 
@@ -322,6 +376,10 @@ def _check(record: Record, home: Path, diagnostics: Diagnostics) -> None:
         hint = "remove it, or choose another format"
         position = log.position_of(LOG_FILE)
         diagnostics.add(position, '"file" has no use with format journald', hint)
+    backup = record.get(BACKUP) or EMPTY
+    if backup.get(FEED) == "sync" and backup.get(BACKED_UP) is False:
+        hint = "remove it, or let 'enabled' be true"
+        diagnostics.add(backup.position_of(FEED), '"feed" needs backups to go on from', hint)
     tiers = [*named(record, FLASH), *named(record, DISK)]
     for flash, disk in combinations(tiers, 2):
         _check_tiers(flash, disk, diagnostics)

@@ -66,13 +66,14 @@ def render_volume_file(*, flash: Path, disk: Path, head: int, index: Path | None
     Raises:
         ConfigError: a path cannot be written in a YAML file.
     """
+    unit = [name for name, width in BINARY_UNITS.items() if head % width == 0][-1]
     return _TEMPLATE.format(
         flash=quoted_path(flash),
         disk=quoted_path(disk),
         index=f"index: {quoted_path(index)}"
         if index
         else f"#index: {quoted_path(flash / 'index.db')}",
-        head=_exact_size(head),
+        head=f"{head // BINARY_UNITS[unit]}{unit}",
     )
 
 
@@ -98,8 +99,3 @@ def quoted_path(path: Path) -> str:
 
 def _quoted(text: str) -> str:
     return str(yaml.safe_dump(text, default_style='"', allow_unicode=True, width=2**31)).strip()
-
-
-def _exact_size(size: int) -> str:
-    unit = [name for name, width in BINARY_UNITS.items() if size % width == 0][-1]
-    return f"{size // BINARY_UNITS[unit]}{unit}"

@@ -96,7 +96,7 @@ def load_document(path: Path, *, if_missing: str = CHECK_NAME) -> Document:
     add its own to and to raise.
 
     Raises:
-        ConfigError: the file cannot be read, is no regular file, is too large, is not UTF-8,
+        ConfigError: the file cannot be read, is not a regular file, is too large, is not UTF-8,
             is empty, or is not YAML.
     """
     return parse_document(path, _read_text(path, if_missing))

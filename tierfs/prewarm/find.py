@@ -101,7 +101,7 @@ def in_disk_order(found: Iterable[Found], window: int = WINDOW) -> Iterator[Foun
     """The same files, sorted ``window`` at a time; holds no more than a window."""
     source = iter(found)
     while batch := sorted(islice(source, window)):
-        # From the back, so that what has been handed out is let go of.
+        # From the back, so that paths that were handed out are freed.
         batch.reverse()
         while batch:
             yield batch.pop()

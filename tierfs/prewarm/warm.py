@@ -8,7 +8,7 @@ so that the requests double. readahead(2) and ``POSIX_FADV_WILLNEED`` ask for th
 are no faster, but return before they are there: nobody knows when a file is warm, and an
 error is never reported.
 
-A head that policy wants on flash and that is not there is read from where it lies.
+A head that is not on flash yet is read from disk.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ class FileWarmer:
         at, end = offset, offset + length
         while at < end and not self._stopped():
             done = os.preadv(descriptor, [self._buffer()[: end - at]], at)
-            if not done:  # the file was cut
+            if not done:  # the file was truncated
                 return Span(at - offset, at - offset)
             at += done
         return Span(length, at - offset)

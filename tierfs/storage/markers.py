@@ -1,8 +1,8 @@
 """The marker in each directory of a volume: which volume, which tier, which format.
 
-It keeps a wrong pairing, a foreign directory and a newer format from ever being mounted, and its
-lock keeps a second daemon out. Its generation is that of the index: an index or a directory that is
-older than the rest is noticed. What a check found to be damaged is noted in that of flash.
+It prevents that a wrong pair of directories, a foreign directory or a newer format is mounted, and
+its lock excludes a second daemon. Its generation equals that of the index, which reveals an index
+or a directory that is an older copy. The marker of flash also stores which damage a check found.
 
 A marker is never replaced, since its lock is on the inode. It is written in place: all of it lies
 in one sector, which a device writes whole or not at all, and its length stays the same. So it needs
@@ -21,10 +21,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from tierfs.common.beneath import make_private, open_file
-from tierfs.common.errors import VolumeBusy, VolumeRefused
+from tierfs.common.errors import VolumeBusy, VolumeEnded, VolumeRefused, printable
 from tierfs.common.osio import SYSTEM, Os
 from tierfs.common.sync import sync_file
-from tierfs.common.text import printable
 
 MARKER = ".tierfs"
 """The marker's name in a tier's directory."""
@@ -49,7 +48,7 @@ _AFTER_LOSS: dict[Tier, str] = {
 }
 
 LAST_FORMAT = 10_000
-"""A larger number is no version but damage."""
+"""A larger number is not a version but damage."""
 
 MOST_SHOWN = 80
 """Characters of a damaged marker that a message shows."""
@@ -79,6 +78,10 @@ class Marker(NamedTuple):
     """What the last check found to be damaged; empty: nothing, or there was none."""
     thorough: bool = False
     """Whether that was a thorough check: another one may not see the damage."""
+    ended: str = ""
+    """The directory that the files were brought to when the volume was given up; empty: it was not.
+
+    Reading such a marker is refused."""
 
 
 def check_formattable(directory: Path, tier: Tier) -> None:
@@ -92,7 +95,7 @@ def check_formattable(directory: Path, tier: Tier) -> None:
             f"{directory}: the {tier} directory does not exist: make it, or correct the path"
         )
     if not directory.is_dir():
-        raise VolumeRefused(f"{directory}: is no directory, so it cannot hold the {tier} tier")
+        raise VolumeRefused(f"{directory}: is not a directory, so it cannot hold the {tier} tier")
     if (directory / MARKER).exists():
         raise VolumeRefused(
             f"{directory}: already belongs to a tierfs volume (it holds {MARKER}): "
@@ -159,14 +162,20 @@ def _text(marker: Marker) -> str:
     if marker.damage:
         content["damage"] = marker.damage[:MOST_DAMAGE]
         content["thorough"] = marker.thorough
-    return json.dumps(content).ljust(MARKER_BYTES - 1) + "\n"
+    text = json.dumps(content)
+    for length in range(len(marker.ended), 0, -1):
+        text = json.dumps({**content, "ended": marker.ended[:length]})
+        if len(text) < MARKER_BYTES:  # else a path is shortened
+            break
+    return text.ljust(MARKER_BYTES - 1) + "\n"
 
 
 def read_marker(directory: Path, tier: Tier) -> Marker:
     """The marker of ``directory``, which must be a ``tier``.
 
     Raises:
-        VolumeRefused: there is none, it is damaged, of a newer format or of the other tier.
+        VolumeRefused: there is none, it is damaged, of a newer format or of the other tier;
+            VolumeEnded, the volume was given up.
     """
     path = directory / MARKER
     try:
@@ -188,6 +197,13 @@ def read_marker(directory: Path, tier: Tier) -> Marker:
     if marker.tier != tier:
         raise VolumeRefused(
             f"{directory}: holds the {marker.tier} tier, not the {tier} tier: are the two swapped?"
+        )
+    if marker.ended:
+        raise VolumeEnded(
+            f"{directory}: volume {marker.volume} was given up by 'tierfs export --give-up': its "
+            f"files are in {printable(marker.ended)}. To use the directory for another volume, "
+            f"empty it: remove {path}",
+            marker.ended,
         )
     return marker
 
@@ -230,9 +246,8 @@ def _parse(text: str) -> Marker:
     generation, damage = content.get("generation", ""), content.get("damage", "")
     if not isinstance(generation, str) or not isinstance(damage, str):
         raise TypeError(f"generation {generation}, damage {damage}"[:MOST_SHOWN])
-    return Marker(
-        uuid.UUID(str(content["volume"])), tier, generation, damage, content.get("thorough") is True
-    )
+    volume, ended = uuid.UUID(str(content["volume"])), str(content.get("ended", ""))
+    return Marker(volume, tier, generation, damage, content.get("thorough") is True, ended)
 
 
 def _holder(fd: int) -> str:
@@ -260,7 +275,7 @@ class VolumeLock:
     """
 
     def __init__(self, directory: Path, held: int | None = None) -> None:
-        """``held``: the descriptor of the lock of an earlier daemon, to go on with."""
+        """``held``: the descriptor of the lock of an earlier daemon, to continue with."""
         if held is not None:
             self._fd = held
             return

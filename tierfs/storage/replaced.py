@@ -17,7 +17,9 @@ from typing import NamedTuple
 
 from tierfs.common.beneath import DIRECTORY, open_beneath
 from tierfs.common.osio import Os
-from tierfs.storage.objects import DIRECTORY_MODE, ObjectStore, list_directory
+from tierfs.storage.calls import list_directory
+from tierfs.storage.directories import Directories
+from tierfs.storage.layout import DIRECTORY_MODE
 
 REPLACED = "replaced"
 """The directory, beside the store in that of the tier."""
@@ -77,26 +79,27 @@ class ReplacedObjects:
         OSError: the call on the backing directory failed.
     """
 
-    def __init__(self, store: ObjectStore, os_: Os, *, read_only: bool) -> None:
-        self._store = store
-        self._rename = os_.bound(f"{store.name}.rename", os.rename)
-        self._unlink = os_.bound(f"{store.name}.unlink_replaced", os.unlink)
-        self._listdir = os_.bound(f"{store.name}.list_replaced", list_directory)
+    def __init__(self, name: str, directories: Directories, os_: Os, *, read_only: bool) -> None:
+        """``name``: of the store, for the labels of calls."""
+        self._directories = directories
+        self._rename = os_.bound(f"{name}.rename", os.rename)
+        self._unlink = os_.bound(f"{name}.unlink_replaced", os.unlink)
+        self._listdir = os_.bound(f"{name}.list_replaced", list_directory)
         self._directory = -1
-        label = f"{store.name}.open_replaced"
-        tier = os_.call(label, os.open, store.root.parent, DIRECTORY | os.O_CLOEXEC)
+        label = f"{name}.open_replaced"
+        tier = os_.call(label, os.open, directories.root.parent, DIRECTORY | os.O_CLOEXEC)
         try:
             if not read_only:
                 with suppress(FileExistsError):
-                    name = f"{store.name}.mkdir_replaced"
-                    os_.call(name, os.mkdir, REPLACED, DIRECTORY_MODE, dir_fd=tier)
+                    made = f"{name}.mkdir_replaced"
+                    os_.call(made, os.mkdir, REPLACED, DIRECTORY_MODE, dir_fd=tier)
             with suppress(FileNotFoundError):
                 self._directory = os_.call(label, open_beneath, REPLACED, DIRECTORY, dir_fd=tier)
         finally:
             os.close(tier)
 
     def close(self) -> None:
-        """Let go of the directory."""
+        """Close the directory."""
         if self._directory >= 0:
             os.close(self._directory)
 
@@ -108,12 +111,12 @@ class ReplacedObjects:
 
     def replace(self, each: Replaced) -> None:
         """Take the object of the inode out of the store; no object is fine."""
-        with suppress(FileNotFoundError), self._store.directory_of(each.ino) as above:
+        with suppress(FileNotFoundError), self._directories.open_path(each.ino) as above:
             self._rename(f"{each.ino}", each.name, src_dir_fd=above, dst_dir_fd=self._directory)
 
     def put_back(self, each: Replaced) -> None:
         """Make it the object of the inode again."""
-        with self._store.directory_of(each.ino) as above:
+        with self._directories.open_path(each.ino) as above:
             self._rename(each.name, f"{each.ino}", src_dir_fd=self._directory, dst_dir_fd=above)
 
     def remove(self, each: Replaced) -> None:

@@ -14,7 +14,7 @@ What a tick goes through, from the top; a module imports only those in lines bel
     context     what the planners share; files put off: Backoff, Debounce, MirrorBacklog
     mover       the threads that do jobs: JobQueue, TokenBucket, Suspension
     target      where the policy wants a file: PolicyEvaluator
-    selection   pure choices: Candidate, Resident, EvictionPool, Census, victims, promotions
+    selection   pure choices: Candidate, Resident, EvictionPool, Census, to_evict, promotions
     state       what the engine reports: EngineState, metrics, Tally
     watermarks  how full flash may be: Levels, Moment
     model       the values that all of them share: Step, Job, Target, Waiting
@@ -25,7 +25,9 @@ What a tick goes through, from the top; a module imports only those in lines bel
 Beside the tick:
 
 - `forecast`: what would be moved now (`tierfs policy plan`);
-- `heat_file`: the heat table, kept over a restart;
+- `heat_file`: the heat table, kept over a restart, in a `snapshot_file`;
+- `first_reads`: how far into files is read first, and `head_sizes`, which heads suit that
+  (`tierfs advise`);
 - `scrub`: all files read and compared with their checksums, a little at a time;
 - `disk_usage`: what directories have on each tier (`tierfs du`);
 - `access_log` (the format, and reading it) and `access_recorder` (writing it on a mount);

@@ -1,4 +1,4 @@
-"""An access log: which file was read or written when, and what is known of it.
+"""An access log: which file was read or written when, with the facts of the file.
 
 A line for each second and file that was used in it, its parts separated by blanks::
 
@@ -33,20 +33,19 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from tierfs.common.errors import UsageError
+from tierfs.common.errors import UsageError, printable
 from tierfs.common.extents import WHOLE_FILE
-from tierfs.common.text import printable
 from tierfs.common.units import SECOND
 
 VERSION: Final = 1
 LONGEST: Final = 32 * 1024
 """Bytes of a line, at most: a path of PATH_MAX (4096) bytes, each written as three, and more."""
 
-TOLD: Final = 20
-"""Damaged lines that are told one by one; the rest is counted."""
+TOLD: Final = 10
+"""Damaged lines that are reported one by one; the rest is counted."""
 
 _SHOWN: Final = 40
-"""Bytes of a damaged line that are told."""
+"""Bytes of a damaged line that are reported."""
 
 _MILLISECOND: Final = SECOND // 1000
 _COMMENT: Final = b"#"
@@ -98,7 +97,7 @@ class Gone(NamedTuple):
 
 
 class Beginning(NamedTuple):
-    """The first line of a recorded log: bytes of the volume's head and of flash, 0: not told."""
+    """The first line of a recorded log: bytes of the volume's head and of flash, 0: unknown."""
 
     version: int
     head: int
@@ -109,11 +108,11 @@ Line: TypeAlias = Use | FileFacts | Gone | Beginning
 
 
 class BadLine(ValueError):
-    """It is none of an access log; the message says what it should be."""
+    """A line that is not of an access log; the message says what it should be."""
 
 
 def parse(line: bytes) -> Line | None:
-    """What a line says; None: nothing.
+    """Parse a line; None: it is empty.
 
     Raises:
         BadLine: it is damaged.
@@ -180,7 +179,7 @@ def older(path: Path) -> Path:
 
 
 class Damaged(NamedTuple):
-    """A line that is none of an access log."""
+    """A line that is not of an access log."""
 
     path: Path
     line: int
@@ -206,10 +205,12 @@ class Recording:
         """Every line, the oldest first.
 
         Raises:
-            UsageError: a part cannot be read, or is of a newer version.
+            UsageError: a part is a pipe, cannot be read, or is of a newer version.
         """
         self.damaged, self.damaged_count = [], 0
         for part in self.parts:
+            if part.is_fifo():
+                raise UsageError(f"{part} is a pipe, and a log is read more than once; name a file")
             try:
                 yield from self._lines(part)
             except OSError as error:

@@ -1,6 +1,6 @@
 """The access log of a mount: what is read and written, with the facts that policies ask about.
 
-Recording never holds anybody up: `AccessRecorder.feed` and `AccessRecorder.changed` put a batch
+Recording never blocks a request: `AccessRecorder.feed` and `AccessRecorder.changed` put a batch
 into a bounded queue, and a thread looks the files up and writes. What does not fit is left out and
 counted. An error of the filesystem, a full disk above all, ends the recording with one line in the
 daemon's log. The format is that of `tierfs.tiering.access_log`.
@@ -41,7 +41,7 @@ WAITING: Final = 262_144
 """Files of batches that wait to be written, at most: some 50 MB."""
 
 KNOWN: Final = 131_072
-"""Files whose facts are known to stand in the present part, at most."""
+"""Files whose facts are known to be in the present part, at most."""
 
 LOOKUPS: Final = 2000
 """Files looked up for one batch at most, so that a scan does not occupy the index; others follow
@@ -49,7 +49,7 @@ with the next batches.
 """
 
 REFRESH: Final = 3600 * SECOND
-"""Facts are told again after so long: owners and names may have changed."""
+"""Facts are written again after so long: owners and names may have changed."""
 
 CHUNK: Final = 256
 """Files whose lines are written at a time."""
@@ -59,12 +59,12 @@ CLOSING_S: Final = 5.0
 
 MOST_XATTRS: Final = 16
 LONGEST_VALUE: Final = 256
-"""Bytes; what a rule is about is a word, and a log is no place for documents."""
+"""Bytes; rules compare words, and longer values do not belong into a log."""
 
 _TOLD: Final = b"user."
 
 MODE: Final = 0o600
-"""Names of files are nobody else's business."""
+"""Only the owner may read the log: it has names of files."""
 
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_APPEND
 
@@ -108,7 +108,7 @@ class AccessRecorder:
 
     @property
     def recording(self) -> bool:
-        """Whether it goes on; not after an error."""
+        """Whether it records; not after an error."""
         return self._thread.is_alive()
 
     def observe(self, rows: Iterable[Row], changed: Collection[int], now: int) -> None:
@@ -170,7 +170,7 @@ class AccessRecorder:
             return batch
 
     def _write(self, batch: _Batch) -> None:
-        """Facts first, so that they stand before the uses of their files where that is possible."""
+        """Facts come first, before the accesses to their files where that is possible."""
         for ino in batch.changed:
             self._want(ino, written=True)
         for ino, _, _ in batch.rows:
@@ -189,7 +189,7 @@ class AccessRecorder:
             self.lost += 1
 
     def _add(self, lines: list[bytes]) -> None:
-        """Write some lines; in a new part every file's facts will be told again."""
+        """Write some lines; in a new part every file's facts are written again."""
         text = b"".join(lines)
         if not self._log.fits(text):
             self._log.turn()

@@ -1,6 +1,6 @@
 """What the planners share: the filesystem, what is known of it, the mover, and what is put off.
 
-`Context.consider` does for one file what is due whether or not anybody reads it; every planner that
+`Context.consider` does for one file what is due whether or not it is read; every planner that
 looks at files calls it. Files that cannot be moved at once are kept here until they can: those just
 changed in `Debounce`, those whose move failed in `Backoff`, those that ask for flash in
 ``candidates``, and in ``demands`` those for which others go piece by piece.
@@ -8,7 +8,7 @@ changed in `Debounce`, those whose move failed in `Backoff`, those that ask for 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -41,19 +41,19 @@ from tierfs.tiering.watermarks import Moment
 
 FIRST_REST: Final = 60 * SECOND
 LONGEST_REST: Final = DAY
-"""How long a file rests after a move that failed, at first and at most."""
+"""How long a file is not tried again after a move that failed, at first and at most."""
 
 SHORT_REST: Final = 5 * SECOND
-"""How long one rests whose turn came to nothing, since others took the room or were in use."""
+"""The same after a turn without a result: other files took the room, or were in use."""
 
 REFUSED_REST: Final = 60 * SECOND
-"""How long one rests for which there is no room."""
+"""The same when there is no room."""
 
 REMEMBERED: Final = 65_536
 """Files in each list of those that are put off, at most."""
 
 HELD: Final = 10 * SECOND
-"""So long room is made for a file that does not ask again."""
+"""How long room is made for a file that is not read again."""
 
 BACKLOG: Final = 65_536
 """Files that wait to be mirrored, at most."""
@@ -67,7 +67,7 @@ MOST_CANDIDATES: Final = 2048
 
 
 class Backoff:
-    """Files that are left alone for a while, since moving them did not work.
+    """Files that are not tried for a while, since moving them failed.
 
     By inode number; of more files than it remembers the oldest is tried again.
     """
@@ -77,30 +77,30 @@ class Backoff:
         self._held: dict[int, tuple[int, int, Waiting]] = {}
 
     def holds(self, ino: int, now: int) -> bool:
-        """Whether the file is left alone at ``now``; for longer only if the clock was set back."""
+        """Whether the file is not tried at ``now``; a clock that was set back may prolong this."""
         return self.why(ino, now) is not None
 
     def why(self, ino: int, now: int) -> Waiting | None:
-        """Why it is left alone; None: it is not. Any thread may ask."""
+        """Why it is not tried; None: it is. For any thread."""
         held = self._held.get(ino)
         return held[2] if held is not None and now < held[0] <= now + LONGEST_REST else None
 
     def failed(self, ino: int, now: int) -> bool:
-        """Whether it is left alone since a move failed, not since it was too early for one."""
+        """Whether it is not tried because a move failed, and not because it was too early."""
         return self.holds(ino, now) and self._held[ino][1] > 0
 
     def fail(self, ino: int, now: int, reason: WaitReason = "error") -> None:
-        """A move failed: each time in a row the file rests twice as long, up to a day."""
+        """A move failed: with each failure in a row the wait doubles, up to a day."""
         rest = self._held[ino][1] if ino in self._held else 0
         rest = min(2 * rest, LONGEST_REST) or FIRST_REST
         self._hold(ino, now + rest, rest, Waiting(reason))
 
     def later(self, ino: int, until: int, waiting: Waiting) -> None:
-        """Nothing failed, but it is too early."""
+        """It is too early for a move; nothing failed."""
         self._hold(ino, until, 0, waiting)
 
     def clear(self, ino: int) -> None:
-        """It worked."""
+        """A move succeeded."""
         self._held.pop(ino, None)
 
     def _hold(self, ino: int, until: int, rest: int, waiting: Waiting) -> None:
@@ -111,7 +111,7 @@ class Backoff:
 
 
 class Debounce:
-    """Files that were changed, until they were left alone for a while.
+    """Files that were changed, until they have not changed for a while.
 
     By inode number, in the order of their last change; bounded: of more than it remembers the
     oldest are forgotten, and found by the next scan.
@@ -121,7 +121,7 @@ class Debounce:
         self._remembered = remembered
         self._due: dict[int, int] = {}
         self.lost = False
-        """Whether files were forgotten since somebody looked."""
+        """Whether files were dropped since the last call."""
 
     def __len__(self) -> int:
         return len(self._due)
@@ -136,7 +136,7 @@ class Debounce:
             self.lost = True
 
     def ready(self, now: int, most: int) -> list[int]:
-        """Those that were left alone, ``most`` at a time; they are forgotten."""
+        """Remove and return files that have not changed for a while, ``most`` at a time."""
         found: list[int] = []
         for ino, until in self._due.items():
             # Beyond that the clock was set back.
@@ -172,7 +172,7 @@ class MirrorBacklog:
             self._waiting[ino] = size
 
     def forget(self, ino: int) -> None:
-        """It was changed, or is gone; one that is not known is no mistake."""
+        """Drop a file that was changed or deleted; it need not be known."""
         self._waiting.pop(ino, None)
 
     def clear(self) -> None:
@@ -226,19 +226,21 @@ class Context:
     backoff: Backoff = field(default_factory=Backoff)
     candidates: dict[int, Candidate] = field(default_factory=dict)
     kept_until: dict[int, int] = field(default_factory=dict)
-    """Until when a file stays that somebody brought up by hand, though it has no place on flash."""
+    """Until when a file stays that a user promoted, though the policy has no place for it."""
     demands: dict[int, Demand] = field(default_factory=dict)
     """Files for which others go piece by piece, by inode number."""
     waiting_since: dict[int, int] = field(default_factory=dict)
-    """Since when files ask for room that there was not; bounded."""
+    """Since when files wait for room on flash; bounded."""
     later: Backoff = field(default_factory=Backoff)
-    """Requests alone wait here: who asks again does not wait for what failed before."""
+    """For requests alone: a request made again does not wait for an earlier failure."""
     refused: Backoff = field(default_factory=Backoff)
-    """What somebody asked for by hand and was given up a moment ago, by inode number."""
+    """Requests that failed recently, by inode number."""
     closed: bool = False
     """Whether nothing is moved here: the mount is read-only."""
     moment: Moment | None = None
     """The latest tick's."""
+    upcoming: Mapping[int, int] = field(default_factory=dict)
+    """Files that will be read, each with how many come before it, by inode number."""
 
     def evaluated(self, inos: Sequence[int], now: int) -> Iterator[Evaluated]:
         """Those of the inodes that are files with a name, each with its target.
@@ -249,7 +251,7 @@ class Context:
         return self.evaluator.evaluate(self.ports.catalog.some(inos), now)
 
     def consider(self, inode: Inode, target: Target, moment: Moment) -> Resident | None:
-        """Do for a file what is due whether or not anybody reads it; tells what it would free."""
+        """Do for a file what is due whether or not it is read; returns what it would free."""
         resident = resident_of(inode, target, moment.now)
         if resident is not None:
             self.pool.offer(self.heat, resident, moment.now)
@@ -263,14 +265,14 @@ class Context:
             elif mirrors:
                 self.mirroring.add(inode.ino, on_flash(inode))
         elif mirrors and quiet and not self.backoff.failed(inode.ino, moment.now):
-            # It waits for room only, perhaps without end: that must not keep it on flash alone.
+            # It waits for room, perhaps indefinitely: meanwhile it must not be on flash alone.
             self.mirroring.add(inode.ino, on_flash(inode))
         elif move or mirrors:
             self.debounce.add([inode.ino], moment.now)
         return resident
 
     def add_candidate(self, candidate: Candidate) -> bool:
-        """Let a file ask for flash; False: too many do."""
+        """Make a file a candidate; False: there are too many."""
         if len(self.candidates) >= MOST_CANDIDATES and candidate.ino not in self.candidates:
             return False
         self.candidates[candidate.ino] = candidate
@@ -284,7 +286,7 @@ class Context:
         return sum(one.bytes for one in demands), sum(one.files for one in demands)
 
     def demand(self, candidate: Candidate, now: int, since: int, reason: WaitReason) -> None:
-        """Let room be made for a file, or go on with it, as it was begun at ``since``."""
+        """Make room for a file, or continue to, as it was started at ``since``."""
         self.demands[candidate.ino] = Demand(
             candidate.size, candidate.files, now + HELD, since, reason
         )
@@ -313,7 +315,7 @@ class Context:
         return Waiting((self._lacking(what) if what.weighed else None) or "rate")
 
     def _lacking(self, what: Misplaced) -> WaitReason | None:
-        """What there is not enough of for a file that comes only into free room."""
+        """What is short for a file that may only take free room."""
         moment = self.moment
         if moment is None:
             return None
@@ -322,7 +324,7 @@ class Context:
         return "room" if what.bytes > moment.levels.room(moment.used) else None
 
     def request_of(self, ino: int) -> Request | None:
-        """What somebody asked for by hand, and was not done yet.
+        """Requests that are not done yet.
 
         Raises:
             FsError: the index could not be read.
@@ -332,27 +334,11 @@ class Context:
         )
 
     def shortage(self, step: Step) -> WaitReason:
-        """What there was too little of for a step that brings a file to flash."""
+        """What was short for a step that brings a file to flash."""
         moment = self.moment
         if moment is None or not step.files:
             return "room"
         return "room" if moment.file_levels.headroom(moment.files_used) else "inodes"
-
-    def confirmed(self, residents: Sequence[Resident], moment: Moment) -> list[Resident]:
-        """Those of the residents that may go now as well, as they are now, in their order."""
-        fresh = {
-            row.ino: resident_of(row, target, moment.now)
-            for row, target in self.evaluated([one.item.ino for one in residents], moment.now)
-        }
-        kept = []
-        for old in residents:
-            new = fresh.get(old.item.ino)
-            busy = self.mover.queue.is_busy(old.item.ino)
-            if new is None or busy or self.backoff.holds(old.item.ino, moment.now):
-                self.pool.forget(old.item.ino)
-            else:
-                kept.append(new if old.prefix else new.off())
-        return kept
 
     def _begin(self, inode: Inode, target: Target, move: Due, moment: Moment) -> None:
         size = missing(inode, move.prefix)

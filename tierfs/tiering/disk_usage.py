@@ -1,4 +1,4 @@
-"""What the directories of a mount have on each tier: `tierfs du`, from the index, without a walk.
+"""What directories, owners and sizes of files have on each tier, from the index, without a walk.
 
 A hard link counts once, in the directory in which the file was linked last, as for the policy.
 """
@@ -7,10 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tierfs.metadata.reader import DirectoryBytes, SnapshotReader
+from tierfs.metadata.reader import DirectoryBytes, SizeClass, SnapshotReader
+from tierfs.tiering.forecast import ForecastRequest, evaluating
+from tierfs.tiering.model import Evaluated, on_flash
+
+PAGE: Final = 1024
+"""Inode numbers whose files are evaluated by the policy together."""
 
 SPAN: Final = 65_536
 """Inode numbers that one query goes through."""
@@ -64,6 +70,55 @@ def disk_usage_apart(index: Path, checkpoints: int, top: int, depth: int) -> lis
         if directory in paths  # else it was removed meanwhile
     ]
     return sorted(usages, key=lambda one: (-one.size, one.path))
+
+
+def sizes_apart(index: Path, checkpoints: int) -> list[SizeClass]:
+    """All files by owner and size, for `tierfs report`; in a process, as `disk_usage_apart`.
+
+    Raises:
+        FsError: the index could not be read.
+    """
+    sums: dict[tuple[int, int], SizeClass] = {}
+    with closing(SnapshotReader(index, checkpoints)) as reader:
+        for after in range(0, reader.consistently(reader.last_inode), SPAN):
+            read = partial(reader.bytes_by_size, after, SPAN)
+            for one in reader.consistently(read):
+                key = one.uid, one.up_to
+                before = sums.get(key, SizeClass(*key, 0, 0, 0))
+                sums[key] = SizeClass(*key, *map(sum, zip(before[2:], one[2:], strict=True)))
+    return [sums[key] for key in sorted(sums)]
+
+
+class RuleUsage(NamedTuple):
+    """The files for which a rule of the policy holds; None: those with the defaults."""
+
+    rule: str | None
+    files: int
+    size: int
+    flash: int
+
+
+def rules_apart(request: ForecastRequest, checkpoints: int) -> list[RuleUsage]:
+    """All files by the rule that holds for them, the most bytes on flash first.
+
+    In a process, as `disk_usage_apart`.
+
+    Raises:
+        FsError: the index could not be read.
+    """
+    sums: dict[str | None, tuple[int, int, int]] = {}
+    with evaluating(request, checkpoints) as (index, evaluator, _heat):
+        for after in range(0, index.consistently(index.last_inode), PAGE):
+
+            def read(after: int = after) -> list[Evaluated]:
+                rows, _ = index.files(after, PAGE, on_flash=False)
+                return list(evaluator.evaluate(rows, request.moment.now))
+
+            for inode, target in index.consistently(read):
+                files, size, flash = sums.get(target.rule, (0, 0, 0))
+                sums[target.rule] = files + 1, size + inode.size, flash + on_flash(inode)
+    usages = [RuleUsage(rule, *counted) for rule, counted in sums.items()]
+    return sorted(usages, key=lambda one: (-one.flash, -one.size, one.rule or ""))
 
 
 def roll_up(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from tierfs.common.metrics import Metrics
+from tierfs.common.priority import Pace
 from tierfs.common.times import Clock, system_clock
 from tierfs.metadata.inodes import Inode
 from tierfs.policy.model import Explanation, Policy, explain
@@ -36,13 +37,22 @@ from tierfs.tiering.watermarks import Moment, inode_levels, levels_of, used
 
 SAVE_EVERY_S: Final = 300.0
 
+STEP_S: Final = 0.0005
+"""A tick lets other threads have the interpreter after so much processor time."""
+
+DECLARED_PART: Final = 4
+"""Of flash a user can keep this part from being chosen by heat, by saying what will be read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
-    """The time in nanoseconds since the epoch, and seconds that only grow."""
+    """The time in nanoseconds since the epoch, seconds that only grow, and how to let them pass."""
 
     clock: Clock = system_clock
     monotonic: Callable[[], float] = time.monotonic
+    thread_time: Callable[[], float] = time.thread_time
+    """Processor time of the thread that asks, in seconds."""
+    sleep: Callable[[float], object] = time.sleep
 
 
 class Engine:
@@ -75,10 +85,13 @@ class Engine:
         heat = Heat(1)  # until there is a policy
         limits = DEFAULT_MOVER
         mover = make_mover(ports.migrator, limits, clock=clocks.clock, monotonic=clocks.monotonic)
+        self._pace = Pace(clocks.thread_time, clocks.sleep, STEP_S)
+        self._asked = PolicyEvaluator(ports.catalog, heat, None)
+        """For one file at a time, in threads of requests."""
         self._context = Context(
             ports,
             heat,
-            PolicyEvaluator(ports.catalog, heat, None),
+            self._asked,
             mover,
             clocks.monotonic,
             closed=closed,
@@ -99,9 +112,10 @@ class Engine:
         return self._next or self._policy
 
     def apply(self, policy: Policy) -> None:
-        """Go by a policy from the next tick on; all files are gone through with it."""
+        """Use a policy from the next tick on; a scan applies it to all files."""
+        asked = PolicyEvaluator(self._context.ports.catalog, self._context.heat, policy)
         with self._ticking:  # or one that comes while a tick takes another would be lost
-            self._next = policy
+            self._next, self._asked = policy, asked
 
     def tick(self) -> None:
         """Look, plan, and give the mover to do.
@@ -111,9 +125,12 @@ class Engine:
         """
         with self._ticking:
             start = self._clocks.monotonic()
+            self._pace.begin()
             self._adopt()
             self._learn()
             moment = self._context.moment = self._moment()
+            most = moment.capacity // DECLARED_PART
+            self._context.upcoming = self._context.ports.upcoming(most)
             if self._policy is not None:
                 reads, changed = self._context.ports.activity()
                 self._context.heat.feed(reads, moment.now)
@@ -159,6 +176,15 @@ class Engine:
         heat = self._context.heat
         return ForecastRequest(index, policy, pack_heat(heat), heat.capacity, self._moment(policy))
 
+    def known_reads(self) -> bytes:
+        """A snapshot of what is known of reads, for `tierfs.tiering.heat_file.unpack_heat`."""
+        return pack_heat(self._context.heat)
+
+    @property
+    def heat_capacity(self) -> int:
+        """Files of which reads can be known."""
+        return self._context.heat.capacity
+
     @property
     def mover(self) -> Mover:
         """The threads that move files, and the limits on what they do."""
@@ -181,15 +207,14 @@ class Engine:
         return explained(self._context, policy, inos, self._clocks.clock())
 
     def waiting(self, ino: int) -> Waiting | None:
-        """Why a file is not where it belongs; None: it is, or is no regular file. Quick.
+        """Why a file is not where it belongs; None: it is, or is not a regular file. Quick.
 
         Raises:
             FsError: the index could not be read.
         """
         context, now = self._context, self._clocks.clock()
         catalog = context.ports.catalog
-        evaluator = PolicyEvaluator(catalog, context.heat, self.policy)
-        for inode, target in evaluator.evaluate(catalog.some([ino]), now):
+        for inode, target in self._asked.evaluate(catalog.some([ino]), now):
             return context.waiting(inode, target, context.request_of(ino), now)
         return None
 
@@ -200,14 +225,13 @@ class Engine:
             FsError: the index could not be read.
         """
         catalog = self._context.ports.catalog
-        evaluator = PolicyEvaluator(catalog, self._context.heat, self.policy)
         return any(
             target.at_sync
-            for _, target in evaluator.evaluate(catalog.some([ino]), self._clocks.clock())
+            for _, target in self._asked.evaluate(catalog.some([ino]), self._clocks.clock())
         )
 
     def requested(self, ino: int) -> None:
-        """Somebody asks for a file by hand: what failed before does not delay it. Quick."""
+        """A user makes a request for a file: an earlier failure does not delay it. Quick."""
         for held in (self._context.backoff, self._context.later, self._context.refused):
             held.clear(ino)
         self._context.waiting_since.pop(ino, None)
@@ -234,8 +258,10 @@ class Engine:
                 heat.since = self._clocks.clock()
             context.ports.activity()  # what was read before is not of now
         self._policy = policy
-        self._next = None  # not before, so that `policy` never tells of none
-        context.evaluator = PolicyEvaluator(context.ports.catalog, context.heat, policy)
+        self._next = None  # not before, so that `policy` never is None meanwhile
+        catalog, heat = context.ports.catalog, context.heat
+        self._asked = PolicyEvaluator(catalog, heat, policy)
+        context.evaluator = PolicyEvaluator(catalog, heat, policy, self._pace.rest)
         context.mover.apply(policy.mover)
         context.pool.clear()
         context.candidates.clear()

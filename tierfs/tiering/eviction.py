@@ -1,21 +1,22 @@
-"""The eviction planner: which residents leave flash when it is too full, or for what must come.
+"""The eviction planner: which residents leave flash when it is too full, or for other files.
 
 While flash is above a high watermark, the coldest files go until the low one is reached. They are
 found by scans of what is on flash, which look at `SAMPLE` times as much as is to be freed;
 nothing is sorted but what was found (`tierfs.tiering.selection.EvictionPool`). Files
 that are pinned, never evicted by the policy, in a job or changed since are no residents or are left
-out by `Context.confirmed`, which looks once more at what was chosen.
+out by `EvictionPlanner.confirmed`, which looks once more at what was chosen.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from tierfs.common.units import SECOND
 from tierfs.tiering.context import Context
 from tierfs.tiering.model import Job
 from tierfs.tiering.ports import ScanCursor
-from tierfs.tiering.selection import POOL_SIZE, Census, Resident, victims
+from tierfs.tiering.selection import POOL_SIZE, Census, Resident, resident_of, to_evict
 from tierfs.tiering.watermarks import Moment
 
 BUDGET_S: Final = 0.1
@@ -36,9 +37,9 @@ FRESH: Final = 600 * SECOND
 
 
 class EvictionPlanner:
-    """Plans evictions: above the marks, and piece by piece for what must come.
+    """Plans evictions: above the watermarks, and piece by piece for demands.
 
-    A scan goes on where the last one stopped.
+    A scan continues where the last one stopped.
     """
 
     def __init__(self, context: Context, scanned: Census) -> None:
@@ -67,7 +68,7 @@ class EvictionPlanner:
         rank = self._latest().highest_rank(size, files) or 0
         chosen = self._chosen(size, files, min(MOST_EVICTIONS, queue.room("evict")), rank)
         self._fruitless = not chosen and len(self._context.pool) > 0 < queue.room("evict")
-        going = self._context.confirmed(chosen, moment)
+        going = self.confirmed(chosen, moment)
         for resident in going:
             self._context.mover.add(Job("evict", (resident.eviction,)))
             self._context.pool.forget(resident.item.ino)
@@ -75,6 +76,23 @@ class EvictionPlanner:
         if not going and self._whole:
             self._falling = self._files_falling = False  # nothing else may leave
         return going
+
+    def confirmed(self, residents: Sequence[Resident], moment: Moment) -> list[Resident]:
+        """Those of the residents that may go now as well, as they are now, in their order."""
+        context = self._context
+        fresh = {
+            row.ino: resident_of(row, target, moment.now)
+            for row, target in context.evaluated([one.item.ino for one in residents], moment.now)
+        }
+        kept = []
+        for old in residents:
+            new = fresh.get(old.item.ino)
+            busy = context.mover.queue.is_busy(old.item.ino)
+            if new is None or busy or context.backoff.holds(old.item.ino, moment.now):
+                context.pool.forget(old.item.ino)
+            else:
+                kept.append(new if old.prefix else new.off())
+        return kept
 
     def look(
         self, size: int, files: int, moment: Moment, *, known_since: int | None = None
@@ -101,7 +119,7 @@ class EvictionPlanner:
                 break
 
     def may_free(self, size: int, files: int, since: int, now: int) -> bool | None:
-        """Whether so many bytes and inodes may go in all; None: that is not known yet.
+        """Whether ``size`` bytes and ``files`` inodes may go in all; None: that is not known yet.
 
         A scan that began before ``since`` does not say that it is too little: it may have missed
         what came meanwhile.
@@ -153,16 +171,16 @@ class EvictionPlanner:
             return False
         if pool.size >= SAMPLE * size and len(pool) >= SAMPLE * files:
             return not self._fruitless
-        # A full pool of which nothing may go yet is no reason to stop: another class must give.
+        # A full pool of files that may not leave yet is no reason to stop: take another class.
         return len(pool) >= POOL_SIZE and not self._fruitless
 
     def _chosen(self, size: int, files: int, most: int, rank: int) -> list[Resident]:
         """The coldest: a part of those that are known, or all when there are no others."""
         pool = self._context.pool
-        coldest = pool.coldest()
+        coldest = pool.coldest(self._context.upcoming)
         if not self._whole:
             if pool.size < SAMPLE * size:
                 size = max(pool.size // SAMPLE, 1)
             if len(pool) < SAMPLE * files:
                 files = max(len(pool) // SAMPLE, 1)
-        return victims(coldest, size, most, rank, files=files)
+        return to_evict(coldest, size, most, rank, files=files)

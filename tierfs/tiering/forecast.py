@@ -10,7 +10,7 @@ import heapq
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -111,7 +111,7 @@ class MoveSums:
         self.sums: dict[Key, tuple[int, int]] = {}
 
     def add(self, key: Key, size: int, files: int = 1) -> None:
-        """Count files of so many bytes together."""
+        """Count ``files`` files, which have ``size`` bytes together."""
         counted, total = self.sums.get(key, (0, 0))
         self.sums[key] = counted + files, total + size
 
@@ -251,7 +251,7 @@ def forecast_apart(request: ForecastRequest, checkpoints: int) -> Forecast:
         if count == 1:
             parts = [look(Part(0, 1))]
         else:
-            pool = ProcessPoolExecutor(count, get_context("fork"), die_with_parent)
+            pool = ProcessPoolExecutor(count, get_context("fork"), _begin_worker)
             parts = stack.enter_context(pool).map(look, [Part(one, count) for one in range(count)])
         return total(index, request.moment, parts, consistently=index.consistently)
 
@@ -270,7 +270,7 @@ def _count(inode: Inode, target: Target, sums: MoveSums) -> None:
 
 
 def _requested(catalog: CatalogReader) -> Iterator[int]:
-    """The bytes that each file is to be moved by that somebody asked for."""
+    """The bytes to be moved for each file that a user requested."""
     after, page = 0, catalog.requests(0, PAGE)
     while page:
         wanted = dict(page)
@@ -290,25 +290,23 @@ def _first(coldest: list[Leaving], needed: int) -> list[Leaving]:
     return coldest
 
 
+def _begin_worker() -> None:
+    die_with_parent()
+    StarvationGuard().watch()
+
+
 def _gathered(request: ForecastRequest, checkpoints: int, part: Part) -> Gathered:
     """What is in a part; with an index of its own, as connections to SQLite survive no fork."""
+    with evaluating(request, checkpoints) as (index, evaluator, heat):
+        return gather(index, evaluator, heat, request.moment, part, consistently=index.consistently)
+
+
+@contextmanager
+def evaluating(
+    request: ForecastRequest, checkpoints: int
+) -> Iterator[tuple[SnapshotReader, PolicyEvaluator, Heat]]:
+    """The index of a request, its policy's evaluator and its heat, in another process."""
     heat = Heat(request.heat_capacity)
     unpack_heat(heat, request.heat)
-    with ExitStack() as stack:
-        index = stack.enter_context(closing(SnapshotReader(request.index, checkpoints)))
-        evaluator = PolicyEvaluator(index, heat, request.policy)
-        guard = StarvationGuard()
-
-        def look() -> bool:
-            guard.check()
-            return False
-
-        return gather(
-            index,
-            evaluator,
-            heat,
-            request.moment,
-            part,
-            consistently=index.consistently,
-            ended=look,
-        )
+    with closing(SnapshotReader(request.index, checkpoints)) as index:
+        yield index, PolicyEvaluator(index, heat, request.policy), heat

@@ -3,7 +3,7 @@
 **The table** is arrays, `SLOT_BYTES` (29) bytes a slot, that never grow. A file's slot is in one
 bucket of `WAYS` slots, by the hash of its inode number. In a full bucket a new file takes the place
 of one that is overdue; while there is none, only one new file in `LET_IN` is let in. So a scan of
-more files than the table holds cannot wash out what is known, and still some of its files stay long
+more files than the table holds cannot evict what is known, and still some of its files stay long
 enough to be seen again.
 
 **The estimate** is the one guess that every decision of tiering rests on: an interval in seconds,
@@ -24,38 +24,38 @@ from typing import Any, Final, NamedTuple
 from tierfs.common.units import DAY, SECOND
 
 Row = tuple[int, int, int]
-"""(inode, reads, bytes read) since the last batch, as the fast path tells them."""
+"""(inode, reads, bytes read) since the last batch, as the fast path counts them."""
 
 HALF_LIFE: Final = DAY
 """Nanoseconds after which a read counts half."""
 
 VISIT: Final = SECOND
-"""Reads of a file within so many nanoseconds are one visit.
+"""Reads of a file within this time, in nanoseconds, are one visit.
 
 A program reads a file in pieces; only the next program, or epoch, tells that it is wanted again.
 (The correlated reference period of LRU-K: O'Neil and others, SIGMOD 1993.)
 """
 
 MOST_INTERVALS: Final = 16
-"""Intervals that a file's mean is of; after so many the oldest fade."""
+"""Intervals that a file's mean is of, at most; a further one makes the oldest fade."""
 
 TYPICAL: Final = 4096
 """Intervals that the mean of all files is of."""
 
 LET_IN: Final = 8
-"""One new file in so many is let into a bucket where no file is overdue."""
+"""A bucket where no file is overdue takes in one new file in this number."""
 
 PRIOR: Final = 1.0
 """How many intervals the mean of all files counts for, beside those of the file itself."""
 
 PATIENCE: Final = 2.0
-"""A file may stay away for so many times its interval before that is held against it.
+"""How many of its intervals a file may stay away before that is held against it.
 
 In epochs of random order two reads of a file are up to two epochs apart.
 """
 
 STRANGER: Final = 4.0
-"""A file read once is expected back after so many times the mean interval, if it asks to come in.
+"""In how many mean intervals a file read once is expected back, if it asks to come in.
 
 Most files that were read once are never read again; those that are come back with an interval.
 """
@@ -106,7 +106,7 @@ def resident_interval(intervals: int, mean: float, age: float, typical: float) -
 
 
 def candidate_interval(intervals: int, mean: float, typical: float) -> float:
-    """Seconds until a file that was just read is read again; of a stranger expect little."""
+    """Seconds until a file that was just read is read again; an unknown file: late."""
     if not intervals:
         return STRANGER * typical
     return (PRIOR * typical + intervals * mean) / (PRIOR + intervals)
@@ -184,7 +184,7 @@ class Heat:
         return self.slots.free(ino) != EMPTY
 
     def forget(self, ino: int) -> None:
-        """Free the slot of a file that was removed; one that is not known is no mistake."""
+        """Free the slot of a file that was removed; it need not be known."""
         slot = self.slots.find(ino)
         if slot != EMPTY:
             self.slots.clear(slot)

@@ -40,7 +40,7 @@ BUDGET_S: Final = 0.02
 """Of a tick, for requests and for pins each."""
 
 KEPT: Final = DAY
-"""So long a file stays that somebody brought up, though the policy has no place for it."""
+"""How long a file stays that a user promoted, though the policy has no place for it."""
 
 REST_S: Final = 5.0
 """A walk through pinned directories begins so long after the last one began, at the earliest."""
@@ -50,9 +50,9 @@ Force: TypeAlias = Callable[[Candidate, Moment, Kind, Request], Bringing]
 
 
 class ManualPlanner:
-    """Works off requests and pins in the order of inode numbers, round and round, a few at a time.
+    """Carries out requests and pins in the order of inode numbers, cyclically, a few at a time.
 
-    What is done with is removed from the index at the end of a tick.
+    Finished ones are removed from the index at the end of a tick.
     """
 
     def __init__(self, context: Context, force: Force) -> None:
@@ -66,12 +66,12 @@ class ManualPlanner:
         self.pinned_below = Tally()
         """Files that a directory pins."""
         self._walk: list[tuple[int, int]] = []
-        """Directories to go through, and the place in each to go on behind."""
+        """Directories to go through, and the place in each to continue behind."""
         self._walked = float("-inf")
         self.requests = Tally()
 
     def tick(self, moment: Moment) -> None:
-        """Begin what was asked for, and note what is done with."""
+        """Start what was requested, and record what is finished."""
         context, start = self._context, self._context.monotonic()
         while context.mover.queue.room("hand") >= PAGE:
             page = context.ports.catalog.requests(self._request, PAGE)
@@ -88,7 +88,7 @@ class ManualPlanner:
             self._settled.clear()
 
     def done(self, done: Done, now: int) -> None:
-        """A step of a job that somebody asked for has ended."""
+        """A step of a job that a user asked for has ended."""
         request = done.job.request
         if request is None or not done.ends_job:
             return
@@ -154,7 +154,7 @@ class ManualPlanner:
         return self._context.mover.queue.is_busy(ino) or backoff.holds(ino, moment.now)
 
     def _look_at_pins(self, moment: Moment) -> list[Pin]:
-        """Ask for what pinned files miss; returns pins that have ended."""
+        """Queue what pinned files lack on flash; returns pins that have ended."""
         context, start = self._context, self._context.monotonic()
         ended: list[Pin] = []
         while True:
@@ -170,7 +170,7 @@ class ManualPlanner:
                 return ended
 
     def _look_below(self, moment: Moment) -> None:
-        """Ask for what files miss that a directory pins: some of them, round and round.
+        """Queue what files lack that a directory pins: some of them, cyclically.
 
         What is made or changed there is looked at as every file is that was changed; so this finds
         what was moved there, and what was there when the directory was pinned.
@@ -198,7 +198,7 @@ class ManualPlanner:
             self.pinned_below.complete()
 
     def _ask_for(self, rows: list[Inode], tally: Tally, moment: Moment) -> None:
-        """Ask for what pinned files miss."""
+        """Queue what pinned files lack on flash."""
         context = self._context
         left = []
         for inode in rows:

@@ -1,7 +1,6 @@
-"""What the planners speak of: steps and jobs, targets, what follows from them, and why files wait.
+"""What the planners share: steps and jobs, targets, what follows from them, why files wait.
 
-Values and pure functions over a row of the index and its target; nothing here keeps anything. The
-other modules of the engine share them, so that each can be read by itself.
+Values and pure functions over a row of the index and its target, without state.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ class Step(NamedTuple):
 class Job(NamedTuple):
     """Steps one after the other; when one does not free what it should, the last is left out.
 
-    Of kind ``mirror`` the steps are one batch. ``request`` is what somebody asked for by hand.
+    Of kind ``mirror`` the steps are one batch. ``request`` is what a user requested by hand.
     """
 
     kind: Kind
@@ -135,7 +134,7 @@ class Due(NamedTuple):
 
 
 def pinned_by_hand(target: Target) -> Target:
-    """The target for a file that somebody pinned: all of it."""
+    """The target for a file that a user pinned: all of it."""
     return Target(
         target.rule,
         WHOLE_FILE,
@@ -184,7 +183,7 @@ def wants_mirror(inode: Inode, target: Target) -> bool:
 WaitReason: TypeAlias = Literal["room", "inodes", "window", "rate", "backoff", "closed", "error"]
 """``room``, ``inodes``: flash has no bytes, or no inodes, to spare. ``window``: ``mover.window`` is
 closed. ``rate``: it is queued or under way, and the mover does as much at a time as it may.
-``backoff``: it was changed a moment ago, or while it was moved. ``closed``: nothing is moved, since
+``backoff``: it was changed recently, or while it was moved. ``closed``: nothing is moved, since
 the mount is read-only or too many moves failed. ``error``: moving it failed, which the log tells.
 """
 

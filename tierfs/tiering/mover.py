@@ -287,10 +287,10 @@ class JobQueue:
 
 
 class TokenBucket:
-    """``rate`` tokens a second, None for no limit. Thread-safe.
+    """A token bucket of ``rate`` tokens a second, None for no limit. Thread-safe.
 
-    Who takes more than there is goes into debt, and is told how long to wait until it is paid:
-    so one call may take more than the bucket holds, and those who wait do so in turn.
+    A call that takes more than the bucket has leaves a debt, and returns how long to wait until it
+    is paid. So one call may take more than the bucket holds, and callers wait in turn.
     """
 
     def __init__(self, rate: float | None, monotonic: Callable[[], float]) -> None:

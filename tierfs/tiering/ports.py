@@ -1,4 +1,4 @@
-"""What the engine needs of the filesystem below it, so that a test can stand in for that.
+"""What the engine needs of the filesystem below it, so that a test can replace that.
 
 A `ScanCursor` goes through the files of a catalog, a few at a time.
 """
@@ -24,7 +24,7 @@ MOST_SPAN: Final = 16_384
 
 
 class CatalogReader(Protocol):
-    """What the index tells of files, and the pins and requests that are noted in it.
+    """Files, pins and requests of the index.
 
     Raises from every method:
         FsError: the index failed.
@@ -47,6 +47,9 @@ class CatalogReader(Protocol):
 
     def xattr(self, ino: int, name: bytes) -> bytes | None:
         """The value of an extended attribute."""
+
+    def header_fact(self, ino: int, version: int, key: str) -> float | str | None:
+        """What the header of a file with this data version says; None: that is not known."""
 
     def alone(self, after: int, span: int) -> tuple[int | None, int]:
         """When the oldest file that only flash has was changed last, of a range of numbers."""
@@ -99,6 +102,9 @@ class Ports:
     """The room in the flash filesystem."""
     activity: Callable[[], tuple[list[Row], set[int]]]
     """Files read, with reads and bytes, and files changed, since the last call."""
+    upcoming: Callable[[int], Mapping[int, int]] = lambda _most: {}
+    """Files that will be read: how many come before each. The argument limits their bytes, for each
+    user."""
 
 
 class ScanCursor:
@@ -125,7 +131,7 @@ class ScanCursor:
         return rows
 
     def restart(self) -> None:
-        """Begin a scan anew."""
+        """Start a scan over."""
         self.after = 0
 
     @property

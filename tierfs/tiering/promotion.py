@@ -30,16 +30,16 @@ MOST_DECIDED: Final = 512
 """Files decided on in a tick."""
 
 TRIES: Final = 4
-"""What is to go is chosen so often, since some may be gone or busy by then."""
+"""How often residents are chosen: some may be deleted or busy meanwhile."""
 
 WEIGHED: Final = 1024
-"""Of the residents so many are weighed, the coldest ones.
+"""How many of the residents are weighed: the coldest ones.
 
 Where that is not enough, the coldest go piece by piece (`EvictionPlanner`) until there is room.
 """
 
 PATIENCE: Final = 600 * SECOND
-"""So long room is made for a file that is read often."""
+"""For how long room is made for a file that is read often, in nanoseconds."""
 
 
 class PromotionPlanner:
@@ -98,7 +98,7 @@ class PromotionPlanner:
         return self._make_room(candidate, room, files, moment)
 
     def _make_room(self, candidate: Candidate, room: int, files: int, moment: Moment) -> Bringing:
-        """Have others go piece by piece, if so much may go; what does not fit sends nobody off."""
+        """Evict others piece by piece, if enough may leave; a file that cannot fit evicts none."""
         context = self._context
         known = context.demands.pop(candidate.ino, None)
         reason: WaitReason = "room" if candidate.size > room else "inodes"
@@ -140,7 +140,7 @@ class PromotionPlanner:
         size, taken = context.demanded(moment.now)
         room = moment.levels.room(moment.used + max(0, queue.growth) + size)
         files = moment.file_levels.room(moment.files_used + max(0, queue.growth_files) + taken)
-        weighed = self._weighed()
+        weighed = self._undeclared()
         swaps = promotions(context.heat, candidates, room, weighed, moment.now, files=files)
         admitted = {swap.candidate.ino for swap in swaps}
         for swap in swaps:
@@ -151,26 +151,27 @@ class PromotionPlanner:
                 self._admit_by_pieces(candidate, room, began, moment)
 
     def _admit_by_pieces(self, candidate: Candidate, room: int, since: int, moment: Moment) -> None:
-        """Go on for a file that is worth more than all that is weighed, which is not enough.
+        """Make room piece by piece for a file that is worth more than all that was weighed.
 
-        The next ones are weighed when these have gone, so that it ends where they are too warm.
+        The next residents are weighed when these have left, until one is too warm.
         """
         context = self._context
-        going = [one.item for one in self._weighed() if one.quiet and one.item.ino != candidate.ino]
+        weighed = self._undeclared()
+        going = [one.item for one in weighed if one.quiet and one.item.ino != candidate.ino]
         known = sum(item.size for item in going)
         if not known or candidate.size - room <= known or moment.now - since > PATIENCE:
             return
         part = candidate.item._replace(size=known)
         if not admit(context.heat, part, 0, going, moment.now).admit:
             return
-        # The room between the marks is the writers'.
+        # Room between the marks is kept for writers.
         wanted = candidate._replace(size=candidate.size + moment.levels.high - moment.levels.low)
         if self._make_room(wanted, *self._headroom(moment), moment) == "making room":
             context.demand(wanted, moment.now, since, "room")
             context.add_candidate(candidate)
 
     def _headroom(self, moment: Moment) -> tuple[int, int]:
-        """Bytes and inodes that may come because somebody asked for them."""
+        """Bytes and inodes that may come because a user requested them."""
         queue = self._context.mover.queue
         return (
             moment.levels.headroom(moment.used + max(0, queue.growth)),
@@ -180,7 +181,7 @@ class PromotionPlanner:
     def _begin(self, swap: Swap, moment: Moment, kind: Kind, request: Request | None) -> bool:
         """Queue it, if those that are to go for it still may."""
         context = self._context
-        going = tuple(context.confirmed(swap.first, moment)) if swap.first else ()
+        going = tuple(self._eviction.confirmed(swap.first, moment)) if swap.first else ()
         if swap.first:
             gone = {one.item.ino for one in swap.first}
             self._coldest = [one for one in self._weighed() if one.item.ino not in gone]
@@ -198,5 +199,9 @@ class PromotionPlanner:
     def _weighed(self) -> Sequence[Resident]:
         """What may go, as of the beginning of the tick, less those that have to."""
         if self._coldest is None:
-            self._coldest = self._context.pool.coldest()[:WEIGHED]
+            self._coldest = self._context.pool.coldest(self._context.upcoming)[:WEIGHED]
         return self._coldest
+
+    def _undeclared(self) -> list[Resident]:
+        """Those of them of which nobody has said that they will be read."""
+        return [one for one in self._weighed() if one.item.ino not in self._context.upcoming]

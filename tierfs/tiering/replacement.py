@@ -23,7 +23,7 @@ Evict: TypeAlias = Literal["heat", "lru", "never"]
 """How a file is chosen; the values of `tierfs.policy.model.Evict`."""
 
 MARGIN: Final = 1.5
-"""A file that asks to come in must be worth so many times what goes for it.
+"""A file that asks to come in must be worth what goes for it times this factor.
 
 Less makes files with nearly equal intervals take turns, more delays what is rightly hotter.
 """
@@ -145,16 +145,14 @@ def admit(
     lost = sum(
         worth.density * one.size
         for one, worth in zip(going, theirs, strict=True)
-        if worth.rank == mine.rank and not _yields(one, worth, item, written=written)
+        # Others go without being weighed: only recency tells the two apart.
+        if worth.rank == mine.rank
+        and not (written and not worth.returned)
+        and not one.evict == item.evict == "lru"
     )
     share = max(item.size / freed, LEAST_SHARE)
     enough_gained = mine.density * item.size > MARGIN * share * lost
     return Admission(admit=True, evict=going) if enough_gained else REFUSED
-
-
-def _yields(one: Item, worth: Worth, item: Item, *, written: bool) -> bool:
-    """Whether a file goes without being weighed: only recency tells the two apart."""
-    return (written and not worth.returned) or one.evict == item.evict == "lru"
 
 
 def _density(interval: float, size: int) -> float:

@@ -65,7 +65,7 @@ class Scanner:
         self._began = float("-inf")
 
     def reset(self) -> None:
-        """The policy changed: begin anew."""
+        """Start over with a changed policy."""
         for one in (self.census, self.pins, self.others):
             one.clear()
         self._cursor.restart()
@@ -111,8 +111,8 @@ class Scanner:
 class Exposure:
     """Since when the oldest file has been on flash alone: what a dead flash device would cost.
 
-    How many files and bytes that are is counted as they change (`tierfs.metadata.usage`); the
-    oldest of them is looked for round and round, a range of inode numbers at a time.
+    The number of such files and their bytes are counted as they change (`tierfs.metadata.usage`).
+    To find the oldest, each call looks at a range of inode numbers, again and again.
     """
 
     def __init__(self, files: CatalogReader) -> None:

@@ -1,7 +1,7 @@
-"""The scrub: all files are verified, one after the other, over and over.
+"""The scrub: verify all files, one after the other, repeatedly.
 
 A pass goes through the index in the order of the inode numbers, about that of the objects on disk,
-and has every file verified (`tierfs.fs.verification`). How far it is stands in the index, so it
+and has every file verified (`tierfs.fs.verification`). Its position is stored in the index, so it
 continues after a remount. It works within the limits of the mover: its rates, its windows, and not
 while that is suspended; and it rests as long as it works. So that no program waits for it, a pass
 may take weeks. A new one begins by itself an interval after the last one began.
@@ -101,7 +101,7 @@ class Scrub:
     """
 
     def __init__(self, ports: ScrubPorts, interval: int | None, metrics: Metrics) -> None:
-        """``interval``: nanoseconds from one pass to the next; None: only when somebody asks."""
+        """``interval``: nanoseconds from one pass to the next; None: only when a user asks."""
         self._ports = ports
         self._interval = interval
         self._metrics = metrics
@@ -176,7 +176,9 @@ class Scrub:
         with self._working:
             while not self._stopped:
                 self._begin_if_due()
-                if not (self._may_work() and self._step()):
+                limits, running = self._ports.limits, self._progress.state == ScrubState.RUNNING
+                may_work = running and limits.in_window() and not limits.is_suspended()
+                if not (may_work and self._step()):
                     self._export()
                     with self._wake:
                         if not self._stopped:
@@ -220,11 +222,6 @@ class Scrub:
         if self._interval is None or progress.state:
             return None
         return progress.began + self._interval
-
-    def _may_work(self) -> bool:
-        limits = self._ports.limits
-        running = self._progress.state == ScrubState.RUNNING
-        return running and limits.in_window() and not limits.is_suspended()
 
     def _step(self) -> bool:
         """Verify some more files; False: there is nothing to do just now."""
@@ -292,7 +289,7 @@ class Scrub:
         self._export()
 
     def _look_again(self, began: int) -> None:
-        """The end of a pass: files that somebody changed are looked at once more."""
+        """The end of a pass: verify files again that were changed during it."""
         changed, self._changed = sorted(self._changed), {}
         with self._mutex:
             self._progress = self._progress._replace(

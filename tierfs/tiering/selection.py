@@ -1,6 +1,6 @@
 """Which files come to flash and which leave: pure choices among candidates and residents.
 
-A `Candidate` is a file that asks for flash: it was read, is pinned, or somebody asked for it. A
+A `Candidate` is a file that asks for flash: it was read, is pinned, or a user asked for it. A
 `Resident` is one that may go. Nothing is sorted but the residents in the `EvictionPool`, which
 remembers a bounded number: the coldest of all that were found. A `Census` counts how much may go
 in all. The order is that of
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import heapq
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from tierfs.metadata.inodes import Inode
@@ -97,7 +97,7 @@ class EvictionPool:
             self.size = sum(one.item.size for _, one in kept)
 
     def forget(self, ino: int) -> None:
-        """It was moved, read or is gone; one that is not known is no mistake."""
+        """Drop a file that was moved, read or deleted; it need not be known."""
         known = self._known.pop(ino, None)
         if known is not None:
             self.size -= known[1].item.size
@@ -107,12 +107,24 @@ class EvictionPool:
         self._known.clear()
         self.size = 0
 
-    def coldest(self) -> list[Resident]:
-        """All, the one that should go first in front."""
-        return [resident for _, resident in sorted(self._known.values())]
+    def coldest(self, upcoming: Mapping[int, int] | None = None) -> list[Resident]:
+        """All, the one that should go first in front.
+
+        Those in ``upcoming`` go last in their class, the one with the most before it first.
+        """
+        known = sorted(self._known.values())
+        if upcoming:
+            known.sort(key=lambda one: _declared(one, upcoming))
+        return [resident for _, resident in known]
 
 
-def victims(
+def _declared(known: tuple[Order, Resident], upcoming: Mapping[int, int]) -> tuple[object, ...]:
+    (is_new, (rank, *_), ino), _ = known
+    before = upcoming.get(ino)
+    return is_new, rank, before is not None, -(before or 0)
+
+
+def to_evict(
     coldest: Sequence[Resident],
     needed: int,
     most: int,
@@ -244,7 +256,7 @@ def candidate_of(inode: Inode, prefix: int, target: Target, reason: Reason) -> C
 
 
 class Swap(NamedTuple):
-    """A file comes when the others have gone."""
+    """A file is promoted once the others are evicted."""
 
     candidate: Candidate
     first: tuple[Resident, ...] = ()
@@ -260,7 +272,7 @@ class Swap(NamedTuple):
         return self.candidate.files - sum(resident.files for resident in self.first)
 
     def job(self, kind: Kind, request: Request | None = None) -> Job:
-        """What the mover does for it; ``request`` is what somebody asked for by hand."""
+        """What the mover does for it; ``request`` is what a user requested by hand."""
         file = self.candidate
         last = Step(kind, file.ino, file.prefix, file.size, file.keep_mirror, files=file.files)
         return Job(kind, (*(resident.eviction for resident in self.first), last), request)
@@ -304,7 +316,7 @@ def forced(
 ) -> Swap | None:
     """How a file comes in that must: what may go goes, however warm. None: it does not fit."""
     others = _without(coldest, candidate.ino)
-    going = victims(others, candidate.size - room, len(others), files=candidate.files - files)
+    going = to_evict(others, candidate.size - room, len(others), files=candidate.files - files)
     swap = Swap(candidate, tuple(going))
     return swap if swap.grows <= room and swap.grows_files <= files else None
 

@@ -1,4 +1,4 @@
-"""What the engine tells of itself: its state, and sums over files and since the mount."""
+"""The state of the engine: sums over files and since the mount."""
 
 from __future__ import annotations
 

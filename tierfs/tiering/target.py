@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import fsdecode
+from typing import Protocol
 
 from tierfs.common.units import SECOND
 from tierfs.metadata.inodes import Inode
@@ -72,9 +73,13 @@ class RowFacts(Facts):
         return self._paths
 
     def xattr(self, name: str) -> str | None:
-        """As `Facts`; asked for anew each time, which is seldom more than once."""
+        """As `Facts`; asked for again each time, which is seldom more than once."""
         value = self._catalog.xattr(self.row.ino, name.encode())
         return None if value is None else fsdecode(value)
+
+    def header_fact(self, name: str) -> float | str | None:
+        """As `Facts`."""
+        return self._catalog.header_fact(self.row.ino, self.row.version, name)
 
     def reads(self, within: int) -> int | None:
         """As `Facts`."""
@@ -84,13 +89,21 @@ class RowFacts(Facts):
 class PolicyEvaluator:
     """Tells the target of each file: the policy's decision on its facts, and pins by hand.
 
-    Without a policy (None) only what is pinned by hand has a target.
+    Without a policy (None) only what is pinned by hand has a target. ``rest`` is called again and
+    again, for instance to let other threads have the interpreter.
     """
 
-    def __init__(self, catalog: CatalogReader, heat: Heat, policy: Policy | None) -> None:
+    def __init__(
+        self,
+        catalog: CatalogReader,
+        heat: Heat,
+        policy: Policy | None,
+        rest: Callable[[], object] | None = None,
+    ) -> None:
         self._catalog = catalog
         self._heat = heat
-        self._decider = None if policy is None else Decider(policy)
+        self._rest = rest
+        self._decider = None if policy is None else Decider(policy, rest)
         self._by_path = policy is not None and any(
             one.needs_paths for rule in policy.rules for one in conditions_of(rule.match)
         )
@@ -105,9 +118,14 @@ class PolicyEvaluator:
         """Each file, in ascending order of numbers, with its target."""
         if not rows:
             return
+        rest = self._rest
         pinned = self._catalog.pinned(rows, now)
+        if rest:
+            rest()
         paths = self._catalog.paths(rows) if self._by_path else {}
         for row in rows:
+            if rest:
+                rest()
             target = self._target(row, paths, now)
             yield row, pinned_by_hand(target) if row.ino in pinned else target
 
@@ -129,7 +147,19 @@ class PolicyEvaluator:
         return RowFacts(row, paths.get(row.ino, ()), now, self._catalog, self._heat)
 
 
-def last_read(heat: Heat, row: Inode, now: int) -> int | None:
+class Changed(Protocol):
+    """A file, and when it was changed."""
+
+    @property
+    def ino(self) -> int:
+        """The inode number."""
+
+    @property
+    def ctime(self) -> int:
+        """Nanoseconds since the epoch."""
+
+
+def last_read(heat: Heat, row: Changed, now: int) -> int | None:
     """When a file was last read, at the latest; None when that is not known.
 
     A file that heat would know if it had been read was not, for as long as heat is kept.

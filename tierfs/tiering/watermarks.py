@@ -24,7 +24,7 @@ class Levels(NamedTuple):
         return used - self.low if used > self.high else 0
 
     def falls(self, used: int, *, falling: bool) -> bool:
-        """Whether files are evicted, as ``falling`` says they were a moment ago."""
+        """Whether files are evicted; ``falling``: whether they were until now."""
         return used > self.high or (falling and used > self.low)
 
     def room(self, used: int) -> int:
@@ -32,7 +32,7 @@ class Levels(NamedTuple):
         return max(0, self.low - used)
 
     def headroom(self, used: int) -> int:
-        """Bytes that may come to flash because somebody asked for them."""
+        """Bytes that may come to flash because a user asked for them."""
         return max(0, self.high - used)
 
 

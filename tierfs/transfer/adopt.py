@@ -9,74 +9,45 @@ goes by waiting for its inodes.
 from __future__ import annotations
 
 import fnmatch
-import json
 import os
+import re
 import stat
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
 from tierfs.common.errors import UsageError
 from tierfs.common.ranges import NO_CLONE, clone_range
-from tierfs.fs.adoption import Outcome, Step
+from tierfs.common.tree_report import Report, Step, Watch, unwatched
 
 JOBS: Final = 8
-SHOWN: Final = 10
-"""Problems that are listed; the others are counted."""
+TEXT_AT_ONCE: Final = 32_000
+"""Bytes of JSON after which a request is sent; the control socket takes 64 KiB."""
 
-NAMES_AT_ONCE: Final = 2000
-TEXT_AT_ONCE: Final = 40_000
-"""Bytes of JSON of a request, of which the control socket takes 64 KiB."""
+TEXT_OF_A_STEP: Final = 16_000
+"""A path on top of that has 4 KiB, or six times as many with escapes."""
+
+WITHOUT_ESCAPES: Final = re.compile(rb"[ !#-\[\]-~]*").fullmatch
+"""What JSON writes as it is."""
+
+SAMPLE: Final = 8
+FROM_MEMORY: Final = 20e-6
+"""Seconds that looking at a file takes at most, if it is in memory."""
 
 
 class Port(Protocol):
     """The volume, mounted or not."""
 
-    def adopt(self, steps: Sequence[Step]) -> Outcome:
+    def adopt(self, steps: Sequence[Step]) -> Report:
         """Adopt names."""
 
     def settle(self) -> None:
         """Let all that was adopted survive a power cut."""
-
-
-@dataclass(slots=True)
-class Report:
-    """What was done so far; a reader sees the figures of a moment."""
-
-    linked: int = 0
-    copied: int = 0
-    copied_bytes: int = 0
-    present: int = 0
-    links: int = 0
-    others: int = 0
-    directories: int = 0
-    excluded: int = 0
-    errors: int = 0
-    problems: list[tuple[bytes, str]] = field(default_factory=list)
-    """The first that were left out, or lost something: a path below the tree, and the reason."""
-
-    @property
-    def done(self) -> int:
-        """Names that are in the volume now, but for directories."""
-        return self.linked + self.copied + self.present + self.links + self.others
-
-    def add(self, outcome: Outcome) -> None:
-        """Count what became of a request."""
-        for name in ("linked", "copied", "copied_bytes", "present", "links", "others"):
-            setattr(self, name, getattr(self, name) + getattr(outcome, name))
-        self.directories += outcome.directories
-        for path, reason in outcome.problems:
-            self.fail(path, reason)
-
-    def fail(self, path: bytes, reason: str) -> None:
-        """Count an error and keep it if it is one of the first."""
-        self.errors += 1
-        if len(self.problems) < SHOWN:
-            self.problems.append((path, reason))
 
 
 @dataclass(slots=True)
@@ -97,13 +68,6 @@ class Forecast:
     """Whether the filesystem of the disk tier lets files share blocks."""
 
 
-Watch = Callable[[Report], object]
-
-
-def _unwatched(_report: Report) -> None:
-    """Nobody looks."""
-
-
 class Walk:
     """Walks ``tree``; what matches a pattern of ``exclude`` is left out.
 
@@ -119,20 +83,20 @@ class Walk:
         own: Collection[tuple[int, int]] = (),
         jobs: int = JOBS,
     ) -> None:
-        self.tree = tree.resolve(strict=True)
+        self.tree = Path(os.path.realpath(tree, strict=True))
         if not self.tree.is_dir():
-            raise UsageError(f"{tree}: is no directory")
+            raise UsageError(f"{tree}: is not a directory")
         self._exclude = [os.fsencode(pattern.rstrip("/")) for pattern in exclude]
         self._own = frozenset(own)
         self._jobs = jobs
         self.report = Report()
         self._directories: list[bytes] = []
 
-    def adopt(self, port: Port, *, take: bool = False, watch: Watch = _unwatched) -> Report:
+    def adopt(self, port: Port, *, take: bool = False, watch: Watch = unwatched) -> Report:
         """Hand everything to ``port``; to *take* it, remove the directories that are empty then.
 
         Raises:
-            TierfsError: the volume cannot go on. What was adopted stays; begin again.
+            TierfsError: the volume cannot continue. What was adopted stays; begin again.
         """
         for steps in self._requests():
             self.report.add(port.adopt(steps))
@@ -147,9 +111,9 @@ class Walk:
         found = Forecast(reflinks=can_share_blocks(disk))
         device = disk.stat().st_dev
         seen: set[tuple[int, int]] = set()
-        for path, names in self._steps():
+        for path, files, others in self._steps():
             found.directories += 1
-            for name in names:
+            for name in (*files, *others):
                 status = os.lstat(self._place(path) + b"/" + name)
                 key = status.st_dev, status.st_ino
                 if not stat.S_ISREG(status.st_mode) or not status.st_size or key in seen:
@@ -170,24 +134,26 @@ class Walk:
     def _requests(self) -> Iterator[list[Step]]:
         """Steps in requests that are neither too long nor too many."""
         request: list[Step] = []
-        names = text = 0
+        text = 0
         with ThreadPoolExecutor(self._jobs, "adopt") as pool:
             for step in _looked_ahead(self._steps(), self._look, pool, self._jobs):
                 request.append(step)
-                names += len(step.names)
-                text += _text_of(step)
-                if names >= NAMES_AT_ONCE or text >= TEXT_AT_ONCE:
+                text += _text_of([step.path, *step.files, *step.others])
+                if text >= TEXT_AT_ONCE:
                     yield request
-                    request, names, text = [], 0, 0
+                    request, text = [], 0
         if request:
             yield request
 
     def _look(self, step: Step) -> None:
-        """Bring the inodes of some names into memory."""
+        """Bring the inodes of some files into memory; unless the first ones tell that they are."""
         above = self._place(step.path)
-        for name in step.names:
+        began = time.perf_counter()
+        for number, name in enumerate(step.files):
             with suppress(OSError):
                 os.lstat(above + b"/" + name)
+            if number == SAMPLE and time.perf_counter() - began < SAMPLE * FROM_MEMORY:
+                break
 
     def _steps(self) -> Iterator[Step]:
         """Every directory, before those in it, with what else is in it; large ones in parts."""
@@ -195,40 +161,43 @@ class Walk:
         while waiting:
             path = waiting.pop()
             self._directories.append(path)
-            names, below = self._listed(path)
+            files, others, below = self._listed(path)
             waiting += reversed(below)
-            part: list[bytes] = []
-            text = 0
-            for name in names:
-                part.append(name)
-                text += len(name) + 8
-                if text > TEXT_AT_ONCE // 8 or len(part) >= NAMES_AT_ONCE // 2:
-                    yield Step(path, part)
-                    part, text = [], 0
-            if part or not names:
-                yield Step(path, part)
+            if not files and not others:
+                yield Step(path, [], [])
+            for part in _parts(files):
+                yield Step(path, part, [])
+            for part in _parts(others):
+                yield Step(path, [], part)
 
-    def _listed(self, path: bytes) -> tuple[list[bytes], list[bytes]]:
-        """What is in a directory, and the directories in it, by rising inode number."""
-        names: list[bytes] = []
+    def _listed(self, path: bytes) -> tuple[list[bytes], list[bytes], list[bytes]]:
+        """Files in a directory, what is neither that nor a directory, and directories.
+
+        By rising inode number.
+        """
+        files: list[bytes] = []
+        others: list[bytes] = []
         below: list[bytes] = []
         try:
             with os.scandir(self._place(path)) as entries:
                 listed = sorted(entries, key=os.DirEntry.inode)
         except OSError as error:
             self.report.fail(path or b".", error.strerror or str(error))
-            return [], []
+            return files, others, below
+        above = path + b"/" if path else b""
         for entry in listed:
-            whole = path + b"/" + entry.name if path else entry.name
-            if self._is_excluded(whole, entry.name):
+            name = entry.name
+            if self._exclude and self._is_excluded(above + name, name):
                 self.report.excluded += 1
+            elif entry.is_file(follow_symlinks=False):
+                files.append(name)
             elif not entry.is_dir(follow_symlinks=False):
-                names.append(entry.name)
+                others.append(name)
             elif self._is_own(entry):
-                self.report.fail(whole, "it is the volume itself, and left out")
+                self.report.fail(above + name, "it is the volume itself, and left out")
             else:
-                below.append(whole)
-        return names, below
+                below.append(above + name)
+        return files, others, below
 
     def _place(self, path: bytes) -> bytes:
         return os.fsencode(self.tree) + b"/" + path
@@ -268,8 +237,21 @@ def _looked_ahead(
         yield first
 
 
-def _text_of(step: Step) -> int:
-    return len(json.dumps([os.fsdecode(step.path), *map(os.fsdecode, step.names)]))
+def _parts(names: list[bytes]) -> Iterator[list[bytes]]:
+    """The names in lists that are not too long."""
+    if _text_of(names) <= TEXT_OF_A_STEP:
+        if names:
+            yield names
+        return
+    half = len(names) // 2
+    yield from _parts(names[:half])
+    yield from _parts(names[half:])
+
+
+def _text_of(names: Sequence[bytes]) -> int:
+    """Bytes that they take as JSON at most: six for each that is written as an escape."""
+    text = b"".join(names)
+    return len(text) * (1 if WITHOUT_ESCAPES(text) else 6) + 4 * len(names)
 
 
 def can_share_blocks(directory: Path) -> bool:

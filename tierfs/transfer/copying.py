@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +19,10 @@ import xattr
 from tierfs.common.beneath import open_file
 from tierfs.common.ranges import NO_CLONE, clone_range, copy_data
 from tierfs.common.tierfs_xattrs import ADOPTED, MIRRORED, NO, PREFIX, YES
-from tierfs.storage.objects import object_path
+from tierfs.storage.layout import object_path
+
+TEMPORARY: Final = b".tierfs-export-"
+"""What the names of files begin with that are not complete."""
 
 TRIES: Final = 3
 """Copies of a file that changes meanwhile."""
@@ -49,9 +53,39 @@ class Place(NamedTuple):
         """As lstat(2)."""
         return os.lstat(self.name, dir_fd=self.directory)
 
+    def rename(self, target: Place) -> None:
+        """Give what has this name another one, in the place of what has that."""
+        os.rename(self.name, target.name, src_dir_fd=self.directory, dst_dir_fd=target.directory)
+
+    def discard(self) -> None:
+        """Remove what has this name, if anything has."""
+        with suppress(OSError):
+            os.unlink(self.name, dir_fd=self.directory)
+
     def open(self, flags: int, mode: int = 0o600) -> int:
         """Return a descriptor; OSError with ELOOP for a symbolic link (O_NOFOLLOW)."""
         return os.open(self.name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=self.directory)
+
+
+def temporary(target: Place) -> Place:
+    """A new name beside another, for what is not complete yet."""
+    return Place(target.directory, TEMPORARY + secrets.token_hex(8).encode())
+
+
+class Attributes(NamedTuple):
+    """What a file has beside its bytes; times in nanoseconds."""
+
+    mode: int
+    uid: int
+    gid: int
+    atime: int
+    mtime: int
+    xattrs: dict[str, bytes]
+    """ACLs too."""
+
+    def agrees(self, other: Attributes) -> bool:
+        """Whether both are the same, but for the atime."""
+        return self._replace(atime=0) == other._replace(atime=0)
 
 
 class Copied(NamedTuple):
@@ -76,7 +110,7 @@ class DiskObjects:
         self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def close(self) -> None:
-        """Let go of the directory."""
+        """Close the directory."""
         os.close(self._root)
 
     def share(self, fd: int, out: int, size: int) -> bool:
@@ -172,7 +206,37 @@ def copy_other(source: Place, target: Place, status: os.stat_result) -> tuple[st
 def copy_attributes(
     source: int | bytes, target: int | bytes, status: os.stat_result
 ) -> tuple[str, ...]:
-    """Give ``target`` owner, mode, extended attributes, ACLs and times of the source.
+    """Give ``target`` what the source has, of which ``status`` is known; as ``set_attributes``."""
+    return set_attributes(target, attributes_of(source, status))
+
+
+def attributes_of(source: int | bytes, status: os.stat_result) -> Attributes:
+    """The attributes of a file, by a descriptor or a path; ``status``: what stat(2) says of it.
+
+    Raises:
+        OSError: they cannot be read.
+    """
+    wanted = {}
+    if names := _names(source):
+        read = xattr.xattr(source, 0 if isinstance(source, int) else xattr.XATTR_NOFOLLOW)
+        for name in sorted(names):
+            try:
+                wanted[name] = bytes(read.get(name))
+            except OSError as error:
+                if error.errno != errno.ENODATA:  # removed meanwhile
+                    raise
+    return Attributes(
+        status.st_mode,
+        status.st_uid,
+        status.st_gid,
+        status.st_atime_ns,
+        status.st_mtime_ns,
+        wanted,
+    )
+
+
+def set_attributes(target: int | bytes, attributes: Attributes) -> tuple[str, ...]:
+    """Give ``target`` owner, mode, extended attributes, ACLs and times.
 
     Either by descriptor, or by a path whose last part is not followed. Owners only as root: others
     keep the file, as with cp -a. Returns the names of extended attributes that could not be set.
@@ -182,14 +246,14 @@ def copy_attributes(
     """
     follow = isinstance(target, int)
     try:
-        os.chown(target, status.st_uid, status.st_gid, follow_symlinks=follow)
+        os.chown(target, attributes.uid, attributes.gid, follow_symlinks=follow)
     except PermissionError:
         if os.geteuid() == 0:
             raise
-    if not stat.S_ISLNK(status.st_mode):
-        os.chmod(target, stat.S_IMODE(status.st_mode))  # noqa: PTH101 - it may be a descriptor
-    lost = _copy_xattrs(source, target)
-    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=follow)
+    if not stat.S_ISLNK(attributes.mode):
+        os.chmod(target, stat.S_IMODE(attributes.mode))  # noqa: PTH101 - it may be a descriptor
+    lost = _set_xattrs(target, attributes.xattrs)
+    os.utime(target, ns=(attributes.atime, attributes.mtime), follow_symlinks=follow)
     return lost
 
 
@@ -204,22 +268,19 @@ def _names(attributes: int | bytes) -> set[str]:
     return {name for name in names if name not in MEANINGLESS}
 
 
-def _copy_xattrs(source: int | bytes, target: int | bytes) -> tuple[str, ...]:
-    wanted, present = _names(source), _names(target)
+def _set_xattrs(target: int | bytes, wanted: dict[str, bytes]) -> tuple[str, ...]:
+    present = _names(target)
     if not wanted and not present:
         return ()
-    options = 0 if isinstance(source, int) else xattr.XATTR_NOFOLLOW
-    read, write = xattr.xattr(source, options), xattr.xattr(target, options)
-    for name in present - wanted:  # an ACL that the directory gave it
+    write = xattr.xattr(target, 0 if isinstance(target, int) else xattr.XATTR_NOFOLLOW)
+    for name in present - wanted.keys():  # an ACL that the directory gave it
         with suppress(OSError):
             write.remove(name)
     lost = []
-    for name in sorted(wanted):
+    for name, value in wanted.items():
         try:
-            write.set(name, bytes(read.get(name)))
+            write.set(name, value)
         except OSError as error:
-            if error.errno == errno.ENODATA:  # removed meanwhile
-                continue
             if error.errno not in NOT_TAKEN:
                 raise
             lost.append(name)

@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import click
 
-from tierfs.cli.command import PATH, Command
+from tierfs.cli.command import PATH, Command, may_be_quiet
 from tierfs.cli.messages import aligned
-from tierfs.common.text import printable
+from tierfs.common.errors import printable
 from tierfs.common.units import format_size
 from tierfs.policy.model import Flash, Mover, Policy
 from tierfs.policy.tier_policy import load_policy, policy_schema
 
 CHECK_EXAMPLES = """
 tierfs policy check /etc/tierfs/policy.yaml
-tierfs policy check new.yaml && mv new.yaml /etc/tierfs/policy.yaml
+tierfs policy check --quiet new.yaml && mv new.yaml /etc/tierfs/policy.yaml
 """
 
 
 @click.command(cls=Command, epilog=CHECK_EXAMPLES, name="check", short_help="Check a policy file.")
 @click.argument("policy", metavar="FILE", type=PATH)
-def check(policy: Path) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@may_be_quiet
+def check(policy: Path, *, as_json: bool) -> None:
     """Check the policy FILE, and print its meaning, or everything that is wrong (exit code 2).
 
     Users and groups are looked up on this machine.
     """
     loaded = load_policy(policy)
+    if as_json:
+        meaning = {name: " ".join(values) for name, *values in summary(loaded)}
+        click.echo(json.dumps({"policy": os.fspath(policy), "meaning": meaning}, indent=2))
+        return
     click.echo(f"{printable(policy)}: OK")
     for line in aligned(summary(loaded)):
         click.echo(f"  {printable(line)}")

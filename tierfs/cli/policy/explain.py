@@ -21,14 +21,13 @@ import click
 
 from tierfs.cli.command import DURATION, PATH, Command
 from tierfs.cli.messages import WAITS, aligned
-from tierfs.common.errors import UsageError
-from tierfs.common.text import printable
+from tierfs.common.errors import UsageError, printable
 from tierfs.common.units import SECOND, format_duration, format_size
 from tierfs.daemon.control_client import ask
 from tierfs.daemon.mountinfo import mount_above
 from tierfs.metadata.inodes import Inode
 from tierfs.policy.match import Facts
-from tierfs.policy.model import Policy, explain, explanation_record
+from tierfs.policy.model import explain, explanation_record
 from tierfs.policy.tier_policy import load_policy
 
 Found: TypeAlias = tuple[bytes, dict[str, Any]]
@@ -91,14 +90,17 @@ def command(
     mount or elsewhere; the facts are those of the file itself.
     """
     failures: list[str] = []
+    found: list[Found] = []
     if policy_file is not None:
-        found = list(
-            _by_file(load_policy(policy_file), paths, root, Assumed(idle, reads), failures)
-        )
+        policy = load_policy(policy_file)
+        for path in paths:
+            with _noted(path, failures):
+                facts = local_facts(path, root, Assumed(idle, reads))
+                found.append((path, explanation_record(explain(policy, facts))))
     elif root is not None or idle is not None or reads is not None:
         raise UsageError("--root, --idle and --reads need --policy")
     else:
-        found = list(_by_mount(paths, failures))
+        found += _by_mount(paths, failures)
     if as_json:
         shown = [
             {"path": os.fsdecode(path), **{key: record[key] for key in record if key != "lines"}}
@@ -109,18 +111,6 @@ def command(
         click.echo(_text(found))
     if failures:
         raise UsageError.of_lines(failures)
-
-
-def _by_file(
-    policy: Policy,
-    paths: Sequence[bytes],
-    root: bytes | None,
-    assumed: Assumed,
-    failures: list[str],
-) -> Iterator[Found]:
-    for path in paths:
-        with _noted(path, failures):
-            yield path, explanation_record(explain(policy, local_facts(path, root, assumed)))
 
 
 def _by_mount(paths: Sequence[bytes], failures: list[str]) -> Iterator[Found]:
@@ -181,7 +171,7 @@ def local_facts(path: bytes, root: bytes | None, assumed: Assumed) -> Facts:
     """The facts of the regular file ``path``; its name in the policy starts from ``root``.
 
     Raises:
-        UsageError: it is no regular file, or not below ``root``.
+        UsageError: it is not a regular file, or not below ``root``.
         OSError: its attributes cannot be read.
     """
     status = os.lstat(path)
@@ -267,7 +257,7 @@ def locate(path: bytes) -> Located:
     """Where to ask about the regular file ``path``.
 
     Raises:
-        UsageError: it is no regular file, or not on a tierfs mount.
+        UsageError: it is not a regular file, or not on a tierfs mount.
         OSError: its attributes cannot be read.
     """
     status = os.lstat(path)

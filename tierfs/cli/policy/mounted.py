@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from tierfs.cli.command import PATH, Command
+from tierfs.cli.command import PATH, Command, may_be_quiet
 from tierfs.cli.messages import aligned, message, reasons
-from tierfs.common.errors import ConfigError, NotMounted, TierfsError, UsageError
-from tierfs.common.text import printable
+from tierfs.cli.progress import waiting_for
+from tierfs.common.errors import ConfigError, NotMounted, TierfsError, UsageError, printable
 from tierfs.common.units import format_size
 from tierfs.daemon.control_client import ask
 from tierfs.daemon.mountinfo import Mount, mounts
@@ -31,6 +31,7 @@ tierfs policy check new.yaml && mv new.yaml policy.yaml && tierfs policy apply
     short_help="Make a mount reload its policy.",
 )
 @click.argument("mounted", metavar="[MOUNTPOINT|VOLUME.yaml]...", nargs=-1, type=PATH)
+@may_be_quiet
 def apply(mounted: tuple[Path, ...]) -> None:
     """Make mounts reload the policy that their volume file names; without a name, all of yours.
 
@@ -139,11 +140,12 @@ MOVES = {
 def plan(mounted: Path, *, as_json: bool) -> None:
     """Show which moves the policy in force calls for now, in files and bytes, and why.
 
-    Nothing is moved. A process at idle priority reads the whole index, which delays no request, but
-    takes long if no processor is idle. Heads that come back when they are read next are not
-    counted.
+    Nothing is moved. A process at the lowest priority reads the whole index, which delays no
+    request, but takes long if no processor is idle. Heads that come back when they are read next
+    are not counted.
     """
-    planned = ask(mountpoint_of(mounted), "policy plan")
+    with waiting_for("reading the index"):
+        planned = ask(mountpoint_of(mounted), "policy plan")
     if as_json:
         click.echo(json.dumps(planned, indent=2))
         return
@@ -170,17 +172,13 @@ def _moves(plan: dict[str, Any]) -> list[str]:
         rule = move["rule"] or "(defaults)"
         size = f"{move['files']:,}", format_size(move["bytes"])
         rows.append((MOVES[move["move"]], rule, move["reason"], *size))
-    return ["", *aligned(rows, numbers=2), *_too_much(plan)]
-
-
-def _too_much(plan: dict[str, Any]) -> list[str]:
-    """A note if more is to be promoted than flash has room for."""
+    lines = ["", *aligned(rows, numbers=2)]
     coming = sum(move["bytes"] for move in plan["moves"] if move["move"] == "promote")
     room = max(0, plan["high_watermark"] - plan["flash_used"])
-    if coming <= room:
-        return []
-    free = f"{format_size(room)} is free below the high watermark"
-    return ["", f"{free}: the rest is promoted when other files leave flash"]
+    if coming > room:
+        free = f"{format_size(room)} is free below the high watermark"
+        lines += ["", f"{free}: the rest is promoted when other files leave flash"]
+    return lines
 
 
 def _waiting(plan: dict[str, Any]) -> list[str]:

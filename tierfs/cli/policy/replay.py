@@ -12,7 +12,8 @@ from typing import Any, Final
 import click
 
 from tierfs.cli.command import FILE, Command, SizeType
-from tierfs.cli.messages import aligned
+from tierfs.cli.messages import aligned, damaged_lines
+from tierfs.cli.progress import waiting_for
 from tierfs.common.errors import UsageError
 from tierfs.common.units import SECOND, format_duration, format_size
 from tierfs.policy.tier_policy import DEFAULT_HEAD, load_policy
@@ -81,12 +82,10 @@ def command(
         SimulatedFlash(load_policy(policy, head=asked.head), asked.flash)
         for policy in asked.policies
     ]
-    played = play(recording, flashes)
-    for damaged in recording.damaged:
-        click.echo(f"{damaged}; the line is skipped", err=True)
-    more = recording.damaged_count - len(recording.damaged)
-    if more:
-        click.echo(f"and {more:,} more lines that are damaged", err=True)
+    with waiting_for("playing the log"):
+        played = play(recording, flashes)
+    for line in damaged_lines(recording.damaged, recording.damaged_count):
+        click.echo(line, err=True)
     if not played.uses:
         raise UsageError(f"{access_log} has no access; a line is: SECONDS INODE BYTES [w]")
     ledgers = [flash.ledger for flash in flashes]

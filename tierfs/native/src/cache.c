@@ -144,6 +144,16 @@ void tfs_cache_put_inode(cache *c, const attributes *row) {
     pthread_mutex_unlock(&c->lock);
 }
 
+void tfs_cache_make_inode(cache *c, const attributes *row, uint32_t thread) {
+    pthread_mutex_lock(&c->lock);
+    inode *each = put_inode(c, row);
+    if (each) {
+        clear_recipients(c, each);
+        add_recipient(c, each, thread);
+    }
+    pthread_mutex_unlock(&c->lock);
+}
+
 bool tfs_cache_change_inode(cache *c, const attributes *row) {
     pthread_mutex_lock(&c->lock);
     inode *each = tfs_find_inode(c, row->ino);
@@ -314,6 +324,18 @@ cache_result tfs_cache_placement(cache *c, uint64_t ino, placement *out) {
     }
     pthread_mutex_unlock(&c->lock);
     return known ? HIT : MISS;
+}
+
+cache_result tfs_cache_whereabouts(cache *c, uint64_t ino, placement *out, uint64_t *directory) {
+    pthread_mutex_lock(&c->lock);
+    const inode *each = tfs_find_inode(c, ino);
+    const dentry *name = each ? TAILQ_FIRST(&each->names) : NULL;
+    bool is_file = each && S_ISREG(each->row.mode);
+    *directory = each && S_ISDIR(each->row.mode) ? ino : name ? name->parent : 0;
+    if (is_file)
+        *out = (placement){each->row.size, each->row.prefix, each->row.version, each->row.adopted};
+    pthread_mutex_unlock(&c->lock);
+    return is_file ? HIT : MISS;
 }
 
 cache_result tfs_cache_getxattr(cache *c, uint64_t ino, const char *name, size_t name_length, uint8_t *out,

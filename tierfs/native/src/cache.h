@@ -37,6 +37,8 @@ cache_stats tfs_cache_stats(cache *c);
 /* -------- for the cache updater, and cache fills. Without memory a thing is not cached, which is always correct. */
 
 void tfs_cache_put_inode(cache *c, const attributes *row);
+/* It was made by a request of the thread, whose reply is the first that has its attributes; 0: not known by which. */
+void tfs_cache_make_inode(cache *c, const attributes *row, uint32_t thread);
 /* A change was committed; true: the kernel's attributes of the inode must be invalidated (coherence.h). */
 bool tfs_cache_change_inode(cache *c, const attributes *row);
 void tfs_cache_drop_inode(cache *c, uint64_t ino);
@@ -60,6 +62,9 @@ cache_result tfs_cache_lookup(cache *c, uint64_t parent, const char *name, size_
 cache_result tfs_cache_getattr(cache *c, uint64_t ino, uint32_t thread, struct fuse_attr_out *out);
 cache_result tfs_cache_statx(cache *c, uint64_t ino, uint32_t thread, struct fuse_statx_out *out);
 cache_result tfs_cache_placement(cache *c, uint64_t ino, placement *out);
+/* The same without counting as a use, and the directory of a name of it, which of a directory is itself; 0: none is
+   cached. MISS where it is no file; the directory is set all the same. */
+cache_result tfs_cache_whereabouts(cache *c, uint64_t ino, placement *out, uint64_t *directory);
 /* The value, or with an empty name the list of all; at most `room` bytes are stored, *length says
    how many there are. */
 cache_result tfs_cache_getxattr(cache *c, uint64_t ino, const char *name, size_t name_length, uint8_t *out,

@@ -15,6 +15,16 @@ struct channel {
     bool (*reply)(channel *c, const struct fuse_out_header *header, const void *body, size_t length);
 };
 
+/* What is attributed of a request (attribution.h): after the reply a ring may have the next one in its place. */
+typedef struct {
+    bool on;        /* somebody watches */
+    bool by_python; /* its answer needed an upcall */
+    uint32_t thread;
+    uint64_t ino;
+    uint64_t offset; /* of a READ or WRITE */
+    uint32_t size;
+} watched_request;
+
 /* A request as it was read; `length` is that of the body, and was checked against the header. */
 typedef struct {
     channel *channel; /* NULL: nobody waits for a reply */
@@ -23,6 +33,7 @@ typedef struct {
     size_t length;
     uint64_t started_ns;
     void *resume; /* NULL, or what an upcall continues with that had to wait (upcall.h) */
+    watched_request watched;
 } request;
 
 bool tfs_reply(const request *q, const void *body, size_t length);

@@ -2,7 +2,12 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stddef.h>
 #include <string.h>
+
+/* FUSE_EXPIRE_ONLY of linux/fuse.h: a LOOKUP tells whether the name is what it was. A directory that is a mountpoint,
+   or the current one of a program, stays what it is meanwhile. */
+enum { EXPIRE_ONLY = 1 };
 
 uint64_t tfs_changed_inode(const request *q) {
     struct fuse_copy_file_range_in in;
@@ -80,11 +85,16 @@ void tfs_note_change(router *r, const request *q) {
     tfs_cache_received(r->cache, tfs_changed_inode(q), header->pid);
 }
 
-void tfs_note_python_reply(router *r, const request *q) {
-    if (q->header->opcode == FUSE_LOOKUP || q->header->opcode == FUSE_READDIRPLUS)
-        tfs_cache_add_unknown_recipients(r->cache);
-    else if (q->header->opcode == FUSE_GETATTR || q->header->opcode == FUSE_STATX)
+static bool is_by_number(const request *q) {
+    return q->header->opcode == FUSE_LOOKUP && q->length && q->body[0] == '.' &&
+           (q->length == 2 || (q->length == 3 && q->body[1] == '.'));
+}
+
+void tfs_note_upcall(router *r, const request *q, bool again) {
+    if (q->header->opcode == FUSE_GETATTR || q->header->opcode == FUSE_STATX)
         tfs_cache_add_unknown_recipient(r->cache, q->header->nodeid);
+    else if ((again && (q->header->opcode == FUSE_LOOKUP || q->header->opcode == FUSE_READDIRPLUS)) || is_by_number(q))
+        tfs_cache_add_unknown_recipients(r->cache);
 }
 
 bool tfs_is_known(router *r, uint64_t ino) {
@@ -99,13 +109,16 @@ void tfs_invalidate_attributes(router *r, uint64_t ino) {
 
 void tfs_invalidate_name(router *r, uint64_t parent, const char *name, size_t length) {
     struct {
-        struct fuse_notify_inval_entry_out entry;
+        uint64_t parent; /* struct fuse_notify_inval_entry_out of Linux 6.2; before, the flags were ignored */
+        uint32_t namelen, flags;
         char name[NAME_MAX + 1];
-    } message = {.entry = {.parent = parent, .namelen = (uint32_t)length}};
+    } message = {.parent = parent, .namelen = (uint32_t)length, .flags = EXPIRE_ONLY};
     if (length > NAME_MAX)
         return;
     memcpy(message.name, name, length);
-    tfs_device_notify_and_wait(&r->device, FUSE_NOTIFY_INVAL_ENTRY, &message, sizeof message.entry + length + 1);
+    tfs_device_notify_and_wait(
+        &r->device, FUSE_NOTIFY_INVAL_ENTRY, &message, offsetof(__typeof__(message), name) + length + 1
+    );
 }
 
 void tfs_write_back(router *r, uint64_t ino, uint64_t offset, uint64_t length) {

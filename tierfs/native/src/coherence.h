@@ -18,11 +18,12 @@
    number (fuse_inode.attr_version), and a reply whose request drew an older one is dropped
    (fuse_change_attributes_i, fs/fuse/inode.c). It is written after the commit is in the metadata cache and before
    the reply of the change. A request that drew its number before is dropped or was cached already, and then is
-   marked; one that draws it later is answered with the new attributes. WRITE, SETATTR and the victim of UNLINK draw a
+   marked; one that draws it later is answered with the new attributes. WRITE, SETATTR and the inode of an UNLINK draw a
    number by themselves, behind their reply; LINK's reply brings the inode's attributes.
 
    It need not be written where no reply had the attributes since the last one, nor where only the thread got them
-   that makes the change: it cached that reply before it sent this request. So one program alone costs nothing.
+   that makes the change: it cached that reply before it sent this request. So one program alone costs nothing. The
+   thread that makes an inode is its first recipient, from the commit on: its reply has the attributes.
    The cache keeps that one *recipient*; what Python replies counts as received by unknown threads.
 
    The notification waits for nothing that needs us. The kernel looks for the inode, and only one that is being
@@ -44,8 +45,9 @@ bool tfs_in_flight_has(in_flight *all, uint64_t ino);
 
 /* A thread that changes something is done with the replies that it got before. */
 void tfs_note_change(router *r, const request *q);
-/* Python replies with attributes. */
-void tfs_note_python_reply(router *r, const request *q);
+/* Before Python is called, which may reply with attributes: of a sparse file at once, of a file in general if it is
+   called `again`. Noted afterwards, a change in between would see no recipient. */
+void tfs_note_upcall(router *r, const request *q, bool again);
 /* Invalidates the kernel's attributes of an inode. */
 void tfs_invalidate_attributes(router *r, uint64_t ino);
 /* The same, and whether the kernel knows the inode. It waits for the end of one that is being evicted. */

@@ -232,6 +232,44 @@ PyObject *tfs_heat_list(heat *h, size_t limit) {
     return list;
 }
 
+PyObject *tfs_first_reads_list(first_reads *f, size_t limit) {
+    first_read rows[FIRST_ENDED];
+    size_t taken = tfs_first_reads_take(f, rows, limit < FIRST_ENDED ? limit : FIRST_ENDED, now_ns());
+    PyObject *list = PyList_New((Py_ssize_t)taken);
+    for (size_t i = 0; list && i < taken; i++) {
+        PyObject *row = Py_BuildValue("KK", (unsigned long long)rows[i].ino, (unsigned long long)rows[i].reach);
+        if (row)
+            PyList_SET_ITEM(list, (Py_ssize_t)i, row);
+        else
+            Py_CLEAR(list);
+    }
+    return list;
+}
+
+static PyObject *attributed(const attribution_row *row) {
+    return Py_BuildValue("IIINBBKKKKdddd", row->thread, row->process, row->session,
+                         PyBytes_FromString(row->name), row->kind, row->tier,
+                         (unsigned long long)row->directory, (unsigned long long)row->file,
+                         (unsigned long long)row->requests, (unsigned long long)row->bytes,
+                         (double)row->nanoseconds * 1e-9, (double)row->waited * 1e-9,
+                         (double)row->began_ns * 1e-9, (double)row->ended_ns * 1e-9);
+}
+
+PyObject *tfs_attribution_list(attribution *a) {
+    PyObject *list = PyList_New(0);
+    for (size_t shard = 0; list && shard < ATTRIBUTION_SHARDS; shard++) {
+        attribution_row *rows = tfs_attribution_take(a, shard);
+        for (size_t i = 0; list && rows && i < ATTRIBUTION_ROWS; i++) {
+            PyObject *row = rows[i].requests ? attributed(&rows[i]) : NULL;
+            if (rows[i].requests && (!row || PyList_Append(list, row) < 0))
+                Py_CLEAR(list);
+            Py_XDECREF(row);
+        }
+        free(rows);
+    }
+    return list;
+}
+
 static PyStructSequence_Field answered_fields[] = {
     {"ok", NULL},      {"enodata", NULL}, {"erange", NULL}, {"einval", NULL},
     {"seconds", NULL}, {"buckets", NULL}, {NULL, NULL},
@@ -243,10 +281,10 @@ static PyStructSequence_Field counters_fields[] = {
     {"answered", NULL},    {"to_python", NULL}, {"flash_bytes", NULL}, {"disk_bytes", NULL},
     {"inodes", NULL},      {"dentries", NULL},   {"known_inodes", NULL},  {"memory", NULL},
     {"evictions", NULL},   {"heat_lost", NULL}, {"prefetched", NULL},
-    {NULL, NULL},
+    {"resent", NULL},      {NULL, NULL},
 };
 static PyStructSequence_Desc counters_desc = {
-    "tierfs.native._router.Counters", NULL, counters_fields, 11,
+    "tierfs.native._router.Counters", NULL, counters_fields, 12,
 };
 
 static PyObject *numbers(const _Atomic uint64_t *values, Py_ssize_t count) {
@@ -314,8 +352,9 @@ PyObject *tfs_counters_record(PyTypeObject *router_type, router *r, const counte
         PyLong_FromUnsignedLongLong(held.evictions),
         PyLong_FromUnsignedLongLong(tfs_heat_lost(&r->heat)),
         PyLong_FromUnsignedLongLong(tfs_prefetch_count(r->prefetch)),
+        PyLong_FromUnsignedLongLong(sum->resent),
     };
-    return record(state->counters, fields, 11);
+    return record(state->counters, fields, 12);
 }
 
 /* ---------------------------------------------------------------- the module */
@@ -324,6 +363,13 @@ static PyObject *request_names_tuple(void) {
     PyObject *made = PyTuple_New(REQUEST_KINDS);
     for (size_t i = 0; made && i < REQUEST_KINDS; i++)
         PyTuple_SET_ITEM(made, (Py_ssize_t)i, PyUnicode_FromString(tfs_request_names[i]));
+    return made;
+}
+
+static PyObject *waited_names_tuple(void) {
+    PyObject *made = PyTuple_New(WAITED_KINDS);
+    for (size_t i = 0; made && i < WAITED_KINDS; i++)
+        PyTuple_SET_ITEM(made, (Py_ssize_t)i, PyUnicode_FromString(tfs_waited_names[i]));
     return made;
 }
 
@@ -351,6 +397,8 @@ int tfs_module_types_init(PyObject *module, PyType_Spec *router_spec) {
         PyModule_AddType(module, state->counters) < 0)
         return -1;
     if (add(module, "ANSWERED", request_names_tuple()) < 0)
+        return -1;
+    if (add(module, "TIERS", waited_names_tuple()) < 0)
         return -1;
     return add(module, "BUCKETS", bounds_tuple());
 }

@@ -25,6 +25,8 @@ bool tfs_parse_listing(PyObject *rows, cache *c, uint8_t *out, size_t room, size
 /* -------- to Python: new references, or NULL with an exception */
 
 PyObject *tfs_heat_list(heat *h, size_t limit);
+PyObject *tfs_first_reads_list(first_reads *f, size_t limit);
+PyObject *tfs_attribution_list(attribution *a);
 /* `sum` is of all threads. */
 PyObject *tfs_counters_record(PyTypeObject *router_type, router *r, const counters *sum);
 

@@ -35,11 +35,12 @@ static _Atomic uint64_t *result_of(counters *c, request_kind kind, int error) {
     }
 }
 
-void tfs_count_request(counters *c, request_kind kind, int error, uint64_t started_ns) {
+uint64_t tfs_count_request(counters *c, request_kind kind, int error, uint64_t started_ns) {
     uint64_t took = now_ns() - started_ns;
     count(result_of(c, kind, error), 1);
     count(&c->answered[kind].nanoseconds, took);
     count(&c->answered[kind].buckets[bucket_of(took)], 1);
+    return took;
 }
 
 static void add(_Atomic uint64_t *sum, _Atomic uint64_t *more) {
@@ -59,4 +60,5 @@ void tfs_counters_add(counters *sum, counters *more) {
     add(&sum->to_python, &more->to_python);
     add(&sum->flash_bytes, &more->flash_bytes);
     add(&sum->disk_bytes, &more->disk_bytes);
+    add(&sum->resent, &more->resent);
 }

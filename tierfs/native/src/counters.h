@@ -51,7 +51,7 @@ typedef struct {
     struct {
         _Atomic uint64_t ok, enodata, erange, einval, nanoseconds, buckets[BUCKETS + 1];
     } answered[REQUEST_KINDS];
-    _Atomic uint64_t to_python, flash_bytes, disk_bytes;
+    _Atomic uint64_t to_python, flash_bytes, disk_bytes, resent;
 } counters;
 
 static inline uint64_t now_ns(void) {
@@ -64,8 +64,8 @@ static inline void count(_Atomic uint64_t *counter, uint64_t more) {
     atomic_fetch_add_explicit(counter, more, memory_order_relaxed);
 }
 
-/* `error` as of errno(3): 0, ENODATA, ERANGE or EINVAL. */
-void tfs_count_request(counters *c, request_kind kind, int error, uint64_t started_ns);
+/* `error` as of errno(3): 0, ENODATA, ERANGE or EINVAL. How many nanoseconds the request took. */
+uint64_t tfs_count_request(counters *c, request_kind kind, int error, uint64_t started_ns);
 void tfs_counters_add(counters *sum, counters *more);
 
 #endif

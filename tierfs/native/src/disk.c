@@ -5,6 +5,7 @@
 
 #include "hash_table.h"
 #include "reads.h"
+#include "worker.h"
 
 enum {
     STREAMS = 256,                 /* files whose last read is remembered */
@@ -88,9 +89,7 @@ bool tfs_disk_add(disk *d, job *j, uint64_t ino) {
     pthread_mutex_unlock(&d->lock);
     if (tfs_pool_add(d->pool, j))
         return true;
-    pthread_mutex_lock(&d->lock);
-    readahead_of(d, ino)->reading--;
-    pthread_mutex_unlock(&d->lock);
+    tfs_disk_end_read(d, ino);
     return false;
 }
 
@@ -176,7 +175,7 @@ static range plan_readahead(disk *d, uint64_t ino, const placement *file, uint64
 
 /* Before the READ itself, so that a disk which has others to serve gets both at once and moves its head
    for them but once. What does not touch the READ is left to another thread. */
-static void read_ahead_of_read(disk *d, uint64_t ino, const struct fuse_read_in *in) {
+void tfs_disk_begin_read(disk *d, uint64_t ino, const struct fuse_read_in *in) {
     placement file;
     uint64_t offset = in->offset, end = offset + in->size;
     if (tfs_cache_placement(d->router->cache, ino, &file) != HIT)
@@ -197,31 +196,16 @@ void tfs_disk_read_ahead(disk *d, uint64_t ino, const placement *file, uint64_t 
         advise_later(d, tfs_object_dontneed, drop);
 }
 
-static void end_reading(disk *d, uint64_t ino) {
+void tfs_disk_end_read(disk *d, uint64_t ino) {
     pthread_mutex_lock(&d->lock);
     readahead_of(d, ino)->reading--;
     pthread_mutex_unlock(&d->lock);
 }
 
-verdict tfs_disk_serve(disk *d, worker *w, const request *q) {
-    router *r = d->router;
-    struct fuse_read_in in;
-    placement file;
-    size_t length;
-    uint64_t ino = q->header->nodeid;
-    memcpy(&in, q->body, sizeof in); /* its length was checked before */
-    read_ahead_of_read(d, ino, &in);
-    read_result result = tfs_read_file(r, w->counters, ino, &in, true, w->reply, &length, &file);
-    end_reading(d, ino);
-    if (result != READ_DONE)
-        return UPCALL;
-    tfs_reply(q, w->reply, length);
-    tfs_count_request(w->counters, REQUEST_READ, 0, q->started_ns);
-    tfs_heat_add(&r->heat, ino, length);
-    range drop = read_part(d, ino, &file, in.offset, in.offset + length);
+void tfs_disk_drop_read(disk *d, uint64_t ino, const placement *file, uint64_t offset, size_t length) {
+    range drop = read_part(d, ino, file, offset, offset + length);
     if (drop.length)
-        tfs_object_dontneed(r, ino, drop.offset, drop.length);
-    return REPLIED;
+        tfs_object_dontneed(d->router, ino, drop.offset, drop.length);
 }
 
 void tfs_disk_stop(disk *d) {

@@ -16,6 +16,7 @@
 #include "disk.h"
 #include "forward.h"
 #include "operations.h"
+#include "reads.h"
 #include "splice.h"
 #include "upcall.h"
 #include "worker.h"
@@ -239,7 +240,7 @@ static void upcall_or_queue(worker *w, request *q, const operation *op) {
 }
 
 static void forward_to_pyfuse3(worker *w, const request *q) {
-    tfs_note_python_reply(w->router, q);
+    tfs_note_upcall(w->router, q, true);
     if (tfs_splice_has(w, q) && !tfs_splice_fetch(w))
         tfs_reply_error(q, EIO);
     else
@@ -297,15 +298,31 @@ static void forget_orphans(worker *w) {
 
 /* ---------------------------------------------------------------- verdicts */
 
+/* The read that answer_read() tried, in a thread that may wait. */
 static void run_read(job *j, void *thread) {
     waiting_request *d = (waiting_request *)j;
     worker *w = thread;
-    if (tfs_disk_serve(w->router->disk, w, &d->request) == UPCALL) {
+    router *r = w->router;
+    request *q = &d->request;
+    struct fuse_read_in in;
+    placement file;
+    size_t length;
+    uint64_t ino = q->header->nodeid;
+    memcpy(&in, q->body, sizeof in); /* its length was checked before */
+    tfs_disk_begin_read(r->disk, ino, &in);
+    read_result result = tfs_read_file(r, w->counters, ino, &in, true, w->reply, &length, &file);
+    tfs_disk_end_read(r->disk, ino);
+    if (result == READ_DONE) {
+        tfs_count_reply(w, q, REQUEST_READ, 0);
+        tfs_reply(q, w->reply, length);
+        tfs_heat_add(&r->heat, ino, length);
+        tfs_disk_drop_read(r->disk, ino, &file, in.offset, length);
+    } else {
         count(&w->counters->to_python, 1);
-        if (tfs_upcall_has(w->router->upcalls, FUSE_READ))
-            upcall(w, &d->request, d->operation, true); /* damage, or a race: not again and again */
+        if (tfs_upcall_has(r->upcalls, FUSE_READ))
+            upcall(w, q, d->operation, true); /* damage, or a race: not again and again */
         else
-            forward_to_pyfuse3(w, &d->request);
+            forward_to_pyfuse3(w, q);
     }
     waiting_free(d);
 }
@@ -331,7 +348,7 @@ static void act(worker *w, request *q, const operation *op, verdict v) {
     else if (v == UPCALL)
         to_python(w, q, op);
     else if (op->counted < REQUEST_KINDS)
-        tfs_count_request(w->counters, op->counted, error_of(v), q->started_ns);
+        tfs_count_reply(w, q, op->counted, error_of(v));
 }
 
 /* It would, answered from the cache; as an upcall it queues behind the write. */
@@ -344,11 +361,14 @@ void tfs_dispatch(worker *w, channel *from, size_t size) {
     const struct fuse_in_header *header = (void *)w->request;
     if (size < sizeof *header)
         return; /* no message of FUSE, and nobody to reply to */
-    request q = {from, header, w->request + sizeof *header, size - sizeof *header, now_ns(), NULL};
+    request q = {from, header, w->request + sizeof *header, size - sizeof *header, now_ns(), NULL, {0}};
     if (header->len != size) {
         tfs_reply_error(&q, EIO);
         return;
     }
+    if (header->unique & UNIQUE_RESEND)
+        count(&w->counters->resent, 1);
+    tfs_attribution_begin(&w->router->attribution, &q);
     const operation *op = tfs_operation_of(header->opcode);
     bool is_upcall = !op || !op->answer || overtakes_write(w, &q);
     act(w, &q, op, is_upcall ? UPCALL : op->answer(w, &q));

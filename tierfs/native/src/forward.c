@@ -285,14 +285,14 @@ static void adapt_init(uint8_t *body, size_t length, uint32_t offered, uint32_t 
     struct fuse_init_out *out = (struct fuse_init_out *)(void *)body;
     if (length < offsetof(struct fuse_init_out, map_alignment))
         return;
-    /* Without OPEN, O_TRUNC must come as SETATTR. The umask is the core's matter, since a default
+    /* Without OPEN, O_TRUNC must come as SETATTR. The daemon applies the umask, since a default
        access list overrides it (acl(5)). The target of a symbolic link never changes.
        Behind an O_DIRECT write the kernel drops the pages that a read brought in meanwhile
        (kiocb_invalidate_post_direct_write), but not where it answers a write of libaio before that is
        made: so it is to make it first.
        With FUSE_HANDLE_KILLPRIV_V2 the kernel remembers that a file has neither set-user-ID nor security.capability
        (SB_NOSEC, process_init_reply in fs/fuse/inode.c), and sends no GETXATTR before each write. Where it has, a
-       SETATTR of no field precedes the write (fuse_setattr in fs/fuse/dir.c), by which the core takes the bits away. */
+       SETATTR of no field precedes the write (fuse_setattr in fs/fuse/dir.c), by which the daemon takes the bits away. */
     static const uint32_t agreed =
         FUSE_DONT_MASK | FUSE_CACHE_SYMLINKS | FUSE_MAX_PAGES | FUSE_HANDLE_KILLPRIV_V2;
     out->flags &= ~(uint32_t)(FUSE_ATOMIC_O_TRUNC | FUSE_ASYNC_DIO);

@@ -19,6 +19,7 @@
 
 enum {
     LEAST_WRITE = 4096,
+    MOST_WATCHED_S = 3600,
     MOST_WRITE = 1024 * 1024, /* FUSE_MAX_MAX_PAGES of libfuse, in bytes */
 };
 
@@ -182,6 +183,14 @@ static PyObject *router_put_inode(PyObject *self, PyObject *row) {
     if (!tfs_parse_row(row, &parsed))
         return NULL;
     tfs_cache_put_inode(router_of(self)->cache, &parsed);
+    Py_RETURN_NONE;
+}
+
+static PyObject *router_make_inode(PyObject *self, PyObject *row) {
+    attributes parsed;
+    if (!tfs_parse_row(row, &parsed))
+        return NULL;
+    tfs_cache_make_inode(router_of(self)->cache, &parsed, tfs_upcall_sender());
     Py_RETURN_NONE;
 }
 
@@ -365,6 +374,27 @@ static PyObject *router_heat(PyObject *self, PyObject *limit) {
     return tfs_heat_list(&router_of(self)->heat, most);
 }
 
+static PyObject *router_first_reads(PyObject *self, PyObject *limit) {
+    size_t most = PyLong_AsSize_t(limit);
+    if (PyErr_Occurred())
+        return NULL;
+    return tfs_first_reads_list(&router_of(self)->first_reads, most);
+}
+
+static PyObject *router_watch(PyObject *self, PyObject *seconds) {
+    double given = PyFloat_AsDouble(seconds);
+    if (PyErr_Occurred())
+        return NULL;
+    if (!(given >= 0 && given <= MOST_WATCHED_S))
+        return PyErr_Format(PyExc_ValueError, "seconds must be from 0 to %d", MOST_WATCHED_S);
+    tfs_attribution_watch(&router_of(self)->attribution, (uint64_t)(given * 1e9));
+    Py_RETURN_NONE;
+}
+
+static PyObject *router_attributed(PyObject *self, PyObject *Py_UNUSED(none)) {
+    return tfs_attribution_list(&router_of(self)->attribution);
+}
+
 static PyObject *router_counters(PyObject *self, PyObject *Py_UNUSED(none)) {
     counters sum = {0};
     tfs_session_count(router_of(self), &sum);
@@ -380,6 +410,7 @@ static PyMethodDef router_methods[] = {
     {"prefetch", router_prefetch, METH_VARARGS, NULL},
     {"stop", router_stop, METH_NOARGS, NULL},
     {"put_inode", router_put_inode, METH_O, NULL},
+    {"make_inode", router_make_inode, METH_O, NULL},
     {"change_inode", router_change_inode, METH_O, NULL},
     {"drop_inode", router_drop_inode, METH_O, NULL},
     {"put_dentry", router_put_dentry, METH_VARARGS, NULL},
@@ -399,7 +430,10 @@ static PyMethodDef router_methods[] = {
     {"lookup_count", router_lookup_count, METH_O, NULL},
     {"orphan", router_orphan, METH_O, NULL},
     {"heat", router_heat, METH_O, NULL},
+    {"first_reads", router_first_reads, METH_O, NULL},
     {"counters", router_counters, METH_NOARGS, NULL},
+    {"watch", router_watch, METH_O, NULL},
+    {"attributed", router_attributed, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

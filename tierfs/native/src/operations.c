@@ -146,6 +146,7 @@ static verdict answer_read(worker *w, const request *q) {
     uint64_t ino = q->header->nodeid;
     if (!read_in(w, q, &in))
         return fail(q, EINVAL);
+    tfs_first_reads_add(&r->first_reads, ino, in.offset, in.size, q->started_ns);
     read_result result = tfs_read_file(r, w->counters, ino, &in, false, w->reply, &length, &file);
     if (result != READ_DONE)
         return result == READ_WAIT ? WAIT_DISK : UPCALL;
@@ -242,7 +243,7 @@ static const operation operations[OPERATIONS] = {
     [FUSE_STATX] = {"getattr", "..:..AW", REPLY_STATX, REQUEST_STATX, .answer = answer_statx},
     [FUSE_SETATTR] = {"setattr", "(I.:Q:qq:II.I.II).CW", REPLY_ATTRIBUTES, REQUEST_SETATTR,
                       .writes = true, .changes = true},
-    [FUSE_GETXATTR] = {"getxattr", "..N", REPLY_XATTR, REQUEST_GETXATTR, .answer = answer_xattr},
+    [FUSE_GETXATTR] = {"getxattr", "..NC", REPLY_XATTR, REQUEST_GETXATTR, .answer = answer_xattr},
     [FUSE_LISTXATTR] = {"listxattr", "..C", REPLY_XATTR, REQUEST_LISTXATTR, .answer = answer_xattr},
     [FUSE_SETXATTR] = {"setxattr", "SINVC", REPLY_DONE, REQUEST_SETXATTR, .changes = true},
     [FUSE_REMOVEXATTR] = {"removexattr", "NC", REPLY_DONE, REQUEST_REMOVEXATTR, .changes = true},

@@ -14,7 +14,7 @@
 
 enum {
     DIRECTORIES = 4096,   /* remembered at a time; of two that share a place the last one counts */
-    LOOKUPS = 8,          /* after so many lookups the next names are listed */
+    LOOKUPS = 8,          /* lookups after which the next names are listed */
     NAMES_PER_LOOKUP = 8, /* names for each lookup, at most */
 };
 

@@ -15,7 +15,7 @@
    * Unlinking: objects of a file that the kernel knows are not removed (lookup_counts.h).
 
    Whatever looks odd - an object missing or short, a version that changed - is not decided here: an upcall
-   reads under the rules of tierfs/fs/data.py and distinguishes damage from a race. */
+   reads under the rules of tierfs/fs/reads.py and distinguishes damage from a race. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -44,7 +44,7 @@
 
 enum {
     PATH_BYTES = 40,
-    FILES_PER_DIRECTORY_BITS = 10, /* as tierfs/storage/objects.py */
+    FILES_PER_DIRECTORY_BITS = 10, /* as tierfs/storage/layout.py */
 };
 
 int tfs_store_open(store *s, int directory) {

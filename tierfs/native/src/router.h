@@ -13,7 +13,7 @@
    requests, as a client of our own (prefetch.h).
 
    Locks, none held while another is taken, but for the listings' while the cache's is, and forward's `sending`
-   while others are: of the cache (cache_entries.h), the listings, the heat, the pools (pool.c), the read-ahead
+   while others are: of the cache (cache_entries.h), the listings, the heat, the first reads, the shards of the attribution, the pools (pool.c), the read-ahead
    (disk.c), the queue of upcalls (dispatch.c), the forwarded requests and their queue (forward.c), `parking`
    (workers.c), the in-flight writes, the rings' queues (uring.c), and what is prefetched (prefetch.c,
    prefetch_window.c). */
@@ -27,9 +27,11 @@
 #include <stdint.h>
 #include <sys/eventfd.h>
 
+#include "attribution.h"
 #include "cache.h"
 #include "channel.h"
 #include "counters.h"
+#include "first_reads.h"
 #include "heat.h"
 #include "listing.h"
 #include "pm_qos.h"
@@ -107,6 +109,8 @@ struct router {
     cache *cache;
     listing *listing;
     heat heat;
+    first_reads first_reads;
+    attribution attribution;
     store flash_store, disk_store; /* the directories of objects of both tiers */
     pthread_mutex_t statfs_lock;
     cached_statfs statfs; /* statfs_lock */

@@ -28,10 +28,12 @@ int tfs_session_init(router *r, size_t memory, int heads, int objects) {
     r->cache = tfs_cache_new(memory - memory / LISTINGS);
     r->listing = tfs_listing_new(memory / LISTINGS);
     r->prefetch = tfs_prefetch_new();
-    if (!r->cache || !r->listing || !r->prefetch || tfs_heat_init(&r->heat) < 0) {
+    if (!r->cache || !r->listing || !r->prefetch || tfs_heat_init(&r->heat) < 0 ||
+        tfs_first_reads_init(&r->first_reads) < 0) {
         errno = ENOMEM;
         return -1;
     }
+    tfs_attribution_init(&r->attribution);
     pthread_mutex_init(&r->statfs_lock, NULL);
     pthread_mutex_init(&r->in_flight.lock, NULL);
     pthread_mutex_init(&r->parking, NULL);
@@ -105,6 +107,8 @@ void tfs_session_free(router *r) {
     tfs_prefetch_free(r->prefetch);
     tfs_listing_free(r->listing);
     tfs_heat_free(&r->heat);
+    tfs_first_reads_free(&r->first_reads);
+    tfs_attribution_free(&r->attribution);
     tfs_uring_free(r->uring);
 }
 

@@ -10,6 +10,7 @@
 #include "coherence.h"
 #include "conversion.h"
 #include "splice.h"
+#include "worker.h"
 #include "write_buffer.h"
 
 enum { SMALL = 4096 }; /* bytes of a WRITE that are given as a copy, which is cheaper */
@@ -40,6 +41,7 @@ static _Thread_local PyGILState_STATE before;
 
 /* Of the request that it is in. */
 static _Thread_local uint64_t unique;
+static _Thread_local uint32_t sender;
 
 /* ---------------------------------------------------------------- the functions */
 
@@ -404,20 +406,19 @@ static void reply_created(worker *w, const request *q, const result *r) {
         drop_lookups(w->router, r->row.ino, 1); /* the kernel did not take it */
 }
 
-/* The error that the reply has; 0: none. */
-static int reply_xattr(worker *w, const request *q, size_t length) {
+/* Bytes that the client has for the value or the names; 0: it asks how many there are. */
+static uint32_t room_for_xattr(const request *q) {
     struct fuse_getxattr_in in = {0};
-    struct fuse_getxattr_out out = {.size = (uint32_t)length};
     memcpy(&in, q->body, q->length < sizeof in ? q->length : sizeof in);
-    if (in.size && length > in.size) {
-        tfs_reply_error(q, ERANGE);
-        return ERANGE;
-    }
-    if (in.size)
+    return in.size;
+}
+
+static void reply_xattr(worker *w, const request *q, size_t length) {
+    struct fuse_getxattr_out out = {.size = (uint32_t)length};
+    if (room_for_xattr(q))
         tfs_reply(q, w->reply, length);
     else
         tfs_reply(q, &out, sizeof out);
-    return 0;
 }
 
 static void reply_listing(worker *w, const request *q, size_t length) {
@@ -425,8 +426,7 @@ static void reply_listing(worker *w, const request *q, size_t length) {
     tfs_reply(q, w->reply, length);
 }
 
-/* Likewise. */
-static int reply_value(worker *w, const request *q, const operation *op, const result *r) {
+static void reply_value(worker *w, const request *q, const operation *op, const result *r) {
     struct fuse_write_out written = {.size = (uint32_t)r->number};
     struct fuse_lseek_out offset = {.offset = r->number};
     switch (op->reply) {
@@ -457,7 +457,8 @@ static int reply_value(worker *w, const request *q, const operation *op, const r
         reply_created(w, q, r);
         break;
     case REPLY_XATTR:
-        return reply_xattr(w, q, r->length);
+        reply_xattr(w, q, r->length);
+        break;
     case REPLY_LISTING:
         reply_listing(w, q, r->length);
         break;
@@ -465,11 +466,14 @@ static int reply_value(worker *w, const request *q, const operation *op, const r
         tfs_reply(q, &r->statfs.reply, sizeof r->statfs.reply);
         break;
     }
-    return 0;
 }
 
 uint64_t tfs_upcall_unique(void) {
     return unique;
+}
+
+uint32_t tfs_upcall_sender(void) {
+    return sender;
 }
 
 upcall_result tfs_upcall_make(upcalls *u, worker *w, request *q, const operation *op, bool again) {
@@ -480,19 +484,28 @@ upcall_result tfs_upcall_make(upcalls *u, worker *w, request *q, const operation
         tfs_reply_error(q, EINVAL);
         return UPCALL_REPLIED;
     }
-    if (again)
-        tfs_note_python_reply(w->router, q);
+    tfs_note_upcall(w->router, q, again);
     unique = q->header->unique;
+    sender = q->header->pid;
+    q->watched.by_python = true;
     call_python(u, w, q, op, again, all, count, &r);
     unique = 0;
+    sender = 0;
     q->resume = r.resume;
     if (r.result != UPCALL_REPLIED)
         return r.result;
     if (r.error) {
-        tfs_reply_error(q, r.error);
+        tfs_reply_error(q, r.error); /* `failed` has counted it */
+        if (q->watched.on)
+            tfs_attribute(&w->router->attribution, w->router->cache, q, op->counted, now_ns() - q->started_ns);
     } else {
-        int error = reply_value(w, q, op, &r);
-        tfs_count_request(w->counters, op->counted, error, q->started_ns);
+        uint32_t room = op->reply == REPLY_XATTR ? room_for_xattr(q) : 0;
+        int error = room && r.length > room ? ERANGE : 0;
+        tfs_count_reply(w, q, op->counted, error); /* who has the reply finds it counted */
+        if (error)
+            tfs_reply_error(q, error);
+        else
+            reply_value(w, q, op, &r);
     }
     return UPCALL_REPLIED;
 }

@@ -21,6 +21,8 @@ bool tfs_upcall_has(const upcalls *u, uint32_t opcode);
 upcall_result tfs_upcall_make(upcalls *u, worker *w, request *q, const operation *op, bool again);
 /* `unique` of the request whose upcall this thread is in; 0: it is in none. */
 uint64_t tfs_upcall_unique(void);
+/* The thread that sent it; 0: it is in none, or the kernel does not say. */
+uint32_t tfs_upcall_sender(void);
 /* The request is dropped. */
 void tfs_upcall_drop(request *q);
 /* Before a thread ends that may have made upcalls. */

@@ -17,6 +17,13 @@ void tfs_busy_end(worker *w);
 /* Ends that for this worker, and waits until every request that was read before its own has come so far. */
 void tfs_synchronize_workers(worker *w);
 
+/* A request has its reply, or is about to get it; `error` as of errno(3). */
+static inline void tfs_count_reply(worker *w, const request *q, request_kind kind, int error) {
+    uint64_t took = tfs_count_request(w->counters, kind, error, q->started_ns);
+    if (q->watched.on)
+        tfs_attribute(&w->router->attribution, w->router->cache, q, kind, took);
+}
+
 /* The worker makes upcalls, */
 void tfs_upcall_begin(worker *w);
 /* another one, */

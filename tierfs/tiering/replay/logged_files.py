@@ -9,14 +9,14 @@ from typing import Final
 from tierfs.common.units import SECOND
 from tierfs.metadata.inodes import ROOT, Inode
 from tierfs.policy.match import Facts, conditions_of
-from tierfs.policy.model import Decision, Policy, decide
+from tierfs.policy.model import Decider, Decision, Policy
 from tierfs.tiering.access_log import FileFacts, Use
 from tierfs.tiering.heat import Heat
 from tierfs.tiering.model import Target
 from tierfs.tiering.target import last_read, reads_within, target_of
 
 VALID: Final = 60 * SECOND
-"""A decision that depends on time is made again after so many nanoseconds, and when it is read."""
+"""Nanoseconds after which a decision that depends on time is made again; also when it is read."""
 
 ALWAYS: Final = 2**63
 NEVER: Final = -ALWAYS
@@ -27,7 +27,7 @@ class LoggedFiles:
 
     def __init__(self, policy: Policy, heat: Heat) -> None:
         self.depend_on_time = depends_on_time(policy)
-        self._policy = policy
+        self._decider = Decider(policy)
         self._heat = heat
         self._rows: dict[int, Inode] = {}
         self._facts: dict[int, FileFacts] = {}
@@ -110,20 +110,18 @@ class LoggedFiles:
         if now >= until:
             facts = self._facts.get(inode.ino)
             if facts is not None:
-                decision = decide(self._policy, self._facts_of(inode, facts, now))
+                asked = Facts(
+                    now=now,
+                    row=inode,
+                    last_read=last_read(self._heat, inode, now),
+                    find_paths=lambda: facts.paths,
+                    find_xattr=lambda name: dict(facts.xattrs).get(name),
+                    count_reads=lambda within: reads_within(self._heat, inode.ino, within, now),
+                )
+                decision = self._decider.decide(asked)
             until = now + VALID if self.depend_on_time else ALWAYS
             self._decisions[inode.ino] = decision, until
         return decision
-
-    def _facts_of(self, inode: Inode, facts: FileFacts, now: int) -> Facts:
-        return Facts(
-            now=now,
-            row=inode,
-            last_read=last_read(self._heat, inode, now),
-            find_paths=lambda: facts.paths,
-            find_xattr=lambda name: dict(facts.xattrs).get(name),
-            count_reads=lambda within: reads_within(self._heat, inode.ino, within, now),
-        )
 
 
 def _row(facts: FileFacts) -> Inode:

@@ -9,7 +9,7 @@ on flash a few are looked at by chance where the engine scans the index.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Final
@@ -22,7 +22,7 @@ from tierfs.storage.objects import Space
 from tierfs.tiering.access_log import Beginning, FileFacts, Gone, Line, Recording, Use
 from tierfs.tiering.heat import Heat
 from tierfs.tiering.model import DEBOUNCE, Target, due, missing, on_flash, wants_mirror
-from tierfs.tiering.replay.flash import Allowance, FilesOnFlash, Ledger, answered
+from tierfs.tiering.replay.flash import Allowance, Answered, FilesOnFlash, Ledger, answered
 from tierfs.tiering.replay.logged_files import LoggedFiles
 from tierfs.tiering.selection import (
     Candidate,
@@ -33,7 +33,7 @@ from tierfs.tiering.selection import (
     forced,
     promotions,
     resident_of,
-    victims,
+    to_evict,
 )
 from tierfs.tiering.watermarks import levels_of
 
@@ -41,7 +41,7 @@ KNOWN: Final = 2**19
 """Files that the heat table has room for."""
 
 TICK: Final = SECOND
-"""Files that ask for flash are weighed together once in so many nanoseconds."""
+"""Nanoseconds between two times at which the files that ask for flash are weighed together."""
 
 LOOK: Final = 2
 """Files on flash looked at for each one that asks."""
@@ -50,19 +50,28 @@ REMEMBERED: Final = 64
 """The coldest of those that are kept in mind."""
 
 SCAN: Final = 3600 * SECOND
-"""Pinned files that found no room ask again after so many nanoseconds, and where rules depend on
-time all files are looked at; not before a quarter as many uses, so that it costs little.
+"""Nanoseconds after which pinned files that found no room ask again, and all files are looked at
+where rules depend on time; not before a quarter as many uses as there are files, so that it costs
+little.
 """
 
 
 class SimulatedFlash:
     """``capacity`` bytes of flash. `play` every line of a log in order, then `end`.
 
-    ``known`` is how many files the heat table has room for.
+    ``known`` is how many files the heat table has room for; ``note`` is called with each line of
+    reads and the bytes that flash answered.
     """
 
-    def __init__(self, policy: Policy, capacity: int, known: int = KNOWN) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        capacity: int,
+        known: int = KNOWN,
+        note: Callable[[Use, Answered], None] | None = None,
+    ) -> None:
         self.ledger = Ledger()
+        self._note = note
         self._capacity = capacity
         self._limits = limits_of(policy)
         self._levels = levels_of(policy.flash, self._space().capacity)
@@ -99,7 +108,10 @@ class SimulatedFlash:
     # ------------------------------------------------------------ what happens to a file
     def _read(self, use: Use) -> None:
         inode = self._files.seen(use)
-        self.ledger.count(use, answered(use, inode.size, inode.prefix))
+        from_flash = answered(use, inode.size, inode.prefix)
+        self.ledger.count(use, from_flash)
+        if self._note is not None:
+            self._note(use, from_flash)
         self._heat.feed(((use.ino, use.reads, use.size),), self._now)
         self._files.was_read(use.ino)
         self._pool.forget(use.ino)
@@ -219,7 +231,7 @@ class SimulatedFlash:
             self._waiting[candidate.ino] = None
 
     def _forced_by_any(self, candidate: Candidate, room: int) -> Swap | None:
-        """As a mount goes on looking while it is not known that what may go is too little."""
+        """As a mount continues to look while it is not known that what may go is too little."""
         if self._everyone is None:
             everyone = EvictionPool(len(self._on_flash))
             for resident in map(self._resident, self._on_flash):
@@ -246,7 +258,7 @@ class SimulatedFlash:
         excess = self._levels.excess(self.ledger.used)
         while excess > 0:
             self._look(REMEMBERED)
-            going = victims(self._pool.coldest(), excess, REMEMBERED)
+            going = to_evict(self._pool.coldest(), excess, REMEMBERED)
             before = self.ledger.used
             for resident in going:
                 self._evict(resident)
@@ -333,7 +345,7 @@ def beginning_of(recording: Recording) -> Beginning | None:
     return None
 
 
-def play(recording: Recording, flashes: Sequence[SimulatedFlash]) -> Played:
+def play(recording: Iterable[Line], flashes: Sequence[SimulatedFlash]) -> Played:
     """Show every line to every flash, in one reading of the log.
 
     Raises:

@@ -1,0 +1,1 @@
+"""Header facts: extractors, their processes, and which files are looked at."""
