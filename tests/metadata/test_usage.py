@@ -50,6 +50,18 @@ def opened(path: Path) -> Index:
     return Index(path, SYSTEM, Metrics())
 
 
+def test_bytes_of_a_deferred_row_count_at_once(tmp_path: Path) -> None:
+    index = opened(tmp_path / "index.db")
+    with index.transaction():
+        index.inodes.insert(inode(20, size=10, prefix=4096))
+    before = index.usage()
+    index.inodes.defer(20, 5000, 1, hole=False)
+    after = index.usage()
+    assert (before.flash_bytes, before.disk_bytes) == (10, 0)
+    assert (after.flash_bytes, after.disk_bytes) == (4096, 5000 - 4096)
+    index.close()
+
+
 def test_a_closed_index_knows_its_counts(tmp_path: Path) -> None:
     index = opened(tmp_path / "index.db")
     with index.transaction():
@@ -89,6 +101,24 @@ def test_after_an_unclean_end_the_inodes_are_counted_anew_beside_the_work(tmp_pa
     index.close()
     index = opened(tmp_path / "index.db")
     assert index.usage().inodes == 2499
+    index.close()
+
+
+def test_a_mount_that_ends_before_all_is_counted_was_closed_all_the_same(tmp_path: Path) -> None:
+    index = opened(tmp_path / "index.db")
+    with index.transaction():
+        index.inodes.insert(inode(20, size=1000))
+    killed(index)
+    index = opened(tmp_path / "index.db")
+    assert not index.was_closed
+    index.keep_counts()
+    index.close()
+    index = opened(tmp_path / "index.db")
+    assert index.was_closed
+    assert index.usage().files == 0
+    while index.recount():
+        pass
+    assert index.usage().files == 1
     index.close()
 
 

@@ -162,7 +162,7 @@ class Index:
         try:
             self.is_free = self._database.is_free
             self._counts = UsageCounts(self._database.row(READ_COUNTS))
-            self.was_closed = self._counts.exact
+            self.was_closed = self._counts.were_closed
             """Whether it was closed after the last change."""
             self.inodes = InodeTable(self._database, cache_entries, self._updater, self._counts)
             self.xattrs = Xattrs(self._database, self.inodes.find, self._updater)

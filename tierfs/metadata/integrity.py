@@ -29,6 +29,7 @@ from tierfs.metadata.recovery import IN_SET, Generations
 from tierfs.metadata.schema import COUNTED, COUNTS, MIGRATIONS, VERSION
 from tierfs.metadata.sqlite import connect, translating, unreadable
 from tierfs.metadata.tag_indexes import is_tag_index
+from tierfs.metadata.usage import EXACT
 
 Tier = Literal["flash", "disk"]
 
@@ -170,9 +171,9 @@ class IntegrityCheck:
 
         While the volume is not closed they may be old, which is not a mistake.
         """
-        missing = (1, *(0 for _ in COUNTED))
-        exact, *kept = next(self._rows(f"SELECT exact, {', '.join(COUNTED)} FROM usage"), missing)  # noqa: S608
-        if not exact:
+        missing = (EXACT, *(0 for _ in COUNTED))
+        state, *kept = next(self._rows(f"SELECT exact, {', '.join(COUNTED)} FROM usage"), missing)  # noqa: S608
+        if state != EXACT:
             return {}
         found = next(self._rows(f"SELECT {COUNTS} FROM inode"))  # noqa: S608
         pairs = zip(COUNTED, kept, found, strict=True)

@@ -164,7 +164,8 @@ _KEPT_COUNTS = f"""
 CREATE TABLE usage (
     -- always 1: there is one row
     id INTEGER PRIMARY KEY CHECK (id = 1),
-    -- 1: the counts are right; 0: the volume is open, or was not closed, and they are somewhat old
+    -- 1: the counts are right; 0: the volume is open, or was not closed, and they are somewhat old;
+    -- 2: somewhat old too, for the volume was closed before they were counted again
     exact INTEGER NOT NULL,
     -- inodes of every type, unlinked ones too
     inodes INTEGER NOT NULL,

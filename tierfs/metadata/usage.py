@@ -1,8 +1,9 @@
-"""Counts of all inodes, maintained with each change, so that nothing scans the table for a sum.
+"""Counts of all inodes, maintained with each change, so that no query scans the table for a sum.
 
 The counts are in memory. A row of the index has them since the last checkpoint, and says whether
-they are right: they are when the volume was closed. After another end they are counted anew, beside
-the work, a thousand inodes at a time. This is the arithmetic; `Index` runs the statements.
+they are right: they are when the volume was closed. After an unclean end they are counted again
+in the background, a thousand inodes at a time; a volume that is closed before that is done says so,
+and the next mount counts. This is the arithmetic; `Index` runs the statements.
 """
 
 from __future__ import annotations
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
 AT_A_TIME: Final = 1000
 """Inodes counted in a step: half a millisecond, for which writers wait."""
+
+OPEN: Final = 0
+EXACT: Final = 1
+CLOSED_INEXACT: Final = 2
+"""What the column ``exact`` says: see the schema."""
 
 _HALF: Final = 32
 READ_COUNTS = f"SELECT exact, {', '.join(COUNTED)} FROM usage"  # noqa: S608 - names of our own
@@ -52,11 +58,15 @@ class UsageCounts:
         """``stored``: the row that `READ_COUNTS` finds."""
         self.pending: list[tuple[Inode, Literal[1, -1]]] = []
         """Rows that the present transaction adds, and takes away: a change is one of each."""
+        self.pending_on_disk: list[Sequence[tuple[int, int]]] = []
+        """Number and size of regular files that it adds, all of whose bytes are on disk."""
         if stored is None or not all(isinstance(number, int) for number in stored):
-            stored = (0,) * (1 + len(COUNTED))  # it is damaged: all is counted anew
-        exact, *numbers = stored
+            stored = (0,) * (1 + len(COUNTED))  # it is damaged: all is counted again
+        state, *numbers = stored
+        self.were_closed: Final = state != OPEN
+        """Whether they were stored after the last change."""
         self._sums = _sums_of(numbers)
-        self._recount: list[int] | None = None if exact else [0] * len(self._sums)
+        self._recount: list[int] | None = None if state == EXACT else [0] * len(self._sums)
         self.counted = 0
         """Inodes up to this number are in the recount."""
         self.unwritten = False
@@ -79,15 +89,27 @@ class UsageCounts:
             if self._recount is not None and row.ino <= self.counted:
                 _add(self._recount, row, sign)
         self.pending.clear()
+        while self.pending_on_disk:
+            self._add_on_disk(self.pending_on_disk.pop())
+
+    def _add_on_disk(self, files: Sequence[tuple[int, int]]) -> None:
+        sizes = [size for _, size in files]
+        _add_files(self._sums, len(sizes), sum(sizes))
+        if self._recount is not None:
+            sizes = [size for ino, size in files if ino <= self.counted]
+            _add_files(self._recount, len(sizes), sum(sizes))
 
     def change(self, before: Inode, after: Inode) -> None:
         """The size of a file has changed outside a transaction."""
         self.unwritten = True
         sums = self._sums
-        if 0 < before.size < after.size <= after.prefix and self._recount is None:
+        if before.size < after.size <= after.prefix and self._recount is None:
             grown = after.size - before.size  # nearly always: its head grows
+            first = int(not before.size)
             sums[2] += grown
+            sums[4] += first
             if not after.mirrored:
+                sums[6] += first
                 sums[7] += grown
             return
         _add(sums, before, -1)
@@ -99,6 +121,7 @@ class UsageCounts:
     def roll_back(self) -> None:
         """The pending rows have not changed."""
         self.pending.clear()
+        self.pending_on_disk.clear()
 
     def recount(self, last: int | None, sums: Sequence[int]) -> bool:
         """Add what `COUNT_NEXT` finds behind ``counted``; returns whether there may be more."""
@@ -118,8 +141,8 @@ class UsageCounts:
         inodes, files, flash, disk, flash_files, disk_files, alone_files, alone = self._sums
         low = (1 << _HALF) - 1
         halves = (half for size in (flash, disk, alone) for half in (size >> _HALF, size & low))
-        exact = int(closed and self.exact)
-        return exact, inodes, files, flash_files, disk_files, alone_files, *halves
+        state = OPEN if not closed else EXACT if self.exact else CLOSED_INEXACT
+        return state, inodes, files, flash_files, disk_files, alone_files, *halves
 
 
 def _add(sums: list[int], row: Inode, sign: int) -> None:
@@ -138,6 +161,14 @@ def _add(sums: list[int], row: Inode, sign: int) -> None:
             if not row.mirrored:
                 sums[6] += sign
                 sums[7] += sign * size
+
+
+def _add_files(sums: list[int], number: int, size: int) -> None:
+    """Add files whose bytes are all on disk."""
+    sums[0] += number
+    sums[1] += number
+    sums[3] += size
+    sums[5] += number
 
 
 def _sums_of(stored: Sequence[int]) -> list[int]:
