@@ -69,16 +69,21 @@ class Found:
 
 
 class Writer:
-    """Creates empty files, one after the other."""
+    """Creates empty files, one after the other, or one every ``every`` seconds."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, every: float = 0) -> None:
         self._root = root
+        self._every = every
         self._number = 0
 
     def work(self, until: Callable[[], bool]) -> list[float]:
         """Milliseconds that each create and close took."""
         took: list[float] = []
+        due = time.perf_counter()
         while not until():
+            if self._every:
+                due = max(due + self._every, time.perf_counter())  # what was missed is not made up
+                time.sleep(max(0.0, due - time.perf_counter()))
             if self._number % PER_DIRECTORY == 0:
                 (self._root / f"{self._number // PER_DIRECTORY}").mkdir(parents=True)
             path = f"{self._root}/{self._number // PER_DIRECTORY}/{self._number}"
