@@ -127,6 +127,28 @@ def test_a_sync_fails_when_that_of_another_file_has_lost_the_journal(
         device.heal()
 
 
+def test_a_filesystem_with_the_device_number_of_an_earlier_one_is_known_apart(
+    tmp_path: Path,
+) -> None:
+    image, at = tmp_path / "image", tmp_path / "at"
+    at.mkdir()
+    with image.open("wb") as file:
+        file.truncate(64 << 20)
+    device = run(["losetup", "--find", "--show", image]).stdout.strip()
+    try:
+        for options in ("rw", "ro"):
+            run(["mkfs.ext4", "-q", "-F", device])
+            run(["mount", "-o", options, device, at])
+            descriptor = os.open(at, os.O_RDONLY)
+            try:
+                sync_file(descriptor)
+            finally:
+                os.close(descriptor)
+                run(["umount", at])
+    finally:
+        run(["losetup", "--detach", device])
+
+
 def test_a_filesystem_that_nobody_may_write_to_has_nothing_to_sync(tmp_path: Path) -> None:
     with loop_filesystem(tmp_path, "ext4") as path:
         run(["mount", "-o", "remount,ro", path])

@@ -37,7 +37,11 @@ _NO_ATTRIBUTE = "user.tierfs.none"
 _ABORTED = frozenset({errno.EROFS, errno.EIO})
 
 _has_journal: dict[int, bool] = {}
-"""By device number, whether its filesystem must be asked for an aborted journal."""
+"""By ``f_fsid``, whether a filesystem must be asked for an aborted journal.
+
+Not by device number: after an unmount the kernel gives that to the next filesystem. ext4 takes
+``f_fsid`` from its UUID.
+"""
 
 
 def is_in_memory(fd: int) -> bool:
@@ -51,14 +55,16 @@ def _type_of(fd: int) -> int:
     return fields[0] if _LIBC.fstatfs(fd, fields) == 0 else 0
 
 
-def _ask_journal(fd: int, device: int) -> None:
+def _ask_journal(fd: int) -> None:
     """Raise OSError if a sync that has just returned 0 means nothing on this ext4."""
-    if device not in _has_journal:
-        if os.fstatvfs(fd).f_flag & os.ST_RDONLY:
+    filesystem = os.fstatvfs(fd)
+    has_journal = _has_journal.get(filesystem.f_fsid)
+    if has_journal is None:
+        if filesystem.f_flag & os.ST_RDONLY:
             return  # there is nothing to sync, and nothing may be changed
-        _has_journal[device] = _type_of(fd) == _EXT4_MAGIC
-        if not _has_journal[device]:
-            return
+        has_journal = _has_journal[filesystem.f_fsid] = _type_of(fd) == _EXT4_MAGIC
+    if not has_journal:
+        return
     try:
         os.removexattr(fd, _NO_ATTRIBUTE)
     except OSError as exc:
@@ -76,8 +82,7 @@ def sync_file(fd: int) -> os.stat_result:
     """
     os.fsync(fd)
     status = os.fstat(fd)
-    if _has_journal.get(status.st_dev, True):
-        _ask_journal(fd, status.st_dev)
+    _ask_journal(fd)
     return status
 
 
@@ -91,8 +96,7 @@ def sync_data(fd: int) -> os.stat_result:
     """
     os.fdatasync(fd)
     status = os.fstat(fd)
-    if _has_journal.get(status.st_dev, True):
-        _ask_journal(fd, status.st_dev)
+    _ask_journal(fd)
     return status
 
 
@@ -105,9 +109,8 @@ def sync_filesystem(fd: int) -> None:
     if _LIBC.syncfs(fd) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
-    device = os.fstat(fd).st_dev
-    if _has_journal.get(device, True):
-        _ask_journal(fd, device)
+    os.fstat(fd)  # fails on an XFS that has shut down
+    _ask_journal(fd)
 
 
 class _Round:
