@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 
 from tests.facts.facts_page import PAGE, rendered
+from tests.facts.said import SAID, compare
 from tests.facts.samples import (
-    SAID,
     SAMPLES,
-    compare,
     corrupted,
     every_sample,
     installed_files,
@@ -28,6 +27,30 @@ from tierfs.facts.extractor import KEY, LONGEST_TEXT, checked, load_installed
 from tierfs.facts.process import Answer, WorkerProcess
 
 NAMES = ("array", "image", "json", "parquet", "safetensors", "sound", "tiff")
+
+
+def bmp(bits: int) -> bytes:
+    """A BMP of one pixel."""
+    header = struct.pack("<IiiHHIIiiII", 40, 1, 1, 1, bits, 0, 4, 0, 0, 0, 0)
+    return b"BM" + struct.pack("<IHHI", 58, 0, 0, 54) + header + bytes(4)
+
+
+def png(width: int, height: int, rows: bytes, depth: int = 1, colour: int = 0) -> bytes:
+    """A PNG, of one bit a pixel if not said otherwise."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        check = struct.pack(">I", zlib.crc32(kind + body))
+        return struct.pack(">I", len(body)) + kind + body + check
+
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    palette = chunk(b"PLTE", bytes(48)) if colour == 3 else b""
+    data = (
+        chunk(b"IHDR", header)
+        + palette
+        + chunk(b"IDAT", zlib.compress(rows, 9))
+        + chunk(b"IEND", b"")
+    )
+    return b"\x89PNG\r\n\x1a\n" + data
 
 
 @pytest.fixture(scope="module")
@@ -104,16 +127,40 @@ def check_corrupted(extractor: str, name: str, data: bytes, answer: Answer) -> N
         return
 
 
-def png(width: int, height: int, rows: bytes) -> bytes:
-    """A PNG of one bit a pixel."""
+@pytest.mark.parametrize(
+    ("depth", "colour", "bits"), [(1, 0, 1), (4, 0, 4), (16, 0, 16), (4, 3, 8), (16, 2, 16)]
+)
+def test_bits_are_those_of_the_file_not_of_what_pillow_makes_of_it(
+    worker: WorkerProcess, depth: int, colour: int, bits: int
+) -> None:
+    data = png(2, 1, bytes(14), depth, colour)
+    assert facts(worker, data)["image.bits"] == bits
+    assert compare(data, facts(worker, data), "image")
 
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        check = struct.pack(">I", zlib.crc32(kind + body))
-        return struct.pack(">I", len(body)) + kind + body + check
 
-    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    data = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + data
+@pytest.mark.parametrize(
+    ("data", "bits"),
+    [
+        (b"P6\n1 1\n65535\n" + bytes(6), None),
+        (b"P5\n1 1\n15\n\1", None),
+        (b"P6\n1 1\n255\n" + bytes(3), 8),
+        (b"P5\n1 1\n65535\n" + bytes(2), None),
+        (bmp(16), None),
+        (bmp(24), 8),
+    ],
+)
+def test_bits_that_pillow_changes_are_unknown(
+    worker: WorkerProcess, data: bytes, bits: int | None
+) -> None:
+    found = facts(worker, data)
+    assert (found["image.width"], found.get("image.bits")) == (1, bits)
+
+
+def test_a_width_that_is_no_number_of_pixels_is_none(worker: WorkerProcess) -> None:
+    data = bytearray(named("plain.tif"))
+    at = data.index(b"\x00\x01\x04\x00\x01\x00\x00\x00")  # tag 256, a LONG
+    data[at + 2] = 11  # FLOAT
+    assert ask(worker, bytes(data)).error == "no width or height"
 
 
 def test_a_decompression_bomb_has_a_width_and_is_not_decoded(worker: WorkerProcess) -> None:
@@ -166,6 +213,29 @@ def test_tensors(worker: WorkerProcess) -> None:
     }
     assert ask(worker, data[:-1]).error == "its tensors do not fill the file"
     assert ask(worker, data[:30]).error == "the file ends before its header does"
+
+
+@pytest.mark.parametrize(
+    ("found", "changed"),
+    [
+        (b'"F32", "shape": [4, 5]', b'"F32", "shape": [4, 6]'),  # more than its bytes
+        (b'"F32", "shape": [4, 5]', b'"F99", "shape": [4, 5]'),
+        (b'"F32", "shape": [4, 5]', b'"F32", "shape": [20e0]'),
+        (b'"I8", "shape": [9]', b'"F4", "shape": [9]'),  # half a byte is left
+        (b'"data_offsets": [80, 89]', b'"data_offsets": [79, 88]'),
+        (b'"data_offsets": [80, 89]', b'"data_offsets": [81, 89]'),
+        (b'"format": "pt"', b'"format": 1234'),
+        (b'"b": {', b'"w": {'),  # twice
+    ],
+)
+def test_tensors_that_the_library_refuses(
+    worker: WorkerProcess, found: bytes, changed: bytes
+) -> None:
+    tensors = {"w": noise(4, 5, dtype="float32"), "b": noise(9, dtype="int8")}
+    data = safetensors_file(tensors)
+    assert found in data
+    answer = ask(worker, data.replace(found, changed.ljust(len(found))))
+    assert (answer.facts, answer.error is None) == ({}, False)
 
 
 @pytest.mark.parametrize(

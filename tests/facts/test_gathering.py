@@ -318,6 +318,33 @@ def test_run_does_not_wait_until_files_are_left_alone(world: World) -> None:
     assert world.gathering.status()["state"] == "idle"
 
 
+def test_run_does_not_wait_for_files_behind_the_first_changes_of_the_feed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gathering, "CHANGES", 2)
+    for number in range(5):
+        make(world.volume, b"%d" % number)  # empty: there is nothing to look at
+    ino = world.write(b"a", b"known one")
+    world.gathering.start()
+    world.wait(0)
+    assert world.fact(ino) == 9
+    assert world.gathering.status()["state"] == "idle"
+
+
+def test_run_that_is_asked_for_during_a_step_does_not_wait(world: World) -> None:
+    first = world.write(b"a", b"known one")
+    inos: list[int] = []
+
+    def ask() -> None:
+        world.worker.meanwhile = lambda: None
+        inos.append(world.write(b"b", b"known two"))
+        world.gathering.start()
+
+    world.worker.meanwhile = ask
+    world.wait(QUIET + 10)
+    assert (world.fact(first), world.fact(inos[0])) == (9, 9)
+
+
 def test_bytes_that_cannot_be_read_are_an_error(world: World) -> None:
     world.write(b"a", b"known one")
     world.volume.os.clear()

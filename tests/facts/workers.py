@@ -102,7 +102,7 @@ class WorkerMaker:
         words = [sys.executable, "-P", "-m", MODULE]
         paths = [str(REPOSITORY)]
         if wrong:
-            paths.insert(0, str(self._wrong(wrong)))
+            paths.insert(0, str(self.package(wrong)))
         made = WorkerProcess(["/usr/bin/env", f"PYTHONPATH={':'.join(paths)}", *words], bounds)
         self._made.append(made)
         return made
@@ -111,7 +111,8 @@ class WorkerMaker:
         for each in self._made:
             each.close()
 
-    def _wrong(self, version: int) -> Path:
+    def package(self, version: int) -> Path:
+        """A directory with the extractor that goes wrong, as a package that is installed."""
         home = self._directory / f"packages-{version}"
         info = home / f"wrong-{version}.dist-info"
         if not info.exists():

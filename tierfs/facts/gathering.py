@@ -269,7 +269,8 @@ class Gathering:
         self._pass = self._pass._replace(position=position)  # until now there was something to do
         self._advance()
         with self._wake:
-            self._hurry = self._hurry and bool(self._pending)
+            # Not before the feed was read to its end after somebody asked.
+            self._hurry = self._hurry and (bool(self._pending) or more or self._again)
         return bool(files) or more
 
     # ---------------------------------------------------------------- which files

@@ -31,6 +31,11 @@ _BITS: Final = {
 }
 """Bits of a sample, by mode; of mode I and F the file may have fewer than Pillow uses."""
 
+_AS_THEY_ARE: Final = frozenset({"JPEG", "MPO", "WEBP", "GIF", "QOI"})
+"""Formats whose samples Pillow does not bring to another number of bits."""
+_PALETTE: Final = 3
+"""The colour type of a PNG whose samples, of 8 bits, are in a palette."""
+
 _WRONG: Final = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, struct.error)
 """What Pillow raises where an image is wrong behind its header."""
 
@@ -42,7 +47,7 @@ KEYS: Final = {
     "image.width": "pixels",
     "image.height": "pixels",
     "image.mode": "as Pillow calls it: L, RGB, RGBA, P, CMYK and so on",
-    "image.bits": "bits of a sample, where the mode tells",
+    "image.bits": "bits of a sample, of a palette 8; where the format tells",
     "image.frames": "images in the file, of an animation; only of files that are within the head",
     "image.truncated": "1: the file ends before the image does; 0: it is complete",
 }
@@ -72,12 +77,29 @@ def extract(source: Source) -> Found:
                     "image.width": image.width,
                     "image.height": image.height,
                     "image.mode": image.mode,
-                    "image.bits": _BITS.get(image.mode),
+                    "image.bits": _bits(source, image),
                     "image.frames": _frames(source, image),
                     "image.truncated": _truncated(source, image),
                 }
     except UnidentifiedImageError as error:
         raise NotReadable("no image that Pillow can read") from error
+
+
+def _bits(source: Source, image: Image.Image) -> int | None:
+    """Bits of a sample in the file; None where Pillow may have brought others to 8."""
+    head, tile = source.head, getattr(image, "tile", [])
+    if image.format == "PNG":
+        if head[12:16] != b"IHDR":
+            return None
+        return 8 if head[25] == _PALETTE else head[24]
+    if image.format in {"PPM", "BMP"}:
+        raw = tile[0].args if tile and tile[0].codec_name == "raw" else None
+        name = raw[0] if isinstance(raw, tuple) else raw
+        if not isinstance(name, str) or ";1" in name:  # BGR;15, BGR;16
+            return 1 if image.mode == "1" else None
+    elif image.format not in _AS_THEY_ARE:
+        return None
+    return _BITS.get(image.mode)
 
 
 def _frames(source: Source, image: Image.Image) -> int | None:
@@ -114,4 +136,4 @@ Image.init()
 # An image of any size may have a width: nothing is decoded for that.
 Image.MAX_IMAGE_PIXELS = None
 
-EXTRACTOR: Final = Extractor("image", 1, KEYS, recognises, extract)
+EXTRACTOR: Final = Extractor("image", 2, KEYS, recognises, extract)

@@ -56,8 +56,8 @@ def extract(source: Source) -> Found:
             page = file.pages.first
             facts: dict[str, int | float | str | None] = {
                 "image.format": "TIFF",
-                "image.width": int(page.imagewidth),
-                "image.height": int(page.imagelength),
+                "image.width": _length_of(page.imagewidth),
+                "image.height": _length_of(page.imagelength),
                 "image.bits": _single(page.bitspersample),
                 "image.channels": int(page.samplesperpixel),
                 "tiff.pages": len(file.pages),
@@ -69,6 +69,17 @@ def extract(source: Source) -> Found:
             return facts
     except tifffile.TiffFileError as error:
         raise NotReadable(str(error)) from error
+
+
+def _length_of(side: object) -> int:
+    """Pixels of a side.
+
+    Raises:
+        NotReadable: the tag has another type, or it is none.
+    """
+    if not isinstance(side, int) or side <= 0:
+        raise NotReadable("no width or height")
+    return side
 
 
 def _single(bits: object) -> int | None:
@@ -114,4 +125,4 @@ def _length(text: str | None, unit: str) -> float | None:
     return length * scale if scale is not None and math.isfinite(length) and length > 0 else None
 
 
-EXTRACTOR: Final = Extractor("tiff", 1, KEYS, recognises, extract)
+EXTRACTOR: Final = Extractor("tiff", 2, KEYS, recognises, extract)
