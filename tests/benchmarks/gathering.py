@@ -304,7 +304,7 @@ class Asker(threading.Thread):
         file = self._directory / "file"
         while not self._done.wait(LOOK_S):
             self.found.asked += 1
-            # No file is made: `facts run --wait` would wait for that one, too.
+            # No file is made: only those that are compared are to be looked at.
             made = self._directory / f"{self.found.asked}"
             began = time.perf_counter()
             try:
@@ -363,7 +363,7 @@ def _missed(
     mount: Mount, files: list[File], errors: dict[str, str], status: dict[str, Any], pid: int
 ) -> Iterator[str]:
     """What ended gathering, or is not listed."""
-    if status["problem"] or status["state"] != "idle" or mount.status()["pid"] != pid:
+    if status["problem"] or status["asked"] or mount.status()["pid"] != pid:
         yield f"gathering, or the daemon, ended: {status}"
     for file in files:
         state = file.name.rpartition("/")[2].encode()

@@ -122,6 +122,7 @@ class World:
         """Do all that is due, let time pass, and do what is due then."""
         for passed in (0, seconds):
             self.now += passed
+            self.volume.clock.tick()
             while self.gathering._step():
                 pass
 
@@ -343,6 +344,75 @@ def test_run_that_is_asked_for_during_a_step_does_not_wait(world: World) -> None
     world.worker.meanwhile = ask
     world.wait(QUIET + 10)
     assert (world.fact(first), world.fact(inos[0])) == (9, 9)
+
+
+def asked(world: World) -> bool:
+    """Whether something is to be looked at that `start` asked for."""
+    return bool(world.gathering.status()["asked"])
+
+
+def test_run_is_done_when_what_was_there_is_looked_at(world: World) -> None:
+    ino = world.write(b"a", b"known one")
+    world.gathering.start()
+    later = world.write(b"b", b"known two")
+    assert asked(world)
+    world.wait(0)
+    assert (world.fact(ino), world.fact(later), asked(world)) == (9, None, False)
+    assert world.gathering.status()["state"] == "working"
+    world.wait(QUIET + 10)
+    assert world.fact(later) == 9
+
+
+def test_run_is_done_though_files_become_due_all_the_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gathering, "SPAN", 2)
+    inos = [world.write(b"%d" % number, b"known") for number in range(20)]
+    world.wait(QUIET + 10)
+    world.worker.version = 2  # the pass is to look at all of them once more
+    world.restart()
+    made: list[int] = []
+
+    def write() -> None:
+        made.append(world.write(b"new %d" % len(made), b"known"))
+        world.now += QUIET
+
+    world.worker.meanwhile = write
+    world.gathering.start()
+    for _ in range(100):
+        if not asked(world):
+            break
+        world.gathering._step()
+    assert not asked(world)
+    states = world.catalog.fact_states(inos)
+    assert {states[ino].extractor_version for ino in inos} == {2}
+    assert made
+
+
+def test_run_waits_for_bytes_that_are_not_settled_and_not_for_a_file_that_changes_since(
+    world: World,
+) -> None:
+    inos = [make(world.volume, name).ino for name in (b"a", b"b")]
+    for ino in inos:
+        world.volume.fs.data.write(ino, 0, b"known one")
+    world.gathering.start()
+    world.wait(10)
+    assert asked(world)
+    world.volume.fs.data.write(inos[1], 9, b" more")
+    world.settle()
+    world.wait(10)
+    assert ([world.fact(ino) for ino in inos], asked(world)) == ([9, None], False)
+    world.wait(QUIET + 10)
+    assert world.fact(inos[1]) == 14
+
+
+def test_run_waits_for_a_file_that_is_moved_meanwhile(world: World) -> None:
+    ino = world.write(b"a", b"known".ljust(100_000))
+    world.gathering._step()
+    world.gathering.start()
+    must(place(world.volume, b"a", 0))
+    world.wait(0)
+    assert (world.fact(ino), asked(world)) == (100_000, False)
 
 
 def test_bytes_that_cannot_be_read_are_an_error(world: World) -> None:

@@ -6,6 +6,9 @@ import errno
 import json
 import os
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +47,25 @@ def width(path: Path) -> bytes | None:
         return None
 
 
+@contextmanager
+def writing(directory: Path) -> Iterator[list[Path]]:
+    """Inside the block somebody goes on making images; yields those so far."""
+    made, done = list[Path](), threading.Event()
+
+    def write() -> None:
+        while not done.wait(0.1):
+            made.append(directory / f"{len(made)}.png")
+            Image.new("L", (5, 5)).save(made[-1])
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield made
+    finally:
+        done.set()
+        thread.join()
+
+
 @pytest.fixture
 def mount(make_mount: MakeMount) -> Mount:
     """A mount that reads facts."""
@@ -75,6 +97,23 @@ def test_a_file_is_looked_at_by_itself_when_it_is_left_alone(mount: Mount) -> No
     Image.new("L", (12, 34)).save(path)
     mount.remount()
     wait_until(lambda: width(path) == b"12", what="the width", timeout=60)
+
+
+def test_waiting_ends_beside_a_steady_writer_with_facts_of_all_that_was_there(mount: Mount) -> None:
+    mount.configure("facts", "{enabled: true, quiet: 1d}")
+    there = [mount.path / f"{number}.png" for number in range(20)]
+    for path in there:
+        Image.new("L", (12, 34)).save(path)
+    (mount.path / "new").mkdir()
+    mount.remount()
+    with writing(mount.path / "new") as made:
+        wait_until(lambda: len(made) > 1, what="a new file", timeout=60)
+        record = facts(mount, "run", "--wait")
+        last = len(made)
+        assert {width(path) for path in there} == {b"12"}
+        assert width(made[0]) == b"5"  # settled since by a checkpoint
+        wait_until(lambda: len(made) > last, what="the writer goes on", timeout=60)
+    assert (record["asked"], record["state"]) == (False, "working")
 
 
 def test_what_is_wrong_is_listed(mount: Mount) -> None:

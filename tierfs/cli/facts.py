@@ -71,16 +71,17 @@ def status(mounted: Path, *, as_json: bool) -> None:
 
 @click.command(cls=Command, epilog=RUN_EXAMPLES, name="run", short_help="Look at all files now.")
 @MOUNTED
-@click.option("--wait", is_flag=True, help="Return when every file has been looked at.")
+@click.option("--wait", is_flag=True, help="Return when all that are there now were looked at.")
 @AS_JSON
 def run(mounted: Path, *, wait: bool, as_json: bool) -> None:
     """Look at every file that was not looked at yet, without waiting until it is left alone.
 
     Files are looked at in the background anyway, a minute after their last change. A file that is
-    being written is looked at when its bytes are settled.
+    being written is looked at when its bytes are settled. Files that change after the call are not
+    waited for.
     """
     record = ask(mounted, "facts run")
-    while wait and record["state"] == "working" and not record["problem"]:
+    while wait and record["asked"] and not record["problem"]:
         time.sleep(POLL_S)
         record = ask(mounted, "facts status")
     _show(record, as_json=as_json)

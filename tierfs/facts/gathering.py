@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final, NamedTuple, Protocol
 
 from tierfs.common.errors import FsError
@@ -113,10 +114,28 @@ class _Pending(NamedTuple):
     """A file that is to be looked at.
 
     ``serial``: of its last change; None: the pass found it. ``seen``: when that was noticed.
+    ``mtime``: what it was then.
     """
 
     serial: int | None
     seen: float
+    mtime: int
+
+
+class _Asked(NamedTuple):
+    """What there was when somebody asked for all files: what came later is not waited for."""
+
+    serial: int = 0
+    """Of the last change in the feed."""
+    last: int = 0
+    """The largest inode number."""
+
+    def includes(self, ino: int, pending: _Pending) -> bool:
+        """Whether the file was to be looked at then."""
+        return ino <= self.last if pending.serial is None else pending.serial <= self.serial
+
+
+_NOTHING: Final = _Asked()
 
 
 class _Stopped(Exception):
@@ -142,8 +161,8 @@ class Gathering:
         self._working = threading.Lock()
         """Held while `run` runs."""
         self._stopped = False
-        self._hurry = False
-        """Whether files that changed are looked at without waiting."""
+        self._asked = _NOTHING
+        """Files that are looked at without waiting, until all of them were."""
         self._again = False
         """Whether somebody asked for a pass over all files."""
         self._pending: dict[int, _Pending] = {}
@@ -166,11 +185,12 @@ class Gathering:
     # ---------------------------------------------------------------- what people ask for
 
     def status(self) -> dict[str, Any]:
-        """A record for JSON."""
+        """A record for JSON; ``asked``: not all that `start` was to look at was looked at."""
         worker, done = self._ports.worker, self._pass.position
         return {
             "enabled": True,
             "state": "idle" if self._idle() else "working",
+            "asked": self._asked != _NOTHING,
             "quiet_s": self._quiet,
             "pending": len(self._pending) + len(self._later),
             "pass": 1.0 if done == LOOKED_AT else self._share(done),
@@ -184,8 +204,11 @@ class Gathering:
 
     def start(self) -> dict[str, Any]:
         """Look at every file that is not looked at yet, without waiting; returns the status."""
+        index = self._ports.index
         with self._wake:
-            self._hurry = self._again = True
+            index.store_deferred()  # what was written until now is in the feed
+            self._asked = _Asked(index.feed.last(), self._ports.catalog.last_inode())
+            self._again = True
             self._wake.notify_all()
         return self.status()
 
@@ -258,9 +281,8 @@ class Gathering:
         if not self._ports.worker.identities:  # who looks at files decides which are looked at
             self._ports.worker.start()
         more = self._follow()
-        files, position = self._due(), self._pass.position
-        if not files:
-            files, position = self._next_of_pass()
+        found, position = self._next_of_pass()
+        files = [*self._due(), *found]  # both: a steady writer must not hold the pass up
         for ino in files:
             self._look_at(ino)
             self._breathe()
@@ -269,8 +291,8 @@ class Gathering:
         self._pass = self._pass._replace(position=position)  # until now there was something to do
         self._advance()
         with self._wake:
-            # Not before the feed was read to its end after somebody asked.
-            self._hurry = self._hurry and (bool(self._pending) or more or self._again)
+            if self._asked != _NOTHING and not self._again and self._is_done(self._asked):
+                self._asked = _NOTHING
         return bool(files) or more
 
     # ---------------------------------------------------------------- which files
@@ -293,11 +315,13 @@ class Gathering:
         return len(rows) == CHANGES
 
     def _note(self, row: Sequence[Any], now: float) -> None:
-        serial, kind, ino, mode = row[0], row[1], row[2], row[9]
+        serial, kind, ino, mode, mtime = row[0], row[1], row[2], row[9], row[15]
         self._position = serial
         if kind == INODE and stat.S_ISREG(mode):
-            self._forget(ino)
-            self._pending[ino] = _Pending(serial, now)
+            waits = self._pending.get(ino) or self._later.get(ino)
+            if waits is None or waits.mtime != mtime:  # else it was settled, or moved
+                self._forget(ino)
+                self._pending[ino] = _Pending(serial, now, mtime)
         elif kind == INODE + 1:
             self._forget(ino)
 
@@ -320,13 +344,25 @@ class Gathering:
     def _due(self) -> list[int]:
         """Some files that changed and were left alone for a while."""
         now, due = self._ports.monotonic(), list[int]()
-        quiet = 0.0 if self._hurry else self._quiet
-        for waiting, seconds in ((self._later, LATER_S), (self._pending, quiet)):
+        for waiting, seconds in ((self._later, LATER_S), (self._pending, self._quiet)):
             for ino, pending in waiting.items():
-                if pending.seen + seconds > now or len(due) == AT_ONCE:
+                is_due = pending.seen + seconds <= now or (
+                    waiting is self._pending and self._asked.includes(ino, pending)
+                )
+                if not is_due or len(due) == AT_ONCE:
                     break
                 due.append(ino)
         return due
+
+    def _is_done(self, asked: _Asked) -> bool:
+        """Whether all was looked at that there was when somebody asked."""
+        passed = self._pass.position
+        waiting = [*islice(self._pending.items(), 1), *self._later.items()]
+        return (
+            self._position >= asked.serial
+            and (passed == LOOKED_AT or passed >= asked.last)
+            and not any(asked.includes(ino, each) for ino, each in waiting)
+        )
 
     def _next_of_pass(self) -> tuple[list[int], int]:
         """Some files that the pass comes to and that are to be looked at; how far it is then."""
@@ -393,9 +429,9 @@ class Gathering:
             is_dirty = self._ports.fs.dirty.get(ino) is not None
             done = not is_dirty and self._store(inode, self._extracted(inode))
         pending = self._forget(ino)
-        if not done:
-            serial = None if pending is None else pending.serial
-            self._later[ino] = _Pending(serial, self._ports.monotonic())
+        if inode is not None and not done:
+            serial, _, mtime = pending or (None, 0.0, inode.mtime)
+            self._later[ino] = _Pending(serial, self._ports.monotonic(), mtime)
 
     def _is_known(self, inode: Inode) -> bool:
         state = self._ports.index.header_facts.state(inode.ino, inode.version)
