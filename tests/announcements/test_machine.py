@@ -1,10 +1,10 @@
-"""What windows may take of memory, by the machine or the tightest control group; free cores."""
+"""What windows may take of memory, by the machine or the tightest control group."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from tierfs.announcements.machine import core_times, memory_for_windows
+from tierfs.announcements.machine import memory_for_windows
 
 MIB = 1024 * 1024
 
@@ -32,18 +32,3 @@ def test_a_limit_above(tmp_path: Path) -> None:
 
 def test_groups_of_the_first_version_are_left_alone(tmp_path: Path) -> None:
     assert machine(tmp_path, "7:memory:/a\n", {"a": "4096\n"}) == 256 * MIB
-
-
-def test_how_long_a_thread_has_run_and_waited_for_a_core(tmp_path: Path) -> None:
-    (tmp_path / "schedstat").write_text("1500000000 250000000 17\n")
-    assert core_times(tmp_path) == (1.5, 0.25)
-
-
-def test_a_kernel_that_does_not_count_waits(tmp_path: Path) -> None:
-    assert core_times(tmp_path) == (0.0, 0.0)
-
-
-def test_this_kernel_counts_what_a_thread_runs() -> None:
-    before, _ = core_times()
-    while core_times()[0] == before:
-        pass

@@ -7,7 +7,7 @@ the same with corrupted files, which the libraries read in a process of their ow
 reader and a creator, while facts are gathered and while not. ``DIRECTORY`` must be empty; flash
 and disk are in it. Everything is unmounted and removed in the end, also after Ctrl-C.
 
-Needs ``tierfs[facts]`` and the package safetensors.
+Needs what the tests need (the extra ``dev``).
 """
 
 from __future__ import annotations

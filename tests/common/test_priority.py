@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -61,9 +62,21 @@ def test_a_process_that_works_after_it_starved_is_left_alone() -> None:
     assert nice_after(f"{guard}; assert guard.check() and not guard.check()") == LOW
 
 
-def test_linux_says_how_long_a_process_ran_and_waited() -> None:
-    before, start = scheduled(), time.process_time()
-    while time.process_time() - start < 0.05:
+def test_how_long_a_thread_has_run_and_waited_for_a_core(tmp_path: Path) -> None:
+    (tmp_path / "schedstat").write_text("1500000000 250000000 17\n")
+    assert scheduled(tmp_path) == (1.5, 0.25)
+
+
+def test_where_linux_does_not_count_a_thread_never_waits(tmp_path: Path) -> None:
+    before = time.thread_time()
+    ran, waited = scheduled(tmp_path)
+    assert before <= ran <= time.thread_time()
+    assert waited == 0
+
+
+def test_linux_says_how_long_a_thread_ran_and_waited() -> None:
+    before, start = scheduled(), time.thread_time()
+    while time.thread_time() - start < 0.05:
         pass
     ran, waited = scheduled()
     assert ran - before[0] > 0.04

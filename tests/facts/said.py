@@ -11,7 +11,6 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ import soundfile
 import tifffile
 from PIL import Image
 from pyarrow import parquet
+from safetensors import deserialize
 
 from tierfs.facts.image import MOST_PIXELS
 
@@ -179,11 +179,7 @@ def said_of_table(data: bytes) -> Said:
 
 
 def said_of_tensors(data: bytes) -> Said:
-    """By the library safetensors, of the whole file; nothing where it is not installed."""
-    if find_spec("safetensors") is None:
-        return {}
-    from safetensors import deserialize  # noqa: PLC0415 - the tests do without it
-
+    """By the library safetensors, of the whole file."""
     tensors: list[tuple[str, dict[str, Any]]] = deserialize(data)  # type: ignore[no-untyped-call]
     return {
         "tensors.count": len(tensors),

@@ -1,4 +1,4 @@
-"""What the machine has to spare: memory for what is read ahead, and cores."""
+"""What memory the machine has to spare for what is read ahead."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ PART: Final = 4
 
 _GROUPS: Final = Path("/sys/fs/cgroup")
 _KIB: Final = 1024
-_NS: Final = 1e9
 
 
 def memory_for_windows(proc: Path = Path("/proc"), groups: Path = _GROUPS) -> int:
@@ -22,17 +21,6 @@ def memory_for_windows(proc: Path = Path("/proc"), groups: Path = _GROUPS) -> in
         OSError: /proc cannot be read.
     """
     return min(_limits(proc, groups)) // PART
-
-
-def core_times(thread: Path = Path("/proc/thread-self")) -> tuple[float, float]:
-    """Seconds that this thread has run, and that it could run and waited for a core.
-
-    Both are 0 where the kernel does not tell (sched-stats.rst, CONFIG_SCHED_INFO).
-    """
-    with suppress(OSError, ValueError):
-        ran, waited, _ = map(int, (thread / "schedstat").read_bytes().split())
-        return ran / _NS, waited / _NS
-    return 0.0, 0.0
 
 
 def _limits(proc: Path, groups: Path) -> Iterator[int]:

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
-from tierfs.announcements.machine import core_times, memory_for_windows
+from tierfs.announcements.machine import memory_for_windows
 from tierfs.announcements.peer import Peer, peer_of
 from tierfs.announcements.plan import Check, LookUp, Plan, Rank, Read, Work, record_of
 from tierfs.announcements.protocol import (
@@ -43,6 +43,7 @@ from tierfs.announcements.protocol import (
 from tierfs.announcements.reading import Reader
 from tierfs.common.metrics import Metrics
 from tierfs.common.own_mount import OwnMountThread, call_own_mount, known_of
+from tierfs.common.priority import scheduled
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -482,9 +483,9 @@ class Announcements:
 
 def _timed(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> tuple[T, float, float]:
     """What ``function`` returns, and for how long this thread ran and waited for a core."""
-    ran, waited = core_times()
+    ran, waited = scheduled()
     result = function(*args, **kwargs)
-    now_ran, now_waited = core_times()
+    now_ran, now_waited = scheduled()
     return result, now_ran - ran, now_waited - waited
 
 

@@ -25,7 +25,7 @@ MIN_SHARE: Final = 0.25
 LONGEST_REST_S: Final = 1.0
 
 _AUTOGROUP: Final = Path("/proc/self/autogroup")
-_SCHEDSTAT: Final = Path("/proc/self/schedstat")
+_THREAD: Final = Path("/proc/thread-self")
 _IOPRIO_SET: Final = {"x86_64": 251, "aarch64": 30}
 """The system call has no wrapper in the C library."""
 _IDLE_IO: Final = 3 << 13
@@ -34,16 +34,16 @@ _WHO_PROCESS: Final = 1
 _PR_SET_PDEATHSIG: Final = 1
 
 
-def scheduled() -> tuple[float, float]:
-    """Seconds that this process ran, and that it waited for a processor (Linux: sched-stats.rst).
+def scheduled(thread: Path = _THREAD) -> tuple[float, float]:
+    """Seconds that this thread ran, and that it waited for a processor (Linux: sched-stats.rst).
 
-    Of its main thread. Where Linux does not count them: it never waited.
+    Where Linux does not count them (CONFIG_SCHED_INFO): it never waited.
     """
     try:
-        ran, waited, _ = _SCHEDSTAT.read_text().split()
+        ran, waited, _ = map(int, (thread / "schedstat").read_bytes().split())
     except (OSError, ValueError):
-        return time.process_time(), 0.0
-    return int(ran) / 1e9, int(waited) / 1e9
+        return time.thread_time(), 0.0
+    return ran / 1e9, waited / 1e9
 
 
 def lower_priority(nice: int = LOWEST) -> None:
