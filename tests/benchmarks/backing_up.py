@@ -53,7 +53,9 @@ class Found:
     beside_created: list[int] = field(default_factory=list)
     backup_s: list[float] = field(default_factory=list)
     worker_memory: int = 0
-    """Bytes that the process of the backup had in memory at most (VmHWM)."""
+    """Bytes that the process of the backup had in memory at most (VmHWM), with mapped pages."""
+    worker_anonymous: int = 0
+    """Those of its own, not of the mapped index (RssAnon)."""
     memory_setting: int = 0
     index_bytes: int = 0
     backup_bytes: int = 0
@@ -106,14 +108,16 @@ class Watcher(threading.Thread):
         """Until it is done."""
         log = self._mount.flash / "index.db-wal"
         while not self.done.wait(0.05):
-            self._found.worker_memory = max(self._found.worker_memory, _memory(self._mount.pid))
+            most, own = _memory(self._mount.pid)
+            self._found.worker_memory = max(self._found.worker_memory, most)
+            self._found.worker_anonymous = max(self._found.worker_anonymous, own)
             with suppress(FileNotFoundError):
                 self._found.log_bytes = max(self._found.log_bytes, log.stat().st_size)
 
 
-def _memory(daemon: int) -> int:
-    """VmHWM of the daemon's worker, in bytes; 0: there is none."""
-    most = 0
+def _memory(daemon: int) -> tuple[int, int]:
+    """VmHWM and RssAnon of the daemon's worker, in bytes; 0: there is none."""
+    most = own = 0
     for status in Path("/proc").glob("[0-9]*/status"):
         with suppress(OSError, IndexError):
             text = status.read_text()
@@ -122,7 +126,8 @@ def _memory(daemon: int) -> int:
                 and WORKER in (status.parent / "cmdline").read_bytes()
             ):
                 most = max(most, int(text.partition("VmHWM:")[2].split()[0]) * 1024)
-    return most
+                own = max(own, int(text.partition("RssAnon:")[2].split()[0]) * 1024)
+    return most, own
 
 
 def fill(mount: Mount, inodes: int) -> None:
@@ -140,9 +145,9 @@ def p99(took: list[float]) -> float:
     return statistics.quantiles(took, n=100)[P99 - 1]
 
 
-def measure(mount: Mount, found: Found, turns: int, seconds: float) -> None:
+def measure(mount: Mount, found: Found, turns: int, seconds: float, every: float) -> None:
     """One writer, alone and beside a backup, in turns."""
-    writer = Writer(mount.path / "written")
+    writer = Writer(mount.path / "written", every)
     watcher = Watcher(mount, found)
     watcher.start()
     writer.work(_for(seconds / 3))  # nothing is measured while caches fill
@@ -187,6 +192,9 @@ def main() -> None:
     parser.add_argument("--inodes", type=int, default=10_000_000)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=30, help="of each turn without a backup")
+    parser.add_argument(
+        "--every", type=float, default=2, help="ms from a create to the next; 0: none"
+    )
     parser.add_argument("--memory", type=int, default=64, help="MiB for pages (backup.memory)")
     given = parser.parse_args()
     found = Found(given.inodes, memory_setting=given.memory << 20)
@@ -200,7 +208,7 @@ def main() -> None:
         wait_until(
             lambda: any(directory.glob("index-*")), what="the first backup is made", timeout=DAY_S
         )
-        measure(mount, found, given.turns, given.seconds)
+        measure(mount, found, given.turns, given.seconds, given.every / 1000)
         mount.unmount()
         measure_restore(mount, found)
     finally:

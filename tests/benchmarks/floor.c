@@ -39,7 +39,7 @@ struct inode {
     uint32_t mode, uid, gid, nlink, ino, sibling, before, child, chain; /* numbers of inodes; 0: none */
     int fd;
     struct timespec atime, mtime, ctime;
-    char *name;
+    char *name, *target; /* target: of a symbolic link */
     uint32_t length;
 };
 
@@ -157,7 +157,7 @@ static void set_attributes(const struct fuse_in_header *in, const struct fuse_se
 
 /* ---------------------------------------------------------------- changes */
 
-static void make(const struct fuse_in_header *in, uint32_t mode, const char *name) {
+static void make(const struct fuse_in_header *in, uint32_t mode, const char *name, const char *target) {
     if (made + 1 >= MOST) {
         say(in, ENOSPC, NULL, 0);
         return;
@@ -167,6 +167,10 @@ static void make(const struct fuse_in_header *in, uint32_t mode, const char *nam
     bool is_directory = S_ISDIR(mode);
     all[ino] = (inode){.ino = ino, .mode = mode, .uid = in->uid, .gid = in->gid, .nlink = is_directory ? 2 : 1,
                        .size = is_directory ? 4096 : 0, .fd = -1, .atime = t, .mtime = t, .ctime = t};
+    if (target) {
+        all[ino].target = strdup(target);
+        all[ino].size = strlen(target);
+    }
     enter(ino, in->nodeid, name);
     all[in->nodeid].nlink += is_directory;
     struct fuse_entry_out out = entry(&all[ino]);
@@ -332,10 +336,16 @@ static void answer(const struct fuse_in_header *in) {
         set_attributes(in, body);
         break;
     case FUSE_MKNOD:
-        make(in, node->mode & ~node->umask, (const char *)(node + 1));
+        make(in, node->mode & ~node->umask, (const char *)(node + 1), NULL);
         break;
     case FUSE_MKDIR:
-        make(in, S_IFDIR | (directory->mode & ~directory->umask), (const char *)(directory + 1));
+        make(in, S_IFDIR | (directory->mode & ~directory->umask), (const char *)(directory + 1), NULL);
+        break;
+    case FUSE_SYMLINK:
+        make(in, S_IFLNK | 0777, body, (const char *)body + strlen(body) + 1);
+        break;
+    case FUSE_READLINK:
+        say(in, 0, all[in->nodeid].target, all[in->nodeid].size);
         break;
     case FUSE_UNLINK:
     case FUSE_RMDIR:

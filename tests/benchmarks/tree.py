@@ -94,7 +94,8 @@ def _run(*words: str | Path) -> None:
     except OSError as error:
         raise TierfsError(f"{words[0]}: {error.strerror}; is it installed?") from error
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip()
+        first, *others = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
+        said = f"{first} ({len(others)} more lines)" if others else first
         raise TierfsError(f"{' '.join(map(str, words))} ended with {done.returncode}: {said}")
 
 

@@ -15,7 +15,16 @@ from tests.support.volumes import LooseVolume
 from tierfs.common.units import SECOND
 from tierfs.facts import gathering
 from tierfs.facts.extractor import Identity
-from tierfs.facts.gathering import READER, STORE_EVERY_S, Gathering, GatheringPorts
+from tierfs.facts.gathering import (
+    READER,
+    SHARE_ALONE,
+    SHARE_BESIDE,
+    STORE_EVERY_S,
+    Gathering,
+    GatheringPorts,
+    Spent,
+    rest_after,
+)
 from tierfs.facts.process import Answer, WorkerFailed, WorkerProcess
 from tierfs.metadata.header_facts import LOOKED_AT
 from tierfs.metadata.reader import IndexReader
@@ -140,6 +149,13 @@ def world(small: LooseVolume) -> Iterator[World]:
     made.wait(0)
     yield made
     made.end()
+
+
+@pytest.mark.parametrize(("others", "share"), [(0.0001, SHARE_ALONE), (0.01, SHARE_BESIDE)])
+def test_it_rests_longer_while_the_daemon_serves_requests(others: float, share: float) -> None:
+    before = Spent(time=7.0, by_thread=3.0, by_process=4.0)
+    now = Spent(time=7.1, by_thread=3.002, by_process=4.002 + others)
+    assert rest_after(before, now) == pytest.approx(0.002 / share)
 
 
 def test_a_file_is_looked_at_when_it_was_left_alone(world: World) -> None:

@@ -63,8 +63,12 @@ KEEP_WORKER_S: Final = 60.0
 """How long a worker without work is kept."""
 STORE_EVERY_S: Final = 5.0
 """So much of a pass is done again after a kill."""
-SHARE: Final = 0.1
-"""Of the time the thread works so much: requests need the interpreter, and the index."""
+SHARE_BESIDE: Final = 0.03
+"""Of the time the thread works so much while requests come, which need the interpreter too."""
+SHARE_ALONE: Final = 0.25
+"""The same while there are next to none."""
+BUSY: Final = 0.01
+"""Of the time the daemon's other threads run so much when requests come: 50 to 500 a second."""
 LONGEST_REST_S: Final = 1.0
 
 SHOWN: Final = 1000
@@ -138,6 +142,28 @@ class _Asked(NamedTuple):
 _NOTHING: Final = _Asked()
 
 
+class Spent(NamedTuple):
+    """What time there was until a moment, in seconds; of two moments in one thread."""
+
+    time: float
+    by_thread: float
+    """Of the processors."""
+    by_process: float
+
+    @classmethod
+    def so_far(cls) -> Spent:
+        """By the thread that calls."""
+        return cls(time.monotonic(), time.thread_time(), time.process_time())
+
+
+def rest_after(before: Spent, now: Spent) -> float:
+    """For how many seconds a thread works no more after what it did between two moments."""
+    worked = now.by_thread - before.by_thread
+    others = now.by_process - before.by_process - worked
+    is_busy = others > BUSY * (now.time - before.time)
+    return worked / (SHARE_BESIDE if is_busy else SHARE_ALONE)
+
+
 class _Stopped(Exception):
     """The mount ends."""
 
@@ -177,8 +203,8 @@ class Gathering:
         self._idle_since = ports.monotonic()
         self._pass = ports.index.header_facts.progress()
         self._stored = ports.monotonic()
-        self._worked, self._rested = 0.0, time.monotonic()
-        """Processor time of the thread when it rested last, and when that was."""
+        self._rest_over = time.monotonic()
+        self._spent = Spent.so_far()
         self._problem: str | None = None
         self._counts: Counter[str] = Counter()
 
@@ -236,6 +262,7 @@ class Gathering:
     def run(self) -> None:
         """Look at files until `close`."""
         with self._working:
+            self._spent = Spent.so_far()  # by this thread
             try:
                 while not self._stopped:
                     if not self._step():
@@ -475,9 +502,10 @@ class Gathering:
 
     def _breathe(self) -> None:
         """Rest, unless waiting for others was rest enough."""
-        worked = time.thread_time() - self._worked
-        self._rest(min(worked / SHARE - (time.monotonic() - self._rested), LONGEST_REST_S))
-        self._worked, self._rested = time.thread_time(), time.monotonic()
+        before, self._spent = self._spent, Spent.so_far()
+        wanted = rest_after(before, self._spent)
+        self._rest(min(wanted - (self._spent.time - self._rest_over), LONGEST_REST_S))
+        self._rest_over = time.monotonic()
 
     def _rest(self, seconds: float) -> None:
         end = self._ports.monotonic() + seconds
