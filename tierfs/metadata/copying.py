@@ -132,7 +132,8 @@ def copy_index(
         connection.execute("DROP INDEX entry_listing")  # not while what it lists is of two moments
     with translating(source), _Copy(source, target, memory, checkpoints) as copy:
         copy.run(after, pause)
-    with translating(target), closing(_alone(target, memory)) as connection:
+    with translating(target), closing(_alone(target, memory // 2)) as connection:
+        # The other half is for the sorter of the index, which takes as much as the cache.
         connection.set_progress_handler(partial(_paused, pause), STEPS_AT_A_TIME)
         with _transaction(connection):
             replay(connection, after)
@@ -147,8 +148,13 @@ def _paused(pause: Callable[[], object]) -> int:
 
 
 def _alone(path: Path, memory: int) -> sqlite3.Connection:
+    """A copy, of which nothing is undone: one that is not whole is thrown away.
+
+    So there is no journal, which would have each page in memory that the changes behind the copy
+    touch.
+    """
     connection = sqlite3.connect(path, isolation_level=None)
-    for pragma in ("PRAGMA journal_mode = MEMORY", "PRAGMA synchronous = OFF", _cache(memory)):
+    for pragma in ("PRAGMA journal_mode = OFF", "PRAGMA synchronous = OFF", _cache(memory)):
         connection.execute(pragma)
     return connection
 
