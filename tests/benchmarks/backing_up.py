@@ -30,6 +30,8 @@ from tests.tiering.many_inodes import fill_index
 
 WORKER: Final = b"tierfs.daemon.worker"
 DAY_S: Final = 86_400
+LOOK_S: Final = 0.5
+"""How often the worker is looked at: the writer, in this process, waits meanwhile."""
 P99: Final = 99
 PER_DIRECTORY: Final = 1000
 
@@ -97,7 +99,7 @@ class Writer:
 
 
 class Watcher(threading.Thread):
-    """Looks at the worker process and the log of the index every other moment."""
+    """Looks at the worker process and the log of the index now and then."""
 
     def __init__(self, mount: Mount, found: Found) -> None:
         super().__init__(daemon=True)
@@ -107,7 +109,7 @@ class Watcher(threading.Thread):
     def run(self) -> None:
         """Until it is done."""
         log = self._mount.flash / "index.db-wal"
-        while not self.done.wait(0.05):
+        while not self.done.wait(LOOK_S):
             most, own = _memory(self._mount.pid)
             self._found.worker_memory = max(self._found.worker_memory, most)
             self._found.worker_anonymous = max(self._found.worker_anonymous, own)
@@ -115,18 +117,28 @@ class Watcher(threading.Thread):
                 self._found.log_bytes = max(self._found.log_bytes, log.stat().st_size)
 
 
+def workers_of(daemon: int) -> list[int]:
+    """The processes of a daemon that do its long work."""
+    found: list[int] = []
+    for children in Path(f"/proc/{daemon}/task").glob("*/children"):
+        with suppress(OSError):
+            found += [int(word) for word in children.read_text(encoding="ascii").split()]
+    workers = []
+    for pid in found:
+        with suppress(OSError):
+            if WORKER in Path(f"/proc/{pid}/cmdline").read_bytes():
+                workers.append(pid)
+    return workers
+
+
 def _memory(daemon: int) -> tuple[int, int]:
     """VmHWM and RssAnon of the daemon's worker, in bytes; 0: there is none."""
     most = own = 0
-    for status in Path("/proc").glob("[0-9]*/status"):
+    for pid in workers_of(daemon):
         with suppress(OSError, IndexError):
-            text = status.read_text()
-            if (
-                f"\nPPid:\t{daemon}\n" in text
-                and WORKER in (status.parent / "cmdline").read_bytes()
-            ):
-                most = max(most, int(text.partition("VmHWM:")[2].split()[0]) * 1024)
-                own = max(own, int(text.partition("RssAnon:")[2].split()[0]) * 1024)
+            text = Path(f"/proc/{pid}/status").read_text()
+            most = max(most, int(text.partition("VmHWM:")[2].split()[0]) * 1024)
+            own = max(own, int(text.partition("RssAnon:")[2].split()[0]) * 1024)
     return most, own
 
 

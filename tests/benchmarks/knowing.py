@@ -33,7 +33,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from tests.benchmarks.backing_up import WORKER, Writer, p99
+from tests.benchmarks.backing_up import Writer, p99, workers_of
 from tests.benchmarks.processes import processor_seconds
 from tests.benchmarks.stage import Stage, stage
 from tests.support.mounting import Mount
@@ -193,7 +193,7 @@ class Memory(threading.Thread):
         """Until it is done."""
         while not self.done.wait(LOOK_S):
             self._look("command", self._client)
-            for worker in _workers(self._daemon_pid):
+            for worker in workers_of(self._daemon_pid):
                 self._look("worker", worker)
 
     def _look(self, who: str, pid: int) -> None:
@@ -203,19 +203,6 @@ class Memory(threading.Thread):
                 size = int(status.partition(f"\n{field}:")[2].split()[0]) * KIB
                 what = f"{who} {field}"
                 self.most[what] = max(self.most.get(what, 0), size)
-
-
-def _workers(daemon: int) -> list[int]:
-    found = []
-    for children in Path(f"/proc/{daemon}/task").glob("*/children"):
-        with suppress(OSError):
-            found += [int(word) for word in children.read_text(encoding="ascii").split()]
-    workers = []
-    for pid in found:
-        with suppress(OSError):
-            if WORKER in Path(f"/proc/{pid}/cmdline").read_bytes():
-                workers.append(pid)
-    return workers
 
 
 def memory_of(mount: Mount, words: Sequence[str]) -> tuple[dict[str, int], bytes]:
