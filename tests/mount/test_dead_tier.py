@@ -11,12 +11,12 @@ import pytest
 
 from tests.support.fixtures import MakeMount
 from tests.support.loop_devices import Kind, loop_filesystem, shut_down
-from tests.support.mounting import HEAD, Mount
+from tests.support.mounting import DEAD, HEAD, Mount
 from tests.support.proc import running, wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts loop devices")
 
-BROKEN = {errno.EIO, errno.EROFS, errno.ENOTCONN}
+BROKEN = {errno.EIO, errno.EROFS, *DEAD}
 
 
 @pytest.fixture(params=["ext4", "xfs"])

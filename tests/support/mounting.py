@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -37,6 +38,9 @@ HEAD = 64 * 1024
 
 FAST_PATH = os.environ.get("TIERFS_TEST_FASTPATH", "1") != "0"
 """Whether the volumes of the tests are mounted with the fast path, as they are by default."""
+
+DEAD = frozenset({errno.ENOTCONN, errno.ECONNABORTED})
+"""What the kernel answers in place of a daemon that has died: the latter, if it was just asked."""
 
 BUSY_FOR = 5
 """Seconds that others may keep a mount busy which is to be unmounted."""
