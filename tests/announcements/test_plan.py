@@ -42,7 +42,7 @@ class Jobs:
         self.left: dict[Rank, list[int]] = {}
 
     def join(self, files: int, user: int = 0, job: str = "job", name: int = 0) -> Rank:
-        """A rank that wants so many files, in a random order."""
+        """A rank that wants a number of files, in a random order."""
         rank = self.plan.join(user, job, name)
         numbers = list(range(1, files + 1))
         self.chance.shuffle(numbers)

@@ -45,7 +45,7 @@ EVERY_S: Final = 0.002
 VALUES: Final = 1000
 """Different tags, and different facts."""
 EVERY: Final = 10
-"""One file in so many has a fact, and on the volume that is searched a tag."""
+"""Each tenth file has a fact, and on the volume that is searched a tag."""
 LOOK_S: Final = 0.01
 SAMPLE: Final = 1000
 SIDE: Final = 18
