@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,10 +16,16 @@ import pytest
 
 from tests.metadata.rows import add, inode
 from tierfs.common.errors import IndexFailed
-from tierfs.metadata import reader
+from tierfs.metadata import reader, wal
 from tierfs.metadata.index import Index
 from tierfs.metadata.reader import SnapshotReader
 from tierfs.metadata.wal import NO_LIMIT
+
+
+def count(snapshot: SnapshotReader) -> int:
+    """How many names there are."""
+    ((found,),) = snapshot._rows("SELECT count(*) FROM entry")
+    return int(found)
 
 
 @pytest.fixture
@@ -91,6 +100,59 @@ def test_an_error_counts_only_if_no_checkpoint_came_in_between(
         snapshot.consistently(read)
     assert calls == 2
     assert snapshot.consistently(read) == 3
+
+
+def test_a_checkpoint_that_copied_a_part_of_the_log_is_waited_for(index: Index) -> None:
+    """A reader keeps pages out of the file that were changed again since it began."""
+
+    def counted() -> int:
+        with closing(SnapshotReader(index.path, index.checkpoint_for_snapshot())) as snapshot:
+            return snapshot.consistently(lambda: count(snapshot))
+
+    names = [sha256(b"%d" % number).digest() for number in range(3000)]  # all over the tree
+    for name in names[:1000]:
+        add(index, name)
+    index.checkpoint(NO_LIMIT)
+    for name in names[1000:2000]:
+        add(index, name)
+    with (
+        ThreadPoolExecutor() as pool,
+        closing(sqlite3.connect(index.path, isolation_level=None)) as older,
+    ):
+        older.execute("BEGIN")
+        older.execute("SELECT count(*) FROM entry").fetchall()
+        for name in names[2000:2020]:
+            add(index, name)
+        index.checkpoint(NO_LIMIT)
+        with closing(sqlite3.connect(f"file:{index.path}?immutable=1", uri=True)) as torn:
+            assert torn.execute("PRAGMA integrity_check(1)").fetchall() != [("ok",)]
+        assert not index.is_settled
+        found = pool.submit(counted)
+        with pytest.raises(TimeoutError):
+            found.result(timeout=0.2)
+        older.execute("COMMIT")
+        index.checkpoint(NO_LIMIT)
+        assert found.result(timeout=60) == 2020
+    assert index.is_settled
+
+
+def test_a_checkpoint_waits_a_little_for_a_reader(index: Index, snapshot: SnapshotReader) -> None:
+    with (
+        ThreadPoolExecutor() as pool,
+        closing(
+            sqlite3.connect(index.path, isolation_level=None, check_same_thread=False)
+        ) as older,
+    ):
+        older.execute("BEGIN")
+        older.execute("SELECT count(*) FROM entry").fetchall()
+        add(index, b"later")
+        made = pool.submit(index.checkpoint, NO_LIMIT)
+        time.sleep(2 * wal.PAUSE_S)
+        assert not made.done()
+        older.execute("COMMIT")
+        made.result(timeout=60)
+        assert index.is_settled
+    assert count(snapshot) == 2
 
 
 def test_it_keeps_no_checkpoint_from_emptying_the_log(

@@ -63,7 +63,12 @@ class Checkpoints:
         self._covered = index.commits
 
     def is_due(self) -> bool:
-        """Whether something is not durable, and much of it or for long."""
+        """Whether something is not durable, and much of it or for long.
+
+        Or whether readers kept the last one from copying all of the log: other processes wait.
+        """
+        if not self._index.is_settled:
+            return True
         if self._index.commits == self._covered and not len(self._dirty):
             return False
         late = self._monotonic() - self._made_at >= INTERVAL_S

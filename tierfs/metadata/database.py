@@ -127,8 +127,9 @@ class Database:
     def _close(self) -> None:
         try:
             self._writing.close()  # a statement that failed would keep the files open
-            with self.wal.seqlock:
-                self._connection.close()
+            self.wal.seqlock.begin()
+            self._connection.close()  # which makes a last checkpoint
+            self.wal.seqlock.settle()
         finally:
             self.wal.close()
 
@@ -296,13 +297,13 @@ class Database:
 
     def _checkpoint_with(self, preallocation: Preallocation, log_limit: int) -> None:
         try:
-            self.wal.checkpoint(log_limit)
+            self.wal.checkpoint(log_limit, patient=False)
         except IndexFailed as exc:
             if exc.errno != errno.ENOSPC:
                 raise
             # Others took the blocks behind the database while they were free.
             preallocation.lend_to_database()
-            self.wal.checkpoint(log_limit)
+            self.wal.checkpoint(log_limit, patient=False)
 
     def checkpoint(self, log_limit: int) -> bool:
         """As `Wal.checkpoint`; one of nothing leaves the view of other processes as it is.
@@ -312,7 +313,8 @@ class Database:
         """
         with self.lock:
             written = self.commits + self._rolled_back
-        if written == self._copied and self.wal.size() <= log_limit:
+        unchanged = written == self._copied and self.wal.seqlock.is_settled
+        if unchanged and self.wal.size() <= log_limit:
             self.wal.sync()
             return True
         complete = self.wal.checkpoint(log_limit)

@@ -384,6 +384,11 @@ class Index:
         """Bytes of the write-ahead log."""
         return self._database.wal.size()
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether the last checkpoint copied the whole log, so that `SnapshotReader` can go on."""
+        return self._database.wal.seqlock.is_settled
+
     def limit_log(self, limit: int) -> None:
         """A transaction that finds the log longer than ``limit`` bytes empties it first."""
         self._database.limit_log(limit)

@@ -4,11 +4,11 @@ In WAL mode a commit is a write to the log without a sync: a killed process lose
 `Wal.sync` is what makes it safe from a power cut (https://www.sqlite.org/wal.html,
 https://www.sqlite.org/pragma.html#pragma_synchronous).
 
-SQLite writes the database file in a checkpoint only. So between two checkpoints the file is one
-consistent state, that of the last of them, which another process may read without locks
-(``immutable``, https://www.sqlite.org/uri.html). Two counters in shared memory, a sequence lock,
-tell that process whether a checkpoint began while it read, so that it must read again. The daemon
-never waits for such a reader, and its own locks stay in its memory.
+SQLite writes the database file in a checkpoint only. So after one that copied the whole log the
+file is one consistent state, which another process may read without locks (``immutable``,
+https://www.sqlite.org/uri.html). Two counters in shared memory, a sequence lock, tell that process
+whether a checkpoint began while it read, so that it must read again. The daemon never waits for
+such a reader, and its own locks stay in its memory.
 
 Every transaction writes to the log, a removal too. So that files can be removed on a full
 filesystem, blocks are preallocated past the ends of the log and of the database (fallocate(2) with
@@ -25,6 +25,7 @@ import os
 import sqlite3
 import struct
 import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -39,6 +40,10 @@ from tierfs.common.sync import GroupSync, is_in_memory, sync_data, sync_file
 
 CHECKPOINT_TIMEOUT_MS: Final = 100
 """How long a checkpoint waits for readers of the log, while all writers wait for it."""
+
+TRIES: Final = 20
+PAUSE_S: Final = 0.005
+"""Between two tries to copy the whole log, for readers of an older state to come to their end."""
 
 NO_LIMIT: Final = 2**63
 
@@ -61,25 +66,34 @@ _COUNTERS: Final = struct.Struct("=QQ")
 
 
 class CheckpointSeqlock:
-    """The daemon's side of the sequence lock: a block is one checkpoint."""
+    """The daemon's side of the sequence lock; for one thread at a time.
+
+    A checkpoint that a reader of an older state kept from copying every frame leaves pages of two
+    states behind: SQLite finds the others in the log, who reads the file alone does not. Then it
+    ends with a later one.
+    """
 
     def __init__(self) -> None:
         self.descriptor = os.memfd_create("tierfs-checkpoints", os.MFD_CLOEXEC)
         """For another process's `CheckpointSeqlockReader`."""
         os.ftruncate(self.descriptor, _COUNTERS.size)
         self._memory = mmap.mmap(self.descriptor, _COUNTERS.size)
-        self._lock = threading.Lock()
         self._begun = self._ended = 0
 
-    def __enter__(self) -> None:
-        with self._lock:
-            self._begun += 1
-            self._publish()
+    @property
+    def is_settled(self) -> bool:
+        """Whether the file is in one state."""
+        return self._begun == self._ended
 
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._ended += 1
-            self._publish()
+    def begin(self) -> None:
+        """The file is about to be changed."""
+        self._begun += 1
+        self._publish()
+
+    def settle(self) -> None:
+        """The file is in one state again."""
+        self._ended = self._begun
+        self._publish()
 
     def close(self) -> None:
         """No more checkpoints, and no descriptor."""
@@ -98,7 +112,7 @@ class CheckpointSeqlockReader:
 
     @property
     def settled(self) -> int | None:
-        """How many checkpoints there were; None while one is under way."""
+        """How many checkpoints there were; None while one is under way, or copied a part only."""
         begun, ended = _COUNTERS.unpack_from(self._memory)
         return int(begun) if begun == ended else None
 
@@ -274,6 +288,7 @@ class Wal:
         self._bytes = metrics.index_wal_bytes
         self._descriptor = -1
         self.seqlock = CheckpointSeqlock()
+        self._checkpointing = threading.Lock()
         self.preallocation: Preallocation | None = None
         """Of the log and the database; None: the index is read-only, or not open yet."""
         self._group_sync = GroupSync(self._sync)
@@ -346,11 +361,12 @@ class Wal:
         while data := self._os.call("index.pread", os.pread, log, REWRITE_BYTES, offset):
             offset += self._os.call("index.pwrite", os.pwrite, log, data, offset)
 
-    def checkpoint(self, log_limit: int) -> bool:
+    def checkpoint(self, log_limit: int, *, patient: bool = True) -> bool:
         """Copy the log into the database, on a connection of its own, beside the writer.
 
         Only if the log is longer than ``log_limit`` bytes even so, writers wait until it is empty.
         While somebody reads from the log for long it cannot be emptied, and stays as it is.
+        ``patient``: wait for another checkpoint, and a little for such readers.
 
         Returns whether every commit before it is in the database now, and survives a power cut.
 
@@ -360,23 +376,44 @@ class Wal:
         """
         if self.preallocation is None:
             return True
-        with self.seqlock, self._connected() as connection:
-            connection.execute(f"PRAGMA busy_timeout = {CHECKPOINT_TIMEOUT_MS}")
-            # SQLite opened the log for this connection before our own sync. So a failure to write
-            # it is reported to one of the two, whenever it happens.
-            self.sync()
-            try:
-                passive = connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-                _, frames, copied = passive.fetchone()
-                if self.size() > log_limit and self.preallocation.may_truncate_log():
-                    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            except sqlite3.Error:
-                self.sync()  # it may have been the log: then no later sync succeeds
-                raise
-            finally:
-                self.preallocation.after_checkpoint()
+        if not self._checkpointing.acquire(blocking=patient):
+            return False
+        try:
+            with self._connected() as connection:
+                connection.execute(f"PRAGMA busy_timeout = {CHECKPOINT_TIMEOUT_MS}")
+                # SQLite opened the log for this connection before our own sync. So a failure to
+                # write it is reported to one of the two, whenever it happens.
+                self.sync()
+                try:
+                    complete = self._copy_log(connection, log_limit, TRIES if patient else 1)
+                except sqlite3.Error:
+                    self.sync()  # it may have been the log: then no later sync succeeds
+                    raise
+                finally:
+                    self.preallocation.after_checkpoint()
+        finally:
+            self._checkpointing.release()
         self._bytes.set(self.size())
-        return bool(frames == copied)
+        return complete
+
+    def _copy_log(self, connection: sqlite3.Connection, log_limit: int, tries: int) -> bool:
+        assert self.preallocation is not None  # noqa: S101 - the caller looked
+        self.seqlock.begin()
+        complete = _run_checkpoint(connection, "PASSIVE")
+        while not complete and (tries := tries - 1):
+            time.sleep(PAUSE_S)
+            complete = _run_checkpoint(connection, "PASSIVE")
+        if self.size() > log_limit and self.preallocation.may_truncate_log():
+            complete = _run_checkpoint(connection, "TRUNCATE")
+        if complete:
+            self.seqlock.settle()
+        return complete
+
+
+def _run_checkpoint(connection: sqlite3.Connection, mode: str) -> bool:
+    """Whether every frame of the log is in the database now (pragma.html#pragma_wal_checkpoint)."""
+    _, frames, copied = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+    return bool(frames == copied >= 0)
 
 
 def create_missing_log(path: Path) -> None:
