@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 
 import click
 
+from tests.benchmarks.machine import warm_memory
 from tests.benchmarks.processes import daemons_of, processor_seconds
 from tests.benchmarks.stage import Stage, run, stage
 from tierfs.cli.command import DIRECTORY
@@ -91,6 +92,7 @@ def adopted(made: Stage, tree: Path, below: Path, home: Path, *, mounted: bool) 
 
 
 def _timed(words: list[str]) -> Cost:
+    warm_memory()
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     done = subprocess.run(words, check=False, capture_output=True, text=True)
     seconds, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TypeVar
 
-from tests.benchmarks.machine import Coldness
+from tests.benchmarks.machine import Coldness, warm_memory
 from tests.benchmarks.processes import (
     Lap,
     Pin,
@@ -60,6 +60,7 @@ class SideTurn:
 
     def timed(self, works: Sequence[Callable[[], T]]) -> Lap[T]:
         """Run the works at once; see `tierfs.bench.framework.scenario.Turn`."""
+        warm_memory()
         pids = _daemons(self.side)
         used = sum(map(processor_seconds, pids))
         lap = run_readers(works, self.pin.core if self.pin else None)

@@ -35,8 +35,7 @@ TEXT_OF_A_STEP: Final = 16_000
 WITHOUT_ESCAPES: Final = re.compile(rb"[ !#-\[\]-~]*").fullmatch
 """What JSON writes as it is."""
 
-SAMPLE: Final = 8
-FROM_MEMORY: Final = 20e-6
+FROM_MEMORY: Final = 50e-6
 """Seconds that looking at a file takes at most, if it is in memory."""
 
 
@@ -136,7 +135,7 @@ class Walk:
         request: list[Step] = []
         text = 0
         with ThreadPoolExecutor(self._jobs, "adopt") as pool:
-            for step in _looked_ahead(self._steps(), self._look, pool, self._jobs):
+            for step in _looked_ahead(self._steps(), self._is_cold, self._look, pool, self._jobs):
                 request.append(step)
                 text += _text_of([step.path, *step.files, *step.others])
                 if text >= TEXT_AT_ONCE:
@@ -145,15 +144,22 @@ class Walk:
         if request:
             yield request
 
+    def _is_cold(self, step: Step) -> bool:
+        """Whether some of its files are not in memory; two are looked at, to tell by the time."""
+        for name in (*step.files[:1], *step.files[-1:]):
+            began = time.perf_counter()
+            with suppress(OSError):
+                os.lstat(self._place(step.path) + b"/" + name)
+            if time.perf_counter() - began > FROM_MEMORY:
+                return True
+        return False
+
     def _look(self, step: Step) -> None:
-        """Bring the inodes of some files into memory; unless the first ones tell that they are."""
+        """Bring the inodes of its files into memory."""
         above = self._place(step.path)
-        began = time.perf_counter()
-        for number, name in enumerate(step.files):
+        for name in step.files:
             with suppress(OSError):
                 os.lstat(above + b"/" + name)
-            if number == SAMPLE and time.perf_counter() - began < SAMPLE * FROM_MEMORY:
-                break
 
     def _steps(self) -> Iterator[Step]:
         """Every directory, before those in it, with what else is in it; large ones in parts."""
@@ -222,19 +228,26 @@ class Walk:
 
 
 def _looked_ahead(
-    steps: Iterator[Step], look: Callable[[Step], None], pool: ThreadPoolExecutor, ahead: int
+    steps: Iterator[Step],
+    is_cold: Callable[[Step], bool],
+    look: Callable[[Step], None],
+    pool: ThreadPoolExecutor,
+    ahead: int,
 ) -> Iterator[Step]:
-    """The steps, each once somebody has looked at what is in it, and at the next ones."""
-    coming: deque[tuple[Step, Future[None]]] = deque()
+    """The steps, each once somebody has looked at what is in it if it is cold, and at the next."""
+    coming: deque[tuple[Step, Future[None] | None]] = deque()
     for step in steps:
-        coming.append((step, pool.submit(look, step)))
+        coming.append((step, pool.submit(look, step) if is_cold(step) else None))
         if len(coming) > ahead:
-            first, looked = coming.popleft()
-            looked.result()
-            yield first
-    for first, looked in coming:
+            yield _looked_at(*coming.popleft())
+    for each in coming:
+        yield _looked_at(*each)
+
+
+def _looked_at(step: Step, looked: Future[None] | None) -> Step:
+    if looked:
         looked.result()
-        yield first
+    return step
 
 
 def _parts(names: list[bytes]) -> Iterator[list[bytes]]:
