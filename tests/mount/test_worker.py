@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.scheduling import shortest_slice, slice_of
 from tierfs.common.errors import ConfigError, IndexFailed, NotMounted, TierfsError
 from tierfs.common.priority import LOW, LOWEST
 from tierfs.daemon.worker import run_in_worker
@@ -45,6 +46,17 @@ def vanish() -> None:
 
 def hang() -> None:
     time.sleep(600)
+
+
+def slice_ns() -> int:
+    return slice_of(0)
+
+
+def test_whoever_wakes_up_preempts_the_process() -> None:
+    before = slice_of(0)
+    for nice in (LOW, LOWEST):
+        assert run_in_worker(slice_ns, nice=nice) == shortest_slice()
+    assert slice_of(0) == before
 
 
 def test_a_function_is_called_in_another_process_which_comes_after_others() -> None:
