@@ -41,6 +41,11 @@ def test_a_process_gets_the_nice_value() -> None:
     assert nice_after("lower_priority(LOW)") == LOW
 
 
+def test_a_program_gives_way_to_others_of_its_session() -> None:
+    assert nice_after("give_way()") == LOW
+    assert nice_after("os.nice(15); give_way()") == 15
+
+
 @pytest.mark.parametrize(
     ("ran", "waited", "nice"),
     [

@@ -65,6 +65,13 @@ def lower_priority(nice: int = LOWEST) -> None:
     _shorten_slice()
 
 
+def give_way() -> None:
+    """Let this process come after others, and be preempted at once; its session stays as it is."""
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, max(LOW, os.getpriority(os.PRIO_PROCESS, 0)))
+    _shorten_slice()
+
+
 def _shorten_slice() -> None:
     """Let whoever wakes up preempt this thread (sched_setattr(2); kernels before 6.12 ignore it).
 

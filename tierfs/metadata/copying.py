@@ -132,8 +132,8 @@ def copy_index(
         connection.execute("DROP INDEX entry_listing")  # not while what it lists is of two moments
     with translating(source), _Copy(source, target, memory, checkpoints) as copy:
         copy.run(after, pause)
-    with translating(target), closing(_alone(target, memory // 2)) as connection:
-        # The other half is for the sorter of the index, which takes as much as the cache.
+    with translating(target), closing(_alone(target, memory // 3)) as connection:
+        # The sorter of the index takes as much as the cache; what the copy has freed is in pieces.
         connection.set_progress_handler(partial(_paused, pause), STEPS_AT_A_TIME)
         with _transaction(connection):
             replay(connection, after)
