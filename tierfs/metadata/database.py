@@ -15,9 +15,9 @@ from contextlib import closing, contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from threading import get_ident
+from typing import TYPE_CHECKING
 
 from tierfs.common.errors import IndexDamaged, IndexFailed, VolumeRefused
-from tierfs.common.metrics import Metrics
 from tierfs.common.osio import Os
 from tierfs.metadata.schema import MIGRATIONS, VERSION
 from tierfs.metadata.sqlite import (
@@ -29,6 +29,9 @@ from tierfs.metadata.sqlite import (
     translating,
 )
 from tierfs.metadata.wal import NO_LIMIT, Preallocation, Wal, create_missing_log
+
+if TYPE_CHECKING:
+    from tierfs.common.metrics import Metrics
 
 log = logging.getLogger(__name__)
 

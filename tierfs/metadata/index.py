@@ -9,10 +9,10 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tierfs.common.beneath import make_private, open_file
 from tierfs.common.errors import IndexFailed, VolumeRefused
-from tierfs.common.metrics import Metrics
 from tierfs.common.osio import Os
 from tierfs.metadata.adopted import Originals
 from tierfs.metadata.cache_updater import CacheUpdater, MetadataCache
@@ -38,6 +38,9 @@ from tierfs.metadata.usage import (
 )
 from tierfs.metadata.wal import NO_LIMIT
 from tierfs.metadata.xattrs import Xattrs
+
+if TYPE_CHECKING:
+    from tierfs.common.metrics import Metrics
 
 log = logging.getLogger(__name__)
 

@@ -29,14 +29,16 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tierfs.common.errors import IndexFailed, errno_of
 from tierfs.common.extents import SECTOR
-from tierfs.common.metrics import Metrics
 from tierfs.common.osio import Os
 from tierfs.common.ranges import KEEP_SIZE, fallocate
 from tierfs.common.sync import GroupSync, is_in_memory, sync_data, sync_file
+
+if TYPE_CHECKING:  # it loads an HTTP server, which a worker process never needs
+    from tierfs.common.metrics import Metrics
 
 CHECKPOINT_TIMEOUT_MS: Final = 100
 """How long a checkpoint waits for readers of the log, while all writers wait for it."""
