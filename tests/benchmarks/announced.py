@@ -34,7 +34,7 @@ from typing import Final
 import click
 
 from tests.benchmarks.datasets import File, Mixed, images
-from tests.benchmarks.machine import drop_kernel_caches
+from tests.benchmarks.machine import drop_kernel_caches, warm_memory
 from tests.benchmarks.processes import daemons_of, processor_seconds
 from tests.benchmarks.scenario import Side
 from tests.benchmarks.stage import Drive, Stage, stage
@@ -370,6 +370,7 @@ def from_memory(made: Stage, place: Path, files: int, epochs: int, workers: int)
         for name, order in sorted(orders.items(), key=lambda _: random.random()):
             ordered = dataset.ordered(volume, turn)
             bench.chill()
+            warm_memory()
             before = processor_times(daemon)
             rates[name].append(epoch(ordered, order, workers))
             after = processor_times(daemon)
