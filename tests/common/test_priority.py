@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.scheduling import shortest_slice, slice_of
 from tierfs.common.priority import (
     LONGEST_REST_S,
     LOW,
@@ -16,6 +18,7 @@ from tierfs.common.priority import (
     MIN_SHARE,
     STARVATION_S,
     Pace,
+    lower_priority,
     scheduled,
 )
 
@@ -39,6 +42,17 @@ def nice_after(call: str) -> int:
 def test_a_process_gets_the_nice_value() -> None:
     assert nice_after("lower_priority()") == LOWEST
     assert nice_after("lower_priority(LOW)") == LOW
+
+
+def test_another_process_gets_a_lower_priority() -> None:
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as other:
+        lower_priority(LOW, other.pid)
+        assert os.getpriority(os.PRIO_PROCESS, other.pid) == LOW
+        assert slice_of(other.pid) == shortest_slice()
+        autogroup = Path(f"/proc/{other.pid}/autogroup")
+        words = autogroup.read_text().split() if autogroup.exists() else []
+        assert words[-1:] in ([str(LOW)], [])
+        other.kill()
 
 
 def test_a_program_gives_way_to_others_of_its_session() -> None:

@@ -25,7 +25,7 @@ STARVATION_S: Final = 1.0
 MIN_SHARE: Final = 0.25
 LONGEST_REST_S: Final = 1.0
 
-_AUTOGROUP: Final = Path("/proc/self/autogroup")
+_PROC: Final = Path("/proc")
 _THREAD: Final = Path("/proc/thread-self")
 _IOPRIO_SET: Final = {"x86_64": 251, "aarch64": 30}
 _SCHED_SETATTR: Final = {"x86_64": 314, "aarch64": 274}
@@ -52,47 +52,51 @@ def scheduled(thread: Path = _THREAD) -> tuple[float, float]:
     return ran / 1e9, waited / 1e9
 
 
-def lower_priority(nice: int = LOWEST) -> None:
-    """Give this process a nice value, and idle I/O; its session (setsid(2)) is to be its own.
+def lower_priority(nice: int = LOWEST, pid: int = 0) -> None:
+    """Give a process, or this one, a nice value, idle I/O, and the shortest slice.
 
-    Linux may share out processor time by session (autogroup): the session gets the nice value too.
-    Ignores what is not permitted, as in some containers.
+    Its session (setsid(2)) is to be its own: Linux may share out processor time by session
+    (autogroup), and the session gets the nice value too. Ignores what is not permitted, as in some
+    containers.
     """
-    _renice(nice)
+    _renice(nice, pid)
     number = _IOPRIO_SET.get(platform.machine())
     if number is not None:
-        _libc().syscall(number, _WHO_PROCESS, 0, _IDLE_IO)
-    _shorten_slice()
+        _libc().syscall(number, _WHO_PROCESS, pid, _IDLE_IO)
+    _shorten_slice(pid)
 
 
 def give_way() -> None:
     """Let this process come after others, and be preempted at once; its session stays as it is."""
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, max(LOW, os.getpriority(os.PRIO_PROCESS, 0)))
-    _shorten_slice()
+    _shorten_slice(0)
 
 
-def _shorten_slice() -> None:
-    """Let whoever wakes up preempt this thread (sched_setattr(2); kernels before 6.12 ignore it).
+def _shorten_slice(pid: int) -> None:
+    """Let whoever wakes up preempt it (sched_setattr(2); kernels before Linux 6.12 ignore it).
 
     Else Linux lets it go on until its slice ends or the next tick comes, whatever its nice value.
     """
     number = _SCHED_SETATTR.get(platform.machine())
-    if number is not None and os.sched_getscheduler(0) == os.SCHED_OTHER:
-        nice = os.getpriority(os.PRIO_PROCESS, 0)
-        attributes = _SCHED_ATTR.pack(_SCHED_ATTR.size, os.SCHED_OTHER, 0, nice, 0, _SLICE_NS, 0, 0)
-        _libc().syscall(number, 0, attributes, 0)
+    with suppress(OSError):
+        if number is not None and os.sched_getscheduler(pid) == os.SCHED_OTHER:
+            nice = os.getpriority(os.PRIO_PROCESS, pid)
+            attributes = _SCHED_ATTR.pack(
+                _SCHED_ATTR.size, os.SCHED_OTHER, 0, nice, 0, _SLICE_NS, 0, 0
+            )
+            _libc().syscall(number, pid, attributes, 0)
 
 
-def _renice(nice: int) -> None:
+def _renice(nice: int, pid: int = 0) -> None:
     # Not SCHED_IDLE: beside it, threads that wake up were seen to wait for the next timer tick
     # (4 ms) before they got the processor (docs/benchmarks.md).
     with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, nice)
+        os.setpriority(os.PRIO_PROCESS, pid, nice)
     # The value of a process counts within its autogroup only: towards other sessions it would still
     # have an ordinary share.
     with suppress(OSError):
-        _AUTOGROUP.write_text(str(nice))
+        (_PROC / str(pid or "self") / "autogroup").write_text(str(nice))
 
 
 class StarvationGuard:

@@ -69,6 +69,7 @@ def run_in_worker(
             )
     except OSError as error:
         raise TierfsError(f"a worker process cannot be started: {error}") from error
+    lower_priority(LOW, process.pid)  # to start takes a tenth of a second of a processor
     with process:
         try:
             reply = _reply(process, cancelled)
@@ -102,11 +103,10 @@ def _ending(code: int) -> str:
 def main() -> None:
     """The worker process: do one task."""
     die_with_parent()
-    lower_priority(LOW)
     # Nothing but the reply may go there, whatever a library prints.
     reply = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    # Loading the task imports the modules that it needs: at low priority already.
+    # Loading the task imports the modules that it needs.
     nice, function, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own daemon
     lower_priority(nice)
     if nice == LOWEST:
