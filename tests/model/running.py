@@ -7,7 +7,6 @@ one that fails to the fewest operations, which takes minutes.
 
 import os
 from collections.abc import Callable
-from contextlib import suppress
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.errors import FlakyStrategyDefinition
@@ -35,9 +34,18 @@ def run_machine(
 ) -> None:
     """Hold one kind of driver against the model; `examples` of `steps` operations."""
 
+    agreed = False
+
     class Machine(FilesystemMachine):
         def __init__(self) -> None:
+            nonlocal agreed
+            agreed = False
             super().__init__(make_driver, boundary)
+
+        def teardown(self) -> None:
+            nonlocal agreed
+            super().teardown()
+            agreed = self._agreed
 
     chosen = settings(
         max_examples=int(_EXAMPLES or examples),
@@ -52,8 +60,12 @@ def run_machine(
     )
     for _ in range(TRIES - 1):
         # Now and then, on a busy machine, Hypothesis ends since a run drew less than one with the
-        # same beginning: a matter of what it draws, not of what was compared.
-        with suppress(FlakyStrategyDefinition):
+        # same beginning. It says the same where the run ended with a failure: that is one.
+        try:
             run_state_machine_as_test(Machine, settings=chosen)
+        except FlakyStrategyDefinition:
+            if not agreed:
+                raise
+        else:
             return
     run_state_machine_as_test(Machine, settings=chosen)

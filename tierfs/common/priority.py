@@ -74,9 +74,10 @@ def give_way() -> None:
 
 
 def _shorten_slice(pid: int) -> None:
-    """Let whoever wakes up preempt it (sched_setattr(2); kernels before Linux 6.12 ignore it).
+    """Give a process the shortest slice (sched_setattr(2)): threads that wake up preempt it.
 
-    Else Linux lets it go on until its slice ends or the next tick comes, whatever its nice value.
+    With a longer one it runs until the slice ends or the next tick comes, whatever its nice value.
+    Linux before 6.12 ignores the slice.
     """
     number = _SCHED_SETATTR.get(platform.machine())
     with suppress(OSError):

@@ -376,7 +376,8 @@ class Wal:
             IndexFailed: it could not be made, or the log could not be synced, now or earlier:
                 what is read back from it then may be older than what was committed.
         """
-        if self.preallocation is None:
+        preallocation = self.preallocation
+        if preallocation is None:
             return True
         if not self._checkpointing.acquire(blocking=patient):
             return False
@@ -387,29 +388,28 @@ class Wal:
                 # write it is reported to one of the two, whenever it happens.
                 self.sync()
                 try:
-                    complete = self._copy_log(connection, log_limit, TRIES if patient else 1)
+                    self.seqlock.begin()
+                    complete = _copy_log(connection, TRIES if patient else 1)
+                    if self.size() > log_limit and preallocation.may_truncate_log():
+                        complete = _run_checkpoint(connection, "TRUNCATE")
+                    if complete:
+                        self.seqlock.settle()
                 except sqlite3.Error:
                     self.sync()  # it may have been the log: then no later sync succeeds
                     raise
                 finally:
-                    self.preallocation.after_checkpoint()
+                    preallocation.after_checkpoint()
         finally:
             self._checkpointing.release()
         self._bytes.set(self.size())
         return complete
 
-    def _copy_log(self, connection: sqlite3.Connection, log_limit: int, tries: int) -> bool:
-        assert self.preallocation is not None  # noqa: S101 - the caller looked
-        self.seqlock.begin()
-        complete = _run_checkpoint(connection, "PASSIVE")
-        while not complete and (tries := tries - 1):
-            time.sleep(PAUSE_S)
-            complete = _run_checkpoint(connection, "PASSIVE")
-        if self.size() > log_limit and self.preallocation.may_truncate_log():
-            complete = _run_checkpoint(connection, "TRUNCATE")
-        if complete:
-            self.seqlock.settle()
-        return complete
+
+def _copy_log(connection: sqlite3.Connection, tries: int) -> bool:
+    """Copy what can be copied while nobody waits; returns whether that was all of it."""
+    while not (complete := _run_checkpoint(connection, "PASSIVE")) and (tries := tries - 1):
+        time.sleep(PAUSE_S)
+    return complete
 
 
 def _run_checkpoint(connection: sqlite3.Connection, mode: str) -> bool:
