@@ -119,8 +119,11 @@ def test_changes_are_followed_until_the_end(mount: Mount, number: int, status: i
         assert [name for name in readers(mount) if name.startswith("process ")]
         follower.send_signal(number)
         assert follower.wait(20) == status
-    left = [name for name in readers(mount) if name.startswith("process ")]
-    assert len(left) == (number == signal.SIGKILL)
+
+    def left() -> int:
+        return sum(name.startswith("process ") for name in readers(mount))
+
+    wait_until(lambda: left() == (number == signal.SIGKILL), what="the reader has gone")
     mount.remount()
     assert readers(mount) == ["copy"]
 

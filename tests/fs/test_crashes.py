@@ -39,9 +39,10 @@ from tests.support.volumes import LooseVolume, volume_settings
 pytestmark = pytest.mark.long
 
 
-@pytest.fixture(scope="module")
-def template() -> Iterator[LooseVolume]:
+@pytest.fixture(scope="module", params=[False, True], ids=["alone", "grouped"])
+def template(request: pytest.FixtureRequest) -> Iterator[LooseVolume]:
     with scenarios.template() as made:
+        made.grouped = request.param
         yield made
 
 

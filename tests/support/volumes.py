@@ -70,6 +70,8 @@ class LooseVolume:
         self.metrics = Metrics()
         self.read_only = False
         self.force = False
+        self.grouped = False
+        """Whether SQLite commits in groups, as in a daemon."""
         self._volume: Volume | None = None
 
     @property
@@ -98,6 +100,12 @@ class LooseVolume:
             read_only=self.read_only,
             force=self.force,
         )
+        try:
+            if self.grouped:
+                self.index.group_commits()
+        except BaseException:
+            self.abandon()
+            raise
 
     def close(self) -> None:
         """Close as an unmount does; closing twice is fine."""
@@ -118,7 +126,9 @@ class LooseVolume:
     def copy(self, home: Path) -> LooseVolume:
         """A volume, not yet open, with the files as they are now."""
         shutil.copytree(self.home, home, symlinks=True)
-        return LooseVolume(volume_settings(home, self.head))
+        copied = LooseVolume(volume_settings(home, self.head))
+        copied.grouped = self.grouped
+        return copied
 
     def find(self, *names: bytes) -> Inode:
         """What a path leads to."""

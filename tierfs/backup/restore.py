@@ -42,7 +42,7 @@ from tierfs.storage.markers import Marker, VolumeLock, read_marker, rewrite_mark
 UNFINISHED: Final = ".restoring"
 """Behind the name of the index, while it is made."""
 
-_BESIDE: Final = ("-wal", "-shm", "-journal")
+_BESIDE: Final = ("-wal", "-shm", "-journal", "-redo")
 _MEMORY: Final = 64 * 1024 * 1024
 TICK: Final = 20_000_000
 """Nanoseconds: the time of a file is that of the kernel's last tick, 10 ms before at most."""

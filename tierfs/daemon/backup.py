@@ -214,7 +214,7 @@ class Backups:
         """A copier, with the last segment; ``anew``: with one that begins at the position."""
         make_directory(self._directory)
         index = self._volume.index
-        copier = FeedCopier(index.path, index.sync)
+        copier = FeedCopier(index.path, index.sync, flush=index.flush)
         try:
             if anew:
                 self._write_to_new(copier, self._position)

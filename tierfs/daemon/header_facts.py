@@ -30,7 +30,7 @@ class HeaderFactsOfMount:
             forget_reader(volume.index)
             return
         index = volume.index
-        self._catalog = IndexReader(index.path, prepare=index.store_deferred)
+        self._catalog = IndexReader(index.path, prepare=index.store_deferred, flush=index.flush)
         self._gathering = Gathering(
             GatheringPorts(
                 volume.fs, index, self._catalog, limits, WorkerProcess(module_command(MODULE))

@@ -92,7 +92,8 @@ class Maintenance:
             await trio.to_thread.run_sync(reclaimer.drain)
 
     async def _checkpoint(self) -> None:
-        """Make a checkpoint if one is due."""
+        """Empty the redo log, or make a checkpoint if one is due."""
+        await trio.to_thread.run_sync(self._volume.index.flush)
         if self._volume.checkpoints.is_due():
             await self.make_checkpoint()
 

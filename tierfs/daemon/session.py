@@ -228,6 +228,7 @@ def serve(
                 if supervised and supervised.earlier
                 else None,
             )
+            volume.index.group_commits()
         except (FsError, OSError) as exc:
             raise MountFailed(f"{settings.path}: the volume cannot be opened: {exc}") from exc
         try:

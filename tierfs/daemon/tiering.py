@@ -278,7 +278,9 @@ def recording(volume: Volume, tiering: Tiering) -> Iterator[None]:
         return
     index = volume.index
     with closing(
-        IndexReader(index.path, read_only=index.read_only, prepare=index.store_deferred)
+        IndexReader(
+            index.path, read_only=index.read_only, prepare=index.store_deferred, flush=index.flush
+        )
     ) as reader:
         recorder = _recorder(volume, reader, settings)
         with closing(recorder):

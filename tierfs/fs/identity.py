@@ -29,7 +29,7 @@ from tierfs.common.metrics import Metrics
 from tierfs.common.osio import SYSTEM, Os
 from tierfs.common.sync import sync_file
 from tierfs.fs.trust import require_trusted
-from tierfs.metadata.index import Index, require_database
+from tierfs.metadata.index import Index, require_database, settle
 from tierfs.metadata.recovery import Generations
 from tierfs.policy.volume_file import VolumeFile
 from tierfs.storage.markers import (
@@ -62,6 +62,14 @@ def volume_uuid(settings: VolumeFile) -> uuid.UUID:
     return flash
 
 
+def is_read_only(directory: Path) -> bool:
+    """Whether the filesystem takes no writes: its device, its mount or an error made it so."""
+    try:
+        return bool(os.statvfs(directory).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
+
+
 @contextmanager
 def locked(settings: VolumeFile, *, to_write: bool = False) -> Iterator[str]:
     """Keep daemons and other checks out; gives the UUID of the volume."""
@@ -71,6 +79,8 @@ def locked(settings: VolumeFile, *, to_write: bool = False) -> Iterator[str]:
         for directory in (settings.flash, settings.disk):
             stack.callback(VolumeLock(directory).release)
         require_database(settings.index, writable=to_write)
+        writable = not is_read_only(settings.index.parent)
+        settle(settings.index, SYSTEM, Metrics(), writable=writable)
         yield volume
 
 

@@ -29,6 +29,7 @@ PROTECTED_HARDLINKS: Final = Path("/proc/sys/fs/protected_hardlinks")
 _BESIDE_INDEX: Final = (
     "",
     "-wal",
+    "-redo",
     "-shm",
     "-journal",
     ".heat",

@@ -11,7 +11,8 @@ import uuid
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
+from tempfile import TemporaryDirectory
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from tierfs.common.errors import FsError, VolumeEnded, VolumeRefused
 from tierfs.common.metrics import Metrics
@@ -20,10 +21,17 @@ from tierfs.common.times import Clock, system_clock
 from tierfs.fs import trust
 from tierfs.fs.checkpoint import Checkpoints
 from tierfs.fs.filesystem import FileSystem
-from tierfs.fs.identity import Markers, read_markers, renew, require_agreement, volume_uuid
+from tierfs.fs.identity import (
+    Markers,
+    is_read_only,
+    read_markers,
+    renew,
+    require_agreement,
+    volume_uuid,
+)
 from tierfs.fs.lookup_counts import Descriptors, InheritedCounts, MakePorts, no_router
 from tierfs.fs.tiers import Tiers
-from tierfs.metadata.index import Index, migrate, require_database
+from tierfs.metadata.index import Index, copy_closed, has_redo, migrate, require_database
 from tierfs.metadata.inodes import DIRECTORY_SIZE, ROOT, Inode
 from tierfs.metadata.usage import IndexUsage
 from tierfs.policy.volume_file import VolumeFile
@@ -149,8 +157,12 @@ def remove_ended(settings: VolumeFile, target: Path) -> None:
             for root in (tier / objects, tier / REPLACED):
                 if root.exists():
                     shutil.rmtree(root)
-        for suffix in ("", "-wal", "-shm"):
+        for suffix in ("", "-wal", "-shm", "-redo"):
             settings.index.with_name(settings.index.name + suffix).unlink(missing_ok=True)
+
+
+_COPIES: Final = "/var/tmp"  # noqa: S108 - a directory of root alone is made there
+"""Where an index is copied that cannot be written: it may have gigabytes."""
 
 
 class Volume:
@@ -183,7 +195,8 @@ class Volume:
                 resources.callback(lock.release)
             markers = read_markers(settings)
             _require_undamaged(settings, markers.flash, force=force)
-            self.index = _open_index(settings, self.uuid, os_, metrics, read_only=read_only)
+            path = _readable_index(settings, os_, resources) if read_only else settings.index
+            self.index = _open_index(path, self.uuid, os_, metrics, read_only=read_only)
             resources.callback(self.index.close)
             require_agreement(settings, markers, self.index.generations())
             if not read_only:
@@ -375,21 +388,38 @@ def write_protected(settings: VolumeFile) -> list[Path]:
     return [directory for directory in directories if is_read_only(directory)]
 
 
-def is_read_only(directory: Path) -> bool:
-    """Whether the filesystem takes no writes: its device, its mount or an error made it so."""
-    try:
-        return bool(os.statvfs(directory).f_flag & os.ST_RDONLY)
-    except OSError:
-        return False
+def _readable_index(settings: VolumeFile, os_: Os, resources: ExitStack) -> Path:
+    """The index that is to be read only: with the present schema, and nothing in a redo log.
+
+    Where it cannot be written, and has a redo log, it is a copy.
+    """
+    require_database(settings.index, writable=False)
+    if not is_read_only(settings.index.parent):
+        migrate(settings.index, os_, Metrics())
+    elif has_redo(settings.index):
+        directory = resources.enter_context(TemporaryDirectory(prefix="tierfs-", dir=_COPIES))
+        log.warning(
+            "%s cannot be written, and needs its redo log: it is read from a copy below %s",
+            settings.index,
+            _COPIES,
+        )
+        try:
+            copy = copy_closed(settings.index, Path(directory))
+        except OSError as exc:
+            raise VolumeRefused(
+                f"{settings.index}: its last changes are in its redo log alone, and there is no "
+                f"place for a copy below {_COPIES}: {exc.strerror}"
+            ) from exc
+        migrate(copy, os_, Metrics())
+        return copy
+    return settings.index
 
 
 def _open_index(
-    settings: VolumeFile, volume: uuid.UUID, os_: Os, metrics: Metrics, *, read_only: bool
+    path: Path, volume: uuid.UUID, os_: Os, metrics: Metrics, *, read_only: bool
 ) -> Index:
-    require_database(settings.index, writable=not read_only)
-    if read_only and not is_read_only(settings.index.parent):
-        migrate(settings.index, os_, metrics)
-    index = Index(settings.index, os_, metrics, read_only=read_only)
+    require_database(path, writable=not read_only)
+    index = Index(path, os_, metrics, read_only=read_only)
     try:
         index.require(volume)
     except BaseException:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import secrets
 import sqlite3
 import threading
 import traceback
@@ -17,8 +18,9 @@ from pathlib import Path
 from threading import get_ident
 from typing import TYPE_CHECKING
 
-from tierfs.common.errors import IndexDamaged, IndexFailed, VolumeRefused
+from tierfs.common.errors import IndexDamaged, IndexFailed, VolumeRefused, errno_of
 from tierfs.common.osio import Os
+from tierfs.metadata.redo import SUFFIX, Record, RedoLog, Statement, remove_redo, unfinished
 from tierfs.metadata.schema import MIGRATIONS, VERSION
 from tierfs.metadata.sqlite import (
     PRAGMAS,
@@ -28,7 +30,7 @@ from tierfs.metadata.sqlite import (
     failure_of,
     translating,
 )
-from tierfs.metadata.wal import NO_LIMIT, Preallocation, Wal, create_missing_log
+from tierfs.metadata.wal import MOST_UNIT, NO_LIMIT, Preallocation, Wal, create_missing_log
 
 if TYPE_CHECKING:
     from tierfs.common.metrics import Metrics
@@ -37,6 +39,13 @@ log = logging.getLogger(__name__)
 
 HOUSEKEEPING_INTERVAL = 16
 """Transactions between two looks at the log's length: each adds some pages to it."""
+
+MOST_IN_GROUP = 128
+"""Transactions that SQLite commits together, on a filesystem where plenty is preallocated."""
+
+REDO_UNITS = 8
+"""Units of allocation of each half of the redo log: more than SQLite's log gets between two
+checkpoints."""
 
 HOUSEKEEPING_INTERVAL_WHEN_FULL = 4
 """Where the filesystem is full the log lives on what was allocated for it."""
@@ -53,6 +62,9 @@ class Database:
 
     As a block it is a transaction, all or nothing: its end commits, any exception rolls back. It
     may be nested.
+
+    After `group_commits` a transaction is in the redo log first, and SQLite commits it with others:
+    other connections see it then. `flush` lets it do that now.
 
     ``on_commit`` and ``on_rollback`` are called at a transaction's end, still under the lock;
     ``on_housekeeping`` before one begins, every `HOUSEKEEPING_INTERVAL` transactions.
@@ -84,6 +96,16 @@ class Database:
         self._executing = 0
         """The thread that runs a statement of a transaction; 0: none does."""
         self._depth = 0
+        self._statements: list[Statement] = []
+        """Those of the present transaction that changed something, or might have."""
+        self._is_whole = False
+        """Whether SQLite must commit it itself: other statements belong to it."""
+        self._redo: RedoLog | None = None
+        self._group: list[list[Statement]] = []
+        """Transactions in the redo log; while there are any, SQLite is in one of its own."""
+        self._group_limit = 0
+        self._is_torn = False
+        """Whether SQLite took back more than it was asked to: the group is to be repeated."""
         self.commits = 0
         self._rolled_back = 0
         """Transactions that were rolled back: a COMMIT that failed may have taken effect."""
@@ -93,7 +115,7 @@ class Database:
         self._until_housekeeping = 0
         self._weight = 0
         self._damaged = False
-        self._make_commit = os_.bound("index.commit", self.execute)
+        self._make_commit = os_.bound("index.commit", self._control)
         self._commits = metrics.index_transactions.labels("commit")
         self._rollbacks = metrics.index_transactions.labels("rollback")
         if not read_only:
@@ -101,7 +123,8 @@ class Database:
         with translating(path):
             self._connection = connect(path, PRAGMAS, read_only=read_only)
         self._writing = self._connection.cursor()
-        self.wal = Wal(path, os_, metrics, self._connected)
+        self._os = os_
+        self.wal = Wal(path, os_, metrics, self._connected, self._alone)
         try:
             with translating(path):
                 if not read_only:
@@ -118,8 +141,20 @@ class Database:
 
     def close(self) -> None:
         """Make a last checkpoint and close it."""
-        with self.lock, translating(self.path):
-            self._close()
+        with self.lock:
+            self._make_commit = self._control  # not through the seam: a killed process closes too
+            if not self._is_torn:  # else the next mount repeats it
+                try:
+                    self.flush()
+                except IndexFailed:
+                    log.exception("metadata index: the last changes are left in the redo log")
+            if self._redo is not None:
+                self._redo.close()
+                self._redo = None
+            with translating(self.path):
+                self._close()
+            if not (self._group or self.read_only):
+                remove_redo(self.path)
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
@@ -140,6 +175,8 @@ class Database:
         """Every row of a query."""
         try:
             with self.lock:
+                if self._is_torn:
+                    self._repeat_group()
                 return self._connection.execute(statement, args).fetchall()
         except SQLITE_ERRORS as exc:
             raise self._failure(exc) from exc
@@ -148,6 +185,8 @@ class Database:
         """The first row of a query, or None."""
         try:
             with self.lock:
+                if self._is_torn:
+                    self._repeat_group()
                 row: Row | None = self._connection.execute(statement, args).fetchone()
                 return row
         except SQLITE_ERRORS as exc:
@@ -182,14 +221,17 @@ class Database:
             cursor = self._writing
             self._executing = get_ident()
         try:
-            return cursor.execute(statement, args).rowcount
+            rows = cursor.execute(statement, args).rowcount
         except SQLITE_ERRORS as exc:
             raise self._failure(exc) from exc
         finally:
             self._executing = 0
+        self._statements.append((statement, args))
+        return rows
 
     def execute_for(self, statement: str, numbers: Iterable[int]) -> None:
         """Run a statement of one number inside a transaction, once for each."""
+        self._is_whole = True
         cursor = self._begin_statement(statement)
         try:
             cursor.executemany(statement, [(number,) for number in numbers])
@@ -216,6 +258,7 @@ class Database:
         single = f"INSERT INTO {into} VALUES {row}"  # noqa: S608 - names of our own
         whole = len(rows) - len(rows) % ROWS_AT_ONCE
         parts = range(0, whole, ROWS_AT_ONCE)
+        self._is_whole = True
         cursor = self._begin_statement(single)
         try:
             cursor.executemany(
@@ -257,7 +300,10 @@ class Database:
                 self._until_housekeeping -= 1
                 if self._until_housekeeping < 0:
                     self._prepare()
-                self.execute("BEGIN IMMEDIATE")
+                if not self._group:
+                    self._control("BEGIN IMMEDIATE")
+                elif self._is_torn:
+                    self._repeat_group()
             except BaseException:
                 self.lock.release()
                 raise
@@ -283,7 +329,8 @@ class Database:
         preallocation = self.wal.preallocation
         if preallocation is None:
             raise IndexFailed(errno.EROFS, f"metadata index: {self.path}: is open to be read only")
-        self._until_housekeeping = HOUSEKEEPING_INTERVAL
+        self.flush()
+        self._until_housekeeping = self._group_limit or HOUSEKEEPING_INTERVAL
         if self.wal.size() > self._log_limit:
             try:
                 self._checkpoint_with(preallocation, 0)
@@ -315,12 +362,15 @@ class Database:
             IndexFailed: as `Wal.checkpoint`.
         """
         with self.lock:
+            self.flush()
             written = self.commits + self._rolled_back
+            committed = 0 if self._redo is None else self._redo.committed
         unchanged = written == self._copied and self.wal.seqlock.is_settled
         if unchanged and self.wal.size() <= log_limit:
             self.wal.sync()
             return True
         complete = self.wal.checkpoint(log_limit)
+        self._synced(committed)  # it syncs the log first
         if complete:
             self._copied = written
         return complete
@@ -365,14 +415,197 @@ class Database:
 
     def _commit(self) -> None:
         try:
-            self._make_commit("COMMIT")
+            if not self._log():
+                self._commit_group()
         except BaseException:
+            self._is_whole = True
             self._roll_back()
             raise
         self._depth = 0
+        self._statements = []
+        self._is_whole = False
         self._on_commit()
         self._commits.inc()
         self.commits += 1
+
+    # ---------------------------------------------------------------- commits in groups
+
+    def group_commits(self) -> None:
+        """From now on let SQLite commit small transactions in groups, if there is room for a log.
+
+        Only where every reader with a connection of its own calls `flush` first.
+        """
+        preallocation = self.wal.preallocation
+        if preallocation is None:
+            return
+        self.wal.sync()  # what an earlier redo log has is needed until then
+        salt = secrets.randbits(62) + 1
+        try:
+            redo = RedoLog(self.path, salt, REDO_UNITS * preallocation.unit, self._os)
+        except OSError as exc:
+            log.warning(
+                "metadata index: each change is committed alone: %s-redo: %s",
+                self.path,
+                exc.strerror,
+            )
+            return
+        try:
+            with self:
+                self.execute("UPDATE redo SET salt = ?, groups = 0", salt)
+        except BaseException:
+            redo.close()
+            raise
+        self._redo = redo
+        # As much of the log is preallocated as without groups for each of its transactions.
+        share = MOST_IN_GROUP * preallocation.unit // MOST_UNIT
+        self._group_limit = max(share, HOUSEKEEPING_INTERVAL)
+
+    def commit_alone(self) -> None:
+        """SQLite is to commit the present transaction itself: repeated, it would differ."""
+        self._is_whole = True
+
+    def execute_alone(self, statement: str) -> None:
+        """Run a statement outside of a transaction, which no rollback undoes."""
+        with self.lock:
+            self.flush()
+            self._control(statement)
+
+    def flush(self) -> None:
+        """Let SQLite commit what is in the redo log; outside of a transaction.
+
+        Raises:
+            IndexFailed: it could not, and what the redo log holds is kept.
+        """
+        if not self._group:
+            return
+        with self.lock:
+            if self._depth:
+                raise IndexFailed(errno.EDEADLK, "metadata index: flushed inside a transaction")
+            if not self._group:
+                return
+            if self._is_torn:
+                self._repeat_group()
+            try:
+                self._commit_group()
+            except BaseException as exc:
+                self._undo()
+                if isinstance(exc, OSError):
+                    raise IndexFailed(errno_of(exc), f"metadata index: {exc.strerror}") from exc
+                raise
+
+    def sync(self) -> None:
+        """Make every change so far survive a power cut, as `Wal.sync`."""
+        with self.lock:
+            self.flush()
+            committed = 0 if self._redo is None else self._redo.committed
+        self.wal.sync()
+        self._synced(committed)
+
+    def _synced(self, group: int) -> None:
+        if self._redo is not None:
+            self._redo.synced = max(self._redo.synced, group)
+
+    @property
+    def needs_replay(self) -> bool:
+        """Whether `replay` has something to do."""
+        return bool(self._unfinished())
+
+    def _unfinished(self) -> list[Record]:
+        ((salt, groups),) = self.rows("SELECT salt, groups FROM redo")
+        try:
+            return unfinished(self.path, salt, groups)
+        except OSError as exc:
+            what = f"metadata index: {self.path}{SUFFIX}: cannot be read: {exc.strerror}"
+            raise IndexFailed(errno_of(exc), what) from exc
+
+    def replay(self) -> None:
+        """Carry out what the redo log of an earlier mount has and the tables have not.
+
+        Before any other change, and with the triggers that were there.
+
+        Raises:
+            IndexFailed: it cannot be read, or does not fit the tables.
+        """
+        with self.lock:
+            records = self._unfinished()
+            if not records:
+                return
+            log.info("metadata index: %d transactions are in the redo log", len(records))
+            self._group = [record.statements for record in records]
+            try:
+                self._repeat_group()
+                self._is_torn = True  # until that is done: what fails is left to the next mount
+                self._control("UPDATE redo SET groups = ?", records[-1].group)
+                self._make_commit("COMMIT")
+            except IndexFailed as exc:
+                raise IndexFailed(
+                    exc.errno,
+                    f"metadata index: {self.path}{SUFFIX}: cannot be carried out: {exc}; to go on "
+                    "without the last changes, move it away",
+                ) from exc
+            self._group, self._is_torn = [], False
+
+    def _log(self) -> bool:
+        """Write the present transaction to the redo log; False: SQLite has to commit it."""
+        if self._redo is None:
+            return False
+        group = self._group
+        if not self._is_whole and len(group) < self._group_limit:
+            if not self._statements:
+                return bool(group)
+            if self._redo.append(self._statements):
+                group.append(self._statements)
+                return True
+        self._until_housekeeping -= self._group_limit // HOUSEKEEPING_INTERVAL
+        return False
+
+    def _commit_group(self) -> None:
+        """Let SQLite commit the group, and the present transaction if there is one."""
+        redo = self._redo
+        if redo is None:
+            self._make_commit("COMMIT")
+            return
+        self._control("UPDATE redo SET groups = ?", redo.committed + 1)
+        self._make_commit("COMMIT")
+        redo.commits(whole=self._depth > 0)
+        self._group = []
+
+    def _undo(self) -> None:
+        """Take back what SQLite has not committed, but for the group."""
+        self._is_torn = bool(self._group)
+        if self._connection.in_transaction:
+            self._control("ROLLBACK")
+        if self._is_torn:
+            with suppress(IndexFailed):  # it is tried again before the next statement
+                self._repeat_group()
+
+    def _repeat_group(self) -> None:
+        """Carry out the group in a new transaction of SQLite, which has none of it."""
+        self._is_torn = True
+        if self._connection.in_transaction:
+            self._control("ROLLBACK")
+        self._control("BEGIN IMMEDIATE")
+        for statements in self._group:
+            for statement, args in statements:
+                self._control(statement, *args)
+        self._is_torn = False
+
+    def _control(self, statement: str, *args: object) -> None:
+        """Run a statement that the redo log does not get."""
+        cursor = self._begin_statement(statement)
+        try:
+            cursor.execute(statement, args)
+        except SQLITE_ERRORS as exc:
+            raise self._failure(exc) from exc
+        finally:
+            self._executing = 0
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """A block in which no connection of ours is in a transaction."""
+        with self.lock:
+            self.flush()
+            yield
 
     def is_free(self) -> bool:
         """Whether a call would not wait for another thread's transaction, if it came now."""
@@ -396,10 +629,12 @@ class Database:
 
     def _roll_back(self) -> None:
         try:
-            if self._connection.in_transaction:
-                self.execute("ROLLBACK")
+            if self._statements or self._is_whole or not self._group:
+                self._undo()
         finally:
             self._depth = 0
+            self._statements = []
+            self._is_whole = False
             self._rolled_back += 1
             self._on_rollback()
             self._rollbacks.inc()

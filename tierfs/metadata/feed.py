@@ -348,6 +348,7 @@ class Feed:
             with self._database:
                 self._database.execute("DELETE FROM feed_reader WHERE name = ?", name)
                 if self._written and not self.readers():
+                    self._database.commit_alone()
                     self._database.execute(NEW_GENERATION)
             if self._written and not self.readers():
                 self._stop()
@@ -366,6 +367,7 @@ class Feed:
         if self._written:
             self._stop()
             with self._database:
+                self._database.commit_alone()
                 self._database.execute(NEW_GENERATION)
         self.trim(most=0)
 
@@ -411,6 +413,7 @@ class Feed:
         if not self._written:
             yield
             return
+        self._database.commit_alone()
         made = [_NUMBERS[event] for event in (_ENTRY_MADE, _ORIGINAL_MADE)]
         for number in made:
             self._database.execute(f"DROP TRIGGER temp.feed_{number}")
@@ -442,12 +445,12 @@ class Feed:
     def _write(self) -> None:
         """From now on changes are written."""
         for statement in _TRIGGER_STATEMENTS:
-            self._database.execute(statement)
+            self._database.execute_alone(statement)
         self._written = True
 
     def _stop(self) -> None:
         for number in range(len(_TRIGGERS)):
-            self._database.execute(f"DROP TRIGGER temp.feed_{number}")
+            self._database.execute_alone(f"DROP TRIGGER temp.feed_{number}")
         self._written = False
 
 

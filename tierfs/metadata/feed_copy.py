@@ -133,9 +133,12 @@ class FeedCopier:
         OSError: the log of the index, or the segment, could not be synced.
     """
 
-    def __init__(self, index: Path, sync: Callable[[], object]) -> None:
-        """``sync`` makes every commit of the index so far durable."""
+    def __init__(
+        self, index: Path, sync: Callable[[], object], *, flush: Callable[[], object] = bool
+    ) -> None:
+        """``sync`` makes every change of the index so far durable; ``flush`` lets others see it."""
         self._index = index
+        self._flush = flush
         self._sync = sync
         self._lock = threading.Lock()
         self._segment: Path | None = None
@@ -171,6 +174,7 @@ class FeedCopier:
         with self._lock:
             if self._segment is None:
                 return self.position
+            self._flush()
             while self._copy_some(self._segment):
                 pass
             return self.position

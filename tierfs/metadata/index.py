@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -26,6 +27,7 @@ from tierfs.metadata.inodes import ROOT, Inode
 from tierfs.metadata.pins_and_requests import Pin, PinsAndRequests, Request
 from tierfs.metadata.reader import IndexReader
 from tierfs.metadata.recovery import AnsweredRequests, DirtyRows, Generations, PendingTruncations
+from tierfs.metadata.redo import SUFFIX as REDO
 from tierfs.metadata.schema import APPLICATION_ID, VERSION
 from tierfs.metadata.tag_indexes import PREFIX as TAG_INDEX
 from tierfs.metadata.tag_indexes import create_tag_index, drop_tag_index, tag_index
@@ -69,8 +71,9 @@ NO_VOLUME = "metadata index: its row of the volume is missing or damaged: see ti
 UNLINKED = "(unlinked)"
 """The path of an inode of which no name is known."""
 
-BESIDE = ("-wal", "-shm", "-journal")
-"""What SQLite may keep beside a database, https://www.sqlite.org/tempfiles.html."""
+BESIDE = ("-wal", "-shm", "-journal", REDO)
+"""What may be beside a database: the redo log, and what SQLite keeps
+(https://www.sqlite.org/tempfiles.html)."""
 
 APPLICATION_ID_AT = slice(68, 72)
 USER_VERSION_AT = slice(60, 64)
@@ -125,15 +128,49 @@ def _private(name: str, flags: int, directory: int) -> int:
 
 
 def migrate(path: Path, os_: Os, metrics: Metrics) -> None:
-    """Bring an index that is to be read only, and can be written, to the present schema.
+    """Prepare an index that is to be read only, and can be written.
+
+    It is brought to the present schema, and gets what is in its redo log.
 
     Raises:
         VolumeRefused: it is of a newer one.
         IndexFailed: SQLite failed.
     """
     header = _header(path, writable=True)
-    if int.from_bytes(header[USER_VERSION_AT]) < VERSION:
+    is_older = int.from_bytes(header[USER_VERSION_AT]) < VERSION
+    if is_older or has_redo(path):
         Index(path, os_, metrics).close()
+
+
+def has_redo(path: Path) -> bool:
+    """Whether there is a redo log, as a mount that did not end has left it."""
+    return path.with_name(path.name + REDO).exists()
+
+
+def copy_closed(path: Path, directory: Path) -> Path:
+    """Copy an index that nobody has open into a directory, with its logs.
+
+    Raises:
+        OSError: it cannot be read, or there is no room.
+    """
+    for suffix in ("", "-wal", REDO):
+        with suppress(FileNotFoundError):
+            name = path.name + suffix
+            shutil.copyfile(path.with_name(name), directory / name, follow_symlinks=False)
+    return directory / path.name
+
+
+def settle(path: Path, os_: Os, metrics: Metrics, *, writable: bool) -> None:
+    """Carry out what the redo log of an index has that nobody has open, before it is looked at.
+
+    A damaged index is left as it is.
+
+    Raises:
+        VolumeRefused: that is needed, and it is not ``writable``.
+    """
+    if has_redo(path):
+        with suppress(IndexFailed):
+            Index(path, os_, metrics, read_only=not writable).close()
 
 
 class Index:
@@ -164,6 +201,8 @@ class Index:
         )
         try:
             self.is_free = self._database.is_free
+            self.feed = Feed(self._database)  # first: its triggers belong to what is replayed
+            self._replay()
             self._counts = UsageCounts(self._database.row(READ_COUNTS))
             self.was_closed = self._counts.were_closed
             """Whether it was closed after the last change."""
@@ -174,7 +213,6 @@ class Index:
             self.dirty = DirtyRows(self._database)
             self.pins_and_requests = PinsAndRequests(self._database)
             self.answered = AnsweredRequests(self._database)
-            self.feed = Feed(self._database)
             self.checksums = Checksums(self._database)
             self.originals = Originals(self._database, self.inodes)
             self.header_facts = HeaderFacts(self._database)
@@ -196,6 +234,23 @@ class Index:
     def transaction(self) -> AbstractContextManager[None]:
         """All changes inside are committed together, or none; other threads wait."""
         return self._database
+
+    def group_commits(self) -> None:
+        """As `Database.group_commits`: for the daemon, once the volume is recovered."""
+        self._database.group_commits()
+
+    def flush(self) -> None:
+        """As `Database.flush`: other connections see every change so far."""
+        self._database.flush()
+
+    def _replay(self) -> None:
+        if not self._database.read_only:
+            self._database.replay()
+        elif self._database.needs_replay:
+            raise VolumeRefused(
+                f"{self.path}: its last changes are in its redo log alone: mount the volume once "
+                "where it can be written"
+            )
 
     def attach_cache(self, cache: MetadataCache) -> None:
         """Tell ``cache``, which holds nothing yet, what is read and changed from now on."""
@@ -317,6 +372,7 @@ class Index:
             self._database.execute(
                 "UPDATE volume SET uuid = ?, next_serial = ?", str(volume), self._next
             )
+            self._database.commit_alone()
             self._database.execute(NEW_GENERATION)
         self._next = self._limit = self._reserved = 0
         self._database.housekeep_soon()
@@ -363,7 +419,7 @@ class Index:
     def sync(self) -> None:
         """Make every commit so far survive a power cut."""
         reserved = self._reserved
-        self._database.wal.sync()
+        self._database.sync()
         self._limit = max(self._limit, reserved)
 
     def sync_for_program(self) -> None:
@@ -416,6 +472,7 @@ class Index:
             with self.transaction():
                 more = self.inodes.store_some(STORED_AT_A_TIME)
                 self._uncounted += 1
+        self.flush()
 
     def checkpoint_for_snapshot(self) -> int:
         """Copy the log into the database file, for another process to read.
@@ -514,7 +571,9 @@ class IndexCatalog(IndexReader):
     """A reader of an index that is open, by which pins and requests are settled as well."""
 
     def __init__(self, index: Index) -> None:
-        super().__init__(index.path, read_only=index.read_only, prepare=index.store_deferred)
+        super().__init__(
+            index.path, read_only=index.read_only, prepare=index.store_deferred, flush=index.flush
+        )
         self._index = index
 
     def settle(self, requests: Sequence[Request], ended: Sequence[Pin]) -> None:

@@ -130,16 +130,23 @@ class IndexReader:
     """Thread-safe; ``read_only`` where the index was opened so.
 
     ``prepare`` writes what the index has in memory alone; it is called before inodes are read.
+    ``flush`` lets other connections see every change; it is called before anything is read.
 
     Raises from every method:
         IndexFailed: SQLite failed.
     """
 
     def __init__(
-        self, path: Path, *, read_only: bool = False, prepare: Callable[[], object] = bool
+        self,
+        path: Path,
+        *,
+        read_only: bool = False,
+        prepare: Callable[[], object] = bool,
+        flush: Callable[[], object] = bool,
     ) -> None:
         self._path = path
         self._prepare = prepare
+        self._flush = flush
         self._read_only = read_only
         self._mutex = threading.Lock()
         self.open(path)
@@ -363,6 +370,7 @@ class IndexReader:
         return connect(path, PRAGMAS, read_only=self._read_only)
 
     def _rows(self, statement: str, *args: object) -> list[Row]:
+        self._flush()
         with self._mutex, translating(self._path):
             return self._connection.execute(statement, args).fetchall()
 

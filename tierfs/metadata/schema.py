@@ -483,6 +483,21 @@ _ADOPTED_AT_ONCE = """
 -- the directory. It takes three serials for each cookie, and one more, which it has.
 """
 
+_REDO = """
+-- One row: which records of the redo log (index.db-redo) are not in the tables yet. A tierfs that
+-- does not know the redo log must not open the index.
+CREATE TABLE redo (
+    -- always 1: there is one row
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    -- random number of the mount that wrote the redo log; 0: none did
+    salt INTEGER NOT NULL,
+    -- groups of transactions of that mount that are in the tables: records of the next one are not
+    groups INTEGER NOT NULL
+) STRICT;
+
+INSERT INTO redo VALUES (1, 0, 0);
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _INITIAL,
     _DIRTY,
@@ -500,6 +515,7 @@ MIGRATIONS: tuple[str, ...] = (
     _SHORT_FEED,
     _SYNCED,
     _ADOPTED_AT_ONCE,
+    _REDO,
 )
 """Migration N leads from ``user_version`` N to N + 1."""
 

@@ -281,10 +281,15 @@ class Wal:
         os_: Os,
         metrics: Metrics,
         connected: Callable[[], AbstractContextManager[sqlite3.Connection]],
+        alone: Callable[[], AbstractContextManager[None]],
     ) -> None:
-        """``connected``: a block with another connection, and SQLite's errors as `IndexFailed`."""
+        """``connected``: a block with another connection, and SQLite's errors as `IndexFailed`.
+
+        ``alone``: a block in which the writer is in no transaction.
+        """
         self._path = path
         self._connected = connected
+        self._alone = alone
         self._os = os_
         self._sync_log = os_.bound("index.sync", sync_data)
         self._bytes = metrics.index_wal_bytes
@@ -391,7 +396,8 @@ class Wal:
                     self.seqlock.begin()
                     complete = _copy_log(connection, TRIES if patient else 1)
                     if self.size() > log_limit and preallocation.may_truncate_log():
-                        complete = _run_checkpoint(connection, "TRUNCATE")
+                        with self._alone():
+                            complete = _run_checkpoint(connection, "TRUNCATE")
                     if complete:
                         self.seqlock.settle()
                 except sqlite3.Error:
