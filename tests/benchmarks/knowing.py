@@ -167,10 +167,11 @@ def _children() -> float:
 
 
 def _of_daemon(pid: int) -> float:
-    """Seconds of a daemon, and of its processes that have ended (proc_pid_stat(5): cutime)."""
+    """Seconds of a daemon and its workers, ended or not (proc_pid_stat(5): cutime)."""
     words = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     user, system = words.rpartition(")")[2].split()[13:15]
-    return processor_seconds(pid) + (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    ended = (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    return ended + sum(map(processor_seconds, (pid, *workers_of(pid))))
 
 
 # ------------------------------------------------------------------ memory
@@ -191,6 +192,9 @@ class Memory(threading.Thread):
 
     def run(self) -> None:
         """Until it is done."""
+        for worker in workers_of(self._daemon_pid):  # which stayed from another command
+            with suppress(OSError):
+                Path(f"/proc/{worker}/clear_refs").write_text("5", encoding="ascii")
         while not self.done.wait(LOOK_S):
             self._look("command", self._client)
             for worker in workers_of(self._daemon_pid):

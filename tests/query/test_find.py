@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from tests.benchmarks.backing_up import workers_of
 from tests.query.asking import whole_numbers
 from tests.support.fixtures import MakeMount
 from tests.support.mounting import HEAD, Mount, tierfs
@@ -60,6 +61,19 @@ def test_what_was_just_written_is_seen(tree: Mount) -> None:
     assert find(tree.path, "user.x = 1") == [os.fspath(file)]
     file.unlink()
     assert find(tree.path, "name = growing") == []
+
+
+def test_finds_in_a_row_share_a_process_which_ends_with_the_mount(make_mount: MakeMount) -> None:
+    mount = make_mount()
+    (mount.path / "one").write_bytes(b"x")
+    found = [os.fspath(mount.path / "one")]
+    assert find(mount.path, "type = file") == found
+    (worker,) = workers_of(mount.pid)
+    assert find(mount.path, "size = 1") == found
+    assert tierfs("sql", mount.path, "SELECT count(*) FROM files WHERE size = 1").split()[-1] == "1"
+    assert workers_of(mount.pid) == [worker]
+    mount.unmount()
+    assert not Path(f"/proc/{worker}").exists()
 
 
 def test_names_that_are_no_text_are_told_as_they_are(tree: Mount) -> None:

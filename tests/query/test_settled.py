@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -74,7 +75,7 @@ def test_a_checkpoint_comes_before_an_answer_of_one_moment_and_not_into_it(
     engine = SimpleNamespace(heat_capacity=64, stopping=False)
     finding = Finding(small.volume, engine)  # type: ignore[arg-type]
     ours, theirs = socket.socketpair()
-    with ours, theirs:
+    with ours, theirs, closing(finding):
         answer = finding.find(
             theirs.fileno(),
             "type = file",

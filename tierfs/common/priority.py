@@ -129,6 +129,11 @@ class StarvationGuard:
         signal.signal(signal.SIGALRM, lambda _number, _frame: self.check())
         signal.setitimer(signal.ITIMER_REAL, STARVATION_S, STARVATION_S)
 
+    @staticmethod
+    def end() -> None:
+        """Check no more."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
 
 class Pace:
     """Lets long work rest as long as it works, so that others find a processor that is idle.

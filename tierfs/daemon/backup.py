@@ -21,7 +21,8 @@ from tierfs.common.metrics import Metrics
 from tierfs.common.sync import GroupSync
 from tierfs.common.times import system_clock
 from tierfs.common.units import SECOND
-from tierfs.daemon.worker import run_in_worker
+from tierfs.daemon.worker import Passed
+from tierfs.daemon.workers import run_in_worker
 from tierfs.fs.volume import Volume
 from tierfs.metadata.feed_copy import FeedCopier, make_segment
 
@@ -277,8 +278,7 @@ class Backups:
             made = run_in_worker(
                 make_backup,
                 job,
-                checkpoints,
-                descriptors=[checkpoints],
+                Passed(checkpoints),
                 cancelled=self._stopping,
             )
         except BaseException:

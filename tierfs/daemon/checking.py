@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from tierfs.common.errors import NotMounted, UsageError
 from tierfs.common.priority import LOW
-from tierfs.daemon.worker import run_in_worker
+from tierfs.daemon.worker import Passed
+from tierfs.daemon.workers import run_in_worker
 from tierfs.fs.identity import disagreement, read_markers
 from tierfs.fs.volume import Volume
 from tierfs.fsck.check import Report
@@ -51,9 +52,8 @@ class OnlineCheck:
             examine_apart,
             volume.settings,
             str(volume.uuid),
-            checkpoints,
+            Passed(checkpoints),
             nice=LOW,  # somebody waits for it
-            descriptors=[checkpoints],
             cancelled=self._ending,
         )
         placements, path_of = volume.fs.placements, volume.index.path_of

@@ -1,6 +1,7 @@
 """Questions about all files: the control verbs of `tierfs find`.
 
-Each is answered by a worker process of low priority, which sends rows to the client by itself.
+Each is answered by a worker process of low priority, which sends rows to the client by itself. That
+of a find stays a while for the next one.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import Any, Final
 
 from tierfs.common.errors import FsError, UsageError, VolumeRefused
 from tierfs.common.times import system_clock
-from tierfs.daemon.worker import run_in_worker
+from tierfs.daemon.worker import Passed
+from tierfs.daemon.workers import Workers, run_in_worker
 from tierfs.fs.volume import Volume
 from tierfs.query.compiling import compiled
 from tierfs.query.find import FindRequest, columns_of, find_to
@@ -32,6 +34,7 @@ class Finding:
         self._volume = volume
         self._index = volume.index
         self._engine = engine
+        self._workers = Workers()
 
     def find(  # noqa: PLR0913 - what can be asked for
         self,
@@ -85,7 +88,7 @@ class Finding:
             # Else one might soon be due, and what was read before it would be read again.
             with suppress(FsError, OSError, VolumeRefused):
                 self._volume.checkpoints.make_ahead()
-        return self._answer(find_to, request, stream)
+        return self._answer(self._workers.run, find_to, request, stream)
 
     def sql(self, stream: int, statement: str, limit_s: int) -> dict[str, Any]:
         """The rows of a SELECT on the views, behind the names of its columns.
@@ -96,15 +99,27 @@ class Finding:
         """
         if not 0 < limit_s <= LONGEST_S:
             raise UsageError(f"the time must be 1 to {LONGEST_S} seconds")
-        return self._answer(sql_to, SqlRequest(self._index.path, statement, limit_s), stream)
+        # In a process of its own: the limits of a statement are those of its process.
+        request = SqlRequest(self._index.path, statement, limit_s)
+        return self._answer(run_in_worker, sql_to, request, stream)
 
-    def _answer(self, function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - of any question
-        """Call a function in a process; the last of its arguments is a connection."""
-        snapshot = self._index.checkpoint_for_snapshot()
-        return run_in_worker(
+    def close(self) -> None:
+        """End the process that waits for another find."""
+        self._workers.close()
+
+    def _answer(
+        self,
+        run: Callable[..., dict[str, Any]],
+        function: Callable[..., dict[str, Any]],
+        request: FindRequest | SqlRequest,
+        stream: int,
+    ) -> dict[str, Any]:
+        """Let a process answer a question."""
+        snapshot = Passed(self._index.checkpoint_for_snapshot())
+        return run(
             function,
-            *arguments,
+            request,
+            Passed(stream),
             snapshot,
-            descriptors=[snapshot, arguments[-1]],
             cancelled=lambda: self._engine.stopping,
         )

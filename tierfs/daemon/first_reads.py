@@ -12,7 +12,8 @@ from typing import Any, Final
 from tierfs.common.errors import FsError
 from tierfs.common.times import system_clock
 from tierfs.daemon.native import FastPath
-from tierfs.daemon.worker import run_in_worker
+from tierfs.daemon.worker import Passed
+from tierfs.daemon.workers import run_in_worker
 from tierfs.fs.volume import Volume
 from tierfs.metadata.reader import IndexReader
 from tierfs.policy.tier_policy import parse_policy
@@ -96,8 +97,7 @@ class FirstReadsOfMount:
             request,
             counts,
             self._window,
-            snapshot,
-            descriptors=[snapshot],
+            Passed(snapshot),
             cancelled=lambda: engine.stopping,
         )
         return {

@@ -19,7 +19,7 @@ from tierfs.common.metrics import Metrics
 from tierfs.common.priority import LOW
 from tierfs.common.times import Clock, system_clock
 from tierfs.common.units import SECOND
-from tierfs.daemon.worker import run_in_worker
+from tierfs.daemon.workers import run_in_worker
 from tierfs.policy.model import Policy, explanation_record, prefix_record
 from tierfs.policy.tier_policy import load_policy
 from tierfs.policy.volume_file import VolumeFile

@@ -470,6 +470,7 @@ class _Session:
                 self._connection.fast_path,
             )
             finding = Finding(self._volume, self._tiering.engine)
+            resources.callback(finding.close)
             verbs: dict[str, Verb] = {
                 "adopt": adopting.adopt,
                 "adopt refresh": adopting.refresh,

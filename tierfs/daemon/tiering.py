@@ -20,7 +20,8 @@ from tierfs.daemon.attribution import WatchedMigrator, attribution_of
 from tierfs.daemon.background import BackgroundTasks
 from tierfs.daemon.first_reads import FirstReadsOfMount
 from tierfs.daemon.native import FastPath
-from tierfs.daemon.worker import run_in_worker
+from tierfs.daemon.worker import Passed
+from tierfs.daemon.workers import run_in_worker
 from tierfs.fs.allocation import limits_of
 from tierfs.fs.volume import Volume
 from tierfs.metadata.index import IndexCatalog
@@ -139,8 +140,7 @@ class Tiering:
             forecast = run_in_worker(
                 forecast_apart,
                 request,
-                snapshot,
-                descriptors=[snapshot],
+                Passed(snapshot),
                 cancelled=lambda: self.engine.stopping,
             )
         plan = asdict(forecast)
@@ -165,10 +165,9 @@ class Tiering:
         usages = run_in_worker(
             disk_usage_apart,
             self._index.path,
-            snapshot,
+            Passed(snapshot),
             directory,
             depth,
-            descriptors=[snapshot],
             cancelled=lambda: self.engine.stopping,
         )
         return {
@@ -183,8 +182,7 @@ class Tiering:
         classes = run_in_worker(
             sizes_apart,
             self._index.path,
-            snapshot,
-            descriptors=[snapshot],
+            Passed(snapshot),
             cancelled=lambda: self.engine.stopping,
         )
         return {"classes": [one._asdict() for one in classes]}
@@ -204,8 +202,7 @@ class Tiering:
         usages = run_in_worker(
             rules_apart,
             request,
-            snapshot,
-            descriptors=[snapshot],
+            Passed(snapshot),
             cancelled=lambda: self.engine.stopping,
         )
         return {"rules": [one._asdict() for one in usages]}

@@ -1,122 +1,110 @@
-"""The subprocess worker: long work in a process of its own, so that it delays no request.
+"""A worker process: long work in a process of its own, so that it delays no request.
 
-``run_in_worker`` is the daemon's side. The process runs this module as a program: it reads a task
-from standard input and writes the outcome to standard output. The function, its arguments and its
-result are pickled: both sides are this very program, and nobody else holds the pipes.
+The daemon runs this module as a program; ``workers.py`` is its side. Standard input is a socket. A
+message on it is a file in memory with a pickled task, and the descriptors that the task needs; the
+outcome goes back in the same way. Pickled, as both sides are this very program, and nobody else
+holds the socket. Only built-in types and what tasks import are in messages: for the process this
+module is `__main__`.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
-import signal
-import subprocess
-import sys
+import socket
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import Final, TypeVar
+from typing import IO, Any, Final, NamedTuple
 
-from tierfs.common.errors import NotMounted, TierfsError
-from tierfs.common.priority import (
-    LOW,
-    LOWEST,
-    StarvationGuard,
-    die_with_parent,
-    lower_priority,
-)
-from tierfs.daemon.interpreter import module_command
+from tierfs.common.priority import LOWEST, StarvationGuard, die_with_parent, lower_priority
 
-T = TypeVar("T")
-
-_MODULE: Final = "tierfs.daemon.worker"
-_POLL_S: Final = 0.2
-"""Seconds between two calls of ``cancelled``."""
+_MOST: Final = 16
+"""Descriptors of a message."""
 
 
-def never() -> bool:
-    """For work that is not to be cancelled."""
-    return False
+class Passed(NamedTuple):
+    """A descriptor in a message. The receiver finds the number of its own copy in this place."""
+
+    descriptor: int
 
 
-def run_in_worker(
-    function: Callable[..., T],
-    *arguments: object,
-    nice: int = LOWEST,
-    descriptors: Sequence[int] = (),
-    cancelled: Callable[[], bool] = never,
-) -> T:
-    """Call ``function``, defined at the top of a module, in another process; returns its result.
-
-    It has a session of its own and this nice value (setpriority(2)). ``descriptors`` are inherited.
+def send(to: socket.socket, message: object) -> None:
+    """Send a message of any size, without waiting for who is to receive it.
 
     Raises:
-        What the function raises.
-        NotMounted: ``cancelled`` returned True meanwhile; the process is killed.
-        TierfsError: the process was killed by somebody else, or could not be started.
+        ConnectionError: the other side has gone.
     """
-    try:
-        # A file in memory, not a pipe: no thread has to feed it to a process that starts slowly.
-        with os.fdopen(os.memfd_create("tierfs-task", os.MFD_CLOEXEC), "wb+") as task:
-            pickle.dump((nice, function, arguments), task)
-            task.seek(0)
-            process = subprocess.Popen(
-                module_command(_MODULE),
-                stdin=task,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                pass_fds=descriptors,
-                start_new_session=True,
-            )
-    except OSError as error:
-        raise TierfsError(f"a worker process cannot be started: {error}") from error
-    lower_priority(LOW, process.pid)  # to start takes a tenth of a second of a processor
-    with process:
-        try:
-            reply = _reply(process, cancelled)
-        finally:
-            process.kill()
-    try:
-        worked, result = pickle.loads(reply)  # noqa: S301 - from our own process
-    except (EOFError, pickle.UnpicklingError) as error:
-        raise TierfsError(f"a worker process {_ending(process.returncode)}; try again") from error
-    if not worked:
-        raise result
-    value: T = result
-    return value
+    with os.fdopen(os.memfd_create("tierfs-task", os.MFD_CLOEXEC), "wb") as file:
+        pickler = _Pickler(file)
+        pickler.dump(message)
+        file.flush()
+        socket.send_fds(to, [b"\0"], [file.fileno(), *pickler.passed])
 
 
-def _reply(process: subprocess.Popen[bytes], cancelled: Callable[[], bool]) -> bytes:
-    while True:
-        with suppress(subprocess.TimeoutExpired):
-            return process.communicate(timeout=_POLL_S)[0]
-        if cancelled():
-            raise NotMounted("the volume is being unmounted")
+def receive(source: socket.socket) -> tuple[Any, list[int]] | None:
+    """The next message and the descriptors in it, which are the caller's; None: no more will come.
+
+    Raises:
+        ConnectionError: the other side went before it had read all.
+        TimeoutError: there is none yet.
+    """
+    there, descriptors, _, _ = socket.recv_fds(source, 1, _MOST, socket.MSG_CMSG_CLOEXEC)
+    if not there:
+        return None
+    held, *passed = descriptors
+    with os.fdopen(held, "rb") as file:
+        file.seek(0)
+        # This imports the modules that a task needs.
+        return _Unpickler(file, passed).load(), passed
 
 
-def _ending(code: int) -> str:
-    if code < 0:
-        with suppress(ValueError):
-            return f"was killed by {signal.Signals(-code).name}"
-    return f"ended with exit code {code} and no answer"
+class _Pickler(pickle.Pickler):
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__(file)
+        self.passed: list[int] = []
+
+    def persistent_id(self, value: object) -> int | None:
+        if not isinstance(value, Passed):
+            return None
+        self.passed.append(value.descriptor)
+        return len(self.passed) - 1
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: IO[bytes], passed: Sequence[int]) -> None:
+        super().__init__(file)
+        self._passed = passed
+
+    def persistent_load(self, place: int) -> int:
+        return self._passed[place]
 
 
 def main() -> None:
-    """The worker process: do one task."""
+    """Do tasks until the daemon wants no more, or has gone."""
     die_with_parent()
-    # Nothing but the reply may go there, whatever a library prints.
-    reply = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    # Loading the task imports the modules that it needs.
-    nice, function, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own daemon
+    with socket.socket(fileno=os.dup(0)) as daemon:
+        os.dup2(1, 0)  # no library is to read tasks
+        while (received := receive(daemon)) is not None:
+            (nice, function, arguments), passed = received
+            outcome = _done(nice, function, arguments)
+            for descriptor in passed:
+                os.close(descriptor)
+            send(daemon, outcome)
+
+
+def _done(
+    nice: int, function: Callable[..., object], arguments: Sequence[object]
+) -> tuple[bool, object]:
+    """Whether a function worked, and its result or its exception."""
     lower_priority(nice)
+    guard = StarvationGuard()
     if nice == LOWEST:
-        StarvationGuard().watch()
+        guard.watch()
     try:
-        outcome = True, function(*arguments)
+        return True, function(*arguments)
     except Exception as error:  # noqa: BLE001 - raised again by the daemon
-        outcome = False, error
-    with reply:
-        pickle.dump(outcome, reply)
+        return False, error.with_traceback(None)
+    finally:
+        guard.end()
 
 
 if __name__ == "__main__":

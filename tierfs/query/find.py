@@ -467,8 +467,7 @@ def find_to(request: FindRequest, stream: int, checkpoints: int) -> dict[str, An
         FsError: the index could not be read.
         OSError: there is no room for a copy of the index, where all must be of one moment.
     """
-    client = Stream(stream)
-    with no_collector():
+    with no_collector(), closing(Stream(stream)) as client:
         if not request.consistent:
             return answer(request, request.index, checkpoints, client.send)
         return of_one_moment(

@@ -42,12 +42,13 @@ def sql_to(request: SqlRequest, stream: int, checkpoints: int) -> dict[str, Any]
     """
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, hard))
-    total = of_one_moment(
-        request.index,
-        checkpoints,
-        lambda index, counters, rows: select(request, index, counters, rows),
-        Stream(stream).send_lines,
-    )
+    with closing(Stream(stream)) as client:
+        total = of_one_moment(
+            request.index,
+            checkpoints,
+            lambda index, counters, rows: select(request, index, counters, rows),
+            client.send_lines,
+        )
     return {"rows": total}
 
 

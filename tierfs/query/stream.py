@@ -7,6 +7,7 @@ is given up; one that has gone ends the work with the next row.
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -39,11 +40,15 @@ def _short_lines(rows: Sequence[object]) -> Iterator[bytes]:
 
 
 class Stream:
-    """Sends to a connected socket, of which it takes the descriptor over."""
+    """Sends to a connected socket, by a copy of its descriptor."""
 
     def __init__(self, descriptor: int) -> None:
-        self._socket = socket.socket(fileno=descriptor)
+        self._socket = socket.socket(fileno=os.dup(descriptor))
         self._socket.settimeout(PATIENCE_S)
+
+    def close(self) -> None:
+        """Close the copy."""
+        self._socket.close()
 
     def send(self, rows: Sequence[object]) -> None:
         """Send rows.
