@@ -186,7 +186,8 @@ def test_what_a_restore_misses_is_counted_behind_the_first(
 
 BAR = """
 import time
-from tierfs.cli.progress import progress_bar, waiting_for
+from tierfs.cli.progress import progress_bar
+from tierfs.cli.waiting import waiting_for
 with progress_bar("{task.completed} files") as bar:
     bar.add_task("warming", total=9, done="")
     bar.refresh()
@@ -231,7 +232,8 @@ def test_progress_has_no_colours_where_none_are_wanted() -> None:
 
 MEANWHILE = """
 import time, click
-from tierfs.cli.progress import progress_bar, waiting_for
+from tierfs.cli.progress import progress_bar
+from tierfs.cli.waiting import waiting_for
 with waiting_for("reading"):
     time.sleep(1.5)
     click.echo("a result")

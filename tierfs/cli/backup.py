@@ -13,7 +13,7 @@ from tierfs.backup.files import Backup, backups, chain_from, directory_of
 from tierfs.backup.making import back_up
 from tierfs.cli.command import PATH, Command, may_be_quiet
 from tierfs.cli.messages import aligned
-from tierfs.cli.progress import waiting_for
+from tierfs.cli.waiting import waiting_for
 from tierfs.common.errors import ExitCode, VolumeBusy, printable
 from tierfs.common.units import format_size
 from tierfs.daemon.control_client import ask

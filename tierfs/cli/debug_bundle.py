@@ -23,8 +23,8 @@ import click
 
 from tierfs.cli.command import PATH, Command, may_be_quiet
 from tierfs.cli.messages import aligned
-from tierfs.cli.progress import waiting_for
 from tierfs.cli.redaction import Redactor
+from tierfs.cli.waiting import waiting_for
 from tierfs.common.errors import NotMounted, TierfsError, printable
 from tierfs.common.units import format_size
 from tierfs.daemon.control_client import ask

@@ -13,7 +13,7 @@ import click
 
 from tierfs.cli.command import PATH, Command
 from tierfs.cli.messages import aligned
-from tierfs.cli.progress import waiting_for
+from tierfs.cli.waiting import waiting_for
 from tierfs.common.errors import NotMounted, UsageError, printable
 from tierfs.common.units import format_size
 from tierfs.daemon.control_client import ask

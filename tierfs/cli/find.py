@@ -10,14 +10,14 @@ from typing import Any, Final
 import click
 
 from tierfs.cli.command import PATH, Command
-from tierfs.cli.progress import waiting_for
 from tierfs.cli.rows import Column, Format, echo_lines, format_of, writing
+from tierfs.cli.waiting import waiting_for
 from tierfs.common.errors import NotMounted, UsageError
 from tierfs.common.times import system_clock
 from tierfs.daemon.control_client import Daemon
 from tierfs.daemon.mountinfo import Mount, mount_above
+from tierfs.query.columns import columns_of
 from tierfs.query.compiling import compiled
-from tierfs.query.find import columns_of
 
 SECONDS: Final = 3600.0
 """The longest wait for the next row."""

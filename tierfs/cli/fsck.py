@@ -16,7 +16,7 @@ from tierfs.backup.checking import check_backups
 from tierfs.backup.files import COPY
 from tierfs.cli.command import PATH, QUIET, Command
 from tierfs.cli.messages import TOLD
-from tierfs.cli.progress import waiting_for
+from tierfs.cli.waiting import waiting_for
 from tierfs.common.errors import ExitCode, UsageError, printable
 from tierfs.daemon.control_client import ask
 from tierfs.fs.identity import locked

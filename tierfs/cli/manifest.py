@@ -10,12 +10,12 @@ import click
 from tierfs.cli.command import PATH, Command
 from tierfs.cli.find import SECONDS, directory_of, of_files
 from tierfs.cli.messages import counted
-from tierfs.cli.progress import waiting_for
 from tierfs.cli.rows import Column, format_of, writing
+from tierfs.cli.waiting import waiting_for
 from tierfs.common.times import system_clock
 from tierfs.daemon.control_client import Daemon
+from tierfs.query.columns import columns_of
 from tierfs.query.compiling import compiled
-from tierfs.query.find import columns_of
 
 COLUMNS: Final = (
     *("path", "size", "mtime", "ctime", "btime", "tier", "checksum", "tags", "facts"),

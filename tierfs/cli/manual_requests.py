@@ -30,7 +30,8 @@ from tierfs.cli.files import (
     require_files,
 )
 from tierfs.cli.messages import counted
-from tierfs.cli.progress import progress_bar, waiting_for
+from tierfs.cli.progress import progress_bar
+from tierfs.cli.waiting import waiting_for
 from tierfs.common.errors import ExitCode, printable
 from tierfs.common.extents import WHOLE_FILE
 from tierfs.common.tierfs_xattrs import FOR_EVER, PIN, PREFIX, show_prefix

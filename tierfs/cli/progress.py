@@ -39,7 +39,7 @@ def progress_bar(counted: str) -> Progress:
 
 
 @contextmanager
-def waiting_for(what: str) -> Iterator[None]:
+def spinner(what: str) -> Iterator[None]:
     """Show after a second that something is under way whose end is not known, and for how long."""
     console = Console(stderr=True, highlight=False)
     if not _is_wanted(console):

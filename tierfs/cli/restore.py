@@ -15,7 +15,7 @@ from tierfs.backup.replace_flash import replace_flash as replace
 from tierfs.backup.restore import Listener, Report, restore
 from tierfs.cli.command import PATH, Command, may_be_quiet
 from tierfs.cli.messages import TOLD, counted
-from tierfs.cli.progress import waiting_for
+from tierfs.cli.waiting import waiting_for
 from tierfs.common.errors import ExitCode, UsageError, printable
 from tierfs.policy.volume_file import load_volume_file
 

@@ -10,8 +10,8 @@ import click
 
 from tierfs.cli.command import DURATION, PATH, Command
 from tierfs.cli.find import chosen, directory_of
-from tierfs.cli.progress import waiting_for
 from tierfs.cli.rows import Column, Writer, writing
+from tierfs.cli.waiting import waiting_for
 from tierfs.common.units import SECOND
 from tierfs.daemon.control_client import Daemon
 

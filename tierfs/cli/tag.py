@@ -21,8 +21,8 @@ import click
 from tierfs.cli.command import FILE, PATH, Command, CommandGroup
 from tierfs.cli.files import Reporter, files, put, remove, require_files, takes_files
 from tierfs.cli.messages import counted
-from tierfs.cli.progress import waiting_for
 from tierfs.cli.rows import pyarrow_module
+from tierfs.cli.waiting import waiting_for
 from tierfs.common.errors import NotMounted, UsageError, printable
 from tierfs.daemon.control_client import Daemon
 from tierfs.daemon.mountinfo import mount_above

@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from tierfs.cli.command import PATH, Command, may_be_quiet
-from tierfs.cli.progress import waiting_for
+from tierfs.cli.waiting import waiting_for
 from tierfs.common.errors import NotMounted, TierfsError, printable
 from tierfs.daemon.control_client import ask
 from tierfs.daemon.interpreter import module_command

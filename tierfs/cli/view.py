@@ -15,14 +15,14 @@ import click
 from tierfs.cli.command import PATH, Command, CommandGroup
 from tierfs.cli.find import SECONDS, directory_of, of_files
 from tierfs.cli.messages import counted
-from tierfs.cli.progress import waiting_for
+from tierfs.cli.waiting import waiting_for
 from tierfs.common.errors import ExitCode, TierfsError, UsageError, printable
 from tierfs.common.times import system_clock
 from tierfs.daemon.control_client import Daemon
 from tierfs.daemon.mountinfo import Mount
 from tierfs.query import view
+from tierfs.query.columns import columns_of
 from tierfs.query.compiling import compiled
-from tierfs.query.find import columns_of
 from tierfs.query.view import Changes, Definition, Member
 
 COMMANDS: Final[Mapping[str, str]] = MappingProxyType(

@@ -15,8 +15,9 @@ from tierfs.common.times import system_clock
 from tierfs.daemon.worker import Passed
 from tierfs.daemon.workers import Workers, run_in_worker
 from tierfs.fs.volume import Volume
+from tierfs.query.columns import columns_of
 from tierfs.query.compiling import compiled
-from tierfs.query.find import FindRequest, columns_of, find_to
+from tierfs.query.find import FindRequest, find_to
 from tierfs.query.sql import SqlRequest, sql_to
 from tierfs.tiering.engine import Engine
 

@@ -9,9 +9,10 @@ a fact of bytes that the file no longer has.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from tierfs.metadata.database import Database
+if TYPE_CHECKING:  # a reader of rows needs no tables
+    from tierfs.metadata.database import Database
 
 FactValue: TypeAlias = int | float | str
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from tierfs.metadata.database import Database
+if TYPE_CHECKING:  # a reader of rows needs no tables
+    from tierfs.metadata.database import Database
 
 
 class Pin(NamedTuple):

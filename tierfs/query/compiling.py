@@ -10,14 +10,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from tierfs.metadata.finding import KNOWN
+from tierfs.metadata.inode_sql import KNOWN
 from tierfs.query.expression import Condition, mistake, parse
 from tierfs.query.fields import NOW, Term, field_of
 from tierfs.query.quantities import BadText
 from tierfs.query.tree import All, Not, Some, Tree, leaves, replaced
 
 if TYPE_CHECKING:
-    from tierfs.metadata.finding import Found
+    from tierfs.metadata.inode_sql import Found
     from tierfs.query.page import Page
 
 

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-from tierfs.metadata.finding import CHECKSUM, FIRST_NAME, fact_of, tag_is, tag_of
+from tierfs.metadata.inode_sql import CHECKSUM, FIRST_NAME, fact_of, tag_is, tag_of
 from tierfs.query import quantities
 from tierfs.query.quantities import BadText, Interval, Quantity
 
 if TYPE_CHECKING:
-    from tierfs.metadata.finding import Found
+    from tierfs.metadata.inode_sql import Found
     from tierfs.query.expression import Operator
     from tierfs.query.page import Page
 

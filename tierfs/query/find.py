@@ -9,23 +9,25 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
 from tierfs.common.collector import no_collector
 from tierfs.common.errors import UsageError
-from tierfs.metadata.finding import KNOWN, Finder, Found
+from tierfs.metadata.finding import Finder
+from tierfs.metadata.inode_sql import Found
 from tierfs.metadata.inodes import ROOT
 from tierfs.policy.glob import text_glob
+from tierfs.query.columns import Columns, Row, columns_of, plain
 from tierfs.query.compiling import compiled
 from tierfs.query.expression import mistake, parse
-from tierfs.query.fields import FACT, NOW, Field, Value, field_of
+from tierfs.query.fields import FACT, NOW, Value
 from tierfs.query.page import Page, World
-from tierfs.query.quantities import BadText, meant
+from tierfs.query.quantities import meant
 from tierfs.query.settled import of_one_moment
 from tierfs.query.stream import Stream
 from tierfs.query.tree import leaves
@@ -47,7 +49,6 @@ UNLIMITED: Final = 2**63
 
 T = TypeVar("T")
 
-Row: TypeAlias = Sequence[Value]
 Emit: TypeAlias = Callable[[Sequence[Row]], object]
 """Called with some rows at a time, in the order of ``columns``."""
 
@@ -87,47 +88,6 @@ class FindRequest:
     group_by: str = ""
     heat: bytes = b""
     heat_capacity: int = 64
-
-
-@dataclass(slots=True)
-class Columns:
-    """Fields to be shown: those that SQL finds, and those that a page does."""
-
-    fields: tuple[Field, ...]
-    sql: tuple[str, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.sql = tuple(one.sql for one in self.fields if one.value is None)
-
-    def of(self, page: Page, found: Sequence[Found], skip: int) -> list[Row]:
-        """The values of rows; the first ``skip`` columns of these are of something else."""
-        columns: list[Iterable[Value]] = []
-        at = KNOWN + skip
-        for one in self.fields:
-            if (find := one.value) is not None:
-                columns.append([find(page, row) for row in found])
-                continue
-            values = [row[at] for row in found]
-            columns.append(map(plain, values) if one.kind.is_raw else values)
-            at += 1
-        return list(zip(*columns, strict=True))
-
-
-def plain(value: Any) -> Value:  # noqa: ANN401 - of any column
-    """A value that JSON knows; bytes as `os.fsdecode` makes them."""
-    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
-
-
-def columns_of(names: Sequence[str]) -> Columns:
-    """The fields of these names.
-
-    Raises:
-        UsageError: there is no such field.
-    """
-    try:
-        return Columns(tuple(map(field_of, names)))
-    except BadText as exc:
-        raise UsageError(f"{exc}{f'; {exc.hint}' if exc.hint else ''}") from None
 
 
 @lru_cache(maxsize=1024)

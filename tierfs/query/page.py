@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from tierfs.metadata.inodes import ROOT
-from tierfs.tiering.target import last_read
 
 if TYPE_CHECKING:
-    from tierfs.metadata.finding import Finder, Found
+    from tierfs.metadata.finding import Finder
+    from tierfs.metadata.inode_sql import Found
     from tierfs.tiering.heat import Heat
 
 
@@ -88,7 +88,7 @@ class Page:
 
     def idle(self, row: Found) -> int | None:
         """Nanoseconds since it was last read; None: that is not known."""
-        read = last_read(self._world.heat, row, self._world.now)
+        read = self._world.heat.last_read(row.ino, row.ctime, self._world.now)
         return None if read is None else max(0, self._world.now - read)
 
     def warmth(self, row: Found) -> float | None:

@@ -32,7 +32,7 @@ from tierfs.tiering.ports import Ports
 from tierfs.tiering.promotion import PromotionPlanner
 from tierfs.tiering.scanner import Exposure, RecentActivity, Scanner
 from tierfs.tiering.state import EngineState, Sum, Totals, together
-from tierfs.tiering.target import PolicyEvaluator, last_read
+from tierfs.tiering.target import PolicyEvaluator
 from tierfs.tiering.watermarks import Moment, inode_levels, levels_of, used
 
 SAVE_EVERY_S: Final = 300.0
@@ -400,7 +400,7 @@ def explained(
             explain(policy, evaluator.facts(row, paths, now)),
             target,
             heat.look(row.ino, now),
-            last_read(heat, row, now),
+            heat.last_read(row.ino, row.ctime, now),
             context.waiting(row, target, context.request_of(row.ino), now),
             None if (by := pinned.get(row.ino, row.ino)) == row.ino else catalog.directory_path(by),
         )

@@ -179,6 +179,19 @@ class Heat:
         age = max(0.0, now / SECOND - slots.last[slot])
         return Visits(slots.intervals[slot], slots.interval[slot], age)
 
+    def last_read(self, ino: int, changed: int, now: int) -> int | None:
+        """When a file was last read, at the latest; None when that is not known.
+
+        It was ``changed`` last at that time. A file that heat would know if it had been read was
+        not, for as long as heat is kept.
+        """
+        visits = self.visits(ino, now)
+        if visits is not None:
+            return now - int(visits.age * SECOND)
+        if self.since is None or not self.has_room(ino):
+            return None
+        return min(now, max(self.since, changed))
+
     def has_room(self, ino: int) -> bool:
         """Whether there is a free slot for the file: if it is not known, it was not read."""
         return self.slots.free(ino) != EMPTY

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import fsdecode
-from typing import Protocol
 
 from tierfs.common.units import SECOND
 from tierfs.metadata.inodes import Inode
@@ -61,7 +60,7 @@ class RowFacts(Facts):
     @property
     def idle(self) -> int | None:
         """As `Facts`."""
-        read = last_read(self._heat, self.row, self.now)
+        read = self._heat.last_read(self.row.ino, self.row.ctime, self.now)
         return None if read is None else max(0, self.now - read)
 
     @property
@@ -145,31 +144,6 @@ class PolicyEvaluator:
     def facts(self, row: Inode, paths: Mapping[int, Sequence[bytes]], now: int) -> Facts:
         """What the policy decides by."""
         return RowFacts(row, paths.get(row.ino, ()), now, self._catalog, self._heat)
-
-
-class Changed(Protocol):
-    """A file, and when it was changed."""
-
-    @property
-    def ino(self) -> int:
-        """The inode number."""
-
-    @property
-    def ctime(self) -> int:
-        """Nanoseconds since the epoch."""
-
-
-def last_read(heat: Heat, row: Changed, now: int) -> int | None:
-    """When a file was last read, at the latest; None when that is not known.
-
-    A file that heat would know if it had been read was not, for as long as heat is kept.
-    """
-    visits = heat.visits(row.ino, now)
-    if visits is not None:
-        return now - int(visits.age * SECOND)
-    if heat.since is None or not heat.has_room(row.ino):
-        return None
-    return min(now, max(heat.since, row.ctime))
 
 
 def reads_within(heat: Heat, ino: int, within: int, now: int) -> int | None:

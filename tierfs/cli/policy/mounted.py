@@ -11,7 +11,7 @@ import click
 
 from tierfs.cli.command import PATH, Command, may_be_quiet
 from tierfs.cli.messages import aligned, message, reasons
-from tierfs.cli.progress import waiting_for
+from tierfs.cli.waiting import waiting_for
 from tierfs.common.errors import ConfigError, NotMounted, TierfsError, UsageError, printable
 from tierfs.common.units import format_size
 from tierfs.daemon.control_client import ask

@@ -13,7 +13,7 @@ import click
 
 from tierfs.cli.command import FILE, Command, SizeType
 from tierfs.cli.messages import aligned, damaged_lines
-from tierfs.cli.progress import waiting_for
+from tierfs.cli.waiting import waiting_for
 from tierfs.common.errors import UsageError
 from tierfs.common.units import SECOND, format_duration, format_size
 from tierfs.policy.tier_policy import DEFAULT_HEAD, load_policy

@@ -13,7 +13,7 @@ from tierfs.policy.model import Decider, Decision, Policy
 from tierfs.tiering.access_log import FileFacts, Use
 from tierfs.tiering.heat import Heat
 from tierfs.tiering.model import Target
-from tierfs.tiering.target import last_read, reads_within, target_of
+from tierfs.tiering.target import reads_within, target_of
 
 VALID: Final = 60 * SECOND
 """Nanoseconds after which a decision that depends on time is made again; also when it is read."""
@@ -113,7 +113,7 @@ class LoggedFiles:
                 asked = Facts(
                     now=now,
                     row=inode,
-                    last_read=last_read(self._heat, inode, now),
+                    last_read=self._heat.last_read(inode.ino, inode.ctime, now),
                     find_paths=lambda: facts.paths,
                     find_xattr=lambda name: dict(facts.xattrs).get(name),
                     count_reads=lambda within: reads_within(self._heat, inode.ino, within, now),
