@@ -2,7 +2,7 @@
 
 import sys
 
-from tierfs.cli.main import main
+from tierfs.cli.start import main
 
 if __name__ == "__main__":
     sys.exit(main())

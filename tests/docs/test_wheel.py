@@ -71,7 +71,7 @@ def test_the_wheel_says_what_it_is(wheel: Path) -> None:
         files = {Path(name).name: name for name in archive.namelist() if ".dist-info/" in name}
         assert {"METADATA", "LICENSE", "entry_points.txt", "RECORD"} <= files.keys()
         metadata = Parser().parsestr(archive.read(files["METADATA"]).decode())
-        assert "tierfs = tierfs.cli.main:main" in archive.read(files["entry_points.txt"]).decode()
+        assert "tierfs = tierfs.cli.start:main" in archive.read(files["entry_points.txt"]).decode()
     assert metadata["Name"] == "tierfs"
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata.get_payload()

@@ -18,7 +18,6 @@ import click
 from tierfs.cli.command import Command, CommandGroup
 from tierfs.cli.messages import message
 from tierfs.common.errors import ExitCode, TierfsError, printable, printable_lines
-from tierfs.common.priority import give_way
 
 COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -82,9 +81,6 @@ HEADINGS: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 """Those of the help, in the order of use, each by the first command below it."""
-
-GENTLE: Final = frozenset({"find", "sql", "manifest"})
-"""Those that wait for a process of low priority: to start, they do not push others aside either."""
 
 DEBUG: Final = "TIERFS_DEBUG"
 INTERRUPTED: Final = 130
@@ -159,8 +155,6 @@ def tierfs() -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line; returns its exit code, after a message on stderr if it failed."""
-    if arguments is None and GENTLE.intersection(sys.argv[1:2]):
-        give_way()
     try:
         code = tierfs.main(arguments, prog_name="tierfs", standalone_mode=False)
     except (KeyboardInterrupt, click.Abort):
