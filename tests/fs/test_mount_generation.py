@@ -33,6 +33,7 @@ BEFORE = 4
 
 UNDO = (
     "DROP TABLE generation",
+    "DROP TABLE redo",
     "ALTER TABLE inode DROP COLUMN synced",
     "ALTER TABLE inode DROP COLUMN btime",
     "ALTER TABLE dirty DROP COLUMN exact",

@@ -43,9 +43,10 @@ HOUSEKEEPING_INTERVAL = 16
 MOST_IN_GROUP = 128
 """Transactions that SQLite commits together, on a filesystem where plenty is preallocated."""
 
-REDO_UNITS = 8
-"""Units of allocation of each half of the redo log: more than SQLite's log gets between two
-checkpoints."""
+REDO_FRACTION = 256
+MOST_REDO = 8 * 1024 * 1024
+"""Bytes of each half of the redo log: this part of the filesystem, or this. SQLite's log gets more
+from the same transactions between two checkpoints, and has a larger part."""
 
 HOUSEKEEPING_INTERVAL_WHEN_FULL = 4
 """Where the filesystem is full the log lives on what was allocated for it."""
@@ -106,6 +107,8 @@ class Database:
         self._group_limit = 0
         self._is_torn = False
         """Whether SQLite took back more than it was asked to: the group is to be repeated."""
+        self._is_in_doubt = False
+        """Whether the last COMMIT failed: SQLite's log may have it all the same, after a kill."""
         self.commits = 0
         self._rolled_back = 0
         """Transactions that were rolled back: a COMMIT that failed may have taken effect."""
@@ -441,7 +444,8 @@ class Database:
         self.wal.sync()  # what an earlier redo log has is needed until then
         salt = secrets.randbits(62) + 1
         try:
-            redo = RedoLog(self.path, salt, REDO_UNITS * preallocation.unit, self._os)
+            half = min(preallocation.capacity // REDO_FRACTION, MOST_REDO)
+            redo = RedoLog(self.path, salt, half, self._os)
         except OSError as exc:
             log.warning(
                 "metadata index: each change is committed alone: %s-redo: %s",
@@ -550,7 +554,7 @@ class Database:
         if self._redo is None:
             return False
         group = self._group
-        if not self._is_whole and len(group) < self._group_limit:
+        if not (self._is_whole or self._is_in_doubt) and len(group) < self._group_limit:
             if not self._statements:
                 return bool(group)
             if self._redo.append(self._statements):
@@ -565,8 +569,10 @@ class Database:
         if redo is None:
             self._make_commit("COMMIT")
             return
+        self._is_in_doubt = True
         self._control("UPDATE redo SET groups = ?", redo.committed + 1)
         self._make_commit("COMMIT")
+        self._is_in_doubt = False
         redo.commits(whole=self._depth > 0)
         self._group = []
 
