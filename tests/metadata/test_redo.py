@@ -24,6 +24,7 @@ from tierfs.common.osio import SYSTEM
 from tierfs.metadata import redo
 from tierfs.metadata.database import MOST_IN_GROUP
 from tierfs.metadata.index import Index, migrate, settle
+from tierfs.metadata.integrity import repairing
 from tierfs.metadata.reader import IndexReader
 from tierfs.metadata.sqlite import Row
 
@@ -270,6 +271,124 @@ def test_a_group_that_sqlite_lost_is_repeated_before_anything_is_read(
     assert tables(grouped) == before
     with closing(opened(killed(grouped, home / "killed"))) as found:
         assert tables(found) == before
+
+
+def put_too_much(index: Index, ino: int, *, within: bool) -> None:
+    """A transaction for which there is no room; ``within``: it has done something before."""
+    with index.transaction():
+        if within:
+            index.dentries.rename(1, b"a", b"renamed", ino)
+        index.xattrs.put(ino, b"user.large", bytes(100_000))
+
+
+@pytest.mark.parametrize("within", [True, False], ids=["in a transaction", "at its beginning"])
+def test_a_group_that_sqlite_rolled_back_by_itself_is_repeated(
+    grouped: Index, home: Path, *, within: bool
+) -> None:
+    """SQLITE_FULL ends the transaction of SQLite, with all that is in the group."""
+    connection = grouped._database._connection
+    made = add(grouped, b"a")
+    before = tables(grouped)
+    ((pages,),) = grouped._database.rows("PRAGMA page_count")
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(IndexFailed) as caught:
+        put_too_much(grouped, made.ino, within=within)
+    assert caught.value.errno == errno.ENOSPC
+    connection.execute("PRAGMA max_page_count = 1000000")
+    assert tables(grouped) == before
+    add(grouped, b"b")
+    with closing(opened(killed(grouped, home / "killed"))) as found:
+        assert tables(found) == tables(grouped)
+    grouped.sync()
+    with closing(opened(killed(grouped, home / "again"))) as found:
+        assert tables(found) == tables(grouped)
+
+
+def go_on_after_a_rollback(index: Index, ino: int) -> None:
+    """As after an error of its device, which a caller takes for one of a statement."""
+    with index.transaction():
+        index._database._connection.execute("ROLLBACK")
+        with suppress(IndexFailed):
+            index._database.execute("SELECT none FROM none")
+        index.dentries.rename(1, b"a", b"renamed", ino)
+
+
+def test_who_goes_on_after_sqlite_rolled_back_is_refused(grouped: Index, home: Path) -> None:
+    made = add(grouped, b"a")
+    before = tables(grouped)
+    with pytest.raises(IndexFailed, match="SQLite has rolled a transaction back"):
+        go_on_after_a_rollback(grouped, made.ino)
+    assert tables(grouped) == before
+    grouped.sync()
+    with closing(opened(killed(grouped, home / "killed"))) as found:
+        assert tables(found) == before
+
+
+def test_room_for_a_group_is_made_by_a_checkpoint(
+    grouped: Index, faulty: FaultyOs, home: Path
+) -> None:
+    add(grouped, b"a")
+    faulty.fail(Point("index.commit", 0), errno.ENOSPC)
+    grouped.sync()
+    with closing(opened(killed(grouped, home / "killed"))) as found:
+        assert tables(found) == tables(grouped)
+
+
+def test_the_first_reader_of_the_feed_misses_nothing(home: Path) -> None:
+    (home / "here").mkdir()
+    with closing(opened(home / "here" / "index.db")) as index:
+        add(index, b"first")
+        index.group_commits()
+        index.feed.register("test")
+        add(index, b"a")
+        with closing(opened(killed(index, home / "killed"))) as found:
+            assert tables(found) == tables(index)
+            assert found.feed.is_written
+
+
+def test_a_redo_log_that_cannot_be_read_stays(
+    grouped: Index, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(*_: object) -> list[redo.Record]:
+        raise OSError(errno.EIO, "Input/output error")
+
+    add(grouped, b"a")
+    path = killed(grouped, home / "killed")
+    with monkeypatch.context() as patch:
+        patch.setattr("tierfs.metadata.database.unfinished", unreadable)
+        with pytest.raises(IndexFailed, match=r"index\.db-redo: cannot be read"):
+            opened(path)
+    with closing(opened(path)) as found:
+        assert tables(found) == tables(grouped)
+
+
+def test_a_repair_carries_it_out_first(grouped: Index, home: Path) -> None:
+    add(grouped, b"a")
+    path = killed(grouped, home / "killed")
+    with repairing(path):
+        pass
+    assert not records(path).exists()
+    with closing(opened(path)) as found:
+        assert b"a" in names(found)
+
+
+def test_what_is_left_at_the_end_is_left_to_the_next_mount(
+    home: Path, expect_log: ExpectLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expect_log("left in the redo log")
+
+    def failing() -> None:
+        raise IndexFailed(errno.EIO, "its device failed")
+
+    path = home / "index.db"
+    index = opened(path)
+    index.group_commits()
+    add(index, b"a")
+    monkeypatch.setattr(index._database.wal, "sync", failing)
+    index.close()
+    assert records(path).exists()
+    with closing(opened(path)) as found:
+        assert names(found) == [b"a"]
 
 
 def test_another_connection_sees_what_is_flushed(grouped: Index) -> None:

@@ -16,10 +16,11 @@ from tierfs.backup.files import chain_from, directory_of
 from tierfs.backup.making import sync_directory
 from tierfs.backup.restore import UNFINISHED, Listener, Report, Source, made_index
 from tierfs.common.errors import VolumeRefused
+from tierfs.common.metrics import Metrics
 from tierfs.common.osio import SYSTEM, Os
 from tierfs.common.sync import sync_file
 from tierfs.fs.trust import require_trusted
-from tierfs.metadata.index import require_database
+from tierfs.metadata.index import require_database, settle
 from tierfs.policy.volume_file import INDEX_NAME, VolumeFile, load_volume_file
 from tierfs.policy.volume_template import quoted_path
 from tierfs.storage.markers import IGNORED, MARKER, VolumeLock, read_marker
@@ -64,7 +65,8 @@ def replace_flash(
     try:
         require_trusted(renewed)
         if backup is None and renewed.index.exists():
-            require_database(renewed.index, writable=False)
+            require_database(renewed.index)
+            settle(renewed.index, os_, Metrics(), writable=True)
             source = Source(old=renewed.index)
         else:
             source = Source(chain_from(directory_of(settings), backup))

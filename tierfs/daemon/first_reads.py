@@ -46,7 +46,9 @@ class FirstReadsOfMount:
         self._keeps = not volume.read_only
         self._head = volume.settings.head
         self._file = SnapshotFile(volume.index.path, SUFFIX, "first_reads")
-        self._reader = IndexReader(volume.index.path, read_only=volume.index.read_only)
+        self._reader = IndexReader(
+            volume.index.path, read_only=volume.index.read_only, flush=volume.index.flush
+        )
         self._lock = threading.Lock()
         """Held for all that uses ``_table`` or ``_read_ahead``."""
         self._table = self._load()

@@ -27,6 +27,7 @@ from tierfs.common.collector import spare_what_is_there
 from tierfs.common.errors import (
     ConfigError,
     FsError,
+    IndexFailed,
     MountFailed,
     TierfsError,
     VolumeBusy,
@@ -228,11 +229,14 @@ def serve(
                 if supervised and supervised.earlier
                 else None,
             )
-            volume.index.group_commits()
         except (FsError, OSError) as exc:
             raise MountFailed(f"{settings.path}: the volume cannot be opened: {exc}") from exc
         try:
             require_alone(volume.uuid)
+            volume.index.group_commits()
+        except IndexFailed as exc:
+            volume.close()
+            raise MountFailed(f"{settings.path}: the volume cannot be opened: {exc}") from exc
         except VolumeBusy:
             volume.close()
             raise

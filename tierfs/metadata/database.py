@@ -107,6 +107,8 @@ class Database:
         self._group_limit = 0
         self._is_torn = False
         """Whether SQLite took back more than it was asked to: the group is to be repeated."""
+        self._is_replayed = False
+        """Whether the tables have what the redo log of an earlier mount had."""
         self._is_in_doubt = False
         """Whether the last COMMIT failed: SQLite's log may have it all the same, after a kill."""
         self.commits = 0
@@ -149,14 +151,17 @@ class Database:
             if not self._is_torn:  # else the next mount repeats it
                 try:
                     self.flush()
+                    if self._redo is not None:
+                        self.wal.sync_at_end()
                 except IndexFailed:
+                    self._is_replayed = False
                     log.exception("metadata index: the last changes are left in the redo log")
             if self._redo is not None:
                 self._redo.close()
                 self._redo = None
             with translating(self.path):
                 self._close()
-            if not (self._group or self.read_only):
+            if self._is_replayed and not self._group:
                 remove_redo(self.path)
 
     @contextmanager
@@ -176,24 +181,24 @@ class Database:
 
     def rows(self, statement: str, *args: object) -> list[Row]:
         """Every row of a query."""
-        try:
-            with self.lock:
-                if self._is_torn:
-                    self._repeat_group()
+        with self.lock:
+            if self._is_torn and not self._depth:
+                self._repeat_group()
+            try:
                 return self._connection.execute(statement, args).fetchall()
-        except SQLITE_ERRORS as exc:
-            raise self._failure(exc) from exc
+            except SQLITE_ERRORS as exc:
+                raise self._failure(exc) from exc
 
     def row(self, statement: str, *args: object) -> Row | None:
         """The first row of a query, or None."""
-        try:
-            with self.lock:
-                if self._is_torn:
-                    self._repeat_group()
+        with self.lock:
+            if self._is_torn and not self._depth:
+                self._repeat_group()
+            try:
                 row: Row | None = self._connection.execute(statement, args).fetchone()
-                return row
-        except SQLITE_ERRORS as exc:
-            raise self._failure(exc) from exc
+            except SQLITE_ERRORS as exc:
+                raise self._failure(exc) from exc
+            return row
 
     def row_within(self, statement: str, *args: object) -> Row | None:
         """The first row of a query inside a transaction, or None."""
@@ -218,7 +223,7 @@ class Database:
 
     def execute(self, statement: str, *args: object) -> int:
         """Run a statement inside a transaction; returns the number of rows it changed."""
-        if self._executing:
+        if self._executing or self._is_torn:
             cursor = self._begin_statement(statement)
         else:  # inlined: this runs five times for each new file
             cursor = self._writing
@@ -280,7 +285,15 @@ class Database:
         A cursor that is used by two threads at a time ends the process: the second is refused, and
         takes the statement away from the first (``_pysqlite_query_execute`` of CPython 3.11). The
         lock keeps the others out; if one gets past it, that is logged and breaks nothing.
+
+        Raises:
+            IndexFailed: EIO, SQLite has rolled the transaction back that it is of.
         """
+        if self._is_torn:
+            self._require_transaction()
+        return self._cursor_for(statement)
+
+    def _cursor_for(self, statement: str) -> sqlite3.Cursor:
         me = get_ident()
         other, self._executing = self._executing, me
         if not other:
@@ -305,7 +318,7 @@ class Database:
                     self._prepare()
                 if not self._group:
                     self._control("BEGIN IMMEDIATE")
-                elif self._is_torn:
+                elif self._is_torn or not self._connection.in_transaction:
                     self._repeat_group()
             except BaseException:
                 self.lock.release()
@@ -418,6 +431,7 @@ class Database:
 
     def _commit(self) -> None:
         try:
+            self._require_transaction()
             if not self._log():
                 self._commit_group()
         except BaseException:
@@ -487,15 +501,29 @@ class Database:
                 raise IndexFailed(errno.EDEADLK, "metadata index: flushed inside a transaction")
             if not self._group:
                 return
-            if self._is_torn:
-                self._repeat_group()
             try:
-                self._commit_group()
-            except BaseException as exc:
-                self._undo()
-                if isinstance(exc, OSError):
-                    raise IndexFailed(errno_of(exc), f"metadata index: {exc.strerror}") from exc
-                raise
+                self._try_flush()
+            except IndexFailed as exc:
+                preallocation = self.wal.preallocation
+                if exc.errno != errno.ENOSPC or preallocation is None:
+                    raise
+                # After a checkpoint the group is written over the beginning of the log.
+                self._is_torn = True
+                if self._connection.in_transaction:
+                    self._control("ROLLBACK")
+                self._checkpoint_with(preallocation, NO_LIMIT)
+                self._try_flush()
+
+    def _try_flush(self) -> None:
+        if self._is_torn:
+            self._repeat_group()
+        try:
+            self._commit_group()
+        except BaseException as exc:
+            self._undo()
+            if isinstance(exc, OSError):
+                raise IndexFailed(errno_of(exc), f"metadata index: {exc.strerror}") from exc
+            raise
 
     def sync(self) -> None:
         """Make every change so far survive a power cut, as `Wal.sync`."""
@@ -533,21 +561,22 @@ class Database:
         with self.lock:
             records = self._unfinished()
             if not records:
+                self._is_replayed = True
                 return
             log.info("metadata index: %d transactions are in the redo log", len(records))
-            self._group = [record.statements for record in records]
             try:
+                self._group = [record.statements for record in records]
                 self._repeat_group()
                 self._is_torn = True  # until that is done: what fails is left to the next mount
                 self._control("UPDATE redo SET groups = ?", records[-1].group)
                 self._make_commit("COMMIT")
-            except IndexFailed as exc:
-                raise IndexFailed(
-                    exc.errno,
-                    f"metadata index: {self.path}{SUFFIX}: cannot be carried out: {exc}; to go on "
-                    "without the last changes, move it away",
-                ) from exc
-            self._group, self._is_torn = [], False
+            except (IndexFailed, ValueError, TypeError, EOFError) as exc:
+                what = f"metadata index: {self.path}{SUFFIX}: cannot be carried out: {exc}"
+                if isinstance(exc, IndexDamaged) or errno_of(exc) == errno.ENOSPC:
+                    raise type(exc)(errno_of(exc), what) from exc
+                hint = "; to go on without the last changes, move it away"
+                raise IndexFailed(errno.EIO, f"{what}{hint}") from exc
+            self._group, self._is_torn, self._is_replayed = [], False, True
 
     def _log(self) -> bool:
         """Write the present transaction to the redo log; False: SQLite has to commit it."""
@@ -569,6 +598,7 @@ class Database:
         if redo is None:
             self._make_commit("COMMIT")
             return
+        self._require_transaction()
         self._is_in_doubt = True
         self._control("UPDATE redo SET groups = ?", redo.committed + 1)
         self._make_commit("COMMIT")
@@ -596,9 +626,19 @@ class Database:
                 self._control(statement, *args)
         self._is_torn = False
 
+    def _require_transaction(self) -> None:
+        """Check that SQLite has not rolled all back by itself (lang_transaction.html), as it may.
+
+        Raises:
+            IndexFailed: EIO, it has.
+        """
+        if self._is_torn or not self._connection.in_transaction:
+            what = f"metadata index: {self.path}: SQLite has rolled a transaction back"
+            raise IndexFailed(errno.EIO, what)
+
     def _control(self, statement: str, *args: object) -> None:
         """Run a statement that the redo log does not get."""
-        cursor = self._begin_statement(statement)
+        cursor = self._cursor_for(statement)
         try:
             cursor.execute(statement, args)
         except SQLITE_ERRORS as exc:
@@ -635,7 +675,7 @@ class Database:
 
     def _roll_back(self) -> None:
         try:
-            if self._statements or self._is_whole or not self._group:
+            if self._statements or self._is_whole or self._is_torn or not self._group:
                 self._undo()
         finally:
             self._depth = 0
@@ -646,7 +686,12 @@ class Database:
             self._rollbacks.inc()
 
     def _failure(self, exc: Exception) -> IndexFailed:
-        """Whether it is damage is determined once, since that reads the whole index."""
+        """Whether it is damage is determined once, since that reads the whole index.
+
+        With some errors SQLite has rolled its transaction back, and the group with it.
+        """
+        if self._group and not self._connection.in_transaction:
+            self._is_torn = True
         if self._damaged:
             return IndexDamaged(errno.EIO, f"metadata index: {exc}")
         failed = failure_of(exc, self.path, device_failed=self.wal.sync_failed)

@@ -325,6 +325,7 @@ class Feed:
             if not self._written and not self._database.is_full:
                 self._write()  # not in the transaction, which may be rolled back
         with self._database:
+            self._database.commit_alone()  # what is replayed needs the triggers from the beginning
             if anew:
                 self._database.execute("DELETE FROM feed_reader WHERE name = ?", name)
             self._database.execute(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tierfs.common.beneath import make_private, open_file
-from tierfs.common.errors import IndexFailed, VolumeRefused
+from tierfs.common.errors import IndexDamaged, IndexFailed, VolumeRefused
 from tierfs.common.osio import Os
 from tierfs.metadata.adopted import Originals
 from tierfs.metadata.cache_updater import CacheUpdater, MetadataCache
@@ -167,9 +167,10 @@ def settle(path: Path, os_: Os, metrics: Metrics, *, writable: bool) -> None:
 
     Raises:
         VolumeRefused: that is needed, and it is not ``writable``.
+        IndexFailed: it failed.
     """
     if has_redo(path):
-        with suppress(IndexFailed):
+        with suppress(IndexDamaged):
             Index(path, os_, metrics, read_only=not writable).close()
 
 
@@ -492,14 +493,17 @@ class Index:
             IndexFailed: it could not be made.
         """
         wanted = {tag_index(name): create_tag_index(name) for name in names}
+        self.flush()
         rows = self._database.rows("SELECT name FROM sqlite_schema WHERE type = 'index'")
         there = {name for (name,) in rows if name.startswith(TAG_INDEX)}
         for name in there - wanted.keys():
             with self.transaction():
+                self._database.commit_alone()
                 self._database.execute(drop_tag_index(name))
         for name in wanted.keys() - there:
             log.info("metadata index: making the index of %s", name.removeprefix(TAG_INDEX))
             with self.transaction():
+                self._database.commit_alone()
                 self._database.execute(wanted[name])
 
     def usage(self) -> IndexUsage:

@@ -307,6 +307,7 @@ def repairing(path: Path) -> Iterator[Repair]:
         path, SYSTEM, Metrics(), on_commit=_nothing, on_rollback=_nothing, on_housekeeping=_nothing
     )
     with closing(database):
+        database.replay()
         with database:
             # The next mount counts again what a repair changed.
             database.execute("UPDATE usage SET exact = 0")

@@ -33,13 +33,15 @@ Statement = tuple[str, tuple[Any, ...]]
 """SQL, and its parameters."""
 
 SUFFIX: Final = "-redo"
-LARGEST: Final = 16 * 1024
+LARGEST: Final = 4 * 1024
 """Bytes of a record: a larger transaction is committed by SQLite at once."""
 
 _CHECKSUM: Final = struct.Struct("=I")
 """Before a record: the CRC-32 of all that follows."""
 _HEADER: Final = struct.Struct("=IqqqqI")
 """How many bytes of data follow, and the other fields of a `Record`."""
+_MARSHAL: Final = 4
+"""The version of the format of `marshal`, which Python knows since 3.4."""
 _HALVES: Final = 2
 _FLAGS: Final = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 _CANNOT_ALLOCATE: Final = frozenset({errno.EOPNOTSUPP, errno.ENOSYS})
@@ -104,12 +106,13 @@ class RedoLog:
             _allocate(self._descriptor, _HALVES * half)
         except BaseException:
             self.close()
+            remove_redo(path)
             raise
 
     def append(self, statements: list[Statement]) -> bool:
         """Write the statements of a transaction; False: SQLite must commit it."""
         try:
-            data = marshal.dumps(statements)
+            data = marshal.dumps(statements, _MARSHAL)
         except ValueError:  # a subclass of a type that it knows
             return False
         if not self._number:
