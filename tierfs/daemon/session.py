@@ -27,7 +27,6 @@ from tierfs.common.collector import spare_what_is_there
 from tierfs.common.errors import (
     ConfigError,
     FsError,
-    IndexFailed,
     MountFailed,
     TierfsError,
     VolumeBusy,
@@ -233,10 +232,6 @@ def serve(
             raise MountFailed(f"{settings.path}: the volume cannot be opened: {exc}") from exc
         try:
             require_alone(volume.uuid)
-            volume.index.group_commits()
-        except IndexFailed as exc:
-            volume.close()
-            raise MountFailed(f"{settings.path}: the volume cannot be opened: {exc}") from exc
         except VolumeBusy:
             volume.close()
             raise
