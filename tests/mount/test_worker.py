@@ -119,7 +119,7 @@ def workers() -> Iterator[Workers]:
 
 
 def is_there(pid: int) -> bool:
-    """Whether a process has not ended, whoever is to be told of its end."""
+    """Whether a process runs; a zombie does not."""
     with suppress(FileNotFoundError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False

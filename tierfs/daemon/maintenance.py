@@ -92,8 +92,7 @@ class Maintenance:
             await trio.to_thread.run_sync(reclaimer.drain)
 
     async def _checkpoint(self) -> None:
-        """Empty the redo log, or make a checkpoint if one is due."""
-        await trio.to_thread.run_sync(self._volume.index.flush)
+        """Make a checkpoint if one is due."""
         if self._volume.checkpoints.is_due():
             await self.make_checkpoint()
 

@@ -98,7 +98,7 @@ class Database:
         """The thread that runs a statement of a transaction; 0: none does."""
         self._depth = 0
         self._statements: list[Statement] = []
-        """Those of the present transaction that changed something, or might have."""
+        """Those of the present transaction, while there is a redo log."""
         self._is_whole = False
         """Whether SQLite must commit it itself: other statements belong to it."""
         self._redo: RedoLog | None = None
@@ -234,7 +234,8 @@ class Database:
             raise self._failure(exc) from exc
         finally:
             self._executing = 0
-        self._statements.append((statement, args))
+        if self._redo is not None:
+            self._statements.append((statement, args))
         return rows
 
     def execute_for(self, statement: str, numbers: Iterable[int]) -> None:
