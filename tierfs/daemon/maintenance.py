@@ -92,7 +92,11 @@ class Maintenance:
             await trio.to_thread.run_sync(reclaimer.drain)
 
     async def _checkpoint(self) -> None:
-        """Make a checkpoint if one is due."""
+        """Let SQLite commit what is in the redo log, and make a checkpoint if one is due.
+
+        Readers that do not flush see a change after a second.
+        """
+        await trio.to_thread.run_sync(self._volume.index.flush, abandon_on_cancel=True)
         if self._volume.checkpoints.is_due():
             await self.make_checkpoint()
 

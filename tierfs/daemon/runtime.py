@@ -107,7 +107,9 @@ class RunFile:
         )
 
     def closing(self) -> None:
-        """Write that the mount has ended, and the volume is being closed."""
+        """Write that the mount has ended, and the volume is being closed; again: that stays."""
+        if self._run.state == "closing":
+            return
         self._put(replace(self._run, state="closing", since=time.time()))
 
     def remove(self) -> None:

@@ -27,6 +27,7 @@ from tierfs.common.collector import spare_what_is_there
 from tierfs.common.errors import (
     ConfigError,
     FsError,
+    IndexFailed,
     MountFailed,
     TierfsError,
     VolumeBusy,
@@ -232,6 +233,10 @@ def serve(
             raise MountFailed(f"{settings.path}: the volume cannot be opened: {exc}") from exc
         try:
             require_alone(volume.uuid)
+            volume.index.group_commits()
+        except IndexFailed as exc:
+            volume.close()
+            raise MountFailed(f"{settings.path}: the volume cannot be opened: {exc}") from exc
         except VolumeBusy:
             volume.close()
             raise
@@ -247,10 +252,14 @@ def serve(
             run.serving(connection.own)
             ready()
 
+        def over() -> None:
+            if supervised is None or not supervised.would_be_replaced():
+                run.closing()
+
         try:
             session = _Session(volume, connection, options, metrics, policy)
             spare_garbage_collector()
-            trio.run(session.run, up, follows_terminal)
+            trio.run(session.run, up, over, follows_terminal)
         except BaseException:
             _leave_to_next(supervised, exc_info=True)
             raise
@@ -345,8 +354,16 @@ class _Session:
         self._ending = False
         self._token: trio.lowlevel.TrioToken | None = None
 
-    async def run(self, ready: Callable[[], None], follows_terminal: bool) -> None:  # noqa: FBT001 - trio passes arguments by position
-        """Mount, and serve until the mount has ended; see ``serve`` and ``hangups_ignored``."""
+    async def run(
+        self,
+        ready: Callable[[], None],
+        over: Callable[[], None],
+        follows_terminal: bool,  # noqa: FBT001 - trio passes arguments by position
+    ) -> None:
+        """Mount, and serve until the mount has ended; see ``serve`` and ``hangups_ignored``.
+
+        ``over`` is called when it has: tasks that use the index may end later, if its device hangs.
+        """
         with (
             closing(self._first_reads),
             closing(self._tiering),
@@ -374,6 +391,7 @@ class _Session:
                     tasks.start_soon(connection.end_with_fast_path)
                     await pyfuse3.main(max_tasks=MAX_TASKS)
                     self._ending = True
+                    over()
                     service_manager.stopping()
                     if self._policy is not None:
                         self._policy.stop()
