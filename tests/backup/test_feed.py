@@ -61,6 +61,8 @@ class Changes:
         self._chance = random.Random(seed)
         self._names: list[bytes] = []
         self._made = 0
+        self._with_wrong_original: set[int] = set()
+        """Inodes that were adopted, and cannot be read or written any more."""
 
     def make(self) -> None:
         """One change."""
@@ -79,7 +81,7 @@ class Changes:
             new = chance.choice([name + b"-", chance.choice(self._names)])
             if stat.S_ISDIR(inode.mode) == stat.S_ISDIR(self._mode_of(new, inode.mode)):
                 fs.names.rename(ROOT, name, ROOT, new)
-                self._names = [*({*self._names, new} - ({name} if new != name else set()))]
+                self._names = sorted({*self._names, new} - ({name} if new != name else set()))
         elif roll < 0.65:
             (fs.names.rmdir if stat.S_ISDIR(inode.mode) else fs.names.unlink)(ROOT, name)
             self._names.remove(name)
@@ -106,6 +108,8 @@ class Changes:
     def _write(self, ino: int) -> None:
         """And now and then a sync."""
         data, chance = self._volume.fs.data, self._chance
+        if ino in self._with_wrong_original:
+            return
         data.write(ino, chance.randrange(5000), chance.randbytes(3000))
         if chance.random() < 0.5:
             data.sync(ino)
@@ -134,6 +138,7 @@ class Changes:
             if originals.get(ino) is not None and chance.random() < 0.5:
                 originals.forget(ino)
             else:
+                self._with_wrong_original.add(ino)
                 originals.put(Original(ino, *(chance.randrange(-(2**63), 2**63) for _ in range(4))))
 
     def _change_label(self, inode: Inode) -> None:
