@@ -3,8 +3,9 @@
 ``python -m tests.benchmarks.knowing DIRECTORY --inodes 10000000`` makes a volume of 10,000,000
 files with tags and header facts (rows made by SQL, no objects) in a new directory in ``DIRECTORY``,
 mounts it, and asks `tierfs find` by indexes and without; then one process creates a file every
-2 ms, in turns alone and beside each find that reads all rows. On a second volume, of ``--files``
-files, it imports tags, writes a manifest, and makes a view of real images, which it reads.
+2 ms, in turns alone, beside each find that reads all rows, and beside a Python that ends at once
+and is started as often. On a second volume, of ``--files`` files, it imports tags, writes a
+manifest, and makes a view of real images, which it reads.
 
 All is removed at the end, also after Ctrl-C. The machine has to be idle.
 """
@@ -75,6 +76,8 @@ class Question(NamedTuple):
     options: tuple[str, ...] = ("--count",)
 
 
+STARTS_ONLY: Final = (sys.executable, "-c", "pass")
+"""What to compare a short find with: to start and end any process delays others."""
 TAG: Final = "user.label = label-7"
 FACT: Final = "image.width = 8"
 SEVERAL: Final = (
@@ -305,34 +308,53 @@ def _measure_question(
 
 
 def measure_beside(mount: Mount, given: argparse.Namespace, report: Report) -> None:
-    """One writer, alone and beside each find, in turns."""
+    """One writer, alone, beside each find, and beside a Python that only starts as often."""
     writer = Writer(mount.path / "written", EVERY_S)
     writer.work(_for(given.seconds))  # nothing is measured while caches fill
     idle: dict[str, list[float]] = {asked.what: [] for asked in SLOW}
     beside: dict[str, list[float]] = {asked.what: [] for asked in SLOW}
+    starts: dict[str, list[float]] = {asked.what: [] for asked in SLOW}
     for _ in range(given.turns):
         for asked in SLOW:
             idle[asked.what].append(p99(writer.work(_for(given.seconds))))
-            beside[asked.what].append(p99(_create_beside(writer, mount, asked, given.seconds)))
+            took, each = _create_beside(writer, question(mount, asked), 0, given.seconds)
+            beside[asked.what].append(p99(took))
+            took, _ = _create_beside(writer, STARTS_ONLY, each, given.seconds)
+            starts[asked.what].append(p99(took))
     for asked in SLOW:
         what = f"creates beside find, {asked.what}, p99"
         report.add(f"{what}, idle just before", "ms", idle[asked.what])
         report.add(what, "ms", beside[asked.what])
-        pairs = zip(beside[asked.what], idle[asked.what], strict=True)
-        report.add(f"{what}, to idle", "times", [one / other for one, other in pairs], 1.5)
+        for name, found in (
+            (f"{what}, to idle", beside),
+            (f"{what}, of Python alone as often, to idle", starts),
+        ):
+            pairs = zip(found[asked.what], idle[asked.what], strict=True)
+            wanted = 1.5 if found is beside else None
+            report.add(name, "times", [one / other for one, other in pairs], wanted)
 
 
-def _create_beside(writer: Writer, mount: Mount, asked: Question, seconds: float) -> list[float]:
-    """Milliseconds of the creates beside whole finds, for ``seconds`` at least."""
+def _create_beside(
+    writer: Writer, words: Sequence[str], least: float, seconds: float
+) -> tuple[list[float], float]:
+    """Milliseconds of the creates beside whole commands, for ``seconds`` at least.
+
+    The next one starts after ``least`` seconds; also returns how many there were between two.
+    """
     took: list[float] = []
-    ended = _for(seconds)
-    words = question(mount, asked)
-    while not took or not ended():
+    began, count = time.monotonic(), 0
+    while not took or time.monotonic() < began + seconds:
+        next_at = time.monotonic() + least
         with subprocess.Popen(words, stdout=subprocess.DEVNULL) as process:
-            took += writer.work(lambda running=process: running.poll() is not None)  # type: ignore[misc]
+            took += writer.work(
+                lambda running=process, at=next_at: (  # type: ignore[misc]
+                    running.poll() is not None and time.monotonic() >= at
+                )
+            )
+        count += 1
         if process.returncode:
             raise subprocess.CalledProcessError(process.returncode, words)
-    return took
+    return took, (time.monotonic() - began) / count
 
 
 def _for(seconds: float) -> Callable[[], bool]:

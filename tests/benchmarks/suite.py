@@ -118,7 +118,7 @@ def groups(sizes: Sizes, archive: Path | None = None) -> list[Group]:
             [Stream(sizes.stream_bytes, name=UNCACHED)],
             (DISK, ON_DISK),
         ),
-        *_changes(sizes, (NATIVE, BEFORE, TIERFS, MERGERFS, BINDFS)),
+        *_changes(sizes, (NATIVE, FLOOR, BEFORE, TIERFS, MERGERFS, BINDFS)),
         *_trees(sizes, archive),
         Group("idle", "Idle, after an epoch", [Idle(images)], (TIERFS,), (FREE,)),
         Group(

@@ -45,3 +45,13 @@ def test_two_daemons_in_one_process_do_not_share_numbers() -> None:
 
 def test_buckets_rise() -> None:
     assert list(LATENCY_BUCKETS) == sorted(set(LATENCY_BUCKETS))
+
+
+def test_a_counter_can_follow_who_counts_by_itself() -> None:
+    metrics, counted = Metrics(), [3]
+    metrics.index_transactions.labels("commit").follow(lambda: counted[0])
+    name, labels = "tierfs_index_transactions_total", {"result": "commit"}
+    assert metrics.registry.get_sample_value(name, labels) == 3
+    counted[0] = 5
+    assert metrics.registry.get_sample_value(name, labels) == 5
+    assert metrics.index_transactions.labels("commit").count() == 5

@@ -449,7 +449,7 @@ def test_what_does_not_fit_the_tables_is_refused(grouped: Index, home: Path) -> 
     add(grouped, b"a")
     path = killed(grouped, home / "killed")
     ((salt, groups),) = grouped._database.rows("SELECT salt, groups FROM redo")
-    wrong = redo.packed((salt, groups + 1, 0, 0, 0, marshal.dumps([("INSERT INTO none", ())])))
+    wrong = redo.packed(salt, groups + 1, 0, 0, 0, marshal.dumps([("INSERT INTO none", ())]))
     records(path).write_bytes(wrong * 2)
     with pytest.raises(IndexFailed, match=r"index\.db-redo: cannot be carried out.*move it away"):
         opened(path)

@@ -31,7 +31,7 @@ from tierfs.fs.trust import HEADS, OBJECTS, require_trusted
 from tierfs.fsck.faults import Paths, cases
 from tierfs.fsck.objects import may_be_old, own_copies, walk
 from tierfs.metadata.copying import copy_index, empty_index
-from tierfs.metadata.index import SERIAL_BLOCK
+from tierfs.metadata.index import BESIDE, SERIAL_BLOCK
 from tierfs.metadata.inodes import Inode
 from tierfs.metadata.integrity import IntegrityCheck, repairing
 from tierfs.metadata.restoring import RestoredIndex
@@ -42,7 +42,6 @@ from tierfs.storage.markers import Marker, VolumeLock, read_marker, rewrite_mark
 UNFINISHED: Final = ".restoring"
 """Behind the name of the index, while it is made."""
 
-_BESIDE: Final = ("-wal", "-shm", "-journal", "-redo")
 _MEMORY: Final = 64 * 1024 * 1024
 TICK: Final = 20_000_000
 """Nanoseconds: the time of a file is that of the kernel's last tick, 10 ms before at most."""
@@ -182,7 +181,7 @@ class MadeIndex:
 
     def discard(self) -> None:
         """Remove what an attempt has left; what was put in place is not there any more."""
-        for suffix in ("", *_BESIDE):
+        for suffix in ("", *BESIDE):
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 
     def make(self, source: Source) -> None:
@@ -282,7 +281,7 @@ class MadeIndex:
     def put_in_place(self) -> None:
         """Give it its name, durably: the volume has an index."""
         index = self._settings.index
-        for suffix in _BESIDE:
+        for suffix in BESIDE:
             index.with_name(index.name + suffix).unlink(missing_ok=True)
         self._os.call("restore.rename", self.path.rename, index)
         sync_directory(index.parent)

@@ -296,6 +296,21 @@ class HotCounter(Counter):
         """What was counted so far."""
         return float(self._value.get())
 
+    def follow(self, counted: Callable[[], float]) -> None:
+        """Export what ``counted`` returns, which only grows, for who counts by itself."""
+        self._value = _Followed(counted)
+
+
+class _Followed:
+    """In place of the value of a counter (``prometheus_client.values``)."""
+
+    def __init__(self, get: Callable[[], float]) -> None:
+        self.get = get
+
+    @staticmethod
+    def get_exemplar() -> None:
+        """There is none."""
+
 
 class Metrics:
     """The metrics of one daemon, in a registry of their own: an attribute for each row.

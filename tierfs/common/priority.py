@@ -139,8 +139,8 @@ class Pace:
     """Lets long work rest as long as it works, so that others find a processor that is idle.
 
     A process of the lowest priority makes way, but not for what shares a core with it, nor for the
-    memory and the device that it keeps busy. A thread does not make way at all to others of its
-    process: Python lets it go on for 5 ms (sys.setswitchinterval()).
+    memory and the device that it keeps busy. Nor does a thread to others of its process: Python
+    lets it go on for a while (sys.setswitchinterval()).
     """
 
     def __init__(

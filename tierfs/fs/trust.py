@@ -15,6 +15,7 @@ from typing import Final
 from tierfs.common.beneath import DIRECTORY
 from tierfs.common.errors import VolumeRefused
 from tierfs.common.trust import Exposed, exposed, is_foreign, user_name
+from tierfs.metadata.index import BESIDE
 from tierfs.policy.volume_file import VolumeFile
 from tierfs.storage.markers import MARKER
 
@@ -26,17 +27,7 @@ OBJECTS: Final = "objects"
 PROTECTED_HARDLINKS: Final = Path("/proc/sys/fs/protected_hardlinks")
 """0: anybody may give anybody's file another name (https://docs.kernel.org/admin-guide/sysctl/fs.html)."""
 
-_BESIDE_INDEX: Final = (
-    "",
-    "-wal",
-    "-redo",
-    "-shm",
-    "-journal",
-    ".heat",
-    ".heat.new",
-    ".first-reads",
-    ".first-reads.new",
-)
+_OF_INDEX: Final = ("", *BESIDE, ".heat", ".heat.new", ".first-reads", ".first-reads.new")
 
 
 def require_trusted(settings: VolumeFile, *, formatting: bool = False) -> None:
@@ -75,7 +66,7 @@ def _check(settings: VolumeFile, *, formatting: bool) -> None:
                 _close_to_others(tier)
             _refuse(settings, _foreign([tier / MARKER, tier / HEADS, tier / OBJECTS]), hint)
         _refuse(settings, exposed(settings.index.parent), hint)
-    names = [settings.index.with_name(settings.index.name + suffix) for suffix in _BESIDE_INDEX]
+    names = [settings.index.with_name(settings.index.name + suffix) for suffix in _OF_INDEX]
     _refuse(settings, _foreign(names), "")
 
 

@@ -31,7 +31,7 @@ from tierfs.fs.identity import (
 )
 from tierfs.fs.lookup_counts import Descriptors, InheritedCounts, MakePorts, no_router
 from tierfs.fs.tiers import Tiers
-from tierfs.metadata.index import Index, copy_closed, has_redo, migrate, require_database
+from tierfs.metadata.index import BESIDE, Index, copy_closed, has_redo, migrate, require_database
 from tierfs.metadata.inodes import DIRECTORY_SIZE, ROOT, Inode
 from tierfs.metadata.usage import IndexUsage
 from tierfs.policy.volume_file import VolumeFile
@@ -157,7 +157,7 @@ def remove_ended(settings: VolumeFile, target: Path) -> None:
             for root in (tier / objects, tier / REPLACED):
                 if root.exists():
                     shutil.rmtree(root)
-        for suffix in ("", "-wal", "-shm", "-redo"):
+        for suffix in ("", *BESIDE):
             settings.index.with_name(settings.index.name + suffix).unlink(missing_ok=True)
 
 

@@ -121,8 +121,8 @@ class Database:
         self._weight = 0
         self._damaged = False
         self._make_commit = os_.bound("index.commit", self._control)
-        self._commits = metrics.index_transactions.labels("commit")
-        self._rollbacks = metrics.index_transactions.labels("rollback")
+        metrics.index_transactions.labels("commit").follow(lambda: self.commits)
+        metrics.index_transactions.labels("rollback").follow(lambda: self._rolled_back)
         if not read_only:
             create_missing_log(path)
         with translating(path):
@@ -432,7 +432,8 @@ class Database:
 
     def _commit(self) -> None:
         try:
-            self._require_transaction()
+            if self._is_torn or not self._connection.in_transaction:
+                self._require_transaction()
             if not self._log():
                 self._commit_group()
         except BaseException:
@@ -443,7 +444,6 @@ class Database:
         self._statements = []
         self._is_whole = False
         self._on_commit()
-        self._commits.inc()
         self.commits += 1
 
     # ---------------------------------------------------------------- commits in groups
@@ -684,7 +684,6 @@ class Database:
             self._is_whole = False
             self._rolled_back += 1
             self._on_rollback()
-            self._rollbacks.inc()
 
     def _failure(self, exc: Exception) -> IndexFailed:
         """Whether it is damage is determined once, since that reads the whole index.

@@ -40,6 +40,7 @@ _CHECKSUM: Final = struct.Struct("=I")
 """Before a record: the CRC-32 of all that follows."""
 _HEADER: Final = struct.Struct("=IqqqqI")
 """How many bytes of data follow, and the other fields of a `Record`."""
+_pack_checksum, _pack_header = _CHECKSUM.pack, _HEADER.pack
 _MARSHAL: Final = 4
 """The version of the format of `marshal`, which Python knows since 3.4."""
 _HALVES: Final = 2
@@ -73,11 +74,10 @@ class Record(NamedTuple):
         return found
 
 
-def packed(record: tuple[int, int, int, int, int, bytes]) -> bytes:
+def packed(salt: int, group: int, base: int, sequence: int, number: int, data: bytes) -> bytes:
     """A `Record` as it is in the file."""
-    *fields, data = record
-    body = _HEADER.pack(len(data), *fields) + data
-    return _CHECKSUM.pack(zlib.crc32(body)) + body
+    body = _pack_header(len(data), salt, group, base, sequence, number) + data
+    return _pack_checksum(zlib.crc32(body)) + body
 
 
 class RedoLog:
@@ -118,7 +118,7 @@ class RedoLog:
         if not self._number:
             self._choose_half()
         group = self.committed + 1
-        record = packed((self._salt, group, self._base, self._sequence, self._number, data))
+        record = packed(self._salt, group, self._base, self._sequence, self._number, data)
         length = len(record)
         if length > LARGEST or self._end + length > self._size:
             return False
