@@ -18,12 +18,14 @@ from tests.fs.calls import FILE, ME, make
 from tests.fs.migrating import free
 from tests.metadata.rows import inode as inode_row
 from tests.support.volumes import LooseVolume
-from tierfs.common.errors import FsError
+from tierfs.common.errors import FsError, TierfsError
+from tierfs.daemon.changes import FROM_READER, ChangeFeed
 from tierfs.fs.attributes import Changes as Attributes
 from tierfs.fs.namespace import EXCHANGE
 from tierfs.metadata import copying
 from tierfs.metadata.adopted import Original
 from tierfs.metadata.copying import copy_index
+from tierfs.metadata.database import Database
 from tierfs.metadata.feed import COLUMNS, TrimmedAway
 from tierfs.metadata.feed_copy import FeedCopier, make_segment, read_segment
 from tierfs.metadata.inodes import ROOT, Inode
@@ -538,3 +540,23 @@ def test_rows_that_the_feed_does_not_follow_go_with_their_inodes(
         for table in ("cut", "request"):
             rows = connection.execute(f"SELECT ino FROM {table}").fetchall()  # noqa: S608
             assert rows == [(inos[b"stays"],)], table
+
+
+def test_nobody_is_told_a_position_while_no_changes_are_written(
+    volume: LooseVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Changes from there on would be missing, and their feed have the generation that was told."""
+    feed = ChangeFeed(volume.index)
+    before = feed.changes("reader", FROM_READER)
+    with monkeypatch.context() as full:
+        full.setattr(Database, "is_full", property(lambda _: True))
+        volume.index.feed.shed()
+        for reader in ("reader", "another"):
+            with pytest.raises(TierfsError, match="filesystem of the index is full"):
+                feed.changes(reader, FROM_READER)
+        make(volume, b"missed", FILE)
+    after = feed.changes("reader", FROM_READER)
+    assert after["generation"] != before["generation"]
+    make(volume, b"seen", FILE)
+    names = {row.get("name") for row in feed.changes("reader", after["next"])["changes"]}
+    assert {"seen"} == names - {None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import marshal
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -324,6 +324,32 @@ def test_who_goes_on_after_sqlite_rolled_back_is_refused(grouped: Index, home: P
         assert tables(found) == before
 
 
+@pytest.mark.parametrize("after", [0, 1])
+def test_nothing_is_read_after_sqlite_rolled_back(grouped: Index, after: int) -> None:
+    """Nor executed, with earlier transactions in the group, or as the first one."""
+    made = add(grouped, b"a")
+    if not after:
+        grouped.flush()
+    before = tables(grouped)
+    database = grouped._database
+
+    def go_on_with(work: Callable[[], object]) -> None:
+        with grouped.transaction():
+            database._connection.execute("ROLLBACK")
+            with suppress(IndexFailed):
+                database.execute("SELECT none FROM none")
+            work()
+
+    for work in (
+        lambda: database.rows("SELECT name FROM entry"),
+        lambda: database.row("SELECT name FROM entry"),
+        lambda: database.execute("DELETE FROM entry WHERE ino = ?", made.ino),
+    ):
+        with pytest.raises(IndexFailed, match="SQLite has rolled a transaction back"):
+            go_on_with(work)
+    assert tables(grouped) == before
+
+
 def test_room_for_a_group_is_made_by_a_checkpoint(
     grouped: Index, faulty: FaultyOs, home: Path
 ) -> None:
@@ -518,6 +544,43 @@ def test_no_record_is_carried_out_without_what_came_before_it(grouped: Index, ho
         assert tables(found) == expected
     with closing(opened(after)) as found:
         assert tables(found) == tables(grouped)
+
+
+@pytest.mark.parametrize("ends", ["killed", "closed"])
+def test_a_replay_that_had_to_stop_is_not_continued(grouped: Index, home: Path, ends: str) -> None:
+    """Its records of later groups would follow on a state that never had what is missing."""
+    before = killed(grouped, home / "before")
+    for name in (b"a", b"b"):
+        add(grouped, name)
+    with grouped.transaction():
+        grouped.xattrs.put(add(grouped, b"c").ino, b"user.large", bytes(redo.LARGEST))
+    for name in (b"d", b"e"):
+        add(grouped, name)
+    redo_log = records(killed(grouped, home / "after"))
+    path = without_power(before, redo_log.with_name("index.db"))
+    with closing(opened(path)) as found:
+        assert set(names(found)) == {b"first", b"a", b"b"}
+        expected = tables(found)
+        if ends == "killed":
+            path = killed(found, home / "again")
+    if ends == "closed":  # and its removal did not survive a power cut
+        shutil.copyfile(redo_log, records(path))
+    with closing(opened(path)) as found:
+        assert tables(found) == expected
+
+
+def test_a_commit_in_doubt_has_a_number_of_its_own(grouped: Index, faulty: FaultyOs) -> None:
+    """A power cut may keep it, and not what followed: then no record behind that counts."""
+    add(grouped, b"a")
+    faulty.fail(Point("index.commit", 0), errno.EIO)
+    with pytest.raises(IndexFailed, match="Input/output error"):
+        grouped.sync()
+    faulty.clear()
+    add(grouped, b"b")
+    add(grouped, b"c")
+    ((salt, groups),) = grouped._database.rows("SELECT salt, groups FROM redo")
+    left = [len(redo.unfinished(grouped.path, salt, groups - lost)) for lost in range(3)]
+    assert left == [1, 0, 1], "c; nothing, if only the one in doubt is there; a, if not even that"
 
 
 def test_what_is_synced_is_written_over(grouped: Index, home: Path) -> None:

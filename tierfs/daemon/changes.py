@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from tierfs.backup.files import BACKUP, COPY
-from tierfs.common.errors import UsageError
+from tierfs.common.errors import TierfsError, UsageError
 from tierfs.facts.gathering import READER
 from tierfs.metadata.changes import VERSION, record_of
 from tierfs.metadata.index import Index
@@ -43,11 +43,17 @@ class ChangeFeed:
         Raises:
             UsageError: the reader's name is one of the daemon's own, or empty.
             TrimmedAway: the reader is too far behind.
-            TierfsError: the index could not be read, or its log not be synced.
+            TierfsError: the index could not be read, or its log not be synced; or its filesystem is
+                full: what would be missed meanwhile, nobody would know.
         """
         _require_free(reader)
         feed = self._index.feed
         position = feed.register(reader)
+        if not feed.is_written:
+            raise TierfsError(
+                "no changes are written while the filesystem of the index is full: make room, "
+                "then start over"
+            )
         if after == FROM_READER:
             after = position
         elif after > position:

@@ -182,8 +182,8 @@ class Database:
     def rows(self, statement: str, *args: object) -> list[Row]:
         """Every row of a query."""
         with self.lock:
-            if self._is_torn and not self._depth:
-                self._repeat_group()
+            if self._is_torn:
+                self._mend()
             try:
                 return self._connection.execute(statement, args).fetchall()
             except SQLITE_ERRORS as exc:
@@ -192,8 +192,8 @@ class Database:
     def row(self, statement: str, *args: object) -> Row | None:
         """The first row of a query, or None."""
         with self.lock:
-            if self._is_torn and not self._depth:
-                self._repeat_group()
+            if self._is_torn:
+                self._mend()
             try:
                 row: Row | None = self._connection.execute(statement, args).fetchone()
             except SQLITE_ERRORS as exc:
@@ -535,8 +535,8 @@ class Database:
         self._synced(committed)
 
     def _synced(self, group: int) -> None:
-        if self._redo is not None:
-            self._redo.synced = max(self._redo.synced, group)
+        if (redo := self._redo) is not None:
+            redo.synced = max(redo.synced, group)
 
     @property
     def needs_replay(self) -> bool:
@@ -569,7 +569,8 @@ class Database:
                 self._group = [record.statements for record in records]
                 self._repeat_group()
                 self._is_torn = True  # until that is done: what fails is left to the next mount
-                self._control("UPDATE redo SET groups = ?", records[-1].group)
+                # Where it had to stop, what comes behind it must never follow.
+                self._control("UPDATE redo SET salt = 0, groups = 0")
                 self._make_commit("COMMIT")
             except (IndexFailed, ValueError, TypeError, EOFError) as exc:
                 what = f"metadata index: {self.path}{SUFFIX}: cannot be carried out: {exc}"
@@ -600,6 +601,8 @@ class Database:
             self._make_commit("COMMIT")
             return
         self._require_transaction()
+        if self._is_in_doubt:
+            redo.skips()
         self._is_in_doubt = True
         self._control("UPDATE redo SET groups = ?", redo.committed + 1)
         self._make_commit("COMMIT")
@@ -626,6 +629,16 @@ class Database:
             for statement, args in statements:
                 self._control(statement, *args)
         self._is_torn = False
+
+    def _mend(self) -> None:
+        """Before something is read.
+
+        Raises:
+            IndexFailed: in a transaction, of which SQLite has nothing any more.
+        """
+        if self._depth:
+            self._require_transaction()
+        self._repeat_group()
 
     def _require_transaction(self) -> None:
         """Check that SQLite has not rolled all back by itself (lang_transaction.html), as it may.
@@ -690,7 +703,7 @@ class Database:
 
         With some errors SQLite has rolled its transaction back, and the group with it.
         """
-        if self._group and not self._connection.in_transaction:
+        if (self._group or self._depth) and not self._connection.in_transaction:
             self._is_torn = True
         if self._damaged:
             return IndexDamaged(errno.EIO, f"metadata index: {exc}")

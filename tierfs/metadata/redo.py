@@ -141,6 +141,10 @@ class RedoLog:
         if whole:
             self._base = self.committed
 
+    def skips(self) -> None:
+        """The last commit has failed, and may be there after all: its number is not used again."""
+        self.committed += 1
+
     def _choose_half(self) -> None:
         """Before the first record of a group: write over what is synced."""
         other = 1 - self._half
