@@ -41,6 +41,7 @@ def test_a_forked_daemon_is_as_one_that_was_started(
     make_mount: MakeMount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mount = make_mount.formatted()
+    mount.configure("backup", "{enabled: false}")  # copying the feed opens files after a while
     with monkeypatch.context() as patched:
         patched.setattr(prestarted, "active", None)
         mount.mount()
