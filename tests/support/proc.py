@@ -100,10 +100,20 @@ def running(pid: int) -> bool:
 
 
 def kill_process(pid: int, *, timeout: float = 10) -> None:
-    """Send SIGKILL and wait until the process is gone."""
+    """Send SIGKILL and wait until the process is gone, with what it had open."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not running(pid), what=f"process {pid} ends after SIGKILL", timeout=timeout)
+    wait_until(lambda: _is_gone(pid), what=f"process {pid} ends after SIGKILL", timeout=timeout)
+
+
+def _is_gone(pid: int) -> bool:
+    """Files stay open until the last thread has ended, which may be later than the first."""
+    if running(pid):
+        return False
+    try:
+        return len(os.listdir(f"/proc/{pid}/task")) <= 1
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def processes_naming(text: str) -> list[int]:
