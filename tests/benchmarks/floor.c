@@ -1,6 +1,6 @@
 /* The least that a filesystem in user space costs: a daemon that answers what the programs of the benchmarks `tree` and
-   `changes` ask, and does nothing else. It says the same at INIT as tierfs, and waits for requests as its router does; names and
-   attributes are in memory alone, in plain tables. What it needs is what the kernel, its switches and the program need:
+   `changes` ask, and does nothing else. It says the same at INIT as tierfs, and waits for requests as its router does;
+   names and attributes are in memory alone, in plain tables. What it needs is what the kernel, its switches and the program need:
    no daemon that gets the same requests can be faster by more than this one's few table look-ups.
 
    floor MOUNTPOINT            keeps no byte of a file
@@ -398,7 +398,7 @@ static int64_t monotonic_ns(void) {
     return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
-/* Lets cores sleep only as deep as they wake within so many microseconds; -1: as they like. */
+/* How long a core may take to wake, in microseconds (PM QoS); -1: no limit. */
 static void limit_latency(int32_t us) {
     static int qos = -2;
     if (qos == -2)

@@ -27,6 +27,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -339,22 +340,24 @@ def _create_beside(
 ) -> tuple[list[float], float]:
     """Milliseconds of the creates beside whole commands, for ``seconds`` at least.
 
-    The next one starts after ``least`` seconds; also returns how many there were between two.
+    One starts ``least`` seconds after the one before it, or later. Also returns how many seconds
+    there were from one start to the next.
     """
     took: list[float] = []
     began, count = time.monotonic(), 0
     while not took or time.monotonic() < began + seconds:
         next_at = time.monotonic() + least
         with subprocess.Popen(words, stdout=subprocess.DEVNULL) as process:
-            took += writer.work(
-                lambda running=process, at=next_at: (  # type: ignore[misc]
-                    running.poll() is not None and time.monotonic() >= at
-                )
-            )
+            took += writer.work(partial(_has_ended, process, next_at))
         count += 1
         if process.returncode:
             raise subprocess.CalledProcessError(process.returncode, words)
     return took, (time.monotonic() - began) / count
+
+
+def _has_ended(process: subprocess.Popen[bytes], at: float) -> bool:
+    """Whether the process has ended, and the clock is past ``at``."""
+    return process.poll() is not None and time.monotonic() >= at
 
 
 def _for(seconds: float) -> Callable[[], bool]:

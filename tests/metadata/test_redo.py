@@ -232,17 +232,22 @@ def test_a_change_whose_commit_fails_is_none(grouped: Index, faulty: FaultyOs, h
         assert tables(found) == tables(grouped)
 
 
+def add_around_a_failed_commit(index: Index, faulty: FaultyOs) -> None:
+    """One name before a COMMIT that fails, two behind it."""
+    add(index, b"a")
+    faulty.fail(Point("index.commit", 0), errno.EIO)
+    with pytest.raises(IndexFailed, match="Input/output error"):
+        index.sync()
+    faulty.clear()
+    add(index, b"b")
+    add(index, b"c")
+
+
 def test_after_a_commit_that_failed_sqlite_commits_first(
     grouped: Index, faulty: FaultyOs, home: Path
 ) -> None:
     """It may be in SQLite's log: then its group counts as done, and no record of it as well."""
-    add(grouped, b"a")
-    faulty.fail(Point("index.commit", 0), errno.EIO)
-    with pytest.raises(IndexFailed, match="Input/output error"):
-        grouped.sync()
-    faulty.clear()
-    add(grouped, b"b")
-    add(grouped, b"c")
+    add_around_a_failed_commit(grouped, faulty)
     assert faulty.labels == ["index.commit", "index.redo"]
     with closing(opened(killed(grouped, home / "killed"))) as found:
         assert tables(found) == tables(grouped)
@@ -571,13 +576,7 @@ def test_a_replay_that_had_to_stop_is_not_continued(grouped: Index, home: Path, 
 
 def test_a_commit_in_doubt_has_a_number_of_its_own(grouped: Index, faulty: FaultyOs) -> None:
     """A power cut may keep it, and not what followed: then no record behind that counts."""
-    add(grouped, b"a")
-    faulty.fail(Point("index.commit", 0), errno.EIO)
-    with pytest.raises(IndexFailed, match="Input/output error"):
-        grouped.sync()
-    faulty.clear()
-    add(grouped, b"b")
-    add(grouped, b"c")
+    add_around_a_failed_commit(grouped, faulty)
     ((salt, groups),) = grouped._database.rows("SELECT salt, groups FROM redo")
     left = [len(redo.unfinished(grouped.path, salt, groups - lost)) for lost in range(3)]
     assert left == [1, 0, 1], "c; nothing, if only the one in doubt is there; a, if not even that"

@@ -259,7 +259,7 @@ def serve(
         try:
             session = _Session(volume, connection, options, metrics, policy)
             spare_garbage_collector()
-            trio.run(session.run, up, over, follows_terminal)
+            trio.run(partial(session.run, up, over, follows_terminal=follows_terminal))
         except BaseException:
             _leave_to_next(supervised, exc_info=True)
             raise
@@ -358,7 +358,8 @@ class _Session:
         self,
         ready: Callable[[], None],
         over: Callable[[], None],
-        follows_terminal: bool,  # noqa: FBT001 - trio passes arguments by position
+        *,
+        follows_terminal: bool,
     ) -> None:
         """Mount, and serve until the mount has ended; see ``serve`` and ``hangups_ignored``.
 

@@ -432,8 +432,7 @@ class Database:
 
     def _commit(self) -> None:
         try:
-            if self._is_torn or not self._connection.in_transaction:
-                self._require_transaction()
+            self._require_transaction()
             if not self._log():
                 self._commit_group()
         except BaseException:
