@@ -151,7 +151,8 @@ class Report:
         place = "free to move" if self.pinned is None else f"all on core {self.pinned}"
         return (
             f"{self.repeat} turns, {place}; {self.machine.processor}, {self.machine.cores} cores, "
-            f"{self.machine.system}, load {self.machine.load:g} at the start"
+            f"{self.machine.system}, Python {self.machine.python}, "
+            f"load {self.machine.load:g} at the start"
         )
 
 
