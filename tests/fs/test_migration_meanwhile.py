@@ -274,7 +274,7 @@ def test_what_begins_to_move_while_the_reclaimer_syncs_is_left_alone(
         patch.setattr(small.index, "sync", lambda: (sync(), migrations.begin(ino)))
         small.fs.reclaimer.drain()
     assert objects(small, ino) == (DATA[:HEAD], bytes(HEAD) + DATA[HEAD:])
-    assert not small.fs.reclaimer.idle
+    assert not small.fs.reclaimer.is_idle()
     migrations.end(ino)
     small.fs.reclaimer.drain()
     check(small, trimmed=True)

@@ -48,11 +48,11 @@ def test_nothing_is_removed_before_the_index_is_durable(small: LooseVolume) -> N
 
 
 def test_idle_is_when_nothing_waits(small: LooseVolume) -> None:
-    idle = [small.fs.reclaimer.idle]
+    idle = [small.fs.reclaimer.is_idle()]
     unlinked(small)
-    idle.append(small.fs.reclaimer.idle)
+    idle.append(small.fs.reclaimer.is_idle())
     small.fs.reclaimer.drain()
-    idle.append(small.fs.reclaimer.idle)
+    idle.append(small.fs.reclaimer.is_idle())
     assert idle == [True, False, True]
 
 
@@ -122,7 +122,7 @@ def test_what_was_cut_again_after_the_sync_waits_for_the_next(
         patch.setattr(small.index, "sync", sync_and_cut)
         small.fs.reclaimer.drain()
     assert lengths(small, ino) == (4096, 10_000)
-    assert not small.fs.reclaimer.idle
+    assert not small.fs.reclaimer.is_idle()
     small.fs.reclaimer.drain()
     assert lengths(small, ino) == (later or None, None)
     check(small, trimmed=True)
@@ -134,7 +134,7 @@ def test_what_somebody_writes_to_is_trimmed_later(small: LooseVolume) -> None:
     with small.fs.data._locks.hold(ino):
         small.fs.reclaimer.drain()
         assert lengths(small, ino) == (4096, 10_000)
-        assert not small.fs.reclaimer.idle
+        assert not small.fs.reclaimer.is_idle()
     small.fs.reclaimer.drain()
     assert lengths(small, ino) == (100, None)
 
@@ -151,7 +151,7 @@ def test_an_index_that_fails_keeps_the_queue(
     small.os.fail(Point(label), errno.EIO)
     with pytest.raises((OSError, FsError), match="Input"):
         small.fs.reclaimer.drain()
-    assert not small.fs.reclaimer.idle
+    assert not small.fs.reclaimer.is_idle()
     if label == "index.sync":
         small.reopen()
     small.fs.reclaimer.drain()

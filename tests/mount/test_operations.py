@@ -75,7 +75,7 @@ def test_a_file_is_made_and_written(small: LooseVolume, operations: Operations) 
     assert (made.mode, made.uid, made.gid) == (FILE | 0o755, 3, 4)
     assert operations.write(made.ino, 0, memoryview(b"data"), wait=False) == 4
     assert small.fs.reads.read(made.ino, 0, 9) == b"data"
-    operations.forget(made.ino)
+    small.fs.names.forget(made.ino)
 
 
 def test_a_kernel_that_takes_the_umask_off_is_left_alone(small: LooseVolume) -> None:
@@ -108,7 +108,7 @@ def test_what_is_asked_again_is_answered_in_full(
     assert [line.name for line in lines] == [b".", b"..", b"file"]
     assert small.fs.lookup_counts.count(made.ino) == 2
     for _ in range(2):
-        operations.forget(made.ino)
+        small.fs.names.forget(made.ino)
 
 
 def test_what_waits_says_so(small: LooseVolume, operations: Operations) -> None:

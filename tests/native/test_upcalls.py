@@ -26,7 +26,6 @@ CALLER = (1000, 1001, 1002)
 
 NAMES = [
     "lookup",
-    "forget",
     "mknod",
     "mkdir",
     "symlink",
@@ -399,18 +398,7 @@ def test_calls_of_many_clients_are_made_by_one_thread(scratch: Path) -> None:
     assert shares[-1] > 0.95 * len(threads), shares
 
 
-# -------- orphans, and the end
-
-
-def test_an_orphan_is_forgotten_by_a_function(rig: Rig, functions: Functions) -> None:
-    rig.router.add_lookups(FILE)
-    assert not rig.router.orphan(FILE)
-    rig.kernel.request(Op.FORGET, FILE, struct.pack("=Q", 1))
-    call = functions.next()
-    assert (call.name, call.arguments) == ("forget", (FILE,))
-    call.answer()
-    rig.router.put_inode(inode(OTHER))
-    assert rig.kernel.ask(Op.GETATTR, OTHER, getattr_in()).error == 0
+# -------- the end
 
 
 def test_stopping_waits_for_calls(rig: Rig, functions: Functions) -> None:

@@ -88,7 +88,7 @@ class Maintenance:
         if fast is not None and self._volume.inherited_counts is not None:
             is_known = fast.router.is_known
             await trio.to_thread.run_sync(partial(self._volume.free_forgotten, is_known))
-        if not reclaimer.idle:
+        if not reclaimer.is_idle():
             await trio.to_thread.run_sync(reclaimer.drain)
 
     async def _checkpoint(self) -> None:

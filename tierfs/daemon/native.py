@@ -251,11 +251,11 @@ class NativeLookupCounts:
     def __init__(self, router: Router) -> None:
         self.add = router.add_lookups
         self.orphan = router.orphan
+        self.forgotten = router.forgotten
         self.count = router.lookup_count
 
-    def drop(self, ino: int, count: int) -> bool:  # noqa: ARG002 - the router has counted
-        """Called for the last FORGET of an unlinked inode only."""
-        return self.count(ino) == 0
+    def drop(self, ino: int, count: int) -> None:
+        """Never called: the router takes every FORGET."""
 
 
 class CacheFiller:

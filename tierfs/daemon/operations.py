@@ -110,7 +110,6 @@ class Operations:
         self._filler = filler
         self._put_statfs = put_statfs
         self.ready = fs.is_free
-        self.forget = fs.names.forget
         self.write = partial(fs.data.write, buffered=filler is not None)
         self.unlink = fs.names.unlink
         self.rmdir = fs.names.rmdir

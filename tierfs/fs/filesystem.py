@@ -57,7 +57,9 @@ class FileSystem:
         self.lookup_counts = lookup_counts
         self.dirty = DirtySet(index, tiers, locks, metrics)
         self.syncer = Syncer(index, tiers, self.dirty, metrics)
-        self.reclaimer = Reclaimer(index, tiers, self.dirty, self.syncer.flush, metrics)
+        self.reclaimer = Reclaimer(
+            index, tiers, self.dirty, lookup_counts, self.syncer.flush, metrics
+        )
         self.adoption = Adoption(index, tiers, self.dirty, self.allocator, clock)
         self.recovery = Recovery(index, tiers, self.dirty, self.reclaimer)
         self.names = Namespace(

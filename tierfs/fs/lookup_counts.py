@@ -25,11 +25,14 @@ class LookupCounts(Protocol):
     def add(self, ino: int) -> None:
         """Count a reply that gives the kernel the inode."""
 
-    def drop(self, ino: int, count: int) -> bool:
-        """Lower the count by ``count``; True when it is 0 now, and the inode is unlinked."""
+    def drop(self, ino: int, count: int) -> None:
+        """Lower the count by ``count``."""
 
     def orphan(self, ino: int) -> bool:
         """The inode lost its last name; True when the kernel does not know it either."""
+
+    def forgotten(self) -> list[int]:
+        """The unlinked inodes whose counts have dropped to 0 since the last call."""
 
     def count(self, ino: int) -> int:
         """The lookup count of an inode."""
@@ -42,6 +45,7 @@ class LookupCounter:
         self._lock = threading.Lock()
         self._pages: dict[int, array[int]] = {}
         self._orphans: set[int] = set()
+        self._forgotten: list[int] = []
 
     def add(self, ino: int) -> None:
         """Count a reply that gives the kernel the inode."""
@@ -51,19 +55,18 @@ class LookupCounter:
                 page = self._pages[ino >> PAGE_BITS] = array("Q", _EMPTY_PAGE)
             page[ino & PAGE - 1] += 1
 
-    def drop(self, ino: int, count: int) -> bool:
-        """Lower the count by ``count``; True when it is 0 now, and the inode is unlinked."""
+    def drop(self, ino: int, count: int) -> None:
+        """Lower the count by ``count``."""
         with self._lock:
             page = self._pages.get(ino >> PAGE_BITS)
             if page is None:
-                return False
+                return
             left = page[ino & PAGE - 1] = max(0, page[ino & PAGE - 1] - count)
             if left == 0 and page == _EMPTY_PAGE:
                 del self._pages[ino >> PAGE_BITS]
-            if left or ino not in self._orphans:
-                return False
-            self._orphans.remove(ino)
-            return True
+            if not left and ino in self._orphans:
+                self._orphans.remove(ino)
+                self._forgotten.append(ino)
 
     def orphan(self, ino: int) -> bool:
         """The inode lost its last name; True when the kernel does not know it either."""
@@ -72,6 +75,12 @@ class LookupCounter:
                 return True
             self._orphans.add(ino)
             return False
+
+    def forgotten(self) -> list[int]:
+        """The unlinked inodes whose counts have dropped to 0 since the last call."""
+        with self._lock:
+            found, self._forgotten = self._forgotten, []
+        return found
 
     def count(self, ino: int) -> int:
         """The lookup count of an inode."""
@@ -87,13 +96,14 @@ class InheritedCounts:
     """Lookup counts of a daemon that has taken over: what the kernel got before is not known.
 
     So an inode that an earlier daemon made is freed when the kernel, asked for it, does not have it
-    in memory any more (``forgotten``), and not by its count.
+    in memory any more (``unknown``), and not by its count.
     """
 
     def __init__(self, counts: LookupCounts, first: int, unlinked: Iterable[int]) -> None:
         """Inodes below ``first`` are earlier ones; ``unlinked``: those without a name."""
         self.add = counts.add
         self.drop = counts.drop
+        self.forgotten = counts.forgotten
         self.count = counts.count
         self._orphan = counts.orphan
         self._first = first
@@ -101,14 +111,14 @@ class InheritedCounts:
         self._unlinked = set(unlinked)
 
     def orphan(self, ino: int) -> bool:
-        """See ``LookupCounts``; an earlier inode waits for ``forgotten``."""
+        """See ``LookupCounts``; an earlier inode waits for ``unknown``."""
         if ino >= self._first:
             return self._orphan(ino)
         with self._lock:
             self._unlinked.add(ino)
         return False
 
-    def forgotten(self, is_known: Callable[[int], bool]) -> list[int]:
+    def unknown(self, is_known: Callable[[int], bool]) -> list[int]:
         """The earlier inodes without a name that the kernel has forgotten; each once."""
         with self._lock:
             waiting = sorted(self._unlinked)

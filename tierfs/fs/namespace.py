@@ -85,8 +85,6 @@ class Namespace:
         self._clock = clock
         self._directories = Directories(index, clock)
         self._renames = Renames(index, self._directories)
-        self._nameless: set[int] = set()
-        """Inodes without a name that may be given one."""
 
     def lookup(self, parent: int, name: bytes) -> Inode:
         """What ``name`` is in the directory (path_resolution(7)).
@@ -171,7 +169,7 @@ class Namespace:
         self._looked_up(inode)
         self._lookup_counts.orphan(inode.ino)
         if not exclusive:
-            self._nameless.add(inode.ino)
+            self._index.inodes.linkable.add(inode.ino)
         return inode
 
     def link(self, ino: int, parent: int, name: bytes) -> Inode:
@@ -192,7 +190,7 @@ class Namespace:
             )
             self._index.dentries.insert(parent, name, ino, self._index.new_serial())
             self._directories.touch(parent)
-        self._nameless.discard(ino)
+        self._index.inodes.linkable.discard(ino)
         return self._looked_up(inode)
 
     def unlink(self, parent: int, name: bytes) -> None:
@@ -243,16 +241,11 @@ class Namespace:
 
         Which of them may be given one the kernel knows as well (``I_LINKABLE``, fs/namei.c).
         """
-        self._nameless.update(nameless)
+        self._index.inodes.linkable.update(nameless)
 
     def forget(self, ino: int, count: int = 1) -> None:
-        """Lower the lookup count by ``count``; an unlinked inode is freed when that is 0."""
-        if self._lookup_counts.drop(ino, count):
-            self._nameless.discard(ino)
-            inodes = self._index.inodes
-            inode = inodes.cached(ino) or inodes.known(ino)
-            if inode is not None and inode.nlink == 0:  # else it got its first name meanwhile
-                self._reclaimer.add_unlinked(ino)
+        """Lower the lookup count by ``count``; the reclaimer frees an unlinked inode at 0."""
+        self._lookup_counts.drop(ino, count)
 
     def _by_number(self, ino: int, name: bytes) -> Inode:
         if ino > LARGEST_NUMBER:  # a handle holds any 64 bits
@@ -277,7 +270,7 @@ class Namespace:
         inode = self._index.inodes.find_within(ino)
         if is_directory(inode):
             raise FsError(errno.EPERM)
-        if inode.nlink == 0 and ino not in self._nameless:
+        if inode.nlink == 0 and ino not in self._index.inodes.linkable:
             raise FsError(errno.ENOENT)
         if inode.nlink >= LINK_MAX:
             raise FsError(errno.EMLINK)

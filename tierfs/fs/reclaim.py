@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from tierfs.common.metrics import Metrics
 from tierfs.fs.dirty import DirtySet
 from tierfs.fs.locks import WouldBlock
+from tierfs.fs.lookup_counts import LookupCounts
 from tierfs.fs.tiers import Tiers
 from tierfs.metadata.index import Index
 from tierfs.metadata.inodes import Inode
@@ -37,6 +38,7 @@ class Reclaimer:
         index: Index,
         tiers: Tiers,
         dirty: DirtySet,
+        lookup_counts: LookupCounts,
         flush: Callable[[], None],
         metrics: Metrics,
     ) -> None:
@@ -44,6 +46,7 @@ class Reclaimer:
         self._index = index
         self._tiers = tiers
         self._dirty = dirty
+        self._forgotten = lookup_counts.forgotten
         self._flush = flush
         self._locks = dirty.locks
         self._migrations = self._locks.migrations
@@ -54,7 +57,7 @@ class Reclaimer:
         self._truncated: set[int] = set()
 
     def add_unlinked(self, ino: int) -> None:
-        """The inode has no name, and the kernel forgot it: remove it."""
+        """The inode has no name, and the kernel does not know it: remove it."""
         with self._mutex:
             self._unlinked.add(ino)
 
@@ -78,9 +81,9 @@ class Reclaimer:
             self._truncated.update(truncated)
         return len(orphans), len(truncated)
 
-    @property
-    def idle(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether nothing waits."""
+        self._queue_forgotten()
         return not (self._unlinked or self._truncated or self._dirty.replaced)
 
     def drain(self) -> bool:
@@ -92,6 +95,7 @@ class Reclaimer:
             FsError, OSError: the index could not be made durable or changed; all stays queued.
         """
         with self._working:
+            self._queue_forgotten()
             with self._mutex:
                 unlinked = {ino for ino in self._unlinked if not self._migrations.holds(ino)}
                 truncated = {ino for ino in self._truncated if not self._migrations.holds(ino)}
@@ -99,12 +103,18 @@ class Reclaimer:
                 self._truncated -= truncated
             replaced = self._dirty.replaced.copy()
             try:
-                return self._free(self._rows(unlinked), self._rows(truncated - unlinked), replaced)
+                nameless = [inode for inode in self._rows(unlinked) if not inode.nlink]
+                return self._free(nameless, self._rows(truncated - unlinked), replaced)
             except BaseException:
                 with self._mutex:
                     self._unlinked |= unlinked
                     self._truncated |= truncated
                 raise
+
+    def _queue_forgotten(self) -> None:
+        """Some may have got a name since they were made without one."""
+        with self._mutex:
+            self._unlinked.update(self._forgotten())
 
     def _rows(self, numbers: set[int]) -> list[Inode]:
         """The inodes as the index has them, in their order, which is about disk order."""

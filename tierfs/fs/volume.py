@@ -260,7 +260,7 @@ class Volume:
     def free_forgotten(self, is_known: Callable[[int], bool]) -> None:
         """After a takeover: let the unlinked inodes be freed that the kernel does not know now."""
         if self.inherited_counts is not None:
-            for ino in self.inherited_counts.forgotten(is_known):
+            for ino in self.inherited_counts.unknown(is_known):
                 self.fs.reclaimer.add_unlinked(ino)
 
     def usage(self) -> Usage:

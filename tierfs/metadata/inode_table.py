@@ -95,6 +95,8 @@ class InodeTable:
         """Directories that the present transaction makes something in: see ``defer_times``."""
         self._deferred_times: set[int] = set()
         """Those of ``_deferred`` whose times new inodes tell after a crash."""
+        self.linkable: set[int] = set()
+        """Inodes without a name that may be given one."""
         self.unreconciled: dict[int, int] = updater.withheld
         """Dirty inodes of an unclean end, whose size is not known yet, with their synced sizes."""
         self.sizes: dict[int, int] = {}
@@ -255,6 +257,7 @@ class InodeTable:
             self._uncount(ino)
             self._forget_deferred(ino)
             self._cache.pop(ino, None)
+            self.linkable.discard(ino)
             self._updater.removed(ino)
         self._database.execute_for("DELETE FROM inode WHERE ino = ?", inos)
 

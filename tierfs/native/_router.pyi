@@ -278,9 +278,11 @@ class Router:
     def orphan(self, ino: int) -> bool:
         """The inode lost its last name; True when the kernel does not know it either.
 
-        Otherwise ``forget`` is called for it when its lookup count drops to 0; or pyfuse3 gets a
-        FORGET, of count 1. FORGET of any other inode is neither an upcall nor forwarded.
+        Otherwise it is among those that ``forgotten`` returns later.
         """
+
+    def forgotten(self) -> list[int]:
+        """The inodes without a name whose lookup counts dropped to 0 since the last call."""
 
     # ------------------------------------------------------------ statistics
     def heat(self, limit: int) -> list[tuple[int, int, int]]:

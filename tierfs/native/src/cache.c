@@ -381,15 +381,14 @@ void tfs_cache_forget(cache *c, uint64_t ino, uint64_t count) {
     pthread_mutex_unlock(&c->lock);
 }
 
-uint64_t tfs_cache_next_forgotten(cache *c) {
-    uint64_t ino = 0;
-    if (!atomic_load_explicit(&c->forgotten_count, memory_order_relaxed))
-        return 0;
+size_t tfs_cache_take_forgotten(cache *c, uint64_t **found) {
     pthread_mutex_lock(&c->lock);
-    if (c->forgotten_count)
-        ino = c->forgotten[--c->forgotten_count];
+    size_t count = c->forgotten_count;
+    *found = c->forgotten;
+    c->forgotten = NULL;
+    c->forgotten_count = c->forgotten_room = 0;
     pthread_mutex_unlock(&c->lock);
-    return ino;
+    return count;
 }
 
 bool tfs_cache_orphan(cache *c, uint64_t ino) {

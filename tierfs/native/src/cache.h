@@ -83,8 +83,8 @@ void tfs_cache_received_name(cache *c, uint64_t parent, const char *name, size_t
 
 int tfs_cache_add_lookups(cache *c, uint64_t ino, uint64_t count);
 void tfs_cache_forget(cache *c, uint64_t ino, uint64_t count);
-/* An orphan whose lookup count dropped to 0, each once; 0: there is none. */
-uint64_t tfs_cache_next_forgotten(cache *c);
+/* The orphans whose lookup counts dropped to 0 since the last call; who calls frees `*found`. */
+size_t tfs_cache_take_forgotten(cache *c, uint64_t **found);
 /* The inode lost its last name; true: its lookup count is 0. */
 bool tfs_cache_orphan(cache *c, uint64_t ino);
 uint64_t tfs_cache_lookup_count(cache *c, uint64_t ino);

@@ -57,9 +57,9 @@ struct cache {
     size_t negative_bytes;
     size_t used, limit; /* bytes of entries; bytes that all may take, hash tables included */
     uint64_t evictions;
-    uint64_t *forgotten; /* orphans of which nobody knows yet that their lookup count dropped to 0 */
+    uint64_t *forgotten; /* orphans whose lookup count has dropped to 0, until they are taken */
     size_t forgotten_room;
-    _Atomic size_t forgotten_count; /* read without the lock, to see that there is none */
+    size_t forgotten_count;
     uint32_t era;                   /* grows when any inode may have a recipient that is not known */
     uint32_t ghosts[GHOSTS];        /* fingerprints of inodes that were evicted recently */
 };

@@ -38,7 +38,6 @@ struct waiting_request {
     const operation *operation;
     router *router;
     uint8_t *buffer; /* of its own; NULL: behind this structure, or with the channel */
-    struct fuse_in_header header; /* of a FORGET that the kernel did not send */
 };
 
 struct upcall_queue {
@@ -52,7 +51,6 @@ struct upcall_queue {
 };
 
 static void act(worker *w, request *q, const operation *op, verdict v);
-static void forget_orphans(worker *w);
 
 /* ---------------------------------------------------------------- requests that wait */
 
@@ -153,7 +151,6 @@ static void run_for_disk(job *j, void *thread) {
     waiting_request *d = (waiting_request *)j;
     upcall(thread, &d->request, d->operation, false);
     waiting_free(d);
-    forget_orphans(thread);
 }
 
 static void run_for_index(job *j, void *thread);
@@ -172,7 +169,6 @@ static void run_for_index(job *j, void *thread) {
         waiting_free(d);
     else
         requeue(d->router->upcall_queue, d, UPCALL_WOULD_BLOCK);
-    forget_orphans(thread);
 }
 
 /* The worker makes upcalls now, if no other does; else that one takes on `d`, if there is one. */
@@ -273,29 +269,6 @@ static void to_python(worker *w, request *q, const operation *op) {
         queue_to(r->upcall_queue->index, d, run_for_index);
 }
 
-/* Inodes without a name whose lookup count dropped to 0. */
-static void forget_orphans(worker *w) {
-    static const struct fuse_forget_in once = {.nlookup = 1};
-    router *r = w->router;
-    for (uint64_t ino; (ino = tfs_cache_next_forgotten(r->cache));) {
-        struct fuse_in_header header = {.len = sizeof header + sizeof once, .opcode = FUSE_FORGET, .nodeid = ino};
-        request q = {.header = &header, .body = (const uint8_t *)&once, .length = sizeof once};
-        if (!tfs_upcall_has(r->upcalls, FUSE_FORGET)) {
-            tfs_forward_request(r->forward, &q);
-            continue;
-        }
-        waiting_request *d = waiting_new(r, &q, tfs_operation_of(FUSE_FORGET), 0);
-        if (!d)
-            continue; /* the next mount frees it */
-        d->header = header;
-        d->request.header = &d->header;
-        if (w->may_wait || w->by_ring || !w->request)
-            queue_to(r->upcall_queue->index, d, run_for_index);
-        else if (enter(r->upcall_queue, d))
-            make_upcalls(w, NULL, NULL, d);
-    }
-}
-
 /* ---------------------------------------------------------------- verdicts */
 
 /* The read that answer_read() tried, in a thread that may wait. */
@@ -372,7 +345,6 @@ void tfs_dispatch(worker *w, channel *from, size_t size) {
     const operation *op = tfs_operation_of(header->opcode);
     bool is_upcall = !op || !op->answer || overtakes_write(w, &q);
     act(w, &q, op, is_upcall ? UPCALL : op->answer(w, &q));
-    forget_orphans(w);
 }
 
 /* ---------------------------------------------------------------- the pools */

@@ -365,6 +365,21 @@ static PyObject *router_orphan(PyObject *self, PyObject *ino) {
     return PyBool_FromLong(tfs_cache_orphan(router_of(self)->cache, number));
 }
 
+static PyObject *router_forgotten(PyObject *self, PyObject *Py_UNUSED(none)) {
+    uint64_t *found;
+    size_t count = tfs_cache_take_forgotten(router_of(self)->cache, &found);
+    PyObject *list = PyList_New((Py_ssize_t)count);
+    for (size_t i = 0; list && i < count; i++) {
+        PyObject *number = PyLong_FromUnsignedLongLong(found[i]);
+        if (!number)
+            Py_CLEAR(list);
+        else
+            PyList_SET_ITEM(list, (Py_ssize_t)i, number);
+    }
+    free(found);
+    return list;
+}
+
 /* ---------------------------------------------------------------- statistics */
 
 static PyObject *router_heat(PyObject *self, PyObject *limit) {
@@ -429,6 +444,7 @@ static PyMethodDef router_methods[] = {
     {"add_lookups", router_add_lookups, METH_VARARGS, NULL},
     {"lookup_count", router_lookup_count, METH_O, NULL},
     {"orphan", router_orphan, METH_O, NULL},
+    {"forgotten", router_forgotten, METH_NOARGS, NULL},
     {"heat", router_heat, METH_O, NULL},
     {"first_reads", router_first_reads, METH_O, NULL},
     {"counters", router_counters, METH_NOARGS, NULL},

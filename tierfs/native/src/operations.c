@@ -223,7 +223,7 @@ static verdict ignore(worker *w, const request *q) {
 static const operation operations[OPERATIONS] = {
     /* names */
     [FUSE_LOOKUP] = {"lookup", "NAW", REPLY_ENTRY, REQUEST_LOOKUP, .answer = answer_lookup},
-    [FUSE_FORGET] = {"forget", "", REPLY_NONE, REQUEST_FORGET, .answer = answer_forget},
+    [FUSE_FORGET] = {.counted = REQUEST_FORGET, .answer = answer_forget},
     [FUSE_BATCH_FORGET] = {.counted = REQUEST_FORGET, .answer = answer_batch_forget},
     [FUSE_MKNOD] = {"mknod", "III.NC", REPLY_ENTRY, REQUEST_MKNOD, .changes = true},
     [FUSE_MKDIR] = {"mkdir", "IINC", REPLY_ENTRY, REQUEST_MKDIR, .changes = true},

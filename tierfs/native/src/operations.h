@@ -10,7 +10,6 @@
 
 /* What a function returns, and the reply says. */
 typedef enum {
-    REPLY_NONE,       /* nothing: the kernel waits for no reply */
     REPLY_DONE,       /* None */
     REPLY_ENTRY,      /* an inode, whose lookup count has been added to; (): there is no such name */
     REPLY_ATTRIBUTES, /* an inode, or an inode and how many sectors it takes */

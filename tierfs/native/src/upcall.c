@@ -247,7 +247,6 @@ static bool take_listing(PyObject *value, worker *w, const request *q, result *r
 
 static bool take_value(PyObject *value, worker *w, const request *q, const operation *op, result *r) {
     switch (op->reply) {
-    case REPLY_NONE:
     case REPLY_DONE:
         return true;
     case REPLY_CREATED:
@@ -361,7 +360,7 @@ static void call_python(upcalls *u, worker *w, request *q, const operation *op, 
         r->result = UPCALL_INDEX_BUSY;
     } else {
         PyObject *value = q->resume ? resume(q) : call_function(u, all, count, w, q, again);
-        if (value == Py_None && op->answer && !again && op->reply != REPLY_NONE)
+        if (value == Py_None && op->answer && !again)
             r->result = UPCALL_FILLED;
         else if (!value || !take_value(value, w, q, op, r))
             fail(u, q, op, w->may_wait, r);
@@ -430,8 +429,6 @@ static void reply_value(worker *w, const request *q, const operation *op, const 
     struct fuse_write_out written = {.size = (uint32_t)r->number};
     struct fuse_lseek_out offset = {.offset = r->number};
     switch (op->reply) {
-    case REPLY_NONE:
-        break;
     case REPLY_DONE:
         tfs_reply(q, NULL, 0);
         break;
