@@ -217,9 +217,13 @@ class InodeTable:
         ``with_a_name``: always in a transaction that changes a name of the inode, a name in it, or
         an extended attribute of it, with whose row the change feed tells of the inode.
         """
-        statement, counts = _update_of(columns), not _COUNTED.isdisjoint(columns)
+        counts = not _COUNTED.isdisjoint(columns)
+        with_deferred = tuple(dict.fromkeys((*columns, *_DEFERRED)))
+        values_with_deferred = attrgetter(*with_deferred)
+        statements = _update_of(columns), _update_of(with_deferred)
         if not with_a_name:
-            statement = statement.replace("UPDATE inode SET ", _TOLD)
+            statements = tuple(text.replace("UPDATE inode SET ", _TOLD) for text in statements)
+        update, update_with_deferred = statements
         merge, told = _merger(columns), self._updater.inodes
         execute = self._database.execute
 
@@ -227,9 +231,10 @@ class InodeTable:
             changed = make_inode(merge(inode + values))
             ino = inode.ino
             if ino in self._deferred or ino in self._deferring_times:
-                self._write(changed)
+                self._forget_deferred(ino)
+                execute(update_with_deferred, *values_with_deferred(changed), ino)
             else:
-                execute(statement, *values, ino)
+                execute(update, *values, ino)
             self.remember(changed)
             if counts:
                 self._pending_counts += ((inode, -1), (changed, 1))
