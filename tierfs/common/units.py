@@ -9,7 +9,6 @@ bare ``m``, which is a minute to some and a month to others.
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -29,7 +28,7 @@ MAX_SIZE = 2**63 - 1
 """The largest file offset of Linux (a signed 64-bit ``off_t``), in bytes."""
 
 # Twenty digits hold more than MAX_SIZE; a bound keeps int() away from absurdly long input.
-_SIZE = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,20})?) {0,8}([A-Za-z]{0,8})")
+_SIZE = r"([0-9]{1,20}(?:\.[0-9]{1,20})?) {0,8}([A-Za-z]{0,8})"
 _EXACT_CHARACTERS = 5
 _DIGITS = 3
 _LONGEST_SHOWN = 40
@@ -51,7 +50,7 @@ DURATION_UNITS = {
 
 MAX_DURATION = 100 * DURATION_UNITS["y"]
 
-_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) {0,8}([A-Za-z]{1,12})")
+_DURATION = r"([0-9]{1,9}(?:\.[0-9]{1,9})?) {0,8}([A-Za-z]{1,12})"
 _WORDS = {
     "s": ("sec", "secs", "second", "seconds"),
     "min": ("mins", "minute", "minutes"),
@@ -69,13 +68,20 @@ def parse_size(text: str | int) -> int:
     Raises:
         ValueError: no such size; the message is meant for the person who wrote it.
     """
-    match = _SIZE.fullmatch(str(text).strip())
+    match = re.fullmatch(_SIZE, str(text).strip())
     if match is None:
         message = f"{_shown(str(text))} is not a size; write a number and a unit, such as 64KiB"
         raise ValueError(message)
     number, unit = match.groups()
-    size = Fraction(number) * _bytes_in(unit or "B", number)
-    return _whole(size, match.group())
+    size, rest = _times(number, _bytes_in(unit or "B", number))
+    shown = _shown(match.group())
+    if rest:
+        message = f"{shown} is not a whole number of bytes; write it in a smaller unit"
+        raise ValueError(message)
+    if size > MAX_SIZE:
+        message = f"{shown} is larger than any file can be; the limit is 8191PiB"
+        raise ValueError(message)
+    return size
 
 
 def format_size(size: int) -> str:
@@ -109,14 +115,11 @@ def _bytes_in(unit: str, number: str) -> int:
     raise ValueError(message)
 
 
-def _whole(size: Fraction, text: str) -> int:
-    if size.denominator != 1:
-        message = f"{_shown(text)} is not a whole number of bytes; write it in a smaller unit"
-        raise ValueError(message)
-    if size > MAX_SIZE:
-        message = f"{_shown(text)} is larger than any file can be; the limit is 8191PiB"
-        raise ValueError(message)
-    return int(size)
+def _times(number: str, unit: int) -> tuple[int, int]:
+    """The product of a decimal number and a unit: the whole of it, and 0 if nothing is left."""
+    whole, _, decimals = number.partition(".")
+    parts: int = 10 ** len(decimals)
+    return divmod(int(whole + decimals) * unit, parts)
 
 
 def _exactly(size: int, unit: str) -> str | None:
@@ -143,16 +146,16 @@ def parse_duration(text: str) -> int:
         ValueError: no such length of time; the message, ``what; hint``, is for its writer.
     """
     written = text.strip()
-    match = _DURATION.fullmatch(written) if len(written) <= _LONGEST_DURATION else None
+    match = re.fullmatch(_DURATION, written) if len(written) <= _LONGEST_DURATION else None
     if match is None:
         message = f"{_shown(text)} is not a length of time; write a number and a unit, such as 7d"
         raise ValueError(message)
     number, unit = match.groups()
-    duration = Fraction(number) * _nanoseconds_in(unit, number)
+    duration, _ = _times(number, _nanoseconds_in(unit, number))
     if duration > MAX_DURATION:
         message = f'"{match.group()}" is too long; write 100y or less'
         raise ValueError(message)
-    return int(duration)
+    return duration
 
 
 def format_duration(duration: int) -> str:

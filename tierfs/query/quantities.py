@@ -5,13 +5,13 @@ A number stands for an interval: a day is all of its moments, and ``1MiB..4MiB``
 
 from __future__ import annotations
 
-import difflib
 import grp
 import pwd
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from importlib import import_module
 from typing import Final, NamedTuple
 
 from tierfs.common.units import SECOND, parse_duration, parse_size
@@ -190,5 +190,6 @@ def choice(text: str, words: Iterable[str]) -> str:
 
 def meant(text: str, known: Iterable[str]) -> str:
     """The hint for a word that is nearly one of those known; empty: it is near to none."""
-    close = difflib.get_close_matches(text, list(known), n=1)
+    # Only for a message: it is not loaded for each command.
+    close = import_module("difflib").get_close_matches(text, list(known), n=1)
     return f'did you mean "{close[0]}"?' if close else ""
