@@ -51,7 +51,7 @@ Row: TypeAlias = Sequence[Any]
 
 
 class Writer(ABC):
-    """Writes rows, some at a time."""
+    """Writes rows, some at a time: each time at once, since ``stream`` may have no buffer."""
 
     def __init__(self, columns: Sequence[Column], stream: io.BufferedWriter) -> None:
         self.columns = columns
@@ -80,15 +80,17 @@ class Table(Writer):
 
     def write(self, rows: Sequence[Row]) -> None:
         """As `Writer`."""
+        if len(self.columns) == 1:
+            shape = self.columns[0].shape
+            self.text("".join(f"{for_people(value, shape)}\n" for (value,) in rows))
+            return
         for row in rows:
-            shown = tuple(
-                for_people(value, column.shape)
-                for value, column in zip(row, self.columns, strict=True)
+            self._waiting.append(
+                tuple(
+                    for_people(value, column.shape)
+                    for value, column in zip(row, self.columns, strict=True)
+                )
             )
-            if len(shown) == 1:
-                self.text(f"{shown[0]}\n")
-                continue
-            self._waiting.append(shown)
             if len(self._waiting) > ALIGNED_TOGETHER:
                 self.close()
 
@@ -99,8 +101,8 @@ class Table(Writer):
             if column.shape not in _RIGHT:
                 break
             numbers += 1
-        for line in aligned(self._waiting, numbers=numbers) if self._waiting else ():
-            self.text(f"{line}\n")
+        lines = aligned(self._waiting, numbers=numbers) if self._waiting else ()
+        self.text("".join(f"{line}\n" for line in lines))
         self._waiting = []
 
 
@@ -109,9 +111,8 @@ class Null(Writer):
 
     def write(self, rows: Sequence[Row]) -> None:
         """As `Writer`."""
-        for row in rows:
-            value = "" if row[0] is None else str(row[0])
-            self.stream.write(os.fsencode(value) + b"\0")
+        shown = ("" if row[0] is None else str(row[0]) for row in rows)
+        self.stream.write(b"".join(os.fsencode(value) + b"\0" for value in shown))
 
 
 class JsonLines(Writer):
@@ -119,8 +120,7 @@ class JsonLines(Writer):
 
     def write(self, rows: Sequence[Row]) -> None:
         """As `Writer`."""
-        for row in rows:
-            self.text(json.dumps(self.record(row)) + "\n")
+        self.text("".join(json.dumps(self.record(row)) + "\n" for row in rows))
 
     def record(self, row: Row) -> dict[str, Any]:
         """A row as a JSON object."""
@@ -139,8 +139,8 @@ class JsonObject(JsonLines):
 
     def write(self, rows: Sequence[Row]) -> None:
         """As `Writer`."""
-        for row in rows:
-            self.text(self._separator + json.dumps(self.record(row)))
+        if rows:
+            self.text(self._separator + ",\n".join(json.dumps(self.record(row)) for row in rows))
             self._separator = ",\n"
 
     def close(self) -> None:
