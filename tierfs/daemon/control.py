@@ -19,7 +19,7 @@ import struct
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -161,7 +161,7 @@ def _called(
 ) -> dict[str, Any]:
     try:
         _check(name, verb, arguments)
-        if STREAM in inspect.signature(verb).parameters:
+        if STREAM in _parameters(verb):
             arguments[STREAM] = peer.fileno()
         return {"result": verb(**arguments)}
     except TierfsError as error:
@@ -171,14 +171,18 @@ def _called(
         return {"error": f"{type(error).__name__}: {error}"}
 
 
+@lru_cache(maxsize=256)  # more than there are; each refusal is a function of its own
+def _parameters(verb: Verb) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(verb).parameters
+
+
 def _check(name: str, verb: Verb, arguments: Mapping[str, object]) -> None:
     """Check the names and types of arguments.
 
     Raises:
         UsageError: one is unknown, missing or of another type.
     """
-    wanted = dict(inspect.signature(verb).parameters)
-    wanted.pop(STREAM, None)
+    wanted = {name: one for name, one in _parameters(verb).items() if name != STREAM}
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in wanted.values()):
         return  # _refuse takes any arguments
     for unknown in arguments.keys() - wanted.keys():
