@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tierfs.common.errors import UsageError
@@ -18,15 +17,12 @@ if TYPE_CHECKING:
 Row: TypeAlias = Sequence[Value]
 
 
-@dataclass(slots=True)
 class Columns:
     """Fields to be shown: those that SQL finds, and those that a page does."""
 
-    fields: tuple[Field, ...]
-    sql: tuple[str, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.sql = tuple(one.sql for one in self.fields if one.value is None)
+    def __init__(self, fields: Sequence[Field]) -> None:
+        self.fields = fields
+        self.sql = tuple(one.sql for one in fields if one.value is None)
 
     def of(self, page: Page, found: Sequence[Found], skip: int) -> list[Row]:
         """The values of rows; the first ``skip`` columns of these are of something else."""

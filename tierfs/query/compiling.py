@@ -7,8 +7,7 @@ hold; the parts that are exact come with each row as a column, and `Compiled.hol
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from tierfs.metadata.inode_sql import KNOWN
 from tierfs.query.expression import Condition, mistake, parse
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
     from tierfs.query.page import Page
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """A part that comes with each row, as the column of this number."""
 
     column: int
@@ -37,8 +35,7 @@ Sql: TypeAlias = tuple[str, tuple[object, ...]]
 """A condition, and the values of its question marks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Compiled:
+class Compiled(NamedTuple):
     """An expression. ``values`` are of ``columns``, then of ``where``."""
 
     tree: Node

@@ -8,7 +8,6 @@ is not known here.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from tierfs.common.errors import UsageError
@@ -57,8 +56,7 @@ Operator: TypeAlias = Literal["=", "!=", "<", "<=", ">", ">=", "in", "is set", "
 """The last is of a field that stands alone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(NamedTuple):
     """A field, how it is compared, and with what."""
 
     field: Token

@@ -10,9 +10,8 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 from tierfs.metadata.inode_sql import CHECKSUM, FIRST_NAME, fact_of, tag_is, tag_of
 from tierfs.query import quantities
@@ -49,8 +48,7 @@ NOW: Final = ":now"
 Late: TypeAlias = Callable[["Page", "Found"], bool | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
+class Term(NamedTuple):
     """A test as SQL with values for its question marks.
 
     With ``late`` the SQL says where it may hold, ``otherwise`` where it may not, and ``late``
@@ -87,8 +85,7 @@ class Kind(ABC):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """``sql``: its value on the row ``i``; without it ``value`` finds it."""
 
     name: str
@@ -128,17 +125,13 @@ def _fits(value: float, operator: Operator, intervals: Sequence[Interval]) -> bo
     return value > first.high or (operator == ">=" and value >= first.low)
 
 
-@dataclass(frozen=True)
 class Measure(Kind):
     """A number with a unit."""
 
-    quantity: Quantity
-    shape: Shape = "number"
-
-    @property
-    def written(self) -> str:  # type: ignore[override]
-        """As of its numbers."""
-        return self.quantity.written
+    def __init__(self, quantity: Quantity, shape: Shape = "number") -> None:
+        self._quantity = quantity
+        self.written = quantity.written
+        self.shape = shape
 
     def term(self, field: Field, operator: Operator, texts: Sequence[str]) -> Term:
         """As `Kind`."""
@@ -146,7 +139,7 @@ class Measure(Kind):
             return _is_set(field)
         if operator not in {"=", "!=", "in"} and any(".." in text for text in texts):
             raise BadText(f'"{texts[0]}" is a range', 'compare it by "=" or "!="')
-        intervals = [self.quantity.read(text) for text in texts]
+        intervals = [self._quantity.read(text) for text in texts]
         if field.value is None:
             return _compared(field.sql, operator, intervals)
         return Term("1", late=partial(_late_number, field.value, operator, intervals))
@@ -173,43 +166,37 @@ def _is_set(field: Field) -> Term:
 # ------------------------------------------------------------------ words
 
 
-@dataclass(frozen=True)
 class Words(Kind):
     """One of some words."""
 
-    words: tuple[str, ...]
     operators = frozenset({"=", "!=", "in", "is set"})
 
-    @property
-    def written(self) -> str:  # type: ignore[override]
-        """The words."""
-        return ", ".join(f"`{word}`" for word in self.words)
+    def __init__(self, words: Sequence[str]) -> None:
+        self._words = words
+        self.written = ", ".join(f"`{word}`" for word in words)
 
     def term(self, field: Field, operator: Operator, texts: Sequence[str]) -> Term:
         """As `Kind`."""
         if operator == "is set":
             return _is_set(field)
-        words = tuple(quantities.choice(text, self.words) for text in texts)
+        words = tuple(quantities.choice(text, self._words) for text in texts)
         sign = "!=" if operator == "!=" else "="
         return Term(" OR ".join([f"{field.sql} {sign} ?"] * len(words)), words)
 
 
-@dataclass(frozen=True)
 class Accounts(Kind):
     """A user or a group."""
 
-    group: bool
     operators = frozenset({"=", "!=", "in"})
     written = "a name or a number"
 
-    @property
-    def shape(self) -> Shape:  # type: ignore[override]
-        """As of its accounts."""
-        return "group" if self.group else "user"
+    def __init__(self, *, group: bool) -> None:
+        self._group = group
+        self.shape = "group" if group else "user"
 
     def term(self, field: Field, operator: Operator, texts: Sequence[str]) -> Term:
         """As `Kind`."""
-        numbers = tuple(quantities.account(text, group=self.group) for text in texts)
+        numbers = tuple(quantities.account(text, group=self._group) for text in texts)
         sign = "!=" if operator == "!=" else "="
         return Term(" OR ".join([f"{field.sql} {sign} ?"] * len(numbers)), numbers)
 

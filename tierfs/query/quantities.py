@@ -9,7 +9,6 @@ import grp
 import pwd
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib import import_module
 from typing import Final, NamedTuple
@@ -36,8 +35,7 @@ class BadText(ValueError):
         self.hint = hint
 
 
-@dataclass(frozen=True, slots=True)
-class Quantity:
+class Quantity(NamedTuple):
     """A kind of number: what it is called, how it is written, and how it is read."""
 
     noun: str
