@@ -12,17 +12,10 @@ import pytest
 
 from tests.guards.logs import ExpectLog
 from tierfs.common.errors import MountFailed, NotMounted
-from tierfs.daemon import mountpoint
+from tierfs.daemon import clearing, mountpoint
+from tierfs.daemon.clearing import find_program, place_of, prepare, unmount
 from tierfs.daemon.mountinfo import Mount
-from tierfs.daemon.mountpoint import (
-    find_program,
-    is_stale,
-    place_of,
-    prepare,
-    tierfs_at,
-    unmount,
-    within,
-)
+from tierfs.daemon.mountpoint import is_stale, tierfs_at, within
 
 pytestmark = pytest.mark.once
 
@@ -35,10 +28,11 @@ class Table:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.mounts: list[Mount] = []
         self.dead: set[str] = set()
-        monkeypatch.setattr(mountpoint, "mount_at", self._at)
-        monkeypatch.setattr(mountpoint, "mounts", lambda: self.mounts)
+        for module in (clearing, mountpoint):
+            monkeypatch.setattr(module, "mount_at", self._at)
+            monkeypatch.setattr(module, "mounts", lambda: self.mounts)
         monkeypatch.setattr(mountpoint, "ask_daemon", self._ask)
-        monkeypatch.setattr(mountpoint, "unmount", self._unmount)
+        monkeypatch.setattr(clearing, "unmount", self._unmount)
 
     def add(self, path: Path, fstype: str, *, dead: bool = False) -> None:
         source = f"/volume-{len(self.mounts)}.yaml"
@@ -152,7 +146,7 @@ def test_unmounting_what_is_not_mounted(tmp_path: Path) -> None:
 
 def test_a_mount_of_another_user_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mount = Mount(tmp_path, "fuse.tierfs", "/v.yaml", "rw", "rw,user_id=0")
-    monkeypatch.setattr(mountpoint, "mount_at", lambda *_: mount)
+    monkeypatch.setattr(clearing, "mount_at", lambda *_: mount)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(MountFailed, match="by the user with ID 0, not by you"):
         unmount(tmp_path)
@@ -206,8 +200,8 @@ def test_an_unmount_that_does_not_end_is_given_up(
     program = tmp_path / "umount"
     program.write_text("#!/bin/sh\nexec sleep 60\n")
     program.chmod(0o755)
-    monkeypatch.setattr(mountpoint, "find_program", lambda _name: str(program))
-    monkeypatch.setattr(mountpoint, "TELL_SECONDS", 0.1)
+    monkeypatch.setattr(clearing, "find_program", lambda _name: str(program))
+    monkeypatch.setattr(clearing, "TELL_SECONDS", 0.1)
     spared: list[subprocess.Popen[bytes]] = []
 
     def spare(process: subprocess.Popen[bytes]) -> None:

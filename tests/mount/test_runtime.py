@@ -14,9 +14,10 @@ import pytest
 from tests.guards.logs import ExpectLog
 from tests.support.proc import run
 from tierfs.common.errors import VolumeBusy
-from tierfs.daemon import runtime
+from tierfs.daemon import run_file, runtime
 from tierfs.daemon.mountinfo import Mount
-from tierfs.daemon.runtime import MAX_BYTES, RunFile, require_alone, run_of, runs, start_time
+from tierfs.daemon.run_file import RunFile
+from tierfs.daemon.runtime import MAX_BYTES, require_alone, run_of, runs, start_time
 
 pytestmark = pytest.mark.once
 
@@ -28,7 +29,8 @@ OURS = Mount(Path("/m"), "fuse.tierfs", "/v.yaml", "rw", OWNER, number=40, devic
 @pytest.fixture(autouse=True)
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     found = tmp_path / "run"
-    monkeypatch.setattr(runtime, "runtime_directory", lambda _uid: found)
+    for module in (run_file, runtime):
+        monkeypatch.setattr(module, "runtime_directory", lambda _uid: found)
     return found
 
 
@@ -73,7 +75,7 @@ def test_what_killed_daemons_left_goes_with_the_next_start(
     file: RunFile, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file.serving(OURS)
-    monkeypatch.setattr(runtime, "mounts", lambda: [OURS])
+    monkeypatch.setattr(run_file, "mounts", lambda: [OURS])
     epitaph = directory / f"{VOLUME}.dead"
     epitaph.write_text("given up")
     other = UUID(int=7)
@@ -82,7 +84,7 @@ def test_what_killed_daemons_left_goes_with_the_next_start(
     change(directory, started=1)
     RunFile(other, Path("/other.yaml"), Path("/n"))
     assert len(runs()) == 2, "its mount is there, dead, and its file says why"
-    monkeypatch.setattr(runtime, "mounts", list)
+    monkeypatch.setattr(run_file, "mounts", list)
     RunFile(other, Path("/other.yaml"), Path("/n"))
     assert [one.uuid for one in runs()] == [str(other)]
     assert [path.name for path in directory.iterdir()] == [f"{other}.json"]
@@ -93,8 +95,8 @@ def test_what_is_mounted_in_another_mount_namespace_is_not_gone(
 ) -> None:
     file.serving(OURS)
     change(directory, started=1)
-    monkeypatch.setattr(runtime, "mounts", list)
-    monkeypatch.setattr(runtime, "CONNECTIONS", scratch)
+    monkeypatch.setattr(run_file, "mounts", list)
+    monkeypatch.setattr(run_file, "CONNECTIONS", scratch)
     connection = scratch / OURS.device.partition(":")[2]
     connection.mkdir()
     RunFile(UUID(int=7), Path("/other.yaml"), Path("/n"))
@@ -114,7 +116,8 @@ def listening(path: Path) -> socket.socket:
 @pytest.fixture
 def nearby(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A runtime directory with a path that is short enough for a socket."""
-    monkeypatch.setattr(runtime, "runtime_directory", lambda _uid: scratch)
+    for module in (run_file, runtime):
+        monkeypatch.setattr(module, "runtime_directory", lambda _uid: scratch)
     return scratch
 
 
@@ -164,8 +167,8 @@ def test_the_file_of_a_daemon_that_starts_meanwhile_stays(
         change(directory, started=start_time(os.getpid()), state="starting")
         return found
 
-    monkeypatch.setattr(runtime, "mounts", list)
-    monkeypatch.setattr(runtime, "runs", read_and_start)
+    monkeypatch.setattr(run_file, "mounts", list)
+    monkeypatch.setattr(run_file, "runs", read_and_start)
     RunFile(UUID(int=7), Path("/other.yaml"), Path("/n"))
     assert [one.state for one in read() if one.uuid == str(VOLUME)] == ["starting"]
     assert len(list(directory.iterdir())) == 2

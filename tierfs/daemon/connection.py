@@ -16,8 +16,9 @@ from tierfs.common.errors import MountFailed
 from tierfs.common.metrics import Metrics
 from tierfs.common.own_mount import call_own_mount
 from tierfs.daemon import mounting
+from tierfs.daemon.clearing import place_of, unmount
 from tierfs.daemon.mountinfo import Mount, mount_at
-from tierfs.daemon.mountpoint import is_stale, place_of, unmount
+from tierfs.daemon.mountpoint import is_stale
 from tierfs.daemon.native import MAX_WRITE, FastPath
 from tierfs.daemon.takeover import Supervised
 from tierfs.fs.lookup_counts import Descriptors, LookupCounter, RouterPorts

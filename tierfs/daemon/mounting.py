@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from tierfs.common.errors import MountFailed
-from tierfs.daemon.mountpoint import clear_stale, find_program, unmount
+from tierfs.daemon.clearing import clear_stale, find_program, unmount
 from tierfs.daemon.runtime import make_private, runtime_directory
 
 log = logging.getLogger(__name__)

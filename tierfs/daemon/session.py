@@ -42,6 +42,7 @@ from tierfs.daemon.background import BackgroundTasks
 from tierfs.daemon.backup import CHECKED_EVERY_S, COPIED_EVERY_S, Backups
 from tierfs.daemon.changes import ChangeFeed, forget_nameless
 from tierfs.daemon.checking import OnlineCheck
+from tierfs.daemon.clearing import prepare
 from tierfs.daemon.connection import Connection, Invalidation, native_read_ahead_kib
 from tierfs.daemon.control import Verb, serving_control
 from tierfs.daemon.finding import Finding
@@ -52,7 +53,6 @@ from tierfs.daemon.listener import Listener, raise_descriptor_limit
 from tierfs.daemon.logs import default_log_file, start_logging, stop_echo
 from tierfs.daemon.maintenance import Maintenance
 from tierfs.daemon.metrics import exposition, metrics_listener
-from tierfs.daemon.mountpoint import prepare
 from tierfs.daemon.native import EXTENSION, CacheFiller, fast_path
 from tierfs.daemon.operations import Operations
 from tierfs.daemon.options import (
@@ -70,7 +70,8 @@ from tierfs.daemon.policy import (
     policy_status,
 )
 from tierfs.daemon.resent import SupervisedOperations, TakenOverOperations
-from tierfs.daemon.runtime import RunFile, require_alone, runtime_directory
+from tierfs.daemon.run_file import RunFile
+from tierfs.daemon.runtime import require_alone, runtime_directory
 from tierfs.daemon.signals import handle_signals, hangups_ignored
 from tierfs.daemon.startup import MountRequest, StartupNotifier
 from tierfs.daemon.status import Served, Status, readiness, watch_tiers

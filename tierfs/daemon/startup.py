@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, NoReturn
 
 from tierfs.common.errors import ConfigError, ExitCode, MountFailed, TierfsError
+from tierfs.daemon.clearing import unmount
 from tierfs.daemon.interpreter import module_command
 from tierfs.daemon.mountinfo import mount_at
-from tierfs.daemon.mountpoint import ask_daemon, begun, unmount, within
+from tierfs.daemon.mountpoint import ask_daemon, begun, within
 from tierfs.daemon.supervisor import command_of
 
 if TYPE_CHECKING:

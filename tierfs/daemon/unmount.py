@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from tierfs.common.errors import MountFailed, NotMounted, printable
+from tierfs.daemon.clearing import TELL_SECONDS, unmount
 from tierfs.daemon.control_client import ask
 from tierfs.daemon.mountinfo import Mount, parse
-from tierfs.daemon.mountpoint import TELL_SECONDS, is_stale, tierfs_at, unmount
+from tierfs.daemon.mountpoint import is_stale, tierfs_at
 from tierfs.daemon.runtime import Run, run_of, runs
 
 END_SECONDS: Final = 600.0
