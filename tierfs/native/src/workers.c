@@ -23,6 +23,7 @@ enum {
     LOOK_AGAIN = 16,   /* sleeps after which to look for a queue of requests again */
     LOOK_MS = 1,       /* after which the leader's upcalls are looked at again */
     QUIET_LOOKS = 50,  /* without a new upcall, after which nobody looks any more */
+    BUSY_NS = 30000,   /* of a spin, after which it sleeps until there is something */
 };
 
 /* The session is over: nobody is to wait any longer. */
@@ -88,11 +89,19 @@ static bool is_bound(worker *w) {
     return w->cores == 1;
 }
 
+/* Who sleeps gets a core at once when it is woken. Who yields it instead, to another program, has it back when that
+   one's slice ends, or with the next tick of the timer (4 ms), whatever comes meanwhile. */
+static void doze(router *r, uint64_t ns) {
+    struct pollfd events[] = {{r->device.fd, POLLIN, 0}, {r->socket, POLLIN, 0}, {r->wake, POLLIN, 0}};
+    struct timespec left = {.tv_nsec = (long)ns};
+    ppoll(events, 3, &left, NULL);
+}
+
 /* Looks again and again for a while, since to sleep and be woken takes longer than the next request
    usually does. Where that proves wrong it pauses: an idle mount costs no processor time. */
 static int spin(worker *w) {
     router *r = w->router;
-    uint64_t until;
+    uint64_t now, until;
     if (tfs_uring_has_begun(r->uring) && !tfs_forward_waits(r->forward))
         return 0; /* little comes by the device */
     if (is_bound(w) || !tfs_may_spin(w, r->spin_ns))
@@ -105,8 +114,10 @@ static int spin(worker *w) {
             tfs_pm_qos_note(&r->pm_qos, true);
             return served;
         }
-        sched_yield(); /* the client may need this very core to make its next request */
-    } while (now_ns() < until && !is_stopping(r));
+        now = now_ns();
+        if (now + r->spin_ns >= until + BUSY_NS && now < until)
+            doze(r, until - now);
+    } while (now < until && !is_stopping(r));
     tfs_has_spun(w, false);
     tfs_pm_qos_note(&r->pm_qos, false);
     if (w->pause) /* the waits to come may all be shorter than tfs_pm_qos_timeout() */
