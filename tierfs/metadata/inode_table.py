@@ -220,10 +220,10 @@ class InodeTable:
         counts = not _COUNTED.isdisjoint(columns)
         with_deferred = tuple(dict.fromkeys((*columns, *_DEFERRED)))
         values_with_deferred = attrgetter(*with_deferred)
-        statements = _update_of(columns), _update_of(with_deferred)
-        if not with_a_name:
-            statements = tuple(text.replace("UPDATE inode SET ", _TOLD) for text in statements)
-        update, update_with_deferred = statements
+        update, update_with_deferred = (
+            text if with_a_name else text.replace("UPDATE inode SET ", _TOLD)
+            for text in (_update_of(columns), _update_of(with_deferred))
+        )
         merge, told = _merger(columns), self._updater.inodes
         execute = self._database.execute
 
