@@ -1,5 +1,5 @@
 /* The least that a filesystem in user space costs: a daemon that answers what the programs of the benchmarks `tree` and
-   `changes` ask, and does nothing else. It says the same at INIT as tierfs, and waits for requests as its router does;
+   `changes` ask, and does nothing else. It says the same at INIT as tierfs, and keeps cores awake as its router does;
    names and attributes are in memory alone, in plain tables. What it needs is what the kernel, its switches and the program need:
    no daemon that gets the same requests can be faster by more than this one's few table look-ups.
 

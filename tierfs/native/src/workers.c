@@ -23,6 +23,7 @@ enum {
     LOOK_AGAIN = 16,   /* sleeps after which to look for a queue of requests again */
     LOOK_MS = 1,       /* after which the leader's upcalls are looked at again */
     QUIET_LOOKS = 50,  /* without a new upcall, after which nobody looks any more */
+    EVENTS = 3,
     BUSY_NS = 30000,   /* of a spin, after which it sleeps until there is something */
 };
 
@@ -89,24 +90,35 @@ static bool is_bound(worker *w) {
     return w->cores == 1;
 }
 
+/* What the leader sleeps for: a request, a reply or room for what is queued, the end. */
+static void list_events(const router *r, struct pollfd events[EVENTS]) {
+    short room = tfs_forward_has_queued(r->forward) ? POLLOUT : 0;
+    events[0] = (struct pollfd){r->device.fd, POLLIN, 0};
+    events[1] = (struct pollfd){r->socket, (short)(POLLIN | room), 0};
+    events[2] = (struct pollfd){r->wake, POLLIN, 0};
+}
+
 /* Who sleeps gets a core at once when it is woken. Who yields it instead, to another program, has it back when that
    one's slice ends, or with the next tick of the timer (4 ms), whatever comes meanwhile. */
-static void doze(router *r, uint64_t ns) {
-    struct pollfd events[] = {{r->device.fd, POLLIN, 0}, {r->socket, POLLIN, 0}, {r->wake, POLLIN, 0}};
+static void doze(const router *r, uint64_t ns) {
+    struct pollfd events[EVENTS];
     struct timespec left = {.tv_nsec = (long)ns};
-    ppoll(events, 3, &left, NULL);
+    list_events(r, events);
+    ppoll(events, EVENTS, &left, NULL);
 }
 
 /* Looks again and again for a while, since to sleep and be woken takes longer than the next request
    usually does. Where that proves wrong it pauses: an idle mount costs no processor time. */
 static int spin(worker *w) {
     router *r = w->router;
-    uint64_t now, until;
+    uint64_t now, busy_until, until;
     if (tfs_uring_has_begun(r->uring) && !tfs_forward_waits(r->forward))
         return 0; /* little comes by the device */
     if (is_bound(w) || !tfs_may_spin(w, r->spin_ns))
         return 0;
-    until = now_ns() + r->spin_ns;
+    now = now_ns();
+    busy_until = now + BUSY_NS;
+    until = now + r->spin_ns;
     do {
         int served = serve_either(w);
         if (served) {
@@ -115,7 +127,7 @@ static int spin(worker *w) {
             return served;
         }
         now = now_ns();
-        if (now + r->spin_ns >= until + BUSY_NS && now < until)
+        if (now >= busy_until && now < until)
             doze(r, until - now);
     } while (now < until && !is_stopping(r));
     tfs_has_spun(w, false);
@@ -129,13 +141,9 @@ static int spin(worker *w) {
 static int wait_for_any(worker *w) {
     router *r = w->router;
     uint64_t wakes;
-    short room = tfs_forward_has_queued(r->forward) ? POLLOUT : 0;
-    struct pollfd events[] = {
-        {r->device.fd, POLLIN, 0},
-        {r->socket, (short)(POLLIN | room), 0},
-        {r->wake, POLLIN, 0},
-    };
-    int ready = poll(events, 3, tfs_pm_qos_timeout(&r->pm_qos));
+    struct pollfd events[EVENTS];
+    list_events(r, events);
+    int ready = poll(events, EVENTS, tfs_pm_qos_timeout(&r->pm_qos));
     if (ready < 0)
         return errno == EINTR ? 0 : -1;
     if (!ready)
